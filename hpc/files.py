@@ -1,0 +1,197 @@
+"""Files that are there whole or not at all, on shared file systems too.
+
+Everything Holdfast writes and later believes goes through here: a private temporary file, fsync, one atomic rename or
+link, fsync of the directory. Sources and measurements: docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import uuid
+from pathlib import Path
+
+# Nothing we write is ever writable by anyone but its owner; the umask may take away more.
+_FILE_MODE = 0o644
+_DIRECTORY_MODE = 0o755
+_STALE = {errno.ESTALE, errno.ENOENT}
+_READ_TRIES = 3
+_NUMBER = re.compile(r"[0-9]+")
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Write ``path`` whole, replacing what is there. On any error the old file stays as it is.
+
+    Raises OSError naming the path.
+    """
+    temporary = _write_temporary(path, data)
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        _discard(temporary)
+        raise _naming(error, path) from None
+    sync_directory(path.parent)
+
+
+def publish_once(path: Path, data: bytes) -> bool:
+    """Write ``path`` whole unless it exists; the first writer wins, also over a network file system.
+
+    Returns whether this call wrote it. Raises OSError naming the path.
+    """
+    temporary = _write_temporary(path, data)
+    try:
+        return link_once(temporary, path)
+    finally:
+        _discard(temporary)
+        sync_directory(path.parent)
+
+
+def link_once(source: Path, target: Path) -> bool:
+    """Give ``source`` the second name ``target`` unless that exists. Returns whether it was done by this call.
+
+    A network file system may report failure for a link it made (the reply was lost and the request repeated), so the
+    link count of the source decides.
+    """
+    before = os.stat(source).st_nlink
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if os.stat(source).st_nlink == before + 1 and os.path.exists(target) and os.path.samefile(source, target):
+            return True
+        if error.errno == errno.EEXIST:
+            return False
+        raise _naming(error, target) from None
+    return True
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents; existing ones are left alone. Raises OSError naming the path."""
+    if not path.is_dir():
+        if path.parent != path:
+            make_directory(path.parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, _DIRECTORY_MODE)
+        sync_directory(path.parent)
+
+
+def claim(parent: Path, width: int) -> tuple[int, Path]:
+    """Make the directory of the next free number in ``parent``, which no other process then has.
+
+    mkdir is atomic everywhere; whoever finds the number taken goes on to the next.
+    Returns (number, directory). Numbers begin at 1 and have at least ``width`` digits.
+    """
+    number = max(numbers(parent), default=0) + 1
+    while True:
+        path = parent / f"{number:0{width}d}"
+        try:
+            os.mkdir(path, _DIRECTORY_MODE)
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError as error:
+            raise _naming(error, path) from None
+        sync_directory(parent)
+        return number, path
+
+
+def numbers(parent: Path) -> list[int]:
+    """The numbers in use among the entries of a directory, in any order. No directory: none."""
+    return [int(name) for name in entries(parent) if _NUMBER.fullmatch(name)]
+
+
+def entries(parent: Path) -> list[str]:
+    """Names in a directory, without a network file system's leftovers. No directory: none.
+
+    Listing asks the server; probing a name may be answered from a cache that still says it is not there.
+    """
+    for attempt in range(_READ_TRIES):
+        try:
+            return [name for name in os.listdir(parent) if not name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            if error.errno != errno.ESTALE or attempt == _READ_TRIES - 1:
+                raise
+    return []
+
+
+def read(path: Path) -> bytes:
+    """Content of a file that is known to be there; a stale network handle is opened again."""
+    for attempt in range(_READ_TRIES):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno not in _STALE or attempt == _READ_TRIES - 1:
+                raise
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+def append(path: Path, text: str) -> None:
+    """Add a line to a log that people read and no decision rests on."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
+    try:
+        _write_all(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def quarantine(path: Path) -> Path:
+    """Set a damaged file aside under a new name beside it, so that it is never read again but can be looked at."""
+    aside = path.with_name(f"{path.name}.corrupt-{uuid.uuid4().hex[:8]}")
+    os.replace(path, aside)
+    sync_directory(path.parent)
+    return aside
+
+
+def remove(path: Path) -> None:
+    """Remove a file that may be gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory survive a power cut. File systems that cannot sync a directory are let be."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise _naming(error, path) from None
+    finally:
+        os.close(fd)
+
+
+def _write_temporary(path: Path, data: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+    except OSError as error:
+        raise _naming(error, path) from None
+    try:
+        try:
+            _write_all(fd, data)
+            os.fsync(fd)  # never tried twice: after a failed fsync the kernel may have dropped the data
+        finally:
+            os.close(fd)
+    except OSError as error:
+        _discard(temporary)
+        raise _naming(error, path) from None
+    return temporary
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _discard(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(temporary)
+
+
+def _naming(error: OSError, path: Path) -> OSError:
+    """The same error, naming the file the user knows instead of our temporary one."""
+    return OSError(error.errno, error.strerror or os.strerror(error.errno or 0), str(path))

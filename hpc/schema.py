@@ -1,0 +1,174 @@
+"""The keys of a configuration file, their types, bounds and defaults; nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+BUILT_IN = "training.workspace:train"
+Modality = Literal["v", "attr"]
+
+
+def read_number(value: object) -> object:
+    """YAML 1.1 and JSON users write 1e-3 as text; it is read as the number it is."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("must be a number") from None
+    return value
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Real = Annotated[float, BeforeValidator(read_number)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Indices = dict[str, list[Annotated[int, Field(ge=0)]]]
+
+
+class Data(Section):
+    dir: str = "data/simple_shapes_xor_targets"
+    image_dir: str | None = None
+    batch_size: Count = 32
+    num_workers: Annotated[int, Field(ge=0)] = 0
+
+
+class Domain(Section):
+    domain_type: str
+    checkpoint_path: str | None = None
+    name: Modality
+
+
+def _default_domains() -> list[Domain]:
+    return [Domain(domain_type="v_latents", name="v"), Domain(domain_type="attr", name="attr")]
+
+
+def _default_fusion_weights() -> dict[Modality, float]:
+    return {"v": 0.5, "attr": 0.5}
+
+
+def _default_synergy_domains() -> list[Modality]:
+    return ["attr", "v"]
+
+
+def _default_features() -> dict[str, list[int | str]]:
+    return {"attr": ["xor_target_normalized"]}
+
+
+class Model(Section):
+    domains: list[Domain] = Field(default_factory=_default_domains)
+    workspace_dim: Count = 12
+    hidden_dim: Count = 128
+    decoder_hidden_dim: Count = 128
+    n_layers: Annotated[int, Field(ge=0)] = 4
+    fusion_weights: dict[Modality, NotNegative] = Field(default_factory=_default_fusion_weights)
+
+
+class Synergy(Section):
+    domains: list[Modality] = Field(default_factory=_default_synergy_domains)
+    feature_indices: dict[str, list[int | str]] = Field(default_factory=_default_features)
+    loss_scale: NotNegative = 1.0
+    unique_indices: Indices = Field(default_factory=dict)
+    redundant_indices: Indices = Field(default_factory=dict)
+
+
+class Optimizer(Section):
+    type: Literal["Adam"] = "Adam"
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.0
+
+
+class Weights(Section):
+    fusion: NotNegative = 0.0
+    demi_cycle: NotNegative = 0.0
+    cycle: NotNegative = 0.0
+    translation: NotNegative = 0.0
+
+
+class LossConfig(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    weights: Weights
+    epochs: Count | None = None
+
+
+def _default_losses() -> list[LossConfig]:
+    named = {
+        "fusion_only": (1.0, 0.0, 0.0, 0.0),
+        "fusion_demi": (1.0, 1.0, 0.0, 0.0),
+        "fusion_cycle": (1.0, 0.0, 1.0, 0.0),
+        "translation_only": (0.0, 0.0, 0.0, 1.0),
+        "all_losses": (0.5, 0.5, 0.5, 0.5),
+    }
+    return [
+        LossConfig(name=name, weights=Weights(fusion=f, demi_cycle=d, cycle=c, translation=t))
+        for name, (f, d, c, t) in named.items()
+    ]
+
+
+class EarlyStopping(Section):
+    patience: Count
+    min_delta: NotNegative = 0.0
+
+
+class Training(Section):
+    epochs: Count = 50
+    optimizer: Optimizer = Field(default_factory=Optimizer)
+    grad_clip: NotNegative | None = 1.0
+    reset_model_per_experiment: bool = True
+    loss_configs: list[LossConfig] = Field(default_factory=_default_losses, min_length=1)
+    standardize_inputs: bool = False
+    source_feature_weight: Positive = 1.0
+    early_stopping: EarlyStopping | None = None
+
+
+class Experiment(Section):
+    name: str = "fusion_only"
+    output_dir: str = "out"
+    wandb_project: str = "synergy-bottleneck-sweep-2025"
+    wandb_entity: str | None = None
+    log_to_wandb: bool = False
+
+
+class SweepSection(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "sweep"
+    dims: list[Any] | None = None
+    scales: list[Any] | None = None
+    axes: dict[str, list[Any]] | None = None
+    runs_per_condition: Count | None = None
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = None
+
+
+class Checkpoint(Section):
+    every_seconds: Positive = 60.0
+
+
+class Keep(Section):
+    weights: Literal["final", "none"] = "final"
+    checkpoints: bool = False
+
+
+class Analysis(Section):
+    primary_metrics: list[str] | None = None
+    reference: dict[str, Any] | None = None
+    alpha: Annotated[Real, Field(gt=0, lt=1)] = 0.05
+
+
+class Configuration(Section):
+    data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
+    synergy: Synergy = Field(default_factory=Synergy)
+    training: Training = Field(default_factory=Training)
+    experiment: Experiment = Field(default_factory=Experiment)
+    sweep: SweepSection = Field(default_factory=SweepSection)
+    trainer: str = BUILT_IN
+    trainer_options: dict[str, Any] = Field(default_factory=dict)
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    keep: Keep = Field(default_factory=Keep)
+    analysis: Analysis = Field(default_factory=Analysis)
