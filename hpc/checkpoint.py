@@ -1,0 +1,80 @@
+"""One generation of a pack's checkpoint as bytes: a row a cell, checksummed, without pickle.
+
+Layout: one line of text with magic, format and the SHA-256 of all that follows; one line of JSON with the rows'
+digests, steps, plain values and histories; then the arrays as safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+_MAGIC = b"holdfast-checkpoint 1 "
+_FIRST_LINE_BYTES = len(_MAGIC) + 64 + 1
+
+
+class CorruptCheckpointError(Exception):
+    """The bytes are not a whole checkpoint; the message says what is wrong with them."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell's state in a generation.
+
+    cell: its name. cell_digest: identity and configuration; a row is only restored where it is equal.
+    step: the trainer's count. values: plain JSON. history: the metrics of each finished epoch.
+    numerics: what bit-identity depends on, as the trainer stated it.
+    """
+
+    cell: str
+    cell_digest: str
+    config_digest: str
+    step: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    numerics: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Any] = field(default_factory=dict)
+
+
+def encode(rows: Sequence[Row]) -> bytes:
+    """A generation as bytes. Values and histories may hold inf and nan: they come back as they went in."""
+    tensors = {
+        f"{i}/{name}": np.ascontiguousarray(array) for i, row in enumerate(rows) for name, array in row.arrays.items()
+    }
+    header = [
+        {
+            "cell": row.cell,
+            "cell_digest": row.cell_digest,
+            "config_digest": row.config_digest,
+            "step": row.step,
+            "values": dict(row.values),
+            "history": list(row.history),
+            "numerics": dict(row.numerics),
+        }
+        for row in rows
+    ]
+    body = json.dumps(header).encode() + b"\n" + safetensors.numpy.save(tensors)
+    return _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def decode(data: bytes) -> list[Row]:
+    """All rows of a generation. Raises CorruptCheckpointError unless every byte is as it was written."""
+    if not data.startswith(_MAGIC) or len(data) < _FIRST_LINE_BYTES:
+        raise CorruptCheckpointError("it does not begin as a checkpoint of this format")
+    checksum = data[len(_MAGIC) : _FIRST_LINE_BYTES - 1].decode("ascii", "replace")
+    body = memoryview(data)[_FIRST_LINE_BYTES:]
+    if hashlib.sha256(body).hexdigest() != checksum:
+        raise CorruptCheckpointError("its checksum does not match its content")
+    text, _, tensors = bytes(body).partition(b"\n")
+    arrays = safetensors.numpy.load(tensors)
+    by_row: dict[int, dict[str, Any]] = {}
+    for key, array in arrays.items():
+        number, _, name = key.partition("/")
+        by_row.setdefault(int(number), {})[name] = array
+    return [Row(**entry, arrays=by_row.get(i, {})) for i, entry in enumerate(json.loads(text))]

@@ -1,0 +1,366 @@
+"""The names inside a sweep directory, and what its files say.
+
+No other module (but hpc.files, which writes them) knows a path below a sweep directory. Reading never waits and never
+believes a file that is not whole: results are JSON published by link, checkpoints carry a checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc import files
+from hpc.cell import Cell
+from hpc.sweep import Sweep
+
+COMPLETED, DIVERGED, FAILED, STARTED, MISSING, CONFLICT = (
+    "COMPLETED",
+    "DIVERGED",
+    "FAILED",
+    "STARTED",
+    "MISSING",
+    "CONFLICT",
+)
+STATES = (COMPLETED, DIVERGED, FAILED, CONFLICT, STARTED, MISSING)
+FINAL = (COMPLETED, DIVERGED)
+_PACK_DIGITS, _ATTEMPT_DIGITS, _SUBMISSION_DIGITS, _GENERATION_DIGITS = 6, 4, 6, 6
+
+
+class SweepError(Exception):
+    """A directory is not the sweep it should be; the message is one line: path, what is wrong, fix."""
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """What the files say of one cell.
+
+    attempts: claims so far. epoch, epochs: progress of the newest attempt, 0 if none. cause: of a failure or conflict.
+    pack: number of the newest pack attempt, or None.
+    """
+
+    cell: Cell
+    state: str
+    attempts: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    cause: str = ""
+    pack: int | None = None
+
+
+class Store:
+    """A sweep directory. Constructing one touches nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # --- the plan -------------------------------------------------------------------------------------------------
+
+    @property
+    def sweep_file(self) -> Path:
+        return self.root / "sweep.json"
+
+    def exists(self) -> bool:
+        return self.sweep_file.name in files.entries(self.root)
+
+    def manifest(self) -> dict[str, Any]:
+        """sweep.json as written. Raises SweepError."""
+        if not self.exists():
+            raise SweepError(f"{self.root}: there is no sweep here (no sweep.json); check the path, or start one")
+        try:
+            data = json.loads(files.read(self.sweep_file))
+            if not data["revisions"]:
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            raise SweepError(f"{self.sweep_file}: not a sweep of Holdfast; restore it from a backup") from None
+        return data  # type: ignore[no-any-return]
+
+    def sweep(self) -> Sweep:
+        """The newest revision, with the analysis of the first. Raises SweepError."""
+        revisions = self.manifest()["revisions"]
+        try:
+            sweep = Sweep.from_json(revisions[-1])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SweepError(f"{self.sweep_file}: cannot be read by this version of Holdfast: {error}") from None
+        return sweep
+
+    def write_sweep(self, sweep: Sweep, provenance: Mapping[str, Any]) -> None:
+        """Record a sweep, or a revision that grows it; the same again changes nothing.
+
+        Raises SweepError if the directory holds a sweep of another configuration, naming the fields.
+        """
+        revisions: list[dict[str, Any]] = []
+        if self.exists():
+            revisions = self.manifest()["revisions"]
+            sweep = self.admit(sweep)
+            if revisions[-1] == revisions[-1] | sweep.to_json():
+                return
+        else:
+            files.make_directory(self.root)
+        entry = sweep.to_json() | {"provenance": dict(provenance)}
+        text = json.dumps({"format": 1, "revisions": [*revisions, entry]}, indent=1, allow_nan=False)
+        files.publish(self.sweep_file, text.encode())
+
+    def admit(self, sweep: Sweep) -> Sweep:
+        """The sweep as this directory may run it: the seeds it already has may grow but not change place.
+
+        Raises SweepError naming the fields that differ. Nothing is written.
+        """
+        current = self.sweep()
+        if current.config_digest != sweep.config_digest:
+            names = ", ".join(current.conflicting(sweep))
+            raise SweepError(
+                f"{self.root}: holds a sweep of another configuration, different in: {names}; "
+                "use another --output-dir, or go on with this one by giving the directory alone"
+            )
+        old, new = current.grid.seeds, sweep.grid.seeds
+        if new[: len(old)] != old[: len(new)]:
+            raise SweepError(
+                f"{self.root}: sweep.seeds begins {list(old[:3])} here but {list(new[:3])} in the configuration; "
+                "seeds can only be added at the end"
+            )
+        return sweep
+
+    # --- names ----------------------------------------------------------------------------------------------------
+
+    @property
+    def results_root(self) -> Path:
+        return self.root / "individual_results"
+
+    def cell_directory(self, cell: Cell) -> Path:
+        return self.results_root / cell.name
+
+    def result_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "results.json"
+
+    def history_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "history.csv"
+
+    def weights_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "weights.safetensors"
+
+    def conflict_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "conflict.json"
+
+    def log_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "log.txt"
+
+    def cell_config_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "config.json"
+
+    def attempts_directory(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "attempts"
+
+    def attempt_directory(self, cell: Cell, attempt: int) -> Path:
+        return self.attempts_directory(cell) / f"{attempt:0{_ATTEMPT_DIGITS}d}"
+
+    def failure_file(self, cell: Cell, attempt: int) -> Path:
+        return self.attempt_directory(cell, attempt) / "failure.json"
+
+    def pointer_file(self, cell: Cell, attempt: int) -> Path:
+        return self.attempt_directory(cell, attempt) / "pack.json"
+
+    @property
+    def packs_root(self) -> Path:
+        return self.root / "packs"
+
+    def pack_directory(self, pack: int) -> Path:
+        return self.packs_root / f"{pack:0{_PACK_DIGITS}d}"
+
+    def pack_file(self, pack: int) -> Path:
+        return self.pack_directory(pack) / "pack.json"
+
+    def pack_log(self, pack: int) -> Path:
+        return self.pack_directory(pack) / "log.txt"
+
+    def progress_file(self, pack: int) -> Path:
+        return self.pack_directory(pack) / "progress.json"
+
+    def private_history(self, pack: int, cell: Cell) -> Path:
+        return self.pack_directory(pack) / f"{cell.name}.history.csv"
+
+    def private_weights(self, pack: int, cell: Cell) -> Path:
+        return self.pack_directory(pack) / f"{cell.name}.weights.safetensors"
+
+    def generation_file(self, pack: int, generation: int) -> Path:
+        return self.pack_directory(pack) / f"checkpoint-{generation:0{_GENERATION_DIGITS}d}"
+
+    def generations(self, pack: int) -> list[Path]:
+        """Checkpoint files of a pack attempt, newest first."""
+        directory = self.pack_directory(pack)
+        names = [n for n in files.entries(directory) if n.startswith("checkpoint-") and "." not in n]
+        return [directory / name for name in sorted(names, reverse=True)]
+
+    @property
+    def submissions_root(self) -> Path:
+        return self.root / "submissions"
+
+    def submission_directory(self, number: int) -> Path:
+        return self.submissions_root / f"{number:0{_SUBMISSION_DIGITS}d}"
+
+    def intent_file(self, submission: int) -> Path:
+        return self.submission_directory(submission) / "intent.json"
+
+    def receipt_file(self, submission: int) -> Path:
+        return self.submission_directory(submission) / "receipt.json"
+
+    def tasks_file(self, submission: int, array: int) -> Path:
+        return self.submission_directory(submission) / f"tasks-{array}.jsonl"
+
+    def logs_directory(self, submission: int) -> Path:
+        return self.submission_directory(submission) / "logs"
+
+    @property
+    def lock_directory(self) -> Path:
+        return self.submissions_root / "lock"
+
+    def code_directory(self, digest: str) -> Path:
+        return self.root / "code" / digest[:16]
+
+    @property
+    def aggregated_file(self) -> Path:
+        return self.root / "aggregated_results.json"
+
+    @property
+    def statistics_file(self) -> Path:
+        return self.root / "statistics.json"
+
+    @property
+    def table_file(self) -> Path:
+        return self.root / "table.parquet"
+
+    @property
+    def curves_file(self) -> Path:
+        return self.root / "curves.parquet"
+
+    @property
+    def plots_directory(self) -> Path:
+        return self.root / "plots"
+
+    @property
+    def report_file(self) -> Path:
+        return self.root / "report.html"
+
+    def new_submission(self) -> int:
+        files.make_directory(self.submissions_root)
+        return files.claim(self.submissions_root, _SUBMISSION_DIGITS)[0]
+
+    def new_pack(self) -> int:
+        files.make_directory(self.packs_root)
+        return files.claim(self.packs_root, _PACK_DIGITS)[0]
+
+    def new_attempt(self, cell: Cell) -> int:
+        files.make_directory(self.attempts_directory(cell))
+        return files.claim(self.attempts_directory(cell), _ATTEMPT_DIGITS)[0]
+
+    # --- what the files say ---------------------------------------------------------------------------------------
+
+    def present(self) -> set[str]:
+        """Names of the cells that have a directory; one listing, however large the grid."""
+        return set(files.entries(self.results_root))
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """A cell's published result, or None. Raises SweepError if the file is there but is no result."""
+        path = self.result_file(cell)
+        try:
+            data = files.read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return parse_result(data, path)
+
+    def attempts(self, cell: Cell) -> list[int]:
+        """Numbers of a cell's attempts, oldest first."""
+        return sorted(files.numbers(self.attempts_directory(cell)))
+
+    def pack_of(self, cell: Cell, attempt: int) -> int | None:
+        """The pack attempt that a cell's attempt belongs to; None if the process died before it said so."""
+        try:
+            return int(json.loads(files.read(self.pointer_file(cell, attempt)))["pack"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def failure(self, cell: Cell, attempt: int) -> dict[str, Any] | None:
+        if "failure.json" not in files.entries(self.attempt_directory(cell, attempt)):
+            return None
+        try:
+            data = json.loads(files.read(self.failure_file(cell, attempt)))
+        except ValueError:
+            return {"cause": "failed; its failure.json cannot be read"}
+        return data if isinstance(data, dict) else {"cause": str(data)}
+
+    def progress(self, pack: int) -> dict[str, Any]:
+        """Epochs of a pack's cells as last reported: {name: [epoch, of]}; advisory."""
+        try:
+            return dict(json.loads(files.read(self.progress_file(pack)))["cells"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def statuses(self, cells: Iterable[Cell], config_digest: str) -> Iterator[CellStatus]:
+        """State of every cell, from files alone. A result under another configuration does not count."""
+        present = self.present()
+        for cell in cells:
+            yield self._status(cell, config_digest) if cell.name in present else CellStatus(cell, MISSING)
+
+    def _status(self, cell: Cell, config_digest: str) -> CellStatus:
+        names = files.entries(self.cell_directory(cell))
+        attempts = self.attempts(cell) if "attempts" in names else []
+        count = len(attempts)
+        if "conflict.json" in names:
+            cause = "two attempts ended with different outcomes; see conflict.json"
+            return CellStatus(cell, CONFLICT, count, cause=cause)
+        if "results.json" in names:
+            try:
+                result = self.result(cell)
+            except SweepError as error:
+                return CellStatus(cell, CONFLICT, count, cause=str(error))
+            if result is not None and result["config_digest"] == config_digest:
+                epochs = int(result["epochs"])
+                return CellStatus(cell, result["status"], count, epochs, epochs)
+        if not attempts:
+            return CellStatus(cell, MISSING)
+        failure = self.failure(cell, attempts[-1])
+        pack = self.pack_of(cell, attempts[-1])
+        epoch, epochs = self.progress(pack).get(cell.name, (0, 0)) if pack is not None else (0, 0)
+        state, cause = (FAILED, str(failure.get("cause", ""))) if failure else (STARTED, "")
+        return CellStatus(cell, state, count, int(epoch), int(epochs), cause, pack)
+
+
+def parse_result(data: bytes, path: Path) -> dict[str, Any]:
+    """The content of a results.json. Raises SweepError naming the path and the reason."""
+
+    def refuse(token: str) -> float:
+        raise ValueError(f"it holds {token}")
+
+    try:
+        result = json.loads(data, parse_constant=refuse)
+        if result["status"] not in FINAL or not isinstance(result["metrics"], dict):
+            raise ValueError("status or metrics are not as Holdfast writes them")
+        for name, value in result["metrics"].items():
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise ValueError(f"metric {name!r} is {value!r}, not a number")
+        for key in ("seed", "run_id", "config_digest", "outcome_digest", "epochs"):
+            result[key]
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise SweepError(f"{path}: not a whole result: {reason}; set it aside and run the cell again") from None
+    return result  # type: ignore[no-any-return]
+
+
+def check_writable(directory: Path) -> None:
+    """Raise OSError naming the path unless files can be made in a directory or in its nearest existing parent."""
+    existing = directory
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise NotADirectoryError(20, "not a directory", str(existing))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(13, "cannot write here", str(existing))
+
+
+def host() -> str:
+    """Name of this machine, for records that people read."""
+    return socket.gethostname()
