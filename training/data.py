@@ -43,7 +43,7 @@ from training.splits import (
 
 __all__ = ["DataError", "Dataset", "Report", "Split", "check", "generate", "load"]
 
-# G = 2 n MI follows chi-squared with 49 degrees of freedom for independent sources: one honest set in 10^9 exceeds this.
+# G = 2 n MI is chi-squared with 49 degrees of freedom for independent sources: one honest set in 10^9 exceeds this.
 INDEPENDENT_G: Final = 132.0
 
 
@@ -153,7 +153,8 @@ def _check_nosize(directory: Path, split: str, loaded: Split) -> None:
 
 
 def _differs(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.abs(first - second) > 1e-6
+    differs: NDArray[np.bool_] = np.abs(first - second) > 1e-6
+    return differs
 
 
 def _check_digests(directory: Path) -> None:

@@ -1,0 +1,119 @@
+"""The sections of the configuration that the built-in trainer reads, as one checked value. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+DOMAINS: Final = ("attr", "v")
+FEATURES: Final = {"attr": 11, "v": 13}
+LOSSES: Final = ("fusion", "demi_cycle", "cycle", "translation")
+
+
+class SettingsError(ValueError):
+    """An option that the built-in trainer cannot honour; the message names key, value and fix."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one sweep's cells have in common. Factors of a cell (dim, scale) override workspace_dim and loss_scale.
+
+    fusion_weights: one per domain, in the order of DOMAINS.
+    weights: of the four losses, in the order of LOSSES.
+    unique, redundant: per domain, the base features whose R2 is reported.
+    grad_clip: largest global gradient norm of a cell; 0 is no clipping.
+    source_weight: weight of the squared error of the target's two sources (random attribute, size) beside 1 for the
+        others.
+    """
+
+    directory: Path
+    batch_size: int
+    workspace_dim: int
+    hidden_dim: int
+    decoder_hidden_dim: int
+    n_layers: int
+    fusion_weights: tuple[float, float]
+    loss_scale: float
+    weights: tuple[float, float, float, float]
+    unique: Mapping[str, tuple[int, ...]]
+    redundant: Mapping[str, tuple[int, ...]]
+    epochs: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    grad_clip: float
+    standardize_inputs: bool
+    source_weight: float
+
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """Settings from the validated sections data, model, synergy, training and experiment.
+
+    Raises SettingsError for what this trainer does not implement.
+    """
+    model, training, synergy = config.get("model", {}), config.get("training", {}), config.get("synergy", {})
+    optimizer = training.get("optimizer") or {}
+    fusion = model.get("fusion_weights") or {}
+    _refuse_other_synergy(synergy)
+    return Settings(
+        directory=Path(config["data"]["dir"]),
+        batch_size=int(config["data"].get("batch_size", 32)),
+        workspace_dim=int(model.get("workspace_dim", 12)),
+        hidden_dim=int(model.get("hidden_dim", 128)),
+        decoder_hidden_dim=int(model.get("decoder_hidden_dim", 128)),
+        n_layers=int(model.get("n_layers", 4)),
+        fusion_weights=(float(fusion.get("attr", 0.5)), float(fusion.get("v", 0.5))),
+        loss_scale=float(synergy.get("loss_scale", 1.0)),
+        weights=_loss_weights(config["experiment"]["weights"]),
+        unique=_indices("synergy.unique_indices", synergy.get("unique_indices")),
+        redundant=_indices("synergy.redundant_indices", synergy.get("redundant_indices")),
+        epochs=int(training.get("epochs", 50)),
+        optimizer=_optimizer(str(optimizer.get("type", "adam"))),
+        lr=float(optimizer.get("lr", 1e-3)),
+        weight_decay=float(optimizer.get("weight_decay", 0.0)),
+        grad_clip=float(training.get("grad_clip", 1.0) or 0.0),
+        standardize_inputs=bool(training.get("standardize_inputs", False)),
+        source_weight=float(training.get("source_feature_weight", 1.0)),
+    )
+
+
+def _loss_weights(weights: Mapping[str, float]) -> tuple[float, float, float, float]:
+    for name in weights:
+        if name not in LOSSES:
+            raise SettingsError(f"experiment.weights.{name}: no such loss. Valid: {', '.join(LOSSES)}.")
+    fusion, demi_cycle, cycle, translation = (float(weights.get(name, 0.0)) for name in LOSSES)
+    if not fusion + demi_cycle + cycle + translation > 0.0:
+        raise SettingsError(f"experiment.weights is {dict(weights)}; at least one loss needs a weight above 0.")
+    return fusion, demi_cycle, cycle, translation
+
+
+def _optimizer(name: str) -> str:
+    if name.lower() not in ("adam", "adamw"):
+        raise SettingsError(f"training.optimizer.type is {name!r}; valid: adam, adamw.")
+    return name.lower()
+
+
+def _indices(key: str, chosen: Mapping[str, Any] | None) -> dict[str, tuple[int, ...]]:
+    """Base features per domain; a domain without any is left out."""
+    found: dict[str, tuple[int, ...]] = {}
+    for domain, indices in (chosen or {}).items():
+        if domain not in DOMAINS:
+            raise SettingsError(f"{key}.{domain}: no such domain. Valid: {', '.join(DOMAINS)}.")
+        for index in indices:
+            if not 0 <= index < FEATURES[domain]:
+                raise SettingsError(f"{key}.{domain}: {index} is no base feature; valid: 0..{FEATURES[domain] - 1}.")
+        if indices:
+            found[domain] = tuple(int(index) for index in indices)
+    return found
+
+
+def _refuse_other_synergy(synergy: Mapping[str, Any]) -> None:
+    """The data sets hold one synergy feature, the twelfth of attr; anything else would be ignored silently."""
+    domains = synergy.get("domains")
+    if domains is not None and list(domains) != ["attr"]:
+        raise SettingsError(f"synergy.domains is {list(domains)}; the built-in trainer has one synergy domain: [attr].")
+    indices = synergy.get("feature_indices")
+    if indices and dict(indices) not in ({"attr": [11]}, {"attr": [-1]}):
+        raise SettingsError(f"synergy.feature_indices is {dict(indices)}; the built-in data has one: {{attr: [11]}}.")

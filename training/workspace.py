@@ -1,0 +1,164 @@
+"""The built-in trainer: packs of Global Workspaces on SimpleShapes with an XOR target.
+
+The literals are read without importing this module; keep them literal. Torch is loaded inside `train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from training.contract import Cell, Factor, Metric, Run
+
+if TYPE_CHECKING:
+    import torch
+
+FACTORS: dict[str, Factor] = {
+    "dim": {
+        "kind": "integer",
+        "minimum": 1,
+        "field": "workspace_dim",
+        "label": "workspace dimension",
+        "slug": "dimensions",
+        "log": True,
+        "overrides": "model.workspace_dim",
+    },
+    "scale": {
+        "kind": "real",
+        "minimum": 0,
+        "field": "synergy_scale",
+        "label": "synergy loss scale",
+        "slug": "synergy_scale",
+        "log": True,
+        "overrides": "synergy.loss_scale",
+    },
+}
+
+METRICS: dict[str, Metric] = {
+    "predictability/synergy_acc": {
+        "kind": "bounded",
+        "better": "higher",
+        "chance": 0.125,
+        "label": "synergy accuracy",
+    },
+    "best_val_loss": {"kind": "positive", "better": "lower", "label": "best validation loss"},
+    "predictability/synergy_norm_ce": {
+        "kind": "bounded",
+        "better": "higher",
+        "chance": 0.0,
+        "label": "synergy information, 1 - CE / ln 8, clipped to [0, 1]",
+    },
+    "predictability/synergy_norm_ce_raw": {
+        "kind": "real",
+        "better": "higher",
+        "chance": 0.0,
+        "label": "synergy information, 1 - CE / ln 8",
+    },
+    "predictability/unique_r2": {"kind": "real", "better": "higher", "chance": 0.0, "label": "unique features, R2"},
+    "predictability/redundant_r2": {
+        "kind": "real",
+        "better": "higher",
+        "chance": 0.0,
+        "label": "redundant features, R2",
+    },
+    "predictability/attr_unique_r2": {
+        "kind": "real",
+        "better": "higher",
+        "chance": 0.0,
+        "label": "unique features of attr, R2",
+    },
+    "predictability/v_unique_r2": {
+        "kind": "real",
+        "better": "higher",
+        "chance": 0.0,
+        "label": "unique features of v, R2",
+    },
+    "predictability/attr_redundant_r2": {
+        "kind": "real",
+        "better": "higher",
+        "chance": 0.0,
+        "label": "redundant features of attr, R2",
+    },
+    "predictability/v_redundant_r2": {
+        "kind": "real",
+        "better": "higher",
+        "chance": 0.0,
+        "label": "redundant features of v, R2",
+    },
+    "final_val_loss": {"kind": "positive", "better": "lower", "label": "final validation loss"},
+    "train_loss": {"kind": "positive", "better": "lower", "label": "training loss"},
+    "val_loss": {"kind": "positive", "better": "lower", "label": "validation loss"},
+    "fusion_attr_non_synergy_features_mse": {
+        "kind": "positive",
+        "better": "lower",
+        "chance": 0.21,
+        "label": "attr features, MSE",
+    },
+    "fusion_attr_synergy_source_feature_mse": {
+        "kind": "positive",
+        "better": "lower",
+        "chance": 0.08333333333333333,
+        "label": "random attribute, MSE",
+    },
+    "fusion_attr_synergy_loss": {
+        "kind": "positive",
+        "better": "lower",
+        "chance": 2.0794415416798357,
+        "label": "synergy cross entropy (nats)",
+    },
+    "fusion_v_loss": {"kind": "positive", "better": "lower", "label": "v features, MSE"},
+}
+
+PACK_MODE = "fused"
+
+# What a training run reads, as patterns inside data.dir; their content is part of a cell's identity.
+DATA_FILES = [
+    "train_labels.npy",
+    "train_xor_targets.npy",
+    "saved_latents/train/*.npy",
+    "val_labels.npy",
+    "val_xor_targets.npy",
+    "saved_latents/val/*.npy",
+]
+
+
+def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
+    """Train all cells of a pack (see training/contract.py).
+
+    options: none are known; the configuration's own sections say everything.
+    Raises SettingsError, DataError or DeviceError for what cannot be trained, StateError for a foreign checkpoint.
+    """
+    from training.data import load
+    from training.device import prepare
+    from training.loop import Loop
+    from training.pack import Setup
+    from training.settings import SettingsError, read_settings
+    from training.tables import make_tables
+
+    if options:
+        raise SettingsError(f"trainer_options.{next(iter(options))}: the built-in trainer takes no options.")
+    settings = read_settings(run.config)
+    device = prepare(run.device, run.threads)
+    dataset = load(settings.directory)
+    if len(dataset.train) < settings.batch_size:
+        rows = len(dataset.train)
+        raise SettingsError(f"data.batch_size is {settings.batch_size}, but {settings.directory} has {rows} rows.")
+    tables = make_tables(dataset, standardize=settings.standardize_inputs, device=device)
+    run.numerics(**_numerics(device))
+    Loop(cells, Setup(settings, tables, device), run, list(METRICS)).train()
+
+
+def _numerics(device: torch.device) -> dict[str, str | int]:
+    """What bit-identity depends on. The number of threads is not among it: tests hold that it changes no bit."""
+    import numpy
+    import torch
+
+    cuda = device.type == "cuda"
+    return {
+        "device": device.type,
+        "hardware": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
+        "dtype": "float32",
+        "kernel": "packed-1",
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+    }
