@@ -30,6 +30,7 @@ class Row:
     cell: its name. cell_digest: identity and configuration; a row is only restored where it is equal.
     step: the trainer's count. values: plain JSON. history: the metrics of each finished epoch.
     numerics: what bit-identity depends on, as the trainer stated it.
+    seconds: training time that went into this state, over all attempts.
     """
 
     cell: str
@@ -39,6 +40,7 @@ class Row:
     values: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     numerics: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
     arrays: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -56,6 +58,7 @@ def encode(rows: Sequence[Row]) -> bytes:
             "values": dict(row.values),
             "history": list(row.history),
             "numerics": dict(row.numerics),
+            "seconds": row.seconds,
         }
         for row in rows
     ]

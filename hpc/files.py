@@ -21,18 +21,19 @@ _READ_TRIES = 3
 _NUMBER = re.compile(r"[0-9]+")
 
 
-def publish(path: Path, data: bytes) -> None:
+def publish(path: Path, data: bytes, durable: bool = True) -> None:
     """Write ``path`` whole, replacing what is there. On any error the old file stays as it is.
 
-    Raises OSError naming the path.
+    durable: survive a power cut; only progress displays can do without. Raises OSError naming the path.
     """
-    temporary = _write_temporary(path, data)
+    temporary = _write_temporary(path, data, durable)
     try:
         os.replace(temporary, path)
     except OSError as error:
         _discard(temporary)
         raise _naming(error, path) from None
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def publish_once(path: Path, data: bytes) -> bool:
@@ -163,7 +164,7 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def _write_temporary(path: Path, data: bytes) -> Path:
+def _write_temporary(path: Path, data: bytes, durable: bool = True) -> Path:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
@@ -172,7 +173,8 @@ def _write_temporary(path: Path, data: bytes) -> Path:
     try:
         try:
             _write_all(fd, data)
-            os.fsync(fd)  # never tried twice: after a failed fsync the kernel may have dropped the data
+            if durable:
+                os.fsync(fd)  # never tried twice: after a failed fsync the kernel may have dropped the data
         finally:
             os.close(fd)
     except OSError as error:

@@ -1,0 +1,199 @@
+"""One attempt at one pack: claims, private checkpoints, results published exactly once.
+
+Nothing here excludes another live copy of the same cells, and nothing depends on that: attempts write to directories
+of their own, the first result wins, and training is deterministic. Looking for newer claims only bounds waste.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpc import files
+from hpc.cell import Cell
+from hpc.checkpoint import CorruptCheckpointError, Row, decode, encode
+from hpc.outcome import Outcome
+from hpc.store import Store, SweepError, host
+from hpc.sweep import Sweep
+
+KEPT_GENERATIONS = 2
+
+
+class PackAttempt:
+    """A pack attempt that this process has begun; the only writer of its directory."""
+
+    def __init__(self, store: Store, sweep: Sweep, pack: int, claims: Mapping[Cell, int], submission: int) -> None:
+        self.store = store
+        self.sweep = sweep
+        self.pack = pack
+        self.claims = dict(claims)
+        self.submission = submission
+        self._generation = 0
+
+    @classmethod
+    def begin(
+        cls, store: Store, sweep: Sweep, cells: Sequence[Cell], submission: int, about: Mapping[str, Any]
+    ) -> PackAttempt:
+        """Claim the next attempt of every cell. Raises OSError naming the path.
+
+        about: where this attempt runs (job, node, pid); a label for people, never an identity.
+        """
+        pack = store.new_pack()
+        record = {"cells": [cell.name for cell in cells], "submission": submission, "host": host(), **about}
+        files.publish(store.pack_file(pack), json.dumps(record, indent=1).encode())
+        claims = {}
+        for cell in cells:
+            claims[cell] = store.new_attempt(cell)
+            pointer = json.dumps({"pack": pack}).encode()
+            files.publish(store.pointer_file(cell, claims[cell]), pointer)
+            description = {**_factor_fields(sweep, cell), "seed": cell.seed, "run_id": cell.run_id}
+            config = {"cell": cell.name, **description, "config_digest": sweep.config_digest, **sweep.identity()}
+            files.publish_once(store.cell_config_file(cell), json.dumps(config, indent=1).encode())
+        return cls(store, sweep, pack, claims, submission)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    def save(self, rows: Sequence[Row]) -> None:
+        """Publish one generation and drop the one before the last. Raises OSError; older generations stay whole."""
+        self._generation += 1
+        files.publish(self.store.generation_file(self.pack, self._generation), encode(rows))
+        for old in self.store.generations(self.pack)[KEPT_GENERATIONS:]:
+            files.remove(old)
+        if self._generation == KEPT_GENERATIONS:
+            self._drop_earlier_checkpoints({row.cell for row in rows})
+
+    def restore(self, cell: Cell) -> Row | None:
+        """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used."""
+        wanted = self.sweep.cell_digest(cell)
+        for attempt in reversed(self.store.attempts(cell)):
+            pack = self.store.pack_of(cell, attempt)
+            if pack is None:
+                continue
+            for path in self.store.generations(pack):
+                try:
+                    rows = decode(files.read(path))
+                except FileNotFoundError:
+                    continue  # its owner has just rotated it away
+                except CorruptCheckpointError as error:
+                    aside = files.quarantine(path)
+                    self.log(cell, f"checkpoint {path.name} of pack {pack} is damaged ({error}); set aside as {aside}")
+                    continue
+                for row in rows:
+                    if row.cell == cell.name and row.cell_digest == wanted:
+                        return row
+        return None
+
+    def superseded(self, cells: Sequence[Cell]) -> frozenset[Cell]:
+        """Cells that have a result, or a claim newer than ours."""
+        return frozenset(
+            cell
+            for cell in cells
+            if "results.json" in files.entries(self.store.cell_directory(cell))
+            or max(self.store.attempts(cell), default=0) > self.claims[cell]
+        )
+
+    def report_progress(self, progress: Mapping[str, tuple[int, int]]) -> None:
+        """Say how far each cell is: {name: (epoch, of)}. Advisory: failing to write it harms nothing."""
+        with contextlib.suppress(OSError):
+            text = json.dumps({"cells": progress, "at": time.time()})
+            files.publish(self.store.progress_file(self.pack), text.encode(), durable=False)
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    def publish(self, cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> bool:
+        """Publish a cell's outcome unless it has one; the first wins. Returns whether ours is the result.
+
+        A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped.
+        """
+        history, weights = self.store.private_history(self.pack, cell), self.store.private_weights(self.pack, cell)
+        files.publish(history, outcome.history_csv)
+        if outcome.weights is not None and self.sweep.keep["weights"] != "none":
+            files.publish(weights, outcome.weights)
+        full = {"attempts": self.claims[cell], "pack": self.pack, **provenance}
+        record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
+        text = json.dumps(record | {"provenance": full}, indent=1, allow_nan=False)
+        won = files.publish_once(self.store.result_file(cell), text.encode())
+        if won:
+            self._link_private(cell)
+            return True
+        self._compare_with_winner(cell, record)
+        return False
+
+    def fail(self, cell: Cell, cause: str, traceback: str) -> None:
+        """Record that this attempt at a cell ended with an error."""
+        record = {"cause": cause, "traceback": traceback, "submission": self.submission, "host": host()}
+        path = self.store.failure_file(cell, self.claims[cell])
+        files.publish(path, json.dumps(record, indent=1).encode())
+
+    def end(self) -> None:
+        """Remove the checkpoints that nothing can need any more: of packs all of whose cells have results."""
+        if self.sweep.keep["checkpoints"]:
+            return
+        for pack in {self.pack} | self._earlier_packs(self.claims):
+            if all(self._has_result(name) for name in self._cells_of(pack)):
+                for path in self.store.generations(pack):
+                    files.remove(path)
+                files.remove(self.store.progress_file(pack))
+
+    def log(self, cell: Cell, text: str) -> None:
+        """A line for people in the cell's own log. It must never stop training."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+        with contextlib.suppress(OSError):
+            files.append(self.store.log_file(cell), f"{stamp} attempt {self.claims[cell]}: {text}\n")
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _link_private(self, cell: Cell) -> None:
+        pairs = (
+            (self.store.private_history(self.pack, cell), self.store.history_file(cell)),
+            (self.store.private_weights(self.pack, cell), self.store.weights_file(cell)),
+        )
+        for private, public in pairs:
+            if private.exists():
+                files.link_once(private, public)
+                files.sync_directory(public.parent)
+                files.remove(private)
+
+    def _compare_with_winner(self, cell: Cell, record: Mapping[str, Any]) -> None:
+        try:
+            winner = self.store.result(cell) or {}
+        except SweepError:
+            winner = {}
+        if winner.get("config_digest") == record["config_digest"] and (
+            winner.get("outcome_digest") == record["outcome_digest"]
+        ):
+            self.log(cell, "another attempt had published the same outcome")
+            return
+        conflict = {"pack": self.pack, "outcome": dict(record), "published": winner.get("outcome_digest")}
+        files.publish_once(self.store.conflict_file(cell), json.dumps(conflict, indent=1).encode())
+        self.log(cell, "another attempt had published a different outcome: kept both, see conflict.json")
+
+    def _drop_earlier_checkpoints(self, saved: set[str]) -> None:
+        """Earlier attempts' generations count as ours: two newer ones exist, so a third is not needed."""
+        for pack in self._earlier_packs(self.claims):
+            if all(name in saved or self._has_result(name) for name in self._cells_of(pack)):
+                for path in self.store.generations(pack):
+                    files.remove(path)
+
+    def _earlier_packs(self, cells: Mapping[Cell, int]) -> set[int]:
+        found = set()
+        for cell, own in cells.items():
+            earlier = (self.store.pack_of(cell, attempt) for attempt in self.store.attempts(cell) if attempt < own)
+            found |= {pack for pack in earlier if pack is not None}
+        return found - {self.pack}
+
+    def _cells_of(self, pack: int) -> list[str]:
+        try:
+            return list(json.loads(files.read(self.store.pack_file(pack)))["cells"])
+        except (OSError, ValueError, KeyError):
+            return [""]  # unknown: never counted as finished
+
+    def _has_result(self, name: str) -> bool:
+        return bool(name) and "results.json" in files.entries(self.store.results_root / name)
+
+
+def _factor_fields(sweep: Sweep, cell: Cell) -> dict[str, Any]:
+    return {sweep.trainer.field_of(name): value for name, value in cell.point}

@@ -1,0 +1,98 @@
+"""The code that tasks run: a snapshot taken at submission, so that an edit afterwards changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from hpc import files
+from hpc.store import Store
+from hpc.sweep import Trainer
+from hpc.trainer import PROJECT_ROOT
+
+_OURS = ("hpc", "training", "aggregate", "slurm_templates")
+_OUR_SUFFIXES = {".py", ".sh", ".sbatch", ".yaml"}
+_USER_FOLDER = "user"
+# A trainer's neighbours travel with it; a folder with more is somebody's home, not a package.
+_MOST_USER_FILES = 500
+
+
+def code_digest(trainer: Trainer) -> str:
+    """Digest of all code a task runs: ours and the trainer's with its neighbours, by name and content."""
+    total = hashlib.sha256()
+    for name, path in _sources(trainer):
+        total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
+    """Copy the code into the sweep directory, whole or not at all; the same code is copied once.
+
+    Returns (digest, directory). Raises OSError.
+    """
+    digest = code_digest(trainer)
+    target = store.code_directory(digest)
+    if target.is_dir():
+        return digest, target
+    files.make_directory(target.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=".snapshot-", dir=target.parent))
+    try:
+        for name, path in _sources(trainer):
+            destination = temporary / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, destination)
+        temporary.chmod(0o755)
+        os.rename(temporary, target)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not target.is_dir():  # another submission may have been first
+            raise
+    files.sync_directory(target.parent)
+    return digest, target
+
+
+def user_code(trainer: Trainer) -> Trainer:
+    """The trainer as this process should load it: from the snapshot this code itself runs in, if it does."""
+    copied = PROJECT_ROOT / _USER_FOLDER / Path(trainer.path).name
+    return replace(trainer, path=str(copied)) if copied.is_file() else trainer
+
+
+def python_path(code: Path) -> str:
+    """PYTHONPATH for tasks that run a snapshot."""
+    return f"{code}{os.pathsep}{code / _USER_FOLDER}"
+
+
+def _sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
+    """(name in the snapshot, file) of all code, sorted."""
+    found: dict[str, Path] = {}
+    for folder in _OURS:
+        for path in sorted((PROJECT_ROOT / folder).rglob("*")):
+            if path.suffix in _OUR_SUFFIXES and "__pycache__" not in path.parts:
+                found[path.relative_to(PROJECT_ROOT).as_posix()] = path
+    for name, path in _user_sources(trainer):
+        found[f"{_USER_FOLDER}/{name}"] = path
+    yield from sorted(found.items())
+
+
+def _user_sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
+    path = Path(trainer.path)
+    if PROJECT_ROOT in path.parents and path.relative_to(PROJECT_ROOT).parts[0] in _OURS:
+        return
+    source = trainer.target.rpartition(":")[0]
+    base = path.parent
+    if not source.endswith(".py"):
+        for _ in range(source.count(".") + (path.name == "__init__.py")):
+            base = base.parent
+        top = base / source.partition(".")[0]
+        neighbours = sorted(top.rglob("*.py")) if top.is_dir() else [path]
+    else:
+        neighbours = sorted(base.glob("*.py"))
+    if len(neighbours) > _MOST_USER_FILES:
+        neighbours = [path]
+    for neighbour in neighbours:
+        yield neighbour.relative_to(base).as_posix(), neighbour

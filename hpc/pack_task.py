@@ -1,0 +1,204 @@
+"""Running one task's cells: what is still to do, the trainer's call, and what its end means for each cell."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc import files, provenance
+from hpc.attempt import PackAttempt
+from hpc.cell import Cell
+from hpc.code import user_code
+from hpc.store import FINAL, Store, SweepError
+from hpc.sweep import Sweep
+from hpc.trainer import load_function
+from hpc.training_run import StorageTroubleError, TrainingRun
+
+DONE, FAILED, STOPPED = 0, 1, 85
+
+
+@dataclass
+class PackTask:
+    """One task: the cells of one line of a submission's task list.
+
+    own_log: send this process's output to the pack's log file (a worker), or leave it where it is (a person watches).
+    """
+
+    store: Store
+    sweep: Sweep
+    cells: Sequence[Cell]
+    submission: int
+    stop: Callable[[], bool]
+    device: str = "cpu"
+    threads: int = 1
+    own_log: bool = True
+
+    @classmethod
+    def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
+        """The task that line ``index`` of a submission's list describes. Raises SweepError, OSError."""
+        cells = read_task(store.tasks_file(submission, array), index)
+        device = os.environ.get("HOLDFAST_DEVICE", "cpu")
+        threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("HOLDFAST_THREADS") or 1)
+        return cls(store, store.sweep(), cells, submission, stop, device, threads)
+
+    def run(self) -> int:
+        """Train what is still to do. Returns DONE, FAILED (a cell failed) or STOPPED (saved, run it again)."""
+        cells = [cell for cell in self.cells if self._to_do(cell)]
+        if not cells:
+            return DONE
+        train = self._load()
+        if train is None:
+            return self._fail_all(cells)
+        if self.sweep.trainer.pack_mode == "fused":
+            return self._run_fused(train, cells)
+        return self._run_attempt(train, cells, lambda run: [[cell] for cell in run.unfinished()])
+
+    def _run_fused(self, train: Callable[..., None], cells: list[Cell]) -> int:
+        """All cells in one call; where that fails, each alone, so that only the guilty ones fail."""
+        if len(cells) == 1:
+            return self._run_attempt(train, cells, lambda run: [run.unfinished()])
+        try:
+            return self._run_attempt(train, cells, lambda run: [run.unfinished()], blame=False)
+        except StorageTroubleError:
+            raise
+        except Exception:
+            traceback.print_exc()
+            print("the pack failed; its cells are now trained one by one", file=sys.stderr, flush=True)
+        results = [
+            self._run_attempt(train, [cell], lambda run: [run.unfinished()]) for cell in cells if self._to_do(cell)
+        ]
+        return STOPPED if STOPPED in results else max(results, default=DONE)
+
+    def _run_attempt(
+        self,
+        train: Callable[..., None],
+        cells: list[Cell],
+        calls: Callable[[TrainingRun], list[list[Cell]]],
+        blame: bool = True,
+    ) -> int:
+        """One pack attempt. calls: the groups of cells handed to the trainer, one call each.
+
+        blame: record an exception as the cells' failure; otherwise let it out.
+        """
+        attempt, run = self._begin(cells)
+        failed = False
+        for group in calls(run):
+            if run.stop:
+                break
+            try:
+                train(group, self.sweep.options, run)
+                run.check_storage()
+            except StorageTroubleError:
+                raise
+            except Exception as error:
+                run.check_storage()
+                if not blame:
+                    raise
+                traceback.print_exc()
+                self._blame(run, group, error)
+                failed = True
+            else:
+                failed |= self._expect_ended(run, group)
+        attempt.end()
+        if run.unfinished():
+            return STOPPED
+        return FAILED if failed or any(self._failed_here(cell) for cell in cells) else DONE
+
+    def _begin(self, cells: list[Cell]) -> tuple[PackAttempt, TrainingRun]:
+        about = {"pid": os.getpid(), "node": provenance.node(), "job": provenance.job()}
+        attempt = PackAttempt.begin(self.store, self.sweep, cells, self.submission, about)
+        if self.own_log:
+            _redirect_output(self.store.pack_log(attempt.pack))
+        facts = {
+            "node": provenance.node(),
+            "device": self.device,
+            "threads": self.threads,
+            "versions": provenance.versions(),
+            "code_digest": os.environ.get("HOLDFAST_CODE_DIGEST"),
+            "job": provenance.job(),
+        }
+        run = TrainingRun(attempt, stop_requested=self.stop, device=self.device, threads=self.threads, provenance=facts)
+        return attempt, run
+
+    def _to_do(self, cell: Cell) -> bool:
+        """Whether a cell still needs training: it has no result, and did not fail in this very submission."""
+        try:
+            result = self.store.result(cell)
+        except SweepError as error:
+            print(error, file=sys.stderr)
+            files.quarantine(self.store.result_file(cell))
+            return True
+        if result is not None and result["status"] in FINAL:
+            return False
+        return not self._failed_here(cell)
+
+    def _failed_here(self, cell: Cell) -> bool:
+        attempts = self.store.attempts(cell)
+        failure = self.store.failure(cell, attempts[-1]) if attempts else None
+        return failure is not None and failure.get("submission") == self.submission
+
+    def _load(self) -> Callable[..., None] | None:
+        """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""
+        try:
+            return load_function(user_code(self.sweep.trainer))
+        except Exception:
+            self._load_error = traceback.format_exc()
+            return None
+
+    def _fail_all(self, cells: list[Cell]) -> int:
+        _, run = self._begin(cells)
+        last_line = self._load_error.strip().splitlines()[-1]
+        print(self._load_error, file=sys.stderr)
+        for cell in cells:
+            run.give_up(
+                cell, f"the trainer {self.sweep.trainer.target} cannot be loaded: {last_line}", self._load_error
+            )
+        return FAILED
+
+    def _blame(self, run: TrainingRun, group: list[Cell], error: Exception) -> None:
+        text = "".join(traceback.format_exception(error))
+        for cell in group:
+            if cell in run.unfinished():
+                run.give_up(cell, f"{type(error).__name__}: {error}", text)
+
+    def _expect_ended(self, run: TrainingRun, group: list[Cell]) -> bool:
+        """A trainer that returns without being asked to stop must have ended its cells. Returns whether one failed."""
+        left = [cell for cell in group if cell in run.unfinished()]
+        if run.stop or not left:
+            return False
+        for cell in left:
+            run.give_up(cell, "the trainer returned without finishing this cell; call run.finish or run.fail", "")
+        return True
+
+
+def read_task(path: Path, index: int) -> list[Cell]:
+    """Cells of one line of a task list. Raises SweepError naming file and index, OSError."""
+    with path.open() as lines:
+        for number, line in enumerate(lines):
+            if number == index:
+                return [Cell.from_json(entry) for entry in json.loads(line)["cells"]]
+    raise SweepError(f"{path}: there is no task {index}; submit with indices below the number of lines")
+
+
+def task_line(cells: Sequence[Cell]) -> str:
+    """A task as read_task reads it."""
+    entry: dict[str, Any] = {"cells": [cell.to_json() for cell in cells]}
+    return json.dumps(entry, separators=(",", ":")) + "\n"
+
+
+def _redirect_output(path: Path) -> None:
+    """From here on, all output of this process, native libraries' too, goes to the pack's log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    faulthandler.enable()

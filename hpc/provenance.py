@@ -1,0 +1,66 @@
+"""Where a number came from: versions, code, host and job, recorded beside results and never part of them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hpc.store import host
+
+_PACKAGES = ("holdfast", "torch", "numpy", "scipy", "submitit")
+_GIT_SECONDS = 5
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, as installed; nothing is imported."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit(directory: Path) -> dict[str, Any] | None:
+    """Commit of the checkout a directory lies in, and whether it has changes; None outside a checkout."""
+    commit = _git(directory, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "modified": bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def job() -> dict[str, str]:
+    """Slurm's labels of this job, for people: ids may be issued again, so nothing rests on them."""
+    names = {
+        "SLURM_ARRAY_JOB_ID": "array_job_id",
+        "SLURM_ARRAY_TASK_ID": "array_task_id",
+        "SLURM_JOB_ID": "job_id",
+        "SLURM_RESTART_COUNT": "restarts",
+        "SLURMD_NODENAME": "node",
+        "SLURM_JOB_PARTITION": "partition",
+    }
+    return {label: os.environ[name] for name, label in names.items() if name in os.environ}
+
+
+def node() -> str:
+    """The node's name as Slurm has it, else the host's."""
+    return os.environ.get("SLURMD_NODENAME") or host()
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(directory), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

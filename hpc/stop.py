@@ -1,0 +1,46 @@
+"""Asking a task to end: signal handlers that only set a flag, and a watch on the parent process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+_PARENT_CHECK_SECONDS = 1.0
+
+
+class StopFlag:
+    """Set once, by a signal or a parent's death; looked at between steps."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self.cause = ""
+
+    def __call__(self) -> bool:
+        return self._set
+
+    def set(self, cause: str) -> None:
+        if not self._set:
+            self.cause = cause
+            self._set = True
+
+    def install(self) -> None:
+        """Take over the stop signals of this process. SIGUSR1 is left alone: NCCL uses it."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def follow_parent(self, parent: int) -> None:
+        """Also stop once the parent process is gone, so that no worker outlives the command that started it."""
+
+        def watch() -> None:
+            done = threading.Event()
+            while os.getppid() == parent:
+                done.wait(_PARENT_CHECK_SECONDS)
+            self.set("the command that started this worker is gone")
+
+        threading.Thread(target=watch, daemon=True, name="follow-parent").start()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.set(signal.Signals(number).name)

@@ -1,0 +1,236 @@
+"""The run object a trainer gets: the contract of training/contract.py over one pack attempt."""
+
+from __future__ import annotations
+
+import difflib
+import resource
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hpc.attempt import PackAttempt
+from hpc.cell import Cell
+from hpc.checkpoint import Row
+from hpc.outcome import Outcome, history_csv, plain_number, weights_bytes
+from hpc.store import COMPLETED, DIVERGED
+from training.contract import Checkpoint, ContractError
+
+# A checkpoint may take this fraction of training time: the interval stretches where writing is slow.
+CHECKPOINT_SHARE = 0.02
+_PROGRESS_SECONDS = 1.0
+
+
+class StorageTroubleError(Exception):
+    """The sweep's files cannot be written or read; training ends and nothing of it is blamed on a cell."""
+
+
+class TrainingRun:
+    """Implements training.contract.Run for the cells of one pack attempt."""
+
+    def __init__(
+        self,
+        attempt: PackAttempt,
+        *,
+        stop_requested: Callable[[], bool],
+        device: str,
+        threads: int,
+        provenance: Mapping[str, Any],
+    ) -> None:
+        self._attempt = attempt
+        self._sweep = attempt.sweep
+        self._stop_requested = stop_requested
+        self._device = device
+        self._threads = threads
+        self._provenance = dict(provenance)
+        self._live = set(attempt.claims)
+        self._histories: dict[Cell, list[dict[str, Any]]] = {cell: [] for cell in attempt.claims}
+        self._seconds = dict.fromkeys(attempt.claims, 0.0)
+        self._restored: dict[Cell, int] = {}
+        self._changed: dict[Cell, Mapping[str, Any]] = {}
+        self._numerics: dict[str, str | int] = {}
+        self._progress: dict[str, tuple[int, int]] = {}
+        self._trouble: OSError | None = None
+        self._began = self._last_save = time.monotonic()
+        self._save_cost = 0.0
+        self._last_progress = 0.0
+
+    # --- what a trainer asks --------------------------------------------------------------------------------------
+
+    @property
+    def stop(self) -> bool:
+        return self._stop_requested() or not self._live or self._trouble is not None
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self._sweep.sections
+
+    @property
+    def device(self) -> str:
+        return self._device
+
+    @property
+    def threads(self) -> int:
+        return self._threads
+
+    def numerics(self, **facts: str | int) -> None:
+        self._numerics = dict(facts)
+
+    def checkpoint_due(self) -> bool:
+        interval = max(self._sweep.checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE)
+        return time.monotonic() - self._last_save >= interval
+
+    def restore(self, cell: Any) -> Checkpoint | None:
+        self._check_live(cell)
+        row = self._guard(lambda: self._attempt.restore(cell))
+        if row is None:
+            self._attempt.log(cell, "started from the beginning")
+            return None
+        self._histories[cell] = [dict(entry) for entry in row.history]
+        self._seconds[cell] = row.seconds
+        self._restored[cell] = row.step
+        if self._numerics and row.numerics and dict(row.numerics) != self._numerics:
+            self._changed[cell] = row.numerics
+        self._attempt.log(cell, f"restored at step {row.step}, epoch {len(row.history)}")
+        return Checkpoint(step=row.step, arrays=row.arrays, values=row.values)
+
+    # --- what a trainer tells -------------------------------------------------------------------------------------
+
+    def save(self, checkpoints: Mapping[Any, Checkpoint]) -> frozenset[Any]:
+        for cell in checkpoints:
+            self._check_live(cell)
+        started = time.monotonic()
+        dropped: frozenset[Any] = self._guard(lambda: self._attempt.superseded(list(checkpoints)))
+        self._drop(dropped)
+        rows = [self._row(cell, checkpoint) for cell, checkpoint in checkpoints.items() if cell not in dropped]
+        if rows:
+            self._guard(lambda: self._attempt.save(rows))
+        self._last_save = time.monotonic()
+        self._save_cost = self._last_save - started
+        for row in rows:
+            self._attempt.log(self._cell_named(row.cell), f"saved at step {row.step}, epoch {len(row.history)}")
+        self._report_progress(now=True)
+        return dropped
+
+    def epoch(self, cell: Any, epoch: int, of: int, metrics: Mapping[str, float]) -> None:
+        self._check_live(cell)
+        history = self._histories[cell]
+        if epoch != len(history) + 1:
+            raise ContractError(
+                f"{cell.name}: epoch {epoch} was reported after epoch {len(history)}; "
+                "report each epoch once, and go on from restore() where training went on before"
+            )
+        history.append({"epoch": epoch, **self._checked(cell, metrics)})
+        self._progress[cell.name] = (epoch, of)
+        self._report_progress()
+
+    def finish(
+        self,
+        cell: Any,
+        metrics: Mapping[str, float | None],
+        *,
+        best_epoch: int | None = None,
+        weights: Mapping[str, Any] | None = None,
+        diverged: bool = False,
+    ) -> None:
+        self._check_live(cell)
+        history = self._histories[cell]
+        outcome = Outcome(
+            status=DIVERGED if diverged else COMPLETED,
+            metrics=self._checked(cell, metrics),
+            best_epoch=best_epoch,
+            epochs=len(history),
+            history_csv=history_csv(history, list(self._sweep.trainer.metrics)),
+            weights=weights_bytes(weights) if weights is not None else None,
+        )
+        won = self._guard(lambda: self._attempt.publish(cell, outcome, self._provenance_of(cell)))
+        self._live.discard(cell)
+        if won:
+            self._attempt.log(cell, f"published: {outcome.status} after {outcome.epochs} epochs")
+
+    def fail(self, cell: Any, cause: str) -> None:
+        self.give_up(cell, cause, "")
+
+    # --- what the task asks ---------------------------------------------------------------------------------------
+
+    def give_up(self, cell: Cell, cause: str, traceback: str) -> None:
+        """Record a failed attempt at a cell, with the traceback if there is one."""
+        self._check_live(cell)
+        self._guard(lambda: self._attempt.fail(cell, cause, traceback))
+        self._live.discard(cell)
+        self._attempt.log(cell, f"failed: {cause}")
+
+    def unfinished(self) -> list[Cell]:
+        """Cells that have neither ended nor been dropped, in the pack's order."""
+        return [cell for cell in self._attempt.claims if cell in self._live]
+
+    def check_storage(self) -> None:
+        """Raise StorageTroubleError if a file operation failed, even if the trainer swallowed that."""
+        if self._trouble is not None:
+            raise StorageTroubleError(f"{self._trouble.filename}: {self._trouble.strerror}") from self._trouble
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _guard(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except OSError as error:
+            self._trouble = error
+            self.check_storage()
+
+    def _check_live(self, cell: Cell) -> None:
+        if cell not in self._live:
+            name = getattr(cell, "name", repr(cell))
+            raise ContractError(f"{name}: this cell has ended or is not of this task; use the cells given to train()")
+
+    def _checked(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float | None]:
+        declared = self._sweep.trainer.metrics
+        for name, value in metrics.items():
+            if name not in declared:
+                near = difflib.get_close_matches(name, list(declared), n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "add it to METRICS"
+                raise ContractError(f"{cell.name}: metric {name!r} is not declared; {hint}")
+            try:
+                plain_number(value)
+            except (TypeError, ValueError):
+                raise ContractError(f"{cell.name}: metric {name!r} is {value!r}; give a number") from None
+        return {name: plain_number(value) for name, value in metrics.items()}
+
+    def _row(self, cell: Cell, checkpoint: Checkpoint) -> Row:
+        return Row(
+            cell=cell.name,
+            cell_digest=self._sweep.cell_digest(cell),
+            config_digest=self._sweep.config_digest,
+            step=checkpoint.step,
+            values=checkpoint.values,
+            history=self._histories[cell],
+            numerics=self._numerics,
+            seconds=self._seconds[cell] + time.monotonic() - self._began,
+            arrays=checkpoint.arrays,
+        )
+
+    def _drop(self, cells: frozenset[Cell]) -> None:
+        for cell in cells:
+            self._live.discard(cell)
+            self._attempt.log(cell, "dropped: a newer attempt has claimed it, or it has a result")
+
+    def _cell_named(self, name: str) -> Cell:
+        return next(cell for cell in self._attempt.claims if cell.name == name)
+
+    def _report_progress(self, now: bool = False) -> None:
+        if now or time.monotonic() - self._last_progress >= _PROGRESS_SECONDS:
+            self._attempt.report_progress(self._progress)
+            self._last_progress = time.monotonic()
+
+    def _provenance_of(self, cell: Cell) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            **self._provenance,
+            "seconds": round(self._seconds[cell] + time.monotonic() - self._began, 3),
+            "pack_size": len(self._attempt.claims),
+            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "numerics": self._numerics,
+        }
+        if cell in self._restored:
+            facts["restored_at_step"] = self._restored[cell]
+        if cell in self._changed:
+            facts["numerics_before"] = dict(self._changed[cell])
+        return facts
