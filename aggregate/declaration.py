@@ -1,0 +1,97 @@
+"""What a sweep's factors and metrics are called, drawn and measured against: the trainer's declaration, made whole.
+
+Nothing about any experiment is known here; labels, slugs and chance levels come from sweep.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpc.cell import FactorValue
+from hpc.sweep import Sweep
+
+_NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.+-]+")
+BOUNDED, POSITIVE, REAL = "bounded", "positive", "real"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One axis of the grid. field: its name in results; slug: its name in file names; log: drawn logarithmically."""
+
+    name: str
+    field: str
+    label: str
+    slug: str
+    values: tuple[FactorValue, ...]
+    log: bool
+
+    @property
+    def numeric(self) -> bool:
+        return not any(isinstance(value, str) for value in self.values)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured quantity. kind: bounded, positive or real; better: higher or lower, empty if not declared."""
+
+    name: str
+    label: str
+    slug: str
+    kind: str
+    better: str
+    chance: float | None
+
+
+def factors_of(sweep: Sweep) -> tuple[Factor, ...]:
+    """The factors of a sweep in the order of its axes."""
+    return tuple(
+        _factor(axis.name, axis.values, sweep.trainer.factors.get(axis.name, {}), sweep.trainer.field_of(axis.name))
+        for axis in sweep.grid.axes
+    )
+
+
+def metrics_of(sweep: Sweep, found: Iterable[str]) -> tuple[Metric, ...]:
+    """The metrics that were found, declared ones first in the order of their declaration, then others by name."""
+    names = set(found)
+    declared = sweep.trainer.metrics
+    ordered = [name for name in declared if name in names] + sorted(names - set(declared))
+    slugs = _distinct_slugs(ordered)
+    return tuple(_metric(name, slugs[name], declared.get(name, {})) for name in ordered)
+
+
+def slug(name: str) -> str:
+    """A name as it stands in file names: ``predictability/synergy_acc`` -> ``predictability_synergy_acc``."""
+    return _NOT_IN_FILE_NAMES.sub("_", name).lstrip(".")[:100] or "_"
+
+
+def _factor(name: str, values: tuple[FactorValue, ...], declared: Mapping[str, Any], field: str) -> Factor:
+    label = str(declared.get("label", name))
+    return Factor(name, field, label, slug(str(declared.get("slug", name))), values, bool(declared.get("log", False)))
+
+
+def _metric(name: str, file_name: str, declared: Mapping[str, Any]) -> Metric:
+    chance = declared.get("chance")
+    return Metric(
+        name=name,
+        label=str(declared.get("label", name)),
+        slug=file_name,
+        kind=str(declared.get("kind", REAL)),
+        better=str(declared.get("better", "")),
+        chance=None if chance is None else float(chance),
+    )
+
+
+def _distinct_slugs(names: Iterable[str]) -> dict[str, str]:
+    """``a/b`` and ``a_b`` must not overwrite each other's figures: later ones get a number."""
+    slugs: dict[str, str] = {}
+    for name in names:
+        base, count = slug(name), 1
+        candidate = base
+        while candidate in slugs.values():
+            count += 1
+            candidate = f"{base}_{count}"
+        slugs[name] = candidate
+    return slugs

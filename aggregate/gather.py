@@ -1,0 +1,121 @@
+"""Every planned cell accounted for: its state, and its result if it has one that is whole and its own.
+
+Asks the files of a sweep directory, never Slurm. A result that is truncated, of another cell or configuration, or holds
+something that is no number is named with its cause and never counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpc.cell import Cell
+from hpc.store import CONFLICT, FINAL, STATES, CellStatus, Store, SweepError
+from hpc.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Record:
+    """One planned cell. result: the content of results.json; present exactly if the state is COMPLETED or DIVERGED."""
+
+    status: CellStatus
+    result: Mapping[str, Any] | None
+
+    @property
+    def cell(self) -> Cell:
+        return self.status.cell
+
+    @property
+    def state(self) -> str:
+        return self.status.state
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All planned cells in the order of the grid, and directories that belong to none of them (strays, by name)."""
+
+    sweep: Sweep
+    records: list[Record]
+    strays: list[str]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of cells in every state."""
+        found = Counter(record.state for record in self.records)
+        return {state: found[state] for state in STATES}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned cell ended, COMPLETED or DIVERGED."""
+        return all(record.state in FINAL for record in self.records)
+
+
+def gather(store: Store, sweep: Sweep) -> Gathered:
+    """Read every cell of a sweep. Raises OSError naming the path if the directory cannot be read."""
+    records = list(_records(store, sweep))
+    planned = {record.cell.name for record in records}
+    return Gathered(sweep, records, sorted(store.present() - planned))
+
+
+def _records(store: Store, sweep: Sweep) -> Iterator[Record]:
+    fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
+    present = store.present()
+    for status in store.statuses(sweep.grid, sweep.config_digest):
+        if status.state == CONFLICT:
+            yield Record(replace(status, cause=status.cause.removeprefix(f"{store.root}/")), None)
+        elif status.cell.name in present:
+            yield _record(store, status, fields, sweep.config_digest)
+        else:
+            yield Record(status, None)
+
+
+def _record(store: Store, status: CellStatus, fields: list[str], config_digest: str) -> Record:
+    try:
+        result = store.result(status.cell)
+    except SweepError as error:  # it changed since its state was read
+        return Record(replace(status, state=CONFLICT, cause=str(error)), None)
+    if result is None:
+        return Record(status, None)
+    if result["config_digest"] != config_digest:
+        cause = f"results.json is of another configuration ({str(result['config_digest'])[:12]}); not counted"
+        return Record(replace(status, cause=_joined(status.cause, cause)), None)
+    fault = _fault(result, status.cell, fields)
+    if fault:
+        cause = f"{status.cell.name}/results.json: {fault}; set it aside and run the cell again"
+        return Record(replace(status, state=CONFLICT, cause=cause), None)
+    return Record(replace(status, state=str(result["status"])), result)
+
+
+def _fault(result: Mapping[str, Any], cell: Cell, fields: list[str]) -> str:
+    """What keeps a whole result from counting for this cell; empty if nothing does."""
+    expected = {"seed": cell.seed, "run_id": cell.run_id, "condition_id": cell.condition}
+    expected |= dict(zip(fields, cell.factors.values(), strict=True))
+    for key, value in expected.items():
+        if key not in result or result[key] != value:
+            return f"it is of another cell: {key} is {result.get(key)!r}, not {value!r}"
+    if not _is_count(result["epochs"]):
+        return f"epochs is {result['epochs']!r}, not a number of epochs"
+    if not (result.get("best_epoch") is None or _is_count(result["best_epoch"])):
+        return f"best_epoch is {result['best_epoch']!r}, not an epoch"
+    if not isinstance(result["outcome_digest"], str):
+        return f"outcome_digest is {result['outcome_digest']!r}, not a digest"
+    return next((f"metric {name!r} is {value}" for name, value in result["metrics"].items() if not _fits(value)), "")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _fits(value: float | None) -> bool:
+    """JSON can write numbers that no float holds (1e999, 400 digits); they are not measurements."""
+    try:
+        return value is None or math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _joined(*causes: str) -> str:
+    return "; ".join(cause for cause in causes if cause)

@@ -1,0 +1,246 @@
+"""The files of numbers: aggregated_results.json, statistics.json, table.parquet and curves.parquet as bytes.
+
+The two JSON documents are the same bytes for the same outcomes: no times, nodes, paths or attempts, nothing that
+depends on the order in which cells ended, null and never NaN.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from aggregate.gather import Gathered, Record
+from aggregate.histories import EPOCH, Histories
+from aggregate.summary import MetricSummary, Summary
+from hpc.store import CONFLICT, DIVERGED, FAILED, MISSING, STARTED
+
+_OUTCOME = ("status", "best_epoch", "epochs", "config_digest", "outcome_digest")
+_COLUMNS = {"best_epoch": pa.int64(), "epochs": pa.int64(), "config_digest": pa.string(), "outcome_digest": pa.string()}
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """Plain JSON, indented. Raises ValueError rather than write NaN."""
+    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+
+
+def aggregated_results(gathered: Gathered, summary: Summary) -> dict[str, Any]:
+    """The seed-shaped document: conditions only at the top level."""
+    completeness = _completeness(summary)
+    metrics = {entry.metric.name: _statistics(entry) for entry in summary.metrics}
+    fields = [factor.field for factor in summary.factors]
+    order = list(metrics)
+    seeds = len(summary.seeds)
+    document: dict[str, Any] = {}
+    for i, (name, point) in enumerate(zip(summary.conditions, summary.points, strict=True)):
+        factors = dict(zip(fields, (value for _, value in point), strict=True))
+        records = gathered.records[i * seeds : (i + 1) * seeds]
+        document[name] = {
+            **factors,
+            "n_runs": completeness[i]["completed"],
+            "completeness": completeness[i],
+            "aggregated_metrics": {metric: rows[i] for metric, rows in metrics.items()},
+            "individual_results": [_outcome(r, factors, order) for r in records if r.result is not None],
+        }
+    return document
+
+
+def statistics_document(summary: Summary) -> dict[str, Any]:
+    """What stands beside the t intervals: intervals that suit each metric, completion rates, flags."""
+    completeness = _completeness(summary)
+    return {
+        "sweep": summary.name,
+        "partial": not summary.complete,
+        "level": summary.level,
+        "completeness": _total(completeness),
+        "primary_metrics": list(summary.primary),
+        "metrics": {entry.metric.name: _about(entry) for entry in summary.metrics},
+        "conditions": _conditions(summary),
+        "zero_spread": _zero_spread(summary),
+        "not_finite": _not_finite(summary),
+    }
+
+
+def cell_table(gathered: Gathered, summary: Summary) -> pa.Table:
+    """One row for every planned cell, whatever became of it."""
+    records = gathered.records
+    results = [record.result or {} for record in records]
+    columns: dict[str, Any] = {
+        **_cell_columns(summary, records),
+        "state": [record.state for record in records],
+        "attempts": pa.array([record.status.attempts for record in records], pa.int64()),
+        "cause": [record.status.cause for record in records],
+        **{key: pa.array([result.get(key) for result in results], kind) for key, kind in _COLUMNS.items()},
+    }
+    for name in (entry.metric.name for entry in summary.metrics):
+        values = [result.get("metrics", {}).get(name) for result in results]
+        columns[_free(name, columns)] = pa.array([None if v is None else float(v) for v in values], pa.float64())
+    return pa.table(columns)
+
+
+def curve_table(gathered: Gathered, summary: Summary, histories: Histories) -> pa.Table:
+    """One row for every epoch of every cell that ended."""
+    cells = pa.table({**_cell_columns(summary, gathered.records), "state": [r.state for r in gathered.records]})
+    rows = cells.take(pa.array(histories.position))
+    columns = dict(zip(rows.column_names, rows.columns, strict=True)) | {EPOCH: histories.epoch}
+    for name, values in histories.columns.items():
+        columns[_free(name, columns)] = pa.array(values, from_pandas=True)
+    return pa.table(columns)
+
+
+def parquet(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _cell_columns(summary: Summary, records: Sequence[Record]) -> dict[str, Any]:
+    cells = [record.cell for record in records]
+    seeds = len(summary.seeds)
+    return {
+        "cell": [cell.name for cell in cells],
+        "condition": [name for name in summary.conditions for _ in range(seeds)],
+        **{
+            factor.field: _factor_column(cell.point[i][1] for cell in cells) for i, factor in enumerate(summary.factors)
+        },
+        "run_id": pa.array([cell.run_id for cell in cells], pa.int64()),
+        "seed": pa.array([cell.seed for cell in cells], pa.int64()),
+    }
+
+
+def _factor_column(values: Iterable[Any]) -> pa.Array:
+    """Values of one type as they are; a mixture of numbers as floats, of numbers and words as words."""
+    found = list(values)
+    kinds = {type(value) for value in found}
+    if len(kinds) > 1:
+        found = [str(value) for value in found] if str in kinds else [float(value) for value in found]
+    return pa.array(found)
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """A metric may be called like a column of ours."""
+    while name in taken:
+        name = f"metric.{name}"
+    return name
+
+
+def _outcome(record: Record, factors: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """A cell's result without its provenance, metrics in one order."""
+    result = record.result or {}
+    cell = record.cell
+    return {
+        "cell": cell.name,
+        **factors,
+        "run_id": cell.run_id,
+        "seed": cell.seed,
+        "condition_id": cell.condition,
+        **{key: result.get(key) for key in _OUTCOME},
+        "metrics": {name: result["metrics"][name] for name in order if name in result["metrics"]},
+    }
+
+
+def _completeness(summary: Summary) -> list[dict[str, int]]:
+    """Cells of each condition by state. Cells that were started count as missing: nothing of them is final."""
+    counts = {
+        "completed": summary.completed,
+        "diverged": summary.count(DIVERGED),
+        "failed": summary.count(FAILED),
+        "conflict": summary.count(CONFLICT),
+        "missing": summary.count(MISSING) + summary.count(STARTED),
+    }
+    rows = zip(*(column.tolist() for column in counts.values()), strict=True)
+    return [{"planned": len(summary.seeds), **dict(zip(counts, row, strict=True))} for row in rows]
+
+
+def _total(rows: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return {key: sum(row[key] for row in rows) for key in rows[0]}
+
+
+def _statistics(entry: MetricSummary) -> list[dict[str, Any]]:
+    """The predecessor's statistics of one metric, one entry a condition."""
+    d = entry.description
+    columns = {
+        "mean": d.mean,
+        "std": d.std,
+        "n": d.n,
+        "ci_lower": entry.t[0],
+        "ci_upper": entry.t[1],
+        "sem": d.sem,
+        "min": d.minimum,
+        "max": d.maximum,
+        "median": d.median,
+    }
+    return _rows(columns)
+
+
+def _rows(columns: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    plain = [_plain(values) for values in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
+
+
+def _plain(values: NDArray[Any]) -> list[Any]:
+    """Numbers as JSON has them; what is not finite is null."""
+    finite = np.isfinite(values).tolist()
+    return [value if keep else None for value, keep in zip(values.tolist(), finite, strict=True)]
+
+
+def _about(entry: MetricSummary) -> dict[str, Any]:
+    metric = entry.metric
+    return {
+        "kind": metric.kind,
+        "better": metric.better or None,
+        "chance": metric.chance,
+        "ci_method": entry.method,
+        "note": entry.note or None,
+    }
+
+
+def _conditions(summary: Summary) -> dict[str, Any]:
+    completion = _rows(
+        {
+            "completed": summary.completed,
+            "planned": np.full(len(summary.conditions), len(summary.seeds)),
+            "rate": summary.completed / len(summary.seeds),
+            "ci_lower": summary.completion[0],
+            "ci_upper": summary.completion[1],
+        }
+    )
+    intervals = {
+        entry.metric.name: _rows(
+            {
+                "mean": entry.description.mean,
+                "n": entry.description.n,
+                "ci_lower": entry.suited[0],
+                "ci_upper": entry.suited[1],
+            }
+        )
+        for entry in summary.metrics
+    }
+    return {
+        name: {"completion": completion[i], "intervals": {metric: rows[i] for metric, rows in intervals.items()}}
+        for i, name in enumerate(summary.conditions)
+    }
+
+
+def _zero_spread(summary: Summary) -> list[dict[str, Any]]:
+    """Conditions in which all seeds gave the same number: no interval means anything there."""
+    return [
+        {"condition": summary.conditions[i], "metric": entry.metric.name, "value": float(entry.description.mean[i])}
+        for entry in summary.metrics
+        for i in np.flatnonzero(entry.description.zero_spread)
+    ]
+
+
+def _not_finite(summary: Summary) -> list[dict[str, Any]]:
+    """Where COMPLETED cells have no finite value of a metric, so that its n is below n_runs."""
+    return [
+        {"condition": summary.conditions[i], "metric": entry.metric.name, "cells": int(entry.absent[i])}
+        for entry in summary.metrics
+        for i in np.flatnonzero(entry.absent)
+    ]

@@ -1,0 +1,152 @@
+"""The statistics of a sweep: gathered cells in, arrays over conditions and metrics out. No files, no drawing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregate.declaration import BOUNDED, POSITIVE, Factor, Metric, factors_of, metrics_of
+from aggregate.gather import Gathered
+from aggregate.statistics import (
+    Description,
+    Floats,
+    Integers,
+    Interval,
+    clopper_pearson,
+    delta_log_interval,
+    delta_logit_interval,
+    describe,
+    t_interval,
+)
+from hpc.cell import Point
+from hpc.store import COMPLETED, STATES
+
+T, DELTA_LOGIT, DELTA_LOG = "t", "delta-logit t", "delta-log t"
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """One metric over all conditions, in the order of the grid.
+
+    values: shape (conditions, seeds), NaN where a cell is not COMPLETED or has no finite value.
+    absent: COMPLETED cells without a finite value, shape (conditions,).
+    t, suited: confidence intervals for the mean, (low, high), each of shape (conditions,).
+    method: how ``suited`` was made, which fits the declared kind of the metric.
+    note: why that is not the method of the declared kind; empty if it is.
+    """
+
+    metric: Metric
+    values: Floats
+    description: Description
+    absent: Integers
+    t: Interval
+    suited: Interval
+    method: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A sweep in numbers.
+
+    conditions, points: name and factor values of each, in the order of the grid.
+    shape: number of values of each factor; their product is the number of conditions.
+    states: state of each cell, shape (conditions, seeds).
+    completion: exact interval for the rate of COMPLETED cells, (low, high), each of shape (conditions,).
+    """
+
+    name: str
+    level: float
+    factors: tuple[Factor, ...]
+    conditions: tuple[str, ...]
+    points: tuple[Point, ...]
+    seeds: tuple[int, ...]
+    states: NDArray[np.str_]
+    metrics: tuple[MetricSummary, ...]
+    primary: tuple[str, ...]
+    completion: Interval
+    complete: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(factor.values) for factor in self.factors)
+
+    @property
+    def completed(self) -> Integers:
+        """COMPLETED cells of each condition, shape (conditions,)."""
+        return self.count(COMPLETED)
+
+    def count(self, state: str) -> Integers:
+        """Cells of each condition in one state, shape (conditions,)."""
+        return np.asarray((self.states == state).sum(axis=1))
+
+    def primary_metrics(self) -> list[MetricSummary]:
+        """The metrics fixed before the first job, in that order; without any, the first one found."""
+        found = {summary.metric.name: summary for summary in self.metrics}
+        return [found[name] for name in self.primary if name in found] or list(self.metrics[:1])
+
+
+def summarise(gathered: Gathered) -> Summary:
+    """Compute every statistic of a sweep."""
+    sweep = gathered.sweep
+    level = 1 - float(sweep.analysis.get("alpha", 0.05))
+    states = _states(gathered)
+    metrics = tuple(_metric(metric, states, values, level) for metric, values in _values(gathered))
+    names, points = zip(*sweep.grid.conditions(), strict=True)
+    return Summary(
+        name=sweep.name,
+        level=level,
+        factors=factors_of(sweep),
+        conditions=names,
+        points=points,
+        seeds=sweep.grid.seeds,
+        states=states,
+        metrics=metrics,
+        primary=tuple(sweep.analysis.get("primary_metrics") or ()),
+        completion=clopper_pearson((states == COMPLETED).sum(axis=1), np.full(len(names), states.shape[1]), level),
+        complete=gathered.complete,
+    )
+
+
+def _states(gathered: Gathered) -> NDArray[np.str_]:
+    width = max(map(len, STATES))
+    states = np.array([record.state for record in gathered.records], dtype=f"<U{width}")
+    return states.reshape(-1, len(gathered.sweep.grid.seeds))
+
+
+def _values(gathered: Gathered) -> list[tuple[Metric, Floats]]:
+    """Every metric that a result has, with its values over cells, shape (conditions, seeds)."""
+    found = {name for record in gathered.records if record.result is not None for name in record.result["metrics"]}
+    metrics = metrics_of(gathered.sweep, found)
+    values = np.full((len(metrics), len(gathered.records)), np.nan)
+    rows = {metric.name: row for row, metric in enumerate(metrics)}
+    for position, record in enumerate(gathered.records):
+        if record.state == COMPLETED and record.result is not None:
+            for name, value in record.result["metrics"].items():
+                values[rows[name], position] = np.nan if value is None else value
+    shape = (-1, len(gathered.sweep.grid.seeds))
+    return [(metric, values[row].reshape(shape)) for row, metric in enumerate(metrics)]
+
+
+def _metric(metric: Metric, states: NDArray[np.str_], values: Floats, level: float) -> MetricSummary:
+    description = describe(values)
+    absent = (states == COMPLETED).sum(axis=1) - description.n
+    moments = (description.mean, description.sem, description.n, level)
+    method, note = _method(metric, values)
+    interval = {T: t_interval, DELTA_LOGIT: delta_logit_interval, DELTA_LOG: delta_log_interval}[method]
+    return MetricSummary(metric, values, description, absent, t_interval(*moments), interval(*moments), method, note)
+
+
+def _method(metric: Metric, values: Floats) -> tuple[str, str]:
+    """The interval that suits the declared kind, unless the values contradict it."""
+    if metric.kind == BOUNDED:
+        if np.any((values < 0) | (values > 1)):
+            return T, "declared bounded, but values lie outside [0, 1]: plain t intervals"
+        return DELTA_LOGIT, ""
+    if metric.kind == POSITIVE:
+        if np.any(values < 0):
+            return T, "declared positive, but values are negative: plain t intervals"
+        return DELTA_LOG, ""
+    return T, ""
