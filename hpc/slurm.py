@@ -16,6 +16,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc.slurm_answers import (
+    ACCOUNTING_FIELDS,
+    QUEUE_FORMAT,
+    AccountedTask,
+    Node,
+    Partition,
+    QueuedTask,
+    parse_accounting,
+    parse_config,
+    parse_nodes,
+    parse_partitions,
+    parse_queue,
+    ranges,
+)
+
+__all__ = [
+    "AccountedTask",
+    "Node",
+    "Partition",
+    "QueuedTask",
+    "Slurm",
+    "SlurmError",
+    "environment",
+    "find_program",
+    "installed",
+    "start_daemon",
+    "submission_environment",
+]
+
 QUERY_TIMEOUT_S = 60.0
 SUBMIT_TIMEOUT_S = 180.0  # over MaxJobCount sbatch itself tries for 120 s before it gives up
 
@@ -24,108 +53,15 @@ _KEPT_VARIABLES = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"})
 _SLURM_VARIABLE = re.compile(r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC|SQUEUE|SCANCEL|SACCT|SINFO|SCONTROL)_")
 # Debian and most sites keep the daemons out of a user's PATH.
 _DAEMON_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+# Without it, array indices are cut short after 64 characters.
+_FULL_INDICES = {"SLURM_BITSTR_LEN": "0"}
 _NEEDED_HERE = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel", "sinfo")
 # One argument of a command may be 128 KiB long on Linux (MAX_ARG_STRLEN); we stay well below.
 _LONGEST_ARGUMENT = 60_000
 
-_QUEUE_FIELDS = (
-    "ArrayJobID",
-    "ArrayTaskID",
-    "State",
-    "Reason",
-    "NodeList",
-    "Partition",
-    "TimeUsed",
-    "NumCPUs",
-    "RestartCnt",
-    "Name",  # last: the only field in which anything, also the separator, may occur
-)
-# A field is cut at 20 characters unless its width is given as none; text after the width is put behind the field.
-_QUEUE_FORMAT = ",".join(f"{field}:|" for field in _QUEUE_FIELDS)
-_ACCOUNTING_FIELDS = ("JobID", "State", "ExitCode", "ElapsedRaw", "NodeList", "JobName")
-
 
 class SlurmError(Exception):
     """A Slurm command is missing, failed or gave no answer in time. The message names it and says what it said."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedTask:
-    """One job or array element that slurmctld knows of.
-
-    name: job name, our unique token. job_id: id of the job, for an array that of the whole array.
-    index: index within the array; None for a job that is no array.
-    state: Slurm's long name (PENDING, RUNNING, COMPLETING ...). reason: why it waits, as Slurm puts it.
-    node: node list, "" while it has none. time_used: seconds since this start. cpus: allocated or asked for.
-    restarts: how often Slurm requeued it (can jump by two).
-    """
-
-    name: str
-    job_id: str
-    index: int | None
-    state: str
-    reason: str
-    node: str
-    partition: str
-    time_used: int
-    cpus: int
-    restarts: int
-
-    @property
-    def id(self) -> str:
-        """The id Slurm's commands take: `12_3`, or `12` for a job that is no array."""
-        return self.job_id if self.index is None else f"{self.job_id}_{self.index}"
-
-
-@dataclass(frozen=True)
-class AccountedTask:
-    """One job or array element as sacct remembers it.
-
-    exit_code, signal: of the batch script; signal is 0 if it ended by itself. seconds: elapsed in the last run.
-    """
-
-    name: str
-    job_id: str
-    index: int | None
-    state: str
-    exit_code: int
-    signal: int
-    seconds: int
-    node: str
-
-
-@dataclass(frozen=True)
-class Partition:
-    """One partition. max_time_min: minutes, None if unlimited. grace_time_s: seconds a preempted job keeps running.
-
-    fields: everything `scontrol show partition` says, by Slurm's names.
-    """
-
-    name: str
-    default: bool
-    state: str
-    nodes: int
-    cpus: int
-    max_time_min: float | None
-    priority_tier: int
-    preempt_mode: str
-    grace_time_s: int
-    fields: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Node:
-    """One node. state: as sinfo says, e.g. idle, mixed, down*. gres: e.g. `gpu:a100:4`, "" if none. memory_mb: MiB."""
-
-    name: str
-    state: str
-    partitions: tuple[str, ...]
-    cpus: int
-    idle_cpus: int
-    memory_mb: int
-    gres: str
-    features: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -152,12 +88,16 @@ class Slurm:
         if names is not None and not names:
             return []
         wanted = None if names is None else frozenset(names)
-        # --all: a token must also be found in a hidden partition.
-        command = ["squeue", "--all", "--array", "--noheader", f"--Format={_QUEUE_FORMAT}"]
+        # --all: a token must also be found in a hidden partition. Not --array: it leaves out the last element of a
+        # waiting array whose indices have a step (22.05), so we expand the indices ourselves.
+        command = ["squeue", "--all", "--noheader", f"--Format={QUEUE_FORMAT}"]
         command += ["--states=all"] if finished else []
         command += [f"--user={user}"] if user else []
         command += _name_option(wanted)
-        tasks = parse_queue(self._run(command))
+        try:
+            tasks = parse_queue(self._run(command))
+        except ValueError as error:
+            raise SlurmError(f"squeue: {error}") from error
         return tasks if wanted is None else [task for task in tasks if task.name in wanted]
 
     def config(self) -> dict[str, str]:
@@ -226,12 +166,13 @@ class Slurm:
         options = ["--allocations", "--noheader", "--parsable2", f"--starttime={since}"]
         names_option = _name_option(frozenset(names))
         try:
-            text = self._run(["sacct", *options, *names_option, f"--format={','.join(_ACCOUNTING_FIELDS)}"])
+            text = self._run(["sacct", *options, *names_option, f"--format={','.join(ACCOUNTING_FIELDS)}"])
         except SlurmError:
             return None
         return [task for task in parse_accounting(text) if task.name in names]
 
     def _cancel(self, ids: Sequence[str]) -> None:
+        # Never with --name: scancel 22.05 then cancels a waiting array whole, whatever indices it was given.
         done = _completed(["scancel", *ids], self.conf, QUERY_TIMEOUT_S)
         ended = ("Invalid job id specified", "already completing or completed")
         if [line for line in done.stderr.splitlines() if not line.endswith(ended)]:
@@ -296,128 +237,6 @@ def start_daemon(name: str, arguments: Sequence[str], directory: Path, conf: Pat
     return os.posix_spawnp("env", command, environment(conf), file_actions=actions, setsid=True)
 
 
-def parse_queue(text: str) -> list[QueuedTask]:
-    """Reads squeue's answer in our format. Lines that are no task (a federation's headings) are passed over."""
-    rows = (line.split("|", len(_QUEUE_FIELDS) - 1) for line in text.splitlines())
-    return [_queued_task(row) for row in rows if len(row) == len(_QUEUE_FIELDS) and row[0].isdecimal()]
-
-
-def _queued_task(row: Sequence[str]) -> QueuedTask:
-    job_id, index, state, reason, node, partition, used, cpus, restarts, name = row
-    return QueuedTask(
-        name=name.removesuffix("|"),
-        job_id=job_id,
-        index=int(index) if index.isdecimal() else None,
-        state=state,
-        reason="" if reason == "None" else reason,
-        node=node,
-        partition=partition,
-        time_used=parse_duration(used) or 0,
-        cpus=int(cpus) if cpus.isdecimal() else 0,
-        restarts=int(restarts) if restarts.isdecimal() else 0,
-    )
-
-
-def parse_accounting(text: str) -> list[AccountedTask]:
-    """Reads sacct's answer in our format. Elements that have not started (`12_[3-9]`) are left to squeue."""
-    rows = (line.split("|", len(_ACCOUNTING_FIELDS) - 1) for line in text.splitlines())
-    return [
-        _accounted_task(row)
-        for row in rows
-        if len(row) == len(_ACCOUNTING_FIELDS) and re.fullmatch(r"\d+(_\d+)?", row[0])
-    ]
-
-
-def _accounted_task(row: Sequence[str]) -> AccountedTask:
-    job, state, exit_code, seconds, node, name = row
-    job_id, _, index = job.partition("_")
-    code, _, signal = exit_code.partition(":")
-    return AccountedTask(
-        name=name,
-        job_id=job_id,
-        index=int(index) if index else None,
-        state=state.partition(" ")[0],  # "CANCELLED by 1000"
-        exit_code=int(code or 0),
-        signal=int(signal or 0),
-        seconds=int(seconds or 0),
-        node="" if node == "None assigned" else node,
-    )
-
-
-def parse_config(text: str) -> dict[str, str]:
-    """Reads `scontrol show config`: lines of `Name = value`."""
-    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return {name.strip(): value.strip() for name, value in pairs}
-
-
-def parse_partitions(text: str) -> list[Partition]:
-    """Reads `scontrol --oneliner show partition`: a line of `Name=value` words per partition."""
-    lines = (dict(re.findall(r"(\S+?)=(\S*)", line)) for line in text.splitlines())
-    return [_partition(fields) for fields in lines if "PartitionName" in fields]
-
-
-def _partition(fields: Mapping[str, str]) -> Partition:
-    seconds = parse_duration(fields.get("MaxTime", "UNLIMITED"))
-    return Partition(
-        name=fields["PartitionName"],
-        default=fields.get("Default") == "YES",
-        state=fields.get("State", ""),
-        nodes=int(fields.get("TotalNodes", 0)),
-        cpus=int(fields.get("TotalCPUs", 0)),
-        max_time_min=None if seconds is None else seconds / 60,
-        priority_tier=int(fields.get("PriorityTier", 1)),
-        preempt_mode=fields.get("PreemptMode", ""),
-        grace_time_s=int(fields.get("GraceTime", 0)),
-        fields=fields,
-    )
-
-
-def parse_nodes(text: str) -> list[Node]:
-    """Reads sinfo's answer in our format: a line per node *and* partition, put together to one node."""
-    rows = [line.split("|", 7) for line in text.splitlines() if line.count("|") >= 7]
-    partitions: dict[str, list[str]] = {}
-    for row in rows:
-        partitions.setdefault(row[0], []).append(row[2].rstrip("*"))  # the default partition has a star
-    last = {row[0]: row for row in rows}
-    return [_node(row, tuple(partitions[name])) for name, row in last.items()]
-
-
-def _node(row: Sequence[str], partitions: tuple[str, ...]) -> Node:
-    name, state, _, cpus, memory, gres, features, reason = row
-    _, idle, _, total = (int(count) for count in cpus.split("/"))  # allocated/idle/other/total
-    return Node(
-        name=name,
-        state=state,
-        partitions=partitions,
-        cpus=total,
-        idle_cpus=idle,
-        memory_mb=int(memory.rstrip("+")),
-        gres="" if gres == "(null)" else gres,
-        features="" if features == "(null)" else features,
-        reason="" if reason == "none" else reason,
-    )
-
-
-def parse_duration(text: str) -> int | None:
-    """Seconds of Slurm's `days-hours:minutes:seconds` (leading parts may be missing); None for UNLIMITED, INVALID."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
-    if found is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-
-
-def ranges(indices: Iterable[int]) -> list[str]:
-    """Array indices in Slurm's notation: 1, 2, 3, 7 -> `1-3`, `7`."""
-    spans: list[list[int]] = []
-    for index in sorted(set(indices)):
-        if spans and index == spans[-1][1] + 1:
-            spans[-1][1] = index
-        else:
-            spans.append([index, index])
-    return [str(low) if low == high else f"{low}-{high}" for low, high in spans]
-
-
 def _ids_by_job(tasks: Iterable[QueuedTask]) -> dict[str, list[int]]:
     jobs: dict[str, list[int]] = {}
     for task in tasks:
@@ -457,7 +276,7 @@ def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> s
     try:
         return subprocess.run(
             command,
-            env=environment(conf),
+            env={**environment(conf), **_FULL_INDICES},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

@@ -1,0 +1,241 @@
+"""What Slurm's commands answer, as values: tasks, partitions, nodes. Pure: text in, dataclasses out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+QUEUE_FIELDS = (
+    "ArrayJobID",
+    "ArrayTaskID",
+    "State",
+    "Reason",
+    "NodeList",
+    "Partition",
+    "TimeUsed",
+    "NumCPUs",
+    "RestartCnt",
+    "Name",  # last: the only field in which anything, also the separator, may occur
+)
+# A field is cut at 20 characters unless its width is given as none; text after the width is put behind the field.
+QUEUE_FORMAT = ",".join(f"{field}:|" for field in QUEUE_FIELDS)
+ACCOUNTING_FIELDS = ("JobID", "State", "ExitCode", "ElapsedRaw", "NodeList", "JobName")
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedTask:
+    """One job or array element that slurmctld knows of.
+
+    name: job name, our unique token. job_id: id of the job, for an array that of the whole array.
+    index: index within the array; None for a job that is no array.
+    state: Slurm's long name (PENDING, RUNNING, COMPLETING ...). reason: why it waits, as Slurm puts it.
+    node: node list, "" while it has none. time_used: seconds since this start. cpus: allocated or asked for.
+    restarts: how often Slurm requeued it (can jump by two).
+    """
+
+    name: str
+    job_id: str
+    index: int | None
+    state: str
+    reason: str
+    node: str
+    partition: str
+    time_used: int
+    cpus: int
+    restarts: int
+
+    @property
+    def id(self) -> str:
+        """The id Slurm's commands take: `12_3`, or `12` for a job that is no array."""
+        return self.job_id if self.index is None else f"{self.job_id}_{self.index}"
+
+
+@dataclass(frozen=True)
+class AccountedTask:
+    """One job or array element as sacct remembers it.
+
+    exit_code, signal: of the batch script; signal is 0 if it ended by itself. seconds: elapsed in the last run.
+    """
+
+    name: str
+    job_id: str
+    index: int | None
+    state: str
+    exit_code: int
+    signal: int
+    seconds: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition. max_time_min: minutes, None if unlimited. grace_time_s: seconds a preempted job keeps running.
+
+    fields: everything `scontrol show partition` says, by Slurm's names.
+    """
+
+    name: str
+    default: bool
+    state: str
+    nodes: int
+    cpus: int
+    max_time_min: float | None
+    priority_tier: int
+    preempt_mode: str
+    grace_time_s: int
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node. state: as sinfo says, e.g. idle, mixed, down*. gres: e.g. `gpu:a100:4`, "" if none. memory_mb: MiB."""
+
+    name: str
+    state: str
+    partitions: tuple[str, ...]
+    cpus: int
+    idle_cpus: int
+    memory_mb: int
+    gres: str
+    features: str
+    reason: str
+
+
+def parse_queue(text: str) -> list[QueuedTask]:
+    """Reads squeue's answer in our format, a waiting array as its elements.
+
+    Lines that are no job (a federation's headings) are passed over. Raises ValueError if indices were left out.
+    """
+    rows = (line.split("|", len(QUEUE_FIELDS) - 1) for line in text.splitlines())
+    return [task for row in rows if len(row) == len(QUEUE_FIELDS) and row[0].isdecimal() for task in _queued_tasks(row)]
+
+
+def _queued_tasks(row: Sequence[str]) -> Iterator[QueuedTask]:
+    job_id, indices, state, reason, node, partition, used, cpus, restarts, name = row
+    for index in (None,) if indices == "N/A" else expand(indices):
+        yield QueuedTask(
+            name=name.removesuffix("|"),
+            job_id=job_id,
+            index=index,
+            state=state,
+            reason="" if reason == "None" else reason,
+            node=node,
+            partition=partition,
+            time_used=parse_duration(used) or 0,
+            cpus=int(cpus) if cpus.isdecimal() else 0,
+            restarts=int(restarts) if restarts.isdecimal() else 0,
+        )
+
+
+def parse_accounting(text: str) -> list[AccountedTask]:
+    """Reads sacct's answer in our format. Elements that have not started (`12_[3-9]`) are left to squeue."""
+    rows = (line.split("|", len(ACCOUNTING_FIELDS) - 1) for line in text.splitlines())
+    return [
+        _accounted_task(row)
+        for row in rows
+        if len(row) == len(ACCOUNTING_FIELDS) and re.fullmatch(r"\d+(_\d+)?", row[0])
+    ]
+
+
+def _accounted_task(row: Sequence[str]) -> AccountedTask:
+    job, state, exit_code, seconds, node, name = row
+    job_id, _, index = job.partition("_")
+    code, _, signal = exit_code.partition(":")
+    return AccountedTask(
+        name=name,
+        job_id=job_id,
+        index=int(index) if index else None,
+        state=state.partition(" ")[0],  # "CANCELLED by 1000"
+        exit_code=int(code or 0),
+        signal=int(signal or 0),
+        seconds=int(seconds or 0),
+        node="" if node == "None assigned" else node,
+    )
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Reads `scontrol show config`: lines of `Name = value`."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def parse_partitions(text: str) -> list[Partition]:
+    """Reads `scontrol --oneliner show partition`: a line of `Name=value` words per partition."""
+    lines = (dict(re.findall(r"(\S+?)=(\S*)", line)) for line in text.splitlines())
+    return [_partition(fields) for fields in lines if "PartitionName" in fields]
+
+
+def _partition(fields: Mapping[str, str]) -> Partition:
+    seconds = parse_duration(fields.get("MaxTime", "UNLIMITED"))
+    return Partition(
+        name=fields["PartitionName"],
+        default=fields.get("Default") == "YES",
+        state=fields.get("State", ""),
+        nodes=int(fields.get("TotalNodes", 0)),
+        cpus=int(fields.get("TotalCPUs", 0)),
+        max_time_min=None if seconds is None else seconds / 60,
+        priority_tier=int(fields.get("PriorityTier", 1)),
+        preempt_mode=fields.get("PreemptMode", ""),
+        grace_time_s=int(fields.get("GraceTime", 0)),
+        fields=fields,
+    )
+
+
+def parse_nodes(text: str) -> list[Node]:
+    """Reads sinfo's answer in our format: a line per node *and* partition, put together to one node."""
+    rows = [line.split("|", 7) for line in text.splitlines() if line.count("|") >= 7]
+    partitions: dict[str, list[str]] = {}
+    for row in rows:
+        partitions.setdefault(row[0], []).append(row[2].rstrip("*"))  # the default partition has a star
+    last = {row[0]: row for row in rows}
+    return [_node(row, tuple(partitions[name])) for name, row in last.items()]
+
+
+def _node(row: Sequence[str], partitions: tuple[str, ...]) -> Node:
+    name, state, _, cpus, memory, gres, features, reason = row
+    _, idle, _, total = (int(count) for count in cpus.split("/"))  # allocated/idle/other/total
+    return Node(
+        name=name,
+        state=state,
+        partitions=partitions,
+        cpus=total,
+        idle_cpus=idle,
+        memory_mb=int(memory.rstrip("+")),
+        gres="" if gres == "(null)" else gres,
+        features="" if features == "(null)" else features,
+        reason="" if reason == "none" else reason,
+    )
+
+
+def parse_duration(text: str) -> int | None:
+    """Seconds of Slurm's `days-hours:minutes:seconds` (leading parts may be missing); None for UNLIMITED, INVALID."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def ranges(indices: Iterable[int]) -> list[str]:
+    """Array indices in Slurm's notation: 1, 2, 3, 7 -> `1-3`, `7`."""
+    spans: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if spans and index == spans[-1][1] + 1:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return [str(low) if low == high else f"{low}-{high}" for low, high in spans]
+
+
+def expand(indices: str) -> Iterator[int]:
+    """The indices that Slurm's notation stands for: `1-3,7` and `1-7:2`, with or without a limit `%4` at the end.
+
+    Raises ValueError for anything else, also for a list that Slurm cut short with dots.
+    """
+    for span in indices.partition("%")[0].split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", span)
+        if found is None:
+            raise ValueError(f"{span!r} in {indices[-80:]!r} is no array index or range")
+        low, high, step = found.groups()
+        yield from range(int(low), int(high or low) + 1, int(step or 1))
