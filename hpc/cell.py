@@ -148,6 +148,23 @@ class Grid(Sequence[Cell]):
             pairs.append((axis.name, axis.values[position]))
         return tuple(reversed(pairs))
 
+    def covers(self, other: Grid) -> bool:
+        """Whether every cell of ``other`` is a cell of this grid, under the same name."""
+        return (
+            [axis.name for axis in self.axes] == [axis.name for axis in other.axes]
+            and self.seeds[: len(other.seeds)] == other.seeds
+            and all(
+                any(_same(value, own) for own in axis.values)
+                for axis, theirs in zip(self.axes, other.axes, strict=True)
+                for value in theirs.values
+            )
+        )
+
+    def summary(self) -> str:
+        """The axes and seeds in one line."""
+        axes = [f"{axis.name} {', '.join(_value_text(value) for value in axis.values)}" for axis in self.axes]
+        return "; ".join([*axes, f"{len(self.seeds)} seeds from {self.seeds[0]}"])
+
     def to_json(self) -> dict[str, Any]:
         return {"axes": [[axis.name, list(axis.values)] for axis in self.axes], "seeds": list(self.seeds)}
 

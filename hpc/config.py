@@ -66,7 +66,7 @@ def load(command_line: CommandLine) -> Loaded:
     given = _merge_command_line(raw, command_line)
     faults = Faults(source, given)
     configuration = faults.validate(raw)
-    trainer, patterns = _trainer(configuration, command_line, faults)
+    trainer = _trainer(configuration, command_line, faults)
     grid = _grid(configuration.sweep, trainer, faults, command_line.allow_huge)
     sections = _sections(configuration, trainer, command_line, faults)
     data_path = _data_directory(configuration, trainer, command_line, faults)
@@ -74,7 +74,7 @@ def load(command_line: CommandLine) -> Loaded:
         sections["data"] |= {"dir": str(data_path)}
     analysis = _analysis(configuration.analysis, trainer, grid, faults)
     faults.stop()
-    content = _data_content(data_path, patterns, faults) if data_path is not None else ""
+    content = _data_content(data_path, trainer.data_files, faults) if data_path is not None else ""
     faults.stop()
     sweep = Sweep(
         name=configuration.sweep.name,
@@ -155,7 +155,7 @@ def _yaml_value(text: str) -> Any:
         return text
 
 
-def _trainer(configuration: Configuration, line: CommandLine, faults: Faults) -> tuple[Trainer, list[str]]:
+def _trainer(configuration: Configuration, line: CommandLine, faults: Faults) -> Trainer:
     base = [line.config.absolute().parent] if line.config else []
     try:
         return read_declaration(configuration.trainer, [PROJECT_ROOT, Path.cwd(), *base])
@@ -308,7 +308,7 @@ def _data_directory(configuration: Configuration, trainer: Trainer, line: Comman
     return None
 
 
-def _data_content(directory: Path, patterns: list[str], faults: Faults) -> str:
+def _data_content(directory: Path, patterns: Sequence[str], faults: Faults) -> str:
     try:
         return data_digest(directory, patterns)
     except FileNotFoundError:

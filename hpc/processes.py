@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,10 @@ class Process:
 
     def alive(self) -> bool:
         """Whether it still runs; a zombie does not."""
-        _reap(self.pid)
-        return start_time(self.pid) == self.start
+        if start_time(self.pid) == self.start:
+            return True
+        _reap(self)
+        return False
 
     def signal(self, number: int) -> None:
         """Sends a signal, if it is still the same process."""
@@ -59,7 +61,7 @@ def _parents() -> dict[int, int]:
     """Parent by process id, of all processes that are no zombies."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
     stats = ((pid, _stat(pid)) for pid in pids)
-    return {pid: int(fields[1]) for pid, fields in stats if fields}
+    return {pid: int(fields[1]) for pid, fields in stats if fields and not _is_dead(fields)}
 
 
 def _ancestors(pid: int, parents: Mapping[int, int]) -> set[int]:
@@ -73,14 +75,17 @@ def _ancestors(pid: int, parents: Mapping[int, int]) -> set[int]:
 def start_time(pid: int) -> int | None:
     """Clock ticks from boot to the process's start; None if it is dead or a zombie."""
     fields = _stat(pid)
-    return int(fields[19]) if fields else None
+    return int(fields[19]) if fields and not _is_dead(fields) else None
 
 
 def _stat(pid: int) -> list[bytes]:
-    """/proc/PID/stat from the state on; empty if the process is dead. Init may not reap: a zombie counts as dead."""
+    """/proc/PID/stat from the state on; empty if there is no such process."""
     # The name comes in parentheses and may hold anything, also parentheses.
-    fields = _read_proc(pid, "stat").rpartition(b")")[2].split()
-    return [] if not fields or fields[0] in (b"Z", b"X") else fields
+    return _read_proc(pid, "stat").rpartition(b")")[2].split()
+
+
+def _is_dead(fields: Sequence[bytes]) -> bool:
+    return fields[0] in (b"Z", b"X")  # a container's init may never reap: a zombie is dead
 
 
 def _read_proc(pid: int, file: str) -> bytes:
@@ -95,9 +100,11 @@ def kill(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _reap(pid: int) -> None:
-    with suppress(ChildProcessError):  # another process started it
-        os.waitpid(pid, os.WNOHANG)
+def _reap(process: Process) -> None:
+    fields = _stat(process.pid)
+    if fields and _is_dead(fields) and int(fields[19]) == process.start:
+        with suppress(ChildProcessError):  # another process started it
+            os.waitpid(process.pid, os.WNOHANG)
 
 
 def boot_id() -> str:

@@ -83,33 +83,37 @@ class Store:
         """The newest revision, with the analysis of the first. Raises SweepError."""
         revisions = self.manifest()["revisions"]
         try:
-            sweep = Sweep.from_json(revisions[-1])
+            sweep = Sweep.from_json(revisions[-1] | {"analysis": revisions[0]["analysis"]})
         except (ValueError, KeyError, TypeError) as error:
             raise SweepError(f"{self.sweep_file}: cannot be read by this version of Holdfast: {error}") from None
         return sweep
 
-    def write_sweep(self, sweep: Sweep, provenance: Mapping[str, Any]) -> None:
+    def write_sweep(self, sweep: Sweep, provenance: Mapping[str, Any]) -> Sweep:
         """Record a sweep, or a revision that grows it; the same again changes nothing.
 
-        Raises SweepError if the directory holds a sweep of another configuration, naming the fields.
+        Returns the sweep as it now stands. Raises SweepError as admit() does, OSError.
         """
         revisions: list[dict[str, Any]] = []
         if self.exists():
             revisions = self.manifest()["revisions"]
             sweep = self.admit(sweep)
             if revisions[-1] == revisions[-1] | sweep.to_json():
-                return
+                return self.sweep()
         else:
             files.make_directory(self.root)
         entry = sweep.to_json() | {"provenance": dict(provenance)}
         text = json.dumps({"format": 1, "revisions": [*revisions, entry]}, indent=1, allow_nan=False)
         files.publish(self.sweep_file, text.encode())
+        return self.sweep()
 
     def admit(self, sweep: Sweep) -> Sweep:
-        """The sweep as this directory may run it: the seeds it already has may grow but not change place.
+        """The sweep this directory would hold if ``sweep`` were run in it: grown if it asks for more cells, unchanged
+        if it asks for some of those already planned. Nothing is written.
 
-        Raises SweepError naming the fields that differ. Nothing is written.
+        Raises SweepError naming the fields that differ, or the cells that would be lost.
         """
+        if not self.exists():
+            return sweep
         current = self.sweep()
         if current.config_digest != sweep.config_digest:
             names = ", ".join(current.conflicting(sweep))
@@ -117,13 +121,14 @@ class Store:
                 f"{self.root}: holds a sweep of another configuration, different in: {names}; "
                 "use another --output-dir, or go on with this one by giving the directory alone"
             )
-        old, new = current.grid.seeds, sweep.grid.seeds
-        if new[: len(old)] != old[: len(new)]:
-            raise SweepError(
-                f"{self.root}: sweep.seeds begins {list(old[:3])} here but {list(new[:3])} in the configuration; "
-                "seeds can only be added at the end"
-            )
-        return sweep
+        if current.grid.covers(sweep.grid):
+            return current
+        if sweep.grid.covers(current.grid):
+            return sweep
+        raise SweepError(
+            f"{self.root}: the sweep here has cells that the new grid lacks; name all values it has "
+            f"({current.grid.summary()}) and those to add; seeds can only be added at the end"
+        )
 
     # --- names ----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ class Trainer:
     path: absolute path of the file, or of the module's source; provenance, never part of a digest.
     factors, metrics: the declaration, as training/contract.py describes.
     pack_mode: fused (one call for a pack) or sequential (one call a cell).
+    data_files: patterns of the files in the data directory whose content counts.
     """
 
     target: str
@@ -24,6 +25,7 @@ class Trainer:
     factors: Mapping[str, Any]
     metrics: Mapping[str, Any]
     pack_mode: str = "sequential"
+    data_files: tuple[str, ...] = ("*",)
 
     def field_of(self, factor: str) -> str:
         """Name of a factor in results.json."""
@@ -76,19 +78,30 @@ class Sweep:
         """Dotted names of the fields that differ between two configurations, for the error that refuses a mixture."""
         return sorted(_differences(self.identity(), other.identity()))
 
-    def grown(self, seeds: tuple[int, ...]) -> Sweep:
-        """The same sweep with more seeds."""
-        return replace(self, grid=Grid(self.grid.axes, seeds))
+    def with_runs(self, count: int) -> Sweep:
+        """The same sweep with ``count`` runs a condition: the seeds it has, then the integers after the largest."""
+        seeds = self.grid.seeds
+        added = range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds))
+        return replace(self, grid=Grid(self.grid.axes, (*seeds, *added)[:count]))
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(replace(self, grid=Grid((), ())))
-        return data | {"grid": self.grid.to_json(), "config_digest": self.config_digest}
+        result: dict[str, Any] = plain(data | {"grid": self.grid.to_json(), "config_digest": self.config_digest})
+        return result
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Sweep:
         """Raises KeyError or ValueError if ``data`` was not written by to_json of this version or an earlier one."""
         values = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
-        return cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": Trainer(**data["trainer"])})
+        trainer = Trainer(**data["trainer"] | {"data_files": tuple(data["trainer"]["data_files"])})
+        return cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": trainer})
+
+
+def plain(value: Any) -> Any:
+    """The value with tuples as lists and mappings as dictionaries, as JSON gives it back."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:

@@ -30,12 +30,12 @@ class TrainerError(ValueError):
     """A trainer cannot be found or its declaration is wrong; the message is one line and names the fix."""
 
 
-def read_declaration(target: str, search: Iterable[Path]) -> tuple[Trainer, list[str]]:
+def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
     """Find a trainer and read its literals. Nothing of it is executed.
 
     target: ``module:function`` or ``path/to/file.py:function``.
     search: directories for modules and relative files, in order.
-    Returns (trainer, patterns of its data files). Raises TrainerError.
+    Raises TrainerError.
     """
     source, _, function = target.rpartition(":")
     if not source or not function.isidentifier():
@@ -54,8 +54,8 @@ def read_declaration(target: str, search: Iterable[Path]) -> tuple[Trainer, list
     if mode not in PACK_MODES:
         raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
     name = f"{path.name}:{function}" if source.endswith(".py") else target
-    trainer = Trainer(name, str(path), literals["FACTORS"], literals["METRICS"], mode)
-    return trainer, list(literals.get("DATA_FILES", ["*"]))
+    data_files = tuple(literals.get("DATA_FILES", ["*"]))
+    return Trainer(name, str(path), literals["FACTORS"], literals["METRICS"], mode, data_files)
 
 
 def load_function(trainer: Trainer) -> Callable[..., None]:

@@ -1,0 +1,130 @@
+"""A submission's tasks in worker processes on this machine, as Slurm would run them on its nodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpc.code import python_path
+from hpc.store import Store
+from hpc.submission import Intent
+from hpc.task import EXIT_DONE, EXIT_FAILED, EXIT_STORAGE, EXIT_USAGE
+
+POLL_SECONDS = 0.1
+
+
+@dataclass
+class Ends:
+    """How a local run ended. interrupted: the user asked it to stop. problems: one line a task that ended badly."""
+
+    interrupted: bool = False
+    problems: list[str] = field(default_factory=list)
+    storage_trouble: bool = False
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_tasks(
+    store: Store,
+    intent: Intent,
+    code: Path,
+    *,
+    parallel: int,
+    device: str,
+    threads: int = 1,
+    on_poll: Callable[[], None],
+) -> Ends:
+    """Run all tasks of a local submission, ``parallel`` at a time, until they end or the user interrupts.
+
+    Ctrl-C asks the workers to save and stop; a second one kills them. Returns how they ended.
+    """
+    ends = Ends()
+    waiting = list(range(sum(intent.sizes)))
+    workers: dict[int, subprocess.Popen[bytes]] = {}
+    try:
+        while waiting or workers:
+            try:
+                while waiting and len(workers) < parallel:
+                    index = waiting.pop(0)
+                    workers[index] = _start(store, intent, code, index, device, threads)
+                time.sleep(POLL_SECONDS)
+                _reap(store, intent, workers, ends)
+                if ends.storage_trouble:
+                    waiting.clear()
+                on_poll()
+            except KeyboardInterrupt:
+                if ends.interrupted:
+                    raise
+                ends.interrupted = True
+                waiting.clear()
+                print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
+                _signal_all(workers, signal.SIGTERM)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        _signal_all(workers, signal.SIGKILL)
+        for worker in workers.values():
+            worker.wait()
+    return ends
+
+
+def _start(store: Store, intent: Intent, code: Path, index: int, device: str, threads: int) -> subprocess.Popen[bytes]:
+    environment = os.environ | {
+        "PYTHONPATH": python_path(code),
+        "PYTHONUNBUFFERED": "1",
+        "HOLDFAST_PARENT": str(os.getpid()),
+        "HOLDFAST_DEVICE": device,
+        "HOLDFAST_THREADS": str(threads),
+        "HOLDFAST_CODE_DIGEST": intent.code,
+        "OMP_NUM_THREADS": str(threads),
+    }
+    arguments = [str(store.root), str(intent.number), "0", str(index)]
+    with _log_path(store, intent, index).open("ab") as log:
+        # A session of its own: the terminal's Ctrl-C reaches this command alone, which then asks the workers.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "hpc.task", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[bytes]], ends: Ends) -> None:
+    for index, worker in list(workers.items()):
+        code = worker.poll()
+        if code is None:
+            continue
+        del workers[index]
+        log = _log_path(store, intent, index)
+        text = log.read_text(errors="replace").strip()
+        if not text:
+            log.unlink()
+        if code in (EXIT_STORAGE, EXIT_USAGE):
+            ends.storage_trouble = True
+            ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
+        elif code < 0:
+            name = signal.Signals(-code).name
+            ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
+        elif code not in (EXIT_DONE, EXIT_FAILED) and not ends.interrupted:
+            ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
+
+
+def _log_path(store: Store, intent: Intent, index: int) -> Path:
+    return store.logs_directory(intent.number) / f"0_{index}.log"
+
+
+def _signal_all(workers: dict[int, subprocess.Popen[bytes]], number: int) -> None:
+    for worker in workers.values():
+        if worker.poll() is None:
+            worker.send_signal(number)

@@ -1,0 +1,221 @@
+"""Submissions: the lock, the intent written before anything is queued, the receipt after it, and who is live.
+
+A submission's arrays carry unique job names (tokens). Whether a cell is queued is asked of Slurm by these names, so a
+client that died at any point, or an sbatch that failed after it had queued, loses and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpc import files
+from hpc.cell import Cell
+from hpc.pack_task import task_line
+from hpc.slurm import QueuedTask, Slurm
+from hpc.store import Store, SweepError, host
+
+LOCAL, SLURM = "local", "slurm"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a submission was about to do, written before it did it.
+
+    kind: local or slurm. tokens: job name of each array. conf: slurm.conf of the cluster, None for the default one.
+    sizes: tasks per array. code: digest of the snapshot.
+    """
+
+    number: int
+    kind: str
+    profile: str
+    tokens: tuple[str, ...]
+    sizes: tuple[int, ...]
+    conf: str | None
+    code: str
+    host: str
+    at: float
+
+
+@dataclass(frozen=True)
+class LiveTask:
+    """A task of ours that Slurm has now, and its cells."""
+
+    queued: QueuedTask
+    submission: int
+    cells: tuple[str, ...]
+
+
+def begin(
+    store: Store,
+    arrays: Sequence[Sequence[Sequence[Cell]]],
+    *,
+    kind: str,
+    profile: str,
+    name: str,
+    code: str,
+    conf: Path | None = None,
+) -> Intent:
+    """Make a submission's directory: task lists, then the intent. Nothing is queued yet. Raises OSError."""
+    number = store.new_submission()
+    files.make_directory(store.logs_directory(number))
+    for i, tasks in enumerate(arrays):
+        files.publish(store.tasks_file(number, i), "".join(task_line(cells) for cells in tasks).encode())
+    unique = uuid.uuid4().hex[:10]
+    intent = Intent(
+        number=number,
+        kind=kind,
+        profile=profile,
+        tokens=tuple(f"{name}-{number}.{i}-{unique}" for i in range(len(arrays))),
+        sizes=tuple(len(tasks) for tasks in arrays),
+        conf=str(conf) if conf else None,
+        code=code,
+        host=host(),
+        at=time.time(),
+    )
+    files.publish(store.intent_file(number), json.dumps(asdict(intent), indent=1).encode())
+    return intent
+
+
+def write_receipt(store: Store, intent: Intent, job_ids: Sequence[str]) -> None:
+    """Record the job ids of the arrays queued so far; labels for people."""
+    record = [{"token": token, "job_id": job} for token, job in zip(intent.tokens, job_ids, strict=False)]
+    files.publish(store.receipt_file(intent.number), json.dumps({"arrays": record}, indent=1).encode())
+
+
+def intents(store: Store) -> list[Intent]:
+    """All submissions that got as far as an intent, oldest first."""
+    found = []
+    for number in sorted(files.numbers(store.submissions_root)):
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
+            data = json.loads(files.read(store.intent_file(number)))
+            intent = Intent(**data)
+            found.append(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes)))
+    return found
+
+
+def live_tasks(store: Store) -> list[LiveTask]:
+    """Tasks of this sweep that Slurm has waiting or running. Raises SlurmError if a cluster cannot be asked."""
+    found: list[LiveTask] = []
+    by_cluster: dict[str | None, list[Intent]] = {}
+    for intent in intents(store):
+        if intent.kind == SLURM:
+            by_cluster.setdefault(intent.conf, []).append(intent)
+    for conf, ours in by_cluster.items():
+        places = {token: (intent, i) for intent in ours for i, token in enumerate(intent.tokens)}
+        queue = Slurm(Path(conf) if conf else None).queue(list(places))
+        cells: dict[str, list[tuple[str, ...]]] = {}
+        for task in queue:
+            intent, array = places[task.name]
+            if task.name not in cells:
+                cells[task.name] = _task_cells(store.tasks_file(intent.number, array))
+            if task.index is not None and task.index < len(cells[task.name]):
+                found.append(LiveTask(task, intent.number, cells[task.name][task.index]))
+    return found
+
+
+def live_cells(tasks: Sequence[LiveTask]) -> dict[str, LiveTask]:
+    """The live task of each cell that has one, running ones first."""
+    order = sorted(tasks, key=lambda task: task.queued.state != "RUNNING")
+    found: dict[str, LiveTask] = {}
+    for task in order:
+        for cell in task.cells:
+            found.setdefault(cell, task)
+    return found
+
+
+def _task_cells(path: Path) -> list[tuple[str, ...]]:
+    with path.open() as lines:
+        return [tuple(Cell.from_json(cell).name for cell in json.loads(line)["cells"]) for line in lines]
+
+
+# --- one at a time --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def lock(store: Store, command: str, take_over: bool = False) -> Iterator[None]:
+    """Let one command at a time submit or run a sweep. The lock of a process that is gone from this machine is taken.
+
+    Raises SweepError saying who holds it and how to take over. It spares work, it does not guard results: those are
+    safe with any number of writers.
+    """
+    files.make_directory(store.submissions_root)
+    _take(store, command, take_over)
+    try:
+        yield
+    finally:
+        _remove_lock(store)
+
+
+def _take(store: Store, command: str, take_over: bool) -> None:
+    """Put a directory that already names its owner in the lock's place: rename refuses one that is taken."""
+    prepared = store.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
+    os.mkdir(prepared, 0o755)
+    pid = os.getpid()
+    record = {"command": command, "host": host(), "pid": pid, "began": _process_start(pid), "boot": _boot_id()}
+    files.publish(prepared / "owner.json", json.dumps(record).encode())
+    try:
+        for _ in range(2):
+            try:
+                os.rename(prepared, store.lock_directory)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            holder = _holder(store)
+            if not take_over and not _is_gone(holder):
+                who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+                raise SweepError(
+                    f"{store.root}: {holder.get('command', 'another command')} ({who}) is at work here; "
+                    "wait for it, or add --take-over if it is gone for good"
+                )
+            _remove_lock(store)
+        raise SweepError(f"{store.root}: another command took this sweep at the same moment; try again")
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
+
+
+def _holder(store: Store) -> dict[str, Any]:
+    try:
+        return dict(json.loads(files.read(store.lock_directory / "owner.json")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _is_gone(holder: dict[str, Any]) -> bool:
+    if holder.get("host") != host():
+        return False
+    if holder.get("boot") != _boot_id():
+        return True
+    return _process_start(int(holder.get("pid", 0))) != holder.get("began")
+
+
+def _remove_lock(store: Store) -> None:
+    aside = store.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(store.lock_directory, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _process_start(pid: int) -> str | None:
+    """Start time of a process in clock ticks since boot; with the pid it names a process for good. None if gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

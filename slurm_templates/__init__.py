@@ -1,0 +1,1 @@
+"""Plain bash that tasks run through, and cluster profiles."""

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# One array task on a node: start Python, pass Slurm's signals on, and ask for a requeue if the task stopped early.
+#
+#   task.sh CODE SWEEP SUBMISSION ARRAY DEVICE CODE_DIGEST LAUNCHER...
+#
+# CODE        directory of the code snapshot           SUBMISSION, ARRAY  which task list
+# SWEEP       the sweep directory                      LAUNCHER...        Python, or a container and its Python
+#
+# Slurm sends USR2 some time before the time limit and, where the site says so, before a preemption; TERM comes with
+# every preemption and with scancel. The task saves its state and exits with 85. Only a task that got USR2 first is
+# requeued from here: a cancelled one must not come back, and slurmctld requeues preempted ones by itself. That
+# requeue may be refused because slurmctld was faster; its exit status means nothing.
+set -u
+code=$1 sweep=$2 submission=$3 array=$4 device=$5 digest=$6
+shift 6
+
+id=$SLURM_JOB_ID
+index=0
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    # The job id alone would name the whole array in its last task.
+    id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
+    index=$SLURM_ARRAY_TASK_ID
+fi
+
+export PYTHONPATH=$code:$code/user PYTHONUNBUFFERED=1
+export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
+export HOLDFAST_DEVICE=$device HOLDFAST_CODE_DIGEST=$digest
+unset HOLDFAST_PARENT
+
+child= first=
+forward() {
+    first=${first:-$1}
+    [ -n "$child" ] && kill -s "$1" "$child" 2>/dev/null
+}
+
+# Python starts with the signals ignored, so that one that comes during its imports cannot kill it.
+trap '' USR2 TERM
+"$@" -P -m hpc.task "$sweep" "$submission" "$array" "$index" &
+child=$!
+trap 'forward USR2' USR2
+trap 'forward TERM' TERM
+
+# A signal ends `wait` before the child has ended: wait again until it is really gone.
+while :; do
+    wait "$child"
+    status=$?
+    kill -0 "$child" 2>/dev/null || break
+done
+wait "$child" 2>/dev/null
+again=$?
+[ "$again" -ne 127 ] && status=$again
+
+# Python's log of a task that began is in the sweep directory; an empty file here would only cost an inode.
+log=$sweep/submissions/$(printf '%06d' "$submission")/logs/${array}_$index.log
+[ -f "$log" ] && [ ! -s "$log" ] && rm -f "$log"
+
+if [ "$status" -eq 85 ] && [ "$first" = USR2 ]; then
+    scontrol requeue "$id" && sleep 60
+fi
+exit "$status"
