@@ -31,7 +31,6 @@ class Stack:
             self._weight_gradients = [weight_view(gradients, layer) for layer in layers]
             self._bias_gradients = [bias_view(gradients, layer) for layer in layers]
             self._input_gradients = [parameters.new_empty(matrices, batch, layer.columns) for layer in layers]
-            self._ones = parameters.new_ones(matrices, 1, batch)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: (M, B, in). Returns (M, B, out), a buffer that the next call overwrites."""
@@ -52,7 +51,7 @@ class Stack:
         for index in reversed(range(len(self._outputs))):
             inputs = self._inputs[index]
             torch.bmm(gradient.transpose(1, 2), inputs, out=self._weight_gradients[index])
-            torch.bmm(self._ones, gradient, out=self._bias_gradients[index])
+            torch.sum(gradient, dim=1, keepdim=True, out=self._bias_gradients[index])
             if index == 0 and not to_input:
                 return gradient
             below = torch.bmm(gradient, self._weights[index], out=self._input_gradients[index])

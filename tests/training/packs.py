@@ -1,0 +1,47 @@
+"""Building packs for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from memory_run import MemoryCell
+
+from training.data import load
+from training.device import prepare
+from training.model import Architecture
+from training.pack import Pack, Setup
+from training.settings import read_settings
+from training.state import Member, State, joined, new_state
+from training.tables import make_tables
+
+
+def make_setup(config: dict[str, Any], *, threads: int = 1, dtype: torch.dtype = torch.float32) -> Setup:
+    settings = read_settings(config)
+    device = prepare("cpu", threads)
+    tables = make_tables(load(settings.directory), standardize=settings.standardize_inputs, device=device, dtype=dtype)
+    return Setup(settings, tables, device)
+
+
+def make_pack(setup: Setup, cells: Sequence[MemoryCell], *, dtype: torch.dtype = torch.float32) -> Pack:
+    states = []
+    for cell in cells:
+        member = Member.of(cell, setup.settings)
+        architecture = Architecture.of(setup.settings, member.dim)
+        state = new_state(member, architecture, setup.settings, setup.device)
+        states.append(State(0, state.members, *(tensor.to(dtype) for tensor in state.tensors())))
+    return Pack(setup, architecture, joined(states))
+
+
+def train_steps(pack: Pack, steps: int) -> None:
+    for index in pack.batches(pack.step + steps):
+        pack.train_step(index)
+
+
+def bits(pack: Pack) -> dict[str, bytes]:
+    """Every byte of each cell's state, by the cell's name."""
+    return {
+        member.cell.name: b"".join(tensor[row].numpy().tobytes() for tensor in pack.state.tensors())
+        for row, member in enumerate(pack.members)
+    }

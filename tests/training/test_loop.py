@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from memory_run import MemoryCell, MemoryRun, cell
+
+from training.contract import Checkpoint
+from training.state import StateError
+from training.workspace import train
+
+CELLS = [cell(8, 1.0, 42), cell(8, 1.0, 43), cell(40, 0.5, 42)]
+
+
+def straight(config: dict[str, Any], cells: list[MemoryCell], **options: Any) -> MemoryRun:
+    run = MemoryRun(config, **options)
+    train(cells, {}, run)
+    return run
+
+
+def attempt(run: MemoryRun, cells: list[MemoryCell], stop_at: int | None) -> MemoryRun:
+    """A new attempt that finds what the earlier one saved and finished, as a requeued task would."""
+    saved = {name: checkpoint for name, checkpoint in run.saved.items() if name not in run.finished}
+    again = MemoryRun(run.config, stop_at=stop_at, saved=saved, finished=dict(run.finished))
+    steps = {name: checkpoint.step // 250 for name, checkpoint in saved.items()}
+    again.history = {name: rows[: steps.get(name, 0)] for name, rows in run.history.items() if name not in run.finished}
+    again.history |= {name: rows for name, rows in run.history.items() if name in run.finished}
+    train([one for one in cells if one.name not in run.finished], {}, again)
+    return again
+
+
+def assert_same_outcome(found: MemoryRun, expected: MemoryRun) -> None:
+    assert found.finished.keys() == expected.finished.keys()
+    assert found.history == expected.history
+    for name, outcome in expected.finished.items():
+        other = found.finished[name]
+        assert (other.metrics, other.best_epoch, other.diverged) == (
+            outcome.metrics,
+            outcome.best_epoch,
+            outcome.diverged,
+        )
+        assert all(np.array_equal(other.weights[key], array) for key, array in outcome.weights.items())
+
+
+@pytest.mark.parametrize("interval", [137, 250, 411])
+def test_a_run_stopped_again_and_again_ends_with_identical_results(config: dict[str, Any], interval: int) -> None:
+    expected = straight(config, CELLS)
+    run = straight(config, CELLS, stop_at=interval)
+    attempts = 1
+    while len(run.finished) < len(CELLS):
+        run = attempt(run, CELLS, stop_at=interval)
+        attempts += 1
+    assert attempts > 2
+    assert_same_outcome(run, expected)
+
+
+def test_cells_restored_at_different_steps_end_as_if_never_interrupted(config: dict[str, Any]) -> None:
+    expected = straight(config, CELLS)
+    first = straight(config, CELLS[:1], stop_at=320)
+    second = straight(config, CELLS[1:2], stop_at=77)
+    both = MemoryRun(config, saved={**first.saved, **second.saved}, history=first.history)
+    train(CELLS, {}, both)
+    assert_same_outcome(both, expected)
+
+
+def test_stopping_saves_every_cell_within_one_step(config: dict[str, Any]) -> None:
+    run = straight(config, CELLS[:2], stop_at=30)
+    assert {name: checkpoint.step for name, checkpoint in run.saved.items()} == {one.name: 29 for one in CELLS[:2]}
+    assert not run.finished
+
+
+def test_checkpoints_are_saved_when_due(config: dict[str, Any]) -> None:
+    run = straight(config, CELLS[:1], due_every=2)
+    assert run.saves == 2
+    assert run.saved[CELLS[0].name].step == 300
+
+
+def test_a_cell_taken_over_elsewhere_is_dropped_and_the_others_do_not_notice(config: dict[str, Any]) -> None:
+    expected = straight(config, CELLS[1:])
+    run = straight(config, CELLS, due_every=1, taken={CELLS[0].name})
+    assert CELLS[0].name not in run.finished
+    assert_same_outcome_but(run, expected, CELLS[0].name)
+
+
+def assert_same_outcome_but(found: MemoryRun, expected: MemoryRun, name: str) -> None:
+    found.history.pop(name, None)
+    found.finished.pop(name, None)
+    assert_same_outcome(found, expected)
+
+
+def test_a_cell_that_diverges_leaves_and_changes_no_bit_of_its_neighbours(config: dict[str, Any]) -> None:
+    healthy = [cell(8, 1.0, 42), cell(8, 1.0, 43)]
+    doomed = cell(8, 1e42, 44)
+    expected = straight(config, healthy)
+    run = straight(config, [healthy[0], doomed, healthy[1]])
+    outcome = run.finished[doomed.name]
+    assert outcome.diverged
+    assert not outcome.weights
+    assert outcome.metrics["predictability/synergy_acc"] is None
+    assert doomed.name not in run.history
+    assert_same_outcome_but(run, expected, doomed.name)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(config: dict[str, Any]) -> None:
+    run = straight(config, CELLS[:1], stop_at=30)
+    config["model"]["hidden_dim"] = 48
+    with pytest.raises(StateError, match=r"dim_8_scale_1.0_run_0: checkpoint array 'parameters' has shape"):
+        attempt(run, CELLS[:1], None)
+
+
+def test_a_checkpoint_beyond_the_end_is_refused(config: dict[str, Any]) -> None:
+    run = straight(config, CELLS[:1], stop_at=30)
+    name = CELLS[0].name
+    run.saved[name] = Checkpoint(500, run.saved[name].arrays, run.saved[name].values)
+    with pytest.raises(StateError, match="checkpoint of step 500; training ends at 500"):
+        attempt(run, CELLS[:1], None)
