@@ -1,0 +1,231 @@
+"""Figures with fixed margins, and what every figure shares: colours, axes of factors, base lines of chance.
+
+Matplotlib is used without its global state (no pyplot), whatever the user's own matplotlibrc says.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from aggregate.declaration import Factor, Metric
+from aggregate.wording import value_text
+
+INK, GREY, FAINT = "#222222", "#6b6b6b", "#c4c4c4"
+MARKERS = "osD^vPX*"
+DPI = 150
+# Beside the panel, at its upper right corner.
+LEGEND: dict[str, Any] = {
+    "loc": "upper left",
+    "bbox_to_anchor": (1.01, 1.0),
+    "frameon": False,
+    "fontsize": 8,
+    "title_fontsize": 8,
+    "alignment": "left",
+}
+_LEFT, _RIGHT, _BOTTOM, _TOP, _GAP_X, _GAP_Y = 0.85, 0.25, 0.62, 0.32, 0.22, 0.42
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#ececec",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "text.parse_math": False,  # names come from users: a dollar sign is a dollar sign
+    "axes.formatter.use_mathtext": False,
+    "axes.formatter.useoffset": False,
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw and save inside this, so that figures look the same everywhere."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure and its panels, in reading order."""
+
+    figure: Figure
+    panels: list[Axes]
+    columns: int
+
+    def at_left(self, panel: int) -> bool:
+        return panel % self.columns == 0
+
+    def at_bottom(self, panel: int) -> bool:
+        return panel + self.columns >= len(self.panels)
+
+
+def sheet(
+    panels: int,
+    columns: int,
+    size: tuple[float, float],
+    *,
+    left: float = _LEFT,
+    right: float = _RIGHT,
+    top: float = _TOP,
+    gap: tuple[float, float] = (_GAP_X, _GAP_Y),
+) -> Sheet:
+    """A figure of equal panels that share both axes.
+
+    size: width and height of a panel, left, right, top, gap: margins; all in inches. Fixed margins instead of a layout
+    engine: they take no time, and figures of one sweep line up.
+    """
+    columns = min(columns, panels)
+    rows = -(-panels // columns)
+    width = left + right + columns * size[0] + (columns - 1) * gap[0]
+    height = top + _BOTTOM + rows * size[1] + (rows - 1) * gap[1]
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes: list[Axes] = []
+    for panel in range(panels):
+        row, column = divmod(panel, columns)
+        x = left + column * (size[0] + gap[0])
+        y = height - top - (row + 1) * size[1] - row * gap[1]
+        axes.append(figure.add_axes((x / width, y / height, size[0] / width, size[1] / height)))
+    made = Sheet(figure, axes, columns)
+    for panel, ax in enumerate(axes):
+        ax.tick_params(length=3, labelleft=made.at_left(panel), labelbottom=made.at_bottom(panel))
+    return made
+
+
+def encoded(figure: Figure, kind: str = "png") -> bytes:
+    """The figure as the bytes of a PNG or PDF file."""
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 4}} if kind == "png" else {"metadata": {}}
+    figure.savefig(buffer, format=kind, dpi=DPI, **options)
+    return buffer.getvalue()
+
+
+def colours(count: int) -> list[tuple[float, float, float, float]]:
+    """Colours of ordered levels, dark to light; told apart by colour-blind readers and in grey print."""
+    places = np.linspace(0.05, 0.9, count) if count > 1 else np.array([0.35])
+    return [tuple(colour) for colour in colormaps["viridis"](places)]
+
+
+def positions(factor: Factor) -> NDArray[np.float64]:
+    """Where a factor's values lie on its axis: by value, by logarithm if declared so, words side by side."""
+    if not factor.numeric:
+        return np.arange(len(factor.values), dtype=np.float64)
+    values = np.array([float(value) for value in factor.values])
+    if not factor.log:
+        return values
+    # A logarithmic axis has no place for 0 (a loss switched off is a usual level): then the levels stand side by side.
+    return np.log10(values) if np.all(values > 0) else np.argsort(np.argsort(values)).astype(np.float64)
+
+
+def spacing(places: NDArray[np.float64]) -> float:
+    """Smallest distance between neighbours on an axis."""
+    return float(np.min(np.diff(np.sort(places)))) if len(places) > 1 else 1.0
+
+
+def factor_axis(ax: Axes, factor: Factor, width: float, *, labelled: bool) -> None:
+    """An x axis with a tick at every level, named as the level is; names that would touch are left out.
+
+    width: of the panel, inches.
+    """
+    places = positions(factor)
+    margin = 0.5 * spacing(places) if len(places) < 3 else 0.06 * float(np.ptp(places)) + 0.25 * spacing(places)
+    low, high = float(places.min()) - margin, float(places.max()) + margin
+    ax.set_xlim(low, high)
+    ax.set_xticks(places, _thinned(factor, places, width / (high - low)))
+    if labelled:
+        ax.set_xlabel(factor.label)
+
+
+def _thinned(factor: Factor, places: NDArray[np.float64], scale: float) -> list[str]:
+    """scale: inches per unit of the axis."""
+    texts, free = [""] * len(places), -np.inf
+    for i in np.argsort(places):
+        text = value_text(factor.values[i])
+        half = 0.038 * len(text) + 0.03  # half the width of 9-point digits, inches
+        if places[i] * scale - half >= free:
+            texts[i], free = text, places[i] * scale + half
+    return texts
+
+
+def limits(groups: Sequence[NDArray[np.float64]], whiskers: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Range of a y axis: all seeds, and whiskers as far as they do not dwarf the seeds."""
+    points = _finite(groups)
+    if not points.size:
+        return 0.0, 1.0
+    low, high = float(points.min()), float(points.max())
+    reach = 1.5 * (high - low) or 0.1 * abs(high) or 1.0
+    ends = np.clip(_finite(whiskers), low - reach, high + reach)
+    low, high = min([low, *ends]), max([high, *ends])
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    return low - margin, high + margin
+
+
+def _finite(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    joined = np.concatenate([np.ravel(array) for array in arrays]) if arrays else np.empty(0)
+    return np.asarray(joined[np.isfinite(joined)])
+
+
+def draw_chance(
+    ax: Axes, metric: Metric, span: tuple[float, float], *, named: bool, across: bool = True
+) -> tuple[float, float]:
+    """The line of guessing, if it is near enough to be drawn without flattening the data. Returns the new range.
+
+    span: range of the metric's axis. across: the metric is on the y axis, the line lies across; else it stands.
+    """
+    low, high = span
+    if metric.chance is None:
+        return span
+    reach = high - low
+    if not low - reach <= metric.chance <= high + reach:
+        if named:
+            side = "below" if metric.chance < low else "above"
+            _note(ax, f"chance {metric.chance:g} is {side}", 0.01 if metric.chance < low else 0.99, across=across)
+        return span
+    line = ax.axhline if across else ax.axvline
+    line(metric.chance, color=GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
+    margin = 0.06 * reach
+    low, high = min(low, metric.chance - margin), max(high, metric.chance + margin)
+    if named:
+        _note(ax, "chance", (metric.chance - low) / (high - low), across=across)
+    return low, high
+
+
+def _note(ax: Axes, text: str, place: float, *, across: bool) -> None:
+    """place: along the metric's axis, fraction of the panel."""
+    low = place < 0.5
+    if across:
+        place_and_sides = (0.99, place, "right", "bottom" if low else "top")
+    else:
+        place_and_sides = (place, 0.0, "left" if low else "right", "bottom")
+    x, y, horizontal, vertical = place_and_sides
+    ax.text(x, y, text, transform=ax.transAxes, ha=horizontal, va=vertical, fontsize=7, color=GREY)
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """What the marks mean, at the foot of the figure."""
+    figure.text(
+        1 - 0.08 / figure.get_figwidth(), 0.05 / figure.get_figheight(), text, ha="right", fontsize=6.5, color=GREY
+    )

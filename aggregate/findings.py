@@ -1,0 +1,87 @@
+"""What a reader must be told before believing the numbers, as lines of text: incomplete cells, doubtful values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aggregate.gather import Gathered
+from aggregate.summary import Summary
+from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
+
+_NAMED = 6  # cells named in one line
+_ORDER = (CONFLICT, FAILED, STARTED, MISSING, DIVERGED)
+
+
+def cell_lines(gathered: Gathered) -> list[str]:
+    """One line for every state and cause of the cells that have no number to give, naming cells."""
+    groups: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for record in gathered.records:
+        if record.state != COMPLETED:
+            groups[_ORDER.index(record.state), _cause(record.state, record.status.cause)].append(record.cell.name)
+    lines = []
+    for (state, cause), names in sorted(groups.items()):
+        lines.append(f"{_ORDER[state]}: {_cells(names)}" + (f": {cause}" if cause else ""))
+    return lines
+
+
+def doubts(gathered: Gathered, summary: Summary, faults: Sequence[str], manifest: Mapping[str, Any]) -> list[str]:
+    """One line for everything else that a reader of the statistics should know.
+
+    faults: damaged histories. manifest: the content of sweep.json.
+    """
+    lines = [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
+    for entry in summary.metrics:
+        if absent := int(entry.absent.sum()):
+            lines.append(f"{entry.metric.name}: {_count(absent, 'completed cell')} without a finite value; see n")
+        same = [summary.conditions[i] for i in np.flatnonzero(entry.description.zero_spread)]
+        if same:
+            lines.append(f"{entry.metric.name}: no spread over seeds in {_named(same)}; its interval says nothing")
+    if len(summary.seeds) == 1:
+        lines.append("one seed per condition: no intervals")
+    if gathered.strays:
+        lines.append(f"individual_results holds what is no planned cell, not counted: {_named(gathered.strays)}")
+    return lines + _revisions(manifest["revisions"]) + list(faults)
+
+
+def limited(lines: Sequence[str], most: int) -> list[str]:
+    """The first lines and how many more there are."""
+    return list(lines) if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
+
+
+def _cause(state: str, cause: str) -> str:
+    note = "training left the finite numbers; not in the statistics" if state == DIVERGED else ""
+    return " ".join((cause or note).split())
+
+
+def _cells(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{_count(len(names), 'cell')}: {_named(names)}"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _revisions(revisions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was changed after the first job could have been seen."""
+    first, last = revisions[0], revisions[-1]
+    lines = []
+    if first.get("analysis") != last.get("analysis"):
+        lines.append("the analysis was edited after the sweep began: results under the new one are exploratory")
+    before, after = first["grid"], last["grid"]
+    if len(before["seeds"]) != len(after["seeds"]):
+        lines.append(
+            f"seeds were added after the sweep began ({len(before['seeds'])}, now {len(after['seeds'])}): "
+            "if the results decided that, intervals and tests are too narrow"
+        )
+    if before["axes"] != after["axes"]:
+        lines.append("conditions were added after the sweep began: comparisons with them are exploratory")
+    return lines

@@ -1,0 +1,50 @@
+"""Which figures a sweep gets, under which names. Draws what the summary says and computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from aggregate.curve_figure import draw_curves
+from aggregate.curves import Curves
+from aggregate.declaration import Metric
+from aggregate.heatmap import draw_heatmap
+from aggregate.overview import draw_overview
+from aggregate.summary import MetricSummary, Summary
+from aggregate.versus import draw_versus
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure, its name below plots/ without a suffix, the metric it shows (empty: several) and its caption."""
+
+    name: str
+    metric: str
+    caption: str
+    figure: Figure
+
+
+def plots(summary: Summary, curves: Iterable[tuple[Metric, Curves]]) -> Iterator[Plot]:
+    """The statistical summary, each metric versus each factor and over a grid of two, then the training curves.
+
+    One at a time: a figure takes more memory than its file. Ask for them and save them inside canvas.house_style.
+    """
+    if summary.metrics:
+        yield Plot("statistical_summary", "", "All conditions, primary metrics", draw_overview(summary))
+    for entry in summary.metrics:
+        yield from _metric_plots(summary, entry)
+    for metric, curve in curves:
+        figure = draw_curves(summary, metric, curve)
+        yield Plot(f"training_curves/{metric.slug}", metric.name, f"{metric.label} over training", figure)
+
+
+def _metric_plots(summary: Summary, entry: MetricSummary) -> Iterator[Plot]:
+    metric = entry.metric
+    for axis, factor in enumerate(summary.factors):
+        caption = f"{metric.label} versus {factor.label}"
+        yield Plot(f"{metric.slug}_vs_{factor.slug}", metric.name, caption, draw_versus(summary, entry, axis))
+    if len(summary.factors) == 2:
+        caption = f"{metric.label} over the grid"
+        yield Plot(f"heatmap_{metric.slug}", metric.name, caption, draw_heatmap(summary, entry))

@@ -1,0 +1,151 @@
+"""Metric versus factor: mean line, interval whiskers and a dot for every seed."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from aggregate.canvas import (
+    FAINT,
+    GREY,
+    LEGEND,
+    MARKERS,
+    Sheet,
+    colours,
+    draw_chance,
+    factor_axis,
+    footnote,
+    limits,
+    positions,
+    sheet,
+    spacing,
+)
+from aggregate.declaration import Factor
+from aggregate.statistics import Floats, Integers
+from aggregate.summary import MetricSummary, Summary
+from aggregate.wording import axis_label, percent, value_text
+
+TOGETHER = 4  # lines that can be told apart in one panel
+MOST_PANELS = 30
+_CONTEXT = 12  # faint lines of the other panels
+
+Number = TypeVar("Number", np.float64, np.int64)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A metric as lines over one factor; every array has shape (lines, levels) but values (lines, levels, seeds).
+
+    names: what the other factors are on each line; empty if there are none. title: their labels. short: their values.
+    """
+
+    factor: Factor
+    names: list[str]
+    title: str
+    short: list[str]
+    values: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+    n: Integers
+
+
+def draw_versus(summary: Summary, entry: MetricSummary, axis: int) -> Figure:
+    """One metric over the factor of one axis."""
+    lines = _lines(summary, entry, axis)
+    figure = _together(lines, entry) if len(lines.names) <= TOGETHER else _apart(lines, entry)
+    shown = "" if len(lines.names) <= MOST_PANELS else f"; {MOST_PANELS} of {len(lines.names)} lines shown"
+    _footnote(figure, summary, entry, shown)
+    return figure
+
+
+def _lines(summary: Summary, entry: MetricSummary, axis: int) -> Lines:
+    others = [factor for i, factor in enumerate(summary.factors) if i != axis]
+    texts = [[value_text(value) for value in row] for row in itertools.product(*(factor.values for factor in others))]
+
+    def arranged(array: NDArray[Number]) -> NDArray[Number]:
+        grid = np.moveaxis(array.reshape(*summary.shape, *array.shape[1:]), axis, len(summary.shape) - 1)
+        return grid.reshape(len(texts), summary.shape[axis], *array.shape[1:])
+
+    return Lines(
+        factor=summary.factors[axis],
+        names=[", ".join(f"{f.label} {text}" for f, text in zip(others, row, strict=True)) for row in texts],
+        title=", ".join(f.label for f in others),
+        short=[", ".join(row) for row in texts],
+        values=arranged(entry.values),
+        mean=arranged(entry.description.mean),
+        low=arranged(entry.suited[0]),
+        high=arranged(entry.suited[1]),
+        n=arranged(entry.description.n),
+    )
+
+
+def _together(lines: Lines, entry: MetricSummary) -> Figure:
+    """All lines in one panel, dodged, each named at its end."""
+    count = len(lines.names)
+    width = 4.6
+    page = sheet(1, 1, (width, 3.0), right=0.35 if count == 1 else 1.5)
+    ax = page.panels[0]
+    factor_axis(ax, lines.factor, width, labelled=True)
+    step = 0.16 * spacing(positions(lines.factor))
+    for line, colour in enumerate(colours(count)):
+        _draw(ax, lines, line, colour, MARKERS[line], shift=step * (line - (count - 1) / 2))
+    _scale(page, lines, entry)
+    if count > 1:
+        handles = [line for line in ax.lines if line.get_label() in lines.names]
+        ax.legend(handles, lines.short, title=lines.title, **LEGEND)
+    return page.figure
+
+
+def _apart(lines: Lines, entry: MetricSummary) -> Figure:
+    """Small multiples: each line in a panel of its own, the others faint behind it."""
+    count = min(len(lines.names), MOST_PANELS)
+    columns, width = (3, 2.15) if count <= 9 else (5, 1.6)
+    page = sheet(count, columns, (width, 1.6))
+    places = positions(lines.factor)
+    order = np.argsort(places)
+    for panel, (ax, colour) in enumerate(zip(page.panels, colours(count), strict=True)):
+        factor_axis(ax, lines.factor, width, labelled=page.at_bottom(panel))
+        if len(lines.names) <= _CONTEXT:
+            ax.plot(places[order], lines.mean[:, order].T, color=FAINT, linewidth=0.8, zorder=1.5)
+        _draw(ax, lines, panel, colour, "o", shift=0.0)
+        ax.set_title(lines.names[panel], pad=4, fontsize=8.5)
+    _scale(page, lines, entry)
+    return page.figure
+
+
+def _draw(ax: Axes, lines: Lines, line: int, colour: tuple[float, ...], marker: str, shift: float) -> None:
+    places = positions(lines.factor)
+    order = np.argsort(places)
+    x = places[order] + shift
+    mean, values = lines.mean[line, order], lines.values[line, order]
+    ax.plot(x, mean, color=colour, linewidth=1.5, marker=marker, markersize=5, label=lines.names[line], zorder=4)
+    ax.vlines(x, lines.low[line, order], lines.high[line, order], color=colour, linewidth=1.3, zorder=3)
+    # Seeds stand beside their mean, or the whisker would hide them.
+    beside = np.repeat(x + 0.05 * spacing(places), values.shape[1])
+    ax.scatter(beside, values.ravel(), s=9, color=[colour], alpha=0.55, linewidths=0, zorder=3.5)
+    for i in np.flatnonzero(lines.n[line, order] < values.shape[1]):
+        text = f"n={lines.n[line, order][i]}"
+        ax.annotate(text, (x[i], 0.01), xycoords=ax.get_xaxis_transform(), ha="center", fontsize=6.5, color=GREY)
+
+
+def _scale(page: Sheet, lines: Lines, entry: MetricSummary) -> None:
+    span = limits([lines.values], [lines.low, lines.high])
+    for panel, ax in enumerate(page.panels):
+        ax.set_ylim(draw_chance(ax, entry.metric, span, named=panel == 0))
+        if page.at_left(panel):
+            ax.set_ylabel(axis_label(entry.metric))
+
+
+def _footnote(figure: Figure, summary: Summary, entry: MetricSummary, shown: str) -> None:
+    seeds = len(summary.seeds)
+    text = (
+        f"line: mean of {seeds} seeds; dots: seeds; whiskers: {percent(summary.level)} {entry.method} interval{shown}"
+    )
+    footnote(figure, text)

@@ -1,0 +1,26 @@
+"""How levels, directions and coverages are put into words, in figures and in the report alike."""
+
+from __future__ import annotations
+
+from aggregate.declaration import Metric
+from hpc.cell import FactorValue
+
+
+def value_text(value: FactorValue) -> str:
+    """A factor's value as in cell names."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def better_text(metric: Metric) -> str:
+    """What a reader needs to know of a metric's direction."""
+    return f"{metric.better} is better" if metric.better else ""
+
+
+def axis_label(metric: Metric) -> str:
+    """Label and direction of a metric on a y axis."""
+    return f"{metric.label}\n({better_text(metric)})" if metric.better else metric.label
+
+
+def percent(level: float) -> str:
+    """A coverage as people write it: 0.95 -> ``95 %``."""
+    return f"{100 * level:g} %"
