@@ -35,6 +35,10 @@ class SweepError(Exception):
     """A directory is not the sweep it should be; the message is one line: path, what is wrong, fix."""
 
 
+class BusyError(SweepError):
+    """Another command is at work in the sweep directory."""
+
+
 @dataclass(frozen=True)
 class CellStatus:
     """What the files say of one cell.

@@ -21,8 +21,9 @@ from typing import Any
 from hpc import files
 from hpc.cell import Cell
 from hpc.pack_task import task_line
+from hpc.processes import boot_id, start_time
 from hpc.slurm import QueuedTask, Slurm
-from hpc.store import Store, SweepError, host
+from hpc.store import BusyError, Store, host
 
 LOCAL, SLURM = "local", "slurm"
 
@@ -145,7 +146,7 @@ def _task_cells(path: Path) -> list[tuple[str, ...]]:
 def lock(store: Store, command: str, take_over: bool = False) -> Iterator[None]:
     """Let one command at a time submit or run a sweep. The lock of a process that is gone from this machine is taken.
 
-    Raises SweepError saying who holds it and how to take over. It spares work, it does not guard results: those are
+    Raises BusyError saying who holds it and how to take over. It spares work, it does not guard results: those are
     safe with any number of writers.
     """
     files.make_directory(store.submissions_root)
@@ -161,7 +162,7 @@ def _take(store: Store, command: str, take_over: bool) -> None:
     prepared = store.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
     os.mkdir(prepared, 0o755)
     pid = os.getpid()
-    record = {"command": command, "host": host(), "pid": pid, "began": _process_start(pid), "boot": _boot_id()}
+    record = {"command": command, "host": host(), "pid": pid, "began": start_time(pid), "boot": boot_id()}
     files.publish(prepared / "owner.json", json.dumps(record).encode())
     try:
         for _ in range(2):
@@ -174,12 +175,12 @@ def _take(store: Store, command: str, take_over: bool) -> None:
             holder = _holder(store)
             if not take_over and not _is_gone(holder):
                 who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
-                raise SweepError(
+                raise BusyError(
                     f"{store.root}: {holder.get('command', 'another command')} ({who}) is at work here; "
                     "wait for it, or add --take-over if it is gone for good"
                 )
             _remove_lock(store)
-        raise SweepError(f"{store.root}: another command took this sweep at the same moment; try again")
+        raise BusyError(f"{store.root}: another command took this sweep at the same moment; try again")
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
 
@@ -194,9 +195,9 @@ def _holder(store: Store) -> dict[str, Any]:
 def _is_gone(holder: dict[str, Any]) -> bool:
     if holder.get("host") != host():
         return False
-    if holder.get("boot") != _boot_id():
+    if holder.get("boot") != boot_id():
         return True
-    return _process_start(int(holder.get("pid", 0))) != holder.get("began")
+    return start_time(int(holder.get("pid", 0))) != holder.get("began")
 
 
 def _remove_lock(store: Store) -> None:
@@ -204,18 +205,3 @@ def _remove_lock(store: Store) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.rename(store.lock_directory, aside)
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _process_start(pid: int) -> str | None:
-    """Start time of a process in clock ticks since boot; with the pid it names a process for good. None if gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

@@ -170,3 +170,15 @@ class _Executor(submitit.SlurmExecutor):
 def sbatch_line(scripts: Sequence[Path]) -> str:
     """What a person types to queue prepared scripts."""
     return " && ".join(f"sbatch {shlex.quote(os.fspath(path))}" for path in scripts)
+
+
+def submit_aggregation(store: Store, queued: Queued, profile: Profile, conf: Path | None) -> str:
+    """Queue a job that aggregates once all arrays have ended, however they ended. Returns its id. Raises SlurmError."""
+    code = store.code_directory(queued.intent.code)
+    log = store.logs_directory(queued.intent.number) / "aggregate.log"
+    options = [f"--dependency=afterany:{':'.join(queued.job_ids)}", f"--output={log}", f"--chdir={store.root}"]
+    for name in ("partition", "account", "qos"):
+        if name in profile.parameters:
+            options.append(f"--{name}={profile.parameters[name]}")
+    script = code / "slurm_templates" / "aggregate.sbatch"
+    return Slurm(conf).sbatch(script, options, [str(code), str(store.root), *profile.launcher])

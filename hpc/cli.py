@@ -1,0 +1,185 @@
+"""The command line: parse, call one function, print faults, return an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hpc import commands
+from hpc.faults import ConfigError
+from hpc.requests import add_grid_options
+from hpc.slurm import SlurmError
+from hpc.store import BusyError, SweepError
+
+EPILOG = """exit codes: 0 done; 2 wrong configuration or arguments; 3 input, output or scheduler trouble;
+4 finished, but cells are missing, failed or in conflict; 130 interrupted"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="holdfast",
+        description="Multi-seed sweeps on Slurm: preempted, requeued, resumed bit for bit, and never lost.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("-v", "--verbose", action="store_true", help="debug logging, and tracebacks of errors")
+    top.add_argument("--version", action="version", version=f"holdfast {_version()}")
+    subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = subparsers.add_parser(name, help=text, description=text, epilog=EPILOG)
+        made.set_defaults(action_function=action)
+        return made
+
+    _plan(add("plan", commands.plan, "What would run: cells done and to run, packs, files. Writes nothing."))
+    _run(add("run", commands.run, "Run a sweep here in worker processes, then aggregate. Goes on where it stopped."))
+    _submit(add("submit", commands.submit, "Queue a sweep as Slurm arrays. Only what is missing is queued."))
+    _questions(add)
+    _results(add)
+    _data(subparsers)
+    _sandbox(add("sandbox", commands.sandbox, "A real Slurm cluster on this machine; submit with --profile sandbox."))
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code; see the epilog of --help."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.WARNING)
+    try:
+        code: int = arguments.action_function(arguments)
+        return code
+    except KeyboardInterrupt:
+        return commands.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return commands.DONE
+    except Exception as error:
+        if arguments.verbose:
+            logging.exception("the command failed")
+        told = _told(error)
+        if told is None:
+            raise
+        text, code = told
+        print(text, file=sys.stderr)
+        return code
+
+
+def _told(error: Exception) -> tuple[str, int] | None:
+    """What a user is told of an error, and the exit code; None for what is a fault of ours."""
+    if isinstance(error, ConfigError):
+        return str(error), commands.CONFIGURATION
+    if isinstance(error, BusyError | SlurmError) or type(error).__name__ in ("SandboxError", "DataError"):
+        return str(error), commands.TROUBLE
+    if isinstance(error, SweepError):
+        return str(error), commands.CONFIGURATION
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error), commands.TROUBLE
+    return None
+
+
+def _version() -> str:
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("holdfast")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _pack_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--pack", metavar="N", help="cells a task trains together (default: 1)")
+    command.add_argument("--include-failed", action="store_true", help="also run cells that failed before")
+
+
+def _plan(command: argparse.ArgumentParser) -> None:
+    add_grid_options(command)
+    _pack_options(command)
+    command.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _run(command: argparse.ArgumentParser) -> None:
+    add_grid_options(command)
+    _pack_options(command)
+    command.add_argument("--parallel-jobs", type=_positive, metavar="N", help="worker processes (default: one a core)")
+    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    command.add_argument("--analyze-only", action="store_true", help="only aggregate what is there")
+    command.add_argument("--cell", metavar="NAME", help="this cell alone")
+    command.add_argument("--debug", action="store_true", help="with --cell: in the foreground")
+    command.add_argument("--take-over", action="store_true", help="take the lock of a command that is gone for good")
+
+
+def _submit(command: argparse.ArgumentParser) -> None:
+    add_grid_options(command)
+    _pack_options(command)
+    command.add_argument("--profile", required=True, metavar="P", help="sandbox, local, a name in profiles/, or a path")
+    command.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    command.add_argument("--prepare", action="store_true", help="write everything and print the sbatch line")
+    command.add_argument("--wait", action="store_true", help="wait; queue again what came back unfinished")
+    command.add_argument("--then-aggregate", action="store_true", help="a job afterwards that aggregates")
+    command.add_argument("--take-over", action="store_true", help="take the lock of a command that is gone for good")
+
+
+def _questions(add: Callable[..., argparse.ArgumentParser]) -> None:
+    status = add("status", commands.show_status, "Cells by state, progress, attempts, estimate.")
+    _directory(status)
+    status.add_argument("--json", action="store_true", help="machine-readable output")
+    status.add_argument("--watch", action="store_true", help="look again until nothing more will happen")
+    show = add("show", commands.show, "One cell: state, attempts, metrics, cause, log.")
+    _directory(show)
+    show.add_argument("cell", metavar="CELL", help="such as dim_8_scale_1.0_run_0")
+    show.add_argument("--log", action="store_true", help="its log and its output")
+    show.add_argument("--follow", action="store_true", help="the log as it grows")
+    cancel = add("cancel", commands.cancel, "Cancel queued and running tasks; what they finished is kept.")
+    _directory(cancel)
+    cancel.add_argument("--dim", metavar="8")
+    cancel.add_argument("--scale", metavar="0.1")
+    cancel.add_argument("--axis", action="append", default=[], metavar="NAME=VALUE")
+    cancel.add_argument("--state", metavar="STATE", help="PENDING or RUNNING")
+    cancel.add_argument("--cell", metavar="NAME")
+    cancel.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _results(add: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add("aggregate", commands.aggregate, "Tables, statistics, plots and report from what has finished.")
+    _directory(command)
+    command.add_argument("--partial", action="store_true", help="exit 0 although cells are missing or failed")
+
+
+def _data(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "SimpleShapes data sets with XOR targets."
+    data = subparsers.add_parser("data", help=text, description=text)
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    generate = actions.add_parser("generate", help="make a data set", description="Whole or not at all.")
+    _directory(generate)
+    generate.add_argument("--train", type=_positive, default=500_000, metavar="N", help="rows (default: 500000)")
+    generate.add_argument("--val", type=_positive, default=1_000, metavar="N", help="rows (default: 1000)")
+    generate.add_argument("--test", type=_positive, default=1_000, metavar="N", help="rows (default: 1000)")
+    generate.add_argument("--seed", type=int, default=0, metavar="S")
+    generate.set_defaults(action_function=commands.data_generate)
+    check = actions.add_parser("check", help="check a data set", description="Prove the synergy property.")
+    _directory(check)
+    check.set_defaults(action_function=commands.data_check)
+
+
+def _sandbox(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", choices=("up", "down", "status", "preempt"))
+    command.add_argument("--nodes", type=_positive, default=4, metavar="N", help="up: nodes (default: 4)")
+    command.add_argument("--count", type=_positive, metavar="N", help="preempt: evict N tasks (default: all)")
+
+
+def _directory(command: argparse.ArgumentParser) -> None:
+    command.add_argument("directory", type=Path, metavar="DIR")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

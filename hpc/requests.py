@@ -1,0 +1,104 @@
+"""From what a user typed to a sweep in a directory: a configuration, or an existing sweep to go on with."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc import provenance
+from hpc.config import CommandLine, load
+from hpc.faults import ConfigError
+from hpc.store import Store
+from hpc.sweep import Sweep
+from hpc.trainer import PROJECT_ROOT
+
+
+@dataclass(frozen=True)
+class Request:
+    """A validated sweep and the directory it belongs to. Nothing has been written yet."""
+
+    store: Store
+    sweep: Sweep
+    notes: tuple[str, ...] = ()
+
+    def record(self) -> Sweep:
+        """Write the sweep, or the revision that grows it. Returns the sweep to run: the cells asked for.
+
+        Raises SweepError if the directory holds another one, OSError.
+        """
+        facts: dict[str, Any] = {"versions": provenance.versions(), "git": provenance.git_commit(PROJECT_ROOT)}
+        self.store.write_sweep(self.sweep, facts)
+        return self.sweep
+
+
+def add_grid_options(parser: argparse.ArgumentParser) -> None:
+    """The options that describe a sweep, under the predecessor's names."""
+    parser.add_argument(
+        "words", nargs="*", metavar="DIR | key=value", help="an existing sweep to go on with, or dotted settings"
+    )
+    group = parser.add_argument_group("grid options")
+    group.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON configuration")
+    group.add_argument("--dims", metavar="8,12", help="workspace dimensions")
+    group.add_argument("--synergy-scales", metavar="0.1,1.0", help="synergy loss scales")
+    group.add_argument("--runs-per-condition", type=int, metavar="N", help="seeds 42 to 41+N; on a sweep: grow it")
+    group.add_argument("--axis", action="append", default=[], metavar="NAME=V1,V2", help="values of any factor")
+    group.add_argument("--experiment", metavar="NAME", help="loss configuration, such as fusion_only")
+    group.add_argument("--epochs", type=int, metavar="N")
+    group.add_argument("--batch-size", type=int, metavar="N")
+    group.add_argument("--output-dir", metavar="DIR", help="the sweep directory (default: out)")
+    group.add_argument("--no-wandb", action="store_true", help="do not log to Weights & Biases")
+    parser.add_argument("-y", "--yes", action="store_true", help="confirm a very large grid")
+
+
+def resolve(arguments: argparse.Namespace) -> Request:
+    """The sweep a command line asks for. Raises ConfigError, SweepError, OSError; writes nothing."""
+    overrides = [word for word in arguments.words if "=" in word and not Path(word).is_dir()]
+    directories = [word for word in arguments.words if word not in overrides]
+    if len(directories) > 1:
+        raise ConfigError([f"command line: {directories[1]!r} is a second directory; name one sweep, or key=value"])
+    if directories:
+        return _existing(Path(directories[0]), arguments, overrides)
+    loaded = load(_command_line(arguments, overrides))
+    store = Store(loaded.output_dir)
+    if store.exists():
+        store.admit(loaded.sweep)
+    return Request(store, loaded.sweep, tuple(loaded.notes))
+
+
+def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[str]) -> Request:
+    fixed = ["config", "dims", "synergy_scales", "experiment", "epochs", "batch_size", "output_dir"]
+    given = [name for name in fixed if getattr(arguments, name) is not None]
+    given += ["axis"] if arguments.axis else []
+    if given or overrides:
+        option = overrides[0] if overrides else "--" + given[0].replace("_", "-")
+        raise ConfigError(
+            [f"command line: {option} cannot go with the directory {directory}, whose sweep.json settles it; drop one"]
+        )
+    store = Store(directory.absolute())
+    sweep = store.sweep()
+    if arguments.runs_per_condition is not None:
+        if arguments.runs_per_condition < 1:
+            raise ConfigError(
+                [f"command line: --runs-per-condition is {arguments.runs_per_condition}; must be 1 or more"]
+            )
+        sweep = sweep.with_runs(arguments.runs_per_condition)
+    return Request(store, sweep)
+
+
+def _command_line(arguments: argparse.Namespace, overrides: list[str]) -> CommandLine:
+    return CommandLine(
+        config=arguments.config,
+        dims=arguments.dims,
+        scales=arguments.synergy_scales,
+        runs_per_condition=arguments.runs_per_condition,
+        axes=arguments.axis,
+        experiment=arguments.experiment,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        output_dir=arguments.output_dir,
+        no_wandb=arguments.no_wandb,
+        overrides=overrides,
+        allow_huge=arguments.yes,
+    )

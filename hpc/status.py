@@ -1,0 +1,208 @@
+"""What is going on in a sweep: files first, one question to Slurm second, no other source of truth."""
+
+from __future__ import annotations
+
+import difflib
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpc.cell import Cell
+from hpc.plan import table
+from hpc.slurm import SlurmError
+from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, CellStatus, Store, SweepError
+from hpc.submission import LiveTask, live_cells, live_tasks
+from hpc.sweep import Sweep
+
+RUNNING, PENDING = "RUNNING", "PENDING"
+_SHOWN_CELLS = 12
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A sweep at one moment.
+
+    statuses: every planned cell; STARTED and MISSING cells that Slurm has are RUNNING or PENDING here.
+    live: the live task of a cell. trouble: why Slurm could not be asked; then RUNNING and PENDING are unknown.
+    """
+
+    sweep: Sweep
+    statuses: tuple[CellStatus, ...]
+    live: dict[str, LiveTask]
+    trouble: str = ""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(status.state for status in self.statuses))
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return not self.live and not any(status.state in (RUNNING, PENDING) for status in self.statuses)
+
+    @property
+    def problems(self) -> int:
+        """Cells that failed or are in conflict."""
+        return sum(status.state in (FAILED, CONFLICT) for status in self.statuses)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable output of ``holdfast status --json``."""
+        cells = [
+            {
+                "cell": status.cell.name,
+                "state": status.state,
+                "attempts": status.attempts,
+                "epoch": status.epoch,
+                "epochs": status.epochs,
+                **({"cause": status.cause} if status.cause else {}),
+                **({"node": self.live[status.cell.name].queued.node} if status.cell.name in self.live else {}),
+            }
+            for status in self.statuses
+        ]
+        return {
+            "sweep": self.sweep.name,
+            "cells": len(cells),
+            "states": self.counts,
+            "slurm": self.trouble or "ok",
+            "individual": cells,
+        }
+
+
+def take(store: Store, ask_slurm: bool = True) -> Snapshot:
+    """Look at a sweep now. Raises SweepError, OSError."""
+    sweep = store.sweep()
+    live: dict[str, LiveTask] = {}
+    trouble = ""
+    if ask_slurm:
+        try:
+            live = live_cells(live_tasks(store))
+        except SlurmError as error:
+            trouble = str(error)
+    # Files after Slurm: a task that ends in between has its result by then.
+    statuses = tuple(_with_slurm(s, live) for s in store.statuses(sweep.grid, sweep.config_digest))
+    unfinished = {status.cell.name for status in statuses if status.state not in FINAL}
+    return Snapshot(sweep, statuses, {name: task for name, task in live.items() if name in unfinished}, trouble)
+
+
+def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
+    task = live.get(status.cell.name)
+    if task is None or status.state in (COMPLETED, DIVERGED, CONFLICT):
+        return status
+    return replace(status, state=PENDING if task.queued.state == PENDING else RUNNING, cause="")
+
+
+def text(snapshot: Snapshot) -> str:
+    """A snapshot as a person reads it."""
+    counts = snapshot.counts
+    summary = ", ".join(f"{number} {state}" for state, number in sorted(counts.items(), key=lambda item: -item[1]))
+    lines = [f"{snapshot.sweep.name}: {len(snapshot.statuses):,} cells: {summary}", "", table(snapshot.statuses)]
+    if snapshot.trouble:
+        lines += ["", f"Slurm cannot be asked ({snapshot.trouble}); RUNNING and PENDING are not known"]
+    lines += _section("running", [s for s in snapshot.statuses if s.state == RUNNING], snapshot)
+    lines += _section("pending", [s for s in snapshot.statuses if s.state == PENDING and s.attempts], snapshot)
+    lines += _section("failed", [s for s in snapshot.statuses if s.state in (FAILED, CONFLICT)], snapshot)
+    return "\n".join(lines)
+
+
+def _section(title: str, statuses: Sequence[CellStatus], snapshot: Snapshot) -> list[str]:
+    if not statuses:
+        return []
+    lines = ["", f"{title}:"]
+    for status in statuses[:_SHOWN_CELLS]:
+        task = snapshot.live.get(status.cell.name)
+        where = f" on {task.queued.node}" if task and task.queued.node else ""
+        progress = f" epoch {status.epoch} of {status.epochs}" if status.epochs else ""
+        attempts = f", attempt {status.attempts}" if status.attempts > 1 else ""
+        restarts = f", requeued {task.queued.restarts}x" if task and task.queued.restarts else ""
+        cause = f": {status.cause}" if status.cause else ""
+        lines.append(f"  {status.cell.name}{progress}{where}{attempts}{restarts}{cause}")
+    if len(statuses) > _SHOWN_CELLS:
+        lines.append(f"  ... and {len(statuses) - _SHOWN_CELLS} more")
+    return lines
+
+
+def estimate(store: Store, snapshot: Snapshot) -> str:
+    """When the sweep will be done, from the cells that are; empty if there is nothing to go by."""
+    running = sum(1 for status in snapshot.statuses if status.state == RUNNING)
+    if not running:
+        return ""
+    seconds = [_seconds(store, s.cell) for s in snapshot.statuses if s.state in FINAL][:200]
+    known = [value for value in seconds if value is not None]
+    if len(known) < 2:
+        return ""
+    left = sum(
+        1 - (status.epoch / status.epochs if status.epochs else 0)
+        for status in snapshot.statuses
+        if status.state in (RUNNING, PENDING)
+    )
+    total = left * statistics.mean(known) / running
+    spread = left**0.5 * statistics.stdev(known) / running
+    return f"about {duration(total)} left (give or take {duration(2 * spread)}) at {running} at once"
+
+
+def _seconds(store: Store, cell: Cell) -> float | None:
+    result = store.result(cell)
+    value = (result or {}).get("provenance", {}).get("seconds")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def show(store: Store, name: str) -> tuple[dict[str, Any], str]:
+    """One cell: (everything known as plain data, the same as text). Raises SweepError."""
+    sweep = store.sweep()
+    cell = find_cell(sweep, store, name)
+    status = next(store.statuses([cell], sweep.config_digest))
+    attempts: list[dict[str, Any]] = []
+    for number in store.attempts(cell):
+        failure = store.failure(cell, number)
+        attempts.append({"attempt": number, "pack": store.pack_of(cell, number), "failure": failure})
+    result = store.result(cell) if status.state in FINAL else None
+    facts = {"cell": cell.name, "state": status.state, "cause": status.cause, "attempts": attempts, "result": result}
+    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {status.attempts} attempts"]
+    for entry in attempts:
+        failed = f": failed: {entry['failure']['cause']}" if entry["failure"] else ""
+        lines.append(f"  attempt {entry['attempt']} in pack {entry['pack']}{failed}")
+    if attempts and attempts[-1]["failure"] and attempts[-1]["failure"].get("traceback"):
+        lines += ["", attempts[-1]["failure"]["traceback"].rstrip()]
+    if result is not None:
+        lines += ["metrics:"] + [f"  {metric} {value}" for metric, value in result["metrics"].items()]
+        provenance = result["provenance"]
+        lines.append(f"trained {duration(provenance['seconds'])} on {provenance['node']} ({provenance['device']})")
+    return facts, "\n".join(lines)
+
+
+def _progress(status: CellStatus) -> str:
+    return f"epoch {status.epoch} of {status.epochs}" if status.epochs else "no epoch finished"
+
+
+def find_cell(sweep: Sweep, store: Store, name: str) -> Cell:
+    """The planned cell with this name. Raises SweepError naming the nearest."""
+    for cell in sweep.grid:
+        if cell.name == name:
+            return cell
+    near = difflib.get_close_matches(name, [cell.name for cell in sweep.grid[:5000]], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise SweepError(f"{store.root}: no cell is called {name!r}{hint}")
+
+
+def log_text(store: Store, cell: Cell) -> str:
+    """A cell's own log and the output of its newest pack attempt."""
+    parts = []
+    if store.log_file(cell).exists():
+        parts.append(store.log_file(cell).read_text(errors="replace").rstrip())
+    attempts = store.attempts(cell)
+    pack = store.pack_of(cell, attempts[-1]) if attempts else None
+    if pack is not None and store.pack_log(pack).exists():
+        output = store.pack_log(pack).read_text(errors="replace").strip()
+        if output:
+            parts.append(f"--- output of pack attempt {pack} ---\n{output}")
+    return "\n".join(parts) or "no log yet"
