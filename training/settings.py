@@ -86,6 +86,8 @@ def _loss_weights(weights: Mapping[str, float]) -> tuple[float, float, float, fl
     fusion, demi_cycle, cycle, translation = (float(weights.get(name, 0.0)) for name in LOSSES)
     if not fusion + demi_cycle + cycle + translation > 0.0:
         raise SettingsError(f"experiment.weights is {dict(weights)}; at least one loss needs a weight above 0.")
+    if demi_cycle + cycle + translation > 0.0:
+        raise SettingsError(f"experiment.weights is {dict(weights)}; only the fusion loss is implemented.")
     return fusion, demi_cycle, cycle, translation
 
 
