@@ -32,9 +32,9 @@ class Process:
 def members(directory: Path) -> set[int]:
     """Processes that live and belong to this cluster, by working directory, environment or parent; never our own."""
     parents = _parents()
-    members = {pid for pid in parents if _is_daemon_of(directory, pid) or _is_job_of(directory, pid)}
-    members |= {pid for pid in parents if members.intersection(_ancestors(pid, parents))}
-    return members - {os.getpid(), *_ancestors(os.getpid(), parents)}
+    roots = {pid for pid in parents if _is_daemon_of(directory, pid) or _is_job_of(directory, pid)}
+    offspring = {pid for pid in parents if roots.intersection(_ancestors(pid, parents))}
+    return (roots | offspring) - {os.getpid(), *_ancestors(os.getpid(), parents)}
 
 
 def _is_daemon_of(directory: Path, pid: int) -> bool:

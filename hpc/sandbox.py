@@ -166,11 +166,11 @@ class Sandbox:
             return {task.node: ["--exclusive"] for task in victims}
         needed = {node.name: node.idle_cpus for node in self.slurm.nodes()}
         for task in victims:
-            needed[task.node] += task.cpus
+            needed[task.node] = needed.get(task.node, 0) + task.cpus
         return {task.node: [f"--cpus-per-task={needed[task.node]}"] for task in victims}
 
     def _submit_high(self, name: str, node: str, options: Sequence[str], hold_seconds: float) -> None:
-        where = [f"--partition={HIGH}", f"--nodelist={node}", "--nodes=1", f"--chdir={self.directory}"]
+        where = [f"--partition={HIGH}", f"--nodelist={node}", f"--chdir={self.directory}"]
         what = [f"--job-name={name}", "--output=/dev/null", "--no-requeue"]
         self.slurm.sbatch(self.directory / "hold.sh", [*where, *what, *options], [str(hold_seconds)])
 
@@ -181,7 +181,7 @@ class Sandbox:
         if not _wait_until(lambda: not waiting(), timeout_s):
             self.slurm.cancel(waiting())
             raise SandboxError(f"{self.directory}: preemption was not over after {timeout_s:.0f} s")
-        return _evicted(running, self.slurm.queue(finished=True))
+        return _evicted(running, self.slurm.queue({task.name for task in running}, finished=True))
 
 
 def default_directory() -> Path:
@@ -209,8 +209,9 @@ def up(
     requeue_delay: int = 5,
     job_requeue: bool = True,
     slurmd_timeout: int = 10,
+    die_with_owner: bool = False,
 ) -> Sandbox:
-    """Starts a cluster, waits until all its nodes take jobs, and returns it. One that is up already is left as it is.
+    """Starts a cluster, waits until all its nodes take jobs, and returns it. One that is up stays as it is.
 
     directory: where its state lives; must be new, empty or an earlier sandbox's, which is cleared. The rest: see
     Settings. Raises SandboxError if Slurm is not installed, the directory will not do or a daemon does not start.
@@ -229,13 +230,18 @@ def up(
         requeue_delay=requeue_delay,
         job_requeue=job_requeue,
         slurmd_timeout=slurmd_timeout,
+        die_with_owner=die_with_owner,
     )
     missing = installed()
     if missing:
         raise SandboxError(missing)
     directory = _prepared(_resolved(directory))
     with _lock(directory):
-        return find(directory) or _boot(directory, settings)
+        sandbox = find(directory)
+        if sandbox is None:
+            return _boot(directory, settings)
+        _revive(sandbox)
+        return sandbox
 
 
 def find(directory: Path | None = None) -> Sandbox | None:
@@ -272,12 +278,19 @@ def _prepared(directory: Path) -> Path:
         raise SandboxError(f"{directory}: longer than {_LONGEST_DIRECTORY} bytes, too long for sockets; {remedy}")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if directory.stat().st_uid != os.geteuid():
+            raise SandboxError(f"{directory}: belongs to somebody else; {remedy}")
+        if _is_foreign(directory):
+            raise SandboxError(f"{directory}: not empty and no sandbox; {remedy}")
         directory.chmod(0o700)
     except OSError as error:
         raise SandboxError(f"{directory}: {error.strerror}; {remedy}") from error
-    if {entry.name for entry in directory.iterdir()} - {_LOCK_FILE} and not (directory / _STATE_FILE).exists():
-        raise SandboxError(f"{directory}: not empty and no sandbox; {remedy}")
     return directory
+
+
+def _is_foreign(directory: Path) -> bool:
+    entries = {entry.name for entry in directory.iterdir()}
+    return bool(entries - {_LOCK_FILE}) and _STATE_FILE not in entries
 
 
 @contextmanager
@@ -308,6 +321,14 @@ def _boot(directory: Path, settings: Settings) -> Sandbox:
     raise AssertionError("unreachable")
 
 
+def _revive(sandbox: Sandbox) -> None:
+    dead = [name for name, daemon in sandbox.daemons().items() if not daemon.alive()]
+    for name in dead:
+        _start(sandbox.directory, name)
+    if dead:
+        _wait_for(sandbox, dead)
+
+
 def _boot_once(directory: Path, settings: Settings) -> Sandbox:
     sandbox = Sandbox(directory)
     if (directory / _STATE_FILE).exists():
@@ -329,8 +350,15 @@ def _start(directory: Path, name: str) -> None:
     """Starts one daemon and writes down that it is ours."""
     conf = directory / "slurm.conf"
     log = directory / "log" / f"{name}.out"
-    pid = start_daemon(_program(name), _arguments(directory, name), directory, conf, log)
     state = _read_state(directory)
+    pid = start_daemon(
+        _program(name),
+        _arguments(directory, name),
+        directory,
+        conf,
+        log,
+        die_with_owner=state["settings"]["die_with_owner"],
+    )
     state["daemons"][name] = {"pid": pid, "start": start_time(pid) or 0}
     _write_state(directory, state)
     socket_file = directory / "munge" / "socket"

@@ -38,7 +38,8 @@ class Settings:
     kill_wait: seconds between TERM and KILL. preempt_mode: what becomes of evicted jobs. user_signal: whether an
     evicted job gets its `--signal` first. grace_time: seconds an evicted job may go on. requeue_delay: seconds until a
     requeued job may start again, 5 or more. job_requeue: whether jobs may be requeued unless they say otherwise.
-    slurmd_timeout: seconds until a silent node counts as failed.
+    slurmd_timeout: seconds until a silent node counts as failed. die_with_owner: whether the daemons end when the
+    process that started them does, however it ends (its jobs are then on their own).
     """
 
     nodes: int
@@ -54,6 +55,7 @@ class Settings:
     requeue_delay: int
     job_requeue: bool
     slurmd_timeout: int
+    die_with_owner: bool
 
     @property
     def node_names(self) -> list[str]:

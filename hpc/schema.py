@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 BUILT_IN = "training.workspace:train"
 Modality = Literal["v", "attr"]
@@ -58,8 +58,16 @@ def _default_synergy_domains() -> list[Modality]:
     return ["attr", "v"]
 
 
-def _default_features() -> dict[str, list[int | str]]:
+def _default_features() -> dict[str, list[Any]]:
     return {"attr": ["xor_target_normalized"]}
+
+
+def _synergy_feature(value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The data sets hold one synergy feature, by name or position; it is stored by name so that both mean the same."""
+    known = ("xor_target_normalized", 11, -1)
+    if set(value) != {"attr"} or len(value["attr"]) != 1 or value["attr"][0] not in known:
+        raise ValueError("the data has one synergy feature: {attr: [xor_target_normalized]}")
+    return _default_features()
 
 
 class Model(Section):
@@ -73,7 +81,9 @@ class Model(Section):
 
 class Synergy(Section):
     domains: list[Modality] = Field(default_factory=_default_synergy_domains)
-    feature_indices: dict[str, list[int | str]] = Field(default_factory=_default_features)
+    feature_indices: Annotated[dict[str, list[Any]], AfterValidator(_synergy_feature)] = Field(
+        default_factory=_default_features
+    )
     loss_scale: NotNegative = 1.0
     unique_indices: Indices = Field(default_factory=dict)
     redundant_indices: Indices = Field(default_factory=dict)

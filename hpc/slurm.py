@@ -45,7 +45,6 @@ __all__ = [
     "submission_environment",
 ]
 
-QUERY_TIMEOUT_S = 60.0
 SUBMIT_TIMEOUT_S = 180.0  # over MaxJobCount sbatch itself tries for 120 s before it gives up
 
 # Which cluster and whose identity: these address the same controller for us as for the user.
@@ -68,14 +67,16 @@ class SlurmError(Exception):
 class Slurm:
     """One cluster's commands. conf: its slurm.conf; None for the cluster this machine belongs to.
 
+    timeout_s: seconds a question may take; sbatch may take SUBMIT_TIMEOUT_S.
     Every method raises SlurmError when its command is missing, fails or does not answer in time.
     """
 
     conf: Path | None = None
+    timeout_s: float = 60.0
 
     def answers(self) -> bool:
         """Whether the controller answers now. Every other method waits about 9 s for one that is not there."""
-        return " is UP" in _completed(["scontrol", "ping"], self.conf, QUERY_TIMEOUT_S).stdout
+        return " is UP" in _completed(["scontrol", "ping"], self.conf, self.timeout_s).stdout
 
     def queue(
         self, names: Collection[str] | None = None, user: str | None = None, *, finished: bool = False
@@ -173,13 +174,13 @@ class Slurm:
 
     def _cancel(self, ids: Sequence[str]) -> None:
         # Never with --name: scancel 22.05 then cancels a waiting array whole, whatever indices it was given.
-        done = _completed(["scancel", *ids], self.conf, QUERY_TIMEOUT_S)
+        done = _completed(["scancel", *ids], self.conf, self.timeout_s)
         ended = ("Invalid job id specified", "already completing or completed")
         if [line for line in done.stderr.splitlines() if not line.endswith(ended)]:
             _checked(done)
 
-    def _run(self, command: Sequence[str], timeout_s: float = QUERY_TIMEOUT_S) -> str:
-        return _checked(_completed(command, self.conf, timeout_s)).stdout
+    def _run(self, command: Sequence[str], timeout_s: float | None = None) -> str:
+        return _checked(_completed(command, self.conf, timeout_s or self.timeout_s)).stdout
 
 
 def environment(conf: Path | None = None) -> dict[str, str]:
@@ -219,10 +220,13 @@ def find_program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=_DAEMON_PATH)
 
 
-def start_daemon(name: str, arguments: Sequence[str], directory: Path, conf: Path, log: Path) -> int:
+def start_daemon(
+    name: str, arguments: Sequence[str], directory: Path, conf: Path, log: Path, *, die_with_owner: bool = False
+) -> int:
     """Starts a daemon in its own session, with `directory` as working directory, and returns its pid.
 
-    log: file its standard output and error are appended to. Raises SlurmError if there is no such program.
+    log: file its standard output and error are appended to. die_with_owner: it gets TERM when the calling thread ends.
+    Raises SlurmError if there is no such program.
     """
     program = find_program(name)
     if program is None:
@@ -232,9 +236,12 @@ def start_daemon(name: str, arguments: Sequence[str], directory: Path, conf: Pat
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
+    # Both start the next program in their own process, so that the pid is the daemon's.
+    launcher = ["env", f"--chdir={directory}", *(["setpriv", "--pdeathsig=TERM"] if die_with_owner else [])]
     # Not subprocess: its Popen object complains when it is dropped while the process lives on, as a daemon does.
-    command = ["env", f"--chdir={directory}", program, *arguments]
-    return os.posix_spawnp("env", command, environment(conf), file_actions=actions, setsid=True)
+    return os.posix_spawnp(
+        "env", [*launcher, program, *arguments], environment(conf), file_actions=actions, setsid=True
+    )
 
 
 def _ids_by_job(tasks: Iterable[QueuedTask]) -> dict[str, list[int]]:

@@ -56,7 +56,6 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     model, training, synergy = config.get("model", {}), config.get("training", {}), config.get("synergy", {})
     optimizer = training.get("optimizer") or {}
     fusion = model.get("fusion_weights") or {}
-    _refuse_other_synergy(synergy)
     return Settings(
         directory=Path(config["data"]["dir"]),
         batch_size=int(config["data"].get("batch_size", 32)),
@@ -109,13 +108,3 @@ def _indices(key: str, chosen: Mapping[str, Any] | None) -> dict[str, tuple[int,
         if indices:
             found[domain] = tuple(int(index) for index in indices)
     return found
-
-
-def _refuse_other_synergy(synergy: Mapping[str, Any]) -> None:
-    """The data sets hold one synergy feature, the twelfth of attr; anything else would be ignored silently."""
-    domains = synergy.get("domains")
-    if domains is not None and list(domains) != ["attr"]:
-        raise SettingsError(f"synergy.domains is {list(domains)}; the built-in trainer has one synergy domain: [attr].")
-    indices = synergy.get("feature_indices")
-    if indices and dict(indices) not in ({"attr": [11]}, {"attr": [-1]}):
-        raise SettingsError(f"synergy.feature_indices is {dict(indices)}; the built-in data has one: {{attr: [11]}}.")
