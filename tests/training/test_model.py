@@ -117,9 +117,7 @@ def test_the_canonical_width_depends_on_the_cells_dimension_alone() -> None:
         ("experiment", {"weights": {"fusion": 0.0}}, "at least one loss"),
         ("experiment", {"weights": {"fusion": 1.0, "cycle": 1.0}}, "only the fusion loss is implemented"),
         ("training", {"optimizer": {"type": "sgd"}}, "training.optimizer.type is 'sgd'"),
-        ("synergy", {"domains": ["v"]}, "synergy.domains"),
         ("synergy", {"unique_indices": {"attr": [11]}}, r"synergy.unique_indices.attr: 11 is no base feature"),
-        ("synergy", {"feature_indices": {"attr": [3]}}, "synergy.feature_indices"),
     ],
 )
 def test_an_option_that_cannot_be_honoured_is_refused(
