@@ -404,11 +404,11 @@ def _nodes_in_service(sandbox: Sandbox) -> set[str]:
 
 
 def _complaint(directory: Path, name: str) -> str:
-    """What a daemon's log says last about its trouble."""
-    lines = [line for suffix in ("out", "log") for line in _log_lines(directory / "log" / f"{name}.{suffix}")]
+    """What a daemon says last about its trouble: the last line is often general, the one before it names the cause."""
+    logs = (_log_lines(directory / "log" / f"{name}.{suffix}") for suffix in ("out", "log"))
+    lines = next((lines for lines in logs if lines), ["it said nothing"])
     troubles = [line for line in lines if re.search(r"fatal:|error:", line, re.IGNORECASE)]
-    said = (troubles or lines or ["its log is empty"])[-1]
-    return f"{name} did not start: {said} (logs in {directory / 'log'})"
+    return f"{name} did not start: {'; '.join((troubles or lines)[-2:])} (logs in {directory / 'log'})"
 
 
 def _log_lines(path: Path) -> list[str]:

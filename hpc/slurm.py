@@ -296,7 +296,7 @@ def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> s
             f"{command[0]} not found: is this a Slurm login node? `holdfast sandbox up` starts one here"
         ) from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{command[0]} gave no answer within {timeout_s:.0f} s") from None
+        raise SlurmError(f"{command[0]} gave no answer within {timeout_s:g} s") from None
     except OSError as error:
         raise SlurmError(f"{command[0]} could not be run: {error}") from error
 

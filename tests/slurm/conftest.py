@@ -1,0 +1,65 @@
+"""Real Slurm clusters for tests: one per test process, started when first asked for, stopped whatever happens."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hpc import sandbox
+from hpc.sandbox import Sandbox
+from hpc.slurm import installed
+
+StartCluster = Callable[..., Sandbox]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slurm)
+
+
+@pytest.fixture(scope="session")
+def start_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartCluster]:
+    """Starts another cluster, with any settings `sandbox.up` takes; `with` stops it early, else it stops at the end."""
+    missing = installed()
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    with ExitStack() as stack:
+
+        def start(**settings: object) -> Sandbox:
+            directory = tmp_path_factory.mktemp("cluster")
+            atexit.register(sandbox.down, directory)
+            stack.callback(sandbox.down, directory)
+            return sandbox.up(directory, die_with_owner=True, **settings)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def cluster(start_cluster: StartCluster) -> Sandbox:
+    """This test process's cluster: 4 nodes with 4 CPUs and 2 pretended GPUs each, REQUEUE preemption."""
+    return start_cluster()
+
+
+@pytest.fixture
+def idle_cluster(cluster: Sandbox) -> Iterator[Sandbox]:
+    """The same, with an empty queue before and after the test."""
+    _empty(cluster)
+    yield cluster
+    _empty(cluster)
+
+
+def _empty(cluster: Sandbox) -> None:
+    deadline = time.monotonic() + 30
+    while tasks := cluster.slurm.queue():
+        assert time.monotonic() < deadline, f"still in the queue: {tasks}"
+        cluster.slurm.cancel(tasks)
+        time.sleep(0.1)
