@@ -111,7 +111,8 @@ def sheet(
         axes.append(figure.add_axes((x / width, y / height, size[0] / width, size[1] / height)))
     made = Sheet(figure, axes, columns)
     for panel, ax in enumerate(axes):
-        ax.tick_params(length=3, labelleft=made.at_left(panel), labelbottom=made.at_bottom(panel))
+        left = made.at_left(panel)
+        ax.tick_params(length=3, left=left, labelleft=left, labelbottom=made.at_bottom(panel))
     return made
 
 
@@ -121,6 +122,11 @@ def encoded(figure: Figure, kind: str = "png") -> bytes:
     options: dict[str, Any] = {"pil_kwargs": {"compress_level": 4}} if kind == "png" else {"metadata": {}}
     figure.savefig(buffer, format=kind, dpi=DPI, **options)
     return buffer.getvalue()
+
+
+def title(ax: Axes, text: str) -> None:
+    """A panel's title at a fixed place: looking for a free one costs a sixth of the time of a figure."""
+    ax.set_title(text, y=1.0, pad=4, fontsize=8.5)
 
 
 def colours(count: int) -> list[tuple[float, float, float, float]]:
@@ -145,10 +151,10 @@ def spacing(places: NDArray[np.float64]) -> float:
     return float(np.min(np.diff(np.sort(places)))) if len(places) > 1 else 1.0
 
 
-def factor_axis(ax: Axes, factor: Factor, width: float, *, labelled: bool) -> None:
+def factor_axis(ax: Axes, factor: Factor, width: float, *, labelled: bool) -> float:
     """An x axis with a tick at every level, named as the level is; names that would touch are left out.
 
-    width: of the panel, inches.
+    width: of the panel, inches. Returns the axis units in an inch.
     """
     places = positions(factor)
     margin = 0.5 * spacing(places) if len(places) < 3 else 0.06 * float(np.ptp(places)) + 0.25 * spacing(places)
@@ -157,6 +163,7 @@ def factor_axis(ax: Axes, factor: Factor, width: float, *, labelled: bool) -> No
     ax.set_xticks(places, _thinned(factor, places, width / (high - low)))
     if labelled:
         ax.set_xlabel(factor.label)
+    return (high - low) / width
 
 
 def _thinned(factor: Factor, places: NDArray[np.float64], scale: float) -> list[str]:
@@ -164,7 +171,7 @@ def _thinned(factor: Factor, places: NDArray[np.float64], scale: float) -> list[
     texts, free = [""] * len(places), -np.inf
     for i in np.argsort(places):
         text = value_text(factor.values[i])
-        half = 0.038 * len(text) + 0.03  # half the width of 9-point digits, inches
+        half = 0.036 * len(text) + 0.02  # half the width of 9-point digits, inches
         if places[i] * scale - half >= free:
             texts[i], free = text, places[i] * scale + half
     return texts

@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from aggregate.canvas import LEGEND, colours, draw_chance, footnote, limits, sheet
+from aggregate.canvas import LEGEND, colours, draw_chance, footnote, limits, sheet, title
 from aggregate.curves import Curves
 from aggregate.declaration import POSITIVE, Metric
 from aggregate.summary import Summary
@@ -39,7 +39,7 @@ def draw_curves(summary: Summary, metric: Metric, curves: Curves) -> Figure:
         ax.set_xlim(_epoch_limits(curves))
         ax.set_ylim(draw_chance(ax, metric, span, named=panel == 0) if ax.get_yscale() == "linear" else span)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ax.set_title(f"{first.label} {value_text(first.values[panel])}", pad=4, fontsize=8.5)
+        title(ax, f"{first.label} {value_text(first.values[panel])}")
         if page.at_left(panel):
             ax.set_ylabel(axis_label(metric))
         if page.at_bottom(panel):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from aggregate.canvas import footnote, sheet
 from aggregate.declaration import Factor
@@ -32,7 +33,7 @@ def draw_heatmap(summary: Summary, entry: MetricSummary) -> Figure:
     _axes(ax, rows, columns)
     if side >= _SMALLEST_TEXT:
         _write(ax, mean, entry.description.n.reshape(summary.shape), norm)
-    _hatch(ax, entry.description.n.reshape(summary.shape) < len(summary.seeds))
+    _hatch(ax, mean, entry.description.n.reshape(summary.shape) < len(summary.seeds), norm)
     box = ax.get_position()
     bar = figure.colorbar(
         image, cax=figure.add_axes((box.x1 + 0.12 / figure.get_figwidth(), box.y0, 0.012, box.height))
@@ -63,7 +64,7 @@ def _axes(ax: Axes, rows: Factor, columns: Factor) -> None:
 
 def _write(ax: Axes, mean: Floats, n: Integers, norm: Normalize) -> None:
     for (row, column), value in np.ndenumerate(mean):
-        text = f"{value:.3g}" if np.isfinite(value) else "-"
+        text = f"{value:#.3g}".rstrip(".") if np.isfinite(value) else "-"
         colour = _text_colour(value, norm)
         ax.text(column, row + 0.12, text, ha="center", va="center", fontsize=8.5, color=colour)
         ax.text(column, row - 0.24, f"n={n[row, column]}", ha="center", va="center", fontsize=6, color=colour)
@@ -73,10 +74,11 @@ def _text_colour(value: float, norm: Normalize) -> str:
     if not np.isfinite(value):
         return "black"
     red, green, blue, _ = colormaps["viridis"](norm(value))
-    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.45 else "white"
 
 
-def _hatch(ax: Axes, incomplete: np.typing.NDArray[np.bool_]) -> None:
+def _hatch(ax: Axes, mean: Floats, incomplete: NDArray[np.bool_], norm: Normalize) -> None:
     for row, column in zip(*np.nonzero(incomplete), strict=True):
-        square = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#00000055", linewidth=0)
+        colour = to_rgba(_text_colour(mean[row, column], norm), 0.4)
+        square = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="//", edgecolor=colour, linewidth=0)
         ax.add_patch(square)

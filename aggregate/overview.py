@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aggregate.canvas import GREY, colours, draw_chance, footnote, limits, sheet
+from aggregate.canvas import GREY, colours, draw_chance, footnote, limits, sheet, title
+from aggregate.statistics import Floats
 from aggregate.summary import MetricSummary, Summary
 from aggregate.wording import better_text, percent, value_text
 
@@ -48,7 +49,7 @@ def _draw(ax: Axes, summary: Summary, entry: MetricSummary) -> None:
     ax.grid(visible=False)
     ax.grid(visible=True, axis="x")
     ax.set_xlim(draw_chance(ax, entry.metric, limits([entry.values], entry.suited), named=True, across=False))
-    ax.set_title(entry.metric.label, pad=4)
+    title(ax, entry.metric.label)
     ax.set_xlabel(better_text(entry.metric))
     inner = len(summary.factors[-1].values)
     if len(summary.factors) > 1:  # a rule between groups of the slower factors
@@ -56,7 +57,7 @@ def _draw(ax: Axes, summary: Summary, entry: MetricSummary) -> None:
             ax.axhline(edge - 0.5, color="#d8d8d8", linewidth=0.6)
 
 
-def _palette(summary: Summary) -> np.typing.NDArray[np.float64]:
+def _palette(summary: Summary) -> Floats:
     """A colour for each condition, by its level of the fastest factor; shape (conditions, 4)."""
     inner = len(summary.factors[-1].values)
     return np.tile(np.array(colours(inner)), (len(summary.conditions) // inner, 1))

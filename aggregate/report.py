@@ -134,7 +134,7 @@ def _with_interval(mean: float, low: float, high: float) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.4g}"
+    return "-" if value != value else f"{value:#.4g}".rstrip(".")
 
 
 def _figures(material: Material) -> Html:

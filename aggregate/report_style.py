@@ -36,7 +36,7 @@ th.number { white-space: normal; }
 figure { margin: 1rem 0 1.6rem; }
 figure .frame { overflow-x: auto; background: #fff; border: 1px solid var(--line); border-radius: .4rem;
   padding: .4rem; }
-figure img { display: block; height: auto; max-width: 100%; }
+figure img { display: block; margin: 0 auto; height: auto; max-width: 100%; }
 @media screen and (max-width: 40rem) { body { padding: 1rem .8rem 3rem; } figure img { max-width: none; } }
 details { margin: .5rem 0; border: 1px solid var(--line); border-radius: .4rem; padding: .1rem .9rem; }
 summary { cursor: pointer; font-weight: 600; padding: .4rem 0; }

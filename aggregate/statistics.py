@@ -43,20 +43,20 @@ def describe(values: ArrayLike) -> Description:
     """Describe the values over seeds.
 
     values: shape (..., seeds), any unit; NaN where a seed has no value.
-    Equal values give exactly that mean and a std of 0, without the rounding of a sum.
+    Equal values give exactly that mean and a std of 0, without the rounding of a sum. Sums beyond
+    the range of floats give NaN.
     """
     data = np.asarray(values, dtype=np.float64)
     present = ~np.isnan(data)
     n = present.sum(axis=-1)
+    last = np.maximum(n - 1, 0)
     ordered = np.sort(data, axis=-1)  # NaN last
-    none = n == 0
-    minimum, maximum = _pick(ordered, np.zeros_like(n)), _pick(ordered, np.maximum(n - 1, 0))
-    median = 0.5 * (
-        _pick(ordered, np.maximum(n - 1, 0) // 2) + _pick(ordered, np.minimum(n // 2, np.maximum(n - 1, 0)))
-    )
+    minimum, maximum = _pick(ordered, np.zeros_like(n)), _pick(ordered, last)
+    median = 0.5 * _pick(ordered, last // 2) + 0.5 * _pick(ordered, np.minimum(n // 2, last))
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.where(present, data, 0.0).sum(axis=-1)
-        mean = np.where(none, np.nan, np.clip(total / np.maximum(n, 1), minimum, maximum))
+        known = (n > 0) & np.isfinite(total)
+        mean = np.where(known, np.clip(total / np.maximum(n, 1), minimum, maximum), np.nan)
         squares = np.where(present, (data - mean[..., None]) ** 2, 0.0).sum(axis=-1)
         std = np.where(n < 2, np.nan, np.sqrt(squares / np.maximum(n - 1, 1)))
     std = np.where((n > 1) & (minimum == maximum), 0.0, std)

@@ -25,6 +25,7 @@ from aggregate.canvas import (
     positions,
     sheet,
     spacing,
+    title,
 )
 from aggregate.declaration import Factor
 from aggregate.statistics import Floats, Integers
@@ -34,6 +35,7 @@ from aggregate.wording import axis_label, percent, value_text
 TOGETHER = 4  # lines that can be told apart in one panel
 MOST_PANELS = 30
 _CONTEXT = 12  # faint lines of the other panels
+_BESIDE = 0.075  # inches
 
 Number = TypeVar("Number", np.float64, np.int64)
 
@@ -92,10 +94,10 @@ def _together(lines: Lines, entry: MetricSummary) -> Figure:
     width = 4.6
     page = sheet(1, 1, (width, 3.0), right=0.35 if count == 1 else 1.5)
     ax = page.panels[0]
-    factor_axis(ax, lines.factor, width, labelled=True)
+    inch = factor_axis(ax, lines.factor, width, labelled=True)
     step = 0.16 * spacing(positions(lines.factor))
     for line, colour in enumerate(colours(count)):
-        _draw(ax, lines, line, colour, MARKERS[line], shift=step * (line - (count - 1) / 2))
+        _draw(ax, lines, line, colour, MARKERS[line], inch, step * (line - (count - 1) / 2))
     _scale(page, lines, entry)
     if count > 1:
         handles = [line for line in ax.lines if line.get_label() in lines.names]
@@ -111,25 +113,27 @@ def _apart(lines: Lines, entry: MetricSummary) -> Figure:
     places = positions(lines.factor)
     order = np.argsort(places)
     for panel, (ax, colour) in enumerate(zip(page.panels, colours(count), strict=True)):
-        factor_axis(ax, lines.factor, width, labelled=page.at_bottom(panel))
+        inch = factor_axis(ax, lines.factor, width, labelled=page.at_bottom(panel))
         if len(lines.names) <= _CONTEXT:
             ax.plot(places[order], lines.mean[:, order].T, color=FAINT, linewidth=0.8, zorder=1.5)
-        _draw(ax, lines, panel, colour, "o", shift=0.0)
-        ax.set_title(lines.names[panel], pad=4, fontsize=8.5)
+        _draw(ax, lines, panel, colour, "o", inch)
+        title(ax, lines.names[panel])
     _scale(page, lines, entry)
     return page.figure
 
 
-def _draw(ax: Axes, lines: Lines, line: int, colour: tuple[float, ...], marker: str, shift: float) -> None:
+def _draw(
+    ax: Axes, lines: Lines, line: int, colour: tuple[float, ...], marker: str, inch: float, shift: float = 0.0
+) -> None:
     places = positions(lines.factor)
     order = np.argsort(places)
     x = places[order] + shift
     mean, values = lines.mean[line, order], lines.values[line, order]
-    ax.plot(x, mean, color=colour, linewidth=1.5, marker=marker, markersize=5, label=lines.names[line], zorder=4)
+    ax.plot(x, mean, color=colour, linewidth=1.5, marker=marker, markersize=4.5, label=lines.names[line], zorder=4)
     ax.vlines(x, lines.low[line, order], lines.high[line, order], color=colour, linewidth=1.3, zorder=3)
-    # Seeds stand beside their mean, or the whisker would hide them.
-    beside = np.repeat(x + 0.05 * spacing(places), values.shape[1])
-    ax.scatter(beside, values.ravel(), s=9, color=[colour], alpha=0.55, linewidths=0, zorder=3.5)
+    # Seeds stand beside their mean, or marker and whisker would hide them.
+    beside = np.repeat(x + _BESIDE * inch, values.shape[1])
+    ax.scatter(beside, values.ravel(), s=9, color=[colour], alpha=0.75, linewidths=0, zorder=3.5)
     for i in np.flatnonzero(lines.n[line, order] < values.shape[1]):
         text = f"n={lines.n[line, order][i]}"
         ax.annotate(text, (x[i], 0.01), xycoords=ax.get_xaxis_transform(), ha="center", fontsize=6.5, color=GREY)

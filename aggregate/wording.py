@@ -7,7 +7,9 @@ from hpc.cell import FactorValue
 
 
 def value_text(value: FactorValue) -> str:
-    """A factor's value as in cell names."""
+    """A factor's value as people read it: whole numbers without a fraction, all others as in cell names."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
+        return str(int(value))
     return value if isinstance(value, str) else repr(value)
 
 

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sweeps import ACCURACY, Directory, history_bytes, make_sweep
+
+from aggregate import histories
+from aggregate.curves import curves
+from aggregate.gather import gather
+from aggregate.histories import Histories, read_histories
+from hpc import files
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    made = Directory(tmp_path / "out", make_sweep({"dim": [8, 12]}, seeds=2))
+    made.fill(lambda _: {ACCURACY: 0.5})
+    return made
+
+
+def _read(directory: Directory) -> Histories:
+    return read_histories(directory.store, gather(directory.store, directory.sweep).records)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+def test_numbers_come_back_as_they_were_written(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(histories, "CHUNK", chunk)
+    values = np.random.default_rng(0).random((4, 3)) * 10.0 ** np.arange(-150, 150, 75)[:, None]
+    for cell, row in zip(directory.sweep.grid, values, strict=True):
+        directory.history(cell, {"val_loss": row.tolist()})
+    found = _read(directory)
+    assert found.faults == []
+    assert found.position.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert found.epoch.tolist() == [1, 2, 3] * 4
+    assert (found.columns["val_loss"] == values.ravel()).all()
+
+
+def test_an_empty_field_is_absent_and_columns_may_differ_between_cells(directory: Directory) -> None:
+    first, second, *_ = directory.sweep.grid
+    directory.history(first, {"val_loss": [1.0, None]})
+    directory.history(second, {"train_loss": [3.0], "val_loss": [4.0]})
+    found = _read(directory)
+    np.testing.assert_array_equal(found.columns["val_loss"], [1.0, np.nan, 4.0])
+    np.testing.assert_array_equal(found.columns["train_loss"], [np.nan, np.nan, 3.0])
+
+
+def test_a_missing_link_is_made_from_the_attempt_that_won(directory: Directory) -> None:
+    cell = directory.sweep.grid[0]
+    private = directory.store.private_history(1, cell)
+    files.make_directory(private.parent)
+    files.publish(private, history_bytes({"val_loss": [2.0]}))
+    found = _read(directory)
+    assert found.columns["val_loss"].tolist() == [2.0]
+    assert directory.store.history_file(cell).samefile(private)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "cut short"),
+        (b"epoch,val_loss\n1,0.5\n2,0.", "cut short"),
+        (b"epoch,val_loss\n1\n", "damaged"),
+        (b"epoch,val_loss\n1,abc\n", "damaged"),
+        (b"epoch,val_loss\n\n", "damaged"),
+        (b"epoch,val_loss\n,1.0\n", "damaged"),
+        (b"epoch,a,a\n1,2,3\n", "damaged"),
+        (b"\xff\xfe\x00\n", "damaged"),
+        (b"step,val_loss\n1,0.5\n", "damaged"),
+    ],
+)
+def test_a_damaged_history_is_named_and_spoils_no_other(directory: Directory, data: bytes, reason: str) -> None:
+    bad, *good = directory.sweep.grid
+    for cell in good:
+        directory.history(cell, {"val_loss": [1.0, 2.0]})
+    files.publish(directory.store.history_file(bad), data)
+    found = _read(directory)
+    assert found.position.tolist() == [1, 1, 2, 2, 3, 3]
+    assert len(found.faults) == 1
+    assert bad.name in found.faults[0]
+    assert reason in found.faults[0]
+
+
+def test_curves_of_different_length_are_not_filled_forward() -> None:
+    # Two seeds of one condition: the second ends after epoch 1.
+    made = curves(np.array([0, 0, 1]), np.array([1, 2, 1]), np.array([1.0, 3.0, 2.0]), conditions=1, seeds=2)
+    np.testing.assert_array_equal(made.values, [[[1.0, 3.0], [2.0, np.nan]]])
+    assert made.n.tolist() == [[2, 1]]
+    assert made.mean.tolist() == [[1.5, 3.0]]
