@@ -189,7 +189,7 @@ def parse_nodes(text: str) -> list[Node]:
     for row in rows:
         partitions.setdefault(row[0], []).append(row[2].rstrip("*"))  # the default partition has a star
     last = {row[0]: row for row in rows}
-    return [_node(row, tuple(partitions[name])) for name, row in last.items()]
+    return [_node(row, tuple(sorted(partitions[name]))) for name, row in last.items()]
 
 
 def _node(row: Sequence[str], partitions: tuple[str, ...]) -> Node:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def start_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartClu
         pytest.skip(missing)
     with ExitStack() as stack:
 
-        def start(**settings: object) -> Sandbox:
+        def start(**settings: Any) -> Sandbox:
             directory = tmp_path_factory.mktemp("cluster")
             atexit.register(sandbox.down, directory)
             stack.callback(sandbox.down, directory)

@@ -31,7 +31,7 @@ def test_all_nodes_of_a_new_cluster_are_idle_and_in_both_partitions(idle_cluster
     assert [(node.name, node.state, node.cpus, node.gres) for node in nodes] == [
         (f"n{number}", "idle", 4, "gpu:2") for number in (1, 2, 3, 4)
     ]
-    assert {node.partitions for node in nodes} == {("low", "high")}
+    assert {node.partitions for node in nodes} == {("high", "low")}
     assert [(p.name, p.default, p.preempt_mode) for p in idle_cluster.slurm.partitions()] == [
         ("low", True, "REQUEUE"),
         ("high", False, "OFF"),
@@ -264,14 +264,19 @@ def test_down_leaves_no_process_behind(start_cluster: StartCluster, tmp_path: Pa
     cluster.down()  # nothing left to stop: no error
 
 
-def test_down_never_touches_a_process_that_got_an_old_id(start_cluster: StartCluster) -> None:
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_down_never_touches_a_process_that_got_an_old_id(start_cluster: StartCluster, rebooted: bool) -> None:
     bystander = subprocess.Popen(["sleep", "600"])
+    start = int(Path(f"/proc/{bystander.pid}/stat").read_text().split()[21])
     try:
         with start_cluster(nodes=1) as cluster:
+            daemons = cluster.daemons().values()
             state = json.loads((cluster.directory / "sandbox.json").read_text())
-            state["daemons"]["n7"] = {"pid": bystander.pid, "start": 1}
+            state["daemons"]["n7"] = {"pid": bystander.pid, "start": start if rebooted else start - 1}
+            state["boot"] = "the one before" if rebooted else state["boot"]
             (cluster.directory / "sandbox.json").write_text(json.dumps(state))
         assert bystander.poll() is None
+        assert not any(daemon.alive() for daemon in daemons)
     finally:
         bystander.kill()
         bystander.wait()
