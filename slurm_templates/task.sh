@@ -55,6 +55,10 @@ log=$sweep/submissions/$(printf '%06d' "$submission")/logs/${array}_$index.log
 [ -f "$log" ] && [ ! -s "$log" ] && rm -f "$log"
 
 if [ "$status" -eq 85 ] && [ "$first" = USR2 ]; then
-    scontrol requeue "$id" && sleep 60
+    refused=$(scontrol requeue "$id" 2>&1) && sleep 60
+    case $refused in
+        *'pending execution'*) ;;  # slurmctld has requeued it already
+        *) echo "task.sh: stopped early, all state is saved; the requeue was refused: $refused" >&2 ;;
+    esac
 fi
 exit "$status"

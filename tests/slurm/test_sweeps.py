@@ -1,0 +1,314 @@
+"""Whole sweeps on a real Slurm cluster: preempted, out of time, killed, cancelled; never lost, never different."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hpc.sandbox import Sandbox
+from hpc.store import Store
+from training.generate import generate
+
+WIDTH = Path(__file__).parents[1] / "trainers" / "width.py"
+TIMEOUT_SECONDS = 120
+
+
+@dataclass
+class Workplace:
+    """A directory with configurations, and the command run in it against one cluster."""
+
+    directory: Path
+    cluster: Sandbox
+    profiles: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, name: str, content: dict[str, Any]) -> str:
+        (self.directory / name).write_text(yaml.safe_dump(content))
+        return name
+
+    def foreign(self, *, widths: list[int], runs: int = 1, epochs: int = 40, seconds: float = 0.1) -> str:
+        """A configuration for the 25-line trainer."""
+        options = {"epochs": epochs, "seconds": seconds}
+        sweep = {"name": "foreign", "axes": {"width": widths}, "runs_per_condition": runs}
+        return self.write("sweep.yaml", {"trainer": f"{WIDTH}:train", "trainer_options": options, "sweep": sweep})
+
+    def holdfast(self, *words: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"HOLDFAST_SANDBOX": str(self.cluster.directory)}
+        done = subprocess.run(
+            [sys.executable, "-m", "hpc", *words],
+            cwd=self.directory,
+            env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+        if expect is not None:
+            assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def submit(self, config: str, *words: str, out: str = "out", profile: str = "sandbox", expect: int = 0) -> str:
+        arguments = ("--config", config, "--profile", profile, "--output-dir", out, *words)
+        return self.holdfast("submit", *arguments, expect=expect).stderr
+
+    def states(self, out: str = "out") -> dict[str, int]:
+        # 4 is the answer of a sweep with failed cells; its states are asked for all the same.
+        return json.loads(self.holdfast("status", out, "--json", expect=None).stdout)["states"]
+
+    def store(self, out: str = "out") -> Store:
+        return Store(self.directory / out)
+
+    def epochs(self, out: str = "out") -> list[int]:
+        sweep = self.store(out).sweep()
+        return [status.epoch for status in self.store(out).statuses(sweep.grid, sweep.config_digest)]
+
+    def results(self, out: str = "out") -> dict[str, dict[str, Any]]:
+        store = self.store(out)
+        return {cell.name: store.result(cell) or {} for cell in store.sweep().grid}
+
+    def wait_until_ended(self, out: str = "out") -> None:
+        self.holdfast("status", out, "--watch", expect=None)
+
+    def aggregated(self, out: str = "out") -> bytes:
+        self.holdfast("aggregate", out)
+        return self.store(out).aggregated_file.read_bytes()
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, idle_cluster: Sandbox) -> Workplace:
+    return Workplace(tmp_path, idle_cluster)
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout} s for: {what}"
+        time.sleep(0.1)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def outcomes(results: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {name: result["outcome_digest"] for name, result in results.items()}
+
+
+def test_an_array_completes_and_equals_the_same_sweep_run_here(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2, 4], runs=2, epochs=5, seconds=0)
+    workplace.submit(config)
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 6}
+    workplace.holdfast("run", "--config", config, "--output-dir", "here")
+    assert workplace.aggregated() == workplace.aggregated("here")
+    assert (workplace.store().plots_directory / "error_vs_width.png").stat().st_size > 1000
+
+
+def test_a_preempted_sweep_of_a_foreign_trainer_comes_back_and_ends_as_if_undisturbed(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], runs=2, epochs=60)
+    workplace.submit(config)
+    wait_until(lambda: min(workplace.epochs()) >= 5, "every cell in mid-training")
+    assert "evicted 4 tasks" in workplace.holdfast("sandbox", "preempt").stderr
+    workplace.wait_until_ended()
+    results = workplace.results()
+    assert {result["provenance"]["attempts"] for result in results.values()} == {2}
+    assert all(5 <= result["provenance"]["restored_at_step"] < 60 for result in results.values())
+    workplace.holdfast("run", "--config", config, "--output-dir", "here")
+    assert outcomes(results) == outcomes(workplace.results("here"))
+    assert workplace.aggregated() == workplace.aggregated("here")
+
+
+def test_a_preempted_workspace_has_the_same_weights_and_numbers_bit_for_bit(workplace: Workplace) -> None:
+    generate(workplace.directory / "data", train=3200, val=200, test=10, seed=1)
+    training = {"epochs": 40, "standardize_inputs": True, "optimizer": {"lr": 1e-3}}
+    config = workplace.write(
+        "sweep.yaml",
+        {
+            "data": {"dir": "data"},
+            "model": {"n_layers": 1},
+            "training": training,
+            "sweep": {"name": "workspace", "dims": [8, 32], "scales": [1.0], "runs_per_condition": 2},
+        },
+    )
+    workplace.submit(config, "--pack", "2")
+    wait_until(lambda: min(workplace.epochs()) >= 3, "every cell in mid-training")
+    assert "evicted 2 tasks" in workplace.holdfast("sandbox", "preempt").stderr
+    workplace.wait_until_ended()
+    results = workplace.results()
+    assert all(0 < result["provenance"]["restored_at_step"] < 4000 for result in results.values())
+    workplace.holdfast("run", "--config", config, "--output-dir", "here", "--parallel-jobs", "1", "--pack", "3")
+    assert outcomes(results) == outcomes(workplace.results("here"))
+    for cell in workplace.store().sweep().grid:
+        for name in ("weights_file", "history_file"):
+            there, here = (getattr(workplace.store(out), name)(cell).read_bytes() for out in ("out", "here"))
+            assert there == here
+    assert workplace.aggregated() == workplace.aggregated("here")
+
+
+def test_a_task_that_runs_out_of_time_saves_requeues_itself_and_goes_on(workplace: Workplace) -> None:
+    # Slurm's shortest limit is a minute; asked 45 s before it, a task is stopped after some seconds.
+    limits = {"partition": "low", "timeout_min": 1, "signal_delay_s": 45, "mem_gb": 1}
+    (workplace.directory / "short.yaml").write_text(yaml.safe_dump(limits))
+    environment = {"SLURM_CONF": str(workplace.cluster.conf)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", environment["SLURM_CONF"])
+        config = workplace.foreign(widths=[3], epochs=200, seconds=0.1)
+        workplace.submit(config, profile="short.yaml")
+        wait_until(lambda: len(workplace.store().attempts(workplace.store().sweep().grid[0])) == 2, "a requeue")
+        workplace.wait_until_ended()
+    result = workplace.results()["width_3_run_0"]
+    assert result["status"] == "COMPLETED"
+    assert result["provenance"]["attempts"] >= 2
+    assert result["provenance"]["restored_at_step"] > 0
+
+
+def test_a_task_killed_outright_is_taken_up_by_the_next_submission(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=60)
+    content = yaml.safe_load((workplace.directory / config).read_text()) | {"checkpoint": {"every_seconds": 0.2}}
+    workplace.write(config, content)
+    workplace.submit(config)
+    wait_until(lambda: min(workplace.epochs()) >= 10, "both cells in mid-training")
+    store = workplace.store()
+    victim = store.sweep().grid[0]
+    about = json.loads(store.pack_file(store.pack_of(victim, 1) or 0).read_text())
+    os.kill(about["pid"], signal.SIGKILL)
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 1, "STARTED": 1}
+    assert "1 to run as 1 task" in workplace.submit(config)
+    workplace.wait_until_ended()
+    results = workplace.results()
+    assert results[victim.name]["provenance"]["restored_at_step"] >= 5
+    workplace.holdfast("run", "--config", config, "--output-dir", "here")
+    assert outcomes(results) == outcomes(workplace.results("here"))
+
+
+def test_submitting_twice_queues_nothing_twice(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2, 3], epochs=30)
+    workplace.submit(config)
+    assert "3 queued, nothing to run" in workplace.submit(config)
+    assert len(workplace.cluster.slurm.queue()) == 3
+    workplace.wait_until_ended()
+    assert "3 done, nothing to run" in workplace.submit(config)
+    assert {result["provenance"]["attempts"] for result in workplace.results().values()} == {1}
+
+
+def test_a_cancelled_sweep_stays_cancelled_until_it_is_submitted_again(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=80)
+    workplace.submit(config)
+    wait_until(lambda: min(workplace.epochs()) >= 3, "both cells in mid-training")
+    workplace.holdfast("cancel", "out", "-y")
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
+    time.sleep(7)  # a requeue would be back after the requeue delay of 5 s
+    assert workplace.cluster.slurm.queue() == []
+    assert workplace.states() == {"STARTED": 2}
+    workplace.submit(config)
+    workplace.wait_until_ended()
+    results = workplace.results()
+    assert all(result["provenance"]["restored_at_step"] >= 3 for result in results.values())
+
+
+def test_a_raising_cell_fails_with_its_cause_and_is_skipped_until_asked_for(workplace: Workplace) -> None:
+    trainer = workplace.directory / "fragile.py"
+    text = WIDTH.read_text().replace(
+        "    for cell in cells:\n", "    for cell in cells:\n        check(cell, options)\n"
+    )
+    text += "\n\ndef check(cell, options):\n"
+    text += "    if cell.factors['width'] == 2:\n        raise ValueError('width 2 is cursed')\n"
+    trainer.write_text(text)
+    sweep = {"name": "fragile", "axes": {"width": [1, 2, 3]}, "runs_per_condition": 1}
+    settings = {"trainer": "fragile.py:train", "trainer_options": {"epochs": 3}, "sweep": sweep}
+    config = workplace.write("sweep.yaml", settings)
+    workplace.submit(config)
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 2, "FAILED": 1}
+    assert "ValueError: width 2 is cursed" in workplace.holdfast("show", "out", "width_2_run_0").stdout
+    assert "1 failed (skipped" in workplace.submit(config)
+    assert workplace.holdfast("aggregate", "out", expect=4).stderr.count("width 2 is cursed") == 1
+    workplace.submit(config, "--include-failed")
+    workplace.wait_until_ended()
+    assert len(workplace.store().attempts(workplace.store().sweep().grid[1])) == 2
+
+
+def test_an_edit_after_submission_changes_nothing_for_queued_tasks(workplace: Workplace) -> None:
+    trainer = workplace.directory / "mine.py"
+    trainer.write_text(WIDTH.read_text())
+    sweep = {"name": "mine", "axes": {"width": [1]}, "runs_per_condition": 1}
+    options = {"epochs": 60, "seconds": 0.1}
+    config = workplace.write("sweep.yaml", {"trainer": "mine.py:train", "trainer_options": options, "sweep": sweep})
+    workplace.submit(config)
+    wait_until(lambda: min(workplace.epochs()) >= 3, "mid-training")
+    trainer.write_text("raise RuntimeError('edited')\n")
+    workplace.holdfast("sandbox", "preempt")
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 1}
+    assert workplace.results()["width_1_run_0"]["provenance"]["attempts"] == 2
+
+
+def test_prepared_scripts_are_submitted_with_sbatch_alone(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=3, seconds=0)
+    done = workplace.holdfast("submit", "--config", config, "--profile", "sandbox", "--prepare", "--output-dir", "out")
+    assert workplace.cluster.slurm.queue() == []
+    environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
+    subprocess.run(["bash", "-c", done.stdout], env=environment, check=True, capture_output=True, timeout=30)
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 2}
+
+
+def test_paths_with_spaces_work_and_variables_of_sbatch_are_ignored(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBATCH_PARTITION", "nonsense")
+    monkeypatch.setenv("SBATCH_ARRAY_INX", "5-9")
+    config = workplace.foreign(widths=[1, 2], epochs=3, seconds=0)
+    workplace.submit(config, out="my results 100%")
+    workplace.wait_until_ended("my results 100%")
+    assert workplace.states("my results 100%") == {"COMPLETED": 2}
+
+
+def test_without_a_controller_submit_stops_and_says_so(start_cluster: Callable[..., Sandbox], tmp_path: Path) -> None:
+    with start_cluster(nodes=1) as cluster:
+        workplace = Workplace(tmp_path, cluster)
+        config = workplace.foreign(widths=[1], epochs=2, seconds=0)
+        workplace.submit(config)
+        workplace.wait_until_ended()
+        cluster.kill("slurmctld")
+        content = yaml.safe_load((tmp_path / config).read_text())
+        content["sweep"]["runs_per_condition"] = 2
+        workplace.write(config, content)
+        said = workplace.submit(config, expect=3)
+        assert len(said.strip().splitlines()) == 1, said
+        assert len(list((tmp_path / "out" / "submissions").glob("0*"))) == 1
+
+
+def test_a_node_that_dies_costs_at_most_the_last_interval(
+    start_cluster: Callable[..., Sandbox], tmp_path: Path
+) -> None:
+    with start_cluster(nodes=2, slurmd_timeout=5) as cluster:
+        workplace = Workplace(tmp_path, cluster)
+        config = workplace.foreign(widths=[2], epochs=150)
+        content = yaml.safe_load((tmp_path / config).read_text()) | {"checkpoint": {"every_seconds": 0.2}}
+        workplace.write(config, content)
+        workplace.submit(config)
+        wait_until(lambda: min(workplace.epochs()) >= 10, "mid-training")
+        node = cluster.slurm.queue()[0].node
+        store = workplace.store()
+        about = json.loads(store.pack_file(1).read_text())
+        task = parent(about["pid"])
+        victims = [parent(task), task, about["pid"]]  # slurmstepd, task.sh, Python: all a node takes with it
+        cluster.kill(node)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        workplace.wait_until_ended()
+        results = workplace.results()
+        assert results["width_2_run_0"]["provenance"]["restored_at_step"] >= 5
+        workplace.holdfast("run", "--config", config, "--output-dir", "here")
+        assert outcomes(results) == outcomes(workplace.results("here"))
