@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aggregate.declaration import Factor, Metric
+from aggregate.declaration import BOUNDED, Factor, Metric
 from aggregate.wording import value_text
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#c4c4c4"
@@ -65,6 +65,27 @@ def house_style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
+
+
+@dataclass(frozen=True)
+class Span:
+    """Range of a metric's axis; low is above 0 on a logarithmic one."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def nearly_reaches(self, value: float) -> bool:
+        """Whether widening the axis to show a value leaves the data at least half of it."""
+        if self.log:
+            return self.low / self.high <= value / self.low and value / self.high <= self.high / self.low
+        return self.low - (self.high - self.low) <= value <= self.high + (self.high - self.low)
+
+    def including(self, value: float) -> Span:
+        if self.log:
+            return Span(min(self.low, value / 1.1), max(self.high, value * 1.1), log=True)
+        margin = 0.06 * (self.high - self.low)
+        return Span(min(self.low, value - margin), max(self.high, value + margin))
 
 
 @dataclass(frozen=True)
@@ -177,17 +198,19 @@ def _thinned(factor: Factor, places: NDArray[np.float64], scale: float) -> list[
     return texts
 
 
-def limits(groups: Sequence[NDArray[np.float64]], whiskers: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-    """Range of a y axis: all seeds, and whiskers as far as they do not dwarf the seeds."""
-    points = _finite(groups)
+def limits(metric: Metric, values: Sequence[NDArray[np.float64]], whiskers: Sequence[NDArray[np.float64]]) -> Span:
+    """Range of a metric's axis: all values, and whiskers as far as they do not dwarf the values."""
+    points = _finite(values)
     if not points.size:
-        return 0.0, 1.0
+        return Span(0.0, 1.0)
     low, high = float(points.min()), float(points.max())
     reach = 1.5 * (high - low) or 0.1 * abs(high) or 1.0
     ends = np.clip(_finite(whiskers), low - reach, high + reach)
     low, high = min([low, *ends]), max([high, *ends])
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    return low - margin, high + margin
+    if metric.kind == BOUNDED and 0 <= low <= high <= 1:
+        return Span(max(low - margin, -0.03), min(high + margin, 1.03))
+    return Span(low - margin, high + margin)
 
 
 def _finite(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -195,40 +218,31 @@ def _finite(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(joined[np.isfinite(joined)])
 
 
-def draw_chance(
-    ax: Axes, metric: Metric, span: tuple[float, float], *, named: bool, across: bool = True
-) -> tuple[float, float]:
-    """The line of guessing, if it is near enough to be drawn without flattening the data. Returns the new range.
+def draw_chance(ax: Axes, metric: Metric, span: Span, *, across: bool = True) -> tuple[float, float]:
+    """The line of guessing, if it is near enough to be drawn without flattening the data. Returns the axis limits.
 
-    span: range of the metric's axis. across: the metric is on the y axis, the line lies across; else it stands.
+    across: the metric is on the y axis, the line lies across; else it stands.
     """
-    low, high = span
-    if metric.chance is None:
-        return span
-    reach = high - low
-    if not low - reach <= metric.chance <= high + reach:
-        if named:
-            side = "below" if metric.chance < low else "above"
-            _note(ax, f"chance {metric.chance:g} is {side}", 0.01 if metric.chance < low else 0.99, across=across)
-        return span
+    if metric.chance is None or not span.nearly_reaches(metric.chance):
+        return span.low, span.high
     line = ax.axhline if across else ax.axvline
     line(metric.chance, color=GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
-    margin = 0.06 * reach
-    low, high = min(low, metric.chance - margin), max(high, metric.chance + margin)
-    if named:
-        _note(ax, "chance", (metric.chance - low) / (high - low), across=across)
-    return low, high
+    wider = span.including(metric.chance)
+    return wider.low, wider.high
 
 
-def _note(ax: Axes, text: str, place: float, *, across: bool) -> None:
-    """place: along the metric's axis, fraction of the panel."""
-    low = place < 0.5
-    if across:
-        place_and_sides = (0.99, place, "right", "bottom" if low else "top")
-    else:
-        place_and_sides = (place, 0.0, "left" if low else "right", "bottom")
-    x, y, horizontal, vertical = place_and_sides
-    ax.text(x, y, text, transform=ax.transAxes, ha=horizontal, va=vertical, fontsize=7, color=GREY)
+def chance_text(metric: Metric, span: Span) -> str:
+    """What the footnote says of guessing; empty if nothing is declared. span: as given to draw_chance."""
+    if metric.chance is None:
+        return ""
+    if span.nearly_reaches(metric.chance):
+        return f"; dashed: chance ({metric.chance:.3g})"
+    return f"; chance ({metric.chance:.3g}) is {'below' if metric.chance < span.low else 'above'} the axis"
+
+
+def text_width(texts: Sequence[str]) -> float:
+    """Inches that the longest of some 8-point texts takes, generously."""
+    return 0.068 * max(map(len, texts), default=0)
 
 
 def footnote(figure: Figure, text: str) -> None:

@@ -19,7 +19,11 @@ BOUNDED, POSITIVE, REAL = "bounded", "positive", "real"
 
 @dataclass(frozen=True)
 class Factor:
-    """One axis of the grid. field: its name in results; slug: its name in file names; log: drawn logarithmically."""
+    """One axis of the grid.
+
+    field: its name in results; slug: its name in file names; log: drawn logarithmically; ordered: whether it makes
+    sense to join its levels by a line.
+    """
 
     name: str
     field: str
@@ -27,10 +31,11 @@ class Factor:
     slug: str
     values: tuple[FactorValue, ...]
     log: bool
+    ordered: bool
 
     @property
     def numeric(self) -> bool:
-        return not any(isinstance(value, str) for value in self.values)
+        return _numeric(self.values)
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,19 @@ def slug(name: str) -> str:
 
 
 def _factor(name: str, values: tuple[FactorValue, ...], declared: Mapping[str, Any], field: str) -> Factor:
-    label = str(declared.get("label", name))
-    return Factor(name, field, label, slug(str(declared.get("slug", name))), values, bool(declared.get("log", False)))
+    return Factor(
+        name=name,
+        field=field,
+        label=str(declared.get("label", name)),
+        slug=slug(str(declared.get("slug", name))),
+        values=values,
+        log=bool(declared.get("log", False)),
+        ordered=bool(declared.get("ordered", _numeric(values))),
+    )
+
+
+def _numeric(values: Iterable[FactorValue]) -> bool:
+    return not any(isinstance(value, str) for value in values)
 
 
 def _metric(name: str, file_name: str, declared: Mapping[str, Any]) -> Metric:

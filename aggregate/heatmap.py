@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from aggregate.canvas import footnote, sheet
+from aggregate.canvas import footnote, sheet, text_width
 from aggregate.declaration import Factor
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import MetricSummary, Summary
@@ -26,7 +26,8 @@ def draw_heatmap(summary: Summary, entry: MetricSummary) -> Figure:
     rows, columns = summary.factors
     mean = entry.description.mean.reshape(summary.shape)
     side = min(0.78, _MOST_INCHES / max(summary.shape))
-    page = sheet(1, 1, (side * len(columns.values), 0.8 * side * len(rows.values)), right=_COLOURBAR)
+    left = 0.55 + text_width([value_text(value) for value in rows.values])
+    page = sheet(1, 1, (side * len(columns.values), 0.8 * side * len(rows.values)), left=left, right=_COLOURBAR)
     figure, ax = page.figure, page.panels[0]
     norm = _norm(mean)
     image = ax.imshow(mean, cmap="viridis", norm=norm, origin="lower", aspect="auto", interpolation="nearest")

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aggregate.canvas import GREY, colours, draw_chance, footnote, limits, sheet, title
+from aggregate.canvas import GREY, colours, draw_chance, footnote, limits, sheet, text_width, title
 from aggregate.statistics import Floats
 from aggregate.summary import MetricSummary, Summary
 from aggregate.wording import better_text, percent, value_text
@@ -22,7 +22,7 @@ def draw_overview(summary: Summary) -> Figure:
     count = len(summary.conditions)
     height = min(max(_ROW * count, 0.9), _TALLEST)
     names = [_condition_text(summary, i) for i in range(count)]
-    margin = 0.35 + 0.066 * max(map(len, names))
+    margin = 0.35 + text_width(names)
     page = sheet(len(metrics), len(metrics), (_WIDTH, height), left=margin, right=0.6, top=0.4)
     for entry, ax in zip(metrics, page.panels, strict=True):
         _draw(ax, summary, entry)
@@ -48,7 +48,7 @@ def _draw(ax: Axes, summary: Summary, entry: MetricSummary) -> None:
     ax.set_ylim(len(rows) - 0.3, -0.7)
     ax.grid(visible=False)
     ax.grid(visible=True, axis="x")
-    ax.set_xlim(draw_chance(ax, entry.metric, limits([entry.values], entry.suited), named=True, across=False))
+    ax.set_xlim(draw_chance(ax, entry.metric, limits(entry.metric, [entry.values], entry.suited), across=False))
     title(ax, entry.metric.label)
     ax.set_xlabel(better_text(entry.metric))
     inner = len(summary.factors[-1].values)
@@ -99,4 +99,6 @@ def _counts(ax: Axes, summary: Summary, row: float) -> None:
 
 def _legend(summary: Summary, metrics: list[MetricSummary]) -> str:
     methods = " / ".join(dict.fromkeys(entry.method for entry in metrics))
-    return f"mean, seeds and {percent(summary.level)} {methods} interval; right: completed of planned cells"
+    drawn = f"mean, seeds and {percent(summary.level)} {methods} interval" if len(summary.seeds) > 1 else "one seed"
+    chance = "; dashed: chance" if any(entry.metric.chance is not None for entry in metrics) else ""
+    return f"{drawn}; right: completed of planned cells{chance}"

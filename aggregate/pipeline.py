@@ -17,7 +17,7 @@ from aggregate.outputs import aggregated_results, cell_table, curve_table, encod
 from aggregate.report import Material, Picture, render
 from aggregate.summary import Summary, summarise
 from hpc.files import make_directory, publish
-from hpc.store import Store
+from hpc.store import COMPLETED, Store
 
 _MOST_LINES = 40
 
@@ -65,7 +65,7 @@ def _pictures(store: Store, gathered: Gathered, summary: Summary, histories: His
     from aggregate.plots import plots
 
     with house_style():
-        for plot in plots(summary, _curves(gathered, histories)):
+        for plot in plots(summary, _curves(gathered, summary, histories)):
             png = encoded(plot.figure)
             path = store.plots_directory / f"{plot.name}.png"
             make_directory(path.parent)
@@ -73,9 +73,9 @@ def _pictures(store: Store, gathered: Gathered, summary: Summary, histories: His
             yield Picture(plot.name, plot.metric, plot.caption, png)
 
 
-def _curves(gathered: Gathered, histories: Histories) -> Iterator[tuple[Metric, Curves]]:
-    grid = gathered.sweep.grid
+def _curves(gathered: Gathered, summary: Summary, histories: Histories) -> Iterator[tuple[Metric, Curves]]:
+    completed = summary.states == COMPLETED
     for metric in metrics_of(gathered.sweep, histories.columns):
         values = histories.columns[metric.name]
         if np.isfinite(values).any():
-            yield metric, curves(histories.position, histories.epoch, values, grid.n_conditions, len(grid.seeds))
+            yield metric, curves(histories.position, histories.epoch, values, completed)

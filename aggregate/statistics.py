@@ -43,8 +43,8 @@ def describe(values: ArrayLike) -> Description:
     """Describe the values over seeds.
 
     values: shape (..., seeds), any unit; NaN where a seed has no value.
-    Equal values give exactly that mean and a std of 0, without the rounding of a sum. Sums beyond
-    the range of floats give NaN.
+    Equal values give exactly that mean and a std of 0, without the rounding of a sum.
+    A sum that no float holds gives NaN.
     """
     data = np.asarray(values, dtype=np.float64)
     present = ~np.isnan(data)

@@ -17,6 +17,7 @@ from aggregate.canvas import (
     LEGEND,
     MARKERS,
     Sheet,
+    chance_text,
     colours,
     draw_chance,
     factor_axis,
@@ -25,6 +26,7 @@ from aggregate.canvas import (
     positions,
     sheet,
     spacing,
+    text_width,
     title,
 )
 from aggregate.declaration import Factor
@@ -61,10 +63,14 @@ class Lines:
 def draw_versus(summary: Summary, entry: MetricSummary, axis: int) -> Figure:
     """One metric over the factor of one axis."""
     lines = _lines(summary, entry, axis)
-    figure = _together(lines, entry) if len(lines.names) <= TOGETHER else _apart(lines, entry)
-    shown = "" if len(lines.names) <= MOST_PANELS else f"; {MOST_PANELS} of {len(lines.names)} lines shown"
-    _footnote(figure, summary, entry, shown)
-    return figure
+    page = _together(lines) if len(lines.names) <= TOGETHER else _apart(lines)
+    span = limits(entry.metric, [lines.values], [lines.low, lines.high])
+    for panel, ax in enumerate(page.panels):
+        ax.set_ylim(draw_chance(ax, entry.metric, span))
+        if page.at_left(panel):
+            ax.set_ylabel(axis_label(entry.metric))
+    footnote(page.figure, _legend(summary, entry, lines) + chance_text(entry.metric, span))
+    return page.figure
 
 
 def _lines(summary: Summary, entry: MetricSummary, axis: int) -> Lines:
@@ -88,24 +94,23 @@ def _lines(summary: Summary, entry: MetricSummary, axis: int) -> Lines:
     )
 
 
-def _together(lines: Lines, entry: MetricSummary) -> Figure:
+def _together(lines: Lines) -> Sheet:
     """All lines in one panel, dodged, each named at its end."""
     count = len(lines.names)
     width = 4.6
-    page = sheet(1, 1, (width, 3.0), right=0.35 if count == 1 else 1.5)
+    page = sheet(1, 1, (width, 3.0), right=0.35 if count == 1 else 0.6 + text_width([lines.title, *lines.short]))
     ax = page.panels[0]
     inch = factor_axis(ax, lines.factor, width, labelled=True)
     step = 0.16 * spacing(positions(lines.factor))
     for line, colour in enumerate(colours(count)):
         _draw(ax, lines, line, colour, MARKERS[line], inch, step * (line - (count - 1) / 2))
-    _scale(page, lines, entry)
     if count > 1:
         handles = [line for line in ax.lines if line.get_label() in lines.names]
         ax.legend(handles, lines.short, title=lines.title, **LEGEND)
-    return page.figure
+    return page
 
 
-def _apart(lines: Lines, entry: MetricSummary) -> Figure:
+def _apart(lines: Lines) -> Sheet:
     """Small multiples: each line in a panel of its own, the others faint behind it."""
     count = min(len(lines.names), MOST_PANELS)
     columns, width = (3, 2.15) if count <= 9 else (5, 1.6)
@@ -114,12 +119,11 @@ def _apart(lines: Lines, entry: MetricSummary) -> Figure:
     order = np.argsort(places)
     for panel, (ax, colour) in enumerate(zip(page.panels, colours(count), strict=True)):
         inch = factor_axis(ax, lines.factor, width, labelled=page.at_bottom(panel))
-        if len(lines.names) <= _CONTEXT:
+        if len(lines.names) <= _CONTEXT and lines.factor.ordered:
             ax.plot(places[order], lines.mean[:, order].T, color=FAINT, linewidth=0.8, zorder=1.5)
         _draw(ax, lines, panel, colour, "o", inch)
         title(ax, lines.names[panel])
-    _scale(page, lines, entry)
-    return page.figure
+    return page
 
 
 def _draw(
@@ -129,27 +133,25 @@ def _draw(
     order = np.argsort(places)
     x = places[order] + shift
     mean, values = lines.mean[line, order], lines.values[line, order]
-    ax.plot(x, mean, color=colour, linewidth=1.5, marker=marker, markersize=4.5, label=lines.names[line], zorder=4)
+    width = 1.5 if lines.factor.ordered else 0.0  # between words there is nothing to follow
+    ax.plot(x, mean, color=colour, linewidth=width, marker=marker, markersize=4.5, label=lines.names[line], zorder=4)
+    if values.shape[1] > 1:
+        _draw_seeds(ax, x + _BESIDE * inch, values, colour)
     ax.vlines(x, lines.low[line, order], lines.high[line, order], color=colour, linewidth=1.3, zorder=3)
-    # Seeds stand beside their mean, or marker and whisker would hide them.
-    beside = np.repeat(x + _BESIDE * inch, values.shape[1])
-    ax.scatter(beside, values.ravel(), s=9, color=[colour], alpha=0.75, linewidths=0, zorder=3.5)
     for i in np.flatnonzero(lines.n[line, order] < values.shape[1]):
         text = f"n={lines.n[line, order][i]}"
         ax.annotate(text, (x[i], 0.01), xycoords=ax.get_xaxis_transform(), ha="center", fontsize=6.5, color=GREY)
 
 
-def _scale(page: Sheet, lines: Lines, entry: MetricSummary) -> None:
-    span = limits([lines.values], [lines.low, lines.high])
-    for panel, ax in enumerate(page.panels):
-        ax.set_ylim(draw_chance(ax, entry.metric, span, named=panel == 0))
-        if page.at_left(panel):
-            ax.set_ylabel(axis_label(entry.metric))
+def _draw_seeds(ax: Axes, x: Floats, values: Floats, colour: tuple[float, ...]) -> None:
+    """Seeds stand beside their mean, or marker and whisker would hide them."""
+    beside = np.repeat(x, values.shape[1])
+    ax.scatter(beside, values.ravel(), s=9, color=[colour], alpha=0.75, linewidths=0, zorder=3.5)
 
 
-def _footnote(figure: Figure, summary: Summary, entry: MetricSummary, shown: str) -> None:
-    seeds = len(summary.seeds)
-    text = (
-        f"line: mean of {seeds} seeds; dots: seeds; whiskers: {percent(summary.level)} {entry.method} interval{shown}"
-    )
-    footnote(figure, text)
+def _legend(summary: Summary, entry: MetricSummary, lines: Lines) -> str:
+    shown = "" if len(lines.names) <= MOST_PANELS else f"; {MOST_PANELS} of {len(lines.names)} lines shown"
+    if len(summary.seeds) == 1:
+        return f"one seed, no interval{shown}"
+    method = f"{percent(summary.level)} {entry.method} interval"
+    return f"large: mean of {len(summary.seeds)} seeds; small: seeds; whiskers: {method}{shown}"

@@ -86,7 +86,13 @@ def test_a_damaged_history_is_named_and_spoils_no_other(directory: Directory, da
 
 def test_curves_of_different_length_are_not_filled_forward() -> None:
     # Two seeds of one condition: the second ends after epoch 1.
-    made = curves(np.array([0, 0, 1]), np.array([1, 2, 1]), np.array([1.0, 3.0, 2.0]), conditions=1, seeds=2)
+    made = curves(np.array([0, 0, 1]), np.array([1, 2, 1]), np.array([1.0, 3.0, 2.0]), np.array([[True, True]]))
     np.testing.assert_array_equal(made.values, [[[1.0, 3.0], [2.0, np.nan]]])
     assert made.n.tolist() == [[2, 1]]
     assert made.mean.tolist() == [[1.5, 3.0]]
+
+
+def test_a_diverged_seed_is_drawn_but_not_in_the_mean() -> None:
+    made = curves(np.array([0, 1]), np.array([1, 1]), np.array([1.0, 9e9]), np.array([[True, False]]))
+    assert made.values.tolist() == [[[1.0], [9e9]]]
+    assert made.mean.tolist() == [[1.0]]
