@@ -81,16 +81,17 @@ class Loop:
     def _end_epoch(self, pack: Pack) -> None:
         epoch, epochs = pack.step // self._setup.steps_per_epoch, self._setup.settings.epochs
         measured = pack.finish_epoch()
-        diverged = [row for row, metrics in enumerate(measured) if not _finite(metrics)]
+        leaving = []
         for row, (member, metrics) in enumerate(zip(pack.members, measured, strict=True)):
-            if row not in diverged:
-                member.reached(metrics["val_loss"], epoch)
-                self._run.epoch(member.cell, epoch, epochs, metrics)
-                if epoch == epochs:
-                    self._finish(pack, row, metrics)
-        leaving = diverged if epoch < epochs else range(len(measured))
-        for row in diverged:
-            self._diverged(pack, row)
+            if not _finite(metrics):
+                self._diverged(pack, row)
+                leaving.append(row)
+                continue
+            member.reached(metrics["val_loss"], epoch)
+            self._run.epoch(member.cell, epoch, epochs, metrics)
+            if member.stalled(metrics["val_loss"], self._setup.settings.early_stopping) or epoch == epochs:
+                self._finish(pack, row, metrics)
+                leaving.append(row)
         self._drop(pack, leaving)
 
     def _finish(self, pack: Pack, row: int, metrics: Mapping[str, float]) -> None:

@@ -1,8 +1,9 @@
-"""The fusion loss of a pack: its gradient each step, its running sums, its value once an epoch.
+"""The losses of a pack: their gradient each step, their running sums, their value once an epoch.
 
-Loss of a cell = mean over the domains of (mean squared error of the base features + for attr loss_scale * cross
-entropy of the synergy logits). Sums are kept per slot of the batch and reduced once an epoch, cell by cell and in
-float64, so that a step has no reduction in it and a cell's numbers do not depend on its pack.
+Loss of a cell = sum over the slots (training/routes.py) of weight * mean over the domains of the mean squared error of
+the base features; in the fused slot attr adds loss_scale * cross entropy of the synergy logits. Sums are kept per
+slot and place in the batch and reduced once an epoch, cell by cell and in float64, so that a step has no reduction in
+it and a cell's numbers do not depend on its pack.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.model import OUTPUTS
+from training.routes import FUSED, Routes
 from training.settings import FEATURES, Settings
 from training.simple_shapes import BINS, RANDOM_FEATURE, SIZE_FEATURE
 from training.tables import LOGITS
@@ -23,67 +25,92 @@ from training.tables import LOGITS
 DOMAIN_COUNT: Final = 2
 
 
-def feature_weights(source_weight: float) -> NDArray[np.float64]:
-    """Weight of each squared error in the fusion loss of one sample, shape (2, OUTPUTS); 0 beyond base features."""
-    weights = np.zeros((DOMAIN_COUNT, OUTPUTS))
-    weights[0, : FEATURES["attr"]] = 1.0 / (DOMAIN_COUNT * FEATURES["attr"])
-    weights[1, : FEATURES["v"]] = 1.0 / (DOMAIN_COUNT * FEATURES["v"])
-    weights[0, RANDOM_FEATURE] *= source_weight
-    weights[1, SIZE_FEATURE] *= source_weight
+def feature_weights(routes: Routes, source_weight: float) -> NDArray[np.float64]:
+    """Weight of each squared error of one sample in the loss, shape (slots, 2, OUTPUTS); 0 beyond base features.
+
+    source_weight: of the target's two sources in the fused slot, beside 1 for the others.
+    """
+    weights = np.zeros((len(routes.slots), DOMAIN_COUNT, OUTPUTS))
+    for position, (slot, weight) in enumerate(zip(routes.slots, routes.weights, strict=True)):
+        for domain, features in enumerate(FEATURES.values()):
+            weights[position, domain, :features] = weight / (DOMAIN_COUNT * features)
+        if slot == FUSED:
+            weights[position, 0, RANDOM_FEATURE] *= source_weight
+            weights[position, 1, SIZE_FEATURE] *= source_weight
     return weights
 
 
-def synergy_weight(loss_scale: float) -> float:
-    """Weight of the cross entropy of one sample in the fusion loss."""
-    return loss_scale / DOMAIN_COUNT
+def synergy_weight(routes: Routes, loss_scale: float) -> float:
+    """Weight of the cross entropy of one sample in the loss; 0 without a fused slot."""
+    fused = sum(weight for slot, weight in zip(routes.slots, routes.weights, strict=True) if slot == FUSED)
+    return fused * loss_scale / DOMAIN_COUNT
 
 
-def loss_value(settings: Settings, scale: float, squares: NDArray[np.float64], cross_entropy: float) -> float:
-    """The fusion loss from means over samples: squares (2, OUTPUTS) of the squared errors, the cross entropy."""
-    base = float((feature_weights(settings.source_weight) * squares).sum())
-    return base + synergy_weight(scale) * cross_entropy
+def loss_value(
+    routes: Routes, source_weight: float, scale: float, squares: NDArray[np.float64], cross_entropy: float
+) -> float:
+    """The loss from means over samples: squares (slots, 2, OUTPUTS) of the squared errors, the cross entropy."""
+    base = float((feature_weights(routes, source_weight) * squares).sum())
+    return base + synergy_weight(routes, scale) * cross_entropy
 
 
-class FusionLoss:
+class Losses:
     """The gradient by the outputs for batches of B rows, and the sums that the epoch's training loss is made of.
 
-    squares: running (P, 2, B, OUTPUTS) of squared residuals; cross_entropy: running (P, B, 8). Both are part of a
-    cell's resume state and are added to in place.
+    squares: running (P, 2, slots, B, OUTPUTS) of squared residuals; cross_entropy: running (P, B, 8). Both are part
+    of a cell's resume state and are added to in place.
     """
 
     def __init__(
-        self, settings: Settings, scales: Sequence[float], squares: Tensor, cross_entropy: Tensor, batch: int
+        self,
+        settings: Settings,
+        routes: Routes,
+        scales: Sequence[float],
+        squares: Tensor,
+        cross_entropy: Tensor,
+        batch: int,
     ) -> None:
-        factors = np.tile(2.0 * settings.weights[0] * feature_weights(settings.source_weight), (len(scales), 1, 1))
-        for row, scale in enumerate(scales):
-            factors[row, 0, LOGITS] = settings.weights[0] * synergy_weight(scale)
-        self._factors = torch.from_numpy(factors / batch).to(squares).unsqueeze(2)
-        self._squares = squares
-        self._cross_entropy = cross_entropy
+        factors = np.tile(2.0 * feature_weights(routes, settings.source_weight), (len(scales), 1, 1, 1))
+        self._fused = routes.slots.index(FUSED) if FUSED in routes.slots else None
+        if self._fused is not None:
+            for row, scale in enumerate(scales):
+                factors[row, self._fused, 0, LOGITS] = synergy_weight(routes, scale)
+        by_domain = torch.from_numpy(factors / batch).to(squares).transpose(1, 2).unsqueeze(3).contiguous()
+        self._direct = slice(0, len(routes.direct))
+        self._cycle = slice(len(routes.direct), len(routes.slots))
+        self._factors, self._squares, self._cross_entropy = by_domain, squares, cross_entropy
 
-    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """outputs, targets: (P, 2, B, OUTPUTS). Returns the gradient by the outputs, in their place.
+    def gradient(self, direct: Tensor, cycle: Tensor | None, targets: Tensor) -> None:
+        """direct (P, 2, K, B, OUTPUTS), cycle (P, 2, 1, B, OUTPUTS): outputs, replaced by the gradient by them.
 
-        The derivative of softmax and cross entropy is probability - one-hot, that of a squared error twice the
-        residual: with probabilities put in place of the logits one subtraction serves both.
+        targets: (P, 2, B, OUTPUTS). The derivative of softmax and cross entropy is probability - one-hot, that of a
+        squared error twice the residual: with probabilities put in place of the logits one subtraction serves both.
         """
-        logits = outputs[:, 0, :, LOGITS]
-        log_probabilities = torch.log_softmax(logits, dim=-1)
-        self._cross_entropy.addcmul_(log_probabilities, targets[:, 0, :, LOGITS], value=-1.0)
-        torch.exp(log_probabilities, out=logits)
-        outputs.sub_(targets)
-        self._squares.addcmul_(outputs, outputs)
-        return outputs.mul_(self._factors)
+        if self._fused is not None:
+            logits = direct[:, 0, self._fused, :, LOGITS]
+            log_probabilities = torch.log_softmax(logits, dim=-1)
+            self._cross_entropy.addcmul_(log_probabilities, targets[:, 0, :, LOGITS], value=-1.0)
+            torch.exp(log_probabilities, out=logits)
+        self._residuals(direct, targets, self._direct)
+        if cycle is not None:
+            self._residuals(cycle, targets, self._cycle)
+
+    def _residuals(self, outputs: Tensor, targets: Tensor, slots: slice) -> None:
+        outputs.sub_(targets.unsqueeze(2))
+        self._squares[:, :, slots].addcmul_(outputs, outputs)
+        outputs.mul_(self._factors[:, :, slots])
 
 
-def new_sums(cells: int, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def new_sums(cells: int, slots: int, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Empty running sums (squares, cross entropy) for `cells` cells."""
-    return like.new_zeros(cells, DOMAIN_COUNT, batch, OUTPUTS), like.new_zeros(cells, batch, BINS)
+    return like.new_zeros(cells, DOMAIN_COUNT, slots, batch, OUTPUTS), like.new_zeros(cells, batch, BINS)
 
 
-def mean_loss(settings: Settings, scale: float, squares: Tensor, cross_entropy: Tensor, steps: int) -> float:
-    """One cell's training loss over `steps` steps, from its running sums (2, B, OUTPUTS) and (B, 8)."""
-    samples = steps * squares.shape[1]
-    means = squares.double().sum(dim=1).div(samples).cpu().numpy()
+def mean_loss(
+    settings: Settings, routes: Routes, scale: float, squares: Tensor, cross_entropy: Tensor, steps: int
+) -> float:
+    """One cell's training loss over `steps` steps, from its running sums (2, slots, B, OUTPUTS) and (B, 8)."""
+    samples = steps * squares.shape[2]
+    means = squares.double().sum(dim=2).div(samples).transpose(0, 1).cpu().numpy()
     entropy = cross_entropy.double().sum().item() / samples
-    return settings.weights[0] * loss_value(settings, scale, means, entropy)
+    return loss_value(routes, settings.source_weight, scale, means, entropy)

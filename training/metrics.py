@@ -1,4 +1,4 @@
-"""What an epoch is judged by: the validation split through the fused path, cell by cell, sums in float64."""
+"""What an epoch is judged by: the validation split through the trained routes, cell by cell, sums in float64."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from training.losses import loss_value
 from training.model import Architecture
-from training.network import Network
+from training.network import Network, Rescaling
+from training.routes import FUSED, evaluation_routes
 from training.settings import DOMAINS, FEATURES, Settings
 from training.simple_shapes import BINS, RANDOM_FEATURE
 from training.tables import LOGITS, Table
@@ -24,27 +25,31 @@ EVALUATION_BATCH: Final = 256
 
 @dataclass(frozen=True)
 class Errors:
-    """One cell's means over the validation split. squares: (2, OUTPUTS) squared errors. cross_entropy: nats.
-    accuracy: fraction of samples whose synergy class is the largest logit."""
+    """One cell's means over the validation split. squares: (slots, 2, OUTPUTS) squared errors, slots as in
+    evaluation_routes. cross_entropy: nats. accuracy: fraction of samples whose synergy class is the largest logit."""
 
     squares: NDArray[np.float64]
     cross_entropy: float
     accuracy: float
 
 
-def evaluate(settings: Settings, architecture: Architecture, parameters: Tensor, table: Table) -> list[Errors]:
+def evaluate(
+    settings: Settings, architecture: Architecture, parameters: Tensor, table: Table, rescaling: Rescaling
+) -> list[Errors]:
     """Errors of each cell of a pack; parameters: (P, 2, half)."""
-    network = Network(architecture, parameters, None, EVALUATION_BATCH, settings.fusion_weights)
+    routes = evaluation_routes(settings)
+    network = Network(architecture, parameters, None, EVALUATION_BATCH, settings.fusion_weights, routes, rescaling)
     sums = [_Sums() for _ in range(len(parameters))]
     for start in range(0, table.rows, EVALUATION_BATCH):
         rows = torch.arange(start, start + EVALUATION_BATCH, device=table.inputs.device).clamp_(max=table.rows - 1)
         pairs = torch.stack([rows, rows + table.rows])
         inputs = table.inputs[pairs].repeat(len(parameters), 1, 1)
-        outputs = network.forward(inputs)
+        direct, cycle = network.forward(inputs)
+        outputs = direct if cycle is None else torch.cat([direct, cycle], dim=2)
         count = min(EVALUATION_BATCH, table.rows - start)
         targets, classes = table.targets[pairs[:, :count]], table.classes[rows[:count]]
         for row, cell_sums in enumerate(sums):
-            cell_sums.add(outputs[row, :, :count], targets, classes)
+            cell_sums.add(outputs[row, :, :, :count], targets, classes)
     return [cell_sums.means(table.rows) for cell_sums in sums]
 
 
@@ -57,8 +62,9 @@ class _Sums:
         self._hits: list[Tensor] = []
 
     def add(self, outputs: Tensor, targets: Tensor, classes: Tensor) -> None:
-        logits = outputs[0, :, LOGITS].double()
-        self._squares.append((outputs.double() - targets).square().sum(dim=1))
+        """outputs: (2, slots, n, OUTPUTS), the fused slot first. targets: (2, n, OUTPUTS). classes: (n,)."""
+        logits = outputs[0, 0, :, LOGITS].double()
+        self._squares.append((outputs.double() - targets.unsqueeze(1)).square().sum(dim=2).transpose(0, 1))
         self._entropies.append(torch.nn.functional.cross_entropy(logits, classes, reduction="sum"))
         self._hits.append((logits.argmax(dim=1) == classes).sum())
 
@@ -76,10 +82,12 @@ def epoch_metrics(settings: Settings, scale: float, errors: Errors, variances: N
     variances: (2, OUTPUTS), of the base targets over the validation split. Without configured indices the R2
     metrics are absent.
     """
-    attr, v = errors.squares
+    routes = evaluation_routes(settings)
+    fused = errors.squares[routes.slots.index(FUSED)]
+    attr, v = fused
     uncertainty = 1.0 - errors.cross_entropy / math.log(BINS)
     return {
-        "val_loss": settings.weights[0] * loss_value(settings, scale, errors.squares, errors.cross_entropy),
+        "val_loss": loss_value(routes, settings.source_weight, scale, errors.squares, errors.cross_entropy),
         "predictability/synergy_acc": errors.accuracy,
         "predictability/synergy_norm_ce": min(max(uncertainty, 0.0), 1.0) if math.isfinite(uncertainty) else math.nan,
         "predictability/synergy_norm_ce_raw": uncertainty,
@@ -87,8 +95,8 @@ def epoch_metrics(settings: Settings, scale: float, errors: Errors, variances: N
         "fusion_attr_synergy_source_feature_mse": float(attr[RANDOM_FEATURE]),
         "fusion_attr_synergy_loss": errors.cross_entropy,
         "fusion_v_loss": float(v[: FEATURES["v"]].mean()),
-        **_r2_metrics("unique_r2", settings.unique, errors.squares, variances),
-        **_r2_metrics("redundant_r2", settings.redundant, errors.squares, variances),
+        **_r2_metrics("unique_r2", settings.unique, fused, variances),
+        **_r2_metrics("redundant_r2", settings.redundant, fused, variances),
     }
 
 

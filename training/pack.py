@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.losses import FusionLoss, mean_loss
+from training.losses import Losses, mean_loss
 from training.metrics import epoch_metrics, evaluate
 from training.model import INPUTS, OUTPUTS, Architecture, named_weights
 from training.network import Network
 from training.optimizer import Adam
 from training.order import Batches
+from training.routes import Routes, training_routes
 from training.settings import Settings
 from training.state import Member, State, joined
 from training.tables import Tables
@@ -35,6 +36,10 @@ class Setup:
     def total_steps(self) -> int:
         return self.settings.epochs * self.steps_per_epoch
 
+    @property
+    def routes(self) -> Routes:
+        return training_routes(self.settings)
+
 
 class Pack:
     """P cells with their buffers. P = 1 is a lone cell: the same code, and the same numbers to the last bit."""
@@ -45,9 +50,17 @@ class Pack:
         settings, batch = setup.settings, setup.settings.batch_size
         cells = len(state.members)
         self._gradients = torch.zeros_like(state.parameters)
-        self._network = Network(architecture, state.parameters, self._gradients, batch, settings.fusion_weights)
+        self._network = Network(
+            architecture,
+            state.parameters,
+            self._gradients,
+            batch,
+            settings.fusion_weights,
+            setup.routes,
+            setup.tables.rescaling,
+        )
         scales = [member.scale for member in state.members]
-        self._loss = FusionLoss(settings, scales, state.squares, state.cross_entropy, batch)
+        self._losses = Losses(settings, setup.routes, scales, state.squares, state.cross_entropy, batch)
         self._adam = Adam(settings, state.parameters, state.first, state.second, state.step)
         seeds = [member.cell.seed for member in state.members]
         self._batches = Batches(seeds, setup.tables.train.rows, batch, setup.device)
@@ -79,8 +92,9 @@ class Pack:
         train = self._setup.tables.train
         torch.index_select(train.inputs, 0, index, out=self._inputs)
         torch.index_select(train.targets, 0, index, out=self._targets)
-        outputs = self._network.forward(self._input_view)
-        self._network.backward(self._loss.gradient(outputs, self._target_view))
+        direct, cycle = self._network.forward(self._input_view)
+        self._losses.gradient(direct, cycle, self._target_view)
+        self._network.backward(direct, cycle)
         self._adam.step(self._gradients)
         self._done += 1
 
@@ -92,11 +106,13 @@ class Pack:
     def finish_epoch(self) -> list[dict[str, float]]:
         """The metrics of each cell after an epoch; begins the next epoch's sums."""
         setup, state = self._setup, self._state
-        everything = evaluate(setup.settings, self.architecture, state.parameters, setup.tables.val)
+        everything = evaluate(
+            setup.settings, self.architecture, state.parameters, setup.tables.val, setup.tables.rescaling
+        )
         metrics = []
         for row, (member, errors) in enumerate(zip(state.members, everything, strict=True)):
             sums = state.squares[row], state.cross_entropy[row]
-            train_loss = mean_loss(setup.settings, member.scale, *sums, setup.steps_per_epoch)
+            train_loss = mean_loss(setup.settings, setup.routes, member.scale, *sums, setup.steps_per_epoch)
             measured = epoch_metrics(setup.settings, member.scale, errors, setup.tables.val.variances)
             metrics.append({"train_loss": train_loss, **measured})
         state.squares.zero_()

@@ -17,6 +17,14 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
+class EarlyStopping:
+    """End a cell after `patience` epochs in a row that did not lower the validation loss by more than `min_delta`."""
+
+    patience: int
+    min_delta: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """What one sweep's cells have in common. Factors of a cell (dim, scale) override workspace_dim and loss_scale.
 
@@ -24,8 +32,9 @@ class Settings:
     weights: of the four losses, in the order of LOSSES.
     unique, redundant: per domain, the base features whose R2 is reported.
     grad_clip: largest global gradient norm of a cell; 0 is no clipping.
-    source_weight: weight of the squared error of the target's two sources (random attribute, size) beside 1 for the
-        others.
+    source_weight: weight of the squared error of the target's two sources (random attribute, size) in the fusion
+        loss beside 1 for the others.
+    early_stopping: None to train all epochs.
     """
 
     directory: Path
@@ -46,6 +55,7 @@ class Settings:
     grad_clip: float
     standardize_inputs: bool
     source_weight: float
+    early_stopping: EarlyStopping | None
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -75,6 +85,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         grad_clip=float(training.get("grad_clip", 1.0) or 0.0),
         standardize_inputs=bool(training.get("standardize_inputs", False)),
         source_weight=float(training.get("source_feature_weight", 1.0)),
+        early_stopping=_early_stopping(training.get("early_stopping")),
     )
 
 
@@ -85,9 +96,16 @@ def _loss_weights(weights: Mapping[str, float]) -> tuple[float, float, float, fl
     fusion, demi_cycle, cycle, translation = (float(weights.get(name, 0.0)) for name in LOSSES)
     if not fusion + demi_cycle + cycle + translation > 0.0:
         raise SettingsError(f"experiment.weights is {dict(weights)}; at least one loss needs a weight above 0.")
-    if demi_cycle + cycle + translation > 0.0:
-        raise SettingsError(f"experiment.weights is {dict(weights)}; only the fusion loss is implemented.")
     return fusion, demi_cycle, cycle, translation
+
+
+def _early_stopping(section: Mapping[str, Any] | None) -> EarlyStopping | None:
+    if section is None:
+        return None
+    rule = EarlyStopping(int(section["patience"]), float(section.get("min_delta", 0.0)))
+    if rule.patience < 1 or not rule.min_delta >= 0.0:
+        raise SettingsError(f"training.early_stopping is {dict(section)}; patience is 1 or more, min_delta 0 or more.")
+    return rule
 
 
 def _optimizer(name: str) -> str:

@@ -17,8 +17,7 @@ from training.model import Layer, bias_view, weight_view
 class Stack:
     """The encoders or the decoders of a pack. M = 2P matrices a layer, B rows of data each.
 
-    parameters, gradients: shape (M, half), where the layers lie. Gradients are written, not added to; None for a
-        stack that only evaluates.
+    parameters, gradients: shape (M, half), where the layers lie. None for a stack that only evaluates.
     """
 
     def __init__(self, layers: Sequence[Layer], parameters: Tensor, gradients: Tensor | None, batch: int) -> None:
@@ -42,16 +41,15 @@ class Stack:
                 output.relu_()
         return self._outputs[last]
 
-    def backward(self, gradient: Tensor, *, to_input: bool) -> Tensor:
+    def backward(self, gradient: Tensor, *, to_input: bool, add: bool = False) -> Tensor:
         """gradient: (M, B, out), of the loss by the output of the last forward call.
 
-        Writes the gradients of all layers. Returns the gradient by the input, (M, B, in), a buffer, if `to_input`;
-        else that by the first layer's output.
+        Writes the gradients of all layers, or adds to them. Returns the gradient by the input, (M, B, in), a buffer,
+        if `to_input`; else that by the first layer's output.
         """
         for index in reversed(range(len(self._outputs))):
             inputs = self._inputs[index]
-            torch.bmm(gradient.transpose(1, 2), inputs, out=self._weight_gradients[index])
-            torch.sum(gradient, dim=1, keepdim=True, out=self._bias_gradients[index])
+            self._layer_gradients(index, gradient, add)
             if index == 0 and not to_input:
                 return gradient
             below = torch.bmm(gradient, self._weights[index], out=self._input_gradients[index])
@@ -59,3 +57,12 @@ class Stack:
                 torch.ops.aten.threshold_backward.grad_input(below, inputs, 0, grad_input=below)
             gradient = below
         return gradient
+
+    def _layer_gradients(self, index: int, gradient: Tensor, add: bool) -> None:
+        weight, bias = self._weight_gradients[index], self._bias_gradients[index]
+        if add:
+            weight.baddbmm_(gradient.transpose(1, 2), self._inputs[index])
+            bias.add_(gradient.sum(dim=1, keepdim=True))
+        else:
+            torch.bmm(gradient.transpose(1, 2), self._inputs[index], out=weight)
+            torch.sum(gradient, dim=1, keepdim=True, out=bias)

@@ -13,9 +13,10 @@ from torch import Tensor
 from training.contract import Cell, Checkpoint
 from training.losses import new_sums
 from training.model import Architecture, initial_row
-from training.settings import Settings
+from training.routes import training_routes
+from training.settings import EarlyStopping, Settings
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class StateError(Exception):
@@ -24,13 +25,18 @@ class StateError(Exception):
 
 @dataclass
 class Member:
-    """One cell of a pack and what it has reached. best_epoch counts from 1; 0 before the first."""
+    """One cell of a pack and what it has reached. best_epoch counts from 1; 0 before the first.
+
+    mark: the validation loss that early stopping measures progress against; waited: epochs without progress.
+    """
 
     cell: Cell
     dim: int
     scale: float
     best_val_loss: float = math.inf
     best_epoch: int = 0
+    mark: float = math.inf
+    waited: int = 0
 
     @classmethod
     def of(cls, cell: Cell, settings: Settings) -> Member:
@@ -45,12 +51,22 @@ class Member:
         if val_loss < self.best_val_loss:
             self.best_val_loss, self.best_epoch = val_loss, epoch
 
+    def stalled(self, val_loss: float, rule: EarlyStopping | None) -> bool:
+        """Whether an epoch that ended with this validation loss is the last one; to be asked once an epoch."""
+        if rule is None:
+            return False
+        if val_loss < self.mark - rule.min_delta:
+            self.mark, self.waited = val_loss, 0
+        else:
+            self.waited += 1
+        return self.waited >= rule.patience
+
 
 @dataclass(frozen=True)
 class State:
     """The buffers of P cells that have all done `step` optimizer steps.
 
-    parameters, first, second: (P, 2, half), with Adam's moments. squares (P, 2, B, OUTPUTS) and cross_entropy
+    parameters, first, second: (P, 2, half), with Adam's moments. squares (P, 2, slots, B, OUTPUTS) and cross_entropy
     (P, B, 8): running sums of the training loss since the epoch began.
     """
 
@@ -95,8 +111,13 @@ _NAMES: Final = ("parameters", "first", "second", "squares", "cross_entropy")
 
 
 def _values(member: Member) -> dict[str, Any]:
-    best = member.best_val_loss if math.isfinite(member.best_val_loss) else None
-    return {"format": FORMAT, "best_val_loss": best, "best_epoch": member.best_epoch}
+    return {
+        "format": FORMAT,
+        "best_val_loss": member.best_val_loss if math.isfinite(member.best_val_loss) else None,
+        "best_epoch": member.best_epoch,
+        "mark": member.mark if math.isfinite(member.mark) else None,
+        "waited": member.waited,
+    }
 
 
 def joined(states: Sequence[State]) -> State:
@@ -111,7 +132,7 @@ def joined(states: Sequence[State]) -> State:
 def new_state(member: Member, architecture: Architecture, settings: Settings, device: torch.device) -> State:
     """A cell before its first step."""
     parameters = initial_row(architecture, member.dim, member.cell.seed).unsqueeze(0).to(device)
-    sums = new_sums(1, settings.batch_size, parameters)
+    sums = new_sums(1, len(training_routes(settings).slots), settings.batch_size, parameters)
     return State(0, (member,), parameters, torch.zeros_like(parameters), torch.zeros_like(parameters), *sums)
 
 
@@ -130,7 +151,8 @@ def restored_state(
         if shape != tuple(like.shape[1:]):
             raise StateError(f"{member.cell.name}: checkpoint array {name!r} has shape {shape}, not {like.shape[1:]}")
         tensors.append(torch.tensor(array, dtype=like.dtype).unsqueeze(0).to(device))
-    best = checkpoint.values["best_val_loss"]
+    best, mark = checkpoint.values["best_val_loss"], checkpoint.values["mark"]
     member.best_val_loss = math.inf if best is None else float(best)
-    member.best_epoch = int(checkpoint.values["best_epoch"])
+    member.mark = math.inf if mark is None else float(mark)
+    member.best_epoch, member.waited = int(checkpoint.values["best_epoch"]), int(checkpoint.values["waited"])
     return State(checkpoint.step, (member,), *tensors)

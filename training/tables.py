@@ -11,6 +11,7 @@ from torch import Tensor
 
 from training.data import Dataset, Split
 from training.model import INPUTS, OUTPUTS
+from training.network import Rescaling
 from training.settings import FEATURES
 from training.simple_shapes import BINS, Floats
 
@@ -35,8 +36,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
+    """Both splits, and how a decoded base feature becomes an encoder's input again."""
+
     train: Table
     val: Table
+    rescaling: Rescaling
 
 
 def make_tables(
@@ -47,7 +51,18 @@ def make_tables(
     return Tables(
         train=_table(dataset.train, scales, device, dtype),
         val=_table(dataset.val, scales, device, dtype),
+        rescaling=_rescaling(scales, device, dtype),
     )
+
+
+def _rescaling(
+    scales: list[tuple[NDArray[np.float64], NDArray[np.float64]]], device: torch.device, dtype: torch.dtype
+) -> Rescaling:
+    factor, offset = np.zeros((2, 1, INPUTS)), np.zeros((2, 1, INPUTS))
+    for domain, (mean, deviation) in enumerate(scales):
+        factor[domain, 0, : len(mean)] = 1.0 / deviation
+        offset[domain, 0, : len(mean)] = -mean / deviation
+    return Rescaling(torch.from_numpy(factor).to(device, dtype), torch.from_numpy(offset).to(device, dtype))
 
 
 def _scale(features: Floats, standardize: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -65,8 +80,9 @@ def _table(
     dtype: torch.dtype,
 ) -> Table:
     rows = len(split)
-    inputs = np.zeros((2, rows, INPUTS), dtype=np.float32)
-    targets = np.zeros((2, rows, OUTPUTS), dtype=np.float32)
+    plain = np.float64 if dtype is torch.float64 else np.float32
+    inputs = np.zeros((2, rows, INPUTS), dtype=plain)
+    targets = np.zeros((2, rows, OUTPUTS), dtype=plain)
     for domain, features in enumerate((split.attr, split.v)):
         mean, deviation = scales[domain]
         inputs[domain, :, : features.shape[1]] = (features - mean) / deviation

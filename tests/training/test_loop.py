@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,30 @@ def test_a_checkpoint_beyond_the_end_is_refused(config: dict[str, Any]) -> None:
     run.saved[name] = Checkpoint(500, run.saved[name].arrays, run.saved[name].values)
     with pytest.raises(StateError, match="checkpoint of step 500; training ends at 500"):
         attempt(run, CELLS[:1], None)
+
+
+def stopping_early(config: dict[str, Any], patience: int, min_delta: float, **options: Any) -> MemoryRun:
+    config["training"] |= {"epochs": 6, "early_stopping": {"patience": patience, "min_delta": min_delta}}
+    return straight(config, CELLS[:2], **options)
+
+
+def test_a_cell_stops_after_the_epochs_it_may_wait_and_reports_only_those_it_trained(config: dict[str, Any]) -> None:
+    run = stopping_early(config, 2, min_delta=100.0)
+    for one in CELLS[:2]:
+        assert len(run.history[one.name]) == 3
+        assert run.finished[one.name].metrics["final_val_loss"] == run.history[one.name][-1]["val_loss"]
+        assert run.finished[one.name].best_epoch == 3
+
+
+def test_a_cell_that_goes_on_improving_is_not_stopped(config: dict[str, Any]) -> None:
+    run = stopping_early(config, 1, min_delta=0.0)
+    losses = [row["val_loss"] for row in run.history[CELLS[0].name]]
+    assert all(later < earlier for earlier, later in itertools.pairwise(losses[:-1]))
+    assert len(losses) == 6 or losses[-1] >= losses[-2]
+
+
+def test_waiting_for_improvement_survives_an_interruption(config: dict[str, Any]) -> None:
+    expected = stopping_early(config, 2, min_delta=100.0)
+    run = stopping_early(config, 2, min_delta=100.0, stop_at=600)
+    assert not run.finished
+    assert_same_outcome(attempt(run, CELLS[:2], None), expected)

@@ -29,18 +29,29 @@ def test_a_cell_begins_with_the_weights_that_torch_gives_its_seed(config: dict[s
         assert weights[name].tobytes() == tensor.numpy().tobytes(), name
 
 
+NAMED_LOSSES = [
+    {"fusion": 1.0},
+    {"fusion": 1.0, "demi_cycle": 1.0},
+    {"fusion": 1.0, "cycle": 1.0},
+    {"translation": 1.0},
+    {"fusion": 0.5, "demi_cycle": 0.5, "cycle": 0.5, "translation": 0.5},
+]
+
+
+@pytest.mark.parametrize("weights", [*NAMED_LOSSES, {"cycle": 2.0}, {"demi_cycle": 0.3, "translation": 0.2}])
 @pytest.mark.parametrize(
     ("dim", "scale", "more"),
     [
-        (12, 1.0, {}),
+        (12, 1.0, {"standardize_inputs": True}),
         (33, 0.1, {"source_feature_weight": 3.0, "grad_clip": 0.1}),
         (5, 7.0, {"grad_clip": None}),
     ],
 )
 def test_twenty_steps_equal_those_of_a_plain_module(
-    config: dict[str, Any], dim: int, scale: float, more: dict[str, Any]
+    config: dict[str, Any], dim: int, scale: float, more: dict[str, Any], weights: dict[str, float]
 ) -> None:
     config["training"] |= more
+    config["experiment"]["weights"] = weights
     config["model"] |= {"decoder_hidden_dim": 24, "fusion_weights": {"attr": 0.7, "v": 0.4}}
     setup = make_setup(config, dtype=torch.float64)
     pack = make_pack(setup, [cell(dim, scale, 42)], dtype=torch.float64)
@@ -48,6 +59,9 @@ def test_twenty_steps_equal_those_of_a_plain_module(
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
     order = epoch_order(42, 0, 8000)
     train = load(setup.settings.directory).train
+    if more.get("standardize_inputs"):
+        attr, v, _ = batch_of(train, slice(None), torch.float64)
+        module.standardize_by(attr, v)
     for step in range(20):
         optimizer.zero_grad()
         module.loss(*batch_of(train, order[32 * step : 32 * step + 32], torch.float64)).backward()
@@ -82,8 +96,27 @@ def test_the_validation_loss_and_accuracy_are_those_of_a_plain_module(config: di
     assert "predictability/attr_redundant_r2" not in metrics
 
 
-def test_the_training_loss_is_the_mean_over_the_epochs_batches(config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("weights", NAMED_LOSSES)
+def test_the_validation_loss_is_the_weighted_sum_of_all_losses(
+    config: dict[str, Any], weights: dict[str, float]
+) -> None:
+    config["experiment"]["weights"] = weights
+    setup = make_setup(config, dtype=torch.float64)
+    pack = make_pack(setup, [cell(8, 3.0, 42)], dtype=torch.float64)
+    module = reference(config, 8, 3.0, seed=42).double()
+    with torch.no_grad():
+        expected = float(module.loss(*batch_of(load(setup.settings.directory).val, slice(None), torch.float64)))
+    metrics = pack.finish_epoch()[0]
+    assert metrics["val_loss"] == pytest.approx(expected, rel=1e-9)
+    assert "predictability/synergy_acc" in metrics
+
+
+@pytest.mark.parametrize("weights", [NAMED_LOSSES[0], NAMED_LOSSES[-1]])
+def test_the_training_loss_is_the_mean_over_the_epochs_batches(
+    config: dict[str, Any], weights: dict[str, float]
+) -> None:
     config["training"]["optimizer"] = {"lr": 0.0}
+    config["experiment"]["weights"] = weights
     setup = make_setup(config, dtype=torch.float64)
     pack = make_pack(setup, [cell(8, 3.0, 42)], dtype=torch.float64)
     train_steps(pack, setup.steps_per_epoch)
@@ -115,7 +148,7 @@ def test_the_canonical_width_depends_on_the_cells_dimension_alone() -> None:
     [
         ("experiment", {"weights": {"fusion": 1.0, "magic": 1.0}}, "experiment.weights.magic"),
         ("experiment", {"weights": {"fusion": 0.0}}, "at least one loss"),
-        ("experiment", {"weights": {"fusion": 1.0, "cycle": 1.0}}, "only the fusion loss is implemented"),
+        ("training", {"early_stopping": {"patience": 0}}, "training.early_stopping"),
         ("training", {"optimizer": {"type": "sgd"}}, "training.optimizer.type is 'sgd'"),
         ("synergy", {"unique_indices": {"attr": [11]}}, r"synergy.unique_indices.attr: 11 is no base feature"),
     ],

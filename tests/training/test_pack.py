@@ -36,6 +36,16 @@ def test_a_lone_cell_equals_the_same_cell_in_any_pack_to_the_last_bit(
     assert trained(config, CELLS[1:3], steps).items() <= packed.items()
 
 
+@pytest.mark.parametrize("batch", [32, 100])
+def test_with_all_losses_too_a_lone_cell_equals_the_same_cell_in_any_pack(config: dict[str, Any], batch: int) -> None:
+    config["experiment"]["weights"] = {"fusion": 0.5, "demi_cycle": 0.5, "cycle": 0.5, "translation": 0.5}
+    config["model"] |= {"hidden_dim": 128, "decoder_hidden_dim": 64, "n_layers": 2}
+    config["data"]["batch_size"] = batch
+    packed = trained(config, CELLS, 20)
+    for one in CELLS[:3]:
+        assert trained(config, [one], 20)[one.name] == packed[one.name], one.name
+
+
 def test_validation_metrics_do_not_depend_on_the_pack(config: dict[str, Any]) -> None:
     setup = make_setup(config)
     together = make_pack(setup, CELLS).finish_epoch()
@@ -43,8 +53,10 @@ def test_validation_metrics_do_not_depend_on_the_pack(config: dict[str, Any]) ->
         assert make_pack(setup, [one]).finish_epoch() == [metrics]
 
 
-def test_one_and_two_threads_give_the_same_bits(config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("weights", [{"fusion": 1.0}, {"fusion": 0.5, "cycle": 0.5}])
+def test_one_and_two_threads_give_the_same_bits(config: dict[str, Any], weights: dict[str, float]) -> None:
     config["model"] |= BIG
+    config["experiment"]["weights"] = weights
     digests = {threads: _digest_in_fresh_process(config, threads) for threads in (1, 2)}
     assert digests[1] == digests[2]
 
