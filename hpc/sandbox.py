@@ -117,14 +117,18 @@ class Sandbox:
         return self._wait_for_evictions(name, running, timeout_s) if victims else []
 
     def kill(self, name: str) -> None:
-        """Kills a daemon with SIGKILL, as a crash would, and waits until it is gone. Jobs go on."""
-        daemon = self._daemon(name)
-        daemon.signal(signal.SIGKILL)
-        if not _wait_until(lambda: not daemon.alive(), _KILL_TIMEOUT_S):
-            raise SandboxError(f"{name} (process {daemon.pid}) does not end")
+        """Ends a daemon by SIGKILL, as a crash would, and waits until it is gone. Running jobs go on.
+
+        slurmctld forgets what it has not written to disk yet: jobs it has acknowledged in the last seconds.
+        """
+        self._end(name, signal.SIGKILL)
+
+    def stop(self, name: str) -> None:
+        """Ends a daemon in good order and waits until it is gone. Running jobs go on, the queue is kept."""
+        self._end(name, signal.SIGTERM)
 
     def start(self, name: str) -> None:
-        """Starts a daemon that was killed, with the state it left, and waits until it answers."""
+        """Starts a daemon that was ended, with the state it left, and waits until it answers."""
         with _lock(self.directory):
             if not self._daemon(name).alive():
                 _start(self.directory, name)
@@ -153,6 +157,12 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.down()
+
+    def _end(self, name: str, number: int) -> None:
+        daemon = self._daemon(name)
+        daemon.signal(number)
+        if not _wait_until(lambda: not daemon.alive(), _KILL_TIMEOUT_S):
+            raise SandboxError(f"{name} (process {daemon.pid}) does not end")
 
     def _daemon(self, name: str) -> Process:
         daemons = self.daemons()
