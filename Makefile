@@ -1,0 +1,76 @@
+# Thin over the command line: `make help` lists the targets. On a bare Debian or Ubuntu first:
+#   apt-get install python3-venv make
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+HOLDFAST := $(VENV)/bin/holdfast
+CONFIG ?= examples/demo.yaml
+OUT ?= out
+PROFILE ?= sandbox
+ARGS ?=
+DEMO := demo
+# Tests wait for Slurm more than they compute.
+WORKERS ?= 3
+
+.PHONY: help setup demo test run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@echo "variables: CONFIG=$(CONFIG) OUT=$(OUT) PROFILE=$(PROFILE) ARGS=..."
+
+setup: $(VENV)/.ready  ## make .venv with pinned versions
+
+# torch first and pinned: a looser requirement may fetch gigabytes of CUDA libraries.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "needs Python 3.11 or newer with venv: apt-get install python3-venv (or PYTHON=/path/to/python3.11)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## a small sweep here, with statistics, plots and a report
+	$(HOLDFAST) data generate $(DEMO)/data --train 16000 --val 1000 --test 1000 --seed 1
+	$(HOLDFAST) run --config examples/demo.yaml --output-dir $(DEMO)/out
+	@echo "open $(DEMO)/out/report.html"
+
+test: setup  ## all tests, those on a real Slurm cluster included (make slurm-install)
+	$(VENV)/bin/pytest -n $(WORKERS) $(ARGS)
+
+run: setup  ## holdfast run --config CONFIG --output-dir OUT
+	$(HOLDFAST) run --config $(CONFIG) --output-dir $(OUT) $(ARGS)
+
+submit: setup  ## holdfast submit --config CONFIG --profile PROFILE --output-dir OUT
+	$(HOLDFAST) submit --config $(CONFIG) --profile $(PROFILE) --output-dir $(OUT) $(ARGS)
+
+status: setup  ## holdfast status OUT
+	$(HOLDFAST) status $(OUT) $(ARGS)
+
+aggregate: setup  ## holdfast aggregate OUT
+	$(HOLDFAST) aggregate $(OUT) $(ARGS)
+
+sandbox-up: setup  ## start a real Slurm cluster on this machine
+	$(HOLDFAST) sandbox up $(ARGS)
+
+sandbox-down: setup  ## stop it
+	$(HOLDFAST) sandbox down
+
+slurm-install:  ## Debian, Ubuntu: install the packages the sandbox and its tests need
+	@run=; [ "$$(id -u)" = 0 ] || run=sudo; \
+	$$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slurm-wlm munge
+
+lint: setup  ## ruff and mypy --strict
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: setup  ## let ruff put the code in shape
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: setup  ## training speed beside what people use today
+	$(VENV)/bin/python -m benchmarks.training $(ARGS)
+
+clean:  ## remove the demo, caches and .venv
+	rm -rf $(DEMO) $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
