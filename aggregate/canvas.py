@@ -84,7 +84,7 @@ class Span:
     def including(self, value: float) -> Span:
         if self.log:
             return Span(min(self.low, value / 1.1), max(self.high, value * 1.1), log=True)
-        margin = 0.06 * (self.high - self.low)
+        margin = 0.09 * (self.high - self.low)
         return Span(min(self.low, value - margin), max(self.high, value + margin))
 
 

@@ -62,12 +62,12 @@ def gather(store: Store, sweep: Sweep) -> Gathered:
 
 def _records(store: Store, sweep: Sweep) -> Iterator[Record]:
     fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
-    present = store.present()
-    for status in store.statuses(sweep.grid, sweep.config_digest):
+    present, digest = store.present(), sweep.config_digest
+    for status in store.statuses(sweep.grid, digest):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.root}/")), None)
         elif status.cell.name in present:
-            yield _record(store, status, fields, sweep.config_digest)
+            yield _record(store, status, fields, digest)
         else:
             yield Record(status, None)
 
