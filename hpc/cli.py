@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hpc import commands
-from hpc.faults import ConfigError
-from hpc.requests import add_grid_options
+from hpc.errors import ConfigError
 from hpc.slurm import SlurmError
 from hpc.store import BusyError, SweepError
 
@@ -30,18 +30,18 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"holdfast {_version()}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def add(name: str, action: str, text: str) -> argparse.ArgumentParser:
         made = subparsers.add_parser(name, help=text, description=text, epilog=EPILOG)
-        made.set_defaults(action_function=action)
+        made.set_defaults(call=action)
         return made
 
-    _plan(add("plan", commands.plan, "What would run: cells done and to run, packs, files. Writes nothing."))
-    _run(add("run", commands.run, "Run a sweep here in worker processes, then aggregate. Goes on where it stopped."))
-    _submit(add("submit", commands.submit, "Queue a sweep as Slurm arrays. Only what is missing is queued."))
+    _plan(add("plan", "sweeps.plan", "What would run: cells done and to run, packs, files. Writes nothing."))
+    _run(add("run", "sweeps.run", "Run a sweep here in worker processes, then aggregate. Goes on where it stopped."))
+    _submit(add("submit", "sweeps.submit", "Queue a sweep as Slurm arrays. Only what is missing is queued."))
     _questions(add)
     _results(add)
     _data(subparsers)
-    _sandbox(add("sandbox", commands.sandbox, "A real Slurm cluster on this machine; submit with --profile sandbox."))
+    _sandbox(add("sandbox", "tools.sandbox", "A real Slurm cluster on this machine; submit with --profile sandbox."))
     return top
 
 
@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.WARNING)
     try:
-        code: int = arguments.action_function(arguments)
-        return code
+        return _action(arguments.call)(arguments)
     except KeyboardInterrupt:
         return commands.INTERRUPTED
     except BrokenPipeError:
@@ -66,6 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         text, code = told
         print(text, file=sys.stderr)
         return code
+
+
+def _action(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command's function. Imported when it is called: `status` need not load what `submit` needs."""
+    module, _, function = name.partition(".")
+    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"hpc.commands.{module}"), function)
+    return found
 
 
 def _told(error: Exception) -> tuple[str, int] | None:
@@ -90,19 +96,38 @@ def _version() -> str:
         return "(not installed)"
 
 
+def _grid_options(parser: argparse.ArgumentParser) -> None:
+    """The options that describe a sweep, under the predecessor's names."""
+    parser.add_argument(
+        "words", nargs="*", metavar="DIR | key=value", help="an existing sweep to go on with, or dotted settings"
+    )
+    group = parser.add_argument_group("grid options")
+    group.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON configuration")
+    group.add_argument("--dims", metavar="8,12", help="workspace dimensions")
+    group.add_argument("--synergy-scales", metavar="0.1,1.0", help="synergy loss scales")
+    group.add_argument("--runs-per-condition", type=int, metavar="N", help="seeds 42 to 41+N; on a sweep: grow it")
+    group.add_argument("--axis", action="append", default=[], metavar="NAME=V1,V2", help="values of any factor")
+    group.add_argument("--experiment", metavar="NAME", help="loss configuration, such as fusion_only")
+    group.add_argument("--epochs", type=int, metavar="N")
+    group.add_argument("--batch-size", type=int, metavar="N")
+    group.add_argument("--output-dir", metavar="DIR", help="the sweep directory (default: out)")
+    group.add_argument("--no-wandb", action="store_true", help="do not log to Weights & Biases")
+    parser.add_argument("-y", "--yes", action="store_true", help="confirm a very large grid")
+
+
 def _pack_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pack", metavar="N", help="cells a task trains together (default: 1)")
     command.add_argument("--include-failed", action="store_true", help="also run cells that failed before")
 
 
 def _plan(command: argparse.ArgumentParser) -> None:
-    add_grid_options(command)
+    _grid_options(command)
     _pack_options(command)
     command.add_argument("--json", action="store_true", help="machine-readable output")
 
 
 def _run(command: argparse.ArgumentParser) -> None:
-    add_grid_options(command)
+    _grid_options(command)
     _pack_options(command)
     command.add_argument("--parallel-jobs", type=_positive, metavar="N", help="worker processes (default: one a core)")
     command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -113,7 +138,7 @@ def _run(command: argparse.ArgumentParser) -> None:
 
 
 def _submit(command: argparse.ArgumentParser) -> None:
-    add_grid_options(command)
+    _grid_options(command)
     _pack_options(command)
     command.add_argument("--profile", required=True, metavar="P", help="sandbox, local, a name in profiles/, or a path")
     command.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
@@ -124,16 +149,16 @@ def _submit(command: argparse.ArgumentParser) -> None:
 
 
 def _questions(add: Callable[..., argparse.ArgumentParser]) -> None:
-    status = add("status", commands.show_status, "Cells by state, progress, attempts, estimate.")
+    status = add("status", "questions.show_status", "Cells by state, progress, attempts, estimate.")
     _directory(status)
     status.add_argument("--json", action="store_true", help="machine-readable output")
     status.add_argument("--watch", action="store_true", help="look again until nothing more will happen")
-    show = add("show", commands.show, "One cell: state, attempts, metrics, cause, log.")
+    show = add("show", "questions.show", "One cell: state, attempts, metrics, cause, log.")
     _directory(show)
     show.add_argument("cell", metavar="CELL", help="such as dim_8_scale_1.0_run_0")
     show.add_argument("--log", action="store_true", help="its log and its output")
     show.add_argument("--follow", action="store_true", help="the log as it grows")
-    cancel = add("cancel", commands.cancel, "Cancel queued and running tasks; what they finished is kept.")
+    cancel = add("cancel", "questions.cancel", "Cancel queued and running tasks; what they finished is kept.")
     _directory(cancel)
     cancel.add_argument("--dim", metavar="8")
     cancel.add_argument("--scale", metavar="0.1")
@@ -144,7 +169,7 @@ def _questions(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _results(add: Callable[..., argparse.ArgumentParser]) -> None:
-    command = add("aggregate", commands.aggregate, "Tables, statistics, plots and report from what has finished.")
+    command = add("aggregate", "tools.aggregate", "Tables, statistics, plots and report from what has finished.")
     _directory(command)
     command.add_argument("--partial", action="store_true", help="exit 0 although cells are missing or failed")
 
@@ -159,10 +184,10 @@ def _data(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     generate.add_argument("--val", type=_positive, default=1_000, metavar="N", help="rows (default: 1000)")
     generate.add_argument("--test", type=_positive, default=1_000, metavar="N", help="rows (default: 1000)")
     generate.add_argument("--seed", type=int, default=0, metavar="S")
-    generate.set_defaults(action_function=commands.data_generate)
+    generate.set_defaults(call="tools.data_generate")
     check = actions.add_parser("check", help="check a data set", description="Prove the synergy property.")
     _directory(check)
-    check.set_defaults(action_function=commands.data_check)
+    check.set_defaults(call="tools.data_check")
 
 
 def _sandbox(command: argparse.ArgumentParser) -> None:

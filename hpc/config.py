@@ -6,7 +6,9 @@ Every fault is one line: file, field, value, fix. All faults of a file are repor
 from __future__ import annotations
 
 import difflib
+import errno
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,8 @@ import yaml
 
 from hpc.cell import Axis, FactorValue, Grid, check_value
 from hpc.documents import read_mapping, read_yaml
-from hpc.faults import ConfigError, Faults, unknown_key
+from hpc.errors import ConfigError, unknown_key
+from hpc.faults import Faults
 from hpc.schema import BUILT_IN, Analysis, Configuration, LossConfig, SweepSection, read_number
 from hpc.sweep import Sweep, Trainer
 from hpc.trainer import PROJECT_ROOT, TrainerError, data_digest, read_declaration
@@ -68,11 +71,12 @@ def load(command_line: CommandLine) -> Loaded:
     configuration = faults.validate(raw)
     trainer = _trainer(configuration, command_line, faults)
     grid = _grid(configuration.sweep, trainer, faults, command_line.allow_huge)
-    sections = _sections(configuration, trainer, command_line, faults)
+    sections = _sections(configuration, trainer, faults, epochs_given="training.epochs" in given)
     data_path = _data_directory(configuration, trainer, command_line, faults)
     if data_path is not None and "data" in sections:
         sections["data"] |= {"dir": str(data_path)}
     analysis = _analysis(configuration.analysis, trainer, grid, faults)
+    output = _path("experiment.output_dir", configuration.experiment.output_dir, faults).absolute()
     faults.stop()
     content = _data_content(data_path, trainer.data_files, faults) if data_path is not None else ""
     faults.stop()
@@ -88,7 +92,7 @@ def load(command_line: CommandLine) -> Loaded:
         keep=configuration.keep.model_dump(),
         wandb=configuration.experiment.model_dump(include={"wandb_project", "wandb_entity", "log_to_wandb"}),
     )
-    return Loaded(sweep, Path(configuration.experiment.output_dir).absolute(), _notes(configuration, source))
+    return Loaded(sweep, output, _notes(configuration, source))
 
 
 def _merge_command_line(raw: dict[str, Any], line: CommandLine) -> set[str]:
@@ -118,7 +122,8 @@ def _merge_command_line(raw: dict[str, Any], line: CommandLine) -> set[str]:
             _put_axis(raw, put, name, text)
     if line.runs_per_condition is not None:
         put("sweep.runs_per_condition", line.runs_per_condition)
-        raw["sweep"].pop("seeds", None)
+        if isinstance(raw["sweep"], dict):
+            raw["sweep"].pop("seeds", None)
     if line.experiment is not None:
         put("experiment.name", line.experiment)
     if line.epochs is not None:
@@ -151,7 +156,7 @@ def _put_axis(raw: dict[str, Any], put: Any, name: str, text: str) -> None:
 def _yaml_value(text: str) -> Any:
     try:
         return read_yaml(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return text
 
 
@@ -167,7 +172,9 @@ def _trainer(configuration: Configuration, line: CommandLine, faults: Faults) ->
 def _grid(section: SweepSection, trainer: Trainer, faults: Faults, allow_huge: bool) -> Grid:
     axes: list[Axis] = []
     for key, name, values in _raw_axes(section, trainer):
-        if name not in trainer.factors:
+        if any(axis.name == name for axis in axes):
+            faults.add(key, f"{key}: {name!r} has its values already; give them once")
+        elif name not in trainer.factors:
             known = ", ".join(trainer.factors) or "none"
             faults.add(key, f"{key}: trainer {trainer.target} has no factor {name!r}; its factors: {known}")
         elif not values:
@@ -232,8 +239,10 @@ def _factor_value(raw: Any, factor: Mapping[str, Any], noun: str) -> FactorValue
         raise ValueError(f"{noun} must be a number") from None
     if not isinstance(value, int | float):
         raise ValueError(f"{noun} must be a number")
-    if not math.isfinite(value):
+    if not math.isfinite(value if isinstance(value, float) else 0):
         raise ValueError(f"{noun} must be finite")
+    if abs(value) >= 2**63 and (kind == "integer" or isinstance(value, int)):
+        raise ValueError(f"{noun} must be below 2^63")
     if kind == "integer" and (isinstance(value, float) and not value.is_integer()):
         raise ValueError(f"{noun} must be a whole number")
     if minimum is not None and value < minimum:
@@ -255,9 +264,12 @@ def _seeds(section: SweepSection, count: int, faults: Faults) -> tuple[int, ...]
 
 
 def _sections(
-    configuration: Configuration, trainer: Trainer, line: CommandLine, faults: Faults
+    configuration: Configuration, trainer: Trainer, faults: Faults, *, epochs_given: bool
 ) -> dict[str, dict[str, Any]]:
-    """What the trainer gets: everything for the built-in one, what the user wrote for another."""
+    """What the trainer gets: everything for the built-in one, what the user wrote for another.
+
+    epochs_given: on the command line, which wins over the chosen loss configuration's own number.
+    """
     names = ("data", "model", "synergy", "training")
     if trainer.target != BUILT_IN:
         unset = configuration.model_dump(exclude_unset=True)
@@ -275,7 +287,7 @@ def _sections(
     }
     chosen = _loss_config(configuration, faults)
     if chosen is not None:
-        if chosen.epochs is not None and line.epochs is None:
+        if chosen.epochs is not None and not epochs_given:
             sections["training"]["epochs"] = chosen.epochs
         sections["experiment"] = {"name": chosen.name, "weights": chosen.weights.model_dump()}
     return sections
@@ -298,7 +310,7 @@ def _loss_config(configuration: Configuration, faults: Faults) -> LossConfig | N
 def _data_directory(configuration: Configuration, trainer: Trainer, line: CommandLine, faults: Faults) -> Path | None:
     if trainer.target != BUILT_IN and "dir" not in configuration.data.model_fields_set:
         return None
-    given = Path(configuration.data.dir).expanduser()
+    given = _path("data.dir", configuration.data.dir, faults)
     places = [Path.cwd()] + ([line.config.absolute().parent] if line.config else [])
     for place in places:
         if (place / given).is_dir():
@@ -306,6 +318,21 @@ def _data_directory(configuration: Configuration, trainer: Trainer, line: Comman
     fix = "there is no such directory; `holdfast data generate DIR` makes one"
     faults.value("data.dir", configuration.data.dir, fix)
     return None
+
+
+def _path(name: str, text: str, faults: Faults) -> Path:
+    """A path as users write it, with ~ for home."""
+    try:
+        path = Path(text).expanduser()
+        os.lstat(path)
+    except FileNotFoundError:
+        return path
+    except (ValueError, RuntimeError):  # a NUL byte; somebody's home that nobody knows
+        faults.value(name, text, "this cannot be a path")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            faults.value(name, text, "this is too long for a path")
+    return Path(text)
 
 
 def _data_content(directory: Path, patterns: Sequence[str], faults: Faults) -> str:

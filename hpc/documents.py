@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
-from hpc.faults import ConfigError
+from hpc.errors import ConfigError
+
+# A few lines of aliases of aliases can stand for more values than memory holds; a configuration never has so many.
+_MOST_VALUES = 1_000_000
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -18,7 +21,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: there is no such file; give an existing YAML or JSON file"])
     text = path.read_bytes()
     try:
-        data = json.loads(text) if path.suffix == ".json" else read_yaml(text)
+        data = read_json(text) if path.suffix == ".json" else read_yaml(text)
     except json.JSONDecodeError as error:
         raise ConfigError([f"{path.name}: line {error.lineno}: not valid JSON: {error.msg}"]) from None
     except yaml.YAMLError as error:
@@ -28,6 +31,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path.name}: {line}not valid YAML: {problem}"]) from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise ConfigError([f"{path.name}: not a text file Holdfast can read: {type(error).__name__}"]) from None
+    except ValueError as error:
+        raise ConfigError([f"{path.name}: not valid JSON: {error}"]) from None
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
@@ -35,8 +40,32 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return data
 
 
+def read_json(text: bytes) -> Any:
+    """One JSON document as plain data. Raises ValueError, RecursionError."""
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"key {key!r} is given twice; remove one")
+            found[key] = value
+        return found
+
+    return json.loads(text, object_pairs_hook=mapping)
+
+
 class Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number and refuses a key given twice."""
+    """Safe YAML that reads 1e-3 as a number, refuses a key given twice, and names the line of every fault."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
+            # What the parser's own constructors raise for !!int x, the 32nd of a month, or 5000 digits.
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a value cannot be read as {kind}", node.start_mark
+            ) from None
 
 
 Loader.add_implicit_resolver(
@@ -60,9 +89,28 @@ Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def read_yaml(text: str | bytes) -> Any:
-    """One YAML document as plain data. Raises yaml.YAMLError."""
+    """One YAML document as plain data. Raises yaml.YAMLError, RecursionError."""
     loader = Loader(text)
     try:
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _expanded(node, {}) > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, "its aliases stand for too many values", node.start_mark
+            )
+        return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """Number of values a node stands for once its aliases are written out. A node inside itself counts once."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 1
+        pairs = isinstance(node, yaml.MappingNode)
+        children = [part for pair in node.value for part in pair] if pairs else node.value
+        known[id(node)] = 1 + sum(_expanded(child, known) for child in children)
+    return known[id(node)]

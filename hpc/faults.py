@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from hpc.errors import ConfigError, one_line, shown, unknown_key
 from hpc.schema import Configuration
-
-
-class ConfigError(Exception):
-    """What is wrong with a configuration, one line a fault."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = list(faults)
-        super().__init__("\n".join(self.faults))
 
 
 class Faults:
@@ -32,7 +23,7 @@ class Faults:
     def add(self, name: str, text: str) -> None:
         plain = re.sub(r"\[.*", "", name)
         given = any(plain == key or plain.startswith(f"{key}.") for key in self._given)
-        self.lines.append(f"{'command line' if given else self._source}: {text}")
+        self.lines.append(one_line(f"{'command line' if given else self._source}: {text}"))
 
     def value(self, name: str, value: object, fix: str) -> None:
         self.add(name, f"{name} is {shown(value)}; {fix}")
@@ -73,19 +64,6 @@ _PLAIN_REASONS = {
     "model_type": "must be a section with named keys",
     "finite_number": "must be finite",
 }
-
-
-def unknown_key(name: str, key: str, valid: Iterable[str]) -> str:
-    """The fault for a key nobody knows, with the nearest valid one."""
-    names = list(valid)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown key {name!r}.{hint} Valid: {', '.join(names)}."
-
-
-def shown(value: object) -> str:
-    text = repr(value) if not isinstance(value, float) or math.isfinite(value) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _dotted(location: Sequence[Any]) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hpc import files, provenance
 from hpc.attempt import PackAttempt
@@ -18,6 +16,7 @@ from hpc.cell import Cell
 from hpc.code import user_code
 from hpc.store import FINAL, Store, SweepError
 from hpc.sweep import Sweep
+from hpc.task_list import read_task
 from hpc.trainer import load_function
 from hpc.training_run import StorageTroubleError, TrainingRun
 
@@ -176,21 +175,6 @@ class PackTask:
         for cell in left:
             run.give_up(cell, "the trainer returned without finishing this cell; call run.finish or run.fail", "")
         return True
-
-
-def read_task(path: Path, index: int) -> list[Cell]:
-    """Cells of one line of a task list. Raises SweepError naming file and index, OSError."""
-    with path.open() as lines:
-        for number, line in enumerate(lines):
-            if number == index:
-                return [Cell.from_json(entry) for entry in json.loads(line)["cells"]]
-    raise SweepError(f"{path}: there is no task {index}; submit with indices below the number of lines")
-
-
-def task_line(cells: Sequence[Cell]) -> str:
-    """A task as read_task reads it."""
-    entry: dict[str, Any] = {"cells": [cell.to_json() for cell in cells]}
-    return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
 def _redirect_output(path: Path) -> None:

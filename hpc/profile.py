@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.documents import read_mapping
-from hpc.faults import ConfigError, shown, unknown_key
+from hpc.errors import ConfigError, shown, unknown_key
 from hpc.trainer import PROJECT_ROOT
 
 PROFILES = PROJECT_ROOT / "slurm_templates" / "profiles"

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpc import provenance
 from hpc.config import CommandLine, load
-from hpc.faults import ConfigError
+from hpc.errors import ConfigError
 from hpc.store import Store
 from hpc.sweep import Sweep
 from hpc.trainer import PROJECT_ROOT
@@ -31,25 +31,6 @@ class Request:
         facts: dict[str, Any] = {"versions": provenance.versions(), "git": provenance.git_commit(PROJECT_ROOT)}
         self.store.write_sweep(self.sweep, facts)
         return self.sweep
-
-
-def add_grid_options(parser: argparse.ArgumentParser) -> None:
-    """The options that describe a sweep, under the predecessor's names."""
-    parser.add_argument(
-        "words", nargs="*", metavar="DIR | key=value", help="an existing sweep to go on with, or dotted settings"
-    )
-    group = parser.add_argument_group("grid options")
-    group.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON configuration")
-    group.add_argument("--dims", metavar="8,12", help="workspace dimensions")
-    group.add_argument("--synergy-scales", metavar="0.1,1.0", help="synergy loss scales")
-    group.add_argument("--runs-per-condition", type=int, metavar="N", help="seeds 42 to 41+N; on a sweep: grow it")
-    group.add_argument("--axis", action="append", default=[], metavar="NAME=V1,V2", help="values of any factor")
-    group.add_argument("--experiment", metavar="NAME", help="loss configuration, such as fusion_only")
-    group.add_argument("--epochs", type=int, metavar="N")
-    group.add_argument("--batch-size", type=int, metavar="N")
-    group.add_argument("--output-dir", metavar="DIR", help="the sweep directory (default: out)")
-    group.add_argument("--no-wandb", action="store_true", help="do not log to Weights & Biases")
-    parser.add_argument("-y", "--yes", action="store_true", help="confirm a very large grid")
 
 
 def resolve(arguments: argparse.Namespace) -> Request:

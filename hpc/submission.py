@@ -20,10 +20,10 @@ from typing import Any
 
 from hpc import files
 from hpc.cell import Cell
-from hpc.pack_task import task_line
 from hpc.processes import boot_id, start_time
 from hpc.slurm import QueuedTask, Slurm
 from hpc.store import BusyError, Store, host
+from hpc.task_list import task_line
 
 LOCAL, SLURM = "local", "slurm"
 

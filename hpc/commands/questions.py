@@ -1,0 +1,130 @@
+"""status, show and cancel."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hpc import status, submission
+from hpc.commands import CONFIGURATION, DONE, INCOMPLETE, say
+from hpc.errors import ConfigError
+from hpc.slurm import Slurm
+from hpc.store import Store
+from hpc.sweep import Sweep
+
+_WATCH_SECONDS = 30.0
+_SANDBOX_WATCH_SECONDS = 1.0
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    store = Store(arguments.directory.absolute())
+    if arguments.watch:
+        taken = watch(store, "", quiet=False)
+    else:
+        taken = status.take(store)
+        print(json.dumps(taken.to_json(), indent=1) if arguments.json else _status_text(store, taken))
+    return INCOMPLETE if taken.problems else DONE
+
+
+def _status_text(store: Store, taken: status.Snapshot) -> str:
+    estimate = status.estimate(store, taken)
+    return status.text(taken) + (f"\n\n{estimate}" if estimate else "")
+
+
+def watch(store: Store, profile: str, quiet: bool) -> status.Snapshot:
+    """Look again and again until nothing more will happen by itself; Slurm is asked at most twice a minute."""
+    here = profile == "sandbox" or any(entry.profile == "sandbox" for entry in submission.intents(store))
+    pause = _SANDBOX_WATCH_SECONDS if here else _WATCH_SECONDS
+    live_view = sys.stdout.isatty() and not quiet
+    last = ""
+    while True:
+        taken = status.take(store)
+        text = _status_text(store, taken)
+        if live_view:
+            print(f"\x1b[H\x1b[2J{text}", flush=True)
+        elif text != last:
+            (say if quiet else print)(text.splitlines()[0] if quiet else text + "\n")
+        last = text
+        if taken.finished and not taken.trouble:
+            return taken
+        time.sleep(pause)
+
+
+def show(arguments: argparse.Namespace) -> int:
+    store = Store(arguments.directory.absolute())
+    _, text = status.show(store, arguments.cell)
+    cell = status.find_cell(store.sweep(), store, arguments.cell)
+    print(status.log_text(store, cell) if arguments.log or arguments.follow else text)
+    if arguments.follow:
+        _follow(store, lambda: status.log_text(store, cell))
+    return DONE
+
+
+def _follow(store: Store, text: Callable[[], str]) -> None:
+    shown = text()
+    while True:
+        time.sleep(1.0)
+        now = text()
+        if now != shown:
+            print(now[len(shown) :] if now.startswith(shown) else now, end="", flush=True)
+            shown = now
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    store = Store(arguments.directory.absolute())
+    sweep = store.sweep()
+    wanted = _filter(sweep, arguments)
+    chosen = [
+        task
+        for task in submission.live_tasks(store)
+        if any(wanted(name) for name in task.cells)
+        and (arguments.state is None or task.queued.state == arguments.state)
+    ]
+    if not chosen:
+        say("no task of this sweep is queued that matches")
+        return DONE
+    cells = sorted({name for task in chosen for name in task.cells})
+    if not _confirmed(f"cancel {len(chosen)} tasks with {len(cells)} cells? ", arguments.yes):
+        return CONFIGURATION
+    for conf in {entry.conf for entry in submission.intents(store) if entry.kind == submission.SLURM}:
+        numbers = {entry.number for entry in submission.intents(store) if entry.conf == conf}
+        Slurm(Path(conf) if conf else None).cancel([task.queued for task in chosen if task.submission in numbers])
+    say(f"cancelled {len(chosen)} tasks; what they had finished is kept, and submitting again goes on")
+    return DONE
+
+
+def _filter(sweep: Sweep, arguments: argparse.Namespace) -> Callable[[str], bool]:
+    asked = {"dim": arguments.dim, "scale": arguments.scale}
+    asked |= dict(entry.split("=", 1) for entry in arguments.axis if "=" in entry)
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    names = {axis.name for axis in sweep.grid.axes}
+    for name in wanted:
+        if name not in names:
+            raise ConfigError([f"command line: no factor is called {name!r}; valid: {', '.join(sorted(names))}"])
+    matching = {
+        cell.name
+        for cell in sweep.grid
+        if all(_equal(cell.factors[name], value) for name, value in wanted.items())
+        and (arguments.cell is None or cell.name == arguments.cell)
+    }
+    return matching.__contains__
+
+
+def _equal(value: object, text: str) -> bool:
+    try:
+        return value == text or (isinstance(value, int | float) and float(text) == value)
+    except ValueError:
+        return False
+
+
+def _confirmed(question: str, yes: bool) -> bool:
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        say(f"{question}add -y to confirm")
+        return False
+    return input(question).strip().lower() in ("y", "yes")

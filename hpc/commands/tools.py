@@ -1,0 +1,66 @@
+"""aggregate, data and sandbox."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from hpc.commands import DONE, TROUBLE, aggregate_and_tell, say
+from hpc.errors import ConfigError
+from hpc.store import Store
+
+
+def aggregate(arguments: argparse.Namespace) -> int:
+    return aggregate_and_tell(Store(arguments.directory.absolute()), arguments.partial)
+
+
+def data_generate(arguments: argparse.Namespace) -> int:
+    from training.generate import generate
+
+    generate(
+        arguments.directory,
+        train=arguments.train,
+        val=arguments.val,
+        test=arguments.test,
+        seed=arguments.seed,
+        progress=say,
+    )
+    return DONE
+
+
+def data_check(arguments: argparse.Namespace) -> int:
+    from training.data import check
+
+    if not arguments.directory.is_dir():
+        raise ConfigError([f"{arguments.directory}: no such directory; `holdfast data generate DIR` makes a data set"])
+    print(check(arguments.directory))
+    return DONE
+
+
+def sandbox(arguments: argparse.Namespace) -> int:
+    from hpc import sandbox as cluster
+
+    if arguments.action == "up":
+        started = time.monotonic()
+        found = cluster.up(nodes=arguments.nodes)
+        say(f"sandbox up in {time.monotonic() - started:.1f} s: {arguments.nodes} nodes, partitions low and high")
+        print(f"export SLURM_CONF={found.conf}")
+        return DONE
+    if arguments.action == "down":
+        cluster.down()
+        say("sandbox down")
+        return DONE
+    running = cluster.find()
+    if running is None:
+        say("the sandbox is not up; start it with `holdfast sandbox up`")
+        return TROUBLE
+    if arguments.action == "preempt":
+        evicted = running.preempt(arguments.count)
+        say(f"evicted {len(evicted)} tasks: {', '.join(task.id for task in evicted) or 'none was running'}")
+        return DONE
+    state = running.status()
+    for name, alive in state.daemons.items():
+        print(f"{name:<12} {'up' if alive else 'DOWN'}")
+    for node in state.nodes:
+        print(f"{node.name:<12} {node.state}, {node.idle_cpus} of {node.cpus} CPUs idle")
+    return DONE

@@ -1,0 +1,46 @@
+"""Refusing what a user gave, in lines that name the place, the value and the fix. Loads nothing else."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import reprlib
+from collections.abc import Iterable, Sequence
+
+
+class ConfigError(Exception):
+    """What is wrong with a configuration, one line a fault."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+def unknown_key(name: str, key: str, valid: Iterable[str]) -> str:
+    """The fault for a key nobody knows, with the nearest valid one."""
+    names = list(valid)
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"unknown key {name!r}.{hint} Valid: {', '.join(names)}."
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks and other control characters written out, so that a fault stays one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def shown(value: object) -> str:
+    """A value as a fault shows it, cut to 60 characters and never written out in full before that."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # a whole number of more digits than Python prints
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+_SHOWN = 60
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, _SHOWN, _SHOWN, _SHOWN
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = 20

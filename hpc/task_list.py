@@ -1,0 +1,26 @@
+"""The task list of a submission's array: a line a task, its cells in full, so that a task reads its own line only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hpc.cell import Cell
+from hpc.store import SweepError
+
+
+def read_task(path: Path, index: int) -> list[Cell]:
+    """Cells of one line of a task list. Raises SweepError naming file and index, OSError."""
+    with path.open() as lines:
+        for number, line in enumerate(lines):
+            if number == index:
+                return [Cell.from_json(entry) for entry in json.loads(line)["cells"]]
+    raise SweepError(f"{path}: there is no task {index}; submit with indices below the number of lines")
+
+
+def task_line(cells: Sequence[Cell]) -> str:
+    """A task as read_task reads it."""
+    entry: dict[str, Any] = {"cells": [cell.to_json() for cell in cells]}
+    return json.dumps(entry, separators=(",", ":")) + "\n"
