@@ -106,7 +106,7 @@ def test_an_evicted_task_hears_its_signal_is_requeued_and_runs_again(idle_cluste
     log = tmp_path / "log"
     script = write_script(
         tmp_path,
-        f"echo start >> {log}; trap 'echo usr2 >> {log}' USR2; trap 'echo term >> {log}; exit 1' TERM",
+        f"trap 'echo usr2 >> {log}' USR2; trap 'echo term >> {log}; exit 1' TERM; echo start >> {log}",
         "sleep 60 & while :; do wait; done",
     )
     idle_cluster.slurm.sbatch(script, ["--requeue", "--signal=B:USR2@20", "--job-name=victim"])
@@ -118,7 +118,7 @@ def test_an_evicted_task_hears_its_signal_is_requeued_and_runs_again(idle_cluste
     assert not running(idle_cluster)
     wait_until(lambda: len(running(idle_cluster)) == 1, seconds=20)
     assert [(task.name, task.restarts) for task in running(idle_cluster)] == [("victim", 1)]
-    assert log.read_text().split() == ["start", "usr2", "term", "start"]
+    wait_until(lambda: log.read_text().split() == ["start", "usr2", "term", "start"])
 
 
 def test_preempting_some_leaves_the_others_running(idle_cluster: Sandbox, tmp_path: Path) -> None:
