@@ -21,7 +21,8 @@ Point = tuple[tuple[str, FactorValue], ...]
 # No underscore in a value: names join factors and values by underscores, and two cells must never share a name.
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9.+-]{0,39}")
 _FACTOR = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_RESERVED = {"run", "seed", "run_id", "condition_id", "status", "metrics", "epochs", "provenance"}
+_RESERVED = {"run", "seed", "run_id", "cell", "condition_id", "status", "metrics", "best_epoch", "epochs", "provenance"}
+_RESERVED |= {"config_digest", "outcome_digest", "n_runs", "completeness", "aggregated_metrics", "individual_results"}
 
 
 def check_factor_name(name: str) -> None:
@@ -128,7 +129,9 @@ class Grid(Sequence[Cell]):
                 yield Cell(point, seed, run_id)
 
     def __contains__(self, cell: object) -> bool:
-        if not isinstance(cell, Cell) or cell.run_id >= len(self.seeds) or self.seeds[cell.run_id] != cell.seed:
+        if not isinstance(cell, Cell) or not 0 <= cell.run_id < len(self.seeds):
+            return False
+        if self.seeds[cell.run_id] != cell.seed:
             return False
         return len(cell.point) == len(self.axes) and all(
             name == axis.name and any(_same(value, v) for v in axis.values)

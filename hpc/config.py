@@ -76,7 +76,7 @@ def load(command_line: CommandLine) -> Loaded:
     if data_path is not None and "data" in sections:
         sections["data"] |= {"dir": str(data_path)}
     analysis = _analysis(configuration.analysis, trainer, grid, faults)
-    output = _path("experiment.output_dir", configuration.experiment.output_dir, faults).absolute()
+    output = _path("experiment.output_dir", configuration.experiment.output_dir, faults) or Path()
     faults.stop()
     content = _data_content(data_path, trainer.data_files, faults) if data_path is not None else ""
     faults.stop()
@@ -92,7 +92,7 @@ def load(command_line: CommandLine) -> Loaded:
         keep=configuration.keep.model_dump(),
         wandb=configuration.experiment.model_dump(include={"wandb_project", "wandb_entity", "log_to_wandb"}),
     )
-    return Loaded(sweep, output, _notes(configuration, source))
+    return Loaded(sweep, output.absolute(), _notes(configuration, source))
 
 
 def _merge_command_line(raw: dict[str, Any], line: CommandLine) -> set[str]:
@@ -311,6 +311,8 @@ def _data_directory(configuration: Configuration, trainer: Trainer, line: Comman
     if trainer.target != BUILT_IN and "dir" not in configuration.data.model_fields_set:
         return None
     given = _path("data.dir", configuration.data.dir, faults)
+    if given is None:
+        return None
     places = [Path.cwd()] + ([line.config.absolute().parent] if line.config else [])
     for place in places:
         if (place / given).is_dir():
@@ -320,19 +322,21 @@ def _data_directory(configuration: Configuration, trainer: Trainer, line: Comman
     return None
 
 
-def _path(name: str, text: str, faults: Faults) -> Path:
-    """A path as users write it, with ~ for home."""
+def _path(name: str, text: str, faults: Faults) -> Path | None:
+    """A path as users write it, with ~ for home; None if it can be none. Paths go into scripts: no line breaks."""
     try:
         path = Path(text).expanduser()
+        if not str(path).isprintable():
+            raise ValueError
         os.lstat(path)
-    except FileNotFoundError:
-        return path
-    except (ValueError, RuntimeError):  # a NUL byte; somebody's home that nobody knows
+    except (ValueError, RuntimeError):  # control characters; the home of somebody nobody knows
         faults.value(name, text, "this cannot be a path")
+        return None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             faults.value(name, text, "this is too long for a path")
-    return Path(text)
+            return None
+    return path
 
 
 def _data_content(directory: Path, patterns: Sequence[str], faults: Faults) -> str:

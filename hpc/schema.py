@@ -29,8 +29,31 @@ class Section(BaseModel):
 Real = Annotated[float, BeforeValidator(read_number)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Indices = dict[str, list[Annotated[int, Field(ge=0)]]]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Indices = dict[str, list[Annotated[int, Field(ge=0, le=10**12)]]]
+_DEEPEST = 50
+
+
+def _plain(value: Any, name: str = "", depth: int = 0) -> Any:
+    """Options go to sweep.json and into digests: they must come back from JSON as they went in."""
+    if depth > _DEEPEST:
+        raise ValueError(f"must be nested less than {_DEEPEST} deep")
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"key {key!r:.40} of {name or 'the section'} must be text; put it in quotes")
+            _plain(entry, f"{name}.{key}" if name else key, depth + 1)
+    elif isinstance(value, list):
+        for i, entry in enumerate(value):
+            _plain(entry, f"{name}[{i}]", depth + 1)
+    elif not isinstance(value, str | int | float | None):
+        raise ValueError(f"{name} must be text, a number, a list or a section; put it in quotes")
+    elif isinstance(value, int | float) and not -(2**63) < value < 2**63:
+        raise ValueError(f"{name} must be a finite number below 2^63")
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 class Data(Section):
@@ -140,7 +163,7 @@ class Training(Section):
 
 class Experiment(Section):
     name: str = "fusion_only"
-    output_dir: str = "out"
+    output_dir: Annotated[str, Field(min_length=1)] = "out"
     wandb_project: str = "synergy-bottleneck-sweep-2025"
     wandb_entity: str | None = None
     log_to_wandb: bool = False
@@ -178,7 +201,7 @@ class Configuration(Section):
     experiment: Experiment = Field(default_factory=Experiment)
     sweep: SweepSection = Field(default_factory=SweepSection)
     trainer: str = BUILT_IN
-    trainer_options: dict[str, Any] = Field(default_factory=dict)
+    trainer_options: Options = Field(default_factory=dict)
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     keep: Keep = Field(default_factory=Keep)
     analysis: Analysis = Field(default_factory=Analysis)

@@ -7,10 +7,14 @@ planning, submission and status load neither torch nor the user's code.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.util
+import math
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +27,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
 _METRIC_KEYS = {"kind", "better", "chance", "label"}
+_KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": "True or False", "log": "True or False"}
+_METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 PACK_MODES = ("fused", "sequential")
 
 
@@ -49,19 +55,23 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
         if not isinstance(literals.get(required), dict):
             raise TrainerError(f"{path.name} does not declare {required}; add a literal dictionary at its top level")
     _check_factors(literals["FACTORS"], path.name)
-    _check_entries(literals["METRICS"], _METRIC_KEYS, ("bounded", "positive", "real"), f"{path.name}: METRICS")
+    _check_metrics(literals["METRICS"], path.name)
     mode = literals.get("PACK_MODE", "sequential")
     if mode not in PACK_MODES:
         raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
     name = f"{path.name}:{function}" if source.endswith(".py") else target
-    data_files = tuple(literals.get("DATA_FILES", ["*"]))
-    return Trainer(name, str(path), literals["FACTORS"], literals["METRICS"], mode, data_files)
+    return Trainer(name, str(path), literals["FACTORS"], literals["METRICS"], mode, _data_files(literals, path.name))
 
 
 def load_function(trainer: Trainer) -> Callable[..., None]:
     """Import the trainer's code and return its function. Raises whatever the module raises."""
     source, _, function = trainer.target.rpartition(":")
-    module = _load_file(Path(trainer.path)) if source.endswith(".py") else importlib.import_module(source)
+    if source.endswith(".py"):
+        module = _load_file(Path(trainer.path))
+    else:
+        # Behind all else: on a node the snapshot comes first, in a debug run the module is where planning found it.
+        sys.path.append(str(_base_of_module(source, Path(trainer.path))))
+        module = importlib.import_module(source)
     return getattr(module, function)  # type: ignore[no-any-return]
 
 
@@ -91,18 +101,23 @@ def _find(source: str, search: list[Path]) -> Path:
         parts = source.split(".")
         candidates = [base.joinpath(*parts[:-1], f"{parts[-1]}.py") for base in search]
         candidates += [base.joinpath(*parts, "__init__.py") for base in search]
-    for path in candidates:
-        if path.is_file():
-            return path.resolve()
+    with contextlib.suppress(OSError):  # too long for a path
+        for path in candidates:
+            if path.is_file():
+                return path.resolve()
     places = ", ".join(str(base) for base in search)
     raise TrainerError(f"trainer {source!r} was not found in {places}; give a path to a .py file or a module there")
 
 
 def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(), filename=str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the user's code, which Python says again where it runs
+            return ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
         raise TrainerError(f"{path.name}:{error.lineno} is not valid Python: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise TrainerError(f"{path.name} is not valid Python: {error}") from None
 
 
 def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
@@ -117,32 +132,75 @@ def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
                 continue
         try:
             found[name] = ast.literal_eval(value)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise TrainerError(
                 f"{path.name}:{node.lineno}: {name} is computed; write it as a literal, it is read without running code"
             ) from None
     return found
 
 
+def _data_files(literals: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    patterns = literals.get("DATA_FILES", ["*"])
+    if not isinstance(patterns, list | tuple) or not patterns:
+        raise TrainerError(f"{where}: DATA_FILES is {patterns!r}; write a list of patterns, such as ['*.npy']")
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
+            raise TrainerError(f"{where}: DATA_FILES has {pattern!r}; write text relative to the data directory")
+    return tuple(patterns)
+
+
 def _check_factors(factors: dict[str, Any], where: str) -> None:
     _check_entries(factors, _FACTOR_KEYS, ("integer", "real", "word"), f"{where}: FACTORS")
+    fields: dict[str, str] = {}
     for name, factor in factors.items():
-        for text in (name, factor.get("field", name)):
+        field = factor.get("field", name)
+        for text in (name, field):
             try:
                 check_factor_name(text)
             except ValueError as error:
                 raise TrainerError(f"{where}: FACTORS[{name!r}]: {text!r}: {error}") from None
+        if field in fields:
+            raise TrainerError(f"{where}: FACTORS[{name!r}] has the field {field!r} of {fields[field]!r}; rename one")
+        fields[field] = name
+
+
+def _check_metrics(metrics: dict[str, Any], where: str) -> None:
+    _check_entries(metrics, _METRIC_KEYS, ("bounded", "positive", "real"), f"{where}: METRICS")
+    for name in metrics:
+        # Names become columns of CSV files and names of figures.
+        if not _METRIC.fullmatch(name) or name == "epoch":
+            raise TrainerError(
+                f"{where}: METRICS[{name!r}]: a metric's name is letters, digits and any of _ . / @ : + -, "
+                "beginning with a letter, and not 'epoch'"
+            )
 
 
 def _check_entries(entries: dict[str, Any], keys: set[str], kinds: tuple[str, ...], where: str) -> None:
     for name, entry in entries.items():
+        if not isinstance(name, str):
+            raise TrainerError(f"{where} has the name {name!r}; a name is text")
         if not isinstance(entry, Mapping) or entry.get("kind") not in kinds:
             raise TrainerError(f"{where}[{name!r}] needs a 'kind': one of {', '.join(kinds)}")
-        unknown = sorted(set(entry) - keys)
+        unknown = sorted(str(key) for key in set(entry) - keys)
         if unknown:
             raise TrainerError(f"{where}[{name!r}] has unknown key {unknown[0]!r}; valid: {', '.join(sorted(keys))}")
+        for key, value in entry.items():
+            if not _is_of_kind(value, _KEY_KINDS.get(key, "text")):
+                raise TrainerError(f"{where}[{name!r}]: {key!r} is {value!r}; it must be {_KEY_KINDS.get(key, 'text')}")
         if "better" in keys and entry.get("better") not in ("higher", "lower"):
             raise TrainerError(f"{where}[{name!r}] needs 'better': higher or lower")
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if kind == "a number":
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    return isinstance(value, bool if kind == "True or False" else str)
+
+
+def _base_of_module(source: str, path: Path) -> Path:
+    """The directory that ``import source`` must search."""
+    depth = source.count(".") + (path.name == "__init__.py")
+    return path.parents[depth]
 
 
 def _load_file(path: Path) -> ModuleType:
