@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from aggregate.gather import Gathered
+from aggregate.histories import Fault
 from aggregate.summary import Summary
 from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
@@ -28,10 +29,10 @@ def cell_lines(gathered: Gathered) -> list[str]:
     return lines
 
 
-def doubts(gathered: Gathered, summary: Summary, faults: Sequence[str], manifest: Mapping[str, Any]) -> list[str]:
+def doubts(gathered: Gathered, summary: Summary, faults: Sequence[Fault], manifest: Mapping[str, Any]) -> list[str]:
     """One line for everything else that a reader of the statistics should know.
 
-    faults: damaged histories. manifest: the content of sweep.json.
+    faults: cells without a readable history, and why. manifest: the content of sweep.json.
     """
     lines = [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
     for entry in summary.metrics:
@@ -44,7 +45,14 @@ def doubts(gathered: Gathered, summary: Summary, faults: Sequence[str], manifest
         lines.append("one seed per condition: no intervals")
     if gathered.strays:
         lines.append(f"individual_results holds what is no planned cell, not counted: {_named(gathered.strays)}")
-    return lines + _revisions(manifest["revisions"]) + list(faults)
+    return lines + _revisions(manifest["revisions"]) + _history_lines(faults)
+
+
+def _history_lines(faults: Sequence[Fault]) -> list[str]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, reason in faults:
+        groups[reason].append(name)
+    return [f"no training curve of {_cells(names)}: {reason}" for reason, names in groups.items()]
 
 
 def limited(lines: Sequence[str], most: int) -> list[str]:

@@ -102,7 +102,11 @@ def _fault(result: Mapping[str, Any], cell: Cell, fields: list[str]) -> str:
         return f"best_epoch is {result['best_epoch']!r}, not an epoch"
     if not isinstance(result["outcome_digest"], str):
         return f"outcome_digest is {result['outcome_digest']!r}, not a digest"
-    return next((f"metric {name!r} is {value}" for name, value in result["metrics"].items() if not _fits(value)), "")
+    if not isinstance(result.get("provenance", {}), dict):
+        return "provenance is no mapping"
+    return next(
+        (f"metric {name!r} is {value!r:.24}" for name, value in result["metrics"].items() if not _fits(value)), ""
+    )
 
 
 def _is_count(value: object) -> bool:

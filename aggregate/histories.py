@@ -23,6 +23,7 @@ from hpc.store import Store
 
 CHUNK = 2048
 EPOCH = "epoch"
+Fault = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Histories:
 
     position: index of the cell in the grid, shape (rows,). epoch: counted from 1, shape (rows,).
     columns: metric name -> values, shape (rows,), NaN where an epoch has none.
-    faults: one line for each history that is missing or damaged; its cell has no rows.
+    faults: name of each cell whose history is missing or damaged, and why; it has no rows.
     """
 
     position: Integers
     epoch: Integers
     columns: dict[str, Floats]
-    faults: list[str]
+    faults: list[Fault]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class _Block:
 def read_histories(store: Store, records: Sequence[Record]) -> Histories:
     """Read the history of every cell that has a result. Damaged files are named, never guessed at."""
     blocks: list[_Block] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     ended = [(position, record) for position, record in enumerate(records) if record.result is not None]
     for start in range(0, len(ended), CHUNK):
         found: dict[bytes, list[_File]] = defaultdict(list)
@@ -73,14 +74,14 @@ def read_histories(store: Store, records: Sequence[Record]) -> Histories:
     return _joined(blocks, faults)
 
 
-def _read(store: Store, ended: Iterable[tuple[int, Record]], faults: list[str]) -> Iterator[_File]:
+def _read(store: Store, ended: Iterable[tuple[int, Record]], faults: list[Fault]) -> Iterator[_File]:
     for position, record in ended:
         name = record.cell.name
         data = _content(store, record)
         if data is None:
-            faults.append(f"{name}: history.csv is missing; no training curve")
+            faults.append((name, "history.csv is missing"))
         elif not data.endswith(b"\n"):
-            faults.append(f"{name}: history.csv is cut short; no training curve")
+            faults.append((name, "history.csv is cut short"))
         else:
             header, _, body = data.partition(b"\n")
             yield _File(position, name, header.rstrip(b"\r"), body)
@@ -104,13 +105,13 @@ def _content(store: Store, record: Record) -> bytes | None:
         return None
 
 
-def _parse(group: list[_File], faults: list[str]) -> list[_Block]:
+def _parse(group: list[_File], faults: list[Fault]) -> list[_Block]:
     """Parse files of one header together; if one of them is damaged, each alone, to name it."""
     try:
         return [_block(group)]
     except (ValueError, csv.Error) as error:
         if len(group) == 1:
-            faults.append(f"{group[0].name}: history.csv is damaged ({str(error).splitlines()[0]}); no training curve")
+            faults.append((group[0].name, f"history.csv is damaged ({str(error).splitlines()[0]})"))
             return []
     return [block for file in group for block in _parse([file], faults)]
 
@@ -136,7 +137,7 @@ def _block(group: list[_File]) -> _Block:
     return _Block(position.astype(np.int64), names, values)
 
 
-def _joined(blocks: list[_Block], faults: list[str]) -> Histories:
+def _joined(blocks: list[_Block], faults: list[Fault]) -> Histories:
     """One set of columns from blocks that may differ in theirs, rows in the order of the grid."""
     rows = sum(len(block.position) for block in blocks)
     columns: dict[str, Floats] = {}

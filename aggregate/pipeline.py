@@ -10,12 +10,13 @@ import numpy as np
 
 from aggregate.curves import Curves, curves
 from aggregate.declaration import Metric, metrics_of
+from aggregate.documents import aggregated_results, encode, statistics_document
 from aggregate.findings import cell_lines, doubts, limited
 from aggregate.gather import Gathered, gather
 from aggregate.histories import Histories, read_histories
-from aggregate.outputs import aggregated_results, cell_table, curve_table, encode, parquet, statistics_document
 from aggregate.report import Material, Picture, render
 from aggregate.summary import Summary, summarise
+from aggregate.tables import cell_table, curve_table, parquet
 from hpc.files import make_directory, publish
 from hpc.store import COMPLETED, Store
 

@@ -54,9 +54,15 @@ def render(material: Material) -> bytes:
         element("title", f"{summary.name} - Holdfast report"),
         element("style", Html(CSS)),
     )
-    body = element("body", _opening(material), _caveats(material), _headline(summary), _figures(material))
-    closing = element("section", _tables(summary), _provenance(material.manifest))
-    body = Html(body.replace("</body>", f"{closing}</body>"))
+    body = element(
+        "body",
+        _opening(material),
+        _caveats(material),
+        _headline(summary),
+        _figures(material),
+        _tables(summary),
+        _provenance(material.manifest),
+    )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}".encode()
 
 

@@ -102,6 +102,7 @@ def test_a_metric_that_is_no_finite_number_is_a_named_conflict(directory: Direct
         ("best_epoch", "last"),
         ("epochs", True),
         ("outcome_digest", 5),
+        ("provenance", []),
     ],
 )
 def test_a_result_of_another_cell_or_with_wrong_types_never_counts(directory: Directory, key: str, value: Any) -> None:

@@ -79,9 +79,8 @@ def test_a_damaged_history_is_named_and_spoils_no_other(directory: Directory, da
     files.publish(directory.store.history_file(bad), data)
     found = _read(directory)
     assert found.position.tolist() == [1, 1, 2, 2, 3, 3]
-    assert len(found.faults) == 1
-    assert bad.name in found.faults[0]
-    assert reason in found.faults[0]
+    assert [name for name, _ in found.faults] == [bad.name]
+    assert reason in found.faults[0][1]
 
 
 def test_curves_of_different_length_are_not_filled_forward() -> None:
