@@ -83,7 +83,9 @@ def _revisions(revisions: Sequence[Mapping[str, Any]]) -> list[str]:
     first, last = revisions[0], revisions[-1]
     lines = []
     if first.get("analysis") != last.get("analysis"):
-        lines.append("the analysis was edited after the sweep began: results under the new one are exploratory")
+        lines.append(
+            "the analysis was edited after the sweep began: the first one governs, and anything else is exploratory"
+        )
     before, after = first["grid"], last["grid"]
     if len(before["seeds"]) != len(after["seeds"]):
         lines.append(

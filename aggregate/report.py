@@ -194,10 +194,11 @@ def _metric_table(summary: Summary, entry: MetricSummary) -> Html:
 def _provenance(manifest: Mapping[str, Any]) -> Html:
     revisions = manifest["revisions"]
     rows = [("revisions of sweep.json", str(len(revisions)))]
+    shown = revisions[-1] | {"analysis": revisions[0].get("analysis", "")}  # the first analysis governs
     for key in ("trainer", "config_digest", "data_digest", "analysis", "sections", "provenance"):
-        rows += _flat(key, revisions[-1].get(key, ""))
-    shown = [(name, text) for name, text in rows if not name.startswith(("trainer.factors", "trainer.metrics"))]
-    return element("section", element("h2", "Provenance"), table(["sweep.json", "value"], shown, words=2))
+        rows += _flat(key, shown.get(key, ""))
+    kept = [(name, text) for name, text in rows if not name.startswith(("trainer.factors", "trainer.metrics"))]
+    return element("section", element("h2", "Provenance"), table(["sweep.json", "value"], kept, words=2))
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
