@@ -78,8 +78,9 @@ class PackAttempt:
                 except FileNotFoundError:
                     continue  # its owner has just rotated it away
                 except CorruptCheckpointError as error:
-                    aside = files.quarantine(path)
-                    self.log(cell, f"checkpoint {path.name} of pack {pack} is damaged ({error}); set aside as {aside}")
+                    with contextlib.suppress(FileNotFoundError):  # another task has just done so
+                        aside = files.quarantine(path)
+                        self.log(cell, f"{path.name} of pack {pack} is damaged ({error}); set aside as {aside.name}")
                     continue
                 for row in rows:
                     if row.cell == cell.name and row.cell_digest == wanted:
@@ -91,8 +92,7 @@ class PackAttempt:
         return frozenset(
             cell
             for cell in cells
-            if "results.json" in files.entries(self.store.cell_directory(cell))
-            or max(self.store.attempts(cell), default=0) > self.claims[cell]
+            if self.store.has_result(cell.name) or max(self.store.attempts(cell), default=0) > self.claims[cell]
         )
 
     def report_progress(self, progress: Mapping[str, tuple[int, int]]) -> None:
@@ -133,7 +133,7 @@ class PackAttempt:
         if self.sweep.keep["checkpoints"]:
             return
         for pack in {self.pack} | self._earlier_packs(self.claims):
-            if all(self._has_result(name) for name in self._cells_of(pack)):
+            if self._needless(pack, set()):
                 for path in self.store.generations(pack):
                     files.remove(path)
                 files.remove(self.store.progress_file(pack))
@@ -153,8 +153,11 @@ class PackAttempt:
         )
         for private, public in pairs:
             if private.exists():
-                files.link_once(private, public)
-                files.sync_directory(public.parent)
+                try:
+                    files.link_once(private, public)
+                    files.sync_directory(public.parent)
+                except OSError:  # some file systems link within one directory only
+                    files.publish_once(public, files.read(private))
                 files.remove(private)
 
     def _compare_with_winner(self, cell: Cell, record: Mapping[str, Any]) -> None:
@@ -174,7 +177,7 @@ class PackAttempt:
     def _drop_earlier_checkpoints(self, saved: set[str]) -> None:
         """Earlier attempts' generations count as ours: two newer ones exist, so a third is not needed."""
         for pack in self._earlier_packs(self.claims):
-            if all(name in saved or self._has_result(name) for name in self._cells_of(pack)):
+            if self._needless(pack, saved):
                 for path in self.store.generations(pack):
                     files.remove(path)
 
@@ -185,14 +188,10 @@ class PackAttempt:
             found |= {pack for pack in earlier if pack is not None}
         return found - {self.pack}
 
-    def _cells_of(self, pack: int) -> list[str]:
-        try:
-            return list(json.loads(files.read(self.store.pack_file(pack)))["cells"])
-        except (OSError, ValueError, KeyError):
-            return [""]  # unknown: never counted as finished
-
-    def _has_result(self, name: str) -> bool:
-        return bool(name) and "results.json" in files.entries(self.store.results_root / name)
+    def _needless(self, pack: int, saved: set[str]) -> bool:
+        """Whether every cell of a pack has a result or is among those saved elsewhere. Unknown cells: no."""
+        names = self.store.cells_of(pack)
+        return names is not None and all(name in saved or self.store.has_result(name) for name in names)
 
 
 def _factor_fields(sweep: Sweep, cell: Cell) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Row:
 def encode(rows: Sequence[Row]) -> bytes:
     """A generation as bytes. Values and histories may hold inf and nan: they come back as they went in."""
     tensors = {
-        f"{i}/{name}": np.ascontiguousarray(array) for i, row in enumerate(rows) for name, array in row.arrays.items()
+        f"{i}/{name}": np.asarray(array, order="C") for i, row in enumerate(rows) for name, array in row.arrays.items()
     }
     header = [
         {
@@ -70,9 +70,9 @@ def decode(data: bytes) -> list[Row]:
     """All rows of a generation. Raises CorruptCheckpointError unless every byte is as it was written."""
     if not data.startswith(_MAGIC) or len(data) < _FIRST_LINE_BYTES:
         raise CorruptCheckpointError("it does not begin as a checkpoint of this format")
-    checksum = data[len(_MAGIC) : _FIRST_LINE_BYTES - 1].decode("ascii", "replace")
+    checksum = data[len(_MAGIC) : _FIRST_LINE_BYTES]
     body = memoryview(data)[_FIRST_LINE_BYTES:]
-    if hashlib.sha256(body).hexdigest() != checksum:
+    if hashlib.sha256(body).hexdigest().encode() + b"\n" != checksum:
         raise CorruptCheckpointError("its checksum does not match its content")
     text, _, tensors = bytes(body).partition(b"\n")
     arrays = safetensors.numpy.load(tensors)

@@ -72,4 +72,4 @@ def history_csv(history: Sequence[Mapping[str, Any]], order: Sequence[str]) -> b
 
 def weights_bytes(weights: Mapping[str, Any]) -> bytes:
     """Named arrays as safetensors; the same arrays give the same bytes."""
-    return bytes(safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in sorted(weights.items())}))
+    return bytes(safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in sorted(weights.items())}))

@@ -7,10 +7,11 @@ believes a file that is not whole: results are JSON published by link, checkpoin
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class Store:
         if self.exists():
             revisions = self.manifest()["revisions"]
             sweep = self.admit(sweep)
-            if revisions[-1] == revisions[-1] | sweep.to_json():
+            if sweep.to_json() == self.sweep().to_json() or revisions[-1] == revisions[-1] | sweep.to_json():
                 return self.sweep()
         else:
             files.make_directory(self.root)
@@ -111,8 +112,10 @@ class Store:
         return self.sweep()
 
     def admit(self, sweep: Sweep) -> Sweep:
-        """The sweep this directory would hold if ``sweep`` were run in it: grown if it asks for more cells, unchanged
-        if it asks for some of those already planned. Nothing is written.
+        """The sweep this directory would hold if ``sweep`` were run in it. Nothing is written.
+
+        Its cells grow if more are asked for and stay if fewer are. What is not identity (paths, intervals, what is
+        kept) is as asked for, so that data that has moved is found.
 
         Raises SweepError naming the fields that differ, or the cells that would be lost.
         """
@@ -125,10 +128,12 @@ class Store:
                 f"{self.root}: holds a sweep of another configuration, different in: {names}; "
                 "use another --output-dir, or go on with this one by giving the directory alone"
             )
-        if current.grid.covers(sweep.grid):
-            return current
         if sweep.grid.covers(current.grid):
-            return sweep
+            same = current.grid.covers(sweep.grid)
+            return replace(sweep, grid=current.grid) if same else sweep
+        if current.grid.covers(sweep.grid):
+            # The default analysis follows from the grid, so the one of a part says nothing about the whole.
+            return replace(sweep, grid=current.grid, analysis=current.analysis)
         raise SweepError(
             f"{self.root}: the sweep here has cells that the new grid lacks; name all values it has "
             f"({current.grid.summary()}) and those to add; seeds can only be added at the end"
@@ -223,9 +228,18 @@ class Store:
     def logs_directory(self, submission: int) -> Path:
         return self.submission_directory(submission) / "logs"
 
+    def task_log(self, submission: int, array: int, index: int) -> Path:
+        """What a task said before it had a pack attempt of its own."""
+        return self.logs_directory(submission) / f"{array}_{index}.log"
+
     @property
     def lock_directory(self) -> Path:
         return self.submissions_root / "lock"
+
+    @staticmethod
+    def lock_owner_file(lock: Path) -> Path:
+        """Who holds a lock; it is written before the directory takes the lock's place."""
+        return lock / "owner.json"
 
     def code_directory(self, digest: str) -> Path:
         return self.root / "code" / digest[:16]
@@ -281,6 +295,10 @@ class Store:
             return None
         return parse_result(data, path)
 
+    def has_result(self, name: str) -> bool:
+        """Whether a result of the cell of this name is there, whatever it says."""
+        return "results.json" in files.entries(self.results_root / name)
+
     def attempts(self, cell: Cell) -> list[int]:
         """Numbers of a cell's attempts, oldest first."""
         return sorted(files.numbers(self.attempts_directory(cell)))
@@ -289,7 +307,14 @@ class Store:
         """The pack attempt that a cell's attempt belongs to; None if the process died before it said so."""
         try:
             return int(json.loads(files.read(self.pointer_file(cell, attempt)))["pack"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def cells_of(self, pack: int) -> list[str] | None:
+        """Names of the cells of a pack attempt; None if its record is missing or cannot be read."""
+        try:
+            return [str(name) for name in json.loads(files.read(self.pack_file(pack)))["cells"]]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def failure(self, cell: Cell, attempt: int) -> dict[str, Any] | None:
@@ -351,9 +376,14 @@ def parse_result(data: bytes, path: Path) -> dict[str, Any]:
         for name, value in result["metrics"].items():
             if isinstance(value, bool) or not isinstance(value, int | float | None):
                 raise ValueError(f"metric {name!r} is {value!r}, not a number")
-        for key in ("seed", "run_id", "config_digest", "outcome_digest", "epochs"):
+            if value is not None and not math.isfinite(value):  # JSON can write 1e999
+                raise ValueError(f"metric {name!r} is beyond all numbers")
+        for key in ("seed", "run_id", "epochs"):
+            if isinstance(result[key], bool) or not isinstance(result[key], int):
+                raise ValueError(f"{key} is {result[key]!r}, not a whole number")
+        for key in ("config_digest", "outcome_digest"):
             result[key]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise SweepError(f"{path}: not a whole result: {reason}; set it aside and run the cell again") from None
     return result  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -119,8 +120,8 @@ class TrainingRun:
                 f"{cell.name}: epoch {epoch} was reported after epoch {len(history)}; "
                 "report each epoch once, and go on from restore() where training went on before"
             )
-        history.append({"epoch": epoch, **self._checked(cell, metrics)})
-        self._progress[cell.name] = (epoch, of)
+        history.append({"epoch": len(history) + 1, **self._checked(cell, metrics)})
+        self._progress[cell.name] = (len(history), int(of))
         self._report_progress()
 
     def finish(
@@ -137,7 +138,7 @@ class TrainingRun:
         outcome = Outcome(
             status=DIVERGED if diverged else COMPLETED,
             metrics=self._checked(cell, metrics),
-            best_epoch=best_epoch,
+            best_epoch=None if best_epoch is None else operator.index(best_epoch),
             epochs=len(history),
             history_csv=history_csv(history, list(self._sweep.trainer.metrics)),
             weights=weights_bytes(weights) if weights is not None else None,
@@ -191,7 +192,7 @@ class TrainingRun:
                 raise ContractError(f"{cell.name}: metric {name!r} is not declared; {hint}")
             try:
                 plain_number(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ContractError(f"{cell.name}: metric {name!r} is {value!r}; give a number") from None
         return {name: plain_number(value) for name, value in metrics.items()}
 
