@@ -29,7 +29,7 @@ def plan(arguments: argparse.Namespace) -> int:
     if request.store.exists():
         queued = _live(request.store, strict=False)
     planned = make_plan(
-        _statuses(request), queued=queued, pack=_pack(arguments.pack), include_failed=arguments.include_failed
+        _statuses(request), queued=queued, pack=_pack(arguments.pack) or 1, include_failed=arguments.include_failed
     )
     print(json.dumps(planned.to_json(), indent=1) if arguments.json else planned)
     return DONE
@@ -44,15 +44,17 @@ def _notes(request: Request) -> None:
         say(f"note: {note}")
 
 
-def _pack(given: str | None) -> int:
+def _pack(given: str | None) -> int | None:
+    """Cells a task; None if not asked for."""
     if given is None:
-        return 1
+        return None
     if not given.isdecimal() or int(given) < 1:
         raise ConfigError([f"command line: --pack is {given!r}; give a whole number of cells, 1 or more"])
     return int(given)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    pack = _pack(arguments.pack)
     request = resolve(arguments)
     _notes(request)
     if arguments.analyze_only:
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         sweep = request.record()
         if arguments.cell and arguments.debug:
             return _debug(request.store, sweep, arguments)
-        ends = _run_here(request, sweep, arguments)
+        ends = _run_here(request, sweep, arguments, pack)
     if ends.interrupted:
         say(f"stopped; the same command goes on ({request.store.root})")
         return INTERRUPTED
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     return aggregate_and_tell(request.store, partial=False)
 
 
-def _run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace) -> local.Ends:
+def _run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace, pack: int | None) -> local.Ends:
     statuses = _statuses(request)
     if arguments.cell:
         wanted = status.find_cell(sweep, request.store, arguments.cell)
@@ -81,8 +83,8 @@ def _run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace) -> 
     elsewhere = _live(request.store, strict=False)
     parallel = arguments.parallel_jobs or local.cores()
     to_do = sum(1 for entry in statuses if entry.state not in FINAL)
-    pack = _pack(arguments.pack) if arguments.pack else _local_pack(sweep, to_do, parallel)
-    planned = make_plan(statuses, queued=elsewhere, pack=pack, include_failed=arguments.include_failed)
+    size = pack or _local_pack(sweep, to_do, parallel)
+    planned = make_plan(statuses, queued=elsewhere, pack=size, include_failed=arguments.include_failed)
     say(str(planned))
     if not planned.tasks:
         return local.Ends()
@@ -136,6 +138,7 @@ def _debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
 
 
 def submit(arguments: argparse.Namespace) -> int:
+    pack = _pack(arguments.pack)
     request = resolve(arguments)
     profile = load_profile(arguments.profile)
     _notes(request)
@@ -143,7 +146,7 @@ def submit(arguments: argparse.Namespace) -> int:
     if profile.is_local:
         arguments.parallel_jobs, arguments.device, arguments.cell = None, "cpu", None
         with submission.lock(request.store, "holdfast submit", arguments.take_over):
-            ends = _run_here(request, request.record(), arguments)
+            ends = _run_here(request, request.record(), arguments, pack)
         return TROUBLE if ends.storage_trouble else INTERRUPTED if ends.interrupted else DONE
     if arguments.dry_run:
         print(_plan_for_slurm(request, arguments, conf))
@@ -163,7 +166,7 @@ def _plan_for_slurm(request: Request, arguments: argparse.Namespace, conf: Path 
     return make_plan(
         _statuses(request),
         queued=queued,
-        pack=_pack(arguments.pack),
+        pack=_pack(arguments.pack) or 1,
         include_failed=arguments.include_failed,
         largest_array=Slurm(conf).max_array_size(),
     )

@@ -1,0 +1,220 @@
+"""`holdfast run` as a person uses it: started, interrupted, gone on with, grown, looked into."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hpc.store import Store
+
+ROOT = Path(__file__).parents[2]
+WIDTH = ROOT / "tests" / "trainers" / "width.py"
+Holdfast = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_SANDBOX": "/nonexistent/sandbox"}
+
+
+@pytest.fixture
+def holdfast(tmp_path: Path) -> Holdfast:
+    """The command in an empty directory."""
+
+    def call(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hpc", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
+        assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return call
+
+
+def configure(directory: Path, **changes: Any) -> str:
+    content = {
+        "trainer": f"{WIDTH}:train",
+        "trainer_options": {"epochs": 4},
+        "sweep": {"name": "small", "axes": {"width": [1, 2]}, "runs_per_condition": 2},
+    }
+    (directory / "sweep.yaml").write_text(yaml.safe_dump(content | changes))
+    return "sweep.yaml"
+
+
+def files_below(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+def test_a_sweep_runs_and_leaves_what_the_interface_promises(holdfast: Holdfast, tmp_path: Path) -> None:
+    done = holdfast("run", "--config", configure(tmp_path))
+    assert "4 COMPLETED" in done.stdout
+    cell = tmp_path / "out" / "individual_results" / "width_2_run_1"
+    assert {"config.json", "results.json", "history.csv", "log.txt", "attempts"} <= {p.name for p in cell.iterdir()}
+    result = json.loads((cell / "results.json").read_text())
+    assert (result["width"], result["run_id"], result["seed"]) == (2, 1, 43)
+    assert result["condition_id"] == "width_2"
+    assert len((cell / "history.csv").read_text().splitlines()) == 1 + result["epochs"] == 5
+    aggregated = json.loads((tmp_path / "out" / "aggregated_results.json").read_text())
+    assert list(aggregated) == ["width_1", "width_2"]
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_running_again_trains_nothing_again(holdfast: Holdfast, tmp_path: Path) -> None:
+    config = configure(tmp_path)
+    holdfast("run", "--config", config)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "individual_results").rglob("*") if p.is_file()}
+    assert "4 done, nothing to run" in holdfast("run", "--config", config).stderr
+    assert "4 done, nothing to run" in holdfast("run", "out").stderr
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: Holdfast, tmp_path: Path) -> None:
+    config = configure(tmp_path, trainer_options={"epochs": 40, "seconds": 0.1})
+    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "4"]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    store = Store(tmp_path / "out")
+    deadline = time.monotonic() + 60
+    while not store.exists() or min(s.epoch for s in statuses(store)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 130, said
+    assert "the same command goes on" in said
+    assert {status.state for status in statuses(store)} == {"STARTED"}
+    holdfast("run", "--config", config, "--parallel-jobs", "4")
+    restored = [result(store, cell)["provenance"]["restored_at_step"] for cell in store.sweep().grid]
+    assert all(3 <= step < 40 for step in restored)
+    holdfast("run", "--config", config, "--output-dir", "straight", "--parallel-jobs", "4")
+    straight = (tmp_path / "straight" / "aggregated_results.json").read_bytes()
+    assert (tmp_path / "out" / "aggregated_results.json").read_bytes() == straight
+
+
+def test_workers_of_a_command_that_was_killed_save_and_end(tmp_path: Path) -> None:
+    config = configure(tmp_path, trainer_options={"epochs": 400, "seconds": 0.1})
+    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    store = Store(tmp_path / "out")
+    deadline = time.monotonic() + 60
+    while not store.exists() or max(s.epoch for s in statuses(store)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    worker = json.loads(store.pack_file(1).read_text())["pid"]
+    running.kill()
+    running.wait()
+    while Path(f"/proc/{worker}").exists() and Path(f"/proc/{worker}/stat").read_text().split(") ")[1][0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert store.generations(1)
+
+
+def test_more_runs_grow_a_sweep_and_keep_what_is_done(holdfast: Holdfast, tmp_path: Path) -> None:
+    holdfast("run", "--config", configure(tmp_path))
+    assert "4 done, 2 to run" in holdfast("run", "out", "--runs-per-condition", "3").stderr
+    manifest = Store(tmp_path / "out").manifest()
+    assert [revision["grid"]["seeds"] for revision in manifest["revisions"]] == [[42, 43], [42, 43, 44]]
+
+
+def test_another_configuration_in_the_same_directory_is_refused_by_name(holdfast: Holdfast, tmp_path: Path) -> None:
+    holdfast("run", "--config", configure(tmp_path))
+    before = files_below(tmp_path)
+    said = holdfast("run", "--config", configure(tmp_path, trainer_options={"epochs": 5}), expect=2).stderr
+    assert "different in: options.epochs" in said
+    assert files_below(tmp_path) == before
+
+
+def test_one_cell_runs_in_the_foreground(holdfast: Holdfast, tmp_path: Path) -> None:
+    done = holdfast("run", "--config", configure(tmp_path), "--cell", "width_2_run_0", "--debug")
+    assert "width_2_run_0: COMPLETED" in done.stdout
+    states = json.loads(holdfast("status", "out", "--json").stdout)["states"]
+    assert states == {"COMPLETED": 1, "MISSING": 3}
+
+
+def test_a_raising_cell_fails_while_the_others_finish(holdfast: Holdfast, tmp_path: Path) -> None:
+    (tmp_path / "cursed.py").write_text(
+        "FACTORS = {'width': {'kind': 'integer'}}\n"
+        "METRICS = {'error': {'kind': 'positive', 'better': 'lower'}}\n"
+        "def train(cells, options, run):\n"
+        "    for cell in cells:\n"
+        "        if cell.factors['width'] == 2 and cell.run_id == 1:\n"
+        "            raise ZeroDivisionError('cursed')\n"
+        "        run.epoch(cell, 1, 1, {'error': 1.0})\n"
+        "        run.finish(cell, {'error': 1.0})\n"
+    )
+    done = holdfast("run", "--config", configure(tmp_path, trainer="cursed.py:train"), "--pack", "4", expect=4)
+    assert "3 COMPLETED" in done.stdout
+    assert "ZeroDivisionError: cursed" in done.stderr
+    shown = holdfast("show", "out", "width_2_run_1").stdout
+    assert "FAILED" in shown
+    assert "Traceback" in shown
+    assert "cursed" in holdfast("show", "out", "width_2_run_1", "--log").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--axis", "width=0"), "sweep.axes.width[0] is 0; 'width' must be 1 or more"),
+        (("--axis", "width=1,1"), "this value is given twice"),
+        (("--axis", "depth=1"), "has no factor 'depth'; its factors: width"),
+        (("--dims", "8"), "has no factor 'dim'; its factors: width"),
+        (("swep.name=x",), "unknown key 'swep'. Did you mean 'sweep'?"),
+        (("--runs-per-condition", "0"), "sweep.runs_per_condition is 0"),
+        (("--config", "absent.yaml"), "absent.yaml: there is no such file"),
+        (("--pack", "many"), "--pack is 'many'"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing_behind(
+    holdfast: Holdfast, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    config = configure(tmp_path)
+    before = files_below(tmp_path)
+    heard = holdfast("run", "--config", config, *words, expect=2).stderr.strip()
+    assert said in heard
+    assert len(heard.splitlines()) == 1
+    assert files_below(tmp_path) == before
+
+
+def test_an_unwritable_output_directory_is_named(holdfast: Holdfast, tmp_path: Path) -> None:
+    config = configure(tmp_path)
+    (tmp_path / "file").write_text("not a directory")
+    heard = holdfast("run", "--config", config, "--output-dir", "file/out", expect=3).stderr
+    assert str(tmp_path / "file") in heard
+    heard = holdfast("run", "--config", config, "--output-dir", "/proc/holdfast", expect=3).stderr
+    assert "/proc" in heard
+    assert len(heard.strip().splitlines()) == 1
+
+
+def test_only_one_command_at_a_time_works_in_a_directory(holdfast: Holdfast, tmp_path: Path) -> None:
+    config = configure(tmp_path, trainer_options={"epochs": 50, "seconds": 0.1})
+    command = [sys.executable, "-m", "hpc", "run", "--config", config]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not Store(tmp_path / "out").lock_directory.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        heard = holdfast("run", "--config", config, expect=3).stderr
+        assert f"process {running.pid}" in heard
+        assert "--take-over" in heard
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.wait(timeout=30)
+
+
+def statuses(store: Store) -> list[Any]:
+    sweep = store.sweep()
+    return list(store.statuses(sweep.grid, sweep.config_digest))
+
+
+def result(store: Store, cell: Any) -> dict[str, Any]:
+    found = store.result(cell)
+    assert found is not None
+    return found
