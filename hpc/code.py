@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,13 +40,13 @@ def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
     if target.is_dir():
         return digest, target
     files.make_directory(target.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=".snapshot-", dir=target.parent))
+    temporary = target.with_name(f".snapshot-{uuid.uuid4().hex}")
     try:
+        files.make_directory(temporary)
         for name, path in _sources(trainer):
             destination = temporary / name
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, destination)
-        temporary.chmod(0o755)
+            files.make_directory(destination.parent)
+            files.publish(destination, path.read_bytes())
         os.rename(temporary, target)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -72,8 +72,11 @@ def make_directory(path: Path) -> None:
     if not path.is_dir():
         if path.parent != path:
             make_directory(path.parent)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(path, _DIRECTORY_MODE)
+        except FileExistsError:
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
         sync_directory(path.parent)
 
 
@@ -131,11 +134,16 @@ def read(path: Path) -> bytes:
 
 def append(path: Path, text: str) -> None:
     """Add a line to a log that people read and no decision rests on."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
+    fd = open_log(path)
     try:
         _write_all(fd, text.encode())
     finally:
         os.close(fd)
+
+
+def open_log(path: Path) -> int:
+    """A descriptor that adds to a log."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
 
 
 def quarantine(path: Path) -> Path:

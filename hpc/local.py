@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpc import files
 from hpc.code import python_path
 from hpc.store import Store
 from hpc.submission import Intent
@@ -88,7 +89,7 @@ def _start(store: Store, intent: Intent, code: Path, index: int, device: str, th
         "OMP_NUM_THREADS": str(threads),
     }
     arguments = [str(store.root), str(intent.number), "0", str(index)]
-    with _log_path(store, intent, index).open("ab") as log:
+    with os.fdopen(files.open_log(store.task_log(intent.number, 0, index)), "ab") as log:
         # A session of its own: the terminal's Ctrl-C reaches this command alone, which then asks the workers.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "hpc.task", *arguments],
@@ -106,7 +107,7 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         if code is None:
             continue
         del workers[index]
-        log = _log_path(store, intent, index)
+        log = store.task_log(intent.number, 0, index)
         text = log.read_text(errors="replace").strip()
         if not text:
             log.unlink()
@@ -118,10 +119,6 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
             ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
         elif code not in (EXIT_DONE, EXIT_FAILED) and not ends.interrupted:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
-
-
-def _log_path(store: Store, intent: Intent, index: int) -> Path:
-    return store.logs_directory(intent.number) / f"0_{index}.log"
 
 
 def _signal_all(workers: dict[int, subprocess.Popen[bytes]], number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import sys
@@ -14,10 +15,10 @@ from hpc import files, provenance
 from hpc.attempt import PackAttempt
 from hpc.cell import Cell
 from hpc.code import user_code
-from hpc.store import FINAL, Store, SweepError
+from hpc.store import Store, SweepError
 from hpc.sweep import Sweep
 from hpc.task_list import read_task
-from hpc.trainer import load_function
+from hpc.trainer import data_digest, load_function
 from hpc.training_run import StorageTroubleError, TrainingRun
 
 DONE, FAILED, STOPPED = 0, 1, 85
@@ -52,6 +53,7 @@ class PackTask:
         cells = [cell for cell in self.cells if self._to_do(cell)]
         if not cells:
             return DONE
+        self._check_data()
         train = self._load()
         if train is None:
             return self._fail_all(cells)
@@ -67,7 +69,7 @@ class PackTask:
             return self._run_attempt(train, cells, lambda run: [run.unfinished()], blame=False)
         except StorageTroubleError:
             raise
-        except Exception:
+        except (Exception, SystemExit):
             traceback.print_exc()
             print("the pack failed; its cells are now trained one by one", file=sys.stderr, flush=True)
         results = [
@@ -96,7 +98,7 @@ class PackTask:
                 run.check_storage()
             except StorageTroubleError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a trainer that calls sys.exit has not finished its cells
                 run.check_storage()
                 if not blame:
                     raise
@@ -126,17 +128,38 @@ class PackTask:
         run = TrainingRun(attempt, stop_requested=self.stop, device=self.device, threads=self.threads, provenance=facts)
         return attempt, run
 
+    def _check_data(self) -> None:
+        """Raise SweepError unless the data is what the sweep was planned with: its content is part of every result."""
+        if not self.sweep.data_digest:
+            return
+        directory = Path(self.sweep.sections["data"]["dir"])
+        try:
+            found = data_digest(directory, self.sweep.trainer.data_files)
+        except FileNotFoundError:
+            raise SweepError(f"{directory}: the data of this sweep is not there; put it back") from None
+        if found != self.sweep.data_digest:
+            raise SweepError(
+                f"{directory}: the data has changed since the sweep was planned; restore it, or use another --output-dir"
+            )
+
     def _to_do(self, cell: Cell) -> bool:
-        """Whether a cell still needs training: it has no result, and did not fail in this very submission."""
+        """Whether a cell still needs training: it has no result, and did not fail in this very submission.
+
+        Raises SweepError for a result of another configuration: training could never take its place.
+        """
         try:
             result = self.store.result(cell)
         except SweepError as error:
             print(error, file=sys.stderr)
-            files.quarantine(self.store.result_file(cell))
+            with contextlib.suppress(FileNotFoundError):  # another task has just done so
+                files.quarantine(self.store.result_file(cell))
             return True
-        if result is not None and result["status"] in FINAL:
+        if result is None:
+            return not self._failed_here(cell)
+        if result["config_digest"] == self.sweep.config_digest:
             return False
-        return not self._failed_here(cell)
+        path = self.store.result_file(cell)
+        raise SweepError(f"{path}: a result of another configuration; move it away if this sweep is to make its own")
 
     def _failed_here(self, cell: Cell) -> bool:
         attempts = self.store.attempts(cell)
@@ -147,7 +170,7 @@ class PackTask:
         """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""
         try:
             return load_function(user_code(self.sweep.trainer))
-        except Exception:
+        except (Exception, SystemExit):
             self._load_error = traceback.format_exc()
             return None
 
@@ -161,11 +184,12 @@ class PackTask:
             )
         return FAILED
 
-    def _blame(self, run: TrainingRun, group: list[Cell], error: Exception) -> None:
+    def _blame(self, run: TrainingRun, group: list[Cell], error: BaseException) -> None:
         text = "".join(traceback.format_exception(error))
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
         for cell in group:
             if cell in run.unfinished():
-                run.give_up(cell, f"{type(error).__name__}: {error}", text)
+                run.give_up(cell, cause, text)
 
     def _expect_ended(self, run: TrainingRun, group: list[Cell]) -> bool:
         """A trainer that returns without being asked to stop must have ended its cells. Returns whether one failed."""
@@ -181,7 +205,7 @@ def _redirect_output(path: Path) -> None:
     """From here on, all output of this process, native libraries' too, goes to the pack's log."""
     sys.stdout.flush()
     sys.stderr.flush()
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = files.open_log(path)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)

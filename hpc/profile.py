@@ -96,6 +96,8 @@ def parse_profile(name: str, raw: Mapping[str, Any], source: str) -> Profile:
             faults.append(f"{source}: {unknown_key(given, key, _FIELDS)}")
             continue
         reason = _FIELDS[key](value)
+        if key in values:
+            reason = "it is given twice, with and without slurm_; remove one"
         if reason:
             faults.append(f"{source}: {given} is {shown(value)}; {reason}")
         values[key] = value
@@ -157,9 +159,12 @@ def _positive(value: Any) -> str:
 
 def _setup(value: Any) -> str:
     lines = value if isinstance(value, list) else [None]
-    if all(isinstance(line, str) and _PATH.fullmatch(line) for line in lines):
-        return ""
-    return "must be a list of shell lines, each without line breaks"
+    for line in lines:
+        if not isinstance(line, str) or not _PATH.fullmatch(line):
+            return "must be a list of shell lines, each without line breaks"
+        if line.lstrip().startswith("#SBATCH"):  # sbatch reads directives up to the first command, and this may be it
+            return "must not hold #SBATCH lines; use additional_parameters"
+    return ""
 
 
 def _container(value: Any) -> str:
@@ -177,9 +182,10 @@ def _additional(value: Any) -> str:
         name = str(option).replace("_", "-")
         if not _OPTION.fullmatch(name):
             return f"{option!r} is no sbatch option"
-        if name in _RESERVED:
+        if any(reserved.startswith(name) for reserved in _RESERVED):  # sbatch takes abbreviations
             return f"{option!r} is set by Holdfast; remove it"
-        if setting is not True and not _OPTION_VALUE.fullmatch(str(setting)):
+        plain = isinstance(setting, str | int | float) and setting is not False
+        if setting is not True and not (plain and _OPTION_VALUE.fullmatch(str(setting))):
             return f"{option!r} has a value that cannot stand in a script: {shown(setting)}"
     return ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
-from hpc.config import CommandLine, load
+from hpc.config import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError
 from hpc.store import Store
 from hpc.sweep import Sweep
@@ -64,6 +64,9 @@ def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[st
             raise ConfigError(
                 [f"command line: --runs-per-condition is {arguments.runs_per_condition}; must be 1 or more"]
             )
+        cells = sweep.grid.n_conditions * arguments.runs_per_condition
+        if cells > MOST_CELLS_UNASKED and not arguments.yes:
+            raise ConfigError([f"command line: the grid has {cells:,} cells; if that is meant, confirm with -y"])
         sweep = sweep.with_runs(arguments.runs_per_condition)
     return Request(store, sweep)
 

@@ -150,44 +150,48 @@ def lock(store: Store, command: str, take_over: bool = False) -> Iterator[None]:
     safe with any number of writers.
     """
     files.make_directory(store.submissions_root)
-    _take(store, command, take_over)
+    ours = _take(store, command, take_over)
     try:
         yield
     finally:
-        _remove_lock(store)
+        _remove_lock(store, ours)  # and no other: ours may have been taken over
 
 
-def _take(store: Store, command: str, take_over: bool) -> None:
-    """Put a directory that already names its owner in the lock's place: rename refuses one that is taken."""
+def _take(store: Store, command: str, take_over: bool) -> dict[str, Any]:
+    """Put a directory that already names its owner in the lock's place: rename refuses one that is taken.
+
+    Returns the owner's record, ours.
+    """
     prepared = store.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
     os.mkdir(prepared, 0o755)
     pid = os.getpid()
     record = {"command": command, "host": host(), "pid": pid, "began": start_time(pid), "boot": boot_id()}
-    files.publish(prepared / "owner.json", json.dumps(record).encode())
+    record["id"] = uuid.uuid4().hex
+    files.publish(store.lock_owner_file(prepared), json.dumps(record).encode())
     try:
         for _ in range(2):
             try:
                 os.rename(prepared, store.lock_directory)
-                return
+                return record
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-            holder = _holder(store)
+            holder = _holder(store, store.lock_directory)
             if not take_over and not _is_gone(holder):
                 who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
                 raise BusyError(
                     f"{store.root}: {holder.get('command', 'another command')} ({who}) is at work here; "
                     "wait for it, or add --take-over if it is gone for good"
                 )
-            _remove_lock(store)
+            _remove_lock(store, holder)
         raise BusyError(f"{store.root}: another command took this sweep at the same moment; try again")
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
 
 
-def _holder(store: Store) -> dict[str, Any]:
+def _holder(store: Store, lock: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(files.read(store.lock_directory / "owner.json")))
+        return dict(json.loads(files.read(store.lock_owner_file(lock))))
     except (OSError, ValueError):
         return {}
 
@@ -200,8 +204,13 @@ def _is_gone(holder: dict[str, Any]) -> bool:
     return start_time(int(holder.get("pid", 0))) != holder.get("began")
 
 
-def _remove_lock(store: Store) -> None:
+def _remove_lock(store: Store, owner: dict[str, Any]) -> None:
+    """Remove the lock if it is still the one this owner holds; another's goes back to its place."""
     aside = store.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
     with contextlib.suppress(FileNotFoundError):
         os.rename(store.lock_directory, aside)
+        if _holder(store, aside) != owner:
+            with contextlib.suppress(OSError):
+                os.rename(aside, store.lock_directory)
+                return
         shutil.rmtree(aside, ignore_errors=True)

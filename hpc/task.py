@@ -19,6 +19,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 85
 
 def main(argv: list[str]) -> int:
     """Run the task named by the arguments; see the module's text."""
+    os.umask(os.umask(0o022) | 0o022)  # whatever the trainer or a library writes is never writable by others
     stop = StopFlag()
     stop.install()  # before the imports that take seconds: a signal must find a handler
     if "HOLDFAST_PARENT" in os.environ:

@@ -16,7 +16,10 @@ def read_task(path: Path, index: int) -> list[Cell]:
     with path.open() as lines:
         for number, line in enumerate(lines):
             if number == index:
-                return [Cell.from_json(entry) for entry in json.loads(line)["cells"]]
+                try:
+                    return [Cell.from_json(entry) for entry in json.loads(line)["cells"]]
+                except (ValueError, KeyError, TypeError):
+                    raise SweepError(f"{path}: line {index + 1} is no task; submit again") from None
     raise SweepError(f"{path}: there is no task {index}; submit with indices below the number of lines")
 
 
