@@ -139,7 +139,7 @@ class PackTask:
             raise SweepError(f"{directory}: the data of this sweep is not there; put it back") from None
         if found != self.sweep.data_digest:
             raise SweepError(
-                f"{directory}: the data has changed since the sweep was planned; restore it, or use another --output-dir"
+                f"{directory}: the data has changed since planning; restore it, or use another --output-dir"
             )
 
     def _to_do(self, cell: Cell) -> bool:
