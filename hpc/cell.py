@@ -21,7 +21,30 @@ Point = tuple[tuple[str, FactorValue], ...]
 # No underscore in a value: names join factors and values by underscores, and two cells must never share a name.
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9.+-]{0,39}")
 _FACTOR = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_RESERVED = {"run", "seed", "run_id", "cell", "condition_id", "status", "metrics", "best_epoch", "epochs", "provenance"}
+# Columns and keys of results, tables and aggregated_results.json, which a factor must not hide.
+_RESERVED = {
+    "aggregated_metrics",
+    "attempts",
+    "best_epoch",
+    "cause",
+    "cell",
+    "completeness",
+    "condition",
+    "condition_id",
+    "config_digest",
+    "epoch",
+    "epochs",
+    "individual_results",
+    "metrics",
+    "n_runs",
+    "outcome_digest",
+    "provenance",
+    "run",
+    "run_id",
+    "seed",
+    "state",
+    "status",
+}
 _RESERVED |= {"config_digest", "outcome_digest", "n_runs", "completeness", "aggregated_metrics", "individual_results"}
 
 

@@ -105,7 +105,7 @@ def numbers(parent: Path) -> list[int]:
     return [int(name) for name in entries(parent) if _NUMBER.fullmatch(name)]
 
 
-def entries(parent: Path) -> list[str]:
+def entries(parent: Path | str) -> list[str]:
     """Names in a directory, without a network file system's leftovers. No directory: none.
 
     Listing asks the server; probing a name may be answered from a cache that still says it is not there.
@@ -121,11 +121,12 @@ def entries(parent: Path) -> list[str]:
     return []
 
 
-def read(path: Path) -> bytes:
+def read(path: Path | str) -> bytes:
     """Content of a file that is known to be there; a stale network handle is opened again."""
     for attempt in range(_READ_TRIES):
         try:
-            return path.read_bytes()
+            with open(path, "rb") as file:
+                return file.read()
         except OSError as error:
             if error.errno not in _STALE or attempt == _READ_TRIES - 1:
                 raise

@@ -335,35 +335,60 @@ class Store:
 
     def statuses(self, cells: Iterable[Cell], config_digest: str) -> Iterator[CellStatus]:
         """State of every cell, from files alone. A result under another configuration does not count."""
-        present = self.present()
-        for cell in cells:
-            yield self._status(cell, config_digest) if cell.name in present else CellStatus(cell, MISSING)
+        return (status for status, _ in self.outcomes(cells, config_digest))
 
-    def _status(self, cell: Cell, config_digest: str) -> CellStatus:
-        names = files.entries(self.cell_directory(cell))
-        attempts = self.attempts(cell) if "attempts" in names else []
-        count = len(attempts)
+    def outcomes(self, cells: Iterable[Cell], config_digest: str) -> Iterator[tuple[CellStatus, dict[str, Any] | None]]:
+        """State of every cell and, where that is COMPLETED or DIVERGED, its result; each file is read once."""
+        present = self.present()
+        root = str(self.results_root)
+        for cell in cells:
+            name = cell.name
+            if name in present:
+                yield self._outcome(cell, f"{root}/{name}", config_digest)
+            else:
+                yield CellStatus(cell, MISSING), None
+
+    def _outcome(self, cell: Cell, directory: str, config_digest: str) -> tuple[CellStatus, dict[str, Any] | None]:
+        # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
+        names = files.entries(directory)
         if "conflict.json" in names:
             cause = "two attempts ended with different outcomes; see conflict.json"
-            return CellStatus(cell, CONFLICT, count, cause=cause)
+            return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
+        foreign = ""
         if "results.json" in names:
+            path = f"{directory}/results.json"
             try:
-                result = self.result(cell)
-            except SweepError as error:
-                return CellStatus(cell, CONFLICT, count, cause=str(error))
-            if result is not None and result["config_digest"] == config_digest:
+                result = parse_result(files.read(path), path)
+            except (SweepError, OSError) as error:
+                return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=str(error)), None
+            if result["config_digest"] == config_digest:
                 epochs = int(result["epochs"])
-                return CellStatus(cell, result["status"], count, epochs, epochs)
+                attempts = result.get("provenance", {}).get("attempts", 1)
+                return CellStatus(cell, result["status"], int(attempts), epochs, epochs), result
+            foreign = "its results.json belongs to another configuration"
+        return self._unfinished(cell, foreign), None
+
+    def _unfinished(self, cell: Cell, cause: str) -> CellStatus:
+        attempts = self.attempts(cell)
         if not attempts:
-            return CellStatus(cell, MISSING)
+            return CellStatus(cell, MISSING, cause=cause)
         failure = self.failure(cell, attempts[-1])
         pack = self.pack_of(cell, attempts[-1])
-        epoch, epochs = self.progress(pack).get(cell.name, (0, 0)) if pack is not None else (0, 0)
-        state, cause = (FAILED, str(failure.get("cause", ""))) if failure else (STARTED, "")
-        return CellStatus(cell, state, count, int(epoch), int(epochs), cause, pack)
+        epoch, epochs = self._epochs(pack, cell)
+        if failure:
+            return CellStatus(cell, FAILED, len(attempts), epoch, epochs, str(failure.get("cause", "")), pack)
+        return CellStatus(cell, STARTED, len(attempts), epoch, epochs, cause, pack)
+
+    def _epochs(self, pack: int | None, cell: Cell) -> tuple[int, int]:
+        """(epoch, of) of a cell in its newest pack attempt; zeros where that is not known."""
+        try:
+            epoch, epochs = self.progress(pack)[cell.name] if pack is not None else (0, 0)
+            return int(epoch), int(epochs)
+        except (KeyError, ValueError, TypeError):
+            return 0, 0
 
 
-def parse_result(data: bytes, path: Path) -> dict[str, Any]:
+def parse_result(data: bytes, path: Path | str) -> dict[str, Any]:
     """The content of a results.json. Raises SweepError naming the path and the reason."""
 
     def refuse(token: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from hpc.cell import Cell, Grid, digest
@@ -65,7 +66,7 @@ class Sweep:
             sections["data"] = {"digest": self.data_digest, "batch_size": data.get("batch_size")}
         return {"trainer": self.trainer.target, "options": dict(self.options), **sections}
 
-    @property
+    @cached_property
     def config_digest(self) -> str:
         """A result belongs to this configuration if it carries this digest."""
         return digest(self.identity())
