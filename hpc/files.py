@@ -125,8 +125,7 @@ def read(path: Path | str) -> bytes:
     """Content of a file that is known to be there; a stale network handle is opened again."""
     for attempt in range(_READ_TRIES):
         try:
-            with open(path, "rb") as file:
-                return file.read()
+            return Path(path).read_bytes()
         except OSError as error:
             if error.errno not in _STALE or attempt == _READ_TRIES - 1:
                 raise

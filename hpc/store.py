@@ -363,8 +363,9 @@ class Store:
                 return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=str(error)), None
             if result["config_digest"] == config_digest:
                 epochs = int(result["epochs"])
-                attempts = result.get("provenance", {}).get("attempts", 1)
-                return CellStatus(cell, result["status"], int(attempts), epochs, epochs), result
+                provenance = result.get("provenance")
+                attempts = provenance.get("attempts", 1) if isinstance(provenance, dict) else 1
+                return CellStatus(cell, result["status"], attempts, epochs, epochs), result
             foreign = "its results.json belongs to another configuration"
         return self._unfinished(cell, foreign), None
 
