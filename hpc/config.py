@@ -5,7 +5,6 @@ Every fault is one line: file, field, value, fix. All faults of a file are repor
 
 from __future__ import annotations
 
-import difflib
 import errno
 import math
 import os
@@ -16,11 +15,12 @@ from typing import Any
 
 import yaml
 
+from hpc.analysis import check_analysis
 from hpc.cell import Axis, FactorValue, Grid, check_value
 from hpc.documents import read_mapping, read_yaml
-from hpc.errors import ConfigError, unknown_key
+from hpc.errors import ConfigError
 from hpc.faults import Faults
-from hpc.schema import BUILT_IN, Analysis, Configuration, LossConfig, SweepSection, read_number
+from hpc.schema import BUILT_IN, Configuration, LossConfig, SweepSection, read_number
 from hpc.sweep import Sweep, Trainer
 from hpc.trainer import PROJECT_ROOT, TrainerError, data_digest, read_declaration
 
@@ -75,7 +75,8 @@ def load(command_line: CommandLine) -> Loaded:
     data_path = _data_directory(configuration, trainer, command_line, faults)
     if data_path is not None and "data" in sections:
         sections["data"] |= {"dir": str(data_path)}
-    analysis = _analysis(configuration.analysis, trainer, grid, faults)
+    places = [Path.cwd()] + ([command_line.config.absolute().parent] if command_line.config else [])
+    analysis = check_analysis(configuration.analysis, trainer, grid, places, faults)
     output = _path("experiment.output_dir", configuration.experiment.output_dir, faults) or Path()
     faults.stop()
     content = _data_content(data_path, trainer.data_files, faults) if data_path is not None else ""
@@ -301,7 +302,7 @@ def _loss_config(configuration: Configuration, faults: Faults) -> LossConfig | N
     for entry in configuration.training.loss_configs:
         if entry.name == configuration.experiment.name:
             if not any(entry.weights.model_dump().values()):
-                faults.add("training", f"loss configuration {entry.name!r} has no weight above 0; raise one")
+                faults.add("training", f"training.loss_configs: {entry.name!r} has no weight above 0; raise one")
             return entry
     faults.value("experiment.name", configuration.experiment.name, f"valid: {', '.join(names)}")
     return None
@@ -346,38 +347,6 @@ def _data_content(directory: Path, patterns: Sequence[str], faults: Faults) -> s
         fix = "it holds no data set; `holdfast data generate DIR` makes one"
         faults.value("data.dir", str(directory), fix)
         return ""
-
-
-def _analysis(section: Analysis, trainer: Trainer, grid: Grid, faults: Faults) -> dict[str, Any]:
-    primary = section.primary_metrics
-    if primary is None:
-        wanted = ["predictability/synergy_acc", "best_val_loss"]
-        primary = [name for name in wanted if name in trainer.metrics] or list(trainer.metrics)[:1]
-    for i, name in enumerate(primary):
-        if name not in trainer.metrics:
-            near = difflib.get_close_matches(name, list(trainer.metrics), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(trainer.metrics)}"
-            faults.value(f"analysis.primary_metrics[{i}]", name, f"the trainer does not declare it; {hint}")
-    reference = _reference(section.reference, grid, faults)
-    return {"primary_metrics": primary, "reference": reference, "alpha": section.alpha}
-
-
-def _reference(reference: dict[str, Any] | None, grid: Grid, faults: Faults) -> dict[str, Any] | None:
-    """The reference condition, its values as the grid has them. Default: dim 32, scale 1.0 if the grid has them."""
-    values = {axis.name: axis.values for axis in grid.axes}
-    asked = {"dim": 32, "scale": 1.0} if reference is None else reference
-    found: dict[str, Any] = {}
-    for name, options in values.items():
-        match = next((v for v in options if name in asked and v == asked[name]), None)
-        if match is None:
-            if reference is not None:
-                faults.value(f"analysis.reference.{name}", asked.get(name), f"valid: {', '.join(map(str, options))}")
-            return None
-        found[name] = match
-    for name in asked if reference is not None else ():
-        if name not in values:
-            faults.add("analysis.reference", unknown_key(f"analysis.reference.{name}", name, values))
-    return found
 
 
 def _notes(configuration: Configuration, source: str) -> list[str]:

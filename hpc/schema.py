@@ -187,10 +187,30 @@ class Keep(Section):
     checkpoints: bool = False
 
 
+def _default_formats() -> list[Literal["png", "pdf"]]:
+    return ["png"]
+
+
+class Ratio(Section):
+    """log of (numerator's error / denominator's), each relative to the error of guessing; its slope on the factor."""
+
+    numerator: str
+    denominator: str
+    numerator_chance: Positive | None = None
+    denominator_chance: Positive | None = None
+    factor: str
+
+
 class Analysis(Section):
     primary_metrics: list[str] | None = None
     reference: dict[str, Any] | None = None
     alpha: Annotated[Real, Field(gt=0, lt=1)] = 0.05
+    correction: Literal["holm", "bonferroni"] = "holm"
+    equivalence_margin: dict[str, Positive] = Field(default_factory=dict)
+    ratio: Ratio | None = None
+    last_epochs: Annotated[int, Field(ge=1, le=10**6)] = 5
+    figures: list[str] = Field(default_factory=list)
+    formats: Annotated[list[Literal["png", "pdf"]], Field(min_length=1)] = Field(default_factory=_default_formats)
 
 
 class Configuration(Section):
