@@ -20,13 +20,17 @@ class Faults:
         self._given = from_command_line
         self.lines: list[str] = []
 
-    def add(self, name: str, text: str) -> None:
+    def add(self, name: str, text: str, inside: bool = False) -> None:
+        """inside: the fault may be what the command line put into this section."""
         plain = re.sub(r"\[.*", "", name)
-        given = any(plain == key or plain.startswith(f"{key}.") for key in self._given)
+        given = any(
+            key in (name, plain) or plain.startswith(f"{key}.") or (inside and key.startswith(f"{name}."))
+            for key in self._given
+        )
         self.lines.append(one_line(f"{'command line' if given else self._source}: {text}"))
 
-    def value(self, name: str, value: object, fix: str) -> None:
-        self.add(name, f"{name} is {shown(value)}; {fix}")
+    def value(self, name: str, value: object, fix: str, inside: bool = False) -> None:
+        self.add(name, f"{name} is {shown(value)}; {fix}", inside)
 
     def stop(self) -> None:
         if self.lines:
@@ -46,12 +50,12 @@ class Faults:
         name = _dotted(location)
         if fault["type"] == "extra_forbidden":
             valid = _valid_keys(location[:-1])
-            self.add(name, unknown_key(name, str(location[-1]), valid))
+            self.add(name, unknown_key(name, str(location[-1]), valid), inside=True)
         elif fault["type"] == "missing":
             self.add(name, f"{name} is missing; add it")
         else:
             reason = re.sub(r"^(Value error, |Input )", "", fault["msg"]).replace("should", "must")
-            self.value(name, fault["input"], _PLAIN_REASONS.get(fault["type"], reason))
+            self.value(name, fault["input"], _PLAIN_REASONS.get(fault["type"], reason), inside=True)
 
 
 _PLAIN_REASONS = {
