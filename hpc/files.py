@@ -125,7 +125,8 @@ def read(path: Path | str) -> bytes:
     """Content of a file that is known to be there; a stale network handle is opened again."""
     for attempt in range(_READ_TRIES):
         try:
-            return Path(path).read_bytes()
+            with open(path, "rb", buffering=0) as file:
+                return file.read()
         except OSError as error:
             if error.errno not in _STALE or attempt == _READ_TRIES - 1:
                 raise

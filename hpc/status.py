@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpc import state_cache
 from hpc.cell import Cell
 from hpc.plan import table
 from hpc.slurm import SlurmError
@@ -81,13 +82,13 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
         except SlurmError as error:
             trouble = str(error)
     # Files after Slurm: a task that ends in between has its result by then.
-    statuses = tuple(_with_slurm(s, live) for s in store.statuses(sweep.grid, sweep.config_digest))
+    statuses = tuple(_with_slurm(s, live) for s in state_cache.statuses(store, sweep.grid, sweep.config_digest))
     unfinished = {status.cell.name for status in statuses if status.state not in FINAL}
     return Snapshot(sweep, statuses, {name: task for name, task in live.items() if name in unfinished}, trouble)
 
 
 def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
-    task = live.get(status.cell.name)
+    task = live.get(status.cell.name) if live else None
     if task is None or status.state in (COMPLETED, DIVERGED, CONFLICT):
         return status
     return replace(status, state=PENDING if task.queued.state == PENDING else RUNNING, cause="")

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -261,6 +262,10 @@ class Store:
         return self.root / "curves.parquet"
 
     @property
+    def state_cache_file(self) -> Path:
+        return self.root / ".states.json"
+
+    @property
     def plots_directory(self) -> Path:
         return self.root / "plots"
 
@@ -337,6 +342,14 @@ class Store:
         """State of every cell, from files alone. A result under another configuration does not count."""
         return (status for status, _ in self.outcomes(cells, config_digest))
 
+    def stamps(self) -> dict[str, int]:
+        """Time stamp of every cell's directory, ns; a new file in it changes the stamp."""
+        try:
+            with os.scandir(self.results_root) as found:
+                return {entry.name: entry.stat().st_mtime_ns for entry in found if not entry.name.startswith(".")}
+        except FileNotFoundError:
+            return {}
+
     def outcomes(self, cells: Iterable[Cell], config_digest: str) -> Iterator[tuple[CellStatus, dict[str, Any] | None]]:
         """State of every cell and, where that is COMPLETED or DIVERGED, its result; each file is read once."""
         present = self.present()
@@ -389,17 +402,23 @@ class Store:
             return 0, 0
 
 
+def _refuse_constant(token: str) -> float:
+    raise ValueError(f"it holds {token}")
+
+
+_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+_LARGEST = sys.float_info.max
+
+
 def parse_result(data: bytes, path: Path | str) -> dict[str, Any]:
     """The content of a results.json. Raises SweepError naming the path and the reason."""
-
-    def refuse(token: str) -> float:
-        raise ValueError(f"it holds {token}")
-
     try:
-        result = json.loads(data, parse_constant=refuse)
+        result = _STRICT_JSON.decode(data.decode())
         if result["status"] not in FINAL or not isinstance(result["metrics"], dict):
             raise ValueError("status or metrics are not as Holdfast writes them")
         for name, value in result["metrics"].items():
+            if type(value) is float and -_LARGEST <= value <= _LARGEST:
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float | None):
                 raise ValueError(f"metric {name!r} is {value!r}, not a number")
             if value is not None and not math.isfinite(value):  # JSON can write 1e999
