@@ -1,45 +1,35 @@
-"""Cluster profiles: a YAML file with submitit's names -> resources, by an allow-list.
-
-All that reaches a script is checked here: names and values that could carry another directive or command are refused.
-"""
+"""Cluster profiles: a YAML file with submitit's names -> the resources of one task."""
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc.documents import read_mapping
-from hpc.errors import ConfigError, shown, unknown_key
+import yaml
+
+from hpc.documents import read_mapping, read_yaml
+from hpc.errors import ConfigError, one_line, shown, unknown_key
+from hpc.profile_fields import FIELDS, SECTIONS, contradictions
 from hpc.trainer import PROJECT_ROOT
 
 PROFILES = PROJECT_ROOT / "slurm_templates" / "profiles"
 BUILT_IN = ("local", "sandbox")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:@+-]{0,127}")
-_CONSTRAINT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:&|*()\[\]-]{0,255}")
-_OPTION = re.compile(r"[a-z][a-z-]{1,40}")
-_OPTION_VALUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:=/@%+&|*()\[\] -]{0,255}")
-_PATH = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
-# Ours to set: the requeue protocol and the bookkeeping rest on them.
-_RESERVED = {
-    "array",
-    "chdir",
-    "dependency",
-    "error",
-    "job-name",
-    "open-mode",
-    "output",
-    "requeue",
-    "no-requeue",
-    "signal",
-    "wrap",
-    "ntasks",
-    "ntasks-per-node",
-    "nodes",
+WORKERS_VARIABLE = "HOLDFAST_WORKERS"
+# Keys that mean something to Holdfast; all others go to submitit as they are.
+_OWN = {
+    "setup",
+    "modules",
+    "python",
+    "container",
+    "device",
+    "gpu_type",
+    "signal_delay_s",
+    "array_parallelism",
+    "additional_parameters",
 }
 
 
@@ -48,9 +38,11 @@ class Profile:
     """Resources of one task, validated.
 
     parameters: for submitit's SlurmExecutor.update_parameters, without ``slurm_``.
-    device: cpu or cuda. launcher: words in front of ``-m hpc.task``, ending with the node's Python.
+    setup: shell lines before the task. device: cpu or cuda; gpu_type: the type asked for, "" if any will do.
+    launcher: words in front of ``-m hpc.task``, ending with the node's Python.
     signal_delay_s: seconds before the time limit at which a task is asked to save and stop.
     array_parallelism: tasks at once, over all arrays of a submission.
+    workers: processes that share a task's cells, one a GPU.
     """
 
     name: str
@@ -59,8 +51,10 @@ class Profile:
     setup: tuple[str, ...] = ()
     launcher: tuple[str, ...] = (sys.executable,)
     device: str = "cpu"
+    gpu_type: str = ""
     signal_delay_s: int = 90
     array_parallelism: int | None = None
+    workers: int = 1
 
     @property
     def is_local(self) -> bool:
@@ -68,22 +62,35 @@ class Profile:
 
     @property
     def threads(self) -> int:
-        return int(self.parameters.get("cpus_per_task", 1))
+        """CPU threads of one worker."""
+        return max(1, int(self.parameters.get("cpus_per_task", 1)) // self.workers)
 
 
-def load_profile(name: str) -> Profile:
-    """A built-in profile, one of slurm_templates/profiles, or a file by its path. Raises ConfigError."""
+def load_profile(name: str, overrides: Sequence[str] = ()) -> Profile:
+    """A built-in profile, one of slurm_templates/profiles, or a file by its path.
+
+    overrides: ``key=value`` for this submission alone; ``key=`` leaves a key out; ``section.key=value`` sets one entry.
+    Raises ConfigError.
+    """
     if name == "local":
+        if overrides:
+            raise ConfigError([f"command line: --set {overrides[0]}: the profile local has no settings; drop it"])
         return Profile("local")
-    if name == "sandbox":
-        return parse_profile("sandbox", read_mapping(PROFILES / "sandbox.yaml"), "sandbox.yaml")
+    path = PROFILES / "sandbox.yaml" if name == "sandbox" else _file_of(name)
+    raw, source = read_mapping(path), path.name
+    for text in overrides:
+        raw, source = _overridden(raw, text), f"{path.name} with --set"
+    return parse_profile("sandbox" if name == "sandbox" else path.stem, raw, source)
+
+
+def _file_of(name: str) -> Path:
     path = Path(name)
     if not path.suffix:
         path = PROFILES / f"{name}.yaml"
     if not path.is_file():
         known = [*BUILT_IN, *sorted(p.stem for p in PROFILES.glob("*.yaml") if p.stem != "sandbox")]
         raise ConfigError([f"command line: --profile is {name!r}; valid: {', '.join(known)}, or a path to a YAML file"])
-    return parse_profile(path.stem, read_mapping(path), path.name)
+    return path
 
 
 def parse_profile(name: str, raw: Mapping[str, Any], source: str) -> Profile:
@@ -92,29 +99,48 @@ def parse_profile(name: str, raw: Mapping[str, Any], source: str) -> Profile:
     values: dict[str, Any] = {}
     for given, value in raw.items():
         key = given.removeprefix("slurm_")
-        if key not in _FIELDS:
-            faults.append(f"{source}: {unknown_key(given, key, _FIELDS)}")
+        if key not in FIELDS:
+            faults.append(f"{source}: {unknown_key(given, key, FIELDS)}")
             continue
-        reason = _FIELDS[key](value)
+        reason = FIELDS[key](value)
         if key in values:
             reason = "it is given twice, with and without slurm_; remove one"
         if reason:
             faults.append(f"{source}: {given} is {shown(value)}; {reason}")
         values[key] = value
+    faults = faults or [f"{source}: {fault}" for fault in contradictions(values)]
     if faults:
         raise ConfigError(faults)
-    own = {"setup", "python", "container", "device", "signal_delay_s", "array_parallelism", "additional_parameters"}
     gpus = values.get("gpus_per_node", 0)
+    workers = max(1, gpus)
     return Profile(
         name=name,
-        parameters={key: value for key, value in values.items() if key not in own and value is not None},
+        parameters=_parameters(values, gpus),
         additional=values.get("additional_parameters") or {},
-        setup=tuple(values.get("setup") or ()),
+        setup=_setup(values, workers),
         launcher=_launcher(values, gpus > 0),
         device=values.get("device") or ("cuda" if gpus else "cpu"),
+        gpu_type=values.get("gpu_type", ""),
         signal_delay_s=values.get("signal_delay_s", 90),
         array_parallelism=values.get("array_parallelism"),
+        workers=workers,
     )
+
+
+def _parameters(values: Mapping[str, Any], gpus: int) -> dict[str, Any]:
+    parameters = {key: value for key, value in values.items() if key not in _OWN}
+    if values.get("gpu_type"):
+        del parameters["gpus_per_node"]  # Slurm takes the type and the number in one place only
+        parameters["gres"] = f"gpu:{values['gpu_type']}:{gpus}"
+    return parameters
+
+
+def _setup(values: Mapping[str, Any], workers: int) -> tuple[str, ...]:
+    lines = [f"module load {name}" for name in values.get("modules") or ()]
+    lines += values.get("setup") or ()
+    if workers > 1:
+        lines.append(f"export {WORKERS_VARIABLE}={workers}  # one worker a GPU; they share the task's cells")
+    return tuple(lines)
 
 
 def _launcher(values: Mapping[str, Any], gpu: bool) -> tuple[str, ...]:
@@ -122,96 +148,32 @@ def _launcher(values: Mapping[str, Any], gpu: bool) -> tuple[str, ...]:
     container = values.get("container")
     if not container:
         return (python,)
-    flags = ("--nv",) if gpu else ()
+    flags = [*(["--nv"] if gpu else []), *(f"--bind={path}" for path in container.get("bind", []))]
     return (container.get("runtime", "apptainer"), "exec", *flags, container["image"], python)
+
+
+def _overridden(raw: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """The profile with one ``key=value`` in the place of what it says there. Raises ConfigError."""
+    name, equals, written = text.partition("=")
+    if not equals or not name:
+        raise ConfigError([f"command line: --set is {text!r}; write key=value, such as partition=long"])
+    try:
+        value = read_yaml(written)
+    except (yaml.YAMLError, RecursionError):
+        raise ConfigError([f"command line: --set {one_line(text)}: {shown(written)} is not valid YAML"]) from None
+    section, dot, key = name.partition(".")
+    if dot and section in SECTIONS:
+        return _changed(raw, section, _changed(raw.get(section) or {}, key, value))
+    short = name.removeprefix("slurm_")
+    # The file may write the key with submitit's prefix; it is the same key.
+    return _changed({k: v for k, v in raw.items() if k.removeprefix("slurm_") != short}, short, value)
+
+
+def _changed(mapping: Any, key: str, value: Any) -> dict[str, Any]:
+    kept = {k: v for k, v in dict(mapping).items() if k != key}
+    return kept if value is None else kept | {key: value}
 
 
 def command_line(words: tuple[str, ...]) -> str:
     """Words as a shell command, quoted."""
     return " ".join(shlex.quote(word) for word in words)
-
-
-# --- checks: each says what is wrong with a value, or nothing -------------------------------------------------------
-
-
-def _matches(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        return "" if isinstance(value, str) and pattern.fullmatch(value) else what
-
-    return check
-
-
-def _whole(minimum: int, maximum: int | None = None) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return "must be a whole number"
-        if value < minimum or (maximum is not None and value > maximum):
-            return f"must be {minimum} or more" if maximum is None else f"must be {minimum} to {maximum}"
-        return ""
-
-    return check
-
-
-def _positive(value: Any) -> str:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return "" if plain and 0 < value < float("inf") else "must be a number above 0"
-
-
-def _setup(value: Any) -> str:
-    lines = value if isinstance(value, list) else [None]
-    for line in lines:
-        if not isinstance(line, str) or not _PATH.fullmatch(line):
-            return "must be a list of shell lines, each without line breaks"
-        if line.lstrip().startswith("#SBATCH"):  # sbatch reads directives up to the first command, and this may be it
-            return "must not hold #SBATCH lines; use additional_parameters"
-    return ""
-
-
-def _container(value: Any) -> str:
-    if not isinstance(value, Mapping) or set(value) - {"image", "runtime"} or "image" not in value:
-        return "must be {image: FILE, runtime: apptainer}"
-    if value.get("runtime", "apptainer") not in ("apptainer", "singularity"):
-        return "runtime must be apptainer or singularity"
-    return "" if isinstance(value["image"], str) and _PATH.fullmatch(value["image"]) else "image must be a path"
-
-
-def _additional(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return "must be a section of sbatch options"
-    for option, setting in value.items():
-        name = str(option).replace("_", "-")
-        if not _OPTION.fullmatch(name):
-            return f"{option!r} is no sbatch option"
-        if any(reserved.startswith(name) for reserved in _RESERVED):  # sbatch takes abbreviations
-            return f"{option!r} is set by Holdfast; remove it"
-        plain = isinstance(setting, str | int | float) and setting is not False
-        if setting is not True and not (plain and _OPTION_VALUE.fullmatch(str(setting))):
-            return f"{option!r} has a value that cannot stand in a script: {shown(setting)}"
-    return ""
-
-
-_word = _matches(_NAME, "may hold letters, digits and any of _ . , : @ + - only")
-_constraint = _matches(_CONSTRAINT, "may hold letters, digits and any of _ . , : & | * ( ) [ ] - only")
-_file = _matches(_PATH, "must be a path without line breaks")
-
-_FIELDS: dict[str, Callable[[Any], str]] = {
-    "partition": _word,
-    "timeout_min": _whole(1),
-    "gpus_per_node": _whole(0, 1),
-    "cpus_per_task": _whole(1),
-    "mem_gb": _positive,
-    "array_parallelism": _whole(1),
-    "python": _file,
-    "setup": _setup,
-    "container": _container,
-    "additional_parameters": _additional,
-    "constraint": _constraint,
-    "account": _word,
-    "qos": _word,
-    "exclude": _constraint,
-    "nodelist": _constraint,
-    "gres": _constraint,
-    "comment": _word,
-    "device": lambda value: "" if value in ("cpu", "cuda") else "must be cpu or cuda",
-    "signal_delay_s": _whole(5, 3600),
-}

@@ -9,10 +9,17 @@ be read or written; 85 stopped early with all state saved: run it again.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hpc.stop import StopFlag
+from hpc import workers
+from hpc.stop import STOP_SIGNALS, StopFlag
+
+if TYPE_CHECKING:
+    from hpc.store import Store
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 85
 
@@ -22,20 +29,18 @@ def main(argv: list[str]) -> int:
     os.umask(os.umask(0o022) | 0o022)  # whatever the trainer or a library writes is never writable by others
     stop = StopFlag()
     stop.install()  # before the imports that take seconds: a signal must find a handler
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # a worker starts with them blocked
     if "HOLDFAST_PARENT" in os.environ:
         stop.follow_parent(int(os.environ["HOLDFAST_PARENT"]))
-    from hpc.pack_task import PackTask
     from hpc.store import Store, SweepError
     from hpc.training_run import StorageTroubleError
 
     if len(argv) != 4:
         print("usage: python -m hpc.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX", file=sys.stderr)
         return EXIT_USAGE
-    root, submission, array, index = argv
     try:
-        task = PackTask.from_list(Store(Path(root)), int(submission), int(array), int(index), stop)
-        return task.run()
-    except SweepError as error:
+        return _run(Store(Path(argv[0])), argv, stop)
+    except (SweepError, workers.WorkersError) as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
     except StorageTroubleError as error:
@@ -44,6 +49,18 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_STORAGE
+
+
+def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
+    from hpc.pack_task import PackTask
+
+    submission, array, index = map(int, argv[1:])
+    task = PackTask.from_list(store, submission, array, index, stop)
+    count = workers.wanted()
+    if count:
+        to_do = [i for i, cell in enumerate(task.cells) if not store.has_result(cell.name)]
+        return workers.run(argv, to_do, count, stop)
+    return replace(task, cells=[task.cells[i] for i in workers.chosen(len(task.cells))]).run()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,11 @@ fi
 export PYTHONPATH=$code:$code/user PYTHONUNBUFFERED=1
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 export HOLDFAST_DEVICE=$device HOLDFAST_CODE_DIGEST=$digest
-unset HOLDFAST_PARENT
+unset HOLDFAST_PARENT HOLDFAST_CELLS
+# A container shows a task the sweep directory (and with it the code) wherever that is; what else it needs, such as
+# the data, is named in the profile.
+export APPTAINER_BINDPATH=${APPTAINER_BINDPATH:+$APPTAINER_BINDPATH,}$sweep
+export SINGULARITY_BINDPATH=${SINGULARITY_BINDPATH:+$SINGULARITY_BINDPATH,}$sweep
 
 child= first=
 forward() {
