@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import sys
 import traceback
@@ -62,7 +63,10 @@ class PackTask:
         return self._run_attempt(train, cells, lambda run: [[cell] for cell in run.unfinished()])
 
     def _run_fused(self, train: Callable[..., None], cells: list[Cell]) -> int:
-        """All cells in one call; where that fails, each alone, so that only the guilty ones fail."""
+        """All cells in one call; where that fails, in two halves, and so on, so that only the guilty ones fail.
+
+        A pack that needs too much memory thus ends up as wide as fits.
+        """
         if len(cells) == 1:
             return self._run_attempt(train, cells, lambda run: [run.unfinished()])
         try:
@@ -71,11 +75,14 @@ class PackTask:
             raise
         except (Exception, SystemExit):
             traceback.print_exc()
-            print("the pack failed; its cells are now trained one by one", file=sys.stderr, flush=True)
-        results = [
-            self._run_attempt(train, [cell], lambda run: [run.unfinished()]) for cell in cells if self._to_do(cell)
-        ]
-        return STOPPED if STOPPED in results else max(results, default=DONE)
+        gc.collect()  # the failed attempt's arrays must not take the room of the next one
+        left = [cell for cell in cells if self._to_do(cell)]
+        halves = [half for half in (left[: len(left) // 2], left[len(left) // 2 :]) if half]
+        print(f"the pack of {len(cells)} failed; trained next in {list(map(len, halves))}", file=sys.stderr, flush=True)
+        results = [self._run_fused(train, half) for half in halves]
+        if STOPPED in results:
+            return STOPPED
+        return FAILED if any(self._failed_here(cell) for cell in cells) else DONE
 
     def _run_attempt(
         self,
