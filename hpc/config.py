@@ -188,7 +188,7 @@ def _grid(section: SweepSection, trainer: Trainer, faults: Faults, allow_huge: b
     if seeds_given and len(section.seeds or ()) != section.runs_per_condition:
         faults.value("sweep.runs_per_condition", section.runs_per_condition, "it differs from the number of seeds")
     count = len(section.seeds) if section.seeds is not None else section.runs_per_condition or 5
-    total = count * math.prod(len(axis.values) for axis in axes)
+    total = count * math.prod(max(1, len(axis.values)) for axis in axes)
     if total > MOST_CELLS_UNASKED and not allow_huge:
         faults.add("sweep", f"the grid has {total:,} cells; if that is meant, confirm with -y")
         faults.stop()

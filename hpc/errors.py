@@ -12,7 +12,7 @@ class ConfigError(Exception):
     """What is wrong with a configuration, one line a fault."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = list(faults)
+        self.faults = [one_line(fault) for fault in faults]
         super().__init__("\n".join(self.faults))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hpc.errors import ConfigError, one_line, shown, unknown_key
+from hpc.errors import ConfigError, shown, unknown_key
 from hpc.schema import Configuration
 
 
@@ -27,7 +27,7 @@ class Faults:
             key in (name, plain) or plain.startswith(f"{key}.") or (inside and key.startswith(f"{name}."))
             for key in self._given
         )
-        self.lines.append(one_line(f"{'command line' if given else self._source}: {text}"))
+        self.lines.append(f"{'command line' if given else self._source}: {text}")
 
     def value(self, name: str, value: object, fix: str, inside: bool = False) -> None:
         self.add(name, f"{name} is {shown(value)}; {fix}", inside)
@@ -46,7 +46,9 @@ class Faults:
         raise ConfigError(list(dict.fromkeys(self.lines)))
 
     def _translate(self, fault: Any) -> None:
-        location = [part for part in fault["loc"] if part not in ("int", "str", "[key]")]
+        location = list(fault["loc"])
+        if fault["type"] != "extra_forbidden" and location[-1:] == ["[key]"]:
+            location.pop()  # pydantic's mark for a key that is wrong itself
         name = _dotted(location)
         if fault["type"] == "extra_forbidden":
             valid = _valid_keys(location[:-1])
