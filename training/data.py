@@ -27,16 +27,20 @@ from training.simple_shapes import (
     normalized_size,
     xor_class,
 )
+from training.split_files import NOSIZE_COLUMNS
 from training.splits import (
     METADATA,
     SPLITS,
+    TARGET_FIELDS,
     DataError,
     expect_rows,
+    labels_file,
     nosize_file,
     read_array,
     read_labels,
     read_latents,
     read_targets,
+    read_unpaired,
     refuse_rows,
     targets_file,
 )
@@ -84,28 +88,37 @@ class Report:
         return "\n".join(lines)
 
 
-def load(directory: Path) -> Dataset:
-    """Read the splits that training uses. Raises DataError naming file, row and reason."""
+def load(directory: Path, image_dir: Path | None = None) -> Dataset:
+    """Read the splits that training uses: ours, the predecessor's (with latents in image_dir), or upstream's with
+    twelve label columns and latents. Raises DataError naming file, row and reason."""
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory; make one with `holdfast data generate`")
-    return Dataset(train=load_split(directory, "train"), val=load_split(directory, "val"))
+    return Dataset(train=load_split(directory, "train", image_dir), val=load_split(directory, "val", image_dir))
 
 
-def load_split(directory: Path, split: str) -> Split:
-    """One split; the target is computed from its sources and must agree with the stored one."""
+def load_split(directory: Path, split: str, image_dir: Path | None = None) -> Split:
+    """One split; the target is computed from its sources and must agree with the stored one, where there is one."""
     labels = read_labels(directory, split)
-    targets = read_targets(directory, split, len(labels))
     size = normalized_size(labels)
-    random = np.ascontiguousarray(targets["random_attribute"], dtype=np.float32)
+    random = np.ascontiguousarray(_random_attribute(directory, split, labels), dtype=np.float32)
     classes = xor_class(size, random)
-    refuse_rows(
-        targets_file(directory, split),
-        classes != targets["xor_target_bin"],
-        "xor_target_bin is not (size_bin + random_bin) modulo 8 of this row's size and random attribute",
-    )
-    latents = read_latents(directory, split, len(labels), LATENTS)
+    if targets_file(directory, split).exists():
+        stored = read_targets(directory, split, len(labels))["xor_target_bin"]
+        refuse_rows(
+            targets_file(directory, split),
+            classes != stored,
+            "xor_target_bin is not (size_bin + random_bin) modulo 8 of this row's size and random attribute",
+        )
+    latents = read_latents(directory, split, len(labels), LATENTS, image_dir)
     v = np.column_stack([latents, size]).astype(np.float32)
     return Split(attr=attributes(labels, random), v=v, xor=classes)
+
+
+def _random_attribute(directory: Path, split: str, labels: NDArray[Any]) -> NDArray[Any]:
+    if targets_file(directory, split).exists():
+        stored: NDArray[Any] = read_targets(directory, split, len(labels))["random_attribute"]
+        return stored
+    return read_unpaired(directory, split, labels)
 
 
 def check(directory: Path) -> Report:
@@ -116,10 +129,11 @@ def check(directory: Path) -> Report:
     report = Report(directory)
     _check_digests(directory)
     for split in SPLITS:
-        if split != "train" and not targets_file(directory, split).exists():
+        if split != "train" and not labels_file(directory, split).exists():
             continue
         loaded = load_split(directory, split)
         _check_nosize(directory, split, loaded)
+        _check_csv(directory, split)
         report.rows[split] = len(loaded)
         report.information[split] = _information(directory, split, loaded)
     return report
@@ -142,14 +156,32 @@ def _information(directory: Path, split: str, loaded: Split) -> dict[str, float]
 
 
 def _check_nosize(directory: Path, split: str, loaded: Split) -> None:
-    """The labels without size must repeat the labels' class and the target's random attribute."""
+    """The labels without size must repeat the labels' other columns and the target's random attribute."""
     path = nosize_file(directory, split)
     if not path.exists():
         return
     nosize = read_array(path)
     expect_rows(path, nosize, len(loaded))
-    refuse_rows(path, _differs(nosize[:, 0], loaded.attr[:, :3].argmax(1)), "the class differs from the labels")
+    labels = read_labels(directory, split)[:, NOSIZE_COLUMNS]
+    if nosize.shape[1:] != (labels.shape[1] + 1,):
+        raise DataError(f"{path}: shape {nosize.shape}, expected (n, {labels.shape[1] + 1})")
+    refuse_rows(path, np.any(_differs(nosize[:, :-1], labels), axis=1), "a column differs from the labels")
     refuse_rows(path, _differs(nosize[:, -1], loaded.attr[:, -1]), "the random attribute differs from the targets")
+
+
+def _check_csv(directory: Path, split: str) -> None:
+    """The text form of the targets must say what the binary one says."""
+    path = targets_file(directory, split).with_suffix(".csv")
+    if not path.exists():
+        return
+    try:
+        written = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, dtype=np.float64)
+    except ValueError as error:
+        raise DataError(f"{path}: not readable as numbers ({error})") from None
+    targets = read_array(targets_file(directory, split))
+    expect_rows(path, written, len(targets))
+    for column, (name, _) in enumerate(TARGET_FIELDS):
+        refuse_rows(path, _differs(written[:, column], targets[name]), f"{name} differs from the .npy file")
 
 
 def _differs(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:

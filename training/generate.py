@@ -8,66 +8,70 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.simple_shapes import (
-    BINS,
-    LATENTS,
-    UNPAIRED,
-    Floats,
-    attributes,
-    bins,
-    draw_labels,
-    normalized_size,
-    xor_class,
-)
-from training.splits import METADATA, SPLITS, TARGET_FIELDS, DataError, labels_file, nosize_file, targets_file
+from training.simple_shapes import LATENTS, Floats, attributes, normalized_size
+from training.sources import Drawn, Source, Upstream
+from training.split_files import CHUNK, Rows, chunks, write_images, write_labels, write_latents
+from training.splits import METADATA, SPLITS, DataError
 
-FORMAT: Final = 1
-LATENT_NAME: Final = "mixed_latents"
+FORMAT: Final = 2
 MIX_SEED: Final = 20_240_607
+VAE_FILE: Final = "vae.safetensors"
+# Images that the VAE sees in training; more of the same distribution would only cost memory.
+VAE_IMAGES: Final = 4 * CHUNK
+VAE_TEST_IMAGES: Final = 2048
+ROWS_PER_VAE_STEP: Final = 16
+VAE_STEPS: Final = (100, 8000)
 
 Progress = Callable[[str], None]
+Latents = Literal["vae", "mixed"]
 
 
 def generate(
-    directory: Path, *, train: int, val: int, test: int, seed: int, progress: Progress | None = None
+    directory: Path,
+    *,
+    train: int,
+    val: int,
+    test: int,
+    seed: int,
+    progress: Progress | None = None,
+    latents: Latents = "vae",
+    keep_images: bool = False,
 ) -> dict[str, Any]:
     """Generate a data set and return its metadata.
 
     train, val, test: rows per split, 1 or more. seed: of every random number in it.
     progress: called with one line at a time.
+    latents: "vae" trains an autoencoder on the rendered images; "mixed" are twelve smooth functions of what an image
+        shows, for quick tests: no images, no torch.
+    keep_images: whether the images stay beside the latents, as `<split>_images.npy`.
     The files are written beside the directory and renamed into place, so it is complete whenever it exists. A
     complete set of the same parameters is left alone. Raises DataError for any other directory that is not empty.
     """
-    say = progress or (lambda line: None)
     sizes = {"train": train, "val": val, "test": test}
-    wanted = {"format": FORMAT, "seed": seed, "sizes": sizes, "latents": LATENT_NAME}
     _refuse_sizes(sizes)
-    present = _existing(directory, wanted)
-    if present is not None:
-        say(f"{directory} already holds this data set; nothing to do")
-        return present
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        temporary.chmod(0o777 & ~_umask())
-        for index, (split, rows) in enumerate(sizes.items()):
-            say(f"{split}: {rows} rows")
-            _write_split(temporary, split, rows, np.random.default_rng([seed, index]))
-        metadata = {**wanted, "sha256": {name: digest(temporary / name) for name in _files(temporary)}}
-        (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
-        _sync(temporary)
-        temporary.rename(directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    say(f"{directory}: written")
-    return metadata
+    wanted = {"format": FORMAT, "seed": seed, "sizes": sizes, "latents": latents, "keep_images": keep_images}
+    return _write(directory, Drawn(sizes, seed), wanted, progress or (lambda line: None))
+
+
+def convert(
+    upstream: Path, directory: Path, *, seed: int, progress: Progress | None = None, keep_images: bool = False
+) -> dict[str, Any]:
+    """Make a data set from an upstream SimpleShapes directory: its labels, its images through a VAE trained on them.
+
+    The random attribute is upstream's twelfth column, or drawn by the seed for older files. As `generate` otherwise.
+    A directory that has saved_latents of its own and twelve columns can be trained on as it is.
+    """
+    source = Upstream(upstream, seed)
+    wanted = {"format": FORMAT, "seed": seed, "sizes": source.sizes, "latents": "vae", "keep_images": keep_images}
+    wanted["upstream"] = {split: digest(upstream / f"{split}_labels.npy") for split in source.sizes}
+    return _write(directory, source, wanted, progress or (lambda line: None))
 
 
 def digest(path: Path) -> str:
@@ -88,37 +92,60 @@ def mixed_latents(labels: NDArray[Any]) -> Floats:
     return (2.0 * np.tanh((visible - 0.5) @ weights)).astype(np.float32)
 
 
-def _write_split(directory: Path, split: str, rows: int, generator: np.random.Generator) -> None:
-    labels = draw_labels(rows, generator)
-    random = np.ascontiguousarray(labels[:, UNPAIRED])
-    np.save(labels_file(directory, split), labels)
-    np.save(nosize_file(directory, split), np.column_stack([labels[:, [0, 1, 2, 4, 5, 6, 7]], random]))
-    targets = xor_targets(normalized_size(labels), random)
-    np.save(targets_file(directory, split), targets)
-    _write_csv(targets_file(directory, split).with_suffix(".csv"), targets)
-    latents = directory / "saved_latents" / split / f"{LATENT_NAME}.npy"
-    latents.parent.mkdir(parents=True)
-    np.save(latents, mixed_latents(labels))
+def _write(directory: Path, source: Source, wanted: dict[str, Any], say: Progress) -> dict[str, Any]:
+    present = _existing(directory, wanted)
+    if present is not None:
+        say(f"{directory} already holds this data set; nothing to do")
+        return present
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        made = _write_files(temporary, source, wanted, say)
+        metadata = {**wanted, **made, "sha256": {name: digest(temporary / name) for name in _files(temporary)}}
+        (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
+        _sync(temporary)
+        temporary.rename(directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    say(f"{directory}: written")
+    return metadata
 
 
-def xor_targets(size: Floats, random: Floats) -> NDArray[Any]:
-    """The structured rows of `<split>_xor_targets.npy`, shape (n,), fields as TARGET_FIELDS."""
-    targets = np.empty(len(size), dtype=list(TARGET_FIELDS))
-    classes = xor_class(size, random)
-    targets["sample_idx"] = np.arange(len(size))
-    targets["size_normalized"] = size
-    targets["random_attribute"] = random
-    targets["size_bin"] = bins(size)
-    targets["random_bin"] = bins(random)
-    targets["xor_target_normalized"] = classes / (BINS - 1)
-    targets["xor_target_bin"] = classes
-    return targets
+def _write_files(directory: Path, source: Source, wanted: Mapping[str, Any], say: Progress) -> dict[str, Any]:
+    """All files but the metadata; returns what the metadata says about them."""
+    made: dict[str, Any] = {}
+    name = f"{wanted['latents']}_latents.npy"
+    encode = _mixed(source) if wanted["latents"] == "mixed" else _trained(directory, source, wanted["seed"], made, say)
+    for split, rows in source.sizes.items():
+        say(f"{split}: {rows} rows")
+        write_labels(directory, split, rows, partial(source.labels, split))
+        write_latents(directory / "saved_latents" / split / name, rows, encode(split))
+        if wanted["keep_images"]:
+            write_images(directory, split, rows, partial(source.images, split))
+    return made
 
 
-def _write_csv(path: Path, targets: NDArray[Any]) -> None:
-    with path.open("w") as stream:
-        stream.write(",".join(name for name, _ in TARGET_FIELDS) + "\n")
-        stream.writelines(",".join(map(str, row)) + "\n" for row in targets.tolist())
+def _mixed(source: Source) -> Callable[[str], Rows]:
+    return lambda split: lambda start, stop: mixed_latents(source.labels(split, start, stop))
+
+
+def _trained(directory: Path, source: Source, seed: int, made: dict[str, Any], say: Progress) -> Callable[[str], Rows]:
+    """Train a VAE on training images, store it, and measure it on validation images."""
+    from training.vae import posterior_means, reconstruction_error, save_vae, train_vae
+
+    rows = source.sizes["train"]
+    steps = min(max(rows // ROWS_PER_VAE_STEP, VAE_STEPS[0]), VAE_STEPS[1])
+    say(f"VAE: {min(rows, VAE_IMAGES)} images, {steps} steps")
+    images = np.concatenate([source.images("train", *part) for part in chunks(min(rows, VAE_IMAGES))])
+    vae = train_vae(images, seed=seed, steps=steps, say=say)
+    test_images = source.images("val", 0, min(source.sizes["val"], VAE_TEST_IMAGES))
+    error = reconstruction_error(vae, test_images)
+    say(f"VAE: reconstruction error {error['mse']:.5f}, {100 * error['explained']:.0f} % of the variance explained")
+    save_vae(vae, directory / VAE_FILE)
+    made["vae"] = {"steps": steps, "images": len(images), "reconstruction": error}
+    return lambda split: lambda start, stop: posterior_means(vae, source.images(split, start, stop))
 
 
 def _refuse_sizes(sizes: Mapping[str, int]) -> None:

@@ -28,6 +28,7 @@ class EarlyStopping:
 class Settings:
     """What one sweep's cells have in common. Factors of a cell (dim, scale) override workspace_dim and loss_scale.
 
+    image_dir: where the predecessor kept latents, if not in the directory itself.
     fusion_weights: one per domain, in the order of DOMAINS.
     weights: of the four losses, in the order of LOSSES.
     unique, redundant: per domain, the base features whose R2 is reported.
@@ -38,6 +39,7 @@ class Settings:
     """
 
     directory: Path
+    image_dir: Path | None
     batch_size: int
     workspace_dim: int
     hidden_dim: int
@@ -68,6 +70,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     fusion = model.get("fusion_weights") or {}
     return Settings(
         directory=Path(config["data"]["dir"]),
+        image_dir=Path(config["data"]["image_dir"]) if config["data"].get("image_dir") else None,
         batch_size=int(config["data"].get("batch_size", 32)),
         workspace_dim=int(model.get("workspace_dim", 12)),
         hidden_dim=int(model.get("hidden_dim", 128)),

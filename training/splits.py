@@ -39,14 +39,22 @@ def targets_file(directory: Path, split: str) -> Path:
     return directory / f"{split}_xor_targets.npy"
 
 
-def latents_file(directory: Path, split: str) -> Path:
-    """The one array in saved_latents/<split>; its name is free. Raises DataError if there is none or a choice."""
-    folder = directory / "saved_latents" / split
-    found = sorted(folder.glob("*.npy"))
-    if len(found) != 1:
-        reason = "holds no .npy file" if not found else f"holds {len(found)} .npy files; keep the one to train on"
-        raise DataError(f"{folder}: {reason}")
-    return found[0]
+def images_file(directory: Path, split: str) -> Path:
+    return directory / f"{split}_images.npy"
+
+
+def latents_file(directory: Path, split: str, image_dir: Path | None = None) -> Path:
+    """The one array in saved_latents/<split>, of any name: in the directory itself, else where the predecessor kept
+    latents: in image_dir, or beside it. Raises DataError if there is none or a choice."""
+    places = [directory] if image_dir is None else [directory, image_dir, image_dir.parent]
+    folders = [place / "saved_latents" / split for place in places]
+    for folder in folders:
+        found = sorted(folder.glob("*.npy"))
+        if len(found) > 1:
+            raise DataError(f"{folder}: holds {len(found)} .npy files; keep the one to train on")
+        if found:
+            return found[0]
+    raise DataError(f"{' and '.join(map(str, folders))}: no .npy file of latents")
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -88,9 +96,9 @@ def read_targets(directory: Path, split: str, rows: int) -> NDArray[Any]:
     return targets
 
 
-def read_latents(directory: Path, split: str, rows: int, latents: int) -> NDArray[Any]:
+def read_latents(directory: Path, split: str, rows: int, latents: int, image_dir: Path | None = None) -> NDArray[Any]:
     """Latent means of a split, shape (rows, latents); (rows, 2, latents) holds mean and log variance."""
-    path = latents_file(directory, split)
+    path = latents_file(directory, split, image_dir)
     array = read_array(path)
     expect_rows(path, array, rows)
     if array.shape[1:] == (2, latents):
@@ -113,6 +121,14 @@ def refuse_rows(path: Path, bad: NDArray[np.bool_], reason: str) -> None:
         raise DataError(f"{path}: row {int(np.argmax(bad))}: {reason} ({int(bad.sum())} such rows)")
 
 
-def unpaired(labels: NDArray[Any]) -> NDArray[Any] | None:
-    """Upstream's twelfth column, shape (n,), or None for older files."""
-    return labels[:, UNPAIRED] if labels.shape[1] > UNPAIRED else None
+def read_unpaired(directory: Path, split: str, labels: NDArray[Any]) -> NDArray[Any]:
+    """Upstream's twelfth column, shape (n,). Raises DataError for older files, which do not have it."""
+    path = labels_file(directory, split)
+    if labels.shape[1] <= UNPAIRED:
+        raise DataError(
+            f"{path}: 11 columns and no {targets_file(directory, split).name}, so there is no random attribute; "
+            "make a data set from it with training.generate.convert"
+        )
+    random = labels[:, UNPAIRED]
+    refuse_rows(path, ~((random >= 0) & (random <= 1)), "the unpaired attribute is outside [0, 1]")
+    return random

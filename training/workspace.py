@@ -139,7 +139,7 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
         raise SettingsError(f"trainer_options.{next(iter(options))}: the built-in trainer takes no options.")
     settings = read_settings(run.config)
     device = prepare(run.device, run.threads)
-    dataset = load(settings.directory)
+    dataset = load(settings.directory, settings.image_dir)
     if len(dataset.train) < settings.batch_size:
         rows = len(dataset.train)
         raise SettingsError(f"data.batch_size is {settings.batch_size}, but {settings.directory} has {rows} rows.")

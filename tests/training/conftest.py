@@ -13,7 +13,7 @@ from training.data import generate
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("shapes") / "data"
-    generate(directory, train=8000, val=500, test=100, seed=5)
+    generate(directory, train=8000, val=500, test=100, seed=5, latents="mixed")
     return directory
 
 

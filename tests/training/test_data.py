@@ -15,7 +15,8 @@ from training.data import DataError
 
 
 def small(directory: Path, seed: int = 1, **kwargs: object) -> Path:
-    data.generate(directory, train=300, val=40, test=20, seed=seed, **kwargs)  # type: ignore[arg-type]
+    options = {"latents": "mixed", **kwargs}
+    data.generate(directory, train=300, val=40, test=20, seed=seed, **options)  # type: ignore[arg-type]
     return directory
 
 
@@ -117,6 +118,56 @@ def test_a_wrong_target_is_named_by_file_and_row(tmp_path: Path) -> None:
         data.check(directory)
 
 
+def change_csv(directory: Path) -> None:
+    path = directory / "train_xor_targets.csv"
+    lines = path.read_text().splitlines()
+    lines[6] = lines[6][:-1] + str((int(lines[6][-1]) + 1) % 8)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def change_nosize(directory: Path) -> None:
+    nosize = np.load(directory / "train_labels_nosize.npy")
+    nosize[5, 2] += 1
+    np.save(directory / "train_labels_nosize.npy", nosize)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (change_csv, r"train_xor_targets.csv: row 5: xor_target_bin differs"),
+        (change_nosize, r"train_labels_nosize.npy: row 5: a column differs from the labels"),
+    ],
+)
+def test_files_that_contradict_each_other_are_named_by_row(tmp_path: Path, damage: object, message: str) -> None:
+    directory = small(tmp_path / "set")
+    (directory / "metadata.json").unlink()
+    damage(directory)  # type: ignore[operator]
+    with pytest.raises(DataError, match=message):
+        data.check(directory)
+
+
+def test_a_target_that_one_source_gives_away_is_refused(tmp_path: Path) -> None:
+    """Every random attribute in the first bin: the target is then the size."""
+    directory = small(tmp_path / "set")
+    for path in directory.glob("metadata.json"):
+        path.unlink()
+    labels = np.load(directory / "train_labels.npy")
+    labels[:, 11] = 0.01
+    np.save(directory / "train_labels.npy", labels)
+    for path in (*directory.glob("train_xor*"), *directory.glob("train_labels_nosize*")):
+        path.unlink()
+    with pytest.raises(DataError, match="not independent of its source 'size'"):
+        data.check(directory)
+
+
+def test_a_row_is_the_same_in_sets_of_any_size(tmp_path: Path) -> None:
+    small(tmp_path / "a")
+    data.generate(tmp_path / "b", train=20_000, val=40, test=20, seed=1, latents="mixed")
+    first, longer = (np.load(tmp_path / name / "train_labels.npy") for name in ("a", "b"))
+    assert np.array_equal(longer[:300], first)
+    assert len(np.unique(longer, axis=0)) == 20_000
+
+
 def test_a_changed_file_is_found_by_its_digest(tmp_path: Path) -> None:
     directory = small(tmp_path / "set")
     labels = np.load(directory / "val_labels.npy")
@@ -152,7 +203,7 @@ def test_a_missing_directory_says_how_to_make_one(tmp_path: Path) -> None:
 def test_generating_and_checking_need_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from training import data;"
-        f"data.generate(Path({str(tmp_path / 'set')!r}), train=9, val=9, test=9, seed=0);"
+        f"data.generate(Path({str(tmp_path / 'set')!r}), train=9, val=9, test=9, seed=0, latents='mixed');"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
