@@ -117,6 +117,7 @@ def _grid_options(parser: argparse.ArgumentParser) -> None:
 
 def _pack_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pack", metavar="N", help="cells a task trains together (default: 1)")
+    command.add_argument("--allow-code-change", action="store_true", help="go on although the trainer's code changed")
     command.add_argument("--include-failed", action="store_true", help="also run cells that failed before")
 
 

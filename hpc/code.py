@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,25 @@ def code_digest(trainer: Trainer) -> str:
     """Digest of all code a task runs: ours and the trainer's with its neighbours, by name and content."""
     total = hashlib.sha256()
     for name, path in _sources(trainer):
+        total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def trainer_digest(trainer: Trainer) -> str:
+    """Digest of the code that decides a cell's numbers.
+
+    For the built-in trainer our training folder, for a file the file and the neighbours it imports, directly or not
+    (a scratch script beside it does not count), for a module its package.
+    """
+    user = dict(_user_sources(trainer))
+    if not user:
+        sources = {name: path for name, path in _sources(trainer) if name.startswith("training/")}
+    elif trainer.target.rpartition(":")[0].endswith(".py"):
+        sources = _imported(Path(trainer.path), user)
+    else:
+        sources = user
+    total = hashlib.sha256()
+    for name, path in sorted(sources.items()):
         total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
@@ -96,3 +116,20 @@ def _user_sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
         neighbours = [path]
     for neighbour in neighbours:
         yield neighbour.relative_to(base).as_posix(), neighbour
+
+
+def _imported(start: Path, neighbours: Mapping[str, Path]) -> dict[str, Path]:
+    """A file and those of its neighbours that it imports, followed to the end."""
+    found: dict[str, Path] = {}
+    waiting = [start.name]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in neighbours:
+            continue
+        found[name] = neighbours[name]
+        tree = ast.parse(neighbours[name].read_bytes())
+        for node in ast.walk(tree):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            waiting += [f"{module.partition('.')[0]}.py" for module in modules]
+    return found

@@ -20,6 +20,7 @@ class Plan:
 
     counts: cells by state before. queued: cells that a live task already has. skipped_failed: FAILED cells left out.
     tasks: the packs, each a tuple of cells. array_sizes: tasks per Slurm array, in order.
+    deferred: cells that do not fit into the queue now; a later submission takes them.
     """
 
     counts: dict[str, int]
@@ -27,6 +28,7 @@ class Plan:
     skipped_failed: int
     tasks: tuple[tuple[Cell, ...], ...]
     array_sizes: tuple[int, ...]
+    deferred: int = 0
 
     @property
     def n_cells(self) -> int:
@@ -52,6 +54,7 @@ class Plan:
             "queued": self.queued,
             "skipped_failed": self.skipped_failed,
             "to_run": self.n_cells,
+            "deferred": self.deferred,
             "tasks": len(self.tasks),
             "largest_pack": max(map(len, self.tasks), default=0),
             "arrays": list(self.array_sizes),
@@ -74,6 +77,8 @@ class Plan:
             parts.append(f"{self.n_cells} to run as {_count(len(self.tasks), 'task')}{packs}{arrays_text}")
         else:
             parts.append("nothing to run")
+        if self.deferred:
+            parts.append(f"{self.deferred} more once the queue has room (--wait submits them)")
         return f"{_count(self.total, 'cell')}: {', '.join(parts)}"
 
 
@@ -84,10 +89,11 @@ def make_plan(
     pack: int = 1,
     include_failed: bool = False,
     largest_array: int | None = None,
+    room: int | None = None,
 ) -> Plan:
     """Cut what is still to do into packs of at most ``pack`` cells and arrays of at most ``largest_array`` tasks.
 
-    queued: names of cells that a live task already has.
+    queued: names of cells that a live task already has. room: tasks that the queue takes now; None: any number.
     """
     counts = Counter[str]()
     wanted: list[Cell] = []
@@ -103,8 +109,10 @@ def make_plan(
         else:
             wanted.append(status.cell)
     tasks = tuple(tuple(wanted[i : i + pack]) for i in range(0, len(wanted), pack))
+    fitting = tasks if room is None else tasks[: max(0, room)]
+    deferred = sum(len(task) for task in tasks[len(fitting) :])
     ordered = {state: counts[state] for state in STATES if counts[state]}
-    return Plan(ordered, waiting, skipped, tasks, _array_sizes(len(tasks), largest_array))
+    return Plan(ordered, waiting, skipped, fitting, _array_sizes(len(fitting), largest_array), deferred)
 
 
 def _array_sizes(tasks: int, largest: int | None) -> tuple[int, ...]:

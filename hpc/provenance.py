@@ -13,6 +13,7 @@ from hpc.store import host
 
 _PACKAGES = ("holdfast", "torch", "numpy", "scipy", "submitit")
 _GIT_SECONDS = 5
+_MOST_PATCH = 200_000
 
 
 def versions() -> dict[str, str]:
@@ -26,12 +27,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_commit(directory: Path) -> dict[str, Any] | None:
-    """Commit of the checkout a directory lies in, and whether it has changes; None outside a checkout."""
+def git_state(directory: Path) -> dict[str, Any] | None:
+    """Commit of the checkout a directory lies in and what differs from it; None outside a checkout.
+
+    The difference is kept as a patch up to 200 KB, and as its size beyond.
+    """
     commit = _git(directory, "rev-parse", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit, "modified": bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))}
+    patch = _git(directory, "diff", "HEAD", "--", ".") or ""
+    if not patch:
+        return {"commit": commit, "modified": False}
+    return {"commit": commit, "modified": True, "diff": patch if len(patch) <= _MOST_PATCH else f"{len(patch)} bytes"}
 
 
 def job() -> dict[str, str]:

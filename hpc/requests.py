@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
+from hpc.code import trainer_digest
 from hpc.config import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError
-from hpc.store import Store
+from hpc.store import Store, SweepError
 from hpc.sweep import Sweep
 from hpc.trainer import PROJECT_ROOT
 
@@ -23,12 +24,23 @@ class Request:
     sweep: Sweep
     notes: tuple[str, ...] = ()
 
-    def record(self) -> Sweep:
+    def record(self, allow_code_change: bool = False) -> Sweep:
         """Write the sweep, or the revision that grows it. Returns the sweep to run: the cells asked for.
 
-        Raises SweepError if the directory holds another one, OSError.
+        Raises SweepError if the directory holds another one, or if the trainer's code is not what its cells were
+        trained with, unless that is allowed: then the change is a revision of its own.
         """
-        facts: dict[str, Any] = {"versions": provenance.versions(), "git": provenance.git_commit(PROJECT_ROOT)}
+        code = trainer_digest(self.sweep.trainer)
+        if self.store.exists():
+            recorded = self.store.manifest()["revisions"][-1].get("provenance", {}).get("trainer_digest")
+            if recorded not in (None, code) and self.store.present() and not allow_code_change:
+                raise SweepError(
+                    f"{self.store.root}: the code of {self.sweep.trainer.target} has changed since cells were trained "
+                    "here; use another --output-dir, or mix old and new with --allow-code-change, which is recorded"
+                )
+        folder = Path(self.sweep.trainer.path).parent
+        git = {"holdfast": provenance.git_state(PROJECT_ROOT), "trainer": provenance.git_state(folder)}
+        facts: dict[str, Any] = {"versions": provenance.versions(), "git": git, "trainer_digest": code}
         self.store.write_sweep(self.sweep, facts)
         return self.sweep
 

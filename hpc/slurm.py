@@ -112,6 +112,18 @@ class Slurm:
             raise SlurmError(f"scontrol show config gives no number for MaxArraySize, but {value!r}")
         return int(value)
 
+    def room(self, wanted: int) -> int | None:
+        """How many of ``wanted`` more tasks the controller takes before MaxJobCount; None if all of them.
+
+        Over it sbatch waits two minutes and fails. Every array element counts, of all users.
+        """
+        most = int(self.config().get("MaxJobCount", "0") or 0)
+        if not most or wanted * 10 < most:
+            return None
+        # The controller also counts jobs that ended within MinJobAge, and an array's own record.
+        left = most - len(self.queue(finished=True)) - 1
+        return None if wanted < left else max(0, left)
+
     def partitions(self) -> list[Partition]:
         """All partitions, those included that one may not use."""
         return parse_partitions(self._run(["scontrol", "--all", "--oneliner", "show", "partition"]))

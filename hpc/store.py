@@ -103,7 +103,10 @@ class Store:
         if self.exists():
             revisions = self.manifest()["revisions"]
             sweep = self.admit(sweep)
-            if sweep.to_json() == self.sweep().to_json() or revisions[-1] == revisions[-1] | sweep.to_json():
+            before = revisions[-1].get("provenance", {}).get("trainer_digest")
+            same_code = before in (None, provenance.get("trainer_digest"))
+            same_plan = sweep.to_json() == self.sweep().to_json() or revisions[-1] == revisions[-1] | sweep.to_json()
+            if same_code and same_plan:
                 return self.sweep()
         else:
             files.make_directory(self.root)
@@ -209,6 +212,10 @@ class Store:
         directory = self.pack_directory(pack)
         names = [n for n in files.entries(directory) if n.startswith("checkpoint-") and "." not in n]
         return [directory / name for name in sorted(names, reverse=True)]
+
+    def has_saved(self, pack: int) -> bool:
+        """Whether a pack attempt has a checkpoint, sound or set aside; later attempts that save remove it."""
+        return any(name.startswith("checkpoint-") for name in files.entries(self.pack_directory(pack)))
 
     @property
     def submissions_root(self) -> Path:

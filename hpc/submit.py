@@ -33,11 +33,15 @@ _LOOK_UP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Queued:
-    """What a submission queued: job ids of its arrays in order, or scripts that were only written."""
+    """What a submission queued: job ids of its arrays in order, or scripts that were only written.
+
+    refused: why Slurm took no more arrays than these, if it did not take all.
+    """
 
     intent: Intent
     job_ids: tuple[str, ...] = ()
     scripts: tuple[Path, ...] = ()
+    refused: str = ""
 
 
 def submit(
@@ -66,10 +70,23 @@ def submit(
     for array in arrays:
         # One %N throttles one array only, so the arrays of a throttled submission run one after another.
         after = job_ids[-1] if job_ids and profile.array_parallelism else None
-        job_ids.append(array.queue(conf, after))
+        try:
+            job_ids.append(array.queue(conf, after))
+        except SlurmError as error:
+            if job_ids and _is_limit(error):
+                return Queued(intent, tuple(job_ids), refused=str(error))
+            raise
         write_receipt(store, intent, job_ids)
         on_array(f"array {array.token}: job {job_ids[-1]}, {array.size} tasks")
     return Queued(intent, tuple(job_ids))
+
+
+# What sbatch says where a user, account or QOS has as many jobs as it may have.
+_LIMITS = ("QOSMax", "AssocMax", "AssocGrp", "QOSGrp", "accounting/QOS policy", "temporarily unable to accept job")
+
+
+def _is_limit(error: SlurmError) -> bool:
+    return any(limit in str(error) for limit in _LIMITS)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from hpc.sweep import Sweep
 
 # A fused pack of this many cells still fits a core's cache at the default model size (docs/performance.md).
 _CACHE_PACK = 5
+# --wait gives up after as many submissions in a row that brought no cell an epoch further.
+_MOST_IDLE_ROUNDS = 2
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(["command line: --debug runs one cell in the foreground; add --cell NAME"])
     check_writable(request.store.root)
     with submission.lock(request.store, "holdfast run", arguments.take_over):
-        sweep = request.record()
+        sweep = request.record(arguments.allow_code_change)
         if arguments.cell and arguments.debug:
             return _debug(request.store, sweep, arguments)
         ends = _run_here(request, sweep, arguments, pack)
@@ -146,14 +148,14 @@ def submit(arguments: argparse.Namespace) -> int:
     if profile.is_local:
         arguments.parallel_jobs, arguments.device, arguments.cell = None, "cpu", None
         with submission.lock(request.store, "holdfast submit", arguments.take_over):
-            ends = _run_here(request, request.record(), arguments, pack)
+            ends = _run_here(request, request.record(arguments.allow_code_change), arguments, pack)
         return TROUBLE if ends.storage_trouble else INTERRUPTED if ends.interrupted else DONE
     if arguments.dry_run:
         print(_plan_for_slurm(request, arguments, conf))
         return DONE
     check_writable(request.store.root)
     with submission.lock(request.store, "holdfast submit", arguments.take_over):
-        request.record()
+        request.record(arguments.allow_code_change)
         code = _submit_once(request, arguments, profile, conf)
     if code == DONE and arguments.wait:
         return _wait(request, arguments, profile, conf)
@@ -162,13 +164,17 @@ def submit(arguments: argparse.Namespace) -> int:
 
 def _plan_for_slurm(request: Request, arguments: argparse.Namespace, conf: Path | None) -> Plan:
     """The plan, with what Slurm has now taken into account. Raises SlurmError if it cannot be asked."""
+    slurm = Slurm(conf)
     queued = submission.live_cells(submission.live_tasks(request.store))
+    pack = _pack(arguments.pack) or 1
+    most = -(-len(request.sweep.grid) // pack)
     return make_plan(
         _statuses(request),
         queued=queued,
-        pack=_pack(arguments.pack) or 1,
+        pack=pack,
         include_failed=arguments.include_failed,
-        largest_array=Slurm(conf).max_array_size(),
+        largest_array=slurm.max_array_size(),
+        room=slurm.room(most),
     )
 
 
@@ -187,6 +193,8 @@ def _submit_once(request: Request, arguments: argparse.Namespace, profile: Profi
         say("everything is written; this queues it:")
         print(sbatch_line(queued.scripts))
         return DONE
+    if queued.refused:
+        say(f"{queued.refused}; what is not queued yet is taken by the next submission, or by --wait")
     if arguments.then_aggregate:
         from hpc.submit import submit_aggregation
 
@@ -196,20 +204,21 @@ def _submit_once(request: Request, arguments: argparse.Namespace, profile: Profi
 
 
 def _wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
-    """Wait for the tasks; queue again what came back unfinished, as long as something moves."""
+    """Wait for the tasks; queue again what came back unfinished, until all is done or nothing moves any more."""
+    idle_rounds = 0
     before = _progress_mark(request)
-    while True:
+    while idle_rounds < _MOST_IDLE_ROUNDS:
         watch(request.store, profile.name, quiet=True)
-        planned = _plan_for_slurm(request, arguments, conf)
         after = _progress_mark(request)
-        if not planned.tasks or after == before:
-            break
+        idle_rounds = idle_rounds + 1 if after == before else 0
         before = after
+        if not _plan_for_slurm(request, arguments, conf).tasks:
+            break
         with submission.lock(request.store, "holdfast submit", arguments.take_over):
             _submit_once(request, arguments, profile, conf)
-    snapshot_now = status.take(request.store)
-    print(status.text(snapshot_now))
-    return DONE if all(entry.state in FINAL for entry in snapshot_now.statuses) else INCOMPLETE
+    taken = status.take(request.store)
+    print(status.text(taken))
+    return DONE if all(entry.state in FINAL for entry in taken.statuses) else INCOMPLETE
 
 
 def _progress_mark(request: Request) -> tuple[int, int]:

@@ -218,3 +218,21 @@ def result(store: Store, cell: Any) -> dict[str, Any]:
     found = store.result(cell)
     assert found is not None
     return found
+
+
+def test_changed_trainer_code_is_refused_on_a_started_sweep_unless_allowed(holdfast: Holdfast, tmp_path: Path) -> None:
+    trainer = tmp_path / "mine.py"
+    trainer.write_text("import helper_of_mine\n" + WIDTH.read_text())
+    (tmp_path / "helper_of_mine.py").write_text("A = 1\n")
+    (tmp_path / "scratch.py").write_text("B = 1\n")
+    holdfast("run", "--config", configure(tmp_path, trainer="mine.py:train"))
+    (tmp_path / "scratch.py").write_text("B = 2\n")
+    holdfast("run", "out", "--runs-per-condition", "3")
+    (tmp_path / "helper_of_mine.py").write_text("A = 2\n")
+    heard = holdfast("run", "out", "--runs-per-condition", "4", expect=2).stderr
+    assert "--allow-code-change" in heard
+    assert len(heard.strip().splitlines()) == 1
+    holdfast("run", "out", "--runs-per-condition", "4", "--allow-code-change")
+    digests = [entry["provenance"]["trainer_digest"] for entry in Store(tmp_path / "out").manifest()["revisions"]]
+    assert len(digests) == 3
+    assert digests[0] == digests[1] != digests[2]
