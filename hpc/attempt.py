@@ -95,11 +95,19 @@ class PackAttempt:
             if self.store.has_result(cell.name) or max(self.store.attempts(cell), default=0) > self.claims[cell]
         )
 
-    def report_progress(self, progress: Mapping[str, tuple[int, int]]) -> None:
-        """Say how far each cell is: {name: (epoch, of)}. Advisory: failing to write it harms nothing."""
+    def report_progress(self, progress: Mapping[str, tuple[int, int]], ended: str = "") -> None:
+        """Say how far each cell handed to the trainer is: {name: (epoch, of)}, and if so, why the attempt ended early.
+
+        Advisory: failing to write it harms nothing.
+        """
+        record = {"cells": progress, "at": time.time(), **({"ended": ended} if ended else {})}
         with contextlib.suppress(OSError):
-            text = json.dumps({"cells": progress, "at": time.time()})
-            files.publish(self.store.progress_file(self.pack), text.encode(), durable=False)
+            files.publish(self.store.progress_file(self.pack), json.dumps(record).encode(), durable=bool(ended))
+
+    def retract_progress(self) -> None:
+        """Take the report back: where files cannot be written, nothing counts against a cell. A full disk can do it."""
+        with contextlib.suppress(OSError):
+            files.remove(self.store.progress_file(self.pack))
 
     # --- ends -----------------------------------------------------------------------------------------------------
 

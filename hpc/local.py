@@ -108,6 +108,8 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
             continue
         del workers[index]
         log = store.task_log(intent.number, 0, index)
+        if code < 0:
+            files.append(log, f"task process {worker.pid} ended by {signal.Signals(-code).name}\n")
         text = log.read_text(errors="replace").strip()
         if not text:
             log.unlink()

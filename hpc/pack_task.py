@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hpc import files, provenance
 from hpc.attempt import PackAttempt
 from hpc.cell import Cell
 from hpc.code import user_code
+from hpc.futile import Futile, futile
+from hpc.processes import start_time
 from hpc.store import Store, SweepError
 from hpc.sweep import Sweep
 from hpc.task_list import read_task
@@ -23,6 +27,8 @@ from hpc.trainer import data_digest, load_function
 from hpc.training_run import StorageTroubleError, TrainingRun
 
 DONE, FAILED, STOPPED = 0, 1, 85
+# Errors of a file system, whoever meets them: a trainer whose output goes to a full disk has done nothing wrong.
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
 
 
 @dataclass
@@ -30,6 +36,7 @@ class PackTask:
     """One task: the cells of one line of a submission's task list.
 
     own_log: send this process's output to the pack's log file (a worker), or leave it where it is (a person watches).
+    place: number of the array and index in it, where the task has them; leads from an attempt to its task's log.
     """
 
     store: Store
@@ -40,6 +47,7 @@ class PackTask:
     device: str = "cpu"
     threads: int = 1
     own_log: bool = True
+    place: tuple[int, int] | None = None
 
     @classmethod
     def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
@@ -47,7 +55,7 @@ class PackTask:
         cells = read_task(store.tasks_file(submission, array), index)
         device = os.environ.get("HOLDFAST_DEVICE", "cpu")
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("HOLDFAST_THREADS") or 1)
-        return cls(store, store.sweep(), cells, submission, stop, device, threads)
+        return cls(store, store.sweep(), cells, submission, stop, device, threads, place=(array, index))
 
     def run(self) -> int:
         """Train what is still to do. Returns DONE, FAILED (a cell failed) or STOPPED (saved, run it again)."""
@@ -58,9 +66,36 @@ class PackTask:
         train = self._load()
         if train is None:
             return self._fail_all(cells)
-        if self.sweep.trainer.pack_mode == "fused":
-            return self._run_fused(train, cells)
-        return self._run_attempt(train, cells, lambda run: [[cell] for cell in run.unfinished()])
+        fused = self.sweep.trainer.pack_mode == "fused"
+        past = {cell: futile(self.store, cell, fused) for cell in cells}
+        left = self._give_up_hopeless(past)
+        alone = [[cell] for cell in left if past[cell].split]
+        ended = self._run_packs(train, [[cell for cell in left if [cell] not in alone], *alone])
+        if STOPPED in ended:
+            return STOPPED
+        return FAILED if FAILED in ended or len(left) < len(cells) else DONE
+
+    def _give_up_hopeless(self, past: Mapping[Cell, Futile]) -> list[Cell]:
+        """Record as failed the cells that were killed again and again without progress. Returns the others."""
+        hopeless = [cell for cell in past if past[cell].hopeless]
+        if hopeless:
+            _, run = self._begin(hopeless)
+            for cell in hopeless:
+                run.give_up(cell, past[cell].cause, "")
+        return [cell for cell in past if cell not in hopeless]
+
+    def _run_packs(self, train: Callable[..., None], packs: Sequence[list[Cell]]) -> list[int]:
+        """One pack after another, as long as nobody asks to stop. Returns how each ended."""
+        ended: list[int] = []
+        for pack in packs:
+            cells = [cell for cell in pack if self._to_do(cell)]
+            if cells and self.stop():
+                return [*ended, STOPPED]  # without claims that would come to nothing
+            if cells and self.sweep.trainer.pack_mode == "fused":
+                ended.append(self._run_fused(train, cells))
+            elif cells:
+                ended.append(self._run_attempt(train, cells, lambda run: [[cell] for cell in run.unfinished()]))
+        return ended
 
     def _run_fused(self, train: Callable[..., None], cells: list[Cell]) -> int:
         """All cells in one call; where that fails, in two halves, and so on, so that only the guilty ones fail.
@@ -79,8 +114,7 @@ class PackTask:
         left = [cell for cell in cells if self._to_do(cell)]
         halves = [half for half in (left[: len(left) // 2], left[len(left) // 2 :]) if half]
         print(f"the pack of {len(cells)} failed; trained next in {list(map(len, halves))}", file=sys.stderr, flush=True)
-        results = [self._run_fused(train, half) for half in halves]
-        if STOPPED in results:
+        if STOPPED in self._run_packs(train, halves):
             return STOPPED
         return FAILED if any(self._failed_here(cell) for cell in cells) else DONE
 
@@ -96,10 +130,26 @@ class PackTask:
         blame: record an exception as the cells' failure; otherwise let it out.
         """
         attempt, run = self._begin(cells)
+        try:
+            failed = self._hand_over(train, calls(run), run, blame)
+        except StorageTroubleError:
+            attempt.retract_progress()
+            raise
+        attempt.end()
+        if run.unfinished():
+            run.note_stop()
+            return STOPPED
+        return FAILED if failed or any(self._failed_here(cell) for cell in cells) else DONE
+
+    def _hand_over(
+        self, train: Callable[..., None], groups: Sequence[list[Cell]], run: TrainingRun, blame: bool
+    ) -> bool:
+        """Call the trainer for each group until asked to stop. Returns whether a cell failed."""
         failed = False
-        for group in calls(run):
+        for group in groups:
             if run.stop:
                 break
+            run.hand_over(group)
             try:
                 train(group, self.sweep.options, run)
                 run.check_storage()
@@ -107,6 +157,7 @@ class PackTask:
                 raise
             except (Exception, SystemExit) as error:  # a trainer that calls sys.exit has not finished its cells
                 run.check_storage()
+                self._check_disk(error)
                 if not blame:
                     raise
                 traceback.print_exc()
@@ -114,13 +165,22 @@ class PackTask:
                 failed = True
             else:
                 failed |= self._expect_ended(run, group)
-        attempt.end()
-        if run.unfinished():
-            return STOPPED
-        return FAILED if failed or any(self._failed_here(cell) for cell in cells) else DONE
+        return failed
+
+    def _check_disk(self, error: BaseException) -> None:
+        if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
+            where = error.filename or self.store.root
+            raise StorageTroubleError(f"{where}: {error.strerror}") from error
 
     def _begin(self, cells: list[Cell]) -> tuple[PackAttempt, TrainingRun]:
-        about = {"pid": os.getpid(), "node": provenance.node(), "job": provenance.job()}
+        pid = os.getpid()
+        about: dict[str, Any] = {
+            "pid": pid,
+            "began": start_time(pid),
+            "node": provenance.node(),
+            "job": provenance.job(),
+        }
+        about["task"] = list(self.place) if self.place else None
         attempt = PackAttempt.begin(self.store, self.sweep, cells, self.submission, about)
         if self.own_log:
             _redirect_output(self.store.pack_log(attempt.pack))

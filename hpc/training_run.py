@@ -6,7 +6,7 @@ import difflib
 import operator
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hpc.attempt import PackAttempt
@@ -152,6 +152,16 @@ class TrainingRun:
         self.give_up(cell, cause, "")
 
     # --- what the task asks ---------------------------------------------------------------------------------------
+
+    def hand_over(self, cells: Sequence[Cell]) -> None:
+        """Note that the trainer gets these cells now: from here on an attempt can come to nothing (hpc/futile.py)."""
+        for cell in cells:
+            self._progress.setdefault(cell.name, (0, 0))
+        self._report_progress(now=True)
+
+    def note_stop(self) -> None:
+        """Note that this attempt ended early because it was asked to."""
+        self._attempt.report_progress(self._progress, ended="stopped")
 
     def give_up(self, cell: Cell, cause: str, traceback: str) -> None:
         """Record a failed attempt at a cell, with the traceback if there is one."""

@@ -1,0 +1,99 @@
+"""A server that has imported the task once and forks a process for every attempt: the real code path, cheap to kill.
+
+Run as a script with PYTHONPATH naming the code. Reads one JSON object a line: {"argv": [...], "log": path,
+"environment": {...}, "frozen": bool}; answers `pid N` in order, and `end PID STATUS` (as waitpid gives it) whenever
+one ends. A frozen process waits for SIGCONT before it begins. It ends, and kills what it started, at the end of its
+input.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import selectors
+import signal
+import sys
+import traceback
+from typing import Any
+
+
+def serve(preload: list[str]) -> None:
+    for name in ["hpc.task", "hpc.pack_task", "numpy.random", *preload]:
+        importlib.import_module(name)
+    importlib.import_module("hpc.provenance").versions()  # reads many files the first time
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(wake_write)
+    selector = selectors.DefaultSelector()
+    selector.register(0, selectors.EVENT_READ)
+    selector.register(wake_read, selectors.EVENT_READ)
+    living: set[int] = set()
+    buffer = b""
+    while True:
+        for key, _ in selector.select():
+            data = os.read(key.fd, 65536)
+            if key.fd == wake_read:
+                reap(living)
+            elif not data:
+                for pid in living:
+                    os.kill(pid, signal.SIGKILL)
+                return
+            else:
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    pid = start(json.loads(line))
+                    living.add(pid)
+                    say(f"pid {pid}")
+
+
+def reap(living: set[int]) -> None:
+    while living:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        living.discard(pid)
+        say(f"end {pid} {status}")
+
+
+def start(order: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        become_task(order)
+    return pid
+
+
+def become_task(order: dict[str, Any]) -> None:
+    """What `python -P -m hpc.task` does from here on, in a process of its own."""
+    code = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        null = os.open("/dev/null", os.O_RDONLY)
+        for target, source in ((0, null), (1, log), (2, log)):
+            os.dup2(source, target)
+        os.closerange(3, 64)
+        os.environ.update(order["environment"])
+        if order["frozen"]:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        from hpc.task import main
+
+        code = main(order["argv"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def say(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])

@@ -1,0 +1,167 @@
+"""Attempts that come to nothing: three in a row fail a cell, two split a pack, being stopped never counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc import local, submission
+from hpc.cell import Cell
+from hpc.futile import futile
+from hpc.store import COMPLETED, FAILED
+
+from .attempts import ROOT, ForkServer, wait_for
+from .bench import OPTIONS, Bench, causes
+
+CHILD_KILLED = -signal.SIGKILL
+
+
+def deadly(memory: Path, *, trainer: str = "deadly.py:train", pack: int = 1, **options: Any) -> Bench:
+    settings = {**OPTIONS, "together": 99, **options}
+    return Bench.make(memory / "out", trainer=trainer, factors={"width": [1, 2, 3]}, options=settings, pack=pack)
+
+
+def state(bench: Bench, cell: Cell) -> str:
+    return next(bench.store.statuses([cell], bench.sweep.config_digest)).state
+
+
+def attempt(bench: Bench, server: ForkServer, task: int = 0, **environment: str) -> int:
+    return bench.start(server, task, environment=environment).wait()
+
+
+def test_a_cell_that_is_killed_three_times_before_its_first_checkpoint_fails_with_the_cause(
+    memory: Path, server: ForkServer
+) -> None:
+    bench = deadly(memory, widths=[1])
+    assert [attempt(bench, server) for _ in range(3)] == [CHILD_KILLED] * 3
+    assert attempt(bench, server) == 1
+    assert causes(bench) == [
+        "ended 3 times without progress (last: without a word: killed with its job, or its node failed)"
+    ]
+    assert state(bench, bench.tasks[0][0]) == FAILED
+    assert attempt(bench, server) == 0, "the same submission does not try again"
+    bench.submit()
+    assert attempt(bench, server) == CHILD_KILLED, "another one, with --include-failed, does"
+
+
+def test_the_cause_names_the_signal_where_the_tasks_starter_saw_it(memory: Path) -> None:
+    bench = deadly(memory, widths=[1])
+    for _ in range(4):
+        intent = submission.begin(
+            bench.store, [[bench.tasks[0]]], kind=submission.LOCAL, profile="local", name="x", code=""
+        )
+        local.run_tasks(bench.store, intent, ROOT, parallel=1, device="cpu", on_poll=lambda: None)
+    assert causes(bench) == ["ended 3 times without progress (last: killed by signal 9, as when memory runs out)"]
+
+
+def test_no_number_of_kills_fails_a_cell_that_gets_on(memory: Path, server: ForkServer) -> None:
+    bench = Bench.make(memory / "out", options=OPTIONS | {"steps": 60, "seconds": 0.01})
+    cell = bench.tasks[0][0]
+    for pack in range(1, 9):
+        task = bench.start(server, 0)
+        wait_for(partial(bench.store.has_saved, pack), "a checkpoint")
+        task.signal(signal.SIGKILL)
+        assert task.wait() == CHILD_KILLED
+    assert attempt(bench, server) == 0
+    assert state(bench, cell) == COMPLETED
+    assert not bench.failures()
+
+
+@pytest.mark.parametrize("when", ["before the trainer", "in the trainer"])
+def test_being_stopped_before_the_first_step_never_counts(memory: Path, server: ForkServer, when: str) -> None:
+    bench = deadly(memory, seconds=5, save=10**9)
+    for _ in range(5):
+        task = bench.start(server, 0, frozen=when == "before the trainer")
+        if when == "in the trainer":
+            wait_for(lambda: list(bench.store.packs_root.glob("*/progress.json")), "the trainer to be called")
+        task.signal(signal.SIGTERM)
+        task.signal(signal.SIGCONT)
+        assert task.wait() in (85, -signal.SIGTERM)
+    assert futile(bench.store, bench.tasks[0][0], fused=True).attempts == 0
+
+
+def test_attempts_that_slurm_requeued_do_not_count(memory: Path, server: ForkServer) -> None:
+    bench = deadly(memory, widths=[1])
+    for restarts in range(6):
+        assert attempt(bench, server, SLURM_JOB_ID="7", SLURM_RESTART_COUNT=str(restarts)) == CHILD_KILLED
+    for _ in range(2):  # the sixth was not requeued: it died by itself, as these
+        assert attempt(bench, server, SLURM_JOB_ID="8") == CHILD_KILLED
+    assert attempt(bench, server, SLURM_JOB_ID="9") == 1
+
+
+def test_copies_that_still_run_do_not_count(memory: Path, server: ForkServer) -> None:
+    bench = deadly(memory, seconds=30)
+    tasks = [bench.start(server, 0) for _ in range(4)]
+    wait_for(lambda: len(list(bench.store.packs_root.glob("*/progress.json"))) == 4, "four live copies")
+    assert futile(bench.store, bench.tasks[0][0], fused=True).attempts == 0
+    for task in tasks:
+        task.signal(signal.SIGKILL)
+        task.wait()
+    assert futile(bench.store, bench.tasks[0][0], fused=True).attempts == 4
+
+
+def test_a_cell_that_never_had_its_turn_is_not_blamed_for_the_one_before_it(memory: Path, server: ForkServer) -> None:
+    bench = deadly(memory, trainer="deadly_alone.py:train", pack=3, widths=[1])
+    assert [attempt(bench, server) for _ in range(3)] == [CHILD_KILLED] * 3
+    assert attempt(bench, server) == 1
+    states = [state(bench, cell) for cell in bench.tasks[0]]
+    assert states == [FAILED, COMPLETED, COMPLETED]
+
+
+def test_a_pack_that_is_killed_twice_is_split_and_all_its_cells_finish(memory: Path, server: ForkServer) -> None:
+    bench = deadly(memory, pack=3, together=1)
+    assert [attempt(bench, server) for _ in range(2)] == [CHILD_KILLED] * 2
+    assert attempt(bench, server) == 0
+    assert [state(bench, cell) for cell in bench.tasks[0]] == [COMPLETED] * 3
+
+
+def test_of_a_split_pack_only_the_cell_that_fails_alone_fails(memory: Path, server: ForkServer) -> None:
+    bench = deadly(memory, pack=3, widths=[2])
+    assert [attempt(bench, server) for _ in range(3)] == [CHILD_KILLED] * 3
+    assert attempt(bench, server) == 1
+    assert [state(bench, cell) for cell in bench.tasks[0]] == [COMPLETED, FAILED, COMPLETED]
+
+
+def test_a_split_pack_stays_split_until_a_pack_gets_somewhere(memory: Path, server: ForkServer) -> None:
+    bench = deadly(memory, pack=3, together=1, seconds=0.01)
+    assert [attempt(bench, server) for _ in range(2)] == [CHILD_KILLED] * 2
+    task = bench.start(server, 0)
+    wait_for(lambda: bench.store.has_saved(3), "progress of the first cell alone")
+    task.signal(signal.SIGTERM)
+    assert task.wait() == 85
+    assert attempt(bench, server) == 0
+    sizes = [len(json.loads(path.read_text())["cells"]) for path in sorted(bench.store.packs_root.glob("*/pack.json"))]
+    assert sizes == [3, 3, 1, 1, 1, 1]
+
+
+def test_a_full_disk_is_no_fault_of_the_cells(memory: Path, server: ForkServer) -> None:
+    trainer = memory / "printing.py"
+    trainer.write_text(
+        "import errno\n"
+        "FACTORS = {'width': {'kind': 'integer'}}\n"
+        "METRICS = {'error': {'kind': 'real', 'better': 'lower'}}\n"
+        "def train(cells, options, run):\n"
+        "    raise OSError(errno.ENOSPC, 'No space left on device')  # as print() does\n"
+    )
+    bench = Bench.make(memory / "out", trainer=str(trainer) + ":train")
+    for _ in range(4):
+        assert attempt(bench, server) == 3
+    assert "No space left on device" in bench.text(0)
+    assert not bench.failures()
+    assert futile(bench.store, bench.tasks[0][0], fused=False).attempts == 0
+
+
+def test_nothing_here_depends_on_the_clock(memory: Path, server: ForkServer) -> None:
+    bench = deadly(memory, widths=[1])
+    for _ in range(3):
+        attempt(bench, server)
+    for path in bench.store.root.rglob("*"):
+        os.utime(path, (0, time.time() - 10**8))
+    assert attempt(bench, server) == 1

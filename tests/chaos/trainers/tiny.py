@@ -1,0 +1,73 @@
+"""A quick trainer in numpy: every number it ends with depends on every step and every random draw before it.
+
+With CHAOS_WITNESS in the environment it notes what was done, and what was acknowledged to it, in a file outside the
+sweep directory: `step`, `saved` and `finished`, each with the cell and the step.
+"""
+
+import os
+import time
+
+import numpy as np
+
+from training.contract import Checkpoint
+
+FACTORS = {"width": {"kind": "integer", "minimum": 1}}
+METRICS = {"error": {"kind": "positive", "better": "lower"}, "level": {"kind": "real", "better": "higher"}}
+
+
+class State:
+    """One cell in training."""
+
+    def __init__(self, cell, saved):
+        self.cell, self.step = cell, 0
+        self.generator = np.random.Generator(np.random.PCG64(cell.seed))
+        self.x = np.full(16 * cell.factors["width"], 0.5)
+        if saved is not None:
+            self.step, self.x = saved.step, np.array(saved.arrays["x"])
+            self.generator.bit_generator.state = saved.values["generator"]
+
+    def advance(self):
+        noise = self.generator.random(self.x.size)
+        self.x = 3.9 * self.x * (1 - self.x) * (0.9 + 0.1 * noise)  # a chaotic map: one wrong bit ends elsewhere
+        self.step += 1
+        witness("step", self.cell, self.step)
+
+    def checkpoint(self):
+        return Checkpoint(self.step, {"x": self.x}, {"generator": self.generator.bit_generator.state})
+
+    def metrics(self):
+        return {"error": float(np.abs(self.x - 0.5).mean()), "level": float(self.x.sum())}
+
+
+def train(cells, options, run):
+    states = [State(cell, run.restore(cell)) for cell in cells]
+    while states and not run.stop:
+        state = min(states, key=lambda state: state.step)
+        state.advance()
+        time.sleep(options.get("seconds", 0.0))
+        if state.step % options["epoch"] == 0:
+            run.epoch(state.cell, state.step // options["epoch"], options["steps"] // options["epoch"], state.metrics())
+        if state.step == options["steps"]:
+            run.finish(state.cell, state.metrics(), best_epoch=1, weights={"x": state.x})
+            witness("finished", state.cell, state.step)
+            states.remove(state)
+        if states and (state.step % options.get("save", 10**9) == 0 or run.checkpoint_due()):
+            save(states, run)
+    if states:
+        save(states, run)
+
+
+def save(states, run):
+    dropped = run.save({state.cell: state.checkpoint() for state in states})
+    for state in list(states):
+        if state.cell in dropped:
+            states.remove(state)
+        else:
+            witness("saved", state.cell, state.step)
+
+
+def witness(what, cell, step):
+    if "CHAOS_WITNESS" in os.environ:
+        fd = os.open(os.environ["CHAOS_WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(fd, f"{what} {cell.name} {step} {os.getpid()} {time.monotonic():.6f}\n".encode())
+        os.close(fd)
