@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from aggregate.evidence import Evidence, evidence_document
 from aggregate.gather import Gathered, Record
+from aggregate.plain import rows
 from aggregate.summary import MetricSummary, Summary
 from hpc.store import CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
@@ -44,13 +45,13 @@ def aggregated_results(gathered: Gathered, summary: Summary) -> dict[str, Any]:
             **factors,
             "n_runs": completeness[i]["completed"],
             "completeness": completeness[i],
-            "aggregated_metrics": {metric: rows[i] for metric, rows in metrics.items()},
+            "aggregated_metrics": {metric: entries[i] for metric, entries in metrics.items()},
             "individual_results": [_outcome(r, factors, order) for r in records if r.result is not None],
         }
     return document
 
 
-def statistics_document(summary: Summary) -> dict[str, Any]:
+def statistics_document(summary: Summary, evidence: Evidence) -> dict[str, Any]:
     """What stands beside the t intervals: intervals that suit each metric, completion rates, flags."""
     completeness = _completeness(summary)
     return {
@@ -63,6 +64,7 @@ def statistics_document(summary: Summary) -> dict[str, Any]:
         "conditions": _conditions(summary),
         "zero_spread": _zero_spread(summary),
         "not_finite": _not_finite(summary),
+        **evidence_document(summary, evidence),
     }
 
 
@@ -90,12 +92,11 @@ def _completeness(summary: Summary) -> list[dict[str, int]]:
         "conflict": summary.count(CONFLICT),
         "missing": summary.count(MISSING) + summary.count(STARTED),
     }
-    rows = zip(*(column.tolist() for column in counts.values()), strict=True)
-    return [{"planned": len(summary.seeds), **dict(zip(counts, row, strict=True))} for row in rows]
+    return [{"planned": len(summary.seeds), **row} for row in rows(counts)]
 
 
-def _total(rows: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    return {key: sum(row[key] for row in rows) for key in rows[0]}
+def _total(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return {key: sum(row[key] for row in counts) for key in counts[0]}
 
 
 def _statistics(entry: MetricSummary) -> list[dict[str, Any]]:
@@ -112,18 +113,7 @@ def _statistics(entry: MetricSummary) -> list[dict[str, Any]]:
         "max": d.maximum,
         "median": d.median,
     }
-    return _rows(columns)
-
-
-def _rows(columns: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
-    plain = [_plain(values) for values in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
-
-
-def _plain(values: NDArray[Any]) -> list[Any]:
-    """Numbers as JSON has them; what is not finite is null."""
-    finite = np.isfinite(values).tolist()
-    return [value if keep else None for value, keep in zip(values.tolist(), finite, strict=True)]
+    return rows(columns)
 
 
 def _about(entry: MetricSummary) -> dict[str, Any]:
@@ -138,7 +128,7 @@ def _about(entry: MetricSummary) -> dict[str, Any]:
 
 
 def _conditions(summary: Summary) -> dict[str, Any]:
-    completion = _rows(
+    completion = rows(
         {
             "completed": summary.completed,
             "planned": np.full(len(summary.conditions), len(summary.seeds)),
@@ -148,7 +138,7 @@ def _conditions(summary: Summary) -> dict[str, Any]:
         }
     )
     intervals = {
-        entry.metric.name: _rows(
+        entry.metric.name: rows(
             {
                 "mean": entry.description.mean,
                 "n": entry.description.n,
@@ -159,7 +149,7 @@ def _conditions(summary: Summary) -> dict[str, Any]:
         for entry in summary.metrics
     }
     return {
-        name: {"completion": completion[i], "intervals": {metric: rows[i] for metric, rows in intervals.items()}}
+        name: {"completion": completion[i], "intervals": {metric: entries[i] for metric, entries in intervals.items()}}
         for i, name in enumerate(summary.conditions)
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from aggregate.evidence import Evidence
 from aggregate.gather import Gathered
 from aggregate.histories import Fault
 from aggregate.summary import Summary
@@ -29,12 +30,15 @@ def cell_lines(gathered: Gathered) -> list[str]:
     return lines
 
 
-def doubts(gathered: Gathered, summary: Summary, faults: Sequence[Fault], manifest: Mapping[str, Any]) -> list[str]:
+def doubts(
+    gathered: Gathered, summary: Summary, evidence: Evidence, faults: Sequence[Fault], manifest: Mapping[str, Any]
+) -> list[str]:
     """One line for everything else that a reader of the statistics should know.
 
     faults: cells without a readable history, and why. manifest: the content of sweep.json.
     """
-    lines = [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
+    lines = _hanging_failures(summary, evidence)
+    lines += [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
     for entry in summary.metrics:
         if absent := int(entry.absent.sum()):
             lines.append(f"{entry.metric.name}: {_count(absent, 'completed cell')} without a finite value; see n")
@@ -46,6 +50,15 @@ def doubts(gathered: Gathered, summary: Summary, faults: Sequence[Fault], manife
     if gathered.strays:
         lines.append(f"individual_results holds what is no planned cell, not counted: {_named(gathered.strays)}")
     return lines + _revisions(manifest["revisions"]) + _history_lines(faults)
+
+
+def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:
+    """Failures that hang on a factor: the cells that are left are not like those that failed."""
+    return [
+        f"failures hang on {entry.factor.label} (p = {entry.p:.2g}, {entry.method}): means of what is left mislead"
+        for entry in evidence.missingness
+        if entry.p <= 1 - summary.level
+    ]
 
 
 def _history_lines(faults: Sequence[Fault]) -> list[str]:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from aggregate.analysis import Analysis
 from aggregate.curves import Curves, curves
 from aggregate.declaration import Metric, metrics_of
 from aggregate.documents import aggregated_results, encode, statistics_document
+from aggregate.evidence import planned_levels, weigh
 from aggregate.findings import cell_lines, doubts, limited
 from aggregate.gather import Gathered, gather
 from aggregate.histories import Histories, read_histories
@@ -47,13 +49,14 @@ def aggregate(root: Path, *, figures: bool = True) -> Outcome:
     manifest = store.manifest()
     gathered = gather(store, store.sweep())
     summary = summarise(gathered)
+    evidence = weigh(summary, Analysis.of(gathered.sweep.analysis), planned_levels(manifest))
     histories = read_histories(store, gathered.records)
     publish(store.aggregated_file, encode(aggregated_results(gathered, summary)))
-    publish(store.statistics_file, encode(statistics_document(summary)))
+    publish(store.statistics_file, encode(statistics_document(summary, evidence)))
     publish(store.table_file, parquet(cell_table(gathered, summary)))
     publish(store.curves_file, parquet(curve_table(gathered, summary, histories)))
     pictures = list(_pictures(store, gathered, summary, histories)) if figures else []
-    cells, remarks = cell_lines(gathered), doubts(gathered, summary, histories.faults, manifest)
+    cells, remarks = cell_lines(gathered), doubts(gathered, summary, evidence, histories.faults, manifest)
     lines = limited(cells, _MOST_LINES), limited(remarks, _MOST_LINES)
     publish(store.report_file, render(Material(summary, gathered.counts, *lines, pictures, manifest)))
     return Outcome(gathered.complete, gathered.counts, limited([*cells, *remarks], _MOST_LINES), store.report_file)

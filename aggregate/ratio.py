@@ -1,0 +1,35 @@
+"""The declared hypothesis as a number for every run: log of one error over another, each relative to guessing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aggregate.analysis import Ratio
+from aggregate.declaration import REAL, Metric
+from aggregate.statistics import Floats
+from aggregate.summary import Summary
+
+
+def ratio_quantity(summary: Summary, ratio: Ratio) -> tuple[Metric, Floats]:
+    """The ratio as a metric, and its values of shape (conditions, seeds).
+
+    0: both errors are the same share of what guessing makes. Below 0: the numerator's information is kept better.
+    NaN where a run lacks a metric or makes no error, which has no logarithm.
+    """
+    top, top_label = _relative_error(summary, ratio.numerator, ratio.numerator_chance)
+    bottom, bottom_label = _relative_error(summary, ratio.denominator, ratio.denominator_chance)
+    known = (top > 0) & (bottom > 0)
+    values = np.log(np.divide(top, bottom, where=known, out=np.ones_like(top)))
+    label = f"log ({top_label} / {bottom_label}), each relative to guessing"
+    return Metric("ratio", label, "ratio", REAL, "", None), np.where(known, values, np.nan)
+
+
+def _relative_error(summary: Summary, name: str, chance: float) -> tuple[Floats, str]:
+    """Error of a metric over the error of guessing, shape (conditions, seeds); of a metric of which higher is better,
+    the error is what it lacks to 1."""
+    for entry in summary.metrics:
+        if entry.metric.name == name:
+            if entry.metric.better == "higher":
+                return (1 - entry.values) / chance, f"1 - {entry.metric.label}"
+            return entry.values / chance, entry.metric.label
+    return np.full(summary.states.shape, np.nan), name
