@@ -125,7 +125,7 @@ class PackAttempt:
         text = json.dumps(record | {"provenance": full}, indent=1, allow_nan=False)
         won = files.publish_once(self.store.result_file(cell), text.encode())
         if won:
-            self._link_private(cell)
+            self.store.link_outcome(cell, self.pack)
             return True
         self._compare_with_winner(cell, record)
         return False
@@ -153,20 +153,6 @@ class PackAttempt:
             files.append(self.store.log_file(cell), f"{stamp} attempt {self.claims[cell]}: {text}\n")
 
     # --- inside ---------------------------------------------------------------------------------------------------
-
-    def _link_private(self, cell: Cell) -> None:
-        pairs = (
-            (self.store.private_history(self.pack, cell), self.store.history_file(cell)),
-            (self.store.private_weights(self.pack, cell), self.store.weights_file(cell)),
-        )
-        for private, public in pairs:
-            if private.exists():
-                try:
-                    files.link_once(private, public)
-                    files.sync_directory(public.parent)
-                except OSError:  # some file systems link within one directory only
-                    files.publish_once(public, files.read(private))
-                files.remove(private)
 
     def _compare_with_winner(self, cell: Cell, record: Mapping[str, Any]) -> None:
         try:

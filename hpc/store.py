@@ -6,6 +6,7 @@ believes a file that is not whole: results are JSON published by link, checkpoin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -280,6 +281,20 @@ class Store:
     def report_file(self) -> Path:
         return self.root / "report.html"
 
+    @property
+    def wandb_root(self) -> Path:
+        """Where wandb itself would put runs of this directory; `wandb sync` of it works."""
+        return self.root / "wandb"
+
+    @property
+    def wandb_journal_file(self) -> Path:
+        """What `holdfast wandb sync` has seen to be the same on a server."""
+        return self.wandb_root / "journal.json"
+
+    def wandb_segment_file(self, run: str) -> Path:
+        """The offline file of the run with this id; wandb takes the folder's name for that of an offline run."""
+        return self.wandb_root / f"offline-{run}" / f"run-{run}.wandb"
+
     def new_submission(self) -> int:
         files.make_directory(self.submissions_root)
         return files.claim(self.submissions_root, _SUBMISSION_DIGITS)[0]
@@ -349,6 +364,26 @@ class Store:
         """State of every cell, from files alone. A result under another configuration does not count."""
         return (status for status, _ in self.outcomes(cells, config_digest))
 
+    def link_outcome(self, cell: Cell, pack: int) -> None:
+        """Give the weights and the history of the attempt that won their public names. Raises OSError.
+
+        The history comes last: where it is, nothing is missing. Doing it again changes nothing.
+        """
+        pairs = (
+            (self.private_weights(pack, cell), self.weights_file(cell)),
+            (self.private_history(pack, cell), self.history_file(cell)),
+        )
+        for private, public in pairs:
+            if private.exists():
+                try:
+                    files.link_once(private, public)
+                    files.sync_directory(public.parent)
+                except FileNotFoundError:
+                    continue  # another process has just done so
+                except OSError:  # some file systems link within one directory only
+                    files.publish_once(public, files.read(private))
+                files.remove(private)
+
     def stamps(self) -> dict[str, int]:
         """Time stamp of every cell's directory, ns; a new file in it changes the stamp."""
         try:
@@ -385,6 +420,10 @@ class Store:
                 epochs = int(result["epochs"])
                 provenance = result.get("provenance")
                 attempts = provenance.get("attempts", 1) if isinstance(provenance, dict) else 1
+                if "history.csv" not in names and isinstance(provenance, dict):
+                    # Its writer may have died between the result and these links; whoever looks makes them.
+                    with contextlib.suppress(OSError, KeyError, ValueError, TypeError):
+                        self.link_outcome(cell, int(provenance["pack"]))
                 return CellStatus(cell, result["status"], attempts, epochs, epochs), result
             foreign = "its results.json belongs to another configuration"
         return self._unfinished(cell, foreign), None

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpc import submission
 from hpc.cell import Axis, Cell, Grid
-from hpc.store import Store, SweepError
+from hpc.store import COMPLETED, Store, SweepError
 from hpc.sweep import Sweep
 from hpc.trainer import read_declaration
 
@@ -108,6 +108,8 @@ class Bench:
 
     def check_equal(self, other: Bench) -> None:
         """The same outcomes, histories and weights as another directory, to the last bit; nothing failed or damaged."""
+        states = {status.state for status in self.store.statuses(self.sweep.grid, self.sweep.config_digest)}
+        assert states == {COMPLETED}, states  # a look at the states also makes the links that a killed writer could not
         for cell in self.sweep.grid:
             ours, theirs = outcome(self.store, cell), outcome(other.store, cell)
             assert ours == theirs, f"{cell.name}: {ours} is not {theirs}"

@@ -1,0 +1,97 @@
+"""SIGKILL at random moments, again and again, half of the time with two copies of a task live."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .attempts import PATIENCE, Attempt, ForkServer, readable
+from .bench import Bench
+
+MOST_ATTEMPTS = 400
+
+
+@dataclass
+class Campaign:
+    """Kill the tasks of a sweep until `kills` took effect and every cell has its result.
+
+    reach: seconds within which a kill falls. quota: kills a task endures before it is left alone.
+    """
+
+    bench: Bench
+    server: ForkServer
+    generator: random.Random
+    quota: int
+    reach: float
+    abreast: int = 4
+    counts: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> Counter[str]:
+        seeds = [self.generator.random() for _ in self.bench.tasks]
+        with ThreadPoolExecutor(self.abreast) as pool:
+            for _ in pool.map(self._torment, range(len(seeds)), seeds):
+                pass
+        return self.counts
+
+    def _torment(self, task: int, seed: float) -> None:
+        generator = random.Random(seed)
+        endured = 0
+        for number in range(MOST_ATTEMPTS):
+            if self.bench.done(task):
+                break
+            copies = 2 if number % 2 else 1
+            endured += self._once(task, generator, copies, kill=endured < self.quota)
+        assert self.bench.done(task), f"task {task} has no result after {MOST_ATTEMPTS} attempts"
+
+    def _once(self, task: int, generator: random.Random, copies: int, kill: bool) -> int:
+        """Start the copies, kill each at a moment of its own, and look at what they leave. Returns the kills."""
+        living: list[tuple[float, Attempt]] = []
+        for _ in range(copies):
+            attempt = self.bench.start(self.server, task)
+            living.append((time.monotonic() + (generator.uniform(0, self.reach) if kill else PATIENCE), attempt))
+            time.sleep(generator.uniform(0, self.reach / 4) if copies > 1 else 0)
+        for moment, attempt in sorted(living, key=lambda pair: pair[0]):
+            if not attempt.over and not readable([attempt.handle], max(0.0, moment - time.monotonic())):
+                attempt.signal(signal.SIGKILL)
+        killed = [attempt.wait() for _, attempt in living].count(-signal.SIGKILL)
+        with self._lock:
+            self._count(task, killed, copies, [attempt.wait() for _, attempt in living])
+        return killed
+
+    def _count(self, task: int, killed: int, copies: int, codes: list[int]) -> None:
+        self.counts["kills"] += killed
+        self.counts["kills with two copies live"] += killed if copies == 2 else 0
+        self.counts["attempts"] += copies
+        odd = [code for code in codes if code not in (0, 1, -signal.SIGKILL)]
+        assert not odd, f"a task ended with {odd}: {self.bench.text(task)}"
+        self.bench.check_results(self.bench.tasks[task])
+        if self.bench.failures() and any(code == 1 for code in codes):
+            self.counts["cells given up after three kills without progress"] += 1
+            self.bench.submit()  # as --include-failed does
+
+
+def campaign(
+    directory: Path,
+    server: ForkServer,
+    seed: int,
+    make: Callable[[Path], Bench],
+    *,
+    quota: int,
+    reach: float,
+    abreast: int = 4,
+) -> Counter[str]:
+    """A sweep under kills, compared with the same sweep undisturbed. Returns what was counted."""
+    bench, calm = make(directory / "killed"), make(directory / "calm")
+    calm.run_all(server)
+    counts = Campaign(bench, server, random.Random(seed), quota, reach, abreast).run()
+    bench.check_equal(calm)
+    counts["cells"] = len(bench.sweep.grid)
+    return counts

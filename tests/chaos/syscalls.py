@@ -1,0 +1,141 @@
+"""Faults at the level of system calls: strace makes the N-th call of a kind fail or kills the task in front of it.
+
+A first run without faults is recorded; every call in it that changes the sweep directory is then a place to strike.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .attempts import Attempt, ForkServer, wait_for, wait_stopped
+from .bench import Bench
+
+CHANGING = ("openat", "write", "fsync", "rename", "link", "mkdir", "unlink")
+FAULTS = ("KILL", "EIO", "ENOSPC", "EDQUOT")
+_CALL = re.compile(r"(?:\d+ +)?(?P<name>[a-z0-9_]+)\((?P<arguments>.*?)\) += (?P<result>-?\d+)")
+_STORAGE, _DONE = 3, 0
+
+
+def missing() -> str:
+    """Why strace cannot be used here; empty if it can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    tried = subprocess.run(["strace", "-e", "trace=none", "true"], capture_output=True, check=False)
+    return "" if tried.returncode == 0 else "tracing processes is not permitted here"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One system call of a trace. ordinal: its number among the calls of its name, from 1."""
+
+    name: str
+    ordinal: int
+    arguments: str
+
+    def changes(self, root: Path) -> bool:
+        """Whether it changes something below a directory."""
+        if str(root) not in self.arguments:
+            return False
+        return self.name != "openat" or "O_CREAT" in self.arguments
+
+
+def read_trace(path: Path) -> list[Call]:
+    """The calls of a trace of a process with one thread."""
+    numbers: Counter[str] = Counter()
+    calls = []
+    for line in path.read_text(errors="replace").splitlines():
+        found = _CALL.match(line)
+        if found:
+            numbers[found["name"]] += 1
+            calls.append(Call(found["name"], numbers[found["name"]], found["arguments"]))
+    return calls
+
+
+def traced(
+    bench: Bench, server: ForkServer, task: int, trace: Path, inject: str = "", names: Iterable[str] = CHANGING
+) -> Attempt:
+    """Run a task under strace, from its first own instruction to its end."""
+    attempt = bench.start(server, task, frozen=True)
+    wait_stopped(attempt.pid)
+    options = [f"--trace={','.join(names)}", *(["-e", f"inject={inject}"] if inject else [])]
+    command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(trace), *options, "-p", str(attempt.pid)]
+    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: is_traced(attempt.pid), "strace to attach")
+        attempt.signal(signal.SIGCONT)
+        attempt.wait()
+    finally:
+        attempt.signal(signal.SIGKILL)
+        tracer.wait(30)
+    return attempt
+
+
+def is_traced(pid: int) -> bool:
+    return "TracerPid:\t0" not in Path(f"/proc/{pid}/status").read_text()
+
+
+@dataclass
+class Strike:
+    """One fault at one call."""
+
+    call: Call
+    fault: str
+
+    @property
+    def inject(self) -> str:
+        how = "signal=KILL" if self.fault == "KILL" else f"error={self.fault}"
+        return f"{self.call.name}:{how}:when={self.call.ordinal}"
+
+
+def places(bench: Bench, server: ForkServer, trace: Path) -> list[Call]:
+    """Run task 0 undisturbed and return the calls that change its sweep directory."""
+    attempt = traced(bench, server, 0, trace)
+    assert attempt.wait() == _DONE, bench.text(0)
+    return [call for call in read_trace(trace) if call.changes(bench.store.root)]
+
+
+def strike(bench: Bench, server: ForkServer, trace: Path, chosen: Strike) -> str:
+    """Run task 0 with a fault, then again without. Returns what the fault did: killed, stopped, ignored or missed."""
+    code = traced(bench, server, 0, trace, chosen.inject).wait()
+    text = trace.read_text(errors="replace")
+    struck = "INJECTED" in text or code == -signal.SIGKILL
+    allowed = (-signal.SIGKILL,) if chosen.fault == "KILL" else (_DONE, _STORAGE)
+    assert not struck or code in allowed, f"{chosen.inject}: ended with {code}: {bench.text(0)}"
+    bench.check_results(bench.tasks[0])
+    if code == _STORAGE:
+        assert str(bench.store.root) in bench.text(0), f"{chosen.inject}: the message names no path: {bench.text(0)}"
+    assert not bench.failures(), f"{chosen.inject}: blamed on a cell: {bench.failures()[0].read_text()}"
+    again = bench.start(server, 0).wait()
+    assert again == _DONE, f"after {chosen.inject} the task ended with {again}: {bench.text(0)}"
+    return "missed" if not struck else {_DONE: "ignored", _STORAGE: "stopped"}.get(code, "killed")
+
+
+def strikes(calls: Sequence[Call]) -> list[Strike]:
+    return [Strike(call, fault) for fault in FAULTS for call in calls]
+
+
+def small(root: Path) -> Bench:
+    """A task of two cells with a few generations each: some 150 calls that change something."""
+    return Bench.make(root, factors={"width": [1, 2]}, pack=2, options={"steps": 6, "epoch": 3, "save": 2})
+
+
+def campaign(directory: Path, server: ForkServer, every: int = 1) -> Counter[str]:
+    """Strike at every ``every``-th place with each fault; each strike has a sweep directory of its own."""
+    calm = small(directory / "calm")
+    calls = places(calm, server, directory / "trace")
+    counts: Counter[str] = Counter()
+    for number, chosen in enumerate(strikes(calls)[::every]):
+        bench = small(directory / f"struck-{number}")
+        did = strike(bench, server, directory / "trace", chosen)
+        bench.check_equal(calm)
+        counts[f"{chosen.fault}: {did}"] += 1
+        counts["strikes"] += did != "missed"
+        shutil.rmtree(bench.store.root)
+    return counts

@@ -1,0 +1,27 @@
+"""The short form: some hundred kills. `make chaos` does thousands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .attempts import ForkServer
+from .bench import Bench
+from .kills import campaign
+
+SEED = 20_261
+
+
+def test_cells_killed_at_random_moments_end_with_identical_results(memory: Path, server: ForkServer) -> None:
+    counts = campaign(
+        memory, server, SEED, lambda root: Bench.make(root, factors={"width": [1, 2, 3]}, runs=4), quota=12, reach=0.08
+    )
+    assert counts["kills"] >= 100, counts
+    assert counts["kills with two copies live"] >= 40, counts
+
+
+def test_packs_killed_at_random_moments_end_with_identical_results(memory: Path, server: ForkServer) -> None:
+    def make(root: Path) -> Bench:
+        return Bench.make(root, trainer="fused.py:train", factors={"width": [1, 2]}, runs=6, pack=4)
+
+    counts = campaign(memory, server, SEED + 1, make, quota=15, reach=0.2)
+    assert counts["kills"] >= 30, counts

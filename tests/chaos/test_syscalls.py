@@ -1,0 +1,31 @@
+"""Faults at single system calls, every eleventh of them; `make chaos` strikes at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .attempts import ForkServer
+from .audit import audit
+from .syscalls import FAULTS, campaign, missing, places, read_trace, small
+
+REASON = missing()
+pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON or "strace works")
+
+
+def test_a_fault_at_any_system_call_costs_no_state_and_blames_no_cell(memory: Path, server: ForkServer) -> None:
+    counts = campaign(memory, server, every=11)
+    assert counts["strikes"] >= 40, counts
+    assert {fault for fault in FAULTS if any(key.startswith(fault) for key in counts)} == set(FAULTS)
+
+
+def test_every_file_is_synced_before_it_has_its_name_and_its_directory_before_the_log_says_so(
+    memory: Path, server: ForkServer
+) -> None:
+    bench = small(memory / "out")
+    places(bench, server, memory / "trace")
+    followed, breaches = audit(read_trace(memory / "trace"), bench.store.root)
+    assert not breaches
+    # Records of the attempt, checkpoints, histories, weights and results of two cells.
+    assert followed >= 15
