@@ -40,7 +40,7 @@ def train(cells, options, run):
             epoch, x, state = saved.step, saved.values["x"], saved.values["rng"]
             rng.setstate((state[0], tuple(state[1]), state[2]))
         while epoch < 8:
-            if run.stop or run.checkpoint_due():
+            if run.stop or run.checkpoint_due() or options.get("save_always"):
                 state = Checkpoint(step=epoch, values={"x": x, "rng": rng.getstate()})
                 if cell in run.save({cell: state}) or run.stop:
                     return
