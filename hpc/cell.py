@@ -180,9 +180,8 @@ class Grid(Sequence[Cell]):
             [axis.name for axis in self.axes] == [axis.name for axis in other.axes]
             and self.seeds[: len(other.seeds)] == other.seeds
             and all(
-                any(_same(value, own) for own in axis.values)
+                {(type(value), value) for value in theirs.values} <= {(type(value), value) for value in axis.values}
                 for axis, theirs in zip(self.axes, other.axes, strict=True)
-                for value in theirs.values
             )
         )
 

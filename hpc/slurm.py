@@ -57,6 +57,8 @@ _FULL_INDICES = {"SLURM_BITSTR_LEN": "0"}
 _NEEDED_HERE = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel", "sinfo")
 # One argument of a command may be 128 KiB long on Linux (MAX_ARG_STRLEN); we stay well below.
 _LONGEST_ARGUMENT = 60_000
+# scancel refuses more than 65,536 tasks in one argument ("Too many hosts in range").
+_MOST_CANCELLED = 50_000
 
 
 class SlurmError(Exception):
@@ -266,14 +268,16 @@ def _ids_by_job(tasks: Iterable[QueuedTask]) -> dict[str, list[int]]:
 
 
 def _batches(job: str, indices: Sequence[int]) -> Iterator[list[str]]:
-    """Arguments for scancel, `12_[1-3,7]`, none too long for the system."""
-    spans = ranges(indices)
-    if not spans:
+    """Arguments for scancel, `12_[1-3,7]`, none too long for the system and none with too many tasks for Slurm."""
+    if not indices:
         yield [job]
-    while spans:
-        size = max(1, min(len(spans), _LONGEST_ARGUMENT // max(len(span) + 1 for span in spans)))
-        yield [f"{job}_[{','.join(spans[:size])}]"]
-        spans = spans[size:]
+    ordered = sorted(indices)
+    for start in range(0, len(ordered), _MOST_CANCELLED):
+        spans = ranges(ordered[start : start + _MOST_CANCELLED])
+        while spans:
+            size = max(1, min(len(spans), _LONGEST_ARGUMENT // max(len(span) + 1 for span in spans)))
+            yield [f"{job}_[{','.join(spans[:size])}]"]
+            spans = spans[size:]
 
 
 def _name_option(names: Collection[str] | None) -> list[str]:
