@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     _questions(add)
     _results(add)
     _data(subparsers)
+    _checks(subparsers)
     _sandbox(add("sandbox", "tools.sandbox", "A real Slurm cluster on this machine; submit with --profile sandbox."))
     return top
 
@@ -189,6 +190,26 @@ def _data(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     check = actions.add_parser("check", help="check a data set", description="Prove the synergy property.")
     _directory(check)
     check.set_defaults(call="tools.data_check")
+
+
+def _checks(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Is everything as it should be? Verdicts with numbers and what to do."
+    actions = subparsers.add_parser("check", help=text, description=text).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    text = "Ask the cluster, try the shared directory, and with --profile try a node by one small job."
+    cluster = actions.add_parser("cluster", help=text, description=text, epilog=EPILOG)
+    cluster.add_argument("--profile", metavar="P", help="sandbox, local, a name in profiles/, or a path")
+    cluster.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the profile, this time"
+    )
+    cluster.add_argument("--config", type=Path, metavar="FILE", help="the configuration of the sweep to come")
+    cluster.add_argument("--pilot", action="store_true", help="also measure step time and memory by pack width")
+    cluster.add_argument("--directory", type=Path, metavar="DIR", help="shared directory to try (default: the sweep's)")
+    cluster.add_argument("--wait", type=_positive, default=300, metavar="S", help="seconds a job may wait to start")
+    cluster.add_argument("--export", type=Path, metavar="FILE", help="write all of it as JSON, for a bug report")
+    cluster.add_argument("--json", action="store_true", help="machine-readable output")
+    cluster.set_defaults(call="checks.cluster")
 
 
 def _sandbox(command: argparse.ArgumentParser) -> None:

@@ -1,0 +1,229 @@
+"""Preflight of a cluster: what it says of itself, what a node really does, and what that means for a sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpc import check_answers, check_cluster, check_job, check_node, check_probe, files, provenance
+from hpc.code import snapshot
+from hpc.finding import PROBLEM, Finding, note, ok, problem
+from hpc.profile import Profile
+from hpc.slurm import Slurm, SlurmError
+from hpc.store import Store
+from hpc.sweep import Sweep
+from hpc.trainer import PROJECT_ROOT, read_declaration
+
+_NODE_MINUTES = 10
+_DEFAULT_INTERVAL_S = 60.0
+_LOG_LINES = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to check. profile: None for what can be asked from here alone. directory: shared, to be tried.
+
+    conf: slurm.conf of the cluster, None for the machine's own. sweep: for its size and intervals, if there is one.
+    start_s: seconds a job may wait in the queue. quick: the cluster is our own and may be asked often.
+    """
+
+    profile: Profile | None
+    directory: Path
+    conf: Path | None = None
+    sweep: Sweep | None = None
+    start_s: float = 300.0
+    quick: bool = False
+
+
+@dataclass
+class Report:
+    """Findings in order, and the facts they rest on, as plain JSON without secrets."""
+
+    findings: list[Finding] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        return not any(finding.level == PROBLEM for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable output of ``holdfast check cluster --json``."""
+        return {"good": self.good, "findings": [finding.to_json() for finding in self.findings], "facts": self.facts}
+
+
+def check(request: Request, say: Callable[[str], None]) -> Report:
+    """Check a cluster, a directory and, with a profile, a node. What does not work is a finding, not an error.
+
+    Raises OSError if nothing can be written to the directory from here.
+    """
+    report = Report()
+    report.facts["versions"] = provenance.versions()
+    cluster = _controller(request, report)
+    with scratch(request.directory) as directory:
+        if request.profile is not None and not request.profile.is_local and cluster is not None:
+            report.facts["profile"] = profile_facts(request.profile)
+            if report.good:
+                _node(request, request.profile, cluster, directory, report, say)
+            else:
+                report.findings.append(note("node", "not tried: first fix what is above"))
+        else:
+            _here(request, directory, report)
+    return report
+
+
+def _controller(request: Request, report: Report) -> check_cluster.Cluster | None:
+    if request.profile is not None and request.profile.is_local:
+        return None
+    try:
+        cluster = check_cluster.ask(Slurm(request.conf))
+    except SlurmError as error:
+        fix = "run this on a login node of the cluster; `holdfast sandbox up` starts a cluster here"
+        report.findings.append(problem("Slurm", str(error), fix))
+        return None
+    report.facts["cluster"] = cluster.to_json()
+    report.findings += check_cluster.judge(cluster, request.profile)
+    return cluster
+
+
+def _here(request: Request, directory: Path, report: Report) -> None:
+    """The directory, as far as this machine alone can tell."""
+    own = directory / "here"
+    own.mkdir()
+    faults = check_probe.alone(own)
+    seconds = check_probe.checkpoint_seconds(own)
+    space = check_probe.space(directory)
+    report.facts["directory"] = {"faults": faults, "checkpoint_s": seconds, "space": space}
+    cells = len(request.sweep.grid) if request.sweep else 0
+    fix = "results would not be safe here: choose a directory on another file system (--directory)"
+    fault = problem("directory", "; ".join(faults), fix)
+    report.findings.append(fault if faults else ok("directory", "mkdir, link and rename behave, tried from here only"))
+    report.findings += check_answers.space(space, cells)
+    size = check_probe.CHECKPOINT_BYTES / 1e6
+    report.findings.append(ok("checkpoint", f"{size:.0f} MB written safely in {seconds:.2g} s from here"))
+
+
+def _node(
+    request: Request,
+    profile: Profile,
+    cluster: check_cluster.Cluster,
+    directory: Path,
+    report: Report,
+    say: Callable[[str], None],
+) -> None:
+    slurm = Slurm(request.conf)
+    name = f"holdfast-check-{uuid.uuid4().hex[:10]}"
+    code = code_for(directory, request.sweep)
+    full = check_job.write(profile, directory, code, ["hpc.check_node"], name, minutes=1 << 20)
+    report.findings.append(check_cluster.test_request(slurm, full))
+    if not report.good:
+        return
+    script = check_job.write(profile, directory, code, ["hpc.check_node"], name, minutes=_NODE_MINUTES)
+    (directory / "race").mkdir()
+    meeting = Meeting(directory)
+    say(f"a small job tries a node (job {name}; at most {request.start_s:g} s in the queue)")
+    end = check_job.run(
+        slurm, script, name, start_s=request.start_s, end_s=60.0 * _NODE_MINUTES, poll=meeting, quick=request.quick
+    )
+    answer = read_answer(directory / check_node.ANSWER)
+    if answer is None:
+        report.findings.append(job_trouble(end, directory))
+        return
+    report.facts["node"] = {**answer, "won_here": meeting.won, "waited_s": end.waited_s}
+    report.findings += _verdicts(request, profile, cluster, answer, meeting.won, end.waited_s)
+
+
+def _verdicts(
+    request: Request,
+    profile: Profile,
+    cluster: check_cluster.Cluster,
+    answer: Mapping[str, Any],
+    won: Mapping[str, list[int]] | None,
+    waited_s: float,
+) -> list[Finding]:
+    found = [ok("node", f"{answer['node']} began the job after {waited_s:.2g} s")]
+    found += check_answers.machine(answer, profile)
+    found += check_answers.shared(answer["shared"], won, len(request.sweep.grid) if request.sweep else 0)
+    if "checkpoint_s" in answer["shared"]:
+        seconds = answer["shared"]["checkpoint_s"]
+        how = check_cluster.preemption(cluster, cluster.partition(profile.parameters.get("partition")))
+        interval = request.sweep.checkpoint_seconds if request.sweep else _DEFAULT_INTERVAL_S
+        found.append(check_answers.preemption_cost(how, seconds, check_probe.CHECKPOINT_BYTES, interval))
+        late = check_answers.time_limit_cost(profile, seconds)
+        found += [late] if late else []
+    return found
+
+
+class Meeting:
+    """This side of the meeting with the node: answers its call and races it, once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.won: dict[str, list[int]] | None = None
+
+    def __call__(self) -> None:
+        if self.won is None and check_probe.called(self._directory):
+            check_probe.reply(self._directory)
+            self.won = check_probe.race(self._directory / "race", "here")
+
+
+@contextlib.contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """A directory of our own in the shared one, removed afterwards. Raises OSError naming the path."""
+    files.make_directory(parent)
+    directory = parent / f".holdfast-check-{uuid.uuid4().hex[:8]}"
+    files.make_directory(directory)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def code_for(directory: Path, sweep: Sweep | None) -> Path:
+    """A snapshot of the code that a sweep's tasks would run, in the scratch directory. Raises OSError."""
+    trainer = sweep.trainer if sweep else read_declaration("training.workspace:train", [PROJECT_ROOT])
+    return snapshot(Store(directory), trainer)[1]
+
+
+def read_answer(path: Path) -> dict[str, Any] | None:
+    """What a job wrote; None if it wrote nothing. Listing the directory refreshes a network file system's view."""
+    if path.name not in files.entries(path.parent):
+        return None
+    return dict(json.loads(files.read(path)))
+
+
+def job_trouble(end: check_job.End, directory: Path) -> Finding:
+    """Why a job gave no answer, as far as Slurm or its log tell."""
+    if not end.started:
+        text = f"the job did not start within {end.waited_s:.0f} s and was cancelled: {end.state}, {end.reason}"
+        fix = "wait longer with --wait SECONDS, or ask for less: `squeue --start` and `sinfo` show what is free"
+        return problem("node", text, fix)
+    log = directory / "log.txt"
+    lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:] if log.is_file() else []
+    said = " / ".join(lines) or "its log is missing; the node may not see the directory"
+    if "Unknown option: -P" in said:
+        return problem("node", "the Python on the node is older than 3.11", "set python in the profile to a newer one")
+    state = end.reason or end.state or "ended"
+    text = f"the job on {end.node or '?'} gave no answer ({state}): {said}"
+    return problem("node", text, "see python, modules, setup and container in the profile")
+
+
+def profile_facts(profile: Profile) -> dict[str, Any]:
+    """A profile for a bug report. Setup lines may hold secrets: only their number is told."""
+    return {
+        "name": profile.name,
+        "parameters": dict(profile.parameters),
+        "additional": sorted(profile.additional),
+        "setup_lines": len(profile.setup),
+        "device": profile.device,
+        "workers": profile.workers,
+        "signal_delay_s": profile.signal_delay_s,
+        "array_parallelism": profile.array_parallelism,
+        "own_python": profile.launcher != (sys.executable,),
+    }

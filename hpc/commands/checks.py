@@ -1,0 +1,59 @@
+"""check cluster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from hpc import check, files, finding
+from hpc.commands import DONE, TROUBLE, say
+from hpc.config import CommandLine, Loaded, load
+from hpc.errors import ConfigError
+from hpc.profile import Profile, load_profile
+from hpc.slurm import SlurmError
+
+
+def cluster(arguments: argparse.Namespace) -> int:
+    profile = load_profile(arguments.profile, arguments.set) if arguments.profile else None
+    loaded = load(CommandLine(config=arguments.config)) if arguments.config else None
+    if arguments.pilot and (loaded is None or profile is None):
+        raise ConfigError(["command line: --pilot measures a configuration on a profile; add --config and --profile"])
+    request = check.Request(
+        profile=profile,
+        directory=_directory(arguments, loaded),
+        conf=_conf(profile),
+        sweep=loaded.sweep if loaded else None,
+        start_s=arguments.wait,
+        quick=profile is not None and profile.name == "sandbox",
+    )
+    report = check.check(request, say)
+    if arguments.export:
+        files.publish(arguments.export.absolute(), json.dumps(report.to_json(), indent=1).encode())
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        print(finding.table(report.findings))
+        print(f"\n{finding.summary(report.findings)}")
+    return DONE if report.good else TROUBLE
+
+
+def _directory(arguments: argparse.Namespace, loaded: Loaded | None) -> Path:
+    """Where sweeps will be: as given, else beside the configuration's output, else here."""
+    if arguments.directory:
+        return Path(arguments.directory).absolute()
+    wanted = loaded.output_dir.absolute().parent if loaded else Path.cwd()
+    while not wanted.is_dir():
+        wanted = wanted.parent
+    return wanted
+
+
+def _conf(profile: Profile | None) -> Path | None:
+    if profile is None or profile.name != "sandbox":
+        return None
+    from hpc import sandbox
+
+    found = sandbox.find()
+    if found is None:
+        raise SlurmError("the sandbox is not up; start it with `holdfast sandbox up`")
+    return found.conf

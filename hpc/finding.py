@@ -1,0 +1,58 @@
+"""What a check found, as lines that people read and values that programs read."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One verdict. level: ok, note (works, but know this) or problem (does not work). fix: what to do, if anything."""
+
+    level: str
+    subject: str
+    text: str
+    fix: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def ok(subject: str, text: str) -> Finding:
+    return Finding(OK, subject, text)
+
+
+def note(subject: str, text: str, fix: str = "") -> Finding:
+    return Finding(NOTE, subject, text, fix)
+
+
+def problem(subject: str, text: str, fix: str) -> Finding:
+    return Finding(PROBLEM, subject, text, fix)
+
+
+def table(findings: Iterable[Finding]) -> str:
+    """Findings for a terminal, a verdict a line, the fix below it."""
+    every = list(findings)
+    width = max((len(finding.subject) for finding in every), default=0)
+    lines = []
+    for finding in every:
+        head = f"{finding.level:<7}  {finding.subject:<{width}}  "
+        indent = " " * len(head)
+        lines += textwrap.wrap(finding.text, _WIDTH, initial_indent=head, subsequent_indent=indent)
+        if finding.fix:
+            lines += textwrap.wrap(f"-> {finding.fix}", _WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return "\n".join(lines)
+
+
+def summary(findings: Iterable[Finding]) -> str:
+    """One line: how many problems and notes there are."""
+    levels = [finding.level for finding in findings]
+    problems, notes = levels.count(PROBLEM), levels.count(NOTE)
+    if problems:
+        return f"{problems} problem{'s' if problems > 1 else ''} to fix, {notes} note{'' if notes == 1 else 's'}"
+    return f"ready to submit ({notes} note{'' if notes == 1 else 's'})"
