@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from aggregate.evidence import Evidence, evidence_document
-from aggregate.gather import Gathered, Record
+from aggregate.evidence import evidence_document
+from aggregate.gather import Record
+from aggregate.last_epochs import LastEpochs
 from aggregate.plain import rows
+from aggregate.reliability import Flag
+from aggregate.study import Study
 from aggregate.summary import MetricSummary, Summary
 from hpc.store import CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
@@ -30,8 +33,9 @@ def encode(document: Mapping[str, Any]) -> bytes:
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
-def aggregated_results(gathered: Gathered, summary: Summary) -> dict[str, Any]:
+def aggregated_results(study: Study) -> dict[str, Any]:
     """The seed-shaped document: conditions only at the top level."""
+    summary = study.summary
     completeness = _completeness(summary)
     metrics = {entry.metric.name: _statistics(entry) for entry in summary.metrics}
     fields = [factor.field for factor in summary.factors]
@@ -40,7 +44,7 @@ def aggregated_results(gathered: Gathered, summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for i, (name, point) in enumerate(zip(summary.conditions, summary.points, strict=True)):
         factors = dict(zip(fields, (value for _, value in point), strict=True))
-        records = gathered.records[i * seeds : (i + 1) * seeds]
+        records = study.gathered.records[i * seeds : (i + 1) * seeds]
         document[name] = {
             **factors,
             "n_runs": completeness[i]["completed"],
@@ -51,8 +55,9 @@ def aggregated_results(gathered: Gathered, summary: Summary) -> dict[str, Any]:
     return document
 
 
-def statistics_document(summary: Summary, evidence: Evidence) -> dict[str, Any]:
-    """What stands beside the t intervals: intervals that suit each metric, completion rates, flags."""
+def statistics_document(study: Study) -> dict[str, Any]:
+    """What stands beside the t intervals: intervals that suit each metric, completion rates, flags, claims."""
+    summary, ends = study.summary, study.ends
     completeness = _completeness(summary)
     return {
         "sweep": summary.name,
@@ -61,10 +66,16 @@ def statistics_document(summary: Summary, evidence: Evidence) -> dict[str, Any]:
         "completeness": _total(completeness),
         "primary_metrics": list(summary.primary),
         "metrics": {entry.metric.name: _about(entry) for entry in summary.metrics},
-        "conditions": _conditions(summary),
+        "last_epochs": {
+            "count": ends.count,
+            "epoch_budgets": list(ends.budgets),
+            "ci_method": {entry.metric.name: entry.method for entry in ends.entries},
+        },
+        "conditions": _conditions(summary, ends),
+        "unreliable": _unreliable(summary, study.flags),
         "zero_spread": _zero_spread(summary),
         "not_finite": _not_finite(summary),
-        **evidence_document(summary, evidence),
+        **evidence_document(summary, study.evidence),
     }
 
 
@@ -127,7 +138,7 @@ def _about(entry: MetricSummary) -> dict[str, Any]:
     }
 
 
-def _conditions(summary: Summary) -> dict[str, Any]:
+def _conditions(summary: Summary, ends: LastEpochs) -> dict[str, Any]:
     completion = rows(
         {
             "completed": summary.completed,
@@ -137,21 +148,43 @@ def _conditions(summary: Summary) -> dict[str, Any]:
             "ci_upper": summary.completion[1],
         }
     )
-    intervals = {
-        entry.metric.name: rows(
-            {
-                "mean": entry.description.mean,
-                "n": entry.description.n,
-                "ci_lower": entry.suited[0],
-                "ci_upper": entry.suited[1],
-            }
-        )
-        for entry in summary.metrics
-    }
+    intervals = {entry.metric.name: _intervals(entry) for entry in summary.metrics}
+    last = {entry.metric.name: _intervals(entry) for entry in ends.entries}
     return {
-        name: {"completion": completion[i], "intervals": {metric: entries[i] for metric, entries in intervals.items()}}
+        name: {
+            "completion": completion[i],
+            "intervals": {metric: entries[i] for metric, entries in intervals.items()},
+            "last_epochs": {metric: entries[i] for metric, entries in last.items()},
+        }
         for i, name in enumerate(summary.conditions)
     }
+
+
+def _intervals(entry: MetricSummary) -> list[dict[str, Any]]:
+    """What suits the metric, one entry a condition."""
+    d = entry.description
+    return rows(
+        {
+            "mean": d.mean,
+            "n": d.n,
+            "ci_lower": entry.suited[0],
+            "ci_upper": entry.suited[1],
+            "median": d.median,
+            "median_ci_lower": entry.median[0],
+            "median_ci_upper": entry.median[1],
+        }
+    )
+
+
+def _unreliable(summary: Summary, found: Sequence[Flag]) -> list[dict[str, Any]]:
+    return [
+        {
+            "metric": flag.metric,
+            "reason": flag.reason,
+            "conditions": [summary.conditions[i] for i in flag.conditions] or "all",
+        }
+        for flag in found
+    ]
 
 
 def _zero_spread(summary: Summary) -> list[dict[str, Any]]:

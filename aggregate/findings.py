@@ -11,6 +11,8 @@ import numpy as np
 from aggregate.evidence import Evidence
 from aggregate.gather import Gathered
 from aggregate.histories import Fault
+from aggregate.reliability import Flag
+from aggregate.study import Study
 from aggregate.summary import Summary
 from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
@@ -30,14 +32,10 @@ def cell_lines(gathered: Gathered) -> list[str]:
     return lines
 
 
-def doubts(
-    gathered: Gathered, summary: Summary, evidence: Evidence, faults: Sequence[Fault], manifest: Mapping[str, Any]
-) -> list[str]:
-    """One line for everything else that a reader of the statistics should know.
-
-    faults: cells without a readable history, and why. manifest: the content of sweep.json.
-    """
-    lines = _hanging_failures(summary, evidence)
+def doubts(study: Study) -> list[str]:
+    """One line for everything else that a reader of the statistics should know."""
+    summary = study.summary
+    lines = _hanging_failures(summary, study.evidence)
     lines += [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
     for entry in summary.metrics:
         if absent := int(entry.absent.sum()):
@@ -45,11 +43,34 @@ def doubts(
         same = [summary.conditions[i] for i in np.flatnonzero(entry.description.zero_spread)]
         if same:
             lines.append(f"{entry.metric.name}: no spread over seeds in {_named(same)}; its interval says nothing")
+    lines += _unreliable(summary, study.flags)
     if len(summary.seeds) == 1:
         lines.append("one seed per condition: no intervals")
-    if gathered.strays:
-        lines.append(f"individual_results holds what is no planned cell, not counted: {_named(gathered.strays)}")
-    return lines + _revisions(manifest["revisions"]) + _history_lines(faults)
+    if study.gathered.strays:
+        lines.append(f"individual_results holds what is no planned cell, not counted: {_named(study.gathered.strays)}")
+    lines += _budgets(study.ends.budgets)
+    return lines + _revisions(study.manifest["revisions"]) + _history_lines(study.histories.faults)
+
+
+def _unreliable(summary: Summary, flags: Sequence[Flag]) -> list[str]:
+    """Which intervals not to trust, by reason and conditions: metrics that share both stand in one line."""
+    groups: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
+    for flag in flags:
+        groups[flag.reason, flag.conditions].append(flag.metric)
+    return [
+        f"{', '.join(metrics)}: {reason}"
+        + (f" in {_named([summary.conditions[i] for i in conditions])}" if conditions else "")
+        + "; intervals are unreliable, look at the seeds"
+        for (reason, conditions), metrics in groups.items()
+    ]
+
+
+def _budgets(budgets: Sequence[int]) -> list[str]:
+    if len(budgets) < 2:
+        return []
+    return [
+        f"runs trained from {budgets[0]} to {budgets[-1]} epochs: a best epoch out of more is better by chance alone"
+    ]
 
 
 def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:

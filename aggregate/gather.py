@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.cell import Cell
-from hpc.store import CONFLICT, FINAL, STATES, CellStatus, Store, SweepError
+from hpc.store import CONFLICT, FINAL, STATES, CellStatus, Store
 from hpc.sweep import Sweep
 
 
@@ -62,31 +62,21 @@ def gather(store: Store, sweep: Sweep) -> Gathered:
 
 def _records(store: Store, sweep: Sweep) -> Iterator[Record]:
     fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
-    present, digest = store.present(), sweep.config_digest
-    for status in store.statuses(sweep.grid, digest):
+    for status, result in store.outcomes(sweep.grid, sweep.config_digest):
         if status.state == CONFLICT:
-            yield Record(replace(status, cause=status.cause.removeprefix(f"{store.root}/")), None)
-        elif status.cell.name in present:
-            yield _record(store, status, fields, digest)
-        else:
+            yield Record(replace(status, cause=status.cause.removeprefix(f"{store.results_root}/")), None)
+        elif result is None:
             yield Record(status, None)
+        else:
+            yield _record(status, result, fields)
 
 
-def _record(store: Store, status: CellStatus, fields: list[str], config_digest: str) -> Record:
-    try:
-        result = store.result(status.cell)
-    except SweepError as error:  # it changed since its state was read
-        return Record(replace(status, state=CONFLICT, cause=str(error)), None)
-    if result is None:
-        return Record(status, None)
-    if result["config_digest"] != config_digest:
-        cause = f"results.json is of another configuration ({str(result['config_digest'])[:12]}); not counted"
-        return Record(replace(status, cause=_joined(status.cause, cause)), None)
+def _record(status: CellStatus, result: Mapping[str, Any], fields: list[str]) -> Record:
     fault = _fault(result, status.cell, fields)
-    if fault:
-        cause = f"{status.cell.name}/results.json: {fault}; set it aside and run the cell again"
-        return Record(replace(status, state=CONFLICT, cause=cause), None)
-    return Record(replace(status, state=str(result["status"])), result)
+    if not fault:
+        return Record(status, result)
+    cause = f"{status.cell.name}/results.json: {fault}; set it aside and run the cell again"
+    return Record(replace(status, state=CONFLICT, cause=cause), None)
 
 
 def _fault(result: Mapping[str, Any], cell: Cell, fields: list[str]) -> str:
@@ -119,7 +109,3 @@ def _fits(value: float | None) -> bool:
         return value is None or math.isfinite(value)
     except OverflowError:
         return False
-
-
-def _joined(*causes: str) -> str:
-    return "; ".join(cause for cause in causes if cause)

@@ -5,7 +5,6 @@ Files are joined and parsed a chunk at a time: a parser call for each file costs
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 from collections import defaultdict
@@ -18,7 +17,6 @@ import pyarrow.csv as pa_csv
 
 from aggregate.gather import Record
 from aggregate.statistics import Floats, Integers
-from hpc import files
 from hpc.store import Store
 
 CHUNK = 2048
@@ -77,32 +75,17 @@ def read_histories(store: Store, records: Sequence[Record]) -> Histories:
 def _read(store: Store, ended: Iterable[tuple[int, Record]], faults: list[Fault]) -> Iterator[_File]:
     for position, record in ended:
         name = record.cell.name
-        data = _content(store, record)
-        if data is None:
+        try:
+            with open(store.history_file(record.cell), "rb", buffering=0) as file:
+                data = file.read()
+        except FileNotFoundError:
             faults.append((name, "history.csv is missing"))
-        elif not data.endswith(b"\n"):
+            continue
+        if not data.endswith(b"\n"):
             faults.append((name, "history.csv is cut short"))
         else:
             header, _, body = data.partition(b"\n")
             yield _File(position, name, header.rstrip(b"\r"), body)
-
-
-def _content(store: Store, record: Record) -> bytes | None:
-    """A cell's history; a link that its writer did not live to make is made from the attempt that won."""
-    path = store.history_file(record.cell)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        pack = ((record.result or {}).get("provenance") or {}).get("pack")
-    if not isinstance(pack, int):
-        return None
-    private = store.private_history(pack, record.cell)
-    with contextlib.suppress(OSError):  # a directory that cannot be written can still be read
-        files.link_once(private, path)
-    try:
-        return private.read_bytes()
-    except OSError:
-        return None
 
 
 def _parse(group: list[_File], faults: list[Fault]) -> list[_Block]:

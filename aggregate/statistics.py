@@ -112,6 +112,29 @@ def delta_log_interval(mean: ArrayLike, sem: ArrayLike, n: ArrayLike, level: flo
     return np.where(inside, safe * np.exp(-half), edge), np.where(inside, safe * np.exp(half), edge)
 
 
+def median_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Confidence interval for the median between two of the ordered values, whatever their distribution.
+
+    values: shape (..., seeds), any unit; NaN where a seed has no value. level: coverage, fraction in (0, 1).
+    Returns (low, high), shape (...); NaN where even [minimum, maximum] covers less than ``level`` (below 6 seeds at
+    95 %). Raises ValueError if level is not in (0, 1). Source: order statistics, Thompson 1936.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    n = (~np.isnan(data)).sum(axis=-1)
+    ordered = np.sort(data, axis=-1)
+    tail = (1 - _checked(level)) / 2
+    skipped = np.array([_values_outside(count, tail) for count in range(data.shape[-1] + 1)])[n]
+    place = np.maximum(skipped, 0)
+    low, high = _pick(ordered, place), _pick(ordered, np.maximum(n - 1 - place, 0))
+    return np.where(skipped < 0, np.nan, low), np.where(skipped < 0, np.nan, high)
+
+
+def _values_outside(n: int, tail: float) -> int:
+    """How many values may lie outside on each side; -1 if the whole range covers too little."""
+    chances = special.bdtr(np.arange(n), n, 0.5) if n else np.empty(0)
+    return int((chances <= tail).sum()) - 1
+
+
 def clopper_pearson(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Interval:
     """Exact confidence interval for a rate, as that of cells that completed.
 

@@ -18,6 +18,7 @@ from aggregate.statistics import (
     delta_log_interval,
     delta_logit_interval,
     describe,
+    median_interval,
     t_interval,
 )
 from hpc.cell import Point
@@ -32,7 +33,7 @@ class MetricSummary:
 
     values: shape (conditions, seeds), NaN where a cell is not COMPLETED or has no finite value.
     absent: COMPLETED cells without a finite value, shape (conditions,).
-    t, suited: confidence intervals for the mean, (low, high), each of shape (conditions,).
+    t, suited: confidence intervals for the mean, (low, high), each of shape (conditions,). median: for the median.
     method: how ``suited`` was made, which fits the declared kind of the metric.
     note: why that is not the method of the declared kind; empty if it is.
     """
@@ -43,6 +44,7 @@ class MetricSummary:
     absent: Integers
     t: Interval
     suited: Interval
+    median: Interval
     method: str
     note: str = ""
 
@@ -93,7 +95,7 @@ def summarise(gathered: Gathered) -> Summary:
     sweep = gathered.sweep
     level = 1 - float(sweep.analysis.get("alpha", 0.05))
     states = _states(gathered)
-    metrics = tuple(_metric(metric, states, values, level) for metric, values in _values(gathered))
+    metrics = tuple(summarise_metric(metric, states, values, level) for metric, values in _values(gathered))
     names, points = zip(*sweep.grid.conditions(), strict=True)
     return Summary(
         name=sweep.name,
@@ -130,13 +132,25 @@ def _values(gathered: Gathered) -> list[tuple[Metric, Floats]]:
     return [(metric, values[row].reshape(shape)) for row, metric in enumerate(metrics)]
 
 
-def _metric(metric: Metric, states: NDArray[np.str_], values: Floats, level: float) -> MetricSummary:
+def summarise_metric(metric: Metric, states: NDArray[np.str_], values: Floats, level: float) -> MetricSummary:
+    """One metric over conditions. states, values: of every cell, shape (conditions, seeds)."""
+    values = np.where(states == COMPLETED, values, np.nan)
     description = describe(values)
     absent = (states == COMPLETED).sum(axis=1) - description.n
     moments = (description.mean, description.sem, description.n, level)
     method, note = _method(metric, values)
     interval = {T: t_interval, DELTA_LOGIT: delta_logit_interval, DELTA_LOG: delta_log_interval}[method]
-    return MetricSummary(metric, values, description, absent, t_interval(*moments), interval(*moments), method, note)
+    return MetricSummary(
+        metric,
+        values,
+        description,
+        absent,
+        t_interval(*moments),
+        interval(*moments),
+        median_interval(values, level),
+        method,
+        note,
+    )
 
 
 def _method(metric: Metric, values: Floats) -> tuple[str, str]:

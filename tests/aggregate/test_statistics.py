@@ -9,6 +9,7 @@ from aggregate.statistics import (
     delta_log_interval,
     delta_logit_interval,
     describe,
+    median_interval,
     t_interval,
 )
 
@@ -113,3 +114,22 @@ def test_a_completion_rate_without_trials_could_be_anything() -> None:
     assert clopper_pearson([0], [0]) == (0.0, 1.0)
     with pytest.raises(ValueError, match="number of trials"):
         clopper_pearson(3, 2)
+
+
+@pytest.mark.parametrize("n", [6, 9, 10, 25])
+def test_the_median_interval_is_the_narrowest_between_ordered_values_that_covers_enough(n: int) -> None:
+    values = np.random.default_rng(4).random(n)
+    low, high = median_interval(values)
+    ordered = np.sort(values)
+    skipped = int(np.flatnonzero(ordered == low)[0])
+    assert high == ordered[n - 1 - skipped]
+    # The median lies below the k-th value with the chance of fewer than k of n fair coins.
+    assert 1 - 2 * scipy.stats.binom.cdf(skipped, n, 0.5) >= 0.95
+    assert 1 - 2 * scipy.stats.binom.cdf(skipped + 1, n, 0.5) < 0.95
+
+
+def test_five_seeds_are_too_few_for_a_median_at_95_percent_but_not_at_90() -> None:
+    values = [3.0, 1.0, 2.0, 5.0, 4.0, np.nan]
+    assert np.isnan(median_interval(values)).all()
+    assert median_interval(values, 0.9) == (1.0, 5.0)
+    assert np.isnan(median_interval([np.nan, np.nan], 0.5)).all()

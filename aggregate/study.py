@@ -1,0 +1,65 @@
+"""A sweep gathered and computed: all that the documents, the figures and the report are made of. No drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aggregate.analysis import Analysis
+from aggregate.curves import Curves, curves
+from aggregate.declaration import POSITIVE, Metric, metrics_of
+from aggregate.evidence import Evidence, planned_levels, weigh
+from aggregate.gather import Gathered, gather
+from aggregate.histories import Histories, read_histories
+from aggregate.last_epochs import LastEpochs, last_epochs
+from aggregate.reliability import Flag, flags
+from aggregate.summary import Summary, summarise
+from hpc.store import COMPLETED, Store
+
+
+@dataclass(frozen=True)
+class Study:
+    """manifest: the content of sweep.json. analysis: of its first revision. For the others see the module of each."""
+
+    manifest: Mapping[str, Any]
+    analysis: Analysis
+    gathered: Gathered
+    histories: Histories
+    summary: Summary
+    evidence: Evidence
+    ends: LastEpochs
+    flags: tuple[Flag, ...]
+
+    def curves(self) -> Iterator[tuple[Metric, Curves]]:
+        """The training curves of every metric that has any; made when asked for."""
+        completed = self.summary.states == COMPLETED
+        for metric in metrics_of(self.gathered.sweep, self.histories.columns):
+            values = self.histories.columns[metric.name]
+            if np.isfinite(values).any():
+                position, epoch, log = self.histories.position, self.histories.epoch, metric.kind == POSITIVE
+                yield metric, curves(position, epoch, values, completed, log=log, level=self.summary.level)
+
+
+def study(store: Store) -> Study:
+    """Gather a sweep directory and compute everything.
+
+    Raises hpc.store.SweepError if it holds no sweep, OSError naming the path if it cannot be read.
+    """
+    manifest = store.manifest()
+    gathered = gather(store, store.sweep())
+    histories = read_histories(store, gathered.records)
+    summary = summarise(gathered)
+    analysis = Analysis.of(gathered.sweep.analysis)
+    return Study(
+        manifest=manifest,
+        analysis=analysis,
+        gathered=gathered,
+        histories=histories,
+        summary=summary,
+        evidence=weigh(summary, analysis, planned_levels(manifest)),
+        ends=last_epochs(gathered, summary, histories, analysis.last_epochs),
+        flags=flags(summary),
+    )
