@@ -26,6 +26,7 @@ from hpc.store import BusyError, Store, host
 from hpc.task_list import task_line
 
 LOCAL, SLURM = "local", "slurm"
+_LOCK_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -164,29 +165,36 @@ def _take(store: Store, command: str, take_over: bool) -> dict[str, Any]:
     """
     prepared = store.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
     os.mkdir(prepared, 0o755)
-    pid = os.getpid()
-    record = {"command": command, "host": host(), "pid": pid, "began": start_time(pid), "boot": boot_id()}
-    record["id"] = uuid.uuid4().hex
-    files.publish(store.lock_owner_file(prepared), json.dumps(record).encode())
     try:
-        for _ in range(2):
-            try:
-                os.rename(prepared, store.lock_directory)
+        pid = os.getpid()
+        record = {"command": command, "host": host(), "pid": pid, "began": start_time(pid), "boot": boot_id()}
+        record["id"] = uuid.uuid4().hex
+        files.publish(store.lock_owner_file(prepared), json.dumps(record).encode())
+        for _ in range(_LOCK_TRIES):
+            if _put(prepared, store.lock_directory):
                 return record
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
             holder = _holder(store, store.lock_directory)
-            if not take_over and not _is_gone(holder):
+            if holder and not take_over and not _is_gone(holder):
                 who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
                 raise BusyError(
                     f"{store.root}: {holder.get('command', 'another command')} ({who}) is at work here; "
                     "wait for it, or add --take-over if it is gone for good"
                 )
-            _remove_lock(store, holder)
+            if holder:  # else it has just been released
+                _remove_lock(store, holder)
         raise BusyError(f"{store.root}: another command took this sweep at the same moment; try again")
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
+
+
+def _put(prepared: Path, lock: Path) -> bool:
+    try:
+        os.rename(prepared, lock)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _holder(store: Store, lock: Path) -> dict[str, Any]:
