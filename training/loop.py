@@ -62,10 +62,10 @@ class Loop:
 
     def _visit(self, pack: Pack) -> None:
         """Train one pack for a while: to the next check, the end of the epoch, or the step of a pack ahead of it."""
-        for index in pack.batches(self._until(pack)):
+        for indices in pack.batches(self._until(pack)):
             if self._run.stop:
                 return
-            pack.train_step(index)
+            pack.train(indices)
         if pack.step % self._setup.steps_per_epoch == 0:
             self._end_epoch(pack)
         elif pack.step % CHECK_EVERY == 0:

@@ -54,6 +54,15 @@ def loss_value(
     return base + synergy_weight(routes, scale) * cross_entropy
 
 
+def gradient_factors(settings: Settings, routes: Routes, scales: Sequence[float]) -> NDArray[np.float64]:
+    """What each residual is multiplied by to be the gradient of a cell's loss, shape (P, 2, slots, OUTPUTS)."""
+    factors = np.tile(2.0 * feature_weights(routes, settings.source_weight), (len(scales), 1, 1, 1))
+    if FUSED in routes.slots:
+        for row, scale in enumerate(scales):
+            factors[row, routes.slots.index(FUSED), 0, LOGITS] = synergy_weight(routes, scale)
+    return factors.swapaxes(1, 2) / settings.batch_size
+
+
 class Losses:
     """The gradient by the outputs for batches of B rows, and the sums that the epoch's training loss is made of.
 
@@ -68,14 +77,9 @@ class Losses:
         scales: Sequence[float],
         squares: Tensor,
         cross_entropy: Tensor,
-        batch: int,
     ) -> None:
-        factors = np.tile(2.0 * feature_weights(routes, settings.source_weight), (len(scales), 1, 1, 1))
         self._fused = routes.slots.index(FUSED) if FUSED in routes.slots else None
-        if self._fused is not None:
-            for row, scale in enumerate(scales):
-                factors[row, self._fused, 0, LOGITS] = synergy_weight(routes, scale)
-        by_domain = torch.from_numpy(factors / batch).to(squares).transpose(1, 2).unsqueeze(3).contiguous()
+        by_domain = torch.from_numpy(gradient_factors(settings, routes, scales)).to(squares).unsqueeze(3).contiguous()
         self._direct = slice(0, len(routes.direct))
         self._cycle = slice(len(routes.direct), len(routes.slots))
         self._factors, self._squares, self._cross_entropy = by_domain, squares, cross_entropy

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from training.losses import Losses, mean_loss
+from training.losses import mean_loss
 from training.metrics import epoch_metrics, evaluate
-from training.model import INPUTS, OUTPUTS, Architecture, named_weights
-from training.network import Network
-from training.optimizer import Adam
+from training.model import Architecture, named_weights
+from training.native import NativeStep
 from training.order import Batches
 from training.routes import Routes, training_routes
 from training.settings import Settings
 from training.state import Member, State, joined
+from training.step import TorchStep
 from training.tables import Tables
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all packs of a run share."""
+    """What all packs of a run share. native: whether the compiled step trains (CPU, float32)."""
 
     settings: Settings
     tables: Tables
     device: torch.device
+    native: bool = False
+    threads: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
@@ -40,6 +43,20 @@ class Setup:
     def routes(self) -> Routes:
         return training_routes(self.settings)
 
+    def make_step(self, architecture: Architecture, state: State) -> Step:
+        """What trains a pack with this state, in place."""
+        if self.native:
+            return NativeStep(self.settings, self.routes, architecture, state, self.tables, self.threads)
+        return TorchStep(self.settings, self.routes, architecture, state, self.tables)
+
+
+class Step(Protocol):
+    """What trains a pack. stride: steps to hand over at a time; see TorchStep and NativeStep."""
+
+    stride: int
+
+    def run(self, indices: Tensor, done: int) -> None: ...
+
 
 class Pack:
     """P cells with their buffers. P = 1 is a lone cell: the same code, and the same numbers to the last bit."""
@@ -47,27 +64,9 @@ class Pack:
     def __init__(self, setup: Setup, architecture: Architecture, state: State) -> None:
         self.architecture = architecture
         self._setup, self._state = setup, state
-        settings, batch = setup.settings, setup.settings.batch_size
-        cells = len(state.members)
-        self._gradients = torch.zeros_like(state.parameters)
-        self._network = Network(
-            architecture,
-            state.parameters,
-            self._gradients,
-            batch,
-            settings.fusion_weights,
-            setup.routes,
-            setup.tables.rescaling,
-        )
-        scales = [member.scale for member in state.members]
-        self._losses = Losses(settings, setup.routes, scales, state.squares, state.cross_entropy, batch)
-        self._adam = Adam(settings, state.parameters, state.first, state.second, state.step)
+        self._step = setup.make_step(architecture, state)
         seeds = [member.cell.seed for member in state.members]
-        self._batches = Batches(seeds, setup.tables.train.rows, batch, setup.device)
-        self._inputs = state.parameters.new_empty(cells * 2 * batch, INPUTS)
-        self._targets = state.parameters.new_empty(cells * 2 * batch, OUTPUTS)
-        self._input_view = self._inputs.view(2 * cells, batch, INPUTS)
-        self._target_view = self._targets.view(cells, 2, batch, OUTPUTS)
+        self._batches = Batches(seeds, setup.tables.train.rows, setup.settings.batch_size, setup.device)
         self._done = state.step
 
     @property
@@ -83,20 +82,14 @@ class Pack:
     def state(self) -> State:
         return self._state.at(self._done)
 
-    def batches(self, until: int) -> Tensor:
-        """Look-up indices of the steps from now to `until`, within this epoch."""
-        return self._batches.between(self._done, until)
+    def batches(self, until: int) -> tuple[Tensor, ...]:
+        """Look-up indices of the steps from now to `until`, within this epoch, in parts to be trained one by one."""
+        return torch.split(self._batches.between(self._done, until), self._step.stride)
 
-    def train_step(self, index: Tensor) -> None:
-        """One optimizer step of every cell on its own batch; index: (P * 2 * B,)."""
-        train = self._setup.tables.train
-        torch.index_select(train.inputs, 0, index, out=self._inputs)
-        torch.index_select(train.targets, 0, index, out=self._targets)
-        direct, cycle = self._network.forward(self._input_view)
-        self._losses.gradient(direct, cycle, self._target_view)
-        self._network.backward(direct, cycle)
-        self._adam.step(self._gradients)
-        self._done += 1
+    def train(self, indices: Tensor) -> None:
+        """Optimizer steps of every cell on its own batches; indices: (steps, P * 2 * B)."""
+        self._step.run(indices, self._done)
+        self._done += len(indices)
 
     def finite(self) -> list[bool]:
         """Per cell, whether its training loss has stayed finite in this epoch."""

@@ -10,6 +10,8 @@ from typing import Any, Final
 DOMAINS: Final = ("attr", "v")
 FEATURES: Final = {"attr": 11, "v": 13}
 LOSSES: Final = ("fusion", "demi_cycle", "cycle", "translation")
+KERNELS: Final = ("auto", "native", "torch")
+MOST_LAYERS: Final = 62
 
 
 class SettingsError(ValueError):
@@ -75,7 +77,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         workspace_dim=int(model.get("workspace_dim", 12)),
         hidden_dim=int(model.get("hidden_dim", 128)),
         decoder_hidden_dim=int(model.get("decoder_hidden_dim", 128)),
-        n_layers=int(model.get("n_layers", 4)),
+        n_layers=_layers(int(model.get("n_layers", 4))),
         fusion_weights=(float(fusion.get("attr", 0.5)), float(fusion.get("v", 0.5))),
         loss_scale=float(synergy.get("loss_scale", 1.0)),
         weights=_loss_weights(config["experiment"]["weights"]),
@@ -109,6 +111,26 @@ def _early_stopping(section: Mapping[str, Any] | None) -> EarlyStopping | None:
     if rule.patience < 1 or not rule.min_delta >= 0.0:
         raise SettingsError(f"training.early_stopping is {dict(section)}; patience is 1 or more, min_delta 0 or more.")
     return rule
+
+
+def _layers(count: int) -> int:
+    if count > MOST_LAYERS:
+        raise SettingsError(f"model.n_layers is {count}; at most {MOST_LAYERS} are trained.")
+    return count
+
+
+def read_kernel(options: Mapping[str, Any]) -> str:
+    """Which step trains, from trainer_options: native (compiled), torch, or auto: native where it can be had.
+
+    Raises SettingsError for any other option or value.
+    """
+    for name in options:
+        if name != "kernel":
+            raise SettingsError(f"trainer_options.{name}: the built-in trainer takes no such option. Valid: kernel.")
+    kernel = options.get("kernel", "auto")
+    if kernel not in KERNELS:
+        raise SettingsError(f"trainer_options.kernel is {kernel!r}; valid: {', '.join(KERNELS)}.")
+    return str(kernel)
 
 
 def _optimizer(name: str) -> str:

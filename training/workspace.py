@@ -125,18 +125,18 @@ DATA_FILES = [
 def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
     """Train all cells of a pack (see training/contract.py).
 
-    options: none are known; the configuration's own sections say everything.
+    options: `kernel`, which step trains: native, torch, or auto (see training/native.py). All else is said by the
+        configuration's own sections.
     Raises SettingsError, DataError or DeviceError for what cannot be trained, StateError for a foreign checkpoint.
     """
     from training.data import load
     from training.device import prepare
     from training.loop import Loop
     from training.pack import Setup
-    from training.settings import SettingsError, read_settings
+    from training.settings import SettingsError, read_kernel, read_settings
     from training.tables import make_tables
 
-    if options:
-        raise SettingsError(f"trainer_options.{next(iter(options))}: the built-in trainer takes no options.")
+    kernel = read_kernel(options)
     settings = read_settings(run.config)
     device = prepare(run.device, run.threads)
     dataset = load(settings.directory, settings.image_dir)
@@ -144,21 +144,41 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
         rows = len(dataset.train)
         raise SettingsError(f"data.batch_size is {settings.batch_size}, but {settings.directory} has {rows} rows.")
     tables = make_tables(dataset, standardize=settings.standardize_inputs, device=device)
-    run.numerics(**_numerics(device))
-    Loop(cells, Setup(settings, tables, device), run, list(METRICS)).train()
+    native = _native_kernel(kernel, device)
+    run.numerics(**_numerics(device, native))
+    Loop(cells, Setup(settings, tables, device, native is not None, run.threads), run, list(METRICS)).train()
 
 
-def _numerics(device: torch.device) -> dict[str, str | int]:
+def _native_kernel(wanted: str, device: torch.device) -> str | None:
+    """The name of the compiled step if it is to train, else None. Raises SettingsError if it is demanded in vain."""
+    from training.native import NoKernelError, load_kernel
+    from training.settings import SettingsError
+
+    if wanted == "torch" or (wanted == "auto" and device.type != "cpu"):
+        return None
+    if device.type != "cpu":
+        raise SettingsError(f"trainer_options.kernel is 'native', but the device is {device.type}; use auto or torch.")
+    try:
+        return load_kernel().name
+    except NoKernelError as error:
+        if wanted == "auto":
+            return None
+        raise SettingsError(f"trainer_options.kernel is 'native', but {error}; use auto or torch.") from None
+
+
+def _numerics(device: torch.device, native: str | None) -> dict[str, str | int]:
     """What bit-identity depends on. The number of threads is not among it: tests hold that it changes no bit."""
     import numpy
     import torch
+
+    from training.step import NAME
 
     cuda = device.type == "cuda"
     return {
         "device": device.type,
         "hardware": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
         "dtype": "float32",
-        "kernel": "packed-1",
+        "kernel": native or NAME,
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
     }

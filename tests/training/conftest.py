@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from training.data import generate
+from training.native import NoKernelError, load_kernel
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +16,21 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("shapes") / "data"
     generate(directory, train=8000, val=500, test=100, seed=5, latents="mixed")
     return directory
+
+
+@pytest.fixture(params=["torch", "native"])
+def kernel(request: pytest.FixtureRequest) -> str:
+    """Which step trains: for tests that must hold for both."""
+    return needed(request.param)
+
+
+def needed(kernel: str) -> str:
+    if kernel == "native":
+        try:
+            load_kernel()
+        except NoKernelError as error:
+            pytest.skip(str(error))
+    return kernel
 
 
 @pytest.fixture

@@ -17,11 +17,13 @@ from training.state import Member, State, joined, new_state
 from training.tables import make_tables
 
 
-def make_setup(config: dict[str, Any], *, threads: int = 1, dtype: torch.dtype = torch.float32) -> Setup:
+def make_setup(
+    config: dict[str, Any], *, threads: int = 1, dtype: torch.dtype = torch.float32, native: bool = False
+) -> Setup:
     settings = read_settings(config)
     device = prepare("cpu", threads)
     tables = make_tables(load(settings.directory), standardize=settings.standardize_inputs, device=device, dtype=dtype)
-    return Setup(settings, tables, device)
+    return Setup(settings, tables, device, native, threads)
 
 
 def make_pack(setup: Setup, cells: Sequence[MemoryCell], *, dtype: torch.dtype = torch.float32) -> Pack:
@@ -35,8 +37,8 @@ def make_pack(setup: Setup, cells: Sequence[MemoryCell], *, dtype: torch.dtype =
 
 
 def train_steps(pack: Pack, steps: int) -> None:
-    for index in pack.batches(pack.step + steps):
-        pack.train_step(index)
+    for indices in pack.batches(pack.step + steps):
+        pack.train(indices)
 
 
 def bits(pack: Pack) -> dict[str, bytes]:

@@ -8,15 +8,26 @@ import pytest
 from memory_run import MemoryCell, MemoryRun, cell
 
 from training.contract import Checkpoint
+from training.native import NativeStep
 from training.state import StateError
 from training.workspace import train
 
 CELLS = [cell(8, 1.0, 42), cell(8, 1.0, 43), cell(40, 0.5, 42)]
 
 
+@pytest.fixture(autouse=True)
+def chosen(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here holds for both kernels; looking up after every step, they can be stopped anywhere."""
+    monkeypatch.setitem(OPTIONS, "kernel", kernel)
+    monkeypatch.setattr(NativeStep, "stride", 1)
+
+
+OPTIONS: dict[str, str] = {}
+
+
 def straight(config: dict[str, Any], cells: list[MemoryCell], **options: Any) -> MemoryRun:
     run = MemoryRun(config, **options)
-    train(cells, {}, run)
+    train(cells, OPTIONS, run)
     return run
 
 
@@ -27,7 +38,7 @@ def attempt(run: MemoryRun, cells: list[MemoryCell], stop_at: int | None) -> Mem
     steps = {name: checkpoint.step // 250 for name, checkpoint in saved.items()}
     again.history = {name: rows[: steps.get(name, 0)] for name, rows in run.history.items() if name not in run.finished}
     again.history |= {name: rows for name, rows in run.history.items() if name in run.finished}
-    train([one for one in cells if one.name not in run.finished], {}, again)
+    train([one for one in cells if one.name not in run.finished], OPTIONS, again)
     return again
 
 
@@ -61,7 +72,7 @@ def test_cells_restored_at_different_steps_end_as_if_never_interrupted(config: d
     first = straight(config, CELLS[:1], stop_at=320)
     second = straight(config, CELLS[1:2], stop_at=77)
     both = MemoryRun(config, saved={**first.saved, **second.saved}, history=first.history)
-    train(CELLS, {}, both)
+    train(CELLS, OPTIONS, both)
     assert_same_outcome(both, expected)
 
 

@@ -1,0 +1,496 @@
+/* One optimizer step of one cell after another, as training/network.py, losses.py and optimizer.py do it in torch.
+
+   Activations lie feature-major, [features][lanes], a lane a sample of the batch (or of a slot of it), padded with zero
+   lanes to a multiple of CHUNK: a matrix product is then scalars of the weight times vectors of lanes, and keeps BLOCK
+   rows of results in registers. Every sum runs in an order that depends on the shapes alone. */
+
+#include <math.h>
+#include <string.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define BLOCK 8
+#else
+#define LANES 8
+#define BLOCK 4
+#endif
+#define CHUNK 32
+#define SUMS 16
+#define INPUTS 16
+#define OUTPUTS 24
+#define FIRST_LOGIT 11
+#define CLASSES 8
+#define NORM_EPSILON 1e-6f
+
+typedef float vector __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+typedef struct {
+    long offset, bias, rows, columns;
+} Layer;
+
+/* What all cells of a pack share; mirrored by training/native.py. Positions of absent slots are -1. */
+typedef struct {
+    const Layer *encoder, *decoder;
+    const float *inputs, *targets;  /* tables (2 * rows, INPUTS) and (2 * rows, OUTPUTS) */
+    const float *rescale, *offset;  /* (2, INPUTS): decoded base features to encoder inputs */
+    long layers, half, batch, width, direct, fused, own, other, cycle;
+    double lr, beta1, beta2, epsilon, weight_decay;
+    float fusion[2];
+    float largest_norm;
+    long decoupled;
+} Plan;
+
+typedef struct {
+    float *parameters, *first, *second; /* (2, half) */
+    float *squares;                     /* (2, slots, batch, OUTPUTS) */
+    float *cross_entropy;               /* (batch, CLASSES) */
+    const float *factors;               /* (2, slots, OUTPUTS) */
+} Cell;
+
+#define MAX_LAYERS 64 /* checked in training/settings.py */
+
+/* What a pass through one MLP leaves behind: outputs[0] is the input, outputs[i + 1] that of layer i. */
+typedef struct {
+    float *outputs[MAX_LAYERS + 1];
+} Pass;
+
+typedef int mask __attribute__((vector_size(4 * LANES)));
+
+/* `value`, 0 where `condition` holds; NaN compares false and stays. */
+static inline vector without(vector value, mask condition) { return (vector)((mask)value & ~condition); }
+static inline vector load(const float *from) { return *(const loose *)from; }
+static inline void store(float *to, vector value) { *(loose *)to = value; }
+
+/* out[n][l] = bias[n] + sum over k of weight[n][k] * in[k][l], for COUNT rows n from `weight` on. */
+#define AFFINE(COUNT)                                                                                      \
+    for (long lane = 0; lane < lanes; lane += 2 * LANES) {                                                 \
+        vector sums[COUNT][2];                                                                             \
+        for (int j = 0; j < COUNT; j++) sums[j][0] = sums[j][1] = bias[n + j] - (vector){0};               \
+        for (long k = 0; k < columns; k++) {                                                               \
+            vector low = load(in + k * lanes + lane), high = load(in + k * lanes + lane + LANES);          \
+            for (int j = 0; j < COUNT; j++) {                                                              \
+                float scalar = weight[(n + j) * columns + k];                                              \
+                sums[j][0] += scalar * low;                                                                \
+                sums[j][1] += scalar * high;                                                               \
+            }                                                                                              \
+        }                                                                                                  \
+        for (int j = 0; j < COUNT; j++)                                                                    \
+            for (int h = 0; h < 2; h++) {                                                                  \
+                vector sum = sums[j][h];                                                                   \
+                if (relu) sum = without(sum, sum < 0.0f);                                                  \
+                store(out + (n + j) * lanes + lane + h * LANES, sum);                                      \
+            }                                                                                              \
+    }
+
+static void affine(long rows, long columns, long lanes, const float *weight, const float *bias, const float *in,
+                   float *out, int relu) {
+    long n = 0;
+    for (; n + BLOCK <= rows; n += BLOCK) AFFINE(BLOCK)
+    for (; n < rows; n++) AFFINE(1)
+}
+
+/* below[k][l] = sum over n of weight[n][k] * gradient[n][l], where the unit k was active (active[k][l] > 0). */
+#define BACK(COUNT)                                                                                        \
+    for (long lane = 0; lane < lanes; lane += 2 * LANES) {                                                 \
+        vector sums[COUNT][2] = {0};                                                                       \
+        for (long n = 0; n < rows; n++) {                                                                  \
+            vector low = load(gradient + n * lanes + lane), high = load(gradient + n * lanes + lane + LANES); \
+            for (int j = 0; j < COUNT; j++) {                                                              \
+                float scalar = weight[n * columns + k + j];                                                \
+                sums[j][0] += scalar * low;                                                                \
+                sums[j][1] += scalar * high;                                                               \
+            }                                                                                              \
+        }                                                                                                  \
+        for (int j = 0; j < COUNT; j++)                                                                    \
+            for (int h = 0; h < 2; h++) {                                                                  \
+                long at = (k + j) * lanes + lane + h * LANES;                                              \
+                vector sum = sums[j][h];                                                                   \
+                if (active) sum = without(sum, load(active + at) <= 0.0f);                                 \
+                store(below + at, sum);                                                                    \
+            }                                                                                              \
+    }
+
+static void back(long rows, long columns, long lanes, const float *weight, const float *gradient, const float *active,
+                 float *below) {
+    long k = 0;
+    for (; k + BLOCK <= columns; k += BLOCK) BACK(BLOCK)
+    for (; k < columns; k++) BACK(1)
+}
+
+/* to[l][k] = from[k][l]; `stride` numbers between the rows of `to`, zeros beyond k = columns. */
+static void transpose(long columns, long lanes, long stride, const float *from, float *to) {
+    for (long k = columns; k < stride; k++)
+        for (long lane = 0; lane < lanes; lane++) to[lane * stride + k] = 0.0f;
+    for (long first = 0; first < lanes; first += LANES)
+        for (long k = 0; k < columns; k++)
+            for (long lane = first; lane < first + LANES; lane++) to[lane * stride + k] = from[k * lanes + lane];
+}
+
+/* weight[n][k] = (add ? weight[n][k] : 0) + sum over l of gradient[n][l] * in[l][k]. */
+#define OUTER(COUNT)                                                                                       \
+    for (long k = 0; k < columns; k += 2 * LANES) {                                                        \
+        vector sums[COUNT][2] = {0};                                                                       \
+        for (long lane = 0; lane < lanes; lane++) {                                                        \
+            vector low = load(in + lane * stride + k), high = load(in + lane * stride + k + LANES);        \
+            for (int j = 0; j < COUNT; j++) {                                                              \
+                float scalar = gradient[(n + j) * lanes + lane];                                           \
+                sums[j][0] += scalar * low;                                                                \
+                sums[j][1] += scalar * high;                                                               \
+            }                                                                                              \
+        }                                                                                                  \
+        long count = columns - k < 2 * LANES ? columns - k : 2 * LANES;                                    \
+        for (int j = 0; j < COUNT; j++) {                                                                  \
+            float *to = weight + (n + j) * columns + k;                                                    \
+            const float *found = (const float *)sums[j];                                                   \
+            if (add)                                                                                       \
+                for (long i = 0; i < count; i++) to[i] += found[i];                                        \
+            else                                                                                           \
+                memcpy(to, found, 4 * count);                                                              \
+        }                                                                                                  \
+    }
+
+static void outer(long rows, long columns, long lanes, long stride, const float *gradient, const float *in,
+                  float *weight, int add) {
+    long n = 0;
+    for (; n + BLOCK <= rows; n += BLOCK) OUTER(BLOCK)
+    for (; n < rows; n++) OUTER(1)
+}
+
+/* Sum of `count` numbers (or of their squares), in SUMS interleaved partial sums. */
+static float total(const float *values, long count, int squared) {
+    float sums[SUMS] = {0}, result = 0.0f;
+    long i = 0;
+    for (; i + SUMS <= count; i += SUMS)
+        for (int j = 0; j < SUMS; j++) sums[j] += squared ? values[i + j] * values[i + j] : values[i + j];
+    for (; i < count; i++) sums[0] += squared ? values[i] * values[i] : values[i];
+    for (int j = 0; j < SUMS; j++) result += sums[j];
+    return result;
+}
+
+static long rounded(long count, long to) { return (count + to - 1) / to * to; }
+
+/* --- an MLP ---------------------------------------------------------------------------------------------------- */
+
+/* Room for a pass is taken from `*scratch`, which moves on. The caller fills outputs[0]. */
+static void take(Pass *pass, const Layer *layers, long count, long lanes, float **scratch) {
+    pass->outputs[0] = *scratch;
+    *scratch += layers[0].columns * lanes;
+    for (long i = 0; i < count; i++) {
+        pass->outputs[i + 1] = *scratch;
+        *scratch += layers[i].rows * lanes;
+    }
+}
+
+static float *forward(Pass *pass, const Layer *layers, long count, long lanes, const float *half) {
+    for (long i = 0; i < count; i++)
+        affine(layers[i].rows, layers[i].columns, lanes, half + layers[i].offset, half + layers[i].bias,
+               pass->outputs[i], pass->outputs[i + 1], i + 1 < count);
+    return pass->outputs[count];
+}
+
+/* `gradient` [out][lanes] by the output of the pass; writes (or adds to) `gradients`. The gradient by the input is put
+   into `below` if that is given. `work`: room for two widest activations and a transposed one. */
+static void backward(const Pass *pass, const Layer *layers, long count, long lanes, const float *half,
+                     float *gradients, const float *gradient, float *below, float *work, long widest, int add) {
+    float *turned = work + 2 * widest * lanes;
+    for (long i = count - 1; i >= 0; i--) {
+        long rows = layers[i].rows, columns = layers[i].columns, stride = rounded(columns, 2 * LANES);
+        transpose(columns, lanes, stride, pass->outputs[i], turned);
+        outer(rows, columns, lanes, stride, gradient, turned, gradients + layers[i].offset, add);
+        float *bias = gradients + layers[i].bias;
+        for (long n = 0; n < rows; n++) bias[n] = (add ? bias[n] : 0.0f) + total(gradient + n * lanes, lanes, 0);
+        if (i == 0 && !below) return;
+        float *to = i == 0 ? below : work + (i % 2) * widest * lanes;
+        back(rows, columns, lanes, half + layers[i].offset, gradient, i ? pass->outputs[i] : 0, to);
+        gradient = to;
+    }
+}
+
+/* --- elementwise functions, so that their bits do not depend on a mathematical library --------------------------- */
+
+/* exp to about 2 units in the last place. Source: the Cephes library (S. Moshier). */
+static inline float exponential(float x) {
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
+    float power = rintf(x * 1.44269504088896341f);
+    float r = x - power * 0.693359375f + power * 2.12194440e-4f;
+    float poly = 1.9875691500e-4f;
+    poly = poly * r + 1.3981999507e-3f;
+    poly = poly * r + 8.3334519073e-3f;
+    poly = poly * r + 4.1665795894e-2f;
+    poly = poly * r + 1.6666665459e-1f;
+    poly = poly * r + 5.0000001201e-1f;
+    union {
+        int bits;
+        float value;
+    } scale = {.bits = ((int)power + 127) << 23};
+    return (poly * r * r + r + 1.0f) * scale.value;
+}
+
+static void hyperbolic(const float *from, float *to, long count) {
+    for (long i = 0; i < count; i++) {
+        float x = from[i], size = fabsf(x), z = x * x;
+        float large = 1.0f - 2.0f / (exponential(2.0f * size) + 1.0f);
+        float poly = -5.70498872745e-3f;
+        poly = poly * z + 2.06390887954e-2f;
+        poly = poly * z - 5.37397155531e-2f;
+        poly = poly * z + 1.33314422036e-1f;
+        poly = poly * z - 3.33332819422e-1f;
+        to[i] = size > 0.625f ? copysignf(large, x) : x + x * z * poly;
+    }
+}
+
+/* gradient *= derivative of tanh, given its values. */
+static void back_hyperbolic(float *gradient, const float *value, long count) {
+    for (long i = 0; i < count; i++) gradient[i] *= 1.0f - value[i] * value[i];
+}
+
+/* --- losses ------------------------------------------------------------------------------------------------------ */
+
+/* Probabilities in place of the logits of the fused slot of attr; cross entropies added up. */
+static void softmax(const Plan *plan, float *outputs, long lanes, long first, const long *index, float *cross_entropy) {
+    for (long b = 0; b < plan->batch; b++) {
+        float *logits = outputs + FIRST_LOGIT * lanes + first + b;
+        const float *one_hot = plan->targets + index[b] * OUTPUTS + FIRST_LOGIT;
+        float largest = logits[0], sum = 0.0f, powers[CLASSES];
+        for (int c = 1; c < CLASSES; c++) largest = logits[c * lanes] > largest ? logits[c * lanes] : largest;
+        for (int c = 0; c < CLASSES; c++) sum += powers[c] = exponential(logits[c * lanes] - largest);
+        float shift = largest + logf(sum);
+        for (int c = 0; c < CLASSES; c++) {
+            cross_entropy[b * CLASSES + c] -= one_hot[c] * (logits[c * lanes] - shift);
+            logits[c * lanes] = powers[c] / sum;
+        }
+    }
+}
+
+/* Outputs of one slot and domain become the gradient by them; squared residuals are added up. */
+static void residuals(const Plan *plan, float *outputs, long lanes, long first, const long *index, float *squares,
+                      const float *factors) {
+    for (long b = 0; b < plan->batch; b++) {
+        const float *target = plan->targets + index[b] * OUTPUTS;
+        for (long o = 0; o < OUTPUTS; o++) {
+            float *output = outputs + o * lanes + first + b;
+            float residual = *output - target[o];
+            squares[b * OUTPUTS + o] += residual * residual;
+            *output = residual * factors[o];
+        }
+    }
+    long padded = rounded(plan->batch, CHUNK);
+    for (long o = 0; o < OUTPUTS; o++)
+        for (long b = plan->batch; b < padded; b++) outputs[o * lanes + first + b] = 0.0f;
+}
+
+/* --- optimizer ----------------------------------------------------------------------------------------------------- */
+
+static void adam(const Plan *plan, const Cell *cell, const float *gradients, long step) {
+    long count = 2 * plan->half;
+    float clip = 1.0f;
+    if (plan->largest_norm > 0.0f) {
+        clip = plan->largest_norm / (sqrtf(total(gradients, count, 1)) + NORM_EPSILON);
+        clip = clip > 1.0f ? 1.0f : clip;
+    }
+    float size = plan->lr / (1.0 - pow(plan->beta1, step)), root = sqrt(1.0 - pow(plan->beta2, step));
+    float inverse = 1.0f / root, epsilon = plan->epsilon, beta2 = plan->beta2;
+    float fresh1 = 1.0 - plan->beta1, fresh2 = 1.0 - plan->beta2;
+    float coupled = plan->decoupled ? 0.0f : plan->weight_decay;
+    float keep = plan->decoupled ? 1.0 - plan->lr * plan->weight_decay : 1.0;
+    float *restrict p = cell->parameters, *restrict first = cell->first, *restrict second = cell->second;
+    for (long i = 0; i < count; i++) {
+        float gradient = gradients[i] * clip + coupled * p[i];
+        first[i] += fresh1 * (gradient - first[i]);
+        second[i] = beta2 * second[i] + fresh2 * gradient * gradient;
+        p[i] = keep * p[i] - size * first[i] / (sqrtf(second[i]) * inverse + epsilon);
+    }
+}
+
+/* --- one step ------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    Pass encoder[2], decoder[2], second_encoder[2], second_decoder[2];
+    float *fused, *single[2], *returned[2], *state_gradient[2], *encoding_gradient[2], *input_gradient, *work,
+        *gradients;
+} Room;
+
+static long widest_of(const Plan *plan) {
+    long widest = INPUTS;
+    for (long i = 0; i < plan->layers; i++) {
+        widest = plan->encoder[i].rows > widest ? plan->encoder[i].rows : widest;
+        widest = plan->decoder[i].rows > widest ? plan->decoder[i].rows : widest;
+    }
+    return rounded(widest, 2 * LANES);
+}
+
+/* Divides scratch memory up; returns the numbers used. */
+static long divide(const Plan *plan, float *scratch, Room *room) {
+    float *free = scratch;
+    long lanes = rounded(plan->batch, CHUNK), all = plan->direct * lanes, states = plan->width * lanes;
+    for (int d = 0; d < 2; d++) {
+        take(&room->encoder[d], plan->encoder, plan->layers, lanes, &free);
+        take(&room->decoder[d], plan->decoder, plan->layers, all, &free);
+        take(&room->second_encoder[d], plan->encoder, plan->layers, plan->cycle ? lanes : 0, &free);
+        take(&room->second_decoder[d], plan->decoder, plan->layers, plan->cycle ? lanes : 0, &free);
+        room->single[d] = free, free += states;
+        room->returned[d] = free, free += states;
+        room->encoding_gradient[d] = free, free += states;
+        room->state_gradient[d] = free, free += plan->direct * states;
+    }
+    room->fused = free, free += states;
+    room->input_gradient = free, free += INPUTS * lanes;
+    room->work = free, free += 3 * widest_of(plan) * (all > lanes ? all : lanes);
+    room->gradients = free, free += 2 * plan->half;
+    return free - scratch;
+}
+
+long scratch_size(const Plan *plan) {
+    Room room;
+    return divide(plan, 0, &room);
+}
+
+static void encode(const Plan *plan, const Cell *cell, Room *room, const long *index) {
+    long lanes = rounded(plan->batch, CHUNK), states = plan->width * lanes;
+    for (int d = 0; d < 2; d++) {
+        float *in = room->encoder[d].outputs[0];
+        for (long k = 0; k < INPUTS; k++)
+            for (long b = 0; b < lanes; b++)
+                in[k * lanes + b] = b < plan->batch ? plan->inputs[index[d * plan->batch + b] * INPUTS + k] : 0.0f;
+        forward(&room->encoder[d], plan->encoder, plan->layers, lanes, cell->parameters + d * plan->half);
+    }
+    const float *attr = room->encoder[0].outputs[plan->layers], *v = room->encoder[1].outputs[plan->layers];
+    for (long i = 0; i < states; i++) room->fused[i] = plan->fusion[0] * attr[i] + plan->fusion[1] * v[i];
+    hyperbolic(room->fused, room->fused, states);
+    if (plan->own >= 0 || plan->other >= 0) {
+        hyperbolic(attr, room->single[0], states);
+        hyperbolic(v, room->single[1], states);
+    }
+}
+
+static void fill(const Plan *plan, float *to, long slot, const float *state) {
+    long lanes = rounded(plan->batch, CHUNK), all = plan->direct * lanes;
+    if (slot < 0) return;
+    for (long w = 0; w < plan->width; w++) memcpy(to + w * all + slot * lanes, state + w * lanes, 4 * lanes);
+}
+
+static void decode(const Plan *plan, const Cell *cell, Room *room) {
+    for (int d = 0; d < 2; d++) {
+        float *in = room->decoder[d].outputs[0];
+        fill(plan, in, plan->fused, room->fused);
+        fill(plan, in, plan->own, room->single[d]);
+        fill(plan, in, plan->other, room->single[1 - d]);
+        forward(&room->decoder[d], plan->decoder, plan->layers, plan->direct * rounded(plan->batch, CHUNK),
+                cell->parameters + d * plan->half);
+    }
+}
+
+static void around(const Plan *plan, const Cell *cell, Room *room) {
+    long lanes = rounded(plan->batch, CHUNK), all = plan->direct * lanes, states = plan->width * lanes;
+    for (int d = 0; d < 2; d++) {
+        const float *decoded = room->decoder[d].outputs[plan->layers] + plan->other * lanes;
+        float *in = room->second_encoder[d].outputs[0];
+        for (long k = 0; k < INPUTS; k++)
+            for (long b = 0; b < lanes; b++)
+                in[k * lanes + b] =
+                    plan->offset[d * INPUTS + k] + decoded[k * all + b] * plan->rescale[d * INPUTS + k];
+        float *encoded = forward(&room->second_encoder[d], plan->encoder, plan->layers, lanes,
+                                 cell->parameters + d * plan->half);
+        hyperbolic(encoded, room->returned[d], states);
+    }
+    for (int d = 0; d < 2; d++) {
+        memcpy(room->second_decoder[d].outputs[0], room->returned[1 - d], 4 * states);
+        forward(&room->second_decoder[d], plan->decoder, plan->layers, lanes, cell->parameters + d * plan->half);
+    }
+}
+
+static void losses(const Plan *plan, const Cell *cell, Room *room, const long *index) {
+    long lanes = rounded(plan->batch, CHUNK), all = plan->direct * lanes, slots = plan->direct + (plan->cycle ? 1 : 0);
+    if (plan->fused >= 0)
+        softmax(plan, room->decoder[0].outputs[plan->layers], all, plan->fused * lanes, index, cell->cross_entropy);
+    for (int d = 0; d < 2; d++)
+        for (long s = 0; s < slots; s++) {
+            int last = s == plan->direct;
+            float *outputs = (last ? room->second_decoder : room->decoder)[d].outputs[plan->layers];
+            residuals(plan, outputs, last ? lanes : all, last ? 0 : s * lanes, index + d * plan->batch,
+                      cell->squares + (d * slots + s) * plan->batch * OUTPUTS,
+                      cell->factors + (d * slots + s) * OUTPUTS);
+        }
+}
+
+/* The gradients of the second half of the cycle; what it demands of the first decoding is added there. */
+static void back_around(const Plan *plan, const Cell *cell, Room *room) {
+    long lanes = rounded(plan->batch, CHUNK), all = plan->direct * lanes, states = plan->width * lanes;
+    long widest = widest_of(plan);
+    for (int d = 0; d < 2; d++) {
+        float *half = cell->parameters + d * plan->half, *gradients = room->gradients + d * plan->half;
+        backward(&room->second_decoder[d], plan->decoder, plan->layers, lanes, half, gradients,
+                 room->second_decoder[d].outputs[plan->layers], room->encoding_gradient[1 - d], room->work, widest, 0);
+    }
+    for (int d = 0; d < 2; d++) {
+        float *half = cell->parameters + d * plan->half, *gradients = room->gradients + d * plan->half;
+        back_hyperbolic(room->encoding_gradient[d], room->returned[d], states);
+        backward(&room->second_encoder[d], plan->encoder, plan->layers, lanes, half, gradients,
+                 room->encoding_gradient[d], room->input_gradient, room->work, widest, 0);
+        float *decoded = room->decoder[d].outputs[plan->layers] + plan->other * lanes;
+        for (long k = 0; k < INPUTS; k++)
+            for (long b = 0; b < lanes; b++)
+                decoded[k * all + b] += room->input_gradient[k * lanes + b] * plan->rescale[d * INPUTS + k];
+    }
+}
+
+/* The gradient by a domain's encoding, from those by the states of each slot. */
+static void to_encoding(const Plan *plan, Room *room, int d) {
+    long lanes = rounded(plan->batch, CHUNK), all = plan->direct * lanes;
+    const float *mine = room->state_gradient[d], *theirs = room->state_gradient[1 - d];
+    for (long w = 0; w < plan->width; w++)
+        for (long b = 0; b < lanes; b++) {
+            float fused = 0.0f, single = 0.0f, f = room->fused[w * lanes + b], s = room->single[d][w * lanes + b];
+            if (plan->fused >= 0) {
+                long at = w * all + plan->fused * lanes + b;
+                float both = d ? theirs[at] + mine[at] : mine[at] + theirs[at];
+                fused = both * (1.0f - f * f) * plan->fusion[d];
+            }
+            if (plan->own >= 0) single += mine[w * all + plan->own * lanes + b];
+            if (plan->other >= 0) single += theirs[w * all + plan->other * lanes + b];
+            if (plan->own >= 0 || plan->other >= 0) fused += single * (1.0f - s * s);
+            room->encoding_gradient[d][w * lanes + b] = fused;
+        }
+}
+
+static void back_through(const Plan *plan, const Cell *cell, Room *room) {
+    long lanes = rounded(plan->batch, CHUNK), all = plan->direct * lanes, widest = widest_of(plan);
+    int add = plan->cycle != 0;
+    for (int d = 0; d < 2; d++)
+        backward(&room->decoder[d], plan->decoder, plan->layers, all, cell->parameters + d * plan->half,
+                 room->gradients + d * plan->half, room->decoder[d].outputs[plan->layers], room->state_gradient[d],
+                 room->work, widest, add);
+    for (int d = 0; d < 2; d++) {
+        to_encoding(plan, room, d);
+        backward(&room->encoder[d], plan->encoder, plan->layers, lanes, cell->parameters + d * plan->half,
+                 room->gradients + d * plan->half, room->encoding_gradient[d], 0, room->work, widest, add);
+    }
+}
+
+/* Steps `done` + 1 .. `done` + `steps` of a cell. index: (steps, 2, batch), `stride` numbers from step to step.
+   scratch: scratch_size() numbers, aligned to 64 bytes, zero before the first call. */
+void train(const Plan *plan, const Cell *cell, const long *index, long stride, long done, long steps, float *scratch) {
+    Room room;
+#if defined(__SSE__)
+    _mm_setcsr(_mm_getcsr() | 0x8040); /* flush subnormals, in results and in operands */
+#elif defined(__aarch64__)
+    unsigned long control;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    __asm__ volatile("msr fpcr, %0" : : "r"(control | 1ul << 24));
+#endif
+    divide(plan, scratch, &room);
+    for (long step = 0; step < steps; step++, index += stride) {
+        encode(plan, cell, &room, index);
+        decode(plan, cell, &room);
+        if (plan->cycle) around(plan, cell, &room);
+        losses(plan, cell, &room, index);
+        if (plan->cycle) back_around(plan, cell, &room);
+        back_through(plan, cell, &room);
+        adam(plan, cell, room.gradients, done + step + 1);
+    }
+}
