@@ -67,7 +67,8 @@ class ForkServer:
         self._pids: queue.Queue[Attempt | None] = queue.Queue()
         self._living: dict[int, Attempt] = {}
         self._lock = threading.Lock()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def start(
         self, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, frozen: bool = False
@@ -86,6 +87,9 @@ class ForkServer:
         assert self._server.stdin is not None
         self._server.stdin.close()
         self._server.wait(PATIENCE)
+        self._listener.join(PATIENCE)
+        assert self._server.stdout is not None
+        self._server.stdout.close()
 
     def __enter__(self) -> ForkServer:
         return self

@@ -94,6 +94,12 @@ class Bench:
     def done(self, task: int) -> bool:
         return all(self.store.has_result(cell.name) for cell in self.tasks[task])
 
+    def failed_here(self, cell: Cell) -> bool:
+        """Whether the newest submission has given a cell up."""
+        attempts = self.store.attempts(cell)
+        failure = self.store.failure(cell, attempts[-1]) if attempts else None
+        return failure is not None and failure["submission"] == self.submission
+
     # --- what must be true ----------------------------------------------------------------------------------------
 
     def check_results(self, cells: tuple[Cell, ...]) -> None:

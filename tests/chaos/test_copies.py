@@ -1,0 +1,84 @@
+"""Two live copies of a task: one result, never a mixture; where they differ, both are kept and nobody is misled."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from hpc import cli
+from hpc.conflict import conflict, explain
+from hpc.store import COMPLETED, CONFLICT
+
+from .attempts import ForkServer, wait_for
+from .bench import Bench
+from .copies import campaign
+
+SEED = 20_262
+
+
+def test_an_old_copy_that_goes_on_beside_its_successor_changes_nothing(memory: Path, server: ForkServer) -> None:
+    counts = campaign(memory, server, SEED, cells=28)
+    assert counts["proven overlaps"] >= 10, counts
+    assert counts["never saving: files of the old copy changed"] >= 5, counts
+
+
+@pytest.fixture
+def torn(memory: Path, server: ForkServer) -> Bench:
+    """A sweep of two cells whose first has ended in two ways."""
+    options = {"steps": 20, "seconds": 0.005}
+    bench = Bench.make(memory / "out", trainer="loose.py:train", factors={"width": [1, 2]}, options=options)
+    cell = bench.tasks[0][0]
+    old = bench.start(server, 0)
+    wait_for(lambda: bench.store.pack_of(cell, 1) is not None and bench.store.progress(1), "the old copy to train")
+    old.signal(signal.SIGSTOP)
+    assert bench.start(server, 0).wait() == 0
+    old.signal(signal.SIGCONT)
+    assert old.wait() == 0
+    assert bench.start(server, 1).wait() == 0
+    return bench
+
+
+def state(bench: Bench) -> str:
+    return next(bench.store.statuses([bench.tasks[0][0]], bench.sweep.config_digest)).state
+
+
+def test_different_outcomes_of_two_copies_are_a_conflict_and_both_are_kept(torn: Bench) -> None:
+    cell = torn.tasks[0][0]
+    assert state(torn) == CONFLICT
+    found = conflict(torn.store, cell)
+    assert found is not None
+    assert found.published is not None
+    assert found.differing == ["error"]
+    assert found.published_pack == 2, "the first to publish wins"
+    assert found.other_pack == 1
+    assert torn.store.private_history(1, cell).exists(), "the other's history is kept too"
+
+
+def test_a_conflict_is_explained_with_both_values_and_the_way_to_settle_it(torn: Bench) -> None:
+    cell = torn.tasks[0][0]
+    text = explain(torn.store, cell)
+    found = conflict(torn.store, cell)
+    assert found is not None
+    assert str(found.other["metrics"]["error"]) in text
+    assert f"rm {torn.store.conflict_file(cell)}" in text
+    assert explain(torn.store, torn.tasks[1][0]) == ""
+
+
+def test_aggregation_of_a_sweep_in_conflict_says_so_and_exits_4(
+    torn: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["aggregate", str(torn.store.root)]) == 4
+    assert "width_1_run_0" in capsys.readouterr().err
+
+
+def test_a_conflict_ends_when_the_user_settles_it_either_way(torn: Bench, server: ForkServer) -> None:
+    cell = torn.tasks[0][0]
+    torn.store.conflict_file(cell).unlink()
+    assert state(torn) == COMPLETED
+    shutil.move(torn.store.cell_directory(cell), torn.store.root / "aside")
+    torn.submit()
+    assert torn.start(server, 0).wait() == 0
+    assert state(torn) == COMPLETED
