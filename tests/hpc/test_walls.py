@@ -1,0 +1,272 @@
+"""The walls between the rooms, as design documents promise them: read from the sources and tried in fresh processes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from small_sweeps import ROOT, make_store, make_sweep, run_here, write_trainer
+
+SLURM_COMMANDS = {
+    "sbatch", "srun", "salloc", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "sreport", "sdiag",
+    "sstat", "sshare", "sprio", "slurmctld", "slurmd", "slurmdbd", "munged", "munge", "mungekey",
+}  # fmt: skip
+HEAVY = ("torch", "torchvision", "wandb", "sklearn")
+
+
+def modules(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path, *, anywhere: bool = True) -> set[str]:
+    """Top-level packages that a module imports; only those of its loading if not ``anywhere``."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())) if anywhere else loading(ast.parse(path.read_text()).body):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{named(path)}: modules import each other plainly"
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def loading(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """Statements that run when the module is loaded: not those in functions or for type checkers alone."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        for name in ("body", "orelse", "finalbody"):
+            yield from loading(getattr(node, name, []) or [])
+        for handler in getattr(node, "handlers", []):
+            yield from loading(handler.body)
+
+
+def strings(path: Path) -> Iterator[tuple[ast.AST, str]]:
+    """String constants of a module that are no documentation, each with the expression it stands in."""
+    tree = ast.parse(path.read_text())
+    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for parent in ast.walk(tree):
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+                yield parent, node.value
+
+
+# --- who imports whom -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", modules("training"), ids=named)
+def test_training_knows_neither_aggregation_nor_slurm(path: Path) -> None:
+    assert not imports(path) & {"aggregate", "submitit", "wandb", "pydantic"}
+
+
+@pytest.mark.parametrize("path", modules("aggregate"), ids=named)
+def test_aggregation_knows_neither_training_nor_slurm(path: Path) -> None:
+    assert not imports(path) & {"training", "torch", "submitit"}
+
+
+@pytest.mark.parametrize("path", modules("hpc"), ids=named)
+def test_the_toolkit_loads_training_and_aggregation_only_where_it_calls_them(path: Path) -> None:
+    assert not imports(path, anywhere=False) & {"aggregate", "wandb", "torch"}
+    if path.name != "training_run.py":  # the contract alone, which is standard library only
+        assert "training" not in imports(path, anywhere=False)
+
+
+def test_the_contract_needs_the_standard_library_only() -> None:
+    assert imports(ROOT / "training" / "contract.py") <= set(sys.stdlib_module_names)
+
+
+def test_identity_stands_on_nothing_of_ours() -> None:
+    assert not imports(ROOT / "hpc" / "cell.py") & {"hpc", "training", "aggregate"}
+    for path in modules("hpc"):
+        if path.name in ("cell.py", "files.py", "errors.py"):
+            assert imports(path) <= set(sys.stdlib_module_names), named(path)
+
+
+# --- who runs Slurm's commands --------------------------------------------------------------------------------------
+
+
+def may_name_slurm(path: Path) -> bool:
+    return path.name == "slurm.py" or path.name.startswith("sandbox")
+
+
+OTHERS = [path for path in modules("hpc", "training", "aggregate") if not may_name_slurm(path)]
+STARTS = re.compile(r"(^|\.)(run|Popen|call|check_output|check_call|system|popen|exec[lv]p?e?|spawn\w+|which)$")
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=named)
+def test_only_the_slurm_module_runs_slurms_commands(path: Path) -> None:
+    for parent, text in strings(path):
+        first = text.split()[:1]
+        if first and first[0] in SLURM_COMMANDS:
+            assert "subprocess" not in imports(path), f"{named(path)} starts processes and names {text!r}"
+            called = ast.unparse(parent.func) if isinstance(parent, ast.Call) else ""
+            assert not STARTS.search(called), f"{named(path)}: {called}({text!r})"
+
+
+# --- who knows the names in a sweep directory -----------------------------------------------------------------------
+
+FILE_NAMES = {
+    "sweep.json", "results.json", "history.csv", "weights.safetensors", "conflict.json", "failure.json", "pack.json",
+    "progress.json", "intent.json", "receipt.json", "owner.json", "log.txt", "aggregated_results.json",
+    "statistics.json", "table.parquet", "curves.parquet", "report.html",
+}  # fmt: skip
+DIRECTORY_NAMES = {"individual_results", "packs", "attempts", "submissions", "code", "plots", "logs", "lock"}
+
+
+def may_name_files(path: Path) -> bool:
+    return named(path) in ("hpc/store.py", "hpc/files.py")
+
+
+# Probes and certificates have directories of their own.
+OWN_NAMES = {"hpc/check.py": {"log.txt"}, "hpc/check_job.py": {"log.txt"}}
+STRANGERS = [path for path in modules("hpc", "aggregate") if not may_name_files(path)]
+
+
+@pytest.mark.parametrize("path", STRANGERS, ids=named)
+def test_only_the_store_knows_the_names_in_a_sweep_directory(path: Path) -> None:
+    forbidden = FILE_NAMES - OWN_NAMES.get(named(path), set())
+    for parent, text in strings(path):
+        if makes_a_path(parent, text):
+            place = f"{named(path)}: {ast.unparse(parent)}"
+            assert not set(text.split("/")) & (forbidden | DIRECTORY_NAMES), place
+            assert not text.startswith("checkpoint-"), place
+            assert not text.endswith((".history.csv", ".weights.safetensors", ".jsonl")), place
+
+
+def makes_a_path(parent: ast.AST, text: str) -> bool:
+    """Whether a string goes into a path or is looked for among names; a sentence or a heading may name a file."""
+    if isinstance(parent, ast.BinOp | ast.JoinedStr):
+        return " " not in text
+    if isinstance(parent, ast.Compare):
+        return text in FILE_NAMES
+    called = ast.unparse(parent.func) if isinstance(parent, ast.Call) else ""
+    return called.rpartition(".")[2] in ("Path", "open", "joinpath", "with_name", "glob", "rglob", "startswith", "join")
+
+
+def test_the_names_above_are_those_of_the_store() -> None:
+    text = (ROOT / "hpc" / "store.py").read_text()
+    assert all(f'"{name}"' in text for name in FILE_NAMES | DIRECTORY_NAMES)
+
+
+def test_training_names_no_file_of_a_sweep_directory() -> None:
+    for path in modules("training"):
+        assert not FILE_NAMES & {text for _, text in strings(path)}, named(path)
+
+
+# --- what is loaded -------------------------------------------------------------------------------------------------
+
+
+def loaded_by(code: str, *arguments: str, **environment: str) -> set[str]:
+    """Top-level packages in sys.modules after this code ran in a fresh process."""
+    tail = "\nimport sys; print('\\n' + ' '.join(sorted({name.partition('.')[0] for name in sys.modules})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code + tail, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+COMMAND = "import sys; from hpc.cli import main; assert main(sys.argv[1:]) in (0, 4), 'the command failed'"
+
+
+@pytest.fixture
+def no_slurm(tmp_path: Path) -> dict[str, str]:
+    """An environment whose Slurm commands answer as an empty cluster does."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in SLURM_COMMANDS:
+        (folder / name).write_text("#!/bin/sh\ncase \"$*\" in *config*) echo 'MaxArraySize = 1001';; esac\nexit 0\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def test_planning_loads_no_torch(data_dir: Path) -> None:
+    assert not loaded_by(COMMAND, "plan", f"data.dir={data_dir}") & {*HEAVY, "submitit", "matplotlib", "training"}
+
+
+def test_questions_about_a_sweep_load_no_torch(tmp_path: Path, no_slurm: dict[str, str]) -> None:
+    path = write_trainer(tmp_path / "user")
+    store = make_store(tmp_path / "out", make_sweep(path=path))
+    assert run_here(store, list(store.sweep().grid)) == 0
+    where = str(store.root)
+    for command in (["status", where], ["show", where, "width_1_run_0"], ["cancel", where, "-y"], ["plan", where]):
+        assert not loaded_by(COMMAND, *command, **no_slurm) & {*HEAVY, "submitit", "matplotlib", "pydantic_settings"}
+
+
+def test_preparing_a_submission_loads_no_torch(tmp_path: Path, data_dir: Path, no_slurm: dict[str, str]) -> None:
+    profile = tmp_path / "lab.yaml"
+    profile.write_text(yaml.safe_dump({"partition": "p", "timeout_min": 5}))
+    out = tmp_path / "out"
+    options = ("--profile", str(profile), "--prepare", "--output-dir", str(out), f"data.dir={data_dir}")
+    assert not loaded_by(COMMAND, "submit", *options, **no_slurm) & {*HEAVY, "matplotlib"}
+    assert list(out.rglob("*.sbatch"))
+
+
+def test_aggregating_loads_no_torch_no_training_and_no_submitit(tmp_path: Path) -> None:
+    path = write_trainer(tmp_path / "user")
+    store = make_store(tmp_path / "out", make_sweep(path=path))
+    assert run_here(store, list(store.sweep().grid)) == 0
+    assert not loaded_by(COMMAND, "aggregate", str(store.root)) & {*HEAVY, "training", "submitit"}
+    assert store.report_file.is_file()
+
+
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Block())
+"""
+
+
+def test_training_loads_where_the_toolkits_packages_are_missing() -> None:
+    blocked = {"submitit", "wandb", "pydantic", "yaml", "pandas", "pyarrow", "matplotlib", "hpc", "aggregate"}
+    names = [named(path)[:-3].replace("/", ".").removesuffix(".__init__") for path in modules("training")]
+    code = f"BLOCKED = {blocked!r}{BLOCK}import importlib\nfor name in {names!r}: importlib.import_module(name)"
+    assert not loaded_by(code) & blocked
+
+
+def test_a_task_runs_where_only_numpy_and_safetensors_are_installed(tmp_path: Path) -> None:
+    blocked = {
+        "submitit",
+        "wandb",
+        "pydantic",
+        "yaml",
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+        "scipy",
+        "torch",
+        "aggregate",
+    }
+    path = write_trainer(tmp_path / "user")
+    store = make_store(tmp_path / "out", make_sweep(path=path))
+    code = (
+        f"BLOCKED = {blocked!r}{BLOCK}sys.path.insert(0, 'tests/hpc')\n"
+        "from small_sweeps import run_here; from pathlib import Path; from hpc.store import Store\n"
+        "store = Store(Path(sys.argv[1])); assert run_here(store, list(store.sweep().grid)) == 0"
+    )
+    assert not loaded_by(code, str(store.root)) & blocked
+    results = [json.loads(store.result_file(cell).read_text())["status"] for cell in store.sweep().grid]
+    assert results == ["COMPLETED"] * 4
