@@ -70,10 +70,19 @@ class PackTask:
         past = {cell: futile(self.store, cell, fused) for cell in cells}
         left = self._give_up_hopeless(past)
         alone = [[cell] for cell in left if past[cell].split]
-        ended = self._run_packs(train, [[cell for cell in left if [cell] not in alone], *alone])
+        with self._mirror(left):
+            ended = self._run_packs(train, [[cell for cell in left if [cell] not in alone], *alone])
         if STOPPED in ended:
             return STOPPED
         return FAILED if FAILED in ended or len(left) < len(cells) else DONE
+
+    def _mirror(self, cells: list[Cell]) -> contextlib.AbstractContextManager[None]:
+        """W&B beside the training, in a process of its own, if the configuration asks for it."""
+        if not self.sweep.wandb.get("log_to_wandb"):
+            return contextlib.nullcontext()
+        from aggregate.wandb_mirror import mirrored
+
+        return mirrored(self.store, self.sweep, cells, self.stop)
 
     def _give_up_hopeless(self, past: Mapping[Cell, Futile]) -> list[Cell]:
         """Record as failed the cells that were killed again and again without progress. Returns the others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 BUILT_IN = "training.workspace:train"
 Modality = Literal["v", "attr"]
@@ -161,12 +161,50 @@ class Training(Section):
     early_stopping: EarlyStopping | None = None
 
 
+# What W&B itself takes as a name; a slash would make two of one.
+WandbName = Annotated[str, Field(pattern=r"^[^/\\#?%:\x00-\x1f\x7f]{1,128}$")]
+
+
+class Mirror(Section):
+    """How cells are shown in Weights & Biases. group: default by the trainer; see docs/wandb.md."""
+
+    mode: Literal["off", "offline", "live"] = "offline"
+    group: WandbName | None = None
+    job_type: WandbName | None = None
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(default_factory=list)
+
+
+def _read_mirror(value: Any) -> Any:
+    """true, false and live are short for a section."""
+    if isinstance(value, bool):
+        return Mirror(mode="offline" if value else "off")
+    if value in ("off", "offline", "live"):
+        return Mirror(mode=value)
+    if not isinstance(value, dict | Mirror):
+        raise ValueError("must be true, false, live, or a section with mode, group, job_type, tags")
+    return value
+
+
+def _short_mirror(mirror: Mirror) -> bool | dict[str, Any]:
+    """As short as it can be said: most sweeps only say yes or no."""
+    given = mirror.model_dump()
+    if given == Mirror(mode="off").model_dump() or given == Mirror().model_dump():
+        return mirror.mode == "offline"
+    return given
+
+
+def _no_mirror() -> Mirror:
+    return Mirror(mode="off")
+
+
 class Experiment(Section):
     name: str = "fusion_only"
     output_dir: Annotated[str, Field(min_length=1)] = "out"
-    wandb_project: str = "synergy-bottleneck-sweep-2025"
-    wandb_entity: str | None = None
-    log_to_wandb: bool = False
+    wandb_project: WandbName = "synergy-bottleneck-sweep-2025"
+    wandb_entity: WandbName | None = None
+    log_to_wandb: Annotated[Mirror, BeforeValidator(_read_mirror), PlainSerializer(_short_mirror)] = Field(
+        default_factory=_no_mirror
+    )
 
 
 class SweepSection(Section):

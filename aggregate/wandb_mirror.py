@@ -1,0 +1,74 @@
+"""W&B beside a task's training: never in its process, never in its way.
+
+By default nothing happens until the task's cells have ended; then their runs are written offline from the published
+files. With `live`, a process follows the checkpoints while training goes on. Either way the task waits a bounded time,
+says at most one line, and its results do not depend on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from aggregate.wandb_cells import LIVE, OFF, OFFLINE, target_of
+from aggregate.wandb_process import WRITER, Helper, WandbTroubleError, writing
+from hpc.cell import Cell
+from hpc.store import Store
+from hpc.sweep import Sweep
+
+_SECONDS, _SECONDS_A_CELL = 20.0, 1.0
+
+
+@contextlib.contextmanager
+def mirrored(
+    store: Store,
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    stop: Callable[[], bool],
+    seconds: float = _SECONDS,
+) -> Iterator[None]:
+    """Mirror what the block publishes, if the configuration asks for it.
+
+    stop: once true, nothing is waited for. seconds: the longest wait after training, beside one a cell.
+    """
+    mode = target_of(sweep).mode
+    helper = _start(store, sweep, cells) if mode == LIVE else None
+    try:
+        yield
+        if not stop() and mode != OFF:
+            if mode == OFFLINE:
+                ended = [cell for cell in cells if store.has_result(cell.name)]
+                helper = _start(store, sweep, ended) if ended else None
+            if helper is not None:
+                _finish(helper, store, seconds + _SECONDS_A_CELL * len(cells), stop)
+    finally:
+        if helper is not None:
+            helper.stop()
+
+
+def _start(store: Store, sweep: Sweep, cells: Sequence[Cell]) -> Helper | None:
+    target = target_of(sweep)
+    names = [cell.name for cell in cells]
+    try:
+        return Helper(WRITER, writing(store, target.mode, names, target), needs_key=target.mode == LIVE)
+    except OSError as error:
+        _warn(store, str(error))
+        return None
+
+
+def _finish(helper: Helper, store: Store, seconds: float, stop: Callable[[], bool]) -> None:
+    """Let the helper end what it does, for a bounded time."""
+    faults: list[str] = []
+    try:
+        helper.close()
+        faults = [answer["fault"] for answer in helper.answers(seconds=seconds, give_up=stop) if answer["fault"]]
+    except (WandbTroubleError, OSError, ValueError) as error:
+        faults.append(str(error))
+    if faults:
+        _warn(store, faults[0])
+
+
+def _warn(store: Store, reason: str) -> None:
+    text = f"not everything was written to W&B ({reason}); results are safe, `holdfast wandb sync {store.root}` goes on"
+    print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,90 @@
+"""Runs read from a server through the real client's public interface, in a process of its own.
+
+    python -P -m aggregate.wandb_reader
+
+The first line of stdin says what to read, as JSON: `project`, `entity` (empty: the user's own), `filters` (Mongo-style)
+and `histories`: ids whose rows are wanted, or null for all. A line that comes back is a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aggregate.wandb_process import READER, Helper, own_stdout
+from aggregate.wandb_runs import WandbRun, one_row_a_step
+
+_PAGE, _ROWS_A_PAGE, _AT_A_TIME = 500, 10_000, 8
+
+
+def main() -> int:
+    """Read what stdin asks for; see the module's text."""
+    request = json.loads(sys.stdin.readline())
+    answers = own_stdout()
+    for answer in _read(request):
+        print(json.dumps(answer), file=answers, flush=True)
+    return 0
+
+
+def runs_on_server(
+    project: str,
+    entity: str,
+    filters: Mapping[str, Any],
+    histories: list[str] | None,
+    *,
+    idle: float,
+) -> list[WandbRun]:
+    """The runs that fit. A project that is not there has none. Raises WandbTroubleError, OSError.
+
+    histories: ids whose rows are wanted, None for all. idle: seconds without an answer after which to give up.
+    """
+    request = {"project": project, "entity": entity, "filters": dict(filters), "histories": histories}
+    with Helper(READER, request, needs_key=True) as helper:
+        return [WandbRun.from_json(answer) for answer in helper.answers(seconds=float("inf"), idle=idle)]
+
+
+def _read(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    import wandb
+
+    api = wandb.Api()
+    path = f"{request['entity'] or os.environ.get('WANDB_ENTITY') or api.default_entity}/{request['project']}"
+    # Everything in one request a page: a lazy listing asks again for each run.
+    listing = api.runs(path, filters=request["filters"], lazy=False, per_page=_PAGE)
+    wanted = request["histories"]
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        for run in pool.map(lambda found: _run(found, wanted), _all(listing)):
+            yield run.to_json()
+
+
+def _all(listing: Any) -> Iterator[Any]:
+    try:
+        yield from listing
+    except ValueError as error:
+        if "Could not find project" not in str(error):
+            raise
+
+
+def _run(found: Any, wanted: list[str] | None) -> WandbRun:
+    rows = found.scan_history(page_size=_ROWS_A_PAGE, use_cache=False) if wanted is None or found.id in wanted else ()
+    return WandbRun(
+        id=found.id,
+        name=found.name or found.id,
+        project=found.project,
+        entity=found.entity,
+        group=found.group or "",
+        state=found.state,
+        job_type=found.job_type or "",
+        tags=tuple(found.tags),
+        config=dict(found.config),
+        summary={key: value for key, value in found.summary_metrics.items() if key != "_wandb"},
+        rows=one_row_a_step(rows),
+        source="/".join(found.path),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

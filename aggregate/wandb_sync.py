@@ -1,0 +1,181 @@
+"""A sweep's runs brought to a server and compared with the disk, as often as it takes.
+
+The published files are the truth; offline files of W&B are not needed. Every run is looked for first, only what differs
+is sent, and what was sent is read back.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from aggregate.wandb_cells import NotWholeError, Target, cell_run, run_id
+from aggregate.wandb_compare import MISSING, differences
+from aggregate.wandb_foreign import check_segments, send_segments
+from aggregate.wandb_journal import Journal
+from aggregate.wandb_process import WRITER, Helper, WandbTroubleError, writing
+from aggregate.wandb_reader import runs_on_server
+from aggregate.wandb_runs import OUTCOME, WandbRun
+from aggregate.wandb_writer import ONLINE
+from hpc.cell import Cell
+from hpc.store import Store
+from hpc.sweep import Sweep
+
+_PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, in seconds. idle: for the next answer. settle: for the server to show what was sent."""
+
+    idle: float = 120.0
+    settle: float = 20.0
+
+
+@dataclass
+class Synced:
+    """How a mirror ended. same: cells whose runs the server has exactly. sent: those written now.
+
+    without_result: cells that have none yet. differing: what differs, one line each. remarks: what else to know.
+    """
+
+    same: int = 0
+    sent: int = 0
+    without_result: int = 0
+    differing: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def sync(
+    store: Store, sweep: Sweep, target: Target, say: Callable[[str], None], patience: Patience | None = None
+) -> Synced:
+    """Bring every cell with a result to the server, then compare.
+
+    Raises WandbTroubleError if the server cannot be used, OSError. Interrupted at any point, it can be called again.
+    """
+    patience = patience or Patience()
+    synced = Synced()
+    segments = check_segments(store)
+    synced.remarks += segments.remarks
+    synced.differing += send_segments(segments.whole, say, idle=patience.idle)
+    runs = _runs_on_disk(store, sweep, target, synced)
+    journal = Journal(store)
+    try:
+        _Mirror(store, sweep, target, runs, journal, say, patience).bring(synced)
+    finally:
+        journal.write()
+    return synced
+
+
+def _runs_on_disk(store: Store, sweep: Sweep, target: Target, synced: Synced) -> dict[Cell, WandbRun]:
+    runs: dict[Cell, WandbRun] = {}
+    present = store.present()
+    for cell in sweep.grid:
+        try:
+            run = cell_run(store, sweep, cell, target) if cell.name in present else None
+        except NotWholeError as error:
+            synced.differing.append(str(error))
+            continue
+        if run is None:
+            synced.without_result += 1
+        else:
+            runs[cell] = run
+    return runs
+
+
+@dataclass
+class _Mirror:
+    """One pass: ask, send what differs, ask again."""
+
+    store: Store
+    sweep: Sweep
+    target: Target
+    runs: dict[Cell, WandbRun]
+    journal: Journal
+    say: Callable[[str], None]
+    patience: Patience
+
+    def bring(self, synced: Synced) -> None:
+        found = self._ask(list(self.runs), trusting=True)
+        synced.differing += self._strays(found)
+        faulty = self._compare(found)
+        faults: dict[str, str] = {}
+        if faulty:
+            faults = self._send(list(faulty))
+            sent = [cell for cell in faulty if cell.name not in faults]
+            synced.sent = len(sent)
+            faulty = {cell: faulty[cell] for cell in faulty if cell.name in faults} | self._settled(sent)
+        for cell, lines in faulty.items():
+            cause = [f"it could not be sent: {faults[cell.name]}"] if cell.name in faults else []
+            synced.differing += [f"{cell.name}: {line}" for line in [*cause, *lines]]
+        synced.same = len(self.runs) - len(faulty)
+
+    def _ask(self, cells: Sequence[Cell], *, trusting: bool) -> dict[str, WandbRun]:
+        """Runs of our group by id; rows of those that the journal does not vouch for. Raises WandbTroubleError."""
+        wanted = [self.runs[cell].id for cell in cells if not (trusting and self._vouched(cell))]
+        self.say(f"asking the server for {len(cells)} runs, {len(wanted)} with their history")
+        filters = {"group": self.target.group}
+        found = runs_on_server(self.target.project, self.target.entity, filters, wanted, idle=self.patience.idle)
+        return {run.id: run for run in found}
+
+    def _vouched(self, cell: Cell) -> bool:
+        return self.journal.same(self._address, cell.name, self._outcome(cell))
+
+    @property
+    def _address(self) -> str:
+        server = os.environ.get("WANDB_BASE_URL", "")
+        return " ".join([server, self.target.entity, self.target.project, self.target.group])
+
+    def _outcome(self, cell: Cell) -> str:
+        return str(self.runs[cell].summary[OUTCOME]["outcome_digest"])
+
+    def _compare(self, found: dict[str, WandbRun], cells: Sequence[Cell] | None = None) -> dict[Cell, list[str]]:
+        """Cells that differ, with how; the journal is kept."""
+        faulty: dict[Cell, list[str]] = {}
+        for cell in self.runs if cells is None else cells:
+            run = self.runs[cell]
+            history = not (cells is None and self._vouched(cell))
+            lines = differences(run, found[run.id], history=history) if run.id in found else [f"its run {MISSING}"]
+            self.journal.note(self._address, cell.name, None if lines else self._outcome(cell))
+            if lines:
+                faulty[cell] = lines
+        return faulty
+
+    def _strays(self, found: dict[str, WandbRun]) -> list[str]:
+        """Runs on the server that say they are of this sweep, and are of none of its cells."""
+        known = {run_id(self.sweep, cell) for cell in self.sweep.grid}
+        digest = self.sweep.config_digest
+        return [
+            f"run {run.id} ({run.name}) is on the server and of no cell of this sweep"
+            for run in found.values()
+            if run.id not in known and run.config.get("config_digest") == digest
+        ]
+
+    def _send(self, cells: Sequence[Cell]) -> dict[str, str]:
+        """Write runs; a run that is there is gone on with. Returns why, by cell, where it failed."""
+        request = writing(self.store, ONLINE, [cell.name for cell in cells], self.target)
+        faults: dict[str, str] = {}
+        shown = 0.0
+        with Helper(WRITER, request, needs_key=True) as helper:
+            for number, answer in enumerate(helper.answers(seconds=float("inf"), idle=self.patience.idle), start=1):
+                if answer["fault"]:
+                    faults[answer["cell"]] = answer["fault"]
+                if number == len(cells) or time.monotonic() - shown > _PROGRESS_SECONDS:
+                    self.say(f"{number} of {len(cells)} runs sent")
+                    shown = time.monotonic()
+        if len(faults) == len(cells):
+            raise WandbTroubleError(next(iter(faults.values())))
+        return faults
+
+    def _settled(self, cells: Sequence[Cell]) -> dict[Cell, list[str]]:
+        """Compare what was sent; a server may take some time to show it."""
+        deadline = time.monotonic() + self.patience.settle
+        pause = 0.5
+        while True:
+            faulty = self._compare(self._ask(cells, trusting=False), cells)
+            if not faulty or time.monotonic() + pause > deadline:
+                return faulty
+            time.sleep(pause)
+            cells, pause = list(faulty), 2 * pause
