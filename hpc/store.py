@@ -241,6 +241,15 @@ class Store:
         """What a task said before it had a pack attempt of its own."""
         return self.logs_directory(submission) / f"{array}_{index}.log"
 
+    def failed_starts(self) -> list[tuple[int, str]]:
+        """(submission, node) of every task that ended before it had a pack attempt, as task.sh leaves them."""
+        found = []
+        for submission in files.numbers(self.submissions_root):
+            for name in files.entries(self.logs_directory(submission)):
+                if name.endswith(".failed"):
+                    found.append((submission, name.removesuffix(".failed").split(".", 2)[2]))
+        return found
+
     @property
     def lock_directory(self) -> Path:
         return self.submissions_root / "lock"
