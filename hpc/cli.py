@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     _results(add)
     _data(subparsers)
     _checks(subparsers)
+    _wandb(subparsers)
     _sandbox(add("sandbox", "tools.sandbox", "A real Slurm cluster on this machine; submit with --profile sandbox."))
     return top
 
@@ -210,6 +211,36 @@ def _checks(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     cluster.add_argument("--export", type=Path, metavar="FILE", help="write all of it as JSON, for a bug report")
     cluster.add_argument("--json", action="store_true", help="machine-readable output")
     cluster.set_defaults(call="checks.cluster")
+
+
+def _wandb(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Weights & Biases: a mirror of results that are safe already, and a way to read runs."
+    actions = subparsers.add_parser("wandb", help=text, description=text).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    text = "One complete run a cell on the server, compared with the disk; may be interrupted and run again."
+    sync = actions.add_parser("sync", help="bring a sweep to a server", description=text, epilog=EPILOG)
+    _directory(sync)
+    for name in ("project", "entity", "group"):
+        sync.add_argument(f"--{name}", default="", metavar=name[0].upper(), help="instead of the configured one")
+    settle = "seconds for the server to show what was sent (default: 20)"
+    sync.add_argument("--settle", type=float, default=20.0, metavar="S", help=settle)
+    sync.set_defaults(call="wandb.sync")
+    text = "Runs from a server, or from .wandb files, into the tables, statistics and figures of `aggregate`."
+    extract = actions.add_parser("extract", help="aggregate runs of a group", description=text, epilog=EPILOG)
+    extract.add_argument("--project", required=True, metavar="P")
+    extract.add_argument("--group", required=True, metavar="G")
+    extract.add_argument("--entity", default="", metavar="E", help="user or team (default: your own)")
+    extract.add_argument("--output-dir", required=True, type=Path, metavar="D", help="where everything is written")
+    extract.add_argument("--offline", type=Path, metavar="DIR", help="read .wandb files below DIR; no server")
+    extract.add_argument("--tags", action="append", default=[], metavar="A,B", help="only runs with one of these")
+    extract.add_argument("--state", default="", metavar="STATE", help="only runs in this state, such as finished")
+    extract.add_argument("--config", action="append", default=[], metavar="KEY=VALUE", help="only runs so configured")
+    extract.add_argument("--partial", action="store_true", help="exit 0 although cells are missing or failed")
+    extract.set_defaults(call="wandb.extract")
+    for command in (sync, extract):
+        longest = "seconds to wait for an answer (default: 120)"
+        command.add_argument("--timeout", type=float, default=120.0, metavar="S", help=longest)
 
 
 def _sandbox(command: argparse.ArgumentParser) -> None:
