@@ -83,7 +83,7 @@ def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
     return copy
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(ROOTS)
 def test_any_structure_in_yaml_is_read_or_refused_in_lines(place: Path, document: Any) -> None:
     path = place / "f.yaml"
@@ -105,7 +105,7 @@ def test_any_structure_in_json_is_read_or_refused_in_lines(place: Path, document
     check(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.sampled_from(list(paths(PREDECESSOR))), NESTED)
 def test_any_value_in_the_place_of_a_good_one_is_read_or_refused_in_lines(
     place: Path, data_dir: Path, where: tuple[Any, ...], value: Any
@@ -137,7 +137,7 @@ def test_any_bytes_are_read_or_refused_in_lines(place: Path, data: bytes) -> Non
 DOTTED = st.lists(st.sampled_from(KEYS) | st.text(max_size=4), max_size=4).map(".".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(st.builds("{}={}".format, DOTTED, st.text(max_size=12)) | st.text(max_size=20), max_size=3),
     st.none() | st.text(max_size=12),
