@@ -23,7 +23,9 @@ class Loop:
 
     def __init__(self, cells: Sequence[Cell], setup: Setup, run: Run, metric_names: Sequence[str]) -> None:
         self._setup, self._run, self._metric_names = setup, run, metric_names
-        self._limit = CPU_PACK if setup.device.type == "cpu" else len(cells)
+        cpu = setup.device.type == "cpu"
+        self._limit = CPU_PACK if cpu else len(cells)
+        self._compacts = cpu
         self._packs = self._assembled([self._begin(cell) for cell in cells])
 
     def train(self) -> None:
@@ -69,7 +71,8 @@ class Loop:
         if pack.step % self._setup.steps_per_epoch == 0:
             self._end_epoch(pack)
         elif pack.step % CHECK_EVERY == 0:
-            diverged = [row for row, finite in enumerate(pack.finite()) if not finite]
+            finite = pack.finite()
+            diverged = [row for row in pack.active if not finite[row]]
             for row in diverged:
                 self._diverged(pack, row)
             self._drop(pack, diverged)
@@ -82,7 +85,8 @@ class Loop:
         epoch, epochs = pack.step // self._setup.steps_per_epoch, self._setup.settings.epochs
         measured = pack.finish_epoch()
         leaving = []
-        for row, (member, metrics) in enumerate(zip(pack.members, measured, strict=True)):
+        for row in pack.active:
+            member, metrics = pack.members[row], measured[row]
             if not _finite(metrics):
                 self._diverged(pack, row)
                 leaving.append(row)
@@ -111,15 +115,22 @@ class Loop:
         checkpoints = {cell: saved for pack in self._packs for cell, saved in pack.state.checkpoints().items()}
         taken = self._run.save(checkpoints)
         for pack in list(self._packs):
-            self._drop(pack, [row for row, member in enumerate(pack.members) if member.cell in taken])
+            self._drop(pack, [row for row in pack.active if pack.members[row].cell in taken])
 
     def _drop(self, pack: Pack, rows: Collection[int]) -> None:
-        """Remove rows from a pack, and the pack if none is left. The other rows are copied, not masked."""
+        """Remove rows from a pack, and the pack if none is left. The other rows are copied, not masked.
+
+        On a GPU the rows stay and are trained on unseen: that a pack's width changes no bit there is not measured.
+        """
         if not rows:
             return
-        kept = [row for row in range(len(pack.members)) if row not in rows]
+        kept = [row for row in pack.active if row not in rows]
         index = self._packs.index(pack)
-        self._packs[index : index + 1] = [pack.keep(kept)] if kept else []
+        if kept and not self._compacts:
+            for row in rows:
+                pack.members[row].left = True
+        else:
+            self._packs[index : index + 1] = [pack.keep(kept)] if kept else []
 
     def _join_one_pair(self) -> None:
         """Join two packs that fit together and have come to the same step."""

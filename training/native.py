@@ -6,6 +6,7 @@ rounding. Which of the two it was is part of a run's numerics.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -232,7 +233,9 @@ def _cache_folders() -> Iterator[Path]:
     """Where a built kernel may lie: the user's cache, else a new folder for this process alone."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     yield Path(home) / "holdfast"
-    yield Path(tempfile.mkdtemp(prefix="holdfast-"))
+    own = Path(tempfile.mkdtemp(prefix="holdfast-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    yield own
 
 
 def _trusted(folder: Path) -> bool:

@@ -21,13 +21,13 @@ class Adam:
         self._lr, self._weight_decay = settings.lr, settings.weight_decay
         self._largest_norm = settings.grad_clip
         self._buffers = ([parameters], [first], [second])
-        self._steps = torch.tensor(float(steps), dtype=torch.float32, device=parameters.device)
+        self.steps = torch.tensor(float(steps), dtype=torch.float32, device=parameters.device)
 
     def step(self, gradients: Tensor) -> None:
         """Clip the gradients (P, 2, half) in place and update."""
         if self._largest_norm > 0:
             self._clip(gradients)
-        self._steps += 1
+        self.steps += 1
         parameters, first, second = self._buffers
         self._update(
             parameters,
@@ -35,7 +35,7 @@ class Adam:
             first,
             second,
             [],
-            [self._steps],
+            [self.steps],
             lr=self._lr,
             beta1=BETAS[0],
             beta2=BETAS[1],

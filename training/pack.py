@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from training.graph import GraphStep
 from training.losses import mean_loss
 from training.metrics import epoch_metrics, evaluate
 from training.model import Architecture, named_weights
@@ -47,11 +48,12 @@ class Setup:
         """What trains a pack with this state, in place."""
         if self.native:
             return NativeStep(self.settings, self.routes, architecture, state, self.tables, self.threads)
-        return TorchStep(self.settings, self.routes, architecture, state, self.tables)
+        recorded = self.device.type == "cuda"
+        return (GraphStep if recorded else TorchStep)(self.settings, self.routes, architecture, state, self.tables)
 
 
 class Step(Protocol):
-    """What trains a pack. stride: steps to hand over at a time; see TorchStep and NativeStep."""
+    """What trains a pack. stride: steps to hand over at a time; see TorchStep, NativeStep and GraphStep."""
 
     stride: int
 
@@ -77,6 +79,11 @@ class Pack:
     @property
     def members(self) -> tuple[Member, ...]:
         return self._state.members
+
+    @property
+    def active(self) -> list[int]:
+        """The rows whose cells have not left."""
+        return [row for row, member in enumerate(self.members) if not member.left]
 
     @property
     def state(self) -> State:

@@ -28,6 +28,7 @@ class Member:
     """One cell of a pack and what it has reached. best_epoch counts from 1; 0 before the first.
 
     mark: the validation loss that early stopping measures progress against; waited: epochs without progress.
+    left: whether the cell has left its pack while its row stays (see Loop).
     """
 
     cell: Cell
@@ -37,6 +38,7 @@ class Member:
     best_epoch: int = 0
     mark: float = math.inf
     waited: int = 0
+    left: bool = False
 
     @classmethod
     def of(cls, cell: Cell, settings: Settings) -> Member:
@@ -104,6 +106,7 @@ class State:
                 values=_values(member),
             )
             for row, member in enumerate(self.members)
+            if not member.left
         }
 
 

@@ -50,6 +50,10 @@ class TorchStep:
         for index in indices:
             self.step(index)
 
+    def counters(self) -> list[Tensor]:
+        """What a step changes beside the state."""
+        return [self._adam.steps]
+
     def step(self, index: Tensor) -> None:
         """One optimizer step; index: (P * 2 * B,)."""
         torch.index_select(self._table.inputs, 0, index, out=self._inputs)

@@ -145,7 +145,7 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
         raise SettingsError(f"data.batch_size is {settings.batch_size}, but {settings.directory} has {rows} rows.")
     tables = make_tables(dataset, standardize=settings.standardize_inputs, device=device)
     native = _native_kernel(kernel, device)
-    run.numerics(**_numerics(device, native))
+    run.numerics(**_numerics(device, native), **({} if device.type == "cpu" else {"pack": len(cells)}))
     Loop(cells, Setup(settings, tables, device, native is not None, run.threads), run, list(METRICS)).train()
 
 

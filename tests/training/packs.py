@@ -18,12 +18,19 @@ from training.tables import make_tables
 
 
 def make_setup(
-    config: dict[str, Any], *, threads: int = 1, dtype: torch.dtype = torch.float32, native: bool = False
+    config: dict[str, Any],
+    *,
+    threads: int = 1,
+    dtype: torch.dtype = torch.float32,
+    native: bool = False,
+    device: str = "cpu",
 ) -> Setup:
     settings = read_settings(config)
-    device = prepare("cpu", threads)
-    tables = make_tables(load(settings.directory), standardize=settings.standardize_inputs, device=device, dtype=dtype)
-    return Setup(settings, tables, device, native, threads)
+    prepared = prepare(device, threads)
+    tables = make_tables(
+        load(settings.directory), standardize=settings.standardize_inputs, device=prepared, dtype=dtype
+    )
+    return Setup(settings, tables, prepared, native, threads)
 
 
 def make_pack(setup: Setup, cells: Sequence[MemoryCell], *, dtype: torch.dtype = torch.float32) -> Pack:

@@ -8,6 +8,7 @@ import pytest
 from memory_run import MemoryCell, MemoryRun, cell
 
 from training.contract import Checkpoint
+from training.loop import Loop
 from training.native import NativeStep
 from training.state import StateError
 from training.workspace import train
@@ -154,3 +155,21 @@ def test_waiting_for_improvement_survives_an_interruption(config: dict[str, Any]
     run = stopping_early(config, 2, min_delta=100.0, stop_at=600)
     assert not run.finished
     assert_same_outcome(attempt(run, CELLS[:2], None), expected)
+
+
+def test_a_pack_that_keeps_its_width_tells_the_same_of_those_that_stay(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: rows of cells that are taken over or diverge stay, and nobody hears of them again."""
+    cells = [CELLS[0], cell(8, 1e42, 44), CELLS[1]]
+    expected = straight(config, cells, due_every=1, taken={CELLS[0].name})
+    begin = Loop.__init__
+
+    def keeping(self: Loop, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self._compacts = False
+
+    monkeypatch.setattr(Loop, "__init__", keeping)
+    run = straight(config, cells, due_every=1, taken={CELLS[0].name})
+    assert set(run.finished) == {cells[1].name, CELLS[1].name}
+    assert_same_outcome(run, expected)
