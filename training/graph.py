@@ -43,7 +43,7 @@ class GraphStep:
         """Warming up trains; the state is put back, so that it leaves no trace. Recording computes nothing."""
         written = [*self._state.tensors(), *self._step.counters()]
         before = [tensor.clone() for tensor in written]
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_STEPS):
