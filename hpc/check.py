@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc import check_answers, check_cluster, check_job, check_node, check_probe, files, provenance
+from hpc import check_answers, check_cluster, check_job, check_node, check_pilot, check_probe, files, provenance
 from hpc.code import snapshot
 from hpc.finding import PROBLEM, Finding, note, ok, problem
+from hpc.pilot import Pilot
 from hpc.profile import Profile
 from hpc.slurm import Slurm, SlurmError
 from hpc.store import Store
@@ -31,13 +32,15 @@ class Request:
     """What to check. profile: None for what can be asked from here alone. directory: shared, to be tried.
 
     conf: slurm.conf of the cluster, None for the machine's own. sweep: for its size and intervals, if there is one.
-    start_s: seconds a job may wait in the queue. quick: the cluster is our own and may be asked often.
+    pilot: also measure the sweep's trainer by pack width. start_s: seconds a job may wait in the queue. quick: the
+    cluster is our own and may be asked often.
     """
 
     profile: Profile | None
     directory: Path
     conf: Path | None = None
     sweep: Sweep | None = None
+    pilot: bool = False
     start_s: float = 300.0
     quick: bool = False
 
@@ -75,6 +78,11 @@ def check(request: Request, say: Callable[[str], None]) -> Report:
                 report.findings.append(note("node", "not tried: first fix what is above"))
         else:
             _here(request, directory, report)
+            if request.pilot and request.sweep is not None and request.profile is not None and report.good:
+                trial = check_pilot.prepare(directory, request.sweep, request.profile)
+                say("training packs of growing width for some seconds each")
+                check_pilot.run_here(trial)
+                report.findings += check_pilot.verdicts(trial, [], report.facts)
     return report
 
 
@@ -124,40 +132,50 @@ def _node(
     report.findings.append(check_cluster.test_request(slurm, full))
     if not report.good:
         return
-    script = check_job.write(profile, directory, code, ["hpc.check_node"], name, minutes=_NODE_MINUTES)
+    modules, minutes, trial = ["hpc.check_node"], _NODE_MINUTES, None
+    if request.pilot and request.sweep is not None:
+        trial = check_pilot.prepare(directory, request.sweep, profile)
+        modules, minutes = [*modules, "hpc.pilot_node"], _NODE_MINUTES + check_pilot.MINUTES
+    script = check_job.write(profile, directory, code, modules, name, minutes)
     (directory / "race").mkdir()
     meeting = Meeting(directory)
     say(f"a small job tries a node (job {name}; at most {request.start_s:g} s in the queue)")
     end = check_job.run(
-        slurm, script, name, start_s=request.start_s, end_s=60.0 * _NODE_MINUTES, poll=meeting, quick=request.quick
+        slurm, script, name, start_s=request.start_s, end_s=60.0 * minutes, poll=meeting, quick=request.quick
     )
     answer = read_answer(directory / check_node.ANSWER)
     if answer is None:
         report.findings.append(job_trouble(end, directory))
         return
     report.facts["node"] = {**answer, "won_here": meeting.won, "waited_s": end.waited_s}
-    report.findings += _verdicts(request, profile, cluster, answer, meeting.won, end.waited_s)
+    report.findings += _verdicts(request, profile, answer, meeting.won, end.waited_s)
+    measured = None
+    if trial is not None:
+        report.findings += check_pilot.verdicts(trial, cluster.nodes, report.facts)
+        measured = trial.pilot
+    if "checkpoint_s" in answer["shared"]:
+        report.findings += _costs(request, profile, cluster, answer["shared"]["checkpoint_s"], measured)
 
 
 def _verdicts(
-    request: Request,
-    profile: Profile,
-    cluster: check_cluster.Cluster,
-    answer: Mapping[str, Any],
-    won: Mapping[str, list[int]] | None,
-    waited_s: float,
+    request: Request, profile: Profile, answer: Mapping[str, Any], won: Mapping[str, list[int]] | None, waited_s: float
 ) -> list[Finding]:
     found = [ok("node", f"{answer['node']} began the job after {waited_s:.2g} s")]
     found += check_answers.machine(answer, profile)
-    found += check_answers.shared(answer["shared"], won, len(request.sweep.grid) if request.sweep else 0)
-    if "checkpoint_s" in answer["shared"]:
-        seconds = answer["shared"]["checkpoint_s"]
-        how = check_cluster.preemption(cluster, cluster.partition(profile.parameters.get("partition")))
-        interval = request.sweep.checkpoint_seconds if request.sweep else _DEFAULT_INTERVAL_S
-        found.append(check_answers.preemption_cost(how, seconds, check_probe.CHECKPOINT_BYTES, interval))
-        late = check_answers.time_limit_cost(profile, seconds)
-        found += [late] if late else []
-    return found
+    return found + check_answers.shared(answer["shared"], won, len(request.sweep.grid) if request.sweep else 0)
+
+
+def _costs(
+    request: Request, profile: Profile, cluster: check_cluster.Cluster, seconds: float, measured: Pilot | None
+) -> list[Finding]:
+    """What stopping costs; a pilot's checkpoint is a real one, else a write of a usual size stands for it."""
+    size = check_probe.CHECKPOINT_BYTES
+    if measured is not None and measured.checkpoint_s is not None:
+        seconds, size = measured.checkpoint_s, measured.checkpoint_bytes
+    how = check_cluster.preemption(cluster, cluster.partition(profile.parameters.get("partition")))
+    interval = request.sweep.checkpoint_seconds if request.sweep else _DEFAULT_INTERVAL_S
+    late = check_answers.time_limit_cost(profile, seconds)
+    return [check_answers.preemption_cost(how, seconds, size, interval), *([late] if late else [])]
 
 
 class Meeting:
@@ -206,7 +224,8 @@ def job_trouble(end: check_job.End, directory: Path) -> Finding:
         return problem("node", text, fix)
     log = directory / "log.txt"
     lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:] if log.is_file() else []
-    said = " / ".join(lines) or "its log is missing; the node may not see the directory"
+    nothing = "it said nothing" if log.is_file() else "its log is missing, so the node may not see this directory"
+    said = " / ".join(lines) or nothing
     if "Unknown option: -P" in said:
         return problem("node", "the Python on the node is older than 3.11", "set python in the profile to a newer one")
     state = end.reason or end.state or "ended"

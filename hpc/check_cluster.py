@@ -223,7 +223,8 @@ def _gpus(cluster: Cluster, partition: Partition, profile: Profile) -> list[Find
     if len(types) > 1 and not profile.gpu_type and "constraint" not in profile.parameters:
         text = f"{partition.name} mixes {names}; results are identical bit for bit on one type only"
         return [note("GPUs", text, "set gpu_type in the profile, so that a requeued cell meets the type it began on")]
-    return [ok("GPUs", f"{profile.gpu_type or names} in {partition.name}")]
+    count = types[profile.gpu_type] if profile.gpu_type else types.total()
+    return [ok("GPUs", f"{count} in {partition.name} ({profile.gpu_type or names})")]
 
 
 def _arrays(cluster: Cluster) -> Finding:
@@ -242,10 +243,8 @@ def _arrays(cluster: Cluster) -> Finding:
 def _accounting(cluster: Cluster) -> Finding:
     if cluster.accounting:
         return ok("accounting", "sacct answers")
-    age = _seconds(cluster.config.get("MinJobAge", "300"))
-    text = (
-        f"sacct does not answer; nothing here needs it, but Slurm forgets why a task ended after {age:g} s (MinJobAge)"
-    )
+    age = _minutes(_seconds(cluster.config.get("MinJobAge", "300")) / 60)
+    text = f"sacct does not answer; nothing here needs it, but Slurm forgets how a task ended after {age} (MinJobAge)"
     return note("accounting", text)
 
 

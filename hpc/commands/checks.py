@@ -24,6 +24,7 @@ def cluster(arguments: argparse.Namespace) -> int:
         directory=_directory(arguments, loaded),
         conf=_conf(profile),
         sweep=loaded.sweep if loaded else None,
+        pilot=arguments.pilot,
         start_s=arguments.wait,
         quick=profile is not None and profile.name == "sandbox",
     )

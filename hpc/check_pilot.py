@@ -1,0 +1,115 @@
+"""The pilot as part of a check: prepare it, run it here or let a job do so, keep what it measured, and judge it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc import files, local, pilot, pilot_node
+from hpc.check_answers import gigabytes
+from hpc.code import python_path, snapshot
+from hpc.finding import Finding, note, ok, problem
+from hpc.pilot import Pilot
+from hpc.profile import Profile
+from hpc.slurm_answers import Node
+from hpc.store import Store
+from hpc.sweep import Sweep
+
+MINUTES = 10
+
+
+@dataclass
+class Trial:
+    """A pilot in its scratch directory. pilot: once it has been measured."""
+
+    directory: Path
+    sweep: Sweep
+    profile: Profile
+    pilot: Pilot | None = None
+
+
+def prepare(directory: Path, sweep: Sweep, profile: Profile) -> Trial:
+    """Write the scratch sweep and the request. Raises OSError."""
+    Store(directory).write_sweep(sweep, {})
+    pilot.request(sweep, profile).write(directory)
+    return Trial(directory, sweep, profile)
+
+
+def run_here(trial: Trial) -> None:
+    """Measure on this machine, as hpc.pilot_node does on a node. Raises OSError."""
+    code = snapshot(Store(trial.directory), trial.sweep.trainer)[1]
+    with (trial.directory / "log.txt").open("wb") as log:
+        subprocess.run(
+            [sys.executable, "-P", "-m", "hpc.pilot_node", str(trial.directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": python_path(code)},
+            check=False,  # what it has not written is a finding
+        )
+
+
+def verdicts(trial: Trial, nodes: Sequence[Node], facts: dict[str, Any]) -> list[Finding]:
+    """What the pilot measured, kept for `--pack auto`. nodes: of the cluster, none for this machine. Raises OSError."""
+    path = trial.directory / pilot_node.ANSWER
+    if path.name not in files.entries(path.parent):
+        return [
+            problem("pilot", f"it gave no answer: {_last_line(trial.directory)}", "see the configuration's trainer")
+        ]
+    answer = json.loads(files.read(path))
+    facts["pilot"] = answer
+    try:
+        measured = pilot.from_answer(answer, trial.sweep, trial.profile)
+    except ValueError as error:
+        if not answer["measurements"]:
+            return [problem("pilot", str(error), "run one cell here to see it: holdfast run --cell NAME --debug")]
+        return [note("pilot", str(error))]
+    trial.pilot = measured
+    kept = pilot.save(measured, trial.profile)
+    found = [ok("pilot", f"{described(measured)}; {measured.ended}"), ok("pilot", f"kept in {kept}")]
+    return [*found, _choice(trial, measured, nodes)]
+
+
+def described(measured: Pilot) -> str:
+    """Times and memory by width, for people."""
+    series = measured.measurements
+    widths = ", ".join(str(m.width) for m in series)
+    times = ", ".join(f"{m.seconds * 1e3:.3g}" for m in series)
+    best = min(series, key=lambda m: m.seconds / m.width)
+    widest = series[-1]
+    used = widest.host_bytes if widest.device_bytes is None else widest.device_bytes
+    memory = f"; {gigabytes(used)} of memory at {widest.width}" if used else ""
+    plural = "packs" if len(series) > 1 else "a pack"
+    text = f"{measured.hardware}: a {measured.unit} of {plural} of {widths} takes {times} ms"
+    gain = series[0].seconds / series[0].width / (best.seconds / best.width)
+    better = f", a cell gets {gain:.2g} times as fast at {best.width}" if best.width > 1 else ""
+    return f"{text}{better}{memory}"
+
+
+def _choice(trial: Trial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
+    cells = len(trial.sweep.grid)
+    tasks = local.cores() if trial.profile.is_local else pilot.tasks_at_once(trial.profile, nodes)
+    try:
+        choice = pilot.choose_pack(measured, trial.profile, cells, tasks)
+    except ValueError as error:
+        return problem("pack", str(error), "raise mem_gb in the profile, or make the model smaller")
+    whole = f"; about {_duration(choice.seconds)} of computing for the whole sweep" if measured.units else ""
+    return ok("pack", f"--pack auto would now take {choice.pack}: {choice.reason}{whole}")
+
+
+def _last_line(directory: Path) -> str:
+    log = directory / "log.txt"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    return lines[-1] if lines else "it said nothing"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

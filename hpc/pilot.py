@@ -1,0 +1,176 @@
+"""Pilots: what packs of a configuration cost on a device, measured once, kept, and used to choose the pack size."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpc import files
+from hpc.packing import Choice, Limits, Measurement, choose
+from hpc.pilot_node import Request
+from hpc.profile import Profile
+from hpc.slurm_answers import Node
+from hpc.sweep import Sweep
+
+_WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
+_SECONDS, _TOTAL_SECONDS = 6.0, 240.0
+_FORMAT = 1
+_UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """One pilot. profile, device, config_digest: what it holds for. hardware: the device's name.
+
+    unit: what ``seconds`` of the measurements and ``units`` count, step or epoch. units: of one cell to its end, None
+    if unknown. start_s: seconds from a process's start to its first step. checkpoint_s, checkpoint_bytes: of the
+    widest pack measured. device_total_bytes: memory of the GPU. ended: why no wider pack was measured. at: unix time.
+    """
+
+    profile: str
+    device: str
+    config_digest: str
+    hardware: str
+    unit: str
+    measurements: tuple[Measurement, ...]
+    units: int | None
+    start_s: float
+    checkpoint_s: float | None
+    checkpoint_bytes: int
+    device_total_bytes: int | None
+    ended: str
+    at: float
+
+    def to_json(self) -> dict[str, Any]:
+        measurements = [vars(measurement) for measurement in self.measurements]
+        return {"format": _FORMAT, **vars(self), "measurements": measurements}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Pilot:
+        """Raises KeyError, TypeError or ValueError if this is no pilot of this format."""
+        if data["format"] != _FORMAT:
+            raise ValueError("another format")
+        values = {key: value for key, value in data.items() if key != "format"}
+        return cls(**values | {"measurements": tuple(Measurement(**entry) for entry in data["measurements"])})
+
+
+def device_type(profile: Profile) -> str:
+    """The device as far as a profile tells: cpu, cuda, or cuda-a100."""
+    return f"{profile.device}-{profile.gpu_type}" if profile.gpu_type else profile.device
+
+
+def path_of(profile: Profile, config_digest: str) -> Path:
+    """Where the pilot of a configuration on a profile's device is kept: one file each, per user."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{profile.name}-{device_type(profile)}-{config_digest[:16]}")
+    return base / "holdfast" / "pilots" / f"{name}.json"
+
+
+def save(pilot: Pilot, profile: Profile) -> Path:
+    """Keep a pilot. Returns its file. Raises OSError."""
+    path = path_of(profile, pilot.config_digest)
+    files.make_directory(path.parent)
+    files.publish(path, json.dumps(pilot.to_json(), indent=1).encode())
+    return path
+
+
+def load(profile: Profile, config_digest: str) -> Pilot | None:
+    """The pilot of a configuration on a profile's device; None if there is none, or none that can be read."""
+    try:
+        pilot = Pilot.from_json(json.loads(files.read(path_of(profile, config_digest))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return pilot if pilot.config_digest == config_digest else None
+
+
+def request(sweep: Sweep, profile: Profile) -> Request:
+    """What a pilot of this sweep measures: all widths for trainers that fuse a pack, else one cell."""
+    widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
+    widths = [width for width in _WIDTHS if width <= widest]
+    return Request(widths, _SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile))
+
+
+def host_bytes(profile: Profile) -> int | None:
+    """Memory of one worker, bytes."""
+    gigabytes = profile.parameters.get("mem_gb")
+    return None if gigabytes is None else int(float(gigabytes) * 2**30 / profile.workers)
+
+
+def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pilot:
+    """A pilot from what hpc.pilot_node wrote. Raises ValueError if nothing could be timed."""
+    found: Sequence[Mapping[str, Any]] = answer["measurements"]
+    if not found:
+        raise ValueError(str(answer["ended"]))
+    unit = "step" if found[0]["seconds_per_step"] else "epoch"
+    timed = [entry for entry in found if entry[f"seconds_per_{unit}"]]
+    if not timed:
+        raise ValueError("a cell ends too soon to be timed; how cells are packed hardly matters for such")
+    first, widest = timed[0], timed[-1]
+    measurements = tuple(
+        Measurement(entry["width"], entry[f"seconds_per_{unit}"], entry["host_bytes"], entry["device_bytes"])
+        for entry in timed
+    )
+    return Pilot(
+        profile=profile.name,
+        device=device_type(profile),
+        config_digest=sweep.config_digest,
+        hardware=first["device"],
+        unit=unit,
+        measurements=measurements,
+        units=_units(first, unit),
+        start_s=max(entry["start_s"] or 0.0 for entry in timed),
+        checkpoint_s=widest["checkpoint_s"],
+        checkpoint_bytes=widest["checkpoint_bytes"],
+        device_total_bytes=first["device_total_bytes"],
+        ended=str(answer["ended"]),
+        at=time.time(),
+    )
+
+
+def _units(entry: Mapping[str, Any], unit: str) -> int | None:
+    """Steps or epochs of a whole cell, as far as the trainer has told while it was watched."""
+    epochs = entry["epochs"]
+    if epochs is None:
+        return None
+    if unit == "epoch":
+        return int(epochs)
+    if not entry["seconds_per_epoch"]:
+        return None
+    return int(epochs * entry["seconds_per_epoch"] / entry["seconds_per_step"])
+
+
+def choose_pack(pilot: Pilot, profile: Profile, cells: int, tasks: int) -> Choice:
+    """The pack for what is left of a sweep. cells: still to do. tasks: of the profile that run at once.
+
+    Raises ValueError if not even one cell fits the memory of a task.
+    """
+    limits = Limits(tasks * profile.workers, profile.workers, host_bytes(profile), pilot.device_total_bytes)
+    return choose(cells, pilot.measurements, limits, steps=pilot.units, start_s=pilot.start_s)
+
+
+def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:
+    """How many tasks of a profile run at once: what is idle now, or else what there is, but no more than it allows."""
+    partition = profile.parameters.get("partition")
+    usable = [
+        node
+        for node in nodes
+        if not _UNAVAILABLE.match(node.state) and (partition is None or partition in node.partitions)
+    ]
+    room = sum(_fitting(profile, node) for node in usable)
+    if not room:
+        room = sum(_fitting(profile, replace(node, idle_cpus=node.cpus)) for node in usable)
+    return max(1, min(room, profile.array_parallelism or room))
+
+
+def _fitting(profile: Profile, node: Node) -> int:
+    cpus = node.idle_cpus // int(profile.parameters.get("cpus_per_task", 1))
+    wanted = profile.workers if profile.device == "cuda" or profile.workers > 1 else 0
+    gpus = sum(int(number) for number in re.findall(r"gpu:(?:[^:(,]+:)?(\d+)", node.gres))
+    return min(cpus, gpus // wanted) if wanted else cpus
