@@ -1,0 +1,64 @@
+"""slurm_templates/array.sbatch: tasks prepared by Holdfast, queued by a person with sbatch alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from workplace import Workplace, wait_until
+
+TEMPLATE = Path(__file__).parents[2] / "slurm_templates" / "array.sbatch"
+
+
+@pytest.fixture
+def script(workplace: Workplace) -> Path:
+    """The shipped script, with the one line edited that a user must edit."""
+    path = workplace.directory / "my scripts" / "mine.sbatch"
+    path.parent.mkdir()
+    text = TEMPLATE.read_text().replace("\npython=python3\n", f"\npython={sys.executable}\n")
+    path.write_text(text.replace("--mem=4G", "--mem=1G"))
+    return path
+
+
+def prepare(workplace: Workplace, epochs: int) -> None:
+    config = workplace.foreign(widths=[1, 2, 3], epochs=epochs)
+    workplace.submit(config, "--prepare", out="out here")
+    assert workplace.cluster.slurm.queue() == []
+
+
+def bash(workplace: Workplace, *arguments: str) -> str:
+    environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
+    done = subprocess.run(
+        ["bash", *arguments], cwd=workplace.directory, env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_prepared_tasks_run_are_seen_by_status_and_come_back_from_a_preemption(
+    workplace: Workplace, script: Path
+) -> None:
+    prepare(workplace, epochs=40)
+    line = bash(workplace, str(script), "out here", "1")
+    assert len(line.splitlines()) == 1
+    bash(workplace, "-c", line)
+    wait_until(lambda: min(workplace.epochs("out here")) >= 3, "every cell in mid-training")
+    assert workplace.states("out here") == {"RUNNING": 3}
+    assert len(workplace.cluster.preempt(hold_seconds=1)) == 3
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "the end of all tasks")
+    results = workplace.results("out here").values()
+    assert [result["status"] for result in results] == ["COMPLETED"] * 3
+    assert all(result["provenance"]["restored_at_step"] >= 3 for result in results)
+
+
+def test_a_job_of_another_name_is_refused_since_status_would_not_find_it(workplace: Workplace, script: Path) -> None:
+    prepare(workplace, epochs=1)
+    line = bash(workplace, str(script), "out here", "1")
+    bash(workplace, "-c", line.replace("--job-name=", "--job-name=my-"))
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "the end of all tasks")
+    store = workplace.store("out here")
+    assert "this job must be called foreign-1.0-" in store.task_log(1, 0, 0).read_text()
+    assert not store.present()
