@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from aggregate.curve_figure import draw_curves
-from aggregate.curves import Curves
+from aggregate.curve_figure import draw_curves, draw_level_curves
+from aggregate.curves import Curves, by_level
 from aggregate.declaration import Metric
 from aggregate.heatmap import draw_heatmap
 from aggregate.overview import draw_overview
@@ -36,8 +36,19 @@ def plots(summary: Summary, curves: Iterable[tuple[Metric, Curves]]) -> Iterator
     for entry in summary.metrics:
         yield from _metric_plots(summary, entry)
     for metric, curve in curves:
-        figure = draw_curves(summary, metric, curve)
-        yield Plot(f"training_curves/{metric.slug}", metric.name, f"{metric.label} over training", figure)
+        yield from _curve_plots(summary, metric, curve)
+
+
+def _curve_plots(summary: Summary, metric: Metric, curves: Curves) -> Iterator[Plot]:
+    name, label = f"training_curves/{metric.slug}", f"{metric.label} over training"
+    yield Plot(name, metric.name, f"{label}, every condition", draw_curves(summary, metric, curves))
+    axes = [axis for axis, factor in enumerate(summary.factors) if len(factor.values) > 1]
+    for axis in axes if len(summary.factors) > 1 else ():
+        levels = by_level(curves, summary.shape, axis, summary.level)
+        if (levels.n > 0).any():
+            factor = summary.factors[axis]
+            figure = draw_level_curves(summary, metric, levels, axis)
+            yield Plot(f"{name}_by_{factor.slug}", metric.name, f"{label}, by {factor.label}", figure)
 
 
 def _metric_plots(summary: Summary, entry: MetricSummary) -> Iterator[Plot]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.declaration import BOUNDED
+from aggregate.declaration import BOUNDED, POSITIVE
 from aggregate.statistics import Floats
 from aggregate.summary import MetricSummary, Summary
 
@@ -42,12 +42,18 @@ def flags(summary: Summary) -> tuple[Flag, ...]:
 
 def _flags(entry: MetricSummary) -> Iterator[Flag]:
     name = entry.metric.name
-    if (found := np.flatnonzero(two_groups(entry.values))).size:
+    if (found := np.flatnonzero(two_groups(_levelled(entry)))).size:
         yield Flag(name, TWO_GROUPS, tuple(found.tolist()))
     if entry.metric.kind == BOUNDED and (found := np.flatnonzero(_at_bound(entry))).size:
         yield Flag(name, AT_BOUND, tuple(found.tolist()))
     if skewed(entry.values):
         yield Flag(name, SKEW, ())
+
+
+def _levelled(entry: MetricSummary) -> Floats:
+    """Values on a scale on which conditions spread alike: losses by their logarithm."""
+    positive = entry.metric.kind == POSITIVE and not np.any(entry.values <= 0)
+    return np.log(entry.values) if positive else entry.values
 
 
 def two_groups(values: Floats) -> NDArray[np.bool_]:

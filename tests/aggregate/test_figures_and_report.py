@@ -44,7 +44,11 @@ def test_a_two_factor_sweep_gets_its_figures_under_the_predecessors_names(tmp_pa
         for m in ("best_val_loss", "predictability_synergy_acc", "predictability_unique_r2")
         for pattern in (f"{m}_vs_dimensions", f"{m}_vs_synergy_scale", f"heatmap_{m}")
     }
-    curves = {f"training_curves/{m}.png" for m in ("val_loss", "train_loss", "predictability_synergy_acc")}
+    curves = {
+        f"training_curves/{m}{suffix}.png"
+        for m in ("val_loss", "train_loss", "predictability_synergy_acc")
+        for suffix in ("", "_by_dimensions", "_by_synergy_scale")
+    }
     assert _plots(directory) == names | curves | {"statistical_summary.png"}
     for name in _plots(directory):
         assert (directory.store.plots_directory / name).read_bytes().startswith(PNG)

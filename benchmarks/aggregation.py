@@ -1,0 +1,188 @@
+"""Speed of gathering, statistics and figures, beside a plain loop: python -m benchmarks.aggregation [--cells N ...].
+
+Synthetic sweeps of 15 metrics and 50 epochs a cell on local disk, files warm in memory; nothing but aggregate's own
+functions is timed, loading Python and its libraries is not. Prints a table; nothing here passes or fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc import files
+from hpc.cell import Axis, Cell, Grid
+from hpc.store import Store
+from hpc.sweep import Sweep, Trainer
+
+METRICS, EPOCHS, SEEDS = 15, 50, 5
+FIGURES = 30
+
+
+def metric_declarations() -> dict[str, Any]:
+    """A third of each kind."""
+    kinds = [("bounded", "higher"), ("positive", "lower"), ("real", "higher")]
+    return {f"m{i:02d}": {"kind": kinds[i % 3][0], "better": kinds[i % 3][1]} for i in range(METRICS)}
+
+
+def make_sweep(root: Path, conditions: tuple[int, int]) -> Store:
+    """A finished sweep of conditions[0] x conditions[1] x 5 cells, as its nodes would have left it."""
+    dims, scales = (tuple(2 + i for i in range(conditions[0])), tuple(0.1 * (1 + i) for i in range(conditions[1])))
+    trainer = Trainer(
+        "synthetic.py:train",
+        "",
+        {"dim": {"kind": "integer", "log": True}, "scale": {"kind": "real", "log": True}},
+        metric_declarations(),
+    )
+    grid = Grid((Axis("dim", dims), Axis("scale", scales)), tuple(range(42, 42 + SEEDS)))
+    analysis = {"primary_metrics": ["m00", "m01"], "reference": {"dim": dims[0], "scale": scales[0]}, "alpha": 0.05}
+    sweep = Sweep("synthetic", grid, trainer, {}, {}, "", analysis, 60.0, {})
+    store = Store(root)
+    store.write_sweep(sweep, {})
+    random = np.random.default_rng(0)
+    for cell in grid:
+        _write_cell(store, sweep, cell, random)
+    return store
+
+
+def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Generator) -> None:
+    values = random.uniform(0.05, 0.95, METRICS)
+    curve = values * (1 + np.exp(-0.1 * np.arange(EPOCHS))[:, None] * random.uniform(0.5, 0.6, METRICS)) / 2
+    names = list(sweep.trainer.metrics)
+    directory = store.cell_directory(cell)
+    os.makedirs(directory / "attempts" / "0001")
+    result = {
+        **{sweep.trainer.field_of(name): value for name, value in cell.point},
+        "cell": cell.name,
+        "condition_id": cell.condition,
+        "run_id": cell.run_id,
+        "seed": cell.seed,
+        "status": "COMPLETED",
+        "metrics": dict(zip(names, values.tolist(), strict=True)),
+        "best_epoch": 49,
+        "epochs": EPOCHS,
+        "config_digest": sweep.config_digest,
+        "outcome_digest": "0" * 64,
+        "provenance": {"attempts": 1, "seconds": 12.5, "node": "n1", "pack": 1, "note": "x" * 700},
+    }
+    (directory / "results.json").write_text(json.dumps(result))
+    rows = [",".join(["epoch", *names])]
+    rows += [f"{epoch}," + ",".join(map(repr, row)) for epoch, row in enumerate(curve.tolist(), start=1)]
+    (directory / "history.csv").write_text("\n".join(rows) + "\n")
+
+
+def timed(action: Callable[[], object], repeats: int = 1) -> float:
+    """Smallest wall time in seconds: other work on the machine only ever adds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def plain_loop(store: Store) -> None:
+    """What people write: json per cell, pandas, read_csv per history, scipy.stats per condition and metric."""
+    import pandas as pd
+    import scipy.stats
+
+    rows, curves = [], []
+    for path in sorted(store.results_root.iterdir()):
+        result = json.loads((path / "results.json").read_text())
+        rows.append({"condition": result["condition_id"], **result["metrics"]})
+        curves.append(pd.read_csv(path / "history.csv").assign(cell=path.name))
+    table, _ = pd.DataFrame(rows), pd.concat(curves)
+    for _, group in table.groupby("condition"):
+        for metric in group.columns[1:]:
+            seeds = group[metric].to_numpy()
+            scipy.stats.t.interval(0.95, len(seeds) - 1, loc=seeds.mean(), scale=scipy.stats.sem(seeds))
+            np.median(seeds), seeds.min(), seeds.max()
+
+
+def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -> Iterator[tuple[str, str, float]]:
+    from aggregate.pipeline import aggregate
+    from aggregate.study import study
+
+    side = {10_000: (40, 50), 100_000: (100, 200)}.get(cells, (cells // SEEDS, 1))
+    store = make_sweep(folder / f"sweep-{cells}", side)
+    study(store)  # warm
+    count = f"{cells:,} cells"
+    yield count, "gather and compute", timed(lambda: study(store), repeats)
+    yield count, "aggregate, first time, all files written", timed(lambda: aggregate(store.root, figures=False))
+    yield count, "aggregate, nothing changed", timed(lambda: aggregate(store.root, figures=False), repeats)
+    changed = store.sweep().grid[0]
+    path = store.result_file(changed)
+    files.publish(path, path.read_bytes().replace(b'"seconds": 12.5', b'"seconds": 13.5'))
+    yield count, "aggregate, one cell changed", timed(lambda: aggregate(store.root, figures=False))
+    if beside:
+        yield count, "plain json + pandas + scipy loop", timed(lambda: plain_loop(store))
+    shutil.rmtree(store.root)
+
+
+def measure_figures(folder: Path, repeats: int) -> Iterator[tuple[str, str, float]]:
+    from aggregate.canvas import encoded, house_style
+    from aggregate.plots import plots
+    from aggregate.study import study
+
+    store = make_sweep(folder / "figures", (7, 6))
+    found = study(store)
+
+    def draw() -> None:
+        with house_style():
+            made = [encoded(plot.figure) for plot in _spread(plots(found.summary, found.curves()))]
+        if len(made) != FIGURES:
+            raise RuntimeError(f"{len(made)} figures, not {FIGURES}")
+
+    yield "210 cells", f"{FIGURES} figures as PNG", timed(draw, repeats)
+    shutil.rmtree(store.root)
+
+
+def _spread(drawn: Iterator[Any]) -> Iterator[Any]:
+    """The summary, then every kind of figure in the share that a whole sweep has of it."""
+    kinds = {"vs": 10, "heatmap": 5, "curves": 14, "summary": 1}
+    for plot in drawn:
+        kind = next(k for k in ("curves", "heatmap", "summary", "vs") if k in plot.name)
+        if kinds[kind]:
+            kinds[kind] -= 1
+            yield plot
+        if not any(kinds.values()):
+            return
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=int, nargs="*", default=[10_000, 100_000], metavar="N")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-loop", action="store_true", help="leave out the plain loop")
+    parser.add_argument("--no-figures", action="store_true")
+    parser.add_argument("--directory", type=Path, help="where the sweeps are made (default: a temporary directory)")
+    arguments = parser.parse_args()
+    writer = csv.writer(sys.stdout, delimiter="\t")
+    writer.writerow(["sweep", "what", "seconds"])
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as folder:
+        root = Path(folder)
+        if not arguments.no_figures:
+            _print(writer, measure_figures(root, arguments.repeats))
+        for cells in arguments.cells:
+            _print(writer, measure_gathering(cells, root, arguments.repeats, beside=not arguments.no_loop))
+    return 0
+
+
+def _print(writer: Any, rows: Iterator[tuple[str, str, float]]) -> None:
+    for sweep, what, seconds in rows:
+        writer.writerow([sweep, what, f"{seconds:.2f}"])
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
