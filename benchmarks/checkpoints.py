@@ -1,0 +1,71 @@
+"""What crash safety costs a training run: saving a pack, and coming back after a stop, through the real run object."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hpc.config import CommandLine, load
+from hpc.pack_task import PackTask
+from hpc.store import Store
+from hpc.sweep import Sweep
+from hpc.training_run import TrainingRun
+from training.pack import Pack
+
+CELLS = 5
+PARTS = 10
+
+
+def measure(data: Path, directory: Path) -> dict[str, float]:
+    """save_ms: one checkpoint of a pack of five cells. start_ms, resume_ms: from the task's beginning to the first
+    training step, of new cells and of restored ones (the check of the data's digest included)."""
+    store, sweep = _recorded(data, directory)
+    saves: list[float] = []
+    original = TrainingRun.save
+
+    def timed(run: TrainingRun, checkpoints: Mapping[Any, Any]) -> frozenset[Any]:
+        started = time.perf_counter()
+        dropped = original(run, checkpoints)
+        saves.append(time.perf_counter() - started)
+        return dropped
+
+    TrainingRun.save = timed  # type: ignore[method-assign]
+    try:
+        start, *resumes = (_until_first_step(store, sweep) for _ in range(6))
+    finally:
+        TrainingRun.save = original  # type: ignore[method-assign]
+    return {
+        "save_ms": 1e3 * statistics.median(saves),
+        "start_ms": 1e3 * start,
+        "resume_ms": 1e3 * statistics.median(resumes),
+    }
+
+
+def _recorded(data: Path, directory: Path) -> tuple[Store, Sweep]:
+    """A sweep of one condition and five seeds, written as `holdfast run` would."""
+    grid = {"dims": "16", "scales": "1.0", "runs_per_condition": CELLS}
+    loaded = load(CommandLine(output_dir=str(directory), overrides=[f"data.dir={data}"], no_wandb=True, **grid))
+    store = Store(loaded.output_dir)
+    store.write_sweep(loaded.sweep, {})
+    return store, loaded.sweep
+
+
+def _until_first_step(store: Store, sweep: Sweep) -> float:
+    """Seconds from the beginning of a task to its first step; it trains a little more, saves and stops."""
+    steps: list[float] = []
+    original = Pack.train
+
+    def timed(pack: Pack, indices: Any) -> None:
+        steps.append(time.perf_counter())
+        original(pack, indices)
+
+    Pack.train = timed  # type: ignore[method-assign]
+    try:
+        began = time.perf_counter()
+        PackTask(store, sweep, list(sweep.grid), 0, lambda: len(steps) >= PARTS, own_log=False).run()
+    finally:
+        Pack.train = original  # type: ignore[method-assign]
+    return steps[0] - began
