@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; see the epilog of --help."""
+    os.umask(os.umask(0o022) | 0o022)  # nothing we or a library writes is writable by others
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.WARNING)
     try:
@@ -144,6 +146,10 @@ def _submit(command: argparse.ArgumentParser) -> None:
     _grid_options(command)
     _pack_options(command)
     command.add_argument("--profile", required=True, metavar="P", help="sandbox, local, a name in profiles/, or a path")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a profile's field, for this submission"
+    )
+    command.add_argument("--all-nodes", action="store_true", help="also nodes on which tasks failed at the start")
     command.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     command.add_argument("--prepare", action="store_true", help="write everything and print the sbatch line")
     command.add_argument("--wait", action="store_true", help="wait; queue again what came back unfinished")
@@ -211,6 +217,20 @@ def _checks(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     cluster.add_argument("--export", type=Path, metavar="FILE", help="write all of it as JSON, for a bug report")
     cluster.add_argument("--json", action="store_true", help="machine-readable output")
     cluster.set_defaults(call="checks.cluster")
+    _check_resume(actions)
+
+
+def _check_resume(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Train cells straight and again under kills and requeues; all has to agree bit for bit. Certifies it."
+    resume = actions.add_parser("resume", help=text, description=text, epilog=EPILOG)
+    resume.add_argument("--profile", default="local", metavar="P", help="sandbox, local (default), a name, or a path")
+    resume.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON configuration")
+    resume.add_argument("--output-dir", metavar="DIR", help="the sweep directory that gets the certificate")
+    resume.add_argument("--epochs", type=int, metavar="N", help="train shorter for the check")
+    resume.add_argument("--cells", type=_positive, default=3, metavar="N", help="cells to try (default: 3)")
+    resume.add_argument("--minutes", type=_positive, default=10, metavar="M", help="give up after (default: 10)")
+    resume.add_argument("--seed", type=int, default=0, metavar="S", help="of the moments at which faults fall")
+    resume.set_defaults(call="resume.check_resume")
 
 
 def _wandb(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

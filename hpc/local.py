@@ -22,11 +22,15 @@ POLL_SECONDS = 0.1
 
 @dataclass
 class Ends:
-    """How a local run ended. interrupted: the user asked it to stop. problems: one line a task that ended badly."""
+    """How a local run ended.
+
+    interrupted: the user asked it to stop. problems: one line a task that ended badly.
+    exit_code: of a task that no other task can do better than (wrong sweep, unreachable files), else 0.
+    """
 
     interrupted: bool = False
     problems: list[str] = field(default_factory=list)
-    storage_trouble: bool = False
+    exit_code: int = 0
 
 
 def cores() -> int:
@@ -56,10 +60,10 @@ def run_tasks(
             try:
                 while waiting and len(workers) < parallel:
                     index = waiting.pop(0)
-                    workers[index] = _start(store, intent, code, index, device, threads)
+                    workers[index] = start_worker(store, intent, code, index, device, threads)
                 time.sleep(POLL_SECONDS)
                 _reap(store, intent, workers, ends)
-                if ends.storage_trouble:
+                if ends.exit_code:
                     waiting.clear()
                 on_poll()
             except KeyboardInterrupt:
@@ -78,7 +82,10 @@ def run_tasks(
     return ends
 
 
-def _start(store: Store, intent: Intent, code: Path, index: int, device: str, threads: int) -> subprocess.Popen[bytes]:
+def start_worker(
+    store: Store, intent: Intent, code: Path, index: int, device: str, threads: int
+) -> subprocess.Popen[bytes]:
+    """Start one task of a local submission in a process and a session of its own."""
     environment = os.environ | {
         "PYTHONPATH": python_path(code),
         "PYTHONUNBUFFERED": "1",
@@ -114,7 +121,7 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         if not text:
             log.unlink()
         if code in (EXIT_STORAGE, EXIT_USAGE):
-            ends.storage_trouble = True
+            ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
         elif code < 0:
             name = signal.Signals(-code).name

@@ -304,6 +304,22 @@ class Store:
         """The offline file of the run with this id; wandb takes the folder's name for that of an offline run."""
         return self.wandb_root / f"offline-{run}" / f"run-{run}.wandb"
 
+    @property
+    def certificates_directory(self) -> Path:
+        """What `holdfast check resume` found."""
+        return self.root / "certificates"
+
+    def certificate_file(self, code_digest: str, device: str) -> Path:
+        return self.certificates_directory / f"{code_digest[:16]}-{device}.json"
+
+    def certificates(self) -> list[dict[str, Any]]:
+        """All certificates that can be read, in the order of their names; reports may cite them."""
+        found = []
+        for name in sorted(files.entries(self.certificates_directory)):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(json.loads(files.read(self.certificates_directory / name)))
+        return [entry for entry in found if isinstance(entry, dict) and entry.get("format") == 1]
+
     def new_submission(self) -> int:
         files.make_directory(self.submissions_root)
         return files.claim(self.submissions_root, _SUBMISSION_DIGITS)[0]
@@ -423,7 +439,7 @@ class Store:
             path = f"{directory}/results.json"
             try:
                 result = parse_result(files.read(path), path)
-            except (SweepError, OSError) as error:
+            except (SweepError, IsADirectoryError) as error:
                 return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=str(error)), None
             if result["config_digest"] == config_digest:
                 epochs = int(result["epochs"])

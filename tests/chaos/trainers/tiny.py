@@ -2,6 +2,7 @@
 
 With CHAOS_WITNESS in the environment it notes what was done, and what was acknowledged to it, in a file outside the
 sweep directory: `step`, `saved` and `finished`, each with the cell and the step.
+CHAOS_PACE names a file with the seconds that a step takes, which may change while it trains.
 """
 
 import os
@@ -44,7 +45,7 @@ def train(cells, options, run):
     while states and not run.stop:
         state = min(states, key=lambda state: state.step)
         state.advance()
-        time.sleep(options.get("seconds", 0.0))
+        time.sleep(pace(options))
         if state.step % options["epoch"] == 0:
             run.epoch(state.cell, state.step // options["epoch"], options["steps"] // options["epoch"], state.metrics())
         if state.step == options["steps"]:
@@ -66,8 +67,15 @@ def save(states, run):
             witness("saved", state.cell, state.step)
 
 
+def pace(options):
+    if "CHAOS_PACE" in os.environ:
+        with open(os.environ["CHAOS_PACE"]) as file:
+            return float(file.read())
+    return options.get("seconds", 0.0)
+
+
 def witness(what, cell, step):
     if "CHAOS_WITNESS" in os.environ:
         fd = os.open(os.environ["CHAOS_WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        os.write(fd, f"{what} {cell.name} {step} {os.getpid()} {time.monotonic():.6f}\n".encode())
+        os.write(fd, f"{what} {cell.name} {step} {os.getpid()} {time.monotonic():.6f} 1\n".encode())
         os.close(fd)
