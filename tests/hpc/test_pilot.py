@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_sweeps import make_grid, make_sweep
+
+from hpc import pilot, pilot_node
+from hpc.pilot_node import Request
+from hpc.pilot_run import Mark, seconds_per_epoch, seconds_per_step
+from hpc.profile import Profile, parse_profile
+
+
+def profile(**values: Any) -> Profile:
+    return parse_profile("lab", values, "lab.yaml")
+
+
+def entry(width: int, per_step: float | None, **changes: Any) -> dict[str, Any]:
+    return {
+        "width": width,
+        "seconds_per_step": per_step,
+        "seconds_per_epoch": 10.0,
+        "epochs": 50,
+        "start_s": 4.0,
+        "checkpoint_s": 0.2,
+        "checkpoint_bytes": 1000,
+        "host_bytes": 1 << 29,
+        "device_bytes": None,
+        "device_total_bytes": None,
+        "device": "cpu",
+    } | changes
+
+
+def test_a_step_is_timed_between_checkpoints_without_what_they_cost() -> None:
+    start, first, last = Mark(0, 0, 0), Mark(10, 13, 100), Mark(23, 25, 200)
+    assert seconds_per_step([start, first, last]) == 0.1
+    assert seconds_per_step([start, first]) == 0.1  # one checkpoint only: from the start
+    assert seconds_per_step([start]) is None
+    assert seconds_per_step([]) is None
+
+
+def test_an_epoch_is_timed_from_the_end_of_the_first() -> None:
+    assert seconds_per_epoch({"a": [5.0, 7.0, 9.0], "b": [5.0]}) == 2.0
+    assert seconds_per_epoch({"a": [5.0]}) is None
+    assert seconds_per_epoch({}) is None
+
+
+def test_a_pilot_is_kept_by_profile_device_type_and_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    sweep, lab = make_sweep(), profile(gpus_per_node=1, gpu_type="a100", mem_gb=8)
+    made = pilot.from_answer({"measurements": [entry(1, 0.1), entry(2, 0.15)], "ended": "x"}, sweep, lab)
+    path = pilot.save(made, lab)
+    assert pilot.load(lab, sweep.config_digest) == made
+    assert made.units == 5000
+    assert pilot.load(profile(gpus_per_node=1, gpu_type="h100"), sweep.config_digest) is None
+    assert pilot.load(lab, "0" * 64) is None
+    path.write_text("{}")
+    assert pilot.load(lab, sweep.config_digest) is None
+    path.write_bytes(b"\xff[")
+    assert pilot.load(lab, sweep.config_digest) is None
+
+
+def test_what_has_no_steps_is_counted_in_epochs_and_what_has_neither_is_told() -> None:
+    by_epoch = pilot.from_answer({"measurements": [entry(1, None)], "ended": "x"}, make_sweep(), profile())
+    assert (by_epoch.unit, by_epoch.measurements[0].seconds, by_epoch.units) == ("epoch", 10.0, 50)
+    with pytest.raises(ValueError, match="too soon to be timed"):
+        pilot.from_answer(
+            {"measurements": [entry(1, None, seconds_per_epoch=None)], "ended": "x"}, make_sweep(), profile()
+        )
+    with pytest.raises(ValueError, match="a pack of 1 failed: boom"):
+        pilot.from_answer({"measurements": [], "ended": "a pack of 1 failed: boom"}, make_sweep(), profile())
+
+
+def test_only_trainers_that_fuse_are_measured_in_packs_and_no_wider_than_the_sweep() -> None:
+    grid = make_grid(range(1, 11), [42])
+    assert pilot.request(make_sweep(grid, pack_mode="fused"), profile()).widths == [1, 2, 3, 5, 8]
+    assert pilot.request(make_sweep(grid), profile()).widths == [1]
+    assert pilot.request(make_sweep(grid), profile(mem_gb=8, gpus_per_node=4)).host_bytes == 2 << 30
+
+
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict[int, Any], **changes: Any) -> dict[str, Any]:
+    """A series with the given results of each width."""
+    request = Request(list(costs), 1.0, 1000.0, 1, "cpu", 1 << 30)
+    request = Request(**vars(request) | changes)
+    monkeypatch.setattr(pilot_node, "_one", lambda directory, request, width: costs[width])
+    return pilot_node.measure(tmp_path, request)
+
+
+def test_a_series_ends_with_memory_failure_time_or_when_wider_packs_gain_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = {width: (entry(width, 1.0), "") for width in (1, 2, 3)}
+    whole = measured(tmp_path, monkeypatch, good)
+    assert ([e["width"] for e in whole["measurements"]], "widest" in whole["ended"]) == ([1, 2, 3], True)
+    failed = measured(tmp_path, monkeypatch, good | {2: (None, "MemoryError")})
+    assert (len(failed["measurements"]), failed["ended"]) == (1, "a pack of 2 failed: MemoryError")
+    full = measured(tmp_path, monkeypatch, good | {2: (entry(2, 1.0, host_bytes=1 << 30), "")})
+    assert (len(full["measurements"]), full["ended"]) == (2, "a pack of 2 fills the memory")
+    late = measured(tmp_path, monkeypatch, good, total_s=1.0)
+    assert (len(late["measurements"]), late["ended"]) == (1, "1 s were up before a pack of 2")
+    flat = {width: (entry(width, float(width)), "") for width in (1, 2, 3, 5)}
+    assert measured(tmp_path, monkeypatch, flat)["ended"] == "packs wider than 1 gain nothing"
+
+
+def test_a_request_comes_back_from_its_file(tmp_path: Path) -> None:
+    request = Request([1, 2], 1.0, 2.0, 3, "cpu", None)
+    request.write(tmp_path)
+    assert Request.read(tmp_path) == request
+    assert json.loads((tmp_path / pilot_node.REQUEST).read_text())["threads"] == 3

@@ -1,0 +1,159 @@
+"""`holdfast check cluster` against a real one: it tells the truth, leaves nothing behind, and waits within bounds."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from workplace import Workplace
+
+from hpc import check, pilot
+from hpc.config import CommandLine, load
+from hpc.finding import PROBLEM
+from hpc.profile import load_profile
+
+# A fused trainer whose step takes 10 ms, and 2 ms for every further cell; more than `fits` cells do not fit.
+FUSED = """
+import time
+from training.contract import Checkpoint
+
+FACTORS = {"width": {"kind": "integer"}}
+METRICS = {"loss": {"kind": "real", "better": "lower"}}
+PACK_MODE = "fused"
+
+def train(cells, options, run):
+    if len(cells) > options["fits"]:
+        raise MemoryError(f"{len(cells)} cells do not fit")
+    steps = {cell: saved.step if (saved := run.restore(cell)) else 0 for cell in cells}
+    step = min(steps.values())
+    while step < options["steps"]:
+        time.sleep(0.010 + 0.002 * len(cells))
+        step += 1
+        if step % 20 == 0:
+            for cell in cells:
+                run.epoch(cell, step // 20, options["steps"] // 20, {"loss": 1 / step})
+        if run.checkpoint_due() or run.stop:
+            run.save({cell: Checkpoint(step) for cell in cells})
+        if run.stop:
+            return
+    for cell in cells:
+        run.finish(cell, {"loss": 0.0})
+"""
+
+
+def findings(report: dict[str, Any], subject: str) -> list[dict[str, str]]:
+    return [finding for finding in report["findings"] if finding["subject"] == subject]
+
+
+def checked(workplace: Workplace, *words: str, expect: int = 0) -> dict[str, Any]:
+    done = workplace.holdfast("check", "cluster", "--profile", "sandbox", "--json", *words, expect=expect)
+    return dict(json.loads(done.stdout))
+
+
+def test_a_good_cluster_is_ready_nothing_is_left_behind_and_the_report_holds_no_secrets(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "hunter2")
+    words = ("--profile", "sandbox", "--set", "setup=[export TOKEN=hunter2]", "--export", "report.json")
+    done = workplace.holdfast("check", "cluster", *words)
+    said = " ".join(done.stdout.split())
+    assert said.endswith("ready to submit (1 note)")
+    assert "always exactly one side won" in said
+    assert "a preemption loses no training" in said
+    text = (workplace.directory / "report.json").read_text()
+    facts = json.loads(text)["facts"]
+    assert sorted(facts["node"]["won_here"]["mkdir"] + facts["node"]["shared"]["won"]["mkdir"]) == list(range(40))
+    assert facts["profile"]["setup_lines"] == 1
+    assert "hunter2" not in text
+    assert {path.name for path in workplace.directory.iterdir()} == {"report.json"}
+    assert workplace.cluster.slurm.queue() == []
+
+
+def test_what_slurm_refuses_is_told_with_its_words_and_no_job_is_tried(workplace: Workplace) -> None:
+    report = checked(workplace, "--set", "cpus_per_task=99", expect=3)
+    (request,) = findings(report, "request")
+    assert request["level"] == PROBLEM
+    assert "Requested node configuration is not available" in request["text"]
+    assert not findings(report, "node")
+    assert workplace.cluster.slurm.queue() == []
+
+
+def test_a_job_that_does_not_start_in_time_is_cancelled_and_the_reason_told(workplace: Workplace) -> None:
+    slurm = workplace.cluster.slurm
+    hold = workplace.directory / "hold.sh"
+    hold.write_text("#!/bin/sh\nsleep 60\n")
+    slurm.sbatch(hold, ["--array=0-3", "--exclusive"])
+    while len([task for task in slurm.queue() if task.state == "RUNNING"]) < 4:
+        time.sleep(0.1)
+    report = checked(workplace, "--wait", "2", expect=3)
+    (node,) = findings(report, "node")
+    assert node["text"].startswith("the job did not start within 2 s and was cancelled: PENDING, Resources")
+    assert [task.name for task in slurm.queue() if task.name.startswith("holdfast-check")] == []
+
+
+def test_a_python_that_cannot_run_us_is_told_with_what_it_said(workplace: Workplace) -> None:
+    report = checked(workplace, "--set", "python=/usr/bin/missing", expect=3)
+    (node,) = findings(report, "node")
+    assert "/usr/bin/missing" in node["text"]
+    assert "python" in node["fix"]
+
+
+def test_without_a_cluster_it_says_so_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    report = check.check(check.Request(None, tmp_path), print)
+    assert not report.good
+    assert [finding.subject for finding in report.findings][:1] == ["Slurm"]
+    assert "login node" in report.findings[0].fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(workplace.directory / "state"))
+    monkeypatch.setattr(pilot, "_SECONDS", 1.0)
+    (workplace.directory / "fused.py").write_text(FUSED)
+    sweep = {"name": "pilot", "axes": {"width": list(range(1, 9))}, "runs_per_condition": 1}
+    config = {"trainer": "fused.py:train", "trainer_options": {"steps": 2000, "fits": 4}, "sweep": sweep}
+    (workplace.directory / "sweep.yaml").write_text(yaml.safe_dump(config))
+    loaded = load(CommandLine(config=workplace.directory / "sweep.yaml"))
+    profile = load_profile("sandbox")
+    request = check.Request(
+        profile, workplace.directory, workplace.cluster.conf, loaded.sweep, pilot=True, start_s=30, quick=True
+    )
+    report = check.check(request, print)
+    assert report.good, report.findings
+    kept = pilot.load(profile, loaded.sweep.config_digest)
+    assert kept is not None
+    assert kept.ended == "a pack of 5 failed: MemoryError: 5 cells do not fit"
+    assert [measurement.width for measurement in kept.measurements] == [1, 2, 3]
+    for measurement in kept.measurements:
+        assert measurement.seconds == pytest.approx(0.010 + 0.002 * measurement.width, rel=0.5)
+    assert kept.units == pytest.approx(2000, rel=0.2)
+    assert pilot.choose_pack(kept, profile, cells=8, tasks=1).pack == 3
+    assert pilot.choose_pack(kept, profile, cells=8, tasks=8).pack == 1
+    (pack,) = [finding for finding in report.findings if finding.subject == "pack"]
+    assert pack.text.startswith("--pack auto would now take 1: 8 cells in packs of 1, 8 at once")
+
+
+def test_a_pilot_of_a_trainer_that_takes_one_cell_at_a_time_works_here_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(pilot, "_SECONDS", 0.5)
+    (tmp_path / "fused.py").write_text(FUSED.replace('PACK_MODE = "fused"', ""))
+    sweep = {"name": "pilot", "axes": {"width": [1, 2]}, "runs_per_condition": 1}
+    config = {"trainer": "fused.py:train", "trainer_options": {"steps": 20, "fits": 1}, "sweep": sweep}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
+    loaded = load(CommandLine(config=tmp_path / "sweep.yaml"))
+    report = check.check(check.Request(load_profile("local"), tmp_path, None, loaded.sweep, pilot=True), print)
+    assert report.good
+    kept = pilot.load(load_profile("local"), loaded.sweep.config_digest)
+    assert kept is not None
+    (measurement,) = kept.measurements
+    assert (measurement.width, kept.hardware) == (1, "cpu")
+    assert measurement.seconds == pytest.approx(0.012, rel=0.5)
