@@ -291,6 +291,11 @@ class Store:
         return self.root / "report.html"
 
     @property
+    def cache_file(self) -> Path:
+        """What an aggregation remembers of the cells it read; safe to remove."""
+        return self.root / ".aggregate-cache"
+
+    @property
     def wandb_root(self) -> Path:
         """Where wandb itself would put runs of this directory; `wandb sync` of it works."""
         return self.root / "wandb"
