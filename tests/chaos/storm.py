@@ -124,8 +124,8 @@ class Storm:
     def open_cells(self) -> list[Cell]:
         return [cell for cell in self.sweep.grid if not self.store.has_result(cell.name)]
 
-    def running(self) -> list[tuple[QueuedTask, Cell]]:
-        """Running tasks whose newest attempt has saved something, with their cells, in random order."""
+    def running(self, any_state: bool = False) -> list[tuple[QueuedTask, Cell]]:
+        """Running tasks with their cells, in random order; unless any will do, those whose attempt has saved."""
         cells = {cell.name: cell for cell in self.open_cells()}
         try:
             live = live_tasks(self.store)
@@ -134,7 +134,8 @@ class Storm:
         found = [
             (task.queued, cells[task.cells[0]])
             for task in live
-            if task.queued.state == "RUNNING" and task.cells[0] in cells and self.training(cells[task.cells[0]])
+            if task.queued.state == "RUNNING" and task.cells[0] in cells
+            if any_state or self.training(cells[task.cells[0]])
         ]
         self.generator.shuffle(found)
         return found
@@ -174,7 +175,7 @@ class Storm:
         return +counts
 
     def _by_slurm(self, cell: Cell, attempt: int) -> str:
-        """An attempt that was asked to stop, but not by us, ran into its time limit."""
+        """An attempt that was asked to stop, but not because of a fault of ours, ran into its time limit."""
         pack = self.store.pack_of(cell, attempt)
         try:
             ended = json.loads(self.store.progress_file(pack or 0).read_text()).get("ended")
@@ -182,12 +183,26 @@ class Storm:
             return ""
         return TIME_LIMIT if ended else ""
 
+    def operate(self) -> None:
+        """What an operator does after such faults: Slurm holds jobs and drains nodes whose launches failed."""
+        held = [task.id for task in self.cluster.slurm.queue() if task.state == "PENDING" and "held" in task.reason]
+        drained = [node.name for node in self.cluster.slurm.nodes() if "drain" in node.state.lower()]
+        environment = os.environ | {"SLURM_CONF": str(self.cluster.conf)}
+        for words in [["release", *held]] * bool(held) + [
+            ["update", f"nodename={name}", "state=resume"] for name in drained
+        ]:
+            subprocess.run(["scontrol", *words], env=environment, capture_output=True, check=False)
+            self.log(f"  operator: scontrol {' '.join(words)}")
+
     # --- faults ---------------------------------------------------------------------------------------------------
 
     def preempt(self) -> None:
-        before = dict(self.running())
-        evicted = {task.id for task in self.cluster.preempt(self.generator.randint(4, 8), hold_seconds=1.0)}
-        self.note(PREEMPTION, [cell for task, cell in before.items() if task.id in evicted])
+        attempts = {task.id: (cell.name, self.newest(cell)) for task, cell in self.running(any_state=True)}
+        evicted = self.cluster.preempt(self.generator.randint(4, 8), hold_seconds=1.0)
+        for task in evicted:
+            if task.id in attempts:
+                self.struck.setdefault(attempts[task.id], PREEMPTION)
+        self.log(f"  {PREEMPTION}: {len(evicted)} tasks")
 
     def requeue(self) -> None:
         victims = self.running()[: self.generator.randint(3, 6)]
@@ -244,6 +259,8 @@ class Storm:
         deadline = time.monotonic() + seconds
         faults = [self.preempt, self.requeue, self.kill, self.kill_node, self.kill_controller, self.cut_off]
         turn = 0
+        with contextlib.suppress(TimeoutError):
+            wait_for(lambda: self.effective()[TIME_LIMIT] >= 6, "time limits", timeout=90, pause=1)
         while time.monotonic() < deadline:
             counts = self.effective()
             if counts.total() >= wanted and len(counts) >= kinds:
@@ -258,6 +275,7 @@ class Storm:
             fault = faults[turn] if turn < len(faults) else self.generator.choice(faults[:3] * 2 + faults[3:])
             fault()
             turn += 1
+            self.operate()
             self.log(f"  effective so far: {dict(self.effective())}")
 
     def settle(self, seconds: float) -> None:
@@ -266,6 +284,7 @@ class Storm:
         deadline = time.monotonic() + seconds
         while self.open_cells():
             assert time.monotonic() < deadline, f"after the storm {len(self.open_cells())} cells do not finish"
+            self.operate()
             self.submit()
             time.sleep(4)
 

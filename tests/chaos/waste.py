@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -124,29 +124,23 @@ def four_faults(generator: random.Random, seconds: float) -> tuple[list[float], 
     return [generator.uniform(0.1, 0.2) * seconds for _ in ways], ways
 
 
-def workspace(root: Path, data: Path, epochs: int, interval: float) -> Bench:
-    """One cell of the built-in trainer."""
-    from hpc.trainer import data_digest, read_declaration
-
-    from .attempts import ROOT
-
-    trainer = read_declaration("training.workspace:train", [ROOT])
-    sections = {
-        "data": {"dir": str(data), "batch_size": 32},
-        "model": {"n_layers": 1, "hidden_dim": 32, "decoder_hidden_dim": 32},
-        "synergy": {},
-        "training": {"epochs": epochs, "standardize_inputs": True, "optimizer": {"lr": 1e-3}},
-        "experiment": {"name": "fusion_only", "weights": {"fusion": 1.0}},
-    }
-    return Bench.make(
-        root,
-        trainer="training.workspace:train",
-        factors={"dim": [8], "scale": [1.0]},
-        options={},
-        sections=sections,
-        data_digest=data_digest(data, trainer.data_files),
-        checkpoint_seconds=interval,
-    )
+def tiny(directory: Path, server: ForkServer, seed: int) -> Waste:
+    """The small form: a training of five seconds, checkpointed every tenth of one."""
+    options = {"steps": 500, "epoch": 100, "seconds": 0.01}
+    bench = Bench.make(directory / "wasted", options=options, checkpoint_seconds=0.1)
+    moments, ways = four_faults(random.Random(seed), 5.0)
+    return measure(bench, server, directory / "witness", moments, ways, needed=500)
 
 
-Make = Callable[[Path], Bench]
+def builtin(directory: Path, seed: int, seconds: float, interval: float) -> Waste:
+    """One cell of the built-in trainer that trains for that long, checkpointed every `interval` seconds."""
+    from .builtin import PRELOAD, make_data, workspace
+
+    data, steps_an_epoch, trial = make_data(directory), 100, 20
+    with ForkServer(preload=PRELOAD) as server:
+        bench = workspace(directory / "trial", data, epochs=trial, interval=interval, hidden=256)
+        measured = measure(bench, server, directory / "trial-witness", [], [], needed=trial * steps_an_epoch)
+        epochs = max(4, round(seconds * trial / measured.attempts[0].trained))
+        bench = workspace(directory / "wasted", data, epochs=epochs, interval=interval, hidden=256)
+        moments, ways = four_faults(random.Random(seed), seconds)
+        return measure(bench, server, directory / "witness", moments, ways, needed=epochs * steps_an_epoch)

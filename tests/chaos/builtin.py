@@ -1,0 +1,68 @@
+"""The built-in trainer under kills: packs of Global Workspaces, some at different steps after a kill."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from hpc.trainer import data_digest, read_declaration
+from training.generate import generate
+
+from .attempts import ROOT, ForkServer
+from .bench import Bench
+from .kills import campaign as kills
+
+TARGET = "training.workspace:train"
+PRELOAD = ("training.workspace", "training.data", "training.loop", "training.tables")
+
+
+def make_data(directory: Path) -> Path:
+    """A small data set with linear latents; one per directory."""
+    generate(directory / "data", train=3200, val=200, test=10, seed=1, latents="mixed")
+    return directory / "data"
+
+
+def workspace(
+    root: Path,
+    data: Path,
+    *,
+    epochs: int,
+    interval: float,
+    factors: dict[str, list[Any]] | None = None,
+    runs: int = 1,
+    pack: int = 1,
+    hidden: int = 32,
+) -> Bench:
+    """A sweep of the built-in trainer, checkpointed every `interval` seconds."""
+    trainer = read_declaration(TARGET, [ROOT])
+    sections = {
+        "data": {"dir": str(data), "batch_size": 32},
+        "model": {"n_layers": 1, "hidden_dim": hidden, "decoder_hidden_dim": hidden},
+        "synergy": {},
+        "training": {"epochs": epochs, "standardize_inputs": True, "optimizer": {"lr": 1e-3}},
+        "experiment": {"name": "fusion_only", "weights": {"fusion": 1.0}},
+    }
+    return Bench.make(
+        root,
+        trainer=TARGET,
+        factors=factors or {"dim": [8], "scale": [1.0]},
+        runs=runs,
+        options={},
+        pack=pack,
+        sections=sections,
+        data_digest=data_digest(data, trainer.data_files),
+        checkpoint_seconds=interval,
+    )
+
+
+def campaign(directory: Path, seed: int, runs: int, code: Path = ROOT) -> Counter[str]:
+    """Kills over packs of the built-in trainer. Returns what was counted."""
+    data = make_data(directory)
+
+    def make(root: Path) -> Bench:
+        factors: dict[str, list[Any]] = {"dim": [4, 8], "scale": [0.1, 1.0]}
+        return workspace(root, data, epochs=40, interval=0.02, factors=factors, runs=runs, pack=3)
+
+    with ForkServer(code, PRELOAD) as server:
+        return kills(directory, server, seed, make, quota=10, share=0.5, abreast=2)
