@@ -16,6 +16,7 @@ from hpc import files
 from hpc.cell import Cell
 from hpc.checkpoint import CorruptCheckpointError, Row, decode, encode
 from hpc.outcome import Outcome
+from hpc.provenance import node
 from hpc.store import Store, SweepError, host
 from hpc.sweep import Sweep
 
@@ -130,9 +131,13 @@ class PackAttempt:
         self._compare_with_winner(cell, record)
         return False
 
-    def fail(self, cell: Cell, cause: str, traceback: str) -> None:
-        """Record that this attempt at a cell ended with an error."""
+    def fail(self, cell: Cell, cause: str, traceback: str, at_start: bool = False) -> None:
+        """Record that this attempt at a cell ended with an error.
+
+        at_start: before anything was trained; where that happens on one node only, the node is to blame.
+        """
         record = {"cause": cause, "traceback": traceback, "submission": self.submission, "host": host()}
+        record |= {"node": node(), "at_start": at_start}
         path = self.store.failure_file(cell, self.claims[cell])
         files.publish(path, json.dumps(record, indent=1).encode())
 

@@ -31,6 +31,7 @@ class Row:
     step: the trainer's count. values: plain JSON. history: the metrics of each finished epoch.
     numerics: what bit-identity depends on, as the trainer stated it.
     seconds: training time that went into this state, over all attempts.
+    epochs: number of epochs planned, for progress displays; 0 if not known.
     """
 
     cell: str
@@ -42,6 +43,7 @@ class Row:
     numerics: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     arrays: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 0
 
 
 def encode(rows: Sequence[Row]) -> bytes:
@@ -59,6 +61,7 @@ def encode(rows: Sequence[Row]) -> bytes:
             "history": list(row.history),
             "numerics": dict(row.numerics),
             "seconds": row.seconds,
+            "epochs": row.epochs,
         }
         for row in rows
     ]

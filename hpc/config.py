@@ -273,14 +273,15 @@ def _sections(
     """
     names = ("data", "model", "synergy", "training")
     if trainer.target != BUILT_IN:
-        unset = configuration.model_dump(exclude_unset=True)
-        return {name: unset[name] for name in names if name in unset}
+        written = configuration.model_dump(exclude_unset=True)
+        sections = {name: written[name] for name in names if name in written}
+        _drop_paths(sections)
+        return sections
     sections = {name: getattr(configuration, name).model_dump() for name in names}
+    _drop_paths(sections)
     if configuration.trainer_options:
         first = next(iter(configuration.trainer_options))
         faults.add("trainer_options", f"trainer_options.{first}: the built-in trainer takes none; remove it")
-    for domain in sections["model"]["domains"]:
-        del domain["checkpoint_path"]  # a path, and not used: never part of a cell's identity
     sections["training"] = {
         key: value
         for key, value in sections["training"].items()
@@ -292,6 +293,12 @@ def _sections(
             sections["training"]["epochs"] = chosen.epochs
         sections["experiment"] = {"name": chosen.name, "weights": chosen.weights.model_dump()}
     return sections
+
+
+def _drop_paths(sections: dict[str, dict[str, Any]]) -> None:
+    """Checkpoint paths are not used, and a path is never part of a cell's identity."""
+    for domain in sections.get("model", {}).get("domains", []):
+        domain.pop("checkpoint_path", None)
 
 
 def _loss_config(configuration: Configuration, faults: Faults) -> LossConfig | None:

@@ -167,6 +167,9 @@ class PackTask:
             except (Exception, SystemExit) as error:  # a trainer that calls sys.exit has not finished its cells
                 run.check_storage()
                 self._check_disk(error)
+                if self.stop():  # what a stop signal did to the trainer's helpers is no fault of the cell
+                    traceback.print_exc()
+                    break
                 if not blame:
                     raise
                 traceback.print_exc()

@@ -88,12 +88,14 @@ def make_plan(
     queued: Collection[str] = (),
     pack: int = 1,
     include_failed: bool = False,
+    retry: Collection[Cell] = (),
     largest_array: int | None = None,
     room: int | None = None,
 ) -> Plan:
     """Cut what is still to do into packs of at most ``pack`` cells and arrays of at most ``largest_array`` tasks.
 
-    queued: names of cells that a live task already has. room: tasks that the queue takes now; None: any number.
+    queued: names of cells that a live task already has. retry: failed cells to run again anyway.
+    room: tasks that the queue takes now; None: any number.
     """
     counts = Counter[str]()
     wanted: list[Cell] = []
@@ -104,7 +106,7 @@ def make_plan(
             continue
         if status.cell.name in queued:
             waiting += 1
-        elif status.state == FAILED and not include_failed:
+        elif status.state == FAILED and not include_failed and status.cell not in retry:
             skipped += 1
         else:
             wanted.append(status.cell)

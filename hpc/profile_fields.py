@@ -144,4 +144,8 @@ def contradictions(values: Mapping[str, Any]) -> list[str]:
         faults.append("gpu_type is given, but gpus_per_node is not; say how many GPUs a task gets")
     if values.get("gpu_type") and values.get("gres"):
         faults.append("gres and gpu_type both name resources; write all of them in gres, without gpu_type")
+    limit_s = 60 * (values.get("timeout_min") or 0)
+    asked_s = values.get("signal_delay_s") or 0
+    if limit_s and 2 * asked_s > limit_s:
+        faults.append(f"signal_delay_s is {asked_s}; a task must have half of its {limit_s} s to train, take less")
     return faults

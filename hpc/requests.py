@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def resolve(arguments: argparse.Namespace) -> Request:
         return _existing(Path(directories[0]), arguments, overrides)
     loaded = load(_command_line(arguments, overrides))
     store = Store(loaded.output_dir)
+    if store.root.exists() and not store.root.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory; name another --output-dir", str(store.root))
     if store.exists():
         store.admit(loaded.sweep)
     return Request(store, loaded.sweep, tuple(loaded.notes))

@@ -11,6 +11,9 @@ import submitit
 
 from hpc.profile import Profile
 
+# A signal that comes before task.sh has its handlers would end the script, and nobody would requeue the task.
+_EARLY_SIGNAL = "first=; trap 'first=USR2' USR2"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -61,7 +64,7 @@ def _parameters(profile: Profile, job: Job) -> dict[str, Any]:
         parameters["timeout_min"] = job.timeout_min
     return parameters | {
         "job_name": job.name,
-        "setup": list(profile.setup),
+        "setup": [_EARLY_SIGNAL, *profile.setup],
         "use_srun": False,
         "stderr_to_stdout": True,
         "array_parallelism": profile.array_parallelism or job.size or 1,

@@ -22,7 +22,7 @@ from hpc import files
 from hpc.cell import Cell
 from hpc.processes import boot_id, start_time
 from hpc.slurm import QueuedTask, Slurm
-from hpc.store import BusyError, Store, host
+from hpc.store import BusyError, Store, SweepError, host
 from hpc.task_list import task_line
 
 LOCAL, SLURM = "local", "slurm"
@@ -95,13 +95,20 @@ def write_receipt(store: Store, intent: Intent, job_ids: Sequence[str]) -> None:
 
 
 def intents(store: Store) -> list[Intent]:
-    """All submissions that got as far as an intent, oldest first."""
+    """All submissions that got as far as an intent, oldest first. Raises SweepError for one that cannot be read."""
     found = []
     for number in sorted(files.numbers(store.submissions_root)):
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-            data = json.loads(files.read(store.intent_file(number)))
-            intent = Intent(**data)
+        path = store.intent_file(number)
+        try:
+            intent = Intent(**json.loads(files.read(path)))
             found.append(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes)))
+        except FileNotFoundError:
+            continue  # it died before it could queue anything
+        except (ValueError, TypeError):
+            # Passing over it would make its tasks look absent, and queue their cells again.
+            raise SweepError(
+                f"{path}: cannot be read by this version of Holdfast; use the version that wrote it"
+            ) from None
     return found
 
 

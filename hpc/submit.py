@@ -109,9 +109,9 @@ class _Array:
 
     @property
     def command(self) -> str:
-        """The body of the script. exec: Slurm signals the batch shell, which must be task.sh itself."""
+        """The body of the script. Slurm signals the batch shell, so task.sh is read by that very shell."""
         task = self.code / "slurm_templates" / "task.sh"
-        words = ("exec", "bash", str(task), str(self.code), str(self.store.root), str(self.intent.number))
+        words = (".", str(task), str(self.code), str(self.store.root), str(self.intent.number))
         arguments = (str(self.number), self.profile.device, self.intent.code)
         return command_line((*words, *arguments, *self.profile.launcher))
 

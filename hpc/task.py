@@ -30,6 +30,8 @@ def main(argv: list[str]) -> int:
     stop = StopFlag()
     stop.install()  # before the imports that take seconds: a signal must find a handler
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # a worker starts with them blocked
+    if "HOLDFAST_STOP" in os.environ:
+        stop.set(f"{os.environ['HOLDFAST_STOP']} before the task began")
     if "HOLDFAST_PARENT" in os.environ:
         stop.follow_parent(int(os.environ["HOLDFAST_PARENT"]))
     from hpc.store import Store, SweepError

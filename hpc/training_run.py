@@ -89,6 +89,7 @@ class TrainingRun:
         self._histories[cell] = [dict(entry) for entry in row.history]
         self._seconds[cell] = row.seconds
         self._restored[cell] = row.step
+        self._progress[cell.name] = (len(row.history), row.epochs)
         if self._numerics and row.numerics and dict(row.numerics) != self._numerics:
             self._changed[cell] = row.numerics
         self._attempt.log(cell, f"restored at step {row.step}, epoch {len(row.history)}")
@@ -166,7 +167,8 @@ class TrainingRun:
     def give_up(self, cell: Cell, cause: str, traceback: str) -> None:
         """Record a failed attempt at a cell, with the traceback if there is one."""
         self._check_live(cell)
-        self._guard(lambda: self._attempt.fail(cell, cause, traceback))
+        at_start = not self._histories[cell]
+        self._guard(lambda: self._attempt.fail(cell, cause, traceback, at_start))
         self._live.discard(cell)
         self._attempt.log(cell, f"failed: {cause}")
 
@@ -216,6 +218,7 @@ class TrainingRun:
             history=self._histories[cell],
             numerics=self._numerics,
             seconds=self._seconds[cell] + time.monotonic() - self._began,
+            epochs=self._progress.get(cell.name, (0, 0))[1],
             arrays=checkpoint.arrays,
         )
 

@@ -25,13 +25,15 @@ fi
 export PYTHONPATH=$code:$code/user PYTHONUNBUFFERED=1
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 export HOLDFAST_DEVICE=$device HOLDFAST_CODE_DIGEST=$digest
-unset HOLDFAST_PARENT HOLDFAST_CELLS
+unset HOLDFAST_PARENT HOLDFAST_CELLS HOLDFAST_STOP
 # A container shows a task the sweep directory (and with it the code) wherever that is; what else it needs, such as
 # the data, is named in the profile.
 export APPTAINER_BINDPATH=${APPTAINER_BINDPATH:+$APPTAINER_BINDPATH,}$sweep
 export SINGULARITY_BINDPATH=${SINGULARITY_BINDPATH:+$SINGULARITY_BINDPATH,}$sweep
 
-child= first=
+child=
+first=${first:-}  # the script around this one may have got a signal already
+[ -n "$first" ] && export HOLDFAST_STOP=$first
 forward() {
     first=${first:-$1}
     [ -n "$child" ] && kill -s "$1" "$child" 2>/dev/null
@@ -57,6 +59,13 @@ again=$?
 # Python's log of a task that began is in the sweep directory; an empty file here would only cost an inode.
 log=$sweep/submissions/$(printf '%06d' "$submission")/logs/${array}_$index.log
 [ -f "$log" ] && [ ! -s "$log" ] && rm -f "$log"
+
+# Neither done (0), failed in the trainer (1), stopped (85) nor ended by a signal: Python could not start or the files
+# could not be reached. Two of these on one node, and the next submission leaves the node out.
+case $status in
+    0 | 1 | 85) ;;
+    *) [ "$status" -lt 128 ] && echo "$status" >"${log%.log}.start.${SLURMD_NODENAME:-$(hostname)}.failed" ;;
+esac
 
 if [ "$status" -eq 85 ] && [ "$first" = USR2 ]; then
     refused=$(scontrol requeue "$id" 2>&1) && sleep 60

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from hpc import local, status, submission
+from hpc import bad_nodes, local, status, submission
+from hpc.cell import Cell
 from hpc.code import snapshot
-from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, TROUBLE, aggregate_and_tell, say
+from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, say
 from hpc.commands.questions import watch
 from hpc.errors import ConfigError
 from hpc.plan import Plan, make_plan
@@ -72,8 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     if ends.interrupted:
         say(f"stopped; the same command goes on ({request.store.root})")
         return INTERRUPTED
-    if ends.storage_trouble:
-        return TROUBLE
+    if ends.exit_code:
+        return ends.exit_code
     return aggregate_and_tell(request.store, partial=False)
 
 
@@ -142,16 +144,19 @@ def _debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
 def submit(arguments: argparse.Namespace) -> int:
     pack = _pack(arguments.pack)
     request = resolve(arguments)
-    profile = load_profile(arguments.profile)
+    profile = load_profile(arguments.profile, arguments.set)
     _notes(request)
     conf = _cluster(profile)
+    if profile.is_local and arguments.dry_run:
+        print(make_plan(_statuses(request), pack=pack or 1, include_failed=arguments.include_failed))
+        return DONE
     if profile.is_local:
         arguments.parallel_jobs, arguments.device, arguments.cell = None, "cpu", None
         with submission.lock(request.store, "holdfast submit", arguments.take_over):
             ends = _run_here(request, request.record(arguments.allow_code_change), arguments, pack)
-        return TROUBLE if ends.storage_trouble else INTERRUPTED if ends.interrupted else DONE
+        return ends.exit_code if ends.exit_code else INTERRUPTED if ends.interrupted else DONE
     if arguments.dry_run:
-        print(_plan_for_slurm(request, arguments, conf))
+        print(_plan_for_slurm(request, arguments, conf, set()))
         return DONE
     check_writable(request.store.root)
     with submission.lock(request.store, "holdfast submit", arguments.take_over):
@@ -162,8 +167,11 @@ def submit(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _plan_for_slurm(request: Request, arguments: argparse.Namespace, conf: Path | None) -> Plan:
-    """The plan, with what Slurm has now taken into account. Raises SlurmError if it cannot be asked."""
+def _plan_for_slurm(request: Request, arguments: argparse.Namespace, conf: Path | None, retry: set[Cell]) -> Plan:
+    """The plan, with what Slurm has now taken into account. Raises SlurmError if it cannot be asked.
+
+    retry: failed cells to take along all the same.
+    """
     slurm = Slurm(conf)
     queued = submission.live_cells(submission.live_tasks(request.store))
     pack = _pack(arguments.pack) or 1
@@ -173,16 +181,32 @@ def _plan_for_slurm(request: Request, arguments: argparse.Namespace, conf: Path 
         queued=queued,
         pack=pack,
         include_failed=arguments.include_failed,
+        retry=retry,
         largest_array=slurm.max_array_size(),
         room=slurm.room(most),
     )
+
+
+def _without_bad_nodes(request: Request, profile: Profile, all_nodes: bool) -> tuple[Profile, set[Cell]]:
+    """The profile with nodes left out on which tasks keep failing at their start, and the cells they cost so far."""
+    if all_nodes or not request.store.exists():
+        return profile, set()
+    bad, cells = bad_nodes.find(request.store, _statuses(request))
+    for node, count in bad.items():
+        say(f"node {node} is left out: {count} tasks failed there at the start; --all-nodes takes it again")
+    if not bad:
+        return profile, set()
+    given = profile.parameters.get("exclude")
+    excluded = ",".join([*([given] if given else []), *sorted(bad)])
+    return replace(profile, parameters={**profile.parameters, "exclude": excluded}), cells
 
 
 def _submit_once(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
     from hpc.submit import sbatch_line
     from hpc.submit import submit as queue
 
-    planned = _plan_for_slurm(request, arguments, conf)
+    profile, retry = _without_bad_nodes(request, profile, arguments.all_nodes)
+    planned = _plan_for_slurm(request, arguments, conf, retry)
     say(str(planned))
     if not planned.tasks:
         return DONE
@@ -212,7 +236,7 @@ def _wait(request: Request, arguments: argparse.Namespace, profile: Profile, con
         after = _progress_mark(request)
         idle_rounds = idle_rounds + 1 if after == before else 0
         before = after
-        if not _plan_for_slurm(request, arguments, conf).tasks:
+        if not _plan_for_slurm(request, arguments, conf, set()).tasks:
             break
         with submission.lock(request.store, "holdfast submit", arguments.take_over):
             _submit_once(request, arguments, profile, conf)

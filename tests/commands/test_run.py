@@ -236,3 +236,20 @@ def test_changed_trainer_code_is_refused_on_a_started_sweep_unless_allowed(holdf
     digests = [entry["provenance"]["trainer_digest"] for entry in Store(tmp_path / "out").manifest()["revisions"]]
     assert len(digests) == 3
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_dry_run_writes_nothing_for_any_profile(holdfast: Holdfast, tmp_path: Path) -> None:
+    config = configure(tmp_path)
+    before = files_below(tmp_path)
+    assert "4 to run" in holdfast("submit", "--config", config, "--profile", "local", "--dry-run").stdout
+    assert files_below(tmp_path) == before
+
+
+def test_data_that_changed_since_planning_is_a_wrong_configuration(holdfast: Holdfast, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.txt").write_text("1")
+    config = configure(tmp_path, data={"dir": "data"})
+    holdfast("run", "--config", config)
+    (tmp_path / "data" / "rows.txt").write_text("2")
+    heard = holdfast("run", "out", "--runs-per-condition", "3", expect=2).stderr
+    assert str(tmp_path / "data") in heard

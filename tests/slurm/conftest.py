@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workplace import Workplace
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox
@@ -64,3 +65,8 @@ def _empty(cluster: Sandbox) -> None:
         assert time.monotonic() < deadline, f"still in the queue: {tasks}"
         cluster.slurm.cancel(tasks)
         time.sleep(0.1)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, idle_cluster: Sandbox) -> Workplace:
+    return Workplace(tmp_path, idle_cluster)

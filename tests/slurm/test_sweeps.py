@@ -6,101 +6,20 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from workplace import WIDTH, Workplace, outcomes, wait_until
 
 from hpc.sandbox import Sandbox
-from hpc.store import Store
 from training.generate import generate
-
-WIDTH = Path(__file__).parents[1] / "trainers" / "width.py"
-TIMEOUT_SECONDS = 120
-
-
-@dataclass
-class Workplace:
-    """A directory with configurations, and the command run in it against one cluster."""
-
-    directory: Path
-    cluster: Sandbox
-    profiles: dict[str, Any] = field(default_factory=dict)
-
-    def write(self, name: str, content: dict[str, Any]) -> str:
-        (self.directory / name).write_text(yaml.safe_dump(content))
-        return name
-
-    def foreign(self, *, widths: list[int], runs: int = 1, epochs: int = 40, seconds: float = 0.1) -> str:
-        """A configuration for the 25-line trainer."""
-        options = {"epochs": epochs, "seconds": seconds}
-        sweep = {"name": "foreign", "axes": {"width": widths}, "runs_per_condition": runs}
-        return self.write("sweep.yaml", {"trainer": f"{WIDTH}:train", "trainer_options": options, "sweep": sweep})
-
-    def holdfast(self, *words: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"HOLDFAST_SANDBOX": str(self.cluster.directory)}
-        done = subprocess.run(
-            [sys.executable, "-m", "hpc", *words],
-            cwd=self.directory,
-            env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-        )
-        if expect is not None:
-            assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def submit(self, config: str, *words: str, out: str = "out", profile: str = "sandbox", expect: int = 0) -> str:
-        arguments = ("--config", config, "--profile", profile, "--output-dir", out, *words)
-        return self.holdfast("submit", *arguments, expect=expect).stderr
-
-    def states(self, out: str = "out") -> dict[str, int]:
-        # 4 is the answer of a sweep with failed cells; its states are asked for all the same.
-        return json.loads(self.holdfast("status", out, "--json", expect=None).stdout)["states"]
-
-    def store(self, out: str = "out") -> Store:
-        return Store(self.directory / out)
-
-    def epochs(self, out: str = "out") -> list[int]:
-        sweep = self.store(out).sweep()
-        return [status.epoch for status in self.store(out).statuses(sweep.grid, sweep.config_digest)]
-
-    def results(self, out: str = "out") -> dict[str, dict[str, Any]]:
-        store = self.store(out)
-        return {cell.name: store.result(cell) or {} for cell in store.sweep().grid}
-
-    def wait_until_ended(self, out: str = "out") -> None:
-        self.holdfast("status", out, "--watch", expect=None)
-
-    def aggregated(self, out: str = "out") -> bytes:
-        self.holdfast("aggregate", out)
-        return self.store(out).aggregated_file.read_bytes()
-
-
-@pytest.fixture
-def workplace(tmp_path: Path, idle_cluster: Sandbox) -> Workplace:
-    return Workplace(tmp_path, idle_cluster)
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s for: {what}"
-        time.sleep(0.1)
 
 
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def outcomes(results: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {name: result["outcome_digest"] for name, result in results.items()}
 
 
 def test_an_array_completes_and_equals_the_same_sweep_run_here(workplace: Workplace) -> None:
@@ -155,15 +74,15 @@ def test_a_preempted_workspace_has_the_same_weights_and_numbers_bit_for_bit(work
 
 
 def test_a_task_that_runs_out_of_time_saves_requeues_itself_and_goes_on(workplace: Workplace) -> None:
-    # Slurm's shortest limit is a minute; asked 45 s before it, a task is stopped after some seconds.
-    limits = {"partition": "low", "timeout_min": 1, "signal_delay_s": 45, "mem_gb": 1}
+    # Slurm's shortest limit is a minute, and it sends the signal up to half a minute early.
+    limits = {"partition": "low", "timeout_min": 1, "signal_delay_s": 20, "mem_gb": 1}
     (workplace.directory / "short.yaml").write_text(yaml.safe_dump(limits))
-    environment = {"SLURM_CONF": str(workplace.cluster.conf)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", environment["SLURM_CONF"])
-        config = workplace.foreign(widths=[3], epochs=200, seconds=0.1)
+    with workplace.on_cluster():
+        config = workplace.foreign(widths=[3], epochs=450, seconds=0.1)
         workplace.submit(config, profile="short.yaml")
-        wait_until(lambda: len(workplace.store().attempts(workplace.store().sweep().grid[0])) == 2, "a requeue")
+        wait_until(
+            lambda: len(workplace.store().attempts(workplace.store().sweep().grid[0])) == 2, "a requeue", timeout=90
+        )
         workplace.wait_until_ended()
     result = workplace.results()["width_3_run_0"]
     assert result["status"] == "COMPLETED"

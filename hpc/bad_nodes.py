@@ -1,0 +1,44 @@
+"""Nodes on which tasks fail before they train anything, while they do well elsewhere: to be left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from hpc.cell import Cell
+from hpc.store import FAILED, FINAL, CellStatus, Store
+
+# One failure at the start may be anybody's; the second on the same node is the node's.
+ENOUGH = 2
+
+
+def find(store: Store, statuses: Iterable[CellStatus]) -> tuple[dict[str, int], set[Cell]]:
+    """Nodes to leave out, each with how many tasks failed at its start, and the cells that only failed there.
+
+    A node on which a cell has finished is no bad node: what fails there fails for another reason. Where nothing has
+    finished anywhere, only failures before Python could start count: a broken trainer fails at the start everywhere.
+    """
+    known = list(statuses)
+    early = Counter(node for _, node in store.failed_starts())
+    loading: dict[Cell, str] = {}
+    for status in known:
+        if status.state == FAILED and status.attempts:
+            failure = store.failure(status.cell, store.attempts(status.cell)[-1]) or {}
+            if failure.get("at_start") and failure.get("node"):
+                loading[status.cell] = str(failure["node"])
+    if not early and not loading:
+        return {}, set()
+    good = _nodes_with_results(store, known)
+    counted = early + (Counter(loading.values()) if good else Counter())
+    bad = {node: count for node, count in counted.items() if count >= ENOUGH and node not in good}
+    return bad, {cell for cell, node in loading.items() if node in bad}
+
+
+def _nodes_with_results(store: Store, statuses: Iterable[CellStatus]) -> set[str]:
+    found = set()
+    for status in statuses:
+        if status.state in FINAL:
+            provenance = (store.result(status.cell) or {}).get("provenance")
+            if isinstance(provenance, dict) and provenance.get("node"):
+                found.add(str(provenance["node"]))
+    return found

@@ -1,0 +1,74 @@
+"""Sites that never requeue, nodes on which nothing starts, statistics that should be there in the morning."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from workplace import WIDTH, Workplace, outcomes, wait_until
+
+from hpc.sandbox import Sandbox
+
+
+def test_where_preemption_cancels_waiting_submission_goes_on_until_all_is_done(
+    start_cluster: Callable[..., Sandbox], tmp_path: Path
+) -> None:
+    with start_cluster(nodes=2, preempt_mode="CANCEL") as cluster:
+        workplace = Workplace(tmp_path, cluster)
+        config = workplace.foreign(widths=[1, 2], epochs=50)
+        arguments = ["submit", "--config", config, "--profile", "sandbox", "--wait"]
+        command = [sys.executable, "-m", "hpc", *arguments]
+        with subprocess.Popen(command, cwd=tmp_path, env=workplace.environment(), stdout=subprocess.PIPE) as waiting:
+            wait_until(lambda: (tmp_path / "out" / "packs").exists() and min(workplace.epochs()) >= 5, "mid-training")
+            cluster.preempt()
+            said, _ = waiting.communicate(timeout=90)
+        assert waiting.returncode == 0, said
+        assert {result["provenance"]["attempts"] for result in workplace.results().values()} == {2}
+        workplace.holdfast("run", "--config", config, "--output-dir", "here")
+        assert outcomes(workplace.results()) == outcomes(workplace.results("here"))
+
+
+def test_a_node_on_which_nothing_starts_is_left_out_of_the_next_submission(workplace: Workplace) -> None:
+    # A Python that is there on every node but one, as when a file system is not mounted.
+    python = workplace.directory / "python"
+    python.write_text(f'#!/bin/sh\n[ "$SLURMD_NODENAME" = n2 ] && exit 127\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    workplace.write("site.yaml", {"partition": "low", "timeout_min": 5, "mem_gb": 1, "python": str(python)})
+    config = workplace.foreign(widths=list(range(1, 17)), epochs=2, seconds=0.2)
+    with workplace.on_cluster():
+        workplace.submit(config, profile="site.yaml")
+        workplace.wait_until_ended()
+        lost = workplace.states()["MISSING"]
+        assert lost >= 2
+        said = workplace.submit(config, profile="site.yaml")
+        assert f"node n2 is left out: {lost} tasks failed there" in said
+        workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 16}
+
+
+def test_a_node_with_a_broken_installation_costs_no_cell(workplace: Workplace) -> None:
+    trainer = workplace.directory / "mine.py"
+    width = WIDTH.read_text()
+    trainer.write_text(f"import os\nassert os.environ.get('SLURMD_NODENAME') != 'n3', 'no driver here'\n{width}")
+    sweep = {"name": "mine", "axes": {"width": list(range(1, 17))}, "runs_per_condition": 1}
+    options = {"epochs": 2, "seconds": 0.2}
+    config = workplace.write("sweep.yaml", {"trainer": "mine.py:train", "trainer_options": options, "sweep": sweep})
+    workplace.submit(config)
+    workplace.wait_until_ended()
+    assert workplace.states()["FAILED"] >= 2
+    assert "node n3 is left out" in workplace.submit(config)
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 16}
+
+
+def test_the_statistics_are_there_when_the_last_task_has_ended(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=3, seconds=0)
+    workplace.submit(config, "--then-aggregate")
+    wait_until(lambda: workplace.store().report_file.exists(), "the report of the aggregation job")
+    time.sleep(0.5)
+    aggregated = json.loads(workplace.store().aggregated_file.read_text())
+    assert [condition["n_runs"] for condition in aggregated.values()] == [1, 1]
