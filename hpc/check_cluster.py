@@ -112,14 +112,13 @@ def judge(cluster: Cluster, profile: Profile | None) -> list[Finding]:
 def preemption(cluster: Cluster, partition: Partition | None) -> Preemption:
     """How tasks of a partition are evicted.
 
-    Observed on real clusters (docs/reliability.md): TERM comes at the end of the grace time, KILL KillWait later; with
-    preempt_send_user_signal, USR2 comes when the grace time begins.
+    As observed on real clusters: TERM comes at the end of the grace time, KILL KillWait later; USR2, where Slurm has
+    preempt_send_user_signal, at its beginning. Slurm rounds the grace time up by several seconds.
     """
     mode = _preempt_mode(cluster, partition)
     signalled = "preempt_send_user_signal" in cluster.config.get("SlurmctldParameters", "")
-    kill_wait = _seconds(cluster.config.get("KillWait", "30"))
     grace = partition.grace_time_s if partition is not None and signalled else 0
-    return Preemption(mode, signalled, kill_wait + grace)
+    return Preemption(mode, signalled, _kill_wait(cluster) + grace)
 
 
 def preemption_finding(cluster: Cluster, partition: Partition | None) -> Finding:
@@ -133,7 +132,9 @@ def preemption_finding(cluster: Cluster, partition: Partition | None) -> Finding
         text = f"{where} suspends evicted tasks; they keep their memory and their claim, and go on by themselves"
         return note(subject, text)
     signal = "USR2, then TERM" if how.signalled else "TERM only (no preempt_send_user_signal)"
-    text = f"{where}: PreemptMode={how.mode}; an evicted task gets {signal}, and {how.seconds:g} s until KILL"
+    kind, grace = cluster.config.get("PreemptType", "?"), partition.grace_time_s if partition else 0
+    settings = f"PreemptMode={how.mode}, {kind}, GraceTime={grace}, KillWait={_kill_wait(cluster):g}"
+    text = f"{where} ({settings}): an evicted task gets {signal}, and {how.seconds:g} s until KILL"
     if how.mode == "CANCEL":
         return note(subject, text, "Slurm does not bring it back: use `holdfast submit --wait`, or submit again")
     requeue = cluster.config.get("JobRequeue") == "0"
@@ -262,6 +263,10 @@ def _is_first(cluster: Cluster, partition: Partition) -> bool:
     sharing = {name for node in cluster.nodes_of(partition.name) for name in node.partitions}
     tiers = [other.priority_tier for other in cluster.partitions if other.name in sharing]
     return partition.priority_tier >= max(tiers, default=0)
+
+
+def _kill_wait(cluster: Cluster) -> float:
+    return _seconds(cluster.config.get("KillWait", "30"))
 
 
 def _seconds(text: str) -> float:

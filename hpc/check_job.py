@@ -13,6 +13,7 @@ from hpc.profile import Profile, command_line
 from hpc.slurm import QueuedTask, Slurm
 
 _POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
+_CANCEL_SECONDS = 40.0  # a usual KillWait, and some
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL")
 
 
@@ -59,8 +60,8 @@ def run(
     pause = _SANDBOX_POLL_SECONDS if quick else _POLL_SECONDS
     started: float | None = None
     seen: QueuedTask | None = None
-    slurm.sbatch(path)
     try:
+        slurm.sbatch(path)
         while True:
             found = slurm.queue([name], finished=True)
             if not found or found[0].state in _ENDED:
@@ -78,7 +79,17 @@ def run(
                     return End(True, seen.state, f"still running after {end_s:g} s", seen.node, started - began)
             _pause(pause, poll)
     finally:
-        slurm.cancel(slurm.queue([name]))
+        _end(slurm, name, pause)
+
+
+def _end(slurm: Slurm, name: str, pause: float) -> None:
+    """Cancel what is left of a job and wait until it no longer writes, within bounds. Raises SlurmError."""
+    until = time.monotonic() + _CANCEL_SECONDS
+    while left := slurm.queue([name]):
+        slurm.cancel(left)
+        if time.monotonic() > until:
+            return
+        time.sleep(pause)
 
 
 def _pause(seconds: float, poll: Callable[[], None]) -> None:

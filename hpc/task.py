@@ -13,7 +13,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from hpc import workers
 from hpc.stop import STOP_SIGNALS, StopFlag
@@ -65,5 +65,12 @@ def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
     return replace(task, cells=[task.cells[i] for i in workers.chosen(len(task.cells))]).run()
 
 
+def _exit(status: int) -> NoReturn:
+    """End with this status whatever comes now: as Python shuts down, a second signal would kill it and hide it."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _exit(main(sys.argv[1:]))
