@@ -120,14 +120,24 @@ def _grid_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--pack", metavar="N", help="cells a task trains together (default: 1)")
+    command.add_argument(
+        "--pack", metavar="N", help="cells a task trains together: a number, or auto after a pilot (default: 1)"
+    )
     command.add_argument("--allow-code-change", action="store_true", help="go on although the trainer's code changed")
     command.add_argument("--include-failed", action="store_true", help="also run cells that failed before")
+
+
+def _profile_fields(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a profile's field, for this call alone"
+    )
 
 
 def _plan(command: argparse.ArgumentParser) -> None:
     _grid_options(command)
     _pack_options(command)
+    _profile_fields(command)
+    command.add_argument("--profile", metavar="P", help="whose pilot and limits to count with")
     command.add_argument("--json", action="store_true", help="machine-readable output")
 
 
@@ -146,9 +156,7 @@ def _submit(command: argparse.ArgumentParser) -> None:
     _grid_options(command)
     _pack_options(command)
     command.add_argument("--profile", required=True, metavar="P", help="sandbox, local, a name in profiles/, or a path")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a profile's field, for this submission"
-    )
+    _profile_fields(command)
     command.add_argument("--all-nodes", action="store_true", help="also nodes on which tasks failed at the start")
     command.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     command.add_argument("--prepare", action="store_true", help="write everything and print the sbatch line")

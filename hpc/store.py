@@ -241,6 +241,14 @@ class Store:
         """What a task said before it had a pack attempt of its own."""
         return self.logs_directory(submission) / f"{array}_{index}.log"
 
+    def array_script(self, submission: int, array: int) -> Path:
+        """A prepared array's script, for sbatch alone."""
+        return self.submission_directory(submission) / f"array-{array}.sbatch"
+
+    def scratch_directory(self, submission: int) -> Path:
+        """What submitit writes about a submission: the scripts it queued."""
+        return self.submission_directory(submission) / "submitit"
+
     def failed_starts(self) -> list[tuple[int, str]]:
         """(submission, node) of every task that ended before it had a pack attempt, as task.sh leaves them."""
         found = []

@@ -9,21 +9,18 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import submitit
-
-from hpc import files
-from hpc.code import snapshot
+from hpc import files, script
+from hpc.code import code_digest, snapshot
 from hpc.plan import Plan
 from hpc.profile import Profile, command_line
 from hpc.slurm import Slurm, SlurmError, submission_environment
-from hpc.store import Store
+from hpc.store import Store, host
 from hpc.submission import SLURM, Intent, begin, write_receipt
 from hpc.sweep import Sweep
 
@@ -117,20 +114,31 @@ class _Array:
 
     def queue(self, conf: Path | None, after: str | None) -> str:
         """Queue the array and return its job id. Raises SlurmError."""
+        files.make_directory(self._job(after).scratch)
         with submission_environment(conf):
-            executor = self._executor(after)
+            executor = script.executor(self.profile, self._job(after))
             try:
                 return str(executor._submit_command(self.command).job_id)
             except Exception as error:  # submitit wraps what sbatch said in errors of several kinds
                 return self._look_up(conf, error)
 
+    def text(self) -> str:
+        """The whole script, which sbatch alone can submit."""
+        with submission_environment(None):
+            return script.text(self.profile, self._job(None), self.command)
+
     def write_script(self) -> Path:
         """Write the script for a person to submit with sbatch alone."""
-        with submission_environment(None):
-            text = self._executor(None)._make_submission_file_text(self.command, self.token)
-        path = self.store.submission_directory(self.intent.number) / f"array-{self.number}.sbatch"
-        files.publish(path, text.encode())
+        path = self.store.array_script(self.intent.number, self.number)
+        files.publish(path, self.text().encode())
         return path
+
+    def _job(self, after: str | None) -> script.Job:
+        log = str(self.store.task_log(self.intent.number, self.number, 0))
+        # A per cent sign in a path would be taken for one of sbatch's own patterns.
+        output = log.replace("%", "%%").removesuffix("0.log") + "%a.log"
+        scratch = self.store.scratch_directory(self.intent.number)
+        return script.Job(self.token, self.store.root, output, scratch, self.size, after)
 
     def _look_up(self, conf: Path | None, error: Exception) -> str:
         """sbatch failed, but the array may have been queued: only its name tells. Raises SlurmError if it was not."""
@@ -143,45 +151,21 @@ class _Array:
         reason = said[0].removeprefix("sbatch: error: ").strip() if said else type(error).__name__
         raise SlurmError(f"sbatch did not queue array {self.number} of submission {self.intent.number}: {reason}")
 
-    def _executor(self, after: str | None) -> Any:
-        folder = self.store.submission_directory(self.intent.number) / "submitit"
-        files.make_directory(folder)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice on parameters that the profile has already checked
-            executor = _Executor(folder=str(folder))
-            executor.update_parameters(**executor._convert_parameters(self._parameters(after)))
-        executor.parameters["map_count"] = self.size
-        return executor
 
-    def _parameters(self, after: str | None) -> dict[str, Any]:
-        profile = self.profile
-        output = str(self.store.logs_directory(self.intent.number) / f"{self.number}_%a.log").replace("%", "%%")
-        additional = {key.replace("_", "-"): value for key, value in profile.additional.items()}
-        additional |= {
-            "output": output.replace("%%a.log", "%a.log"),
-            "requeue": True,
-            "signal": f"B:USR2@{profile.signal_delay_s}",
-            "chdir": str(self.store.root),
-        }
-        parameters = dict(profile.parameters)
-        if after is not None:
-            parameters["dependency"] = f"afterany:{after}"
-        return parameters | {
-            "job_name": self.token,
-            "setup": list(profile.setup),
-            "use_srun": False,
-            "stderr_to_stdout": True,
-            "array_parallelism": profile.array_parallelism or self.size,
-            "additional_parameters": additional,
-        }
+def rehearse(store: Store, sweep: Sweep, plan: Plan, profile: Profile, conf: Path | None) -> tuple[str, str]:
+    """(script of the first array, what Slurm says about it); nothing is queued, the sweep directory is not touched.
 
-
-class _Executor(submitit.SlurmExecutor):
-    """submitit's executor where only sbatch is called: srun need not be on this machine."""
-
-    @classmethod
-    def affinity(cls) -> int:
-        return 2
+    Raises SlurmError if Slurm would refuse it.
+    """
+    digest = code_digest(sweep.trainer)
+    sizes = tuple(map(len, plan.arrays()))
+    tokens = tuple(f"{sweep.name}-dry-run.{i}" for i in range(len(sizes)))
+    intent = Intent(0, SLURM, profile.name, tokens, sizes, None, digest, host(), time.time())
+    text = _Array(store, intent, 0, store.code_directory(digest), profile).text()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "array.sbatch"
+        path.write_text(text)
+        return text, Slurm(conf).test_only(path)
 
 
 def sbatch_line(scripts: Sequence[Path]) -> str:

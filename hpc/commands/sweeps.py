@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpc import bad_nodes, local, status, submission
 from hpc.cell import Cell
@@ -20,23 +21,71 @@ from hpc.slurm import Slurm, SlurmError
 from hpc.store import FAILED, FINAL, CellStatus, Store, check_writable
 from hpc.sweep import Sweep
 
+if TYPE_CHECKING:
+    from hpc.cost import Cost
+
 # A fused pack of this many cells still fits a core's cache at the default model size (docs/performance.md).
 _CACHE_PACK = 5
+# Finished cells that a cost estimate looks at.
+_COST_SAMPLE = 200
 # --wait gives up after as many submissions in a row that brought no cell an epoch further.
 _MOST_IDLE_ROUNDS = 2
 
 
 def plan(arguments: argparse.Namespace) -> int:
+    wanted = _pack(arguments.pack)
     request = resolve(arguments)
     _notes(request)
+    profile = load_profile(arguments.profile, arguments.set) if arguments.profile else Profile("local")
     queued: dict[str, submission.LiveTask] = {}
     if request.store.exists():
         queued = _live(request.store, strict=False)
-    planned = make_plan(
-        _statuses(request), queued=queued, pack=_pack(arguments.pack) or 1, include_failed=arguments.include_failed
-    )
-    print(json.dumps(planned.to_json(), indent=1) if arguments.json else planned)
+    statuses = _statuses(request)
+    pack = _chosen_pack(wanted, request, profile, statuses, None) or 1
+    planned = make_plan(statuses, queued=queued, pack=pack, include_failed=arguments.include_failed)
+    price = _price(request, planned, profile, statuses)
+    if arguments.json:
+        print(json.dumps(planned.to_json() | {"cost": price.to_json()}, indent=1))
+    else:
+        print(f"{planned}\n{price}" if planned.tasks else planned)
     return DONE
+
+
+def _price(request: Request, planned: Plan, profile: Profile, statuses: list[CellStatus]) -> Cost:
+    """The plan's cost, from a sample of this sweep's finished cells or from a pilot."""
+    from hpc import cost, pilot
+
+    finished = [entry.cell for entry in statuses if entry.state in FINAL][:_COST_SAMPLE]
+    provenances = [(request.store.result(cell) or {}).get("provenance") or {} for cell in finished]
+    known = pilot.load(profile, request.sweep.config_digest)
+    alpha = float(request.sweep.analysis["alpha"])
+    return cost.estimate(planned, len(request.sweep.grid.seeds), alpha, provenances, known, profile)
+
+
+def _chosen_pack(
+    wanted: int | str | None, request: Request, profile: Profile, statuses: list[CellStatus], conf: Path | None
+) -> int | None:
+    """The pack size; for ``--pack auto`` the one that a pilot says is best. Raises ConfigError without a pilot."""
+    if not isinstance(wanted, str):
+        return wanted
+    from hpc import pilot
+
+    known = pilot.load(profile, request.sweep.config_digest)
+    if known is None:
+        raise ConfigError(
+            [
+                "command line: --pack auto needs a pilot of this configuration; "
+                f"`holdfast check cluster --profile {profile.name} --pilot --config FILE` makes one"
+            ]
+        )
+    left = sum(entry.state not in FINAL for entry in statuses)
+    at_once = local.cores() if profile.is_local else pilot.tasks_at_once(profile, Slurm(conf).nodes())
+    try:
+        choice = pilot.choose_pack(known, profile, max(1, left), at_once)
+    except ValueError as error:
+        raise ConfigError([f"command line: --pack auto: {error}"]) from None
+    say(f"pack {choice.pack}: {choice.reason}")
+    return choice.pack
 
 
 def _statuses(request: Request) -> list[CellStatus]:
@@ -48,12 +97,12 @@ def _notes(request: Request) -> None:
         say(f"note: {note}")
 
 
-def _pack(given: str | None) -> int | None:
-    """Cells a task; None if not asked for."""
-    if given is None:
-        return None
+def _pack(given: str | None) -> int | str | None:
+    """Cells a task: a number, ``auto``, or None if not asked for."""
+    if given is None or given == "auto":
+        return given
     if not given.isdecimal() or int(given) < 1:
-        raise ConfigError([f"command line: --pack is {given!r}; give a whole number of cells, 1 or more"])
+        raise ConfigError([f"command line: --pack is {given!r}; give a whole number of cells, 1 or more, or auto"])
     return int(given)
 
 
@@ -79,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     return aggregate_and_tell(request.store, partial=False)
 
 
-def _run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace, pack: int | None) -> local.Ends:
+def _run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace, pack: int | str | None) -> local.Ends:
     statuses = _statuses(request)
     if arguments.cell:
         wanted = status.find_cell(sweep, request.store, arguments.cell)
@@ -87,7 +136,7 @@ def _run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace, pac
     elsewhere = _live(request.store, strict=False)
     parallel = arguments.parallel_jobs or local.cores()
     to_do = sum(1 for entry in statuses if entry.state not in FINAL)
-    size = pack or _local_pack(sweep, to_do, parallel)
+    size = _chosen_pack(pack, request, Profile("local"), statuses, None) or _local_pack(sweep, to_do, parallel)
     planned = make_plan(statuses, queued=elsewhere, pack=size, include_failed=arguments.include_failed)
     say(str(planned))
     if not planned.tasks:
@@ -148,7 +197,9 @@ def submit(arguments: argparse.Namespace) -> int:
     _notes(request)
     conf = _cluster(profile)
     if profile.is_local and arguments.dry_run:
-        print(make_plan(_statuses(request), pack=pack or 1, include_failed=arguments.include_failed))
+        statuses = _statuses(request)
+        size = _chosen_pack(pack, request, profile, statuses, None) or 1
+        print(make_plan(statuses, pack=size, include_failed=arguments.include_failed))
         return DONE
     if profile.is_local:
         arguments.parallel_jobs, arguments.device, arguments.cell = None, "cpu", None
@@ -156,8 +207,7 @@ def submit(arguments: argparse.Namespace) -> int:
             ends = _run_here(request, request.record(arguments.allow_code_change), arguments, pack)
         return ends.exit_code if ends.exit_code else INTERRUPTED if ends.interrupted else DONE
     if arguments.dry_run:
-        print(_plan_for_slurm(request, arguments, conf, set()))
-        return DONE
+        return _dry_run(request, arguments, profile, conf)
     check_writable(request.store.root)
     with submission.lock(request.store, "holdfast submit", arguments.take_over):
         request.record(arguments.allow_code_change)
@@ -167,17 +217,33 @@ def submit(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _plan_for_slurm(request: Request, arguments: argparse.Namespace, conf: Path | None, retry: set[Cell]) -> Plan:
+def _dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
+    """The plan, its cost, the script, and Slurm's word on it. Writes nothing in the sweep directory."""
+    from hpc.submit import rehearse
+
+    planned = _plan_for_slurm(request, arguments, profile, conf, set())
+    print(planned)
+    if planned.tasks:
+        print(_price(request, planned, profile, _statuses(request)))
+        script, word = rehearse(request.store, request.sweep, planned, profile, conf)
+        print(f"\n{script.rstrip()}\n\nSlurm says: {word}")
+    return DONE
+
+
+def _plan_for_slurm(
+    request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None, retry: set[Cell]
+) -> Plan:
     """The plan, with what Slurm has now taken into account. Raises SlurmError if it cannot be asked.
 
     retry: failed cells to take along all the same.
     """
     slurm = Slurm(conf)
     queued = submission.live_cells(submission.live_tasks(request.store))
-    pack = _pack(arguments.pack) or 1
+    statuses = _statuses(request)
+    pack = _chosen_pack(_pack(arguments.pack), request, profile, statuses, conf) or 1
     most = -(-len(request.sweep.grid) // pack)
     return make_plan(
-        _statuses(request),
+        statuses,
         queued=queued,
         pack=pack,
         include_failed=arguments.include_failed,
@@ -206,7 +272,7 @@ def _submit_once(request: Request, arguments: argparse.Namespace, profile: Profi
     from hpc.submit import submit as queue
 
     profile, retry = _without_bad_nodes(request, profile, arguments.all_nodes)
-    planned = _plan_for_slurm(request, arguments, conf, retry)
+    planned = _plan_for_slurm(request, arguments, profile, conf, retry)
     say(str(planned))
     if not planned.tasks:
         return DONE
@@ -236,7 +302,7 @@ def _wait(request: Request, arguments: argparse.Namespace, profile: Profile, con
         after = _progress_mark(request)
         idle_rounds = idle_rounds + 1 if after == before else 0
         before = after
-        if not _plan_for_slurm(request, arguments, conf, set()).tasks:
+        if not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
             break
         with submission.lock(request.store, "holdfast submit", arguments.take_over):
             _submit_once(request, arguments, profile, conf)

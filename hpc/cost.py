@@ -1,0 +1,124 @@
+"""What a plan will cost: device-hours with an interval, bytes, and the smallest effect its seeds can detect."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scipy import optimize, special, stats
+
+from hpc.pilot import Pilot
+from hpc.plan import FILES_PER_CELL, Plan
+from hpc.profile import Profile
+
+_LEVEL = 0.95
+_POWER = 0.8
+# What results.json, config.json, history, log and claim of a cell take, measured with 50 epochs; weights come on top.
+_BYTES_PER_CELL = 40_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The price of what a plan would run.
+
+    hours: device-hours (CPU core or GPU), with the interval low to high; None where nothing was measured.
+    source: what the estimate rests on. files, bytes: what the results take. effect: the smallest paired effect (d_z)
+    that the seeds detect with 80 % power at the family's alpha, one contrast alone; None for fewer than two seeds.
+    """
+
+    hours: float | None
+    low: float | None
+    high: float | None
+    source: str
+    files: int
+    bytes: int
+    effect: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        if self.hours is None or self.low is None or self.high is None:
+            price = self.source
+        else:
+            price = f"about {_hours(self.hours)} ({_hours(self.low)} to {_hours(self.high)}) {self.source}"
+        size = f"{self.files:,} files, {self.bytes / 1e6:,.1f} MB of results"
+        lines = [price, size]
+        if self.effect is not None:
+            lines.append(f"smallest effect these seeds detect: d_z {self.effect:.2f} (80 % power, paired t test)")
+        return "\n".join(lines)
+
+
+def estimate(
+    plan: Plan,
+    seeds: int,
+    alpha: float,
+    finished: Iterable[Mapping[str, Any]] = (),
+    pilot: Pilot | None = None,
+    profile: Profile | None = None,
+) -> Cost:
+    """The cost of a plan, from cells that are finished, else from a pilot.
+
+    seeds: per condition. finished: provenance of finished cells. profile: of the tasks, for the kind of hours.
+    """
+    kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
+    spent = [_device_seconds(provenance) for provenance in finished]
+    known = [value for value in spent if value is not None]
+    weights = pilot.checkpoint_bytes // (3 * pilot.measurements[-1].width) if pilot and pilot.checkpoint_bytes else 0
+    size = plan.n_cells * (_BYTES_PER_CELL + weights)
+    hours, spread, source = _hours_of(plan, known, pilot, kind)
+    low = None if hours is None else max(0.0, hours - spread)
+    high = None if hours is None else hours + spread
+    return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, detectable_effect(seeds, alpha))
+
+
+def detectable_effect(seeds: int, alpha: float, power: float = _POWER) -> float | None:
+    """Smallest standardised paired effect (d_z) that ``seeds`` pairs detect; None for fewer than two.
+
+    The power of a two-sided paired t test, by its noncentral t distribution.
+    """
+    if seeds < 2:
+        return None
+    freedom = seeds - 1
+    critical = float(stats.t.ppf(1 - alpha / 2, freedom))
+
+    def missing(effect: float) -> float:
+        shift = effect * math.sqrt(seeds)
+        return power - 1 + float(special.nctdtr(freedom, shift, critical) - special.nctdtr(freedom, shift, -critical))
+
+    high = 1.0
+    while missing(high) > 0:  # the noncentral t overflows for effects far above the one sought
+        high *= 1.5
+    return float(optimize.brentq(missing, 0.0, high))
+
+
+def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) -> tuple[float | None, float, str]:
+    """(device-hours, half-width of their interval, what they rest on)."""
+    cells = plan.n_cells
+    if len(known) >= 2:
+        mean, deviation = statistics.mean(known), statistics.stdev(known)
+        factor = float(stats.t.ppf((1 + _LEVEL) / 2, len(known) - 1))
+        spread = factor * deviation * math.sqrt(cells + cells * cells / len(known))
+        return cells * mean / 3600, spread / 3600, f"of {kind} time, from {len(known)} finished cells"
+    if pilot is not None and pilot.units is not None:
+        widest = max(map(len, plan.tasks), default=1)
+        nearest = min(pilot.measurements, key=lambda entry: abs(entry.width - widest))
+        seconds = cells * pilot.units * nearest.seconds / nearest.width + len(plan.tasks) * pilot.start_s
+        # One measurement has no spread of its own; shared nodes were seen to differ by this much.
+        return seconds / 3600, 0.25 * seconds / 3600, f"of {kind} time, from the pilot on {pilot.hardware}"
+    return None, 0.0, "cost not known yet: `holdfast check cluster --pilot` measures it"
+
+
+def _device_seconds(provenance: Mapping[str, Any]) -> float | None:
+    """Seconds of a device that one cell took: its share of the pack it was trained in."""
+    seconds, size = provenance.get("seconds"), provenance.get("pack_size", 1)
+    if isinstance(seconds, int | float) and isinstance(size, int) and size > 0:
+        return float(seconds) / size
+    return None
+
+
+def _hours(value: float) -> str:
+    return f"{value:.1f} h" if value >= 1 else f"{60 * value:.1f} min" if value >= 1 / 60 else f"{3600 * value:.0f} s"
