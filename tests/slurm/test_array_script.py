@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from workplace import Workplace, wait_until
 
+# Everything that a shell and sbatch could take for something else.
+OUT = "out here 100%j"
 TEMPLATE = Path(__file__).parents[2] / "slurm_templates" / "array.sbatch"
 
 
@@ -25,7 +27,7 @@ def script(workplace: Workplace) -> Path:
 
 def prepare(workplace: Workplace, epochs: int) -> None:
     config = workplace.foreign(widths=[1, 2, 3], epochs=epochs)
-    workplace.submit(config, "--prepare", out="out here")
+    workplace.submit(config, "--prepare", out=OUT)
     assert workplace.cluster.slurm.queue() == []
 
 
@@ -42,23 +44,30 @@ def test_prepared_tasks_run_are_seen_by_status_and_come_back_from_a_preemption(
     workplace: Workplace, script: Path
 ) -> None:
     prepare(workplace, epochs=40)
-    line = bash(workplace, str(script), "out here", "1")
+    line = bash(workplace, str(script), OUT, "1")
     assert len(line.splitlines()) == 1
     bash(workplace, "-c", line)
-    wait_until(lambda: min(workplace.epochs("out here")) >= 3, "every cell in mid-training")
-    assert workplace.states("out here") == {"RUNNING": 3}
+    wait_until(lambda: min(workplace.epochs(OUT)) >= 3, "every cell in mid-training")
+    assert workplace.states(OUT) == {"RUNNING": 3}
     assert len(workplace.cluster.preempt(hold_seconds=1)) == 3
     wait_until(lambda: not workplace.cluster.slurm.queue(), "the end of all tasks")
-    results = workplace.results("out here").values()
+    results = workplace.results(OUT).values()
     assert [result["status"] for result in results] == ["COMPLETED"] * 3
     assert all(result["provenance"]["restored_at_step"] >= 3 for result in results)
 
 
+def test_what_was_never_prepared_is_one_line_with_the_fix(tmp_path: Path) -> None:
+    for arguments, said in (([], "usage"), ([str(tmp_path), "3"], "no array 0 is prepared here")):
+        done = subprocess.run(["bash", str(TEMPLATE), *arguments], capture_output=True, text=True, timeout=30)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_job_of_another_name_is_refused_since_status_would_not_find_it(workplace: Workplace, script: Path) -> None:
     prepare(workplace, epochs=1)
-    line = bash(workplace, str(script), "out here", "1")
+    line = bash(workplace, str(script), OUT, "1")
     bash(workplace, "-c", line.replace("--job-name=", "--job-name=my-"))
     wait_until(lambda: not workplace.cluster.slurm.queue(), "the end of all tasks")
-    store = workplace.store("out here")
+    store = workplace.store(OUT)
     assert "this job must be called foreign-1.0-" in store.task_log(1, 0, 0).read_text()
     assert not store.present()
