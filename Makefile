@@ -12,7 +12,7 @@ DEMO := demo
 # Tests wait for Slurm more than they compute.
 WORKERS ?= 3
 
-.PHONY: help setup demo test run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench clean
+.PHONY: help setup demo test run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench chaos chaos-mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -37,6 +37,12 @@ demo: setup  ## a small sweep here, with statistics, plots and a report
 
 test: setup  ## all tests, those on a real Slurm cluster included (make slurm-install)
 	$(VENV)/bin/pytest -n $(WORKERS) $(ARGS)
+
+chaos: setup  ## crash safety: faults by the thousand, counted (20 minutes; ARGS="--seed S --minutes M --only PART")
+	$(VENV)/bin/python -m tests.chaos.run $(ARGS)
+
+chaos-mutants: setup  ## is the chaos suite sensitive? rules broken on purpose have to be caught
+	$(VENV)/bin/python -m tests.chaos.mutants $(ARGS)
 
 run: setup  ## holdfast run --config CONFIG --output-dir OUT
 	$(HOLDFAST) run --config $(CONFIG) --output-dir $(OUT) $(ARGS)

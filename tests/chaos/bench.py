@@ -107,7 +107,7 @@ class Bench:
         for cell in cells:
             if not self.store.has_result(cell.name):
                 continue
-            self.store.result(cell)
+            outcome(self.store, cell)
             data = self.store.result_file(cell).read_bytes()
             before = self.seen.setdefault(cell.name, data)
             assert before == data, f"{cell.name}: a published result has changed"

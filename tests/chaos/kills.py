@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpc.attempt import PackAttempt
+
 from .attempts import PATIENCE, Attempt, ForkServer, readable
 from .bench import Bench
 
@@ -55,7 +57,7 @@ class Campaign:
         """Start the copies, kill each at a moment of its own, and look at what they leave. Returns the kills."""
         living: list[tuple[float, Attempt]] = []
         for _ in range(copies):
-            attempt = self.bench.start(self.server, task)
+            attempt = self.bench.start(self.server, task, environment={"CHAOS_WITNESS": str(self._witness(task))})
             living.append((time.monotonic() + (generator.uniform(0, self.reach) if kill else PATIENCE), attempt))
             time.sleep(generator.uniform(0, self.reach / 4) if copies > 1 else 0)
         for moment, attempt in sorted(living, key=lambda pair: pair[0]):
@@ -64,7 +66,27 @@ class Campaign:
         killed = [attempt.wait() for _, attempt in living].count(-signal.SIGKILL)
         with self._lock:
             self._count(task, killed, copies, [attempt.wait() for _, attempt in living])
+        if copies == 1:
+            self._check_kept(task, living[0][1].pid)
         return killed
+
+    def _check_kept(self, task: int, pid: int) -> None:
+        """What the last attempt was told is saved is what the next one goes on from."""
+        witness = self._witness(task)
+        lines = witness.read_text().splitlines() if witness.exists() else []
+        for cell in self.bench.tasks[task]:
+            steps = [
+                int(step)
+                for what, name, step, who, *_ in map(str.split, lines)
+                if (what, name, who) == ("saved", cell.name, str(pid))
+            ]
+            if steps and not self.bench.store.has_result(cell.name):
+                row = PackAttempt(self.bench.store, self.bench.sweep, 0, {cell: 0}, 0).restore(cell)
+                assert row is not None, f"{cell.name}: step {steps[-1]} was saved, nothing is left"
+                assert row.step >= steps[-1], f"{cell.name}: step {steps[-1]} was saved, step {row.step} is left"
+
+    def _witness(self, task: int) -> Path:
+        return self.bench.store.root.with_name(f"{self.bench.store.root.name}-witness-{task}")
 
     def _count(self, task: int, killed: int, copies: int, codes: list[int]) -> None:
         self.counts["kills"] += killed

@@ -37,6 +37,7 @@ from .bench import TRAINERS
 PREEMPTION, REQUEUE, TIME_LIMIT, KILL = "preemption", "requeue", "time limit", "SIGKILL"
 NODE, CONTROLLER, CUT = "slurmd death", "slurmctld death", "network cut"
 KINDS = (PREEMPTION, REQUEUE, TIME_LIMIT, KILL, NODE, CONTROLLER, CUT)
+WANTED, KINDS_WANTED = 100, 6
 _NODES = 4
 
 
@@ -327,5 +328,6 @@ def storm(
     counts = raging.effective()
     there, here = raging.aggregated(), raging.calm()
     assert there == here, "after the storm, aggregated_results.json is not what it is without"
-    counts["cells"] = cells
+    kinds_seen, total = len(counts), counts.total()
+    counts["effective faults"], counts["kinds"], counts["cells"] = total, kinds_seen, cells
     return counts

@@ -5,12 +5,13 @@ A first run without faults is recorded; every call in it that changes the sweep 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,22 +59,33 @@ def read_trace(path: Path) -> list[Call]:
     return calls
 
 
-def traced(
-    bench: Bench, server: ForkServer, task: int, trace: Path, inject: str = "", names: Iterable[str] = CHANGING
-) -> Attempt:
+@contextlib.contextmanager
+def attach(pid: int, trace: Path, inject: str, names: Iterable[str]) -> Iterator[None]:
+    """Trace a stopped process of one's own while the block runs it."""
+    options = [f"--trace={','.join(names)}", *(["-e", f"inject={inject}"] if inject else [])]
+    command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(trace), *options, "-p", str(pid)]
+    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: is_traced(pid), "strace to attach")
+        yield
+    finally:
+        try:
+            tracer.wait(30)
+        except subprocess.TimeoutExpired:
+            tracer.kill()
+            tracer.wait()
+
+
+def traced(bench: Bench, server: ForkServer, task: int, trace: Path, inject: str = "") -> Attempt:
     """Run a task under strace, from its first own instruction to its end."""
     attempt = bench.start(server, task, frozen=True)
     wait_stopped(attempt.pid)
-    options = [f"--trace={','.join(names)}", *(["-e", f"inject={inject}"] if inject else [])]
-    command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(trace), *options, "-p", str(attempt.pid)]
-    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: is_traced(attempt.pid), "strace to attach")
-        attempt.signal(signal.SIGCONT)
-        attempt.wait()
+        with attach(attempt.pid, trace, inject, CHANGING):
+            attempt.signal(signal.SIGCONT)
+            attempt.wait()
     finally:
         attempt.signal(signal.SIGKILL)
-        tracer.wait(30)
     return attempt
 
 

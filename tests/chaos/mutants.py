@@ -1,0 +1,196 @@
+"""Is the suite sensitive? Each mutant breaks one rule of the protocol in a copy of the code and has to be caught.
+
+python -m tests.chaos.mutants [--only NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import copies, corruption, kills, powercut, replacing, syscalls
+from .attempts import ROOT, ForkServer, scratch
+from .audit import audit
+from .bench import Bench
+
+_CODE = ("hpc", "training", "slurm_templates", "aggregate")
+SEED = 20_265
+
+
+class MutationError(Exception):
+    """The text that a mutant replaces is not there (once): adapt the mutant to the code."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One broken rule. file, old, new: the patch. detectors: what should catch it, in order."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    detectors: tuple[Callable[[Path, ForkServer, Path], object], ...]
+
+    def apply(self, directory: Path) -> Path:
+        """A copy of the code with the patch. Raises MutationError."""
+        for name in _CODE:
+            shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+        path = directory / self.file
+        text = path.read_text()
+        if text.count(self.old) != 1:
+            raise MutationError(f"{self.name}: {self.file} holds its text {text.count(self.old)} times")
+        path.write_text(text.replace(self.old, self.new))
+        return directory
+
+
+def synced_in_order(directory: Path, server: ForkServer, code: Path) -> None:
+    bench = syscalls.small(directory / "audited")
+    syscalls.places(bench, server, directory / "trace")
+    _, breaches = audit(syscalls.read_trace(directory / "trace"), bench.store.root)
+    assert not breaches, breaches[0]
+
+
+def power_cuts(directory: Path, server: ForkServer, code: Path) -> None:
+    powercut.campaign(directory, server, SEED, cuts=12)
+
+
+def strikes(directory: Path, server: ForkServer, code: Path) -> None:
+    syscalls.campaign(directory, server, every=3)
+
+
+def killed(directory: Path, server: ForkServer, code: Path) -> None:
+    kills.campaign(directory, server, SEED, lambda root: Bench.make(root, factors={"width": [1, 2]}, runs=4))
+
+
+def two_copies(directory: Path, server: ForkServer, code: Path) -> None:
+    copies.campaign(directory, server, SEED, cells=28)
+
+
+def damaged(directory: Path, server: ForkServer, code: Path) -> None:
+    corruption.campaign(directory, server, SEED, rounds=15)
+
+
+def replaced(directory: Path, server: ForkServer, code: Path) -> None:
+    replacing.campaign(directory, code)
+
+
+DETECTORS = (synced_in_order, power_cuts, strikes, killed, two_copies, damaged, replaced)
+
+MUTANTS = (
+    Mutant(
+        "content not synced",
+        "hpc/files.py",
+        "                os.fsync(fd)  # never",
+        "                pass  # never",
+        (synced_in_order,),
+    ),
+    Mutant(
+        "content not synced (power cut)",
+        "hpc/files.py",
+        "                os.fsync(fd)  # never",
+        "                pass  # never",
+        (power_cuts,),
+    ),
+    Mutant(
+        "directory not synced",
+        "hpc/files.py",
+        "    try:\n        os.fsync(fd)\n",
+        "    try:\n        pass\n",
+        (synced_in_order,),
+    ),
+    Mutant(
+        "directory not synced (power cut)",
+        "hpc/files.py",
+        "    try:\n        os.fsync(fd)\n",
+        "    try:\n        pass\n",
+        (power_cuts,),
+    ),
+    Mutant(
+        "fixed temporary name",
+        "hpc/files.py",
+        'f".{path.name}.{uuid.uuid4().hex}.tmp"',
+        'f".{path.name}.tmp"',
+        (strikes, killed),
+    ),
+    Mutant(
+        "removed, then renamed",
+        "hpc/files.py",
+        "        os.replace(temporary, path)\n    except OSError as error:\n        _discard",
+        "        remove(path)\n        os.rename(temporary, path)\n    except OSError as error:\n        _discard",
+        (replaced,),
+    ),
+    Mutant(
+        "no attempt directories of their own",
+        "hpc/store.py",
+        "        return files.claim(self.packs_root, _PACK_DIGITS)[0]",
+        '        files.make_directory(self.pack_directory(int(os.environ.get("SLURM_JOB_ID", "1"))))\n'
+        '        return int(os.environ.get("SLURM_JOB_ID", "1"))',
+        (killed, two_copies),
+    ),
+    Mutant(
+        "checksum not checked",
+        "hpc/checkpoint.py",
+        '    if hashlib.sha256(body).hexdigest().encode() + b"\\n" != checksum:\n',
+        "    if not checksum:\n",
+        (damaged,),
+    ),
+    Mutant(
+        "results overwritten",
+        "hpc/files.py",
+        "        return link_once(temporary, path)\n    finally:",
+        "        os.replace(temporary, path)\n        return True\n    finally:",
+        (two_copies,),
+    ),
+)
+
+
+def hunt(mutant: Mutant) -> str:
+    """By what a mutant is caught; empty if it survives."""
+    with scratch() as directory:
+        code = mutant.apply(directory / "code")
+        for detector in mutant.detectors:
+            with ForkServer(code) as server:
+                place = directory / detector.__name__
+                place.mkdir()
+                try:
+                    detector(place, server, code)
+                except (AssertionError, TimeoutError) as error:  # what a detector says; anything else is its own fault
+                    return f"{detector.__name__}: {str(error).splitlines()[0][:150]}"
+    return ""
+
+
+def control() -> None:
+    """No detector cries wolf over the code as it is."""
+    for detector in DETECTORS:
+        with scratch() as directory, ForkServer() as server:
+            detector(directory, server, ROOT)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="part of a mutant's name")
+    arguments = parser.parse_args()
+    survivors = 0
+    if not arguments.only:
+        began = time.monotonic()
+        control()
+        print(f"the code as it is: nothing to complain of ({time.monotonic() - began:.0f} s)", flush=True)
+    for mutant in MUTANTS:
+        if arguments.only and arguments.only not in mutant.name:
+            continue
+        began = time.monotonic()
+        by = hunt(mutant)
+        survivors += not by
+        print(
+            f"{mutant.name}: {f'caught by {by}' if by else 'SURVIVED'} ({time.monotonic() - began:.0f} s)", flush=True
+        )
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
