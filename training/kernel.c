@@ -216,7 +216,7 @@ static void backward(const Pass *pass, const Layer *layers, long count, long lan
 static inline float exponential(float x) {
     x = x > 88.0f ? 88.0f : x;
     x = x < -87.0f ? -87.0f : x;
-    float power = rintf(x * 1.44269504088896341f);
+    float power = x == x ? rintf(x * 1.44269504088896341f) : 0.0f; /* NaN is no integer; it stays in r */
     float r = x - power * 0.693359375f + power * 2.12194440e-4f;
     float poly = 1.9875691500e-4f;
     poly = poly * r + 1.3981999507e-3f;

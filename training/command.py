@@ -1,0 +1,159 @@
+"""Shell commands as trainers: any language, a process and imports of their own, the same crash safety.
+
+For each cell the command runs in a directory of its own with these variables set:
+
+    HOLDFAST_CELL      a JSON file to read: name, factors, seed, run_id, options
+    HOLDFAST_EPOCHS    a file to append to, one JSON object a line for each finished epoch:
+                       {"epoch": 1, "of": 50, "metrics": {"error": 0.25}}
+    HOLDFAST_STATE     the command's own checkpoint, one file of any content; there if there is one to go on from.
+                       Write it beside and rename it into place.
+    HOLDFAST_RESULT    a JSON file to write at the end: {"metrics": {...}}, and "diverged": true or "best_epoch"
+
+To stop it, the command's process group gets SIGTERM: write HOLDFAST_STATE and end. Epochs that a resumed command
+reports again are passed over. Source of the arrangement: training/contract.py, of which this is one more trainer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.contract import Cell, Checkpoint, ContractError, Run
+
+FACTORS: dict[str, Any] = {}
+METRICS: dict[str, Any] = {}
+PACK_MODE = "sequential"
+
+_POLL_SECONDS = 0.05
+_GRACE_SECONDS = 20.0
+
+
+def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
+    """Run ``options["command"]`` for each cell; the other options are handed on to it."""
+    for cell in cells:
+        with tempfile.TemporaryDirectory(prefix="holdfast-") as name:
+            _Command(cell, options, run, Path(name)).run()
+        if run.stop:
+            return
+
+
+class _Command:
+    """One cell's command while it runs."""
+
+    def __init__(self, cell: Cell, options: Mapping[str, Any], run: Run, directory: Path) -> None:
+        self._cell = cell
+        self._run = run
+        self._directory = directory
+        self._epochs = 0
+        self._read = 0
+        self._saved_at: int | None = None
+        self._command = str(options["command"])
+        self._options = {key: value for key, value in options.items() if key != "command"}
+
+    def run(self) -> None:
+        self._prepare()
+        with subprocess.Popen(
+            ["bash", "-c", self._command],
+            cwd=self._directory,
+            env=os.environ | self._variables(),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            try:
+                self._watch(process)
+            finally:
+                _end(process)
+        self._report_epochs()
+        self._conclude(process.returncode)
+
+    def _variables(self) -> dict[str, str]:
+        names = {"CELL": "cell.json", "EPOCHS": "epochs.jsonl", "STATE": "state", "RESULT": "result.json"}
+        return {f"HOLDFAST_{name}": str(self._directory / file) for name, file in names.items()}
+
+    def _prepare(self) -> None:
+        cell = self._cell
+        about = {"name": cell.name, "factors": dict(cell.factors), "seed": cell.seed, "run_id": cell.run_id}
+        (self._directory / "cell.json").write_text(json.dumps(about | {"options": self._options}))
+        saved = self._run.restore(cell)
+        if saved is not None:
+            self._epochs = saved.values["epochs"]
+            (self._directory / "state").write_bytes(saved.arrays["state"].tobytes())
+            self._saved_at = (self._directory / "state").stat().st_mtime_ns
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Report epochs and keep states until the command ends or should."""
+        while process.poll() is None and not self._run.stop:
+            time.sleep(_POLL_SECONDS)
+            self._report_epochs()
+            if self._run.checkpoint_due():
+                self._save()
+        if process.poll() is None:
+            _end(process)
+            self._report_epochs()
+            self._save()
+
+    def _report_epochs(self) -> None:
+        for entry in self._new_lines():
+            if entry["epoch"] > self._epochs:
+                self._run.epoch(self._cell, entry["epoch"], entry.get("of", 0), entry["metrics"])
+                self._epochs = entry["epoch"]
+
+    def _new_lines(self) -> Iterator[dict[str, Any]]:
+        """Whole lines that came since the last look."""
+        path = self._directory / "epochs.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._read += len(line)
+                try:
+                    entry = json.loads(line)
+                    yield {"epoch": int(entry["epoch"]), "of": int(entry.get("of", 0)), "metrics": entry["metrics"]}
+                except (ValueError, KeyError, TypeError):
+                    text = line.decode(errors="replace").strip()
+                    raise ContractError(f"{self._cell.name}: HOLDFAST_EPOCHS has the line {text!r}") from None
+
+    def _save(self) -> None:
+        """Keep the command's newest state, if it wrote one since the last time."""
+        path = self._directory / "state"
+        if not path.exists() or path.stat().st_mtime_ns == self._saved_at:
+            return
+        self._saved_at = path.stat().st_mtime_ns
+        state = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        # The state may be of an earlier epoch than the last one reported: those in between come again.
+        self._run.save({self._cell: Checkpoint(self._epochs, {"state": state}, {"epochs": self._epochs})})
+
+    def _conclude(self, status: int | None) -> None:
+        path = self._directory / "result.json"
+        if path.exists() and status == 0:
+            result = json.loads(path.read_text())
+            best, diverged = result.get("best_epoch"), bool(result.get("diverged"))
+            self._run.finish(self._cell, result["metrics"], best_epoch=best, diverged=diverged)
+        elif not self._run.stop:
+            self._run.fail(self._cell, f"the command ended with status {status} and without a result")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the command and all it started to end, then make it."""
+    for number, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
+        if process.poll() is not None:
+            return
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
