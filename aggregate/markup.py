@@ -15,18 +15,30 @@ class Html(str):
 
 
 def element(tag: str, *content: str | Iterable[Html], **attributes: str) -> Html:
-    """An element with its content; plain strings are escaped. A trailing underscore of an attribute is dropped."""
-    given = "".join(f' {name.rstrip("_")}="{html.escape(value)}"' for name, value in attributes.items())
+    """An element with its content; plain strings are escaped. A trailing underscore of an attribute is dropped, one
+    within is a hyphen; an empty attribute is left out."""
+    given = "".join(f' {_attribute(name)}="{html.escape(value)}"' for name, value in attributes.items() if value)
     if tag in _VOID:
         return Html(f"<{tag}{given}>")
     return Html(f"<{tag}{given}>{''.join(map(_piece, content))}</{tag}>\n")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> Html:
-    """A table that scrolls sideways by itself. words: leading columns that hold words, the others hold numbers."""
+    """A table that scrolls sideways by itself and sorts where scripts run. words: leading columns of words, the others
+    hold numbers."""
     first = element("tr", (element("th", text, class_=_kind(i, words), scope="col") for i, text in enumerate(head)))
     body = (element("tr", (element("td", text, class_=_kind(i, words)) for i, text in enumerate(row))) for row in rows)
-    return element("div", element("table", element("thead", first), element("tbody", body)), class_="scroll")
+    content = element("thead", first), element("tbody", body)
+    return element("div", element("table", *content, class_="sortable"), class_="scroll")
+
+
+def folded(heading: str, *content: Html) -> Html:
+    """Content behind a heading that opens it."""
+    return element("details", element("summary", heading), *content)
+
+
+def _attribute(name: str) -> str:
+    return name.rstrip("_").replace("_", "-")
 
 
 def _kind(column: int, words: int) -> str:

@@ -46,7 +46,7 @@ def aggregate(root: Path, *, figures: bool = True) -> Outcome:
     pictures = list(_pictures(store, found)) if figures else []
     cells, remarks = cell_lines(found.gathered), doubts(found)
     lines = limited(cells, _MOST_LINES), limited(remarks, _MOST_LINES)
-    publish(store.report_file, render(Material(found.summary, found.gathered.counts, *lines, pictures, found.manifest)))
+    publish(store.report_file, render(Material(found, *lines, pictures, store.certificates())))
     problems = limited([*cells, *remarks], _MOST_LINES)
     return Outcome(found.gathered.complete, found.gathered.counts, problems, store.report_file)
 

@@ -1,4 +1,4 @@
-"""report.html: one file, no network, the summary first. Computes nothing."""
+"""report.html: one file, no network, the answer first. Computes nothing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aggregate.markup import Html, element, table
+from aggregate import report_tables as tables
+from aggregate.answer import asked, found, sure
+from aggregate.claims import SHOWN
+from aggregate.markup import Html, element, folded, table
+from aggregate.report_data import chart_data
+from aggregate.report_script import SCRIPT
 from aggregate.report_style import CSS
-from aggregate.summary import MetricSummary, Summary
-from aggregate.wording import better_text, percent, value_text
+from aggregate.study import Study
 from hpc.store import COMPLETED, DIVERGED, STATES
 
-_MOST_ROWS = 200
 _SCREEN_DPI = 96 / 150  # figures are drawn at 150 dots an inch, browsers count 96
-_ALL_ROWS = "; every condition is in aggregated_results.json, every cell in table.parquet"
+_MOST_SENTENCES = 5
+# Nothing may be fetched from anywhere, whatever the text of a user's says.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
@@ -33,57 +38,64 @@ class Picture:
 class Material:
     """All a report is made of.
 
-    counts: cells by state. cell_lines, doubts: what a reader must know, one line each. manifest: content of sweep.json.
+    cell_lines, doubts: what a reader must know, one line each. certificates: of resuming, as they were written.
     """
 
-    summary: Summary
-    counts: Mapping[str, int]
+    study: Study
     cell_lines: Sequence[str]
     doubts: Sequence[str]
     pictures: Sequence[Picture]
-    manifest: Mapping[str, Any]
+    certificates: Sequence[Mapping[str, Any]]
 
 
 def render(material: Material) -> bytes:
     """The report as UTF-8 HTML."""
-    summary = material.summary
+    study = material.study
     head = element(
         "head",
         element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"{summary.name} - Holdfast report"),
+        element("title", f"{study.summary.name} - Holdfast report"),
         element("style", Html(CSS)),
     )
     body = element(
         "body",
-        _opening(material),
+        _opening(study),
         _caveats(material),
-        _headline(summary),
+        tables.claims(study),
+        *_charts(study),
+        tables.headline(study),
         _figures(material),
-        _tables(summary),
-        _provenance(material.manifest),
+        tables.statistics(study.summary),
+        tables.completeness(study),
+        _certificates(material.certificates),
+        _provenance(study.manifest),
+        element("script", Html(SCRIPT)),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}".encode()
 
 
-def _opening(material: Material) -> Html:
-    summary = material.summary
-    stamp, kind = ("complete", "complete") if summary.complete else ("PARTIAL: cells are missing", "partial")
+def _opening(study: Study) -> Html:
+    summary = study.summary
+    stamp, kind = "complete", "complete"
+    if not summary.complete:
+        absent = sum(count for state, count in study.gathered.counts.items() if state not in (COMPLETED, DIVERGED))
+        stamp, kind = f"PARTIAL: {absent:,} of {summary.states.size:,} cells have no result", "partial"
+    sentences = list(found(study))
+    shown = [element("li", text, class_="shown" if status == SHOWN else "") for status, text in sentences]
+    more = len(shown) - _MOST_SENTENCES
+    if more > 0:
+        shown[_MOST_SENTENCES:] = [element("li", f"{more} more in the table of claims.", class_="soft")]
     return element(
         "header",
         element("h1", summary.name),
-        element("p", _asked(summary)),
+        element("p", asked(study), class_="asked"),
+        element("ul", shown, class_="found") if shown else Html(),
+        element("p", sure(study), class_="soft"),
         element("div", stamp, class_=f"stamp {kind}"),
-        element("ul", _tiles(material.counts), class_="tiles"),
+        element("ul", _tiles(study.gathered.counts), class_="tiles"),
     )
-
-
-def _asked(summary: Summary) -> str:
-    """The question of the sweep in a sentence."""
-    metrics = " and ".join(entry.metric.label for entry in summary.primary_metrics()) or "the trainer's metrics"
-    factors = " and ".join(f"{f.label} ({', '.join(map(value_text, f.values))})" for f in summary.factors)
-    seeds = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "one seed"
-    return f"How {metrics} depend on {factors}: {len(summary.conditions):,} conditions, {seeds} in each."
 
 
 def _tiles(counts: Mapping[str, int]) -> Iterator[Html]:
@@ -105,46 +117,19 @@ def _caveats(material: Material) -> Html:
     return element("section", element("h2", "Before you read on"), items)
 
 
-def _headline(summary: Summary) -> Html:
-    metrics = summary.primary_metrics()
-    head = [factor.label for factor in summary.factors] + [_metric_head(entry) for entry in metrics] + ["completed"]
-    rows = [_headline_row(summary, metrics, i) for i in range(min(len(summary.conditions), _MOST_ROWS))]
-    methods = ", ".join(dict.fromkeys(f"{entry.method} for {entry.metric.label}" for entry in metrics))
-    note = f"Mean over seeds and {percent(summary.level)} interval for it ({methods}). {_shown(summary)}"
-    return element(
-        "section", element("h2", "Primary metrics"), element("p", note, class_="soft"), table(head, rows, words=0)
-    )
-
-
-def _metric_head(entry: MetricSummary) -> str:
-    direction = better_text(entry.metric)
-    return f"{entry.metric.label} ({direction})" if direction else entry.metric.label
-
-
-def _shown(summary: Summary) -> str:
-    if len(summary.conditions) <= _MOST_ROWS:
-        return ""
-    return f"The first {_MOST_ROWS} of {len(summary.conditions):,} conditions{_ALL_ROWS}."
-
-
-def _headline_row(summary: Summary, metrics: Sequence[MetricSummary], i: int) -> list[str]:
-    factors = [value_text(value) for _, value in summary.points[i]]
-    cells = [_with_interval(entry.description.mean[i], entry.suited[0][i], entry.suited[1][i]) for entry in metrics]
-    return [*factors, *cells, f"{summary.completed[i]} of {len(summary.seeds)}"]
-
-
-def _with_interval(mean: float, low: float, high: float) -> str:
-    if mean != mean:
-        return "-"
-    return _number(mean) if low != low else f"{_number(mean)} [{_number(low)}, {_number(high)}]"
-
-
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:#.4g}".rstrip(".")
+def _charts(study: Study) -> Iterator[Html]:
+    """Places for the charts; the script draws them from the data. Without a script the figures below say the same."""
+    data = chart_data(study)
+    if data is None:
+        return
+    charts = element("div", id="chart-means", class_="chart"), element("div", id="chart-training", class_="chart")
+    without = element("noscript", element("p", "The charts need JavaScript; the figures below do not.", class_="soft"))
+    yield element("section", element("h2", "Look for yourself"), without, *charts)
+    yield element("script", Html(data), type="application/json", id="chart-data")
 
 
 def _figures(material: Material) -> Html:
-    primary = {entry.metric.name for entry in material.summary.primary_metrics()}
+    primary = {entry.metric.name for entry in material.study.summary.primary_metrics()}
     curves = [picture for picture in material.pictures if "/" in picture.name]
     plain = [picture for picture in material.pictures if "/" not in picture.name]
     first = [picture for picture in plain if not picture.metric or picture.metric in primary]
@@ -161,6 +146,7 @@ def _figure(picture: Picture) -> Html:
         "img",
         src="data:image/png;base64," + base64.b64encode(picture.png).decode(),
         alt=picture.caption,
+        loading="lazy",
         width=str(round(width * _SCREEN_DPI)),
         height=str(round(height * _SCREEN_DPI)),
     )
@@ -169,26 +155,16 @@ def _figure(picture: Picture) -> Html:
 
 
 def _folded(picture: Picture) -> Html:
-    return element("details", element("summary", picture.caption), _figure(picture))
+    return folded(picture.caption, _figure(picture))
 
 
-def _tables(summary: Summary) -> Html:
-    """All statistics of every metric, folded."""
-    parts = [element("details", element("summary", e.metric.name), _metric_table(summary, e)) for e in summary.metrics]
-    return element("section", element("h2", "All statistics"), parts) if parts else Html()
-
-
-def _metric_table(summary: Summary, entry: MetricSummary) -> Html:
-    d = entry.description
-    columns = [d.mean, d.std, d.sem, *entry.t, *entry.suited, d.minimum, d.median, d.maximum]
-    head = [factor.label for factor in summary.factors] + ["n", "mean", "std", "sem", "t low", "t high"]
-    head += [f"{entry.method} low", f"{entry.method} high", "min", "median", "max"]
-    rows = [
-        [value_text(v) for _, v in summary.points[i]] + [str(d.n[i])] + [_number(column[i]) for column in columns]
-        for i in range(min(len(summary.conditions), _MOST_ROWS))
-    ]
-    note = f"{entry.metric.label}; {percent(summary.level)} intervals. {_shown(summary)}"
-    return element("div", element("p", note, class_="soft"), table(head, rows, words=0))
+def _certificates(certificates: Sequence[Mapping[str, Any]]) -> Html:
+    if not certificates:
+        return Html()
+    rows = [row for i, content in enumerate(certificates, start=1) for row in _flat(str(i), content)]
+    note = "What `holdfast check resume` wrote: cells trained straight and again under kills, compared bit by bit."
+    shown = table(["certificate", "value"], rows, words=2)
+    return element("section", element("h2", "Certificate of resuming"), element("p", note, class_="soft"), shown)
 
 
 def _provenance(manifest: Mapping[str, Any]) -> Html:

@@ -26,3 +26,20 @@ def axis_label(metric: Metric) -> str:
 def percent(level: float) -> str:
     """A coverage as people write it: 0.95 -> ``95 %``."""
     return f"{100 * level:g} %"
+
+
+def short(value: float) -> str:
+    """A number in a table or a sentence: four digits, a dash where there is none."""
+    return "-" if value != value else f"{value:#.4g}".rstrip(".")
+
+
+def p_text(value: float) -> str:
+    """A p value: two digits, never 0."""
+    return "-" if value != value else "< 1e-6" if value < 1e-6 else f"{value:.2g}"
+
+
+def with_interval(mean: float, low: float, high: float) -> str:
+    """``0.93 [0.91, 0.95]``, or as much of it as is known."""
+    if mean != mean:
+        return "-"
+    return short(mean) if low != low else f"{short(mean)} [{short(low)}, {short(high)}]"

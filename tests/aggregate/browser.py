@@ -1,0 +1,97 @@
+"""A report in a real browser without a network: what its script does, what it says on the console, what it asks for."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+_RESULT = re.compile(r'<pre id="self-test">(.*?)</pre>', re.DOTALL)
+_OWN = re.compile(r"^(https?://)?[a-z0-9.-]*(google|googleapis|gvt1)\.com\b")
+
+
+class Proxy:
+    """Counts what a browser asks of the world, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        asked = self.asked
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_error(502)
+
+            do_CONNECT = do_POST = do_HEAD = do_GET  # noqa: N815
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def run_in_browser(report: Path, folder: Path, script: str, width: int = 1280) -> tuple[Any, list[str], list[str]]:
+    """Append a script to a copy of the report and run it. Its last expression is a function that returns plain data.
+
+    Returns what it returned, the errors of the page, and the addresses that were asked of a network. Chromium itself
+    asks its maker for updates and the time; a page that names no such host cannot be the one who asks.
+    """
+    page = folder / "page.html"
+    collect = "<script>window.faults = []; addEventListener('error', e => faults.push(String(e.message)));</script>"
+    test = (
+        "<script>addEventListener('load', () => { let got; try { got = ("
+        + script
+        + ")(); } catch (e) { faults.push(e.stack); }"
+        "const pre = document.createElement('pre'); pre.id = 'self-test';"
+        "pre.textContent = JSON.stringify({got, faults}); document.body.appendChild(pre); });</script>"
+    )
+    text = report.read_text()
+    page.write_text(text.replace("<style>", collect + "<style>", 1).replace("</body>", test + "</body>"))
+    proxy = Proxy()
+    try:
+        done = subprocess.run(_command(page, folder, proxy.address, width), capture_output=True, text=True, timeout=120)
+    finally:
+        proxy.close()
+    found = _RESULT.search(done.stdout)
+    if found is None:
+        raise RuntimeError(f"the page did not run: {done.stderr[-2000:]}")
+    answer = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return answer.get("got"), answer["faults"] + console, [asked for asked in proxy.asked if not _OWN.search(asked)]
+
+
+def _command(page: Path, folder: Path, proxy: str, width: int) -> list[str]:
+    return [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--enable-logging=stderr",
+        f"--user-data-dir={folder / 'profile'}",
+        f"--proxy-server=http://{proxy}",
+        "--proxy-bypass-list=<-loopback>",
+        f"--window-size={width},900",
+        "--dump-dom",
+        page.as_uri(),
+    ]

@@ -1,0 +1,120 @@
+"""The report in a real Chromium with no network: nothing is asked for, nothing fails, charts answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, run_in_browser
+from sweeps import ACCURACY, LOSS, Directory, make_sweep
+
+from aggregate.pipeline import aggregate
+from hpc.sweep import Trainer
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+
+HOVER = """
+  const svg = document.querySelector("#chart-means svg"), box = svg.getBoundingClientRect();
+  const dot = svg.querySelector("circle[r='4']");
+  svg.dispatchEvent(new PointerEvent("pointermove", {
+    clientX: box.left + dot.getAttribute("cx") / 720 * box.width,
+    clientY: box.top + dot.getAttribute("cy") / 380 * box.height }));
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = Directory(tmp_path_factory.mktemp("sweep"), make_sweep({"dim": [4, 8, 16], "scale": [0.5, 1.0]}, 4))
+    for cell in directory.sweep.grid:
+        random = np.random.default_rng([cell.seed, int(cell.factors["dim"])])
+        loss = 0.5 + 0.01 * cell.run_id + 0.1 * float(cell.factors["scale"])
+        directory.finish(cell, {ACCURACY: 0.5 + 0.02 * float(cell.factors["dim"]) + 0.01 * cell.run_id, LOSS: loss})
+        directory.history(cell, {"val_loss": (loss + random.random(8)).tolist()})
+    return aggregate(directory.store.root).report
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_report_asks_nothing_of_a_network_and_logs_no_error(report: Path, tmp_path: Path, width: int) -> None:
+    script = """() => ({ wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        charts: document.querySelectorAll(".chart svg path").length, width: innerWidth })"""
+    got, faults, asked = run_in_browser(report, tmp_path, script, width)
+    assert faults == []
+    assert asked == []
+    assert got["charts"] > 6
+    assert got["wide"] == 0  # tables and charts scroll by themselves, the page does not
+
+
+ASK = """() => { const image = new Image(); image.src = "http://example.org/x.png"; document.body.append(image); }"""
+
+
+def test_the_page_itself_refuses_to_ask_for_anything(report: Path, tmp_path: Path) -> None:
+    _, faults, asked = run_in_browser(report, tmp_path, ASK)
+    assert asked == []
+    assert any("Content Security Policy" in fault for fault in faults)
+
+
+def test_these_tests_would_notice_a_request(tmp_path: Path) -> None:
+    page = tmp_path / "bare.html"
+    page.write_text("<html><head><style></style></head><body></body></html>")
+    assert run_in_browser(page, tmp_path, ASK)[2] == ["http://example.org/x.png"]
+
+
+def test_pointing_at_a_mean_shows_its_condition_interval_and_seeds(report: Path, tmp_path: Path) -> None:
+    script = f"""() => {{ {HOVER} const tip = document.querySelector("#chart-means .tip");
+        return {{ shown: tip.style.display, lines: [...tip.children].map(line => line.textContent),
+                 faint: svg.querySelectorAll(".faint").length }}; }}"""
+    got, faults, _ = run_in_browser(report, tmp_path, script)
+    assert faults == []
+    assert got["shown"] == "block"
+    assert got["lines"][0] == "workspace dimension 4, synergy loss scale 0.5"
+    assert got["lines"][1].startswith("mean 0.595 [")
+    assert got["lines"][2:] == ["seed 42: 0.58", "seed 43: 0.59", "seed 44: 0.6", "seed 45: 0.61"]
+    assert got["faint"] > 0
+
+
+def test_unticking_a_level_hides_its_line_and_another_metric_can_be_chosen(report: Path, tmp_path: Path) -> None:
+    script = """() => {
+      const host = document.querySelector("#chart-means"), count = () => host.querySelectorAll("circle[r='4']").length;
+      const before = count();
+      host.querySelector("input[data-factor='1'][data-level='0']").click();
+      const after = count();
+      const [metric, axis] = host.querySelectorAll("select");
+      metric.value = 1; metric.dispatchEvent(new Event("change"));
+      axis.value = 1; axis.dispatchEvent(new Event("change"));
+      const labels = [...host.querySelectorAll("svg text:not(.tick)")].map(t => t.textContent);
+      return { before, after, labels, legends: [...host.querySelectorAll("legend")].map(l => l.textContent) };
+    }"""
+    got, faults, _ = run_in_browser(report, tmp_path, script)
+    assert faults == []
+    assert (got["before"], got["after"]) == (6, 3)
+    assert got["labels"] == ["best validation loss (lower is better)", "synergy loss scale"]
+    assert got["legends"] == ["workspace dimension"]
+
+
+def test_a_table_sorts_by_any_column_both_ways(report: Path, tmp_path: Path) -> None:
+    script = """() => {
+      const table = [...document.querySelectorAll("table")].find(t => t.tHead.textContent.includes("completed"));
+      const column = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent);
+      const head = table.tHead.rows[0].cells[0], seen = [column()];
+      for (let i = 0; i < 2; i++) { head.querySelector("button").click(); seen.push(column()); }
+      return { seen, sort: head.getAttribute("aria-sort") };
+    }"""
+    got, faults, _ = run_in_browser(report, tmp_path, script)
+    assert faults == []
+    assert got["seen"][0] == got["seen"][1] == ["4", "4", "8", "8", "16", "16"]
+    assert got["seen"][2] == ["16", "16", "8", "8", "4", "4"]
+    assert got["sort"] == "descending"
+
+
+def test_names_that_look_like_html_stay_text_in_the_charts(tmp_path: Path) -> None:
+    label = "</script><img src=x onerror=alert(1)>"
+    trainer = Trainer(
+        "t.py:t", "", {"optimizer": {"kind": "word", "label": label}}, {"m": {"kind": "real", "better": "lower"}}
+    )
+    directory = Directory(tmp_path / "sweep", make_sweep({"optimizer": ["adam", "sgd"]}, 3, trainer, ["m"]))
+    directory.fill(lambda cell: {"m": float(cell.seed)})
+    script = """() => ({ images: document.querySelectorAll("img[src=x]").length,
+        label: [...document.querySelectorAll("#chart-means svg text:not(.tick)")].pop().textContent })"""
+    got, faults, asked = run_in_browser(aggregate(tmp_path / "sweep", figures=False).report, tmp_path, script)
+    assert (got, faults, asked) == ({"images": 0, "label": label}, [], [])
