@@ -3,14 +3,16 @@
     python -P -m hpc.pilot_run DIRECTORY WIDTH SECONDS STARTED ANSWER
 
 Whatever can train under the contract can be measured: progress is what checkpoints and epochs say. The first
-checkpoint ends the warm-up, the last one the measurement.
+checkpoint ends the warm-up.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Mapping
@@ -26,6 +28,8 @@ from hpc.trainer import load_function
 from hpc.training_run import TrainingRun
 
 WARM_UP_SHARE = 0.3
+# Between checkpoints, each interval is a measurement of its own; their median forgives a busy moment.
+INTERVALS = 5
 # A trainer that asks for checkpoints once an epoch only is stopped after this multiple of the time, and measured so.
 PATIENCE = 3.0
 
@@ -63,8 +67,10 @@ class PilotRun(TrainingRun):
         return found
 
     def checkpoint_due(self) -> bool:
-        elapsed = time.monotonic() - self._began_training()
-        return elapsed >= (self._wanted if self._saved() else WARM_UP_SHARE * self._wanted)
+        now, began = time.monotonic(), self._began_training()
+        if not self._saved():
+            return now - began >= WARM_UP_SHARE * self._wanted
+        return now - self.marks[-1].after >= (1 - WARM_UP_SHARE) * self._wanted / INTERVALS
 
     def save(self, checkpoints: Mapping[Any, Any]) -> frozenset[Any]:
         before = time.monotonic()
@@ -95,18 +101,18 @@ class PilotRun(TrainingRun):
         return sum(mark.steps > 0 for mark in self.marks)
 
     def _enough(self) -> bool:
-        if self._saved() >= 2:
-            return True
-        return self._first is not None and time.monotonic() - self._first > PATIENCE * self._wanted
+        if self._first is None:
+            return False
+        elapsed = time.monotonic() - self._first
+        return (self._saved() > 1 and elapsed > self._wanted) or elapsed > PATIENCE * self._wanted
 
 
 def seconds_per_step(marks: list[Mark]) -> float | None:
-    """From the first checkpoint to the last, or from the start if there is one checkpoint only."""
+    """The median over the intervals between checkpoints; from the start if there is one checkpoint only."""
     saved = [mark for mark in marks if mark.steps > 0]
-    first = saved[0] if len(saved) > 1 else marks[0] if marks else None
-    if first is None or not saved or saved[-1].steps <= first.steps:
-        return None
-    return (saved[-1].before - first.after) / (saved[-1].steps - first.steps)
+    pairs = list(itertools.pairwise(saved if len(saved) > 1 else marks))
+    found = [(end.before - start.after) / (end.steps - start.steps) for start, end in pairs if end.steps > start.steps]
+    return statistics.median(found) if found else None
 
 
 def seconds_per_epoch(epochs: Mapping[str, list[float]]) -> float | None:

@@ -37,6 +37,9 @@ def test_a_step_is_timed_between_checkpoints_without_what_they_cost() -> None:
     start, first, last = Mark(0, 0, 0), Mark(10, 13, 100), Mark(23, 25, 200)
     assert seconds_per_step([start, first, last]) == 0.1
     assert seconds_per_step([start, first]) == 0.1  # one checkpoint only: from the start
+    slow, usual = Mark(35, 36, 210), Mark(46, 47, 310)
+    assert seconds_per_step([start, first, last, slow, usual]) == 0.1  # a busy moment does not count
+    assert seconds_per_step([start, first, first]) is None
     assert seconds_per_step([start]) is None
     assert seconds_per_step([]) is None
 
