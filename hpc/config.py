@@ -22,7 +22,7 @@ from hpc.errors import ConfigError
 from hpc.faults import Faults
 from hpc.schema import BUILT_IN, Configuration, LossConfig, SweepSection, read_number
 from hpc.sweep import Sweep, Trainer
-from hpc.trainer import PROJECT_ROOT, TrainerError, data_digest, read_declaration
+from hpc.trainer import PROJECT_ROOT, TrainerError, command_declaration, data_digest, read_declaration
 
 FIRST_SEED = 42
 MOST_CELLS_UNASKED = 1_000_000
@@ -69,7 +69,7 @@ def load(command_line: CommandLine) -> Loaded:
     given = _merge_command_line(raw, command_line)
     faults = Faults(source, given)
     configuration = faults.validate(raw)
-    trainer = _trainer(configuration, command_line, faults)
+    trainer, options = _trainer(configuration, command_line, faults)
     grid = _grid(configuration.sweep, trainer, faults, command_line.allow_huge)
     sections = _sections(configuration, trainer, faults, epochs_given="training.epochs" in given)
     data_path = _data_directory(configuration, trainer, command_line, faults)
@@ -85,7 +85,7 @@ def load(command_line: CommandLine) -> Loaded:
         name=configuration.sweep.name,
         grid=grid,
         trainer=trainer,
-        options=configuration.trainer_options,
+        options=options,
         sections=sections,
         data_digest=content,
         analysis=analysis,
@@ -161,10 +161,15 @@ def _yaml_value(text: str) -> Any:
         return text
 
 
-def _trainer(configuration: Configuration, line: CommandLine, faults: Faults) -> Trainer:
+def _trainer(configuration: Configuration, line: CommandLine, faults: Faults) -> tuple[Trainer, dict[str, Any]]:
+    """The trainer and its options; a shell command is an option of the trainer that runs commands."""
     base = [line.config.absolute().parent] if line.config else []
     try:
-        return read_declaration(configuration.trainer, [PROJECT_ROOT, Path.cwd(), *base])
+        if isinstance(configuration.trainer, dict):
+            trainer, command = command_declaration(configuration.trainer)
+            return trainer, {**configuration.trainer_options, "command": command}
+        trainer = read_declaration(configuration.trainer, [PROJECT_ROOT, Path.cwd(), *base])
+        return trainer, configuration.trainer_options
     except TrainerError as error:
         faults.add("trainer", f"trainer: {error}")
         raise ConfigError(faults.lines) from None

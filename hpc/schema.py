@@ -251,6 +251,12 @@ class Analysis(Section):
     formats: Annotated[list[Literal["png", "pdf"]], Field(min_length=1)] = Field(default_factory=_default_formats)
 
 
+def _trainer(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise ValueError("must be module:function, path/to/file.py:function, or {command: ...}")
+    return value
+
+
 class Configuration(Section):
     data: Data = Field(default_factory=Data)
     model: Model = Field(default_factory=Model)
@@ -258,7 +264,7 @@ class Configuration(Section):
     training: Training = Field(default_factory=Training)
     experiment: Experiment = Field(default_factory=Experiment)
     sweep: SweepSection = Field(default_factory=SweepSection)
-    trainer: str = BUILT_IN
+    trainer: Annotated[Any, AfterValidator(_trainer)] = BUILT_IN
     trainer_options: Options = Field(default_factory=dict)
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     keep: Keep = Field(default_factory=Keep)

@@ -29,6 +29,7 @@ _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "
 _METRIC_KEYS = {"kind", "better", "chance", "label"}
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": "True or False", "log": "True or False"}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
+COMMAND_TRAINER = "training.command:train"
 PACK_MODES = ("fused", "sequential")
 
 
@@ -61,6 +62,30 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
         raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
     name = f"{path.name}:{function}" if source.endswith(".py") else target
     return Trainer(name, str(path), literals["FACTORS"], literals["METRICS"], mode, _data_files(literals, path.name))
+
+
+def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
+    """A shell command as a trainer: its declaration stands in the configuration.
+
+    spec: {command, factors, metrics, data_files}. Returns (trainer, command). Raises TrainerError.
+    """
+    unknown = sorted(set(spec) - {"command", "factors", "metrics", "data_files"})
+    if unknown:
+        raise TrainerError(f"unknown key {unknown[0]!r}; valid: command, factors, metrics, data_files")
+    command = spec.get("command")
+    if not isinstance(command, str) or not command.strip():
+        raise TrainerError("a trainer in the configuration needs a command: the shell command to run for each cell")
+    for key in ("factors", "metrics"):
+        if not isinstance(spec.get(key), Mapping):
+            raise TrainerError(f"a command needs {key}: a section like a trainer's {key.upper()}")
+    factors, metrics = dict(spec["factors"]), dict(spec["metrics"])
+    _check_factors(factors, "trainer")
+    _check_metrics(metrics, "trainer")
+    patterns = spec.get("data_files", ["*"])
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise TrainerError("data_files must be a list of patterns, such as ['*.npy']")
+    path = PROJECT_ROOT.joinpath(*COMMAND_TRAINER.rpartition(":")[0].split(".")).with_suffix(".py")
+    return Trainer(COMMAND_TRAINER, str(path), factors, metrics, "sequential", tuple(patterns)), command
 
 
 def load_function(trainer: Trainer) -> Callable[..., None]:

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from command_line import WIDTH, Holdfast, environment, result, statuses
 
 from hpc.store import Store
-
-ROOT = Path(__file__).parents[2]
-WIDTH = ROOT / "tests" / "trainers" / "width.py"
-Holdfast = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_SANDBOX": "/nonexistent/sandbox"}
-
-
-@pytest.fixture
-def holdfast(tmp_path: Path) -> Holdfast:
-    """The command in an empty directory."""
-
-    def call(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "hpc", *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
-        assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    return call
 
 
 def configure(directory: Path, **changes: Any) -> str:
@@ -207,17 +185,6 @@ def test_only_one_command_at_a_time_works_in_a_directory(holdfast: Holdfast, tmp
     finally:
         running.send_signal(signal.SIGINT)
         running.wait(timeout=30)
-
-
-def statuses(store: Store) -> list[Any]:
-    sweep = store.sweep()
-    return list(store.statuses(sweep.grid, sweep.config_digest))
-
-
-def result(store: Store, cell: Any) -> dict[str, Any]:
-    found = store.result(cell)
-    assert found is not None
-    return found
 
 
 def test_changed_trainer_code_is_refused_on_a_started_sweep_unless_allowed(holdfast: Holdfast, tmp_path: Path) -> None:

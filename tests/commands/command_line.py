@@ -1,0 +1,30 @@
+"""The command line in tests: where it is, and what a sweep directory says afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hpc.store import Store
+
+ROOT = Path(__file__).parents[2]
+WIDTH = ROOT / "tests" / "trainers" / "width.py"
+Holdfast = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_SANDBOX": "/nonexistent/sandbox"}
+
+
+def statuses(store: Store) -> list[Any]:
+    sweep = store.sweep()
+    return list(store.statuses(sweep.grid, sweep.config_digest))
+
+
+def result(store: Store, cell: Any) -> dict[str, Any]:
+    found = store.result(cell)
+    assert found is not None
+    return found

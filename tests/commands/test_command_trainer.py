@@ -1,0 +1,89 @@
+"""A trainer in any language: here a few lines of bash, stopped, resumed, failing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_line import Holdfast, environment, result, statuses
+
+from hpc.store import Store
+
+SCRIPT = """
+n=0; [ -f "$HOLDFAST_STATE" ] && n=$(cat "$HOLDFAST_STATE")
+width=$(sed 's/.*"width": \\([0-9]*\\).*/\\1/' "$HOLDFAST_CELL")
+trap 'stop=1' TERM
+while [ $n -lt 20 ]; do
+    n=$((n + 1))
+    echo "{\\"epoch\\": $n, \\"of\\": 20, \\"metrics\\": {\\"error\\": 0.$((width * 100 + n))}}" >> "$HOLDFAST_EPOCHS"
+    echo $n > "$HOLDFAST_STATE.new" && mv "$HOLDFAST_STATE.new" "$HOLDFAST_STATE"
+    [ -n "$stop" ] && exit 0
+    sleep PAUSE
+done
+[ $width = 3 ] && exit 7
+echo "{\\"metrics\\": {\\"error\\": 0.$((width * 100 + n))}}" > "$HOLDFAST_RESULT"
+"""
+
+
+def configure(directory: Path, widths: list[int], pause: str) -> str:
+    (directory / "train.sh").write_text(SCRIPT.replace("PAUSE", pause))
+    trainer: dict[str, Any] = {"command": f"exec bash {directory / 'train.sh'}"}
+    trainer["factors"] = {"width": {"kind": "integer", "minimum": 1}}
+    trainer["metrics"] = {"error": {"kind": "positive", "better": "lower"}}
+    sweep = {"name": "shell", "axes": {"width": widths}, "runs_per_condition": 1}
+    content = {"trainer": trainer, "sweep": sweep, "checkpoint": {"every_seconds": 0.2}}
+    (directory / "sweep.yaml").write_text(yaml.safe_dump(content))
+    return "sweep.yaml"
+
+
+def test_a_shell_command_trains_and_a_failing_one_is_named(holdfast: Holdfast, tmp_path: Path) -> None:
+    done = holdfast("run", "--config", configure(tmp_path, [1, 2, 3], "0"), expect=4)
+    assert "2 COMPLETED" in done.stdout
+    assert "the command ended with status 7" in done.stderr
+    store = Store(tmp_path / "out")
+    assert result(store, store.sweep().grid[1])["metrics"] == {"error": 0.220}
+    assert result(store, store.sweep().grid[1])["epochs"] == 20
+
+
+def test_a_shell_command_stopped_half_way_goes_on_from_its_own_state(
+    holdfast: Holdfast,
+    tmp_path: Path,
+) -> None:
+    config = configure(tmp_path, [1], "0.2")
+    command = [sys.executable, "-m", "hpc", "run", "--config", config]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    store = Store(tmp_path / "out")
+    deadline = time.monotonic() + 60
+    while not store.exists() or max(status.epoch for status in statuses(store)) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=30) == 130
+    holdfast("run", "--config", config)
+    stopped = result(store, store.sweep().grid[0])
+    assert 5 <= stopped["provenance"]["restored_at_step"] < 20
+    holdfast("run", "--config", config, "--output-dir", "straight")
+    straight = Store(tmp_path / "straight")
+    assert stopped["outcome_digest"] == result(straight, straight.sweep().grid[0])["outcome_digest"]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        ({"command": "x", "factors": {}, "metrics": {}, "speed": 1}, "unknown key 'speed'"),
+        ({"factors": {}, "metrics": {}}, "needs a command"),
+        ({"command": "x", "metrics": {}}, "needs factors"),
+        (5, "trainer is 5; must be module:function"),
+    ],
+)
+def test_a_wrong_declaration_is_one_line(holdfast: Holdfast, tmp_path: Path, trainer: Any, said: str) -> None:
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"trainer": trainer, "sweep": {"axes": {"width": [1]}}}))
+    heard = holdfast("plan", "--config", "sweep.yaml", expect=2).stderr.strip()
+    assert said in heard
+    assert len(heard.splitlines()) == 1
