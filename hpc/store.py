@@ -64,6 +64,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._results = str(self.results_root)
 
     # --- the plan -------------------------------------------------------------------------------------------------
 
@@ -158,6 +159,13 @@ class Store:
 
     def history_file(self, cell: Cell) -> Path:
         return self.cell_directory(cell) / "history.csv"
+
+    # By name and as text, for whoever goes through a hundred thousand of them.
+    def result_path(self, name: str) -> str:
+        return f"{self._results}/{name}/results.json"
+
+    def history_path(self, name: str) -> str:
+        return f"{self._results}/{name}/history.csv"
 
     def weights_file(self, cell: Cell) -> Path:
         return self.cell_directory(cell) / "weights.safetensors"
