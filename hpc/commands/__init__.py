@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hpc.slurm import SlurmError
 from hpc.store import Store
+
+if TYPE_CHECKING:
+    from hpc.profile import Profile
 
 DONE, CONFIGURATION, TROUBLE, INCOMPLETE, INTERRUPTED = 0, 2, 3, 4, 130
 
@@ -23,3 +29,15 @@ def aggregate_and_tell(store: Store, partial: bool) -> int:
     counts = ", ".join(f"{number} {state}" for state, number in outcome.counts.items() if number)
     print(f"{counts}\nreport: {outcome.report}\nplots:  {store.plots_directory}")
     return DONE if outcome.complete or partial else INCOMPLETE
+
+
+def cluster_of(profile: Profile) -> Path | None:
+    """slurm.conf of the profile's cluster; None for the machine's own. Raises SlurmError if the sandbox is down."""
+    if profile.name != "sandbox":
+        return None
+    from hpc import sandbox
+
+    found = sandbox.find()
+    if found is None:
+        raise SlurmError("the sandbox is not up; start it with `holdfast sandbox up`")
+    return found.conf

@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 from hpc import check, files, finding
-from hpc.commands import DONE, TROUBLE, say
+from hpc.commands import DONE, TROUBLE, cluster_of, say
 from hpc.config import CommandLine, Loaded, load
 from hpc.errors import ConfigError
-from hpc.profile import Profile, load_profile
-from hpc.slurm import SlurmError
+from hpc.profile import load_profile
 
 
 def cluster(arguments: argparse.Namespace) -> int:
@@ -22,7 +21,7 @@ def cluster(arguments: argparse.Namespace) -> int:
     request = check.Request(
         profile=profile,
         directory=_directory(arguments, loaded),
-        conf=_conf(profile),
+        conf=cluster_of(profile) if profile else None,
         sweep=loaded.sweep if loaded else None,
         pilot=arguments.pilot,
         start_s=arguments.wait,
@@ -47,14 +46,3 @@ def _directory(arguments: argparse.Namespace, loaded: Loaded | None) -> Path:
     while not wanted.is_dir():
         wanted = wanted.parent
     return wanted
-
-
-def _conf(profile: Profile | None) -> Path | None:
-    if profile is None or profile.name != "sandbox":
-        return None
-    from hpc import sandbox
-
-    found = sandbox.find()
-    if found is None:
-        raise SlurmError("the sandbox is not up; start it with `holdfast sandbox up`")
-    return found.conf

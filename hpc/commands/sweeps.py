@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hpc import bad_nodes, local, status, submission
 from hpc.cell import Cell
 from hpc.code import snapshot
-from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, say
+from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, cluster_of, say
 from hpc.commands.questions import watch
 from hpc.errors import ConfigError
 from hpc.plan import Plan, make_plan
@@ -41,7 +41,7 @@ def plan(arguments: argparse.Namespace) -> int:
     if request.store.exists():
         queued = _live(request.store, strict=False)
     statuses = _statuses(request)
-    pack = _chosen_pack(wanted, request, profile, statuses, None) or 1
+    pack = _chosen_pack(wanted, request, profile, statuses, None) or profile.workers
     planned = make_plan(statuses, queued=queued, pack=pack, include_failed=arguments.include_failed)
     price = _price(request, planned, profile, statuses)
     if arguments.json:
@@ -195,10 +195,10 @@ def submit(arguments: argparse.Namespace) -> int:
     request = resolve(arguments)
     profile = load_profile(arguments.profile, arguments.set)
     _notes(request)
-    conf = _cluster(profile)
+    conf = cluster_of(profile)
     if profile.is_local and arguments.dry_run:
         statuses = _statuses(request)
-        size = _chosen_pack(pack, request, profile, statuses, None) or 1
+        size = _chosen_pack(pack, request, profile, statuses, None) or profile.workers
         print(make_plan(statuses, pack=size, include_failed=arguments.include_failed))
         return DONE
     if profile.is_local:
@@ -240,7 +240,8 @@ def _plan_for_slurm(
     slurm = Slurm(conf)
     queued = submission.live_cells(submission.live_tasks(request.store))
     statuses = _statuses(request)
-    pack = _chosen_pack(_pack(arguments.pack), request, profile, statuses, conf) or 1
+    # A whole node of GPUs is busy with a cell for each.
+    pack = _chosen_pack(_pack(arguments.pack), request, profile, statuses, conf) or profile.workers
     most = -(-len(request.sweep.grid) // pack)
     return make_plan(
         statuses,
@@ -316,18 +317,6 @@ def _progress_mark(request: Request) -> tuple[int, int]:
     statuses = _statuses(request)
     ended = sum(entry.state in (*FINAL, FAILED) for entry in statuses)
     return ended, sum(entry.epoch for entry in statuses)
-
-
-def _cluster(profile: Profile) -> Path | None:
-    """slurm.conf of the profile's cluster; None for the machine's own. Raises SlurmError if the sandbox is down."""
-    if profile.name != "sandbox":
-        return None
-    from hpc import sandbox
-
-    found = sandbox.find()
-    if found is None:
-        raise SlurmError("the sandbox is not up; start it with `holdfast sandbox up`")
-    return found.conf
 
 
 def _live(store: Store, strict: bool) -> dict[str, submission.LiveTask]:
