@@ -177,7 +177,9 @@ def show(store: Store, name: str) -> tuple[dict[str, Any], str]:
     if result is not None:
         lines += ["metrics:"] + [f"  {metric} {value}" for metric, value in result["metrics"].items()]
         provenance = result["provenance"]
-        lines.append(f"trained {duration(provenance['seconds'])} on {provenance['node']} ({provenance['device']})")
+        memory = provenance.get("peak_memory", 0) / 1e9
+        where = f"{provenance['node']} ({provenance['device']}), {memory:.1f} GB of memory at most"
+        lines.append(f"trained {duration(provenance['seconds'])} on {where}")
     return facts, "\n".join(lines)
 
 
