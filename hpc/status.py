@@ -11,6 +11,7 @@ from typing import Any
 
 from hpc import state_cache
 from hpc.cell import Cell
+from hpc.conflict import explain
 from hpc.plan import table
 from hpc.slurm import SlurmError
 from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, CellStatus, Store, SweepError
@@ -72,19 +73,23 @@ class Snapshot:
 
 
 def take(store: Store, ask_slurm: bool = True) -> Snapshot:
-    """Look at a sweep now. Raises SweepError, OSError."""
+    """Look at a sweep now. Slurm is asked only while cells are unfinished. Raises SweepError, OSError."""
     sweep = store.sweep()
+    statuses = tuple(state_cache.statuses(store, sweep.grid, sweep.config_digest))
+    unfinished = [status.cell for status in statuses if status.state not in FINAL]
+    if not ask_slurm or not unfinished:
+        return Snapshot(sweep, statuses, {})
     live: dict[str, LiveTask] = {}
     trouble = ""
-    if ask_slurm:
-        try:
-            live = live_cells(live_tasks(store))
-        except SlurmError as error:
-            trouble = str(error)
-    # Files after Slurm: a task that ends in between has its result by then.
-    statuses = tuple(_with_slurm(s, live) for s in state_cache.statuses(store, sweep.grid, sweep.config_digest))
-    unfinished = {status.cell.name for status in statuses if status.state not in FINAL}
-    return Snapshot(sweep, statuses, {name: task for name, task in live.items() if name in unfinished}, trouble)
+    try:
+        live = live_cells(live_tasks(store))
+    except SlurmError as error:
+        trouble = str(error)
+    # Files again after Slurm: a task that ended in between has its result by then.
+    now = {status.cell: status for status in store.statuses(unfinished, sweep.config_digest)}
+    statuses = tuple(_with_slurm(now.get(status.cell, status), live) for status in statuses)
+    left = {status.cell.name for status in statuses if status.state not in FINAL}
+    return Snapshot(sweep, statuses, {name: task for name, task in live.items() if name in left}, trouble)
 
 
 def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
@@ -174,6 +179,8 @@ def show(store: Store, name: str) -> tuple[dict[str, Any], str]:
         lines.append(f"  attempt {entry['attempt']} in pack {entry['pack']}{failed}")
     if attempts and attempts[-1]["failure"] and attempts[-1]["failure"].get("traceback"):
         lines += ["", attempts[-1]["failure"]["traceback"].rstrip()]
+    if status.state == CONFLICT:
+        lines += ["", explain(store, cell)]
     if result is not None:
         lines += ["metrics:"] + [f"  {metric} {value}" for metric, value in result["metrics"].items()]
         provenance = result["provenance"]
