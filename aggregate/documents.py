@@ -44,13 +44,14 @@ def aggregated_results(study: Study) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for i, (name, point) in enumerate(zip(summary.conditions, summary.points, strict=True)):
         factors = dict(zip(fields, (value for _, value in point), strict=True))
-        records = study.gathered.records[i * seeds : (i + 1) * seeds]
+        own = slice(i * seeds, (i + 1) * seeds)
+        cells = zip(study.gathered.records[own], study.gathered.names[own], strict=True)
         document[name] = {
             **factors,
             "n_runs": completeness[i]["completed"],
             "completeness": completeness[i],
             "aggregated_metrics": {metric: entries[i] for metric, entries in metrics.items()},
-            "individual_results": [_outcome(r, factors, order) for r in records if r.result is not None],
+            "individual_results": [_outcome(r, n, factors, order) for r, n in cells if r.result is not None],
         }
     return document
 
@@ -79,18 +80,18 @@ def statistics_document(study: Study) -> dict[str, Any]:
     }
 
 
-def _outcome(record: Record, factors: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    """A cell's result without its provenance, metrics in one order."""
+def _outcome(record: Record, name: str, factors: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    """A cell's result without its provenance; every metric of the sweep in one order, null where it has no value."""
     result = record.result or {}
-    cell = record.cell
+    cell, measured = record.cell, result["metrics"]
     return {
-        "cell": cell.name,
+        "cell": name,
         **factors,
         "run_id": cell.run_id,
         "seed": cell.seed,
-        "condition_id": cell.condition,
+        "condition_id": name.rpartition("_run_")[0],
         **{key: result.get(key) for key in _OUTCOME},
-        "metrics": {name: result["metrics"][name] for name in order if name in result["metrics"]},
+        "metrics": {metric: None if (value := measured.get(metric)) is None else float(value) for metric in metrics},
     }
 
 

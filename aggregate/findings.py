@@ -23,9 +23,9 @@ _ORDER = (CONFLICT, FAILED, STARTED, MISSING, DIVERGED)
 def cell_lines(gathered: Gathered) -> list[str]:
     """One line for every state and cause of the cells that have no number to give, naming cells."""
     groups: dict[tuple[int, str], list[str]] = defaultdict(list)
-    for record in gathered.records:
+    for record, name in zip(gathered.records, gathered.names, strict=True):
         if record.state != COMPLETED:
-            groups[_ORDER.index(record.state), _cause(record.state, record.status.cause)].append(record.cell.name)
+            groups[_ORDER.index(record.state), _cause(record.state, record.status.cause)].append(name)
     lines = []
     for (state, cause), names in sorted(groups.items()):
         lines.append(f"{_ORDER[state]}: {_cells(names)}" + (f": {cause}" if cause else ""))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.cell import Cell
 from hpc.store import CONFLICT, FINAL, STATES, CellStatus, Store
 from hpc.sweep import Sweep
+
+_OWN = ("seed", "run_id", "condition_id")
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Gathered:
-    """All planned cells in the order of the grid, and directories that belong to none of them (strays, by name)."""
+    """All planned cells, with their names, in the order of the grid, and directories that belong to none of them
+    (strays, by name)."""
 
     sweep: Sweep
+    names: list[str]
     records: list[Record]
     strays: list[str]
 
@@ -53,22 +57,22 @@ class Gathered:
         return all(record.state in FINAL for record in self.records)
 
 
-def gather(store: Store, sweep: Sweep) -> Gathered:
-    """Read every cell of a sweep. Raises OSError naming the path if the directory cannot be read."""
-    records = list(_records(store, sweep))
-    planned = {record.cell.name for record in records}
-    return Gathered(sweep, records, sorted(store.present() - planned))
-
-
-def _records(store: Store, sweep: Sweep) -> Iterator[Record]:
+def read_records(store: Store, sweep: Sweep, cells: Iterable[Cell]) -> Iterator[Record]:
+    """Read some cells of a sweep. Raises OSError naming the path if the directory cannot be read."""
     fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
-    for status, result in store.outcomes(sweep.grid, sweep.config_digest):
+    for status, result in store.outcomes(cells, sweep.config_digest):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.results_root}/")), None)
         elif result is None:
             yield Record(status, None)
         else:
             yield _record(status, result, fields)
+
+
+def names_of(sweep: Sweep) -> list[str]:
+    """Names of all cells in the order of the grid; asking every cell for its own takes ten times as long."""
+    runs = [f"_run_{run_id}" for run_id in range(len(sweep.grid.seeds))]
+    return [condition + run for condition, _ in sweep.grid.conditions() for run in runs]
 
 
 def _record(status: CellStatus, result: Mapping[str, Any], fields: list[str]) -> Record:
@@ -81,9 +85,9 @@ def _record(status: CellStatus, result: Mapping[str, Any], fields: list[str]) ->
 
 def _fault(result: Mapping[str, Any], cell: Cell, fields: list[str]) -> str:
     """What keeps a whole result from counting for this cell; empty if nothing does."""
-    expected = {"seed": cell.seed, "run_id": cell.run_id, "condition_id": cell.condition}
-    expected |= dict(zip(fields, cell.factors.values(), strict=True))
-    for key, value in expected.items():
+    values = (value for _, value in cell.point)
+    expected = zip((*_OWN, *fields), (cell.seed, cell.run_id, cell.condition, *values), strict=True)
+    for key, value in expected:
         if key not in result or result[key] != value:
             return f"it is of another cell: {key} is {result.get(key)!r}, not {value!r}"
     if not _is_count(result["epochs"]):

@@ -6,7 +6,6 @@ Files are joined and parsed a chunk at a time: a parser call for each file costs
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from aggregate.gather import Record
 from aggregate.statistics import Floats, Integers
 from hpc.store import Store
 
@@ -52,17 +50,21 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
+    """Rows of some cells: position of each row's cell, names of the columns (the epoch first) and their values."""
+
     position: Integers
     names: list[str]
     values: list[Floats]
 
 
-def read_histories(store: Store, records: Sequence[Record]) -> Histories:
-    """Read the history of every cell that has a result. Damaged files are named, never guessed at."""
-    blocks: list[_Block] = []
+def read_histories(store: Store, ended: Sequence[tuple[int, str]], known: Sequence[Block] = ()) -> Histories:
+    """Read the histories of cells that have a result. Damaged files are named, never guessed at.
+
+    ended: position in the grid and name of each. known: rows of other cells, read before.
+    """
+    blocks = list(known)
     faults: list[Fault] = []
-    ended = [(position, record) for position, record in enumerate(records) if record.result is not None]
     for start in range(0, len(ended), CHUNK):
         found: dict[bytes, list[_File]] = defaultdict(list)
         for file in _read(store, ended[start : start + CHUNK], faults):
@@ -72,11 +74,10 @@ def read_histories(store: Store, records: Sequence[Record]) -> Histories:
     return _joined(blocks, faults)
 
 
-def _read(store: Store, ended: Iterable[tuple[int, Record]], faults: list[Fault]) -> Iterator[_File]:
-    for position, record in ended:
-        name = record.cell.name
+def _read(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) -> Iterator[_File]:
+    for position, name in ended:
         try:
-            with open(store.history_file(record.cell), "rb", buffering=0) as file:
+            with open(store.history_path(name), "rb", buffering=0) as file:
                 data = file.read()
         except FileNotFoundError:
             faults.append((name, "history.csv is missing"))
@@ -88,7 +89,7 @@ def _read(store: Store, ended: Iterable[tuple[int, Record]], faults: list[Fault]
             yield _File(position, name, header.rstrip(b"\r"), body)
 
 
-def _parse(group: list[_File], faults: list[Fault]) -> list[_Block]:
+def _parse(group: list[_File], faults: list[Fault]) -> list[Block]:
     """Parse files of one header together; if one of them is damaged, each alone, to name it."""
     try:
         return [_block(group)]
@@ -99,7 +100,7 @@ def _parse(group: list[_File], faults: list[Fault]) -> list[_Block]:
     return [block for file in group for block in _parse([file], faults)]
 
 
-def _block(group: list[_File]) -> _Block:
+def _block(group: list[_File]) -> Block:
     """Raises ValueError (pyarrow's is one) if the files are no histories."""
     names = next(csv.reader([group[0].header.decode()]), [])
     if names[:1] != [EPOCH] or len(set(names)) != len(names):
@@ -107,9 +108,9 @@ def _block(group: list[_File]) -> _Block:
     position = np.repeat([file.position for file in group], [file.rows for file in group])
     body = b"".join(file.body for file in group)
     if not body:
-        return _Block(position.astype(np.int64), names, [np.empty(0) for _ in names])
+        return Block(position.astype(np.int64), names, [np.empty(0) for _ in names])
     table = pa_csv.read_csv(
-        io.BytesIO(body),
+        pa.BufferReader(body),
         read_options=pa_csv.ReadOptions(column_names=names),
         parse_options=pa_csv.ParseOptions(ignore_empty_lines=False),
         convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.float64()), null_values=[""]),
@@ -117,11 +118,12 @@ def _block(group: list[_File]) -> _Block:
     values = [column.to_numpy().astype(np.float64, copy=False) for column in table.columns]
     if len(values[0]) != len(position) or not np.all((values[0] >= 1) & (values[0] < 2**53)):
         raise ValueError("a row has no epoch")
-    return _Block(position.astype(np.int64), names, values)
+    return Block(position.astype(np.int64), names, values)
 
 
-def _joined(blocks: list[_Block], faults: list[Fault]) -> Histories:
-    """One set of columns from blocks that may differ in theirs, rows in the order of the grid."""
+def _joined(blocks: list[Block], faults: list[Fault]) -> Histories:
+    """One set of columns from blocks that may differ in theirs, rows in the order of the grid. A column without any
+    value is no metric."""
     rows = sum(len(block.position) for block in blocks)
     columns: dict[str, Floats] = {}
     position, at = np.empty(rows, dtype=np.int64), 0
@@ -131,6 +133,10 @@ def _joined(blocks: list[_Block], faults: list[Fault]) -> Histories:
         for name, values in zip(block.names, block.values, strict=True):
             columns.setdefault(name, np.full(rows, np.nan))[here] = values
         at = here.stop
-    order = np.argsort(position, kind="stable")
-    epoch = columns.pop(EPOCH, np.empty(0))[order].astype(np.int64)
-    return Histories(position[order], epoch, {name: values[order] for name, values in columns.items()}, faults)
+    epoch = columns.pop(EPOCH, np.empty(0)).astype(np.int64)
+    columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
+    if np.any(np.diff(position) < 0):
+        order = np.argsort(position, kind="stable")
+        position, epoch = position[order], epoch[order]
+        columns = {name: values[order] for name, values in columns.items()}
+    return Histories(position, epoch, columns, faults)

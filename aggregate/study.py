@@ -12,12 +12,13 @@ from aggregate.analysis import Analysis
 from aggregate.curves import Curves, curves
 from aggregate.declaration import POSITIVE, Metric, metrics_of
 from aggregate.evidence import Evidence, planned_levels, weigh
-from aggregate.gather import Gathered, gather
-from aggregate.histories import Histories, read_histories
+from aggregate.gather import Gathered
+from aggregate.histories import Histories
 from aggregate.last_epochs import LastEpochs, last_epochs
+from aggregate.reading import Reading, paused_collector
 from aggregate.reliability import Flag, flags
 from aggregate.summary import Summary, summarise
-from hpc.store import COMPLETED, Store
+from hpc.store import COMPLETED
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,16 @@ class Study:
                 yield metric, curves(position, epoch, values, completed, log=log, level=self.summary.level)
 
 
-def study(store: Store) -> Study:
-    """Gather a sweep directory and compute everything.
+def study(reading: Reading) -> Study:
+    """Compute everything. Raises OSError naming the path if a file cannot be read."""
+    with paused_collector():
+        return _study(reading)
 
-    Raises hpc.store.SweepError if it holds no sweep, OSError naming the path if it cannot be read.
-    """
-    manifest = store.manifest()
-    gathered = gather(store, store.sweep())
-    histories = read_histories(store, gathered.records)
+
+def _study(reading: Reading) -> Study:
+    manifest, analysis = reading.store.manifest(), Analysis.of(reading.sweep.analysis)
+    gathered, histories = reading.gathered(), reading.histories()
     summary = summarise(gathered)
-    analysis = Analysis.of(gathered.sweep.analysis)
     return Study(
         manifest=manifest,
         analysis=analysis,

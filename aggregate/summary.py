@@ -119,17 +119,13 @@ def _states(gathered: Gathered) -> NDArray[np.str_]:
 
 
 def _values(gathered: Gathered) -> list[tuple[Metric, Floats]]:
-    """Every metric that a result has, with its values over cells, shape (conditions, seeds)."""
-    found = {name for record in gathered.records if record.result is not None for name in record.result["metrics"]}
-    metrics = metrics_of(gathered.sweep, found)
-    values = np.full((len(metrics), len(gathered.records)), np.nan)
-    rows = {metric.name: row for row, metric in enumerate(metrics)}
-    for position, record in enumerate(gathered.records):
-        if record.state == COMPLETED and record.result is not None:
-            for name, value in record.result["metrics"].items():
-                values[rows[name], position] = np.nan if value is None else value
+    """Every metric that some result has a value of, over cells, shape (conditions, seeds)."""
+    measured = [{} if record.result is None else record.result["metrics"] for record in gathered.records]
+    found = {name for names in {tuple(metrics) for metrics in measured} for name in names}
+    columns = {name: np.array([metrics.get(name) for metrics in measured], dtype=np.float64) for name in found}
     shape = (-1, len(gathered.sweep.grid.seeds))
-    return [(metric, values[row].reshape(shape)) for row, metric in enumerate(metrics)]
+    metrics = metrics_of(gathered.sweep, [name for name, values in columns.items() if not np.isnan(values).all()])
+    return [(metric, columns[metric.name].reshape(shape)) for metric in metrics]
 
 
 def summarise_metric(metric: Metric, states: NDArray[np.str_], values: Floats, level: float) -> MetricSummary:

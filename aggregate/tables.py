@@ -8,38 +8,70 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from aggregate.gather import Gathered, Record
+from aggregate.declaration import metrics_of
+from aggregate.gather import Gathered
 from aggregate.histories import EPOCH, Histories
-from aggregate.summary import Summary
+from aggregate.statistics import Integers
+from hpc.sweep import Sweep
 
-_COLUMNS = {"best_epoch": pa.int64(), "epochs": pa.int64(), "config_digest": pa.string(), "outcome_digest": pa.string()}
+_PREFIX = "metric."
+RESULT_COLUMNS = {
+    "best_epoch": pa.int64(),
+    "epochs": pa.int64(),
+    "config_digest": pa.string(),
+    "outcome_digest": pa.string(),
+}
 
 
-def cell_table(gathered: Gathered, summary: Summary) -> pa.Table:
-    """One row for every planned cell, whatever became of it."""
+def cell_table(gathered: Gathered, metrics: Sequence[str]) -> pa.Table:
+    """One row for every planned cell, whatever became of it. metrics: names of those that get a column."""
     records = gathered.records
     results = [record.result or {} for record in records]
     columns: dict[str, Any] = {
-        **_cell_columns(summary, records),
+        **_cell_columns(gathered),
         "state": [record.state for record in records],
         "attempts": pa.array([record.status.attempts for record in records], pa.int64()),
         "cause": [record.status.cause for record in records],
-        **{key: pa.array([result.get(key) for result in results], kind) for key, kind in _COLUMNS.items()},
+        **{key: pa.array([result.get(key) for result in results], kind) for key, kind in RESULT_COLUMNS.items()},
     }
-    for name in (entry.metric.name for entry in summary.metrics):
-        values = [result.get("metrics", {}).get(name) for result in results]
-        columns[_free(name, columns)] = pa.array([None if v is None else float(v) for v in values], pa.float64())
+    measured = [result.get("metrics", {}) for result in results]
+    for name, column in metric_columns(gathered.sweep, metrics).items():
+        values = [entry.get(name) for entry in measured]
+        columns[column] = pa.array([None if v is None else float(v) for v in values], pa.float64())
     return pa.table(columns)
 
 
-def curve_table(gathered: Gathered, summary: Summary, histories: Histories) -> pa.Table:
-    """One row for every epoch of every cell that ended."""
-    cells = pa.table({**_cell_columns(summary, gathered.records), "state": [r.state for r in gathered.records]})
-    rows = cells.take(pa.array(histories.position))
-    columns = dict(zip(rows.column_names, rows.columns, strict=True)) | {EPOCH: histories.epoch}
-    for name, values in histories.columns.items():
-        columns[_free(name, columns)] = pa.array(values, from_pandas=True)
+def curve_table(gathered: Gathered, histories: Histories) -> pa.Table:
+    """One row for every epoch of every cell that ended. Words are kept once and referred to."""
+    cells = {**_cell_columns(gathered), "state": [record.state for record in gathered.records]}
+    columns = {name: _repeated(values, histories.position) for name, values in cells.items()}
+    columns[EPOCH] = pa.array(histories.epoch)
+    for metric in metrics_of(gathered.sweep, histories.columns):
+        columns[_free(metric.name, columns)] = pa.array(histories.columns[metric.name], from_pandas=True)
     return pa.table(columns)
+
+
+def metric_columns(sweep: Sweep, metrics: Sequence[str]) -> dict[str, str]:
+    """The column of each metric in the table of cells."""
+    taken = dict.fromkeys([*_cell_names(sweep), "state", "attempts", "cause", *RESULT_COLUMNS])
+    found = {}
+    for name in metrics:
+        found[name] = _free(name, taken)
+        taken[found[name]] = None
+    return found
+
+
+def curve_columns(sweep: Sweep, names: Sequence[str]) -> dict[str, str]:
+    """The column of each metric in a table of curves. names: all columns of that table."""
+    own = {*_cell_names(sweep), "state", EPOCH}
+    found: dict[str, str] = {}
+    for column in names:
+        if column not in own:
+            name = column
+            while name.startswith(_PREFIX) and name.removeprefix(_PREFIX) in own | set(found.values()):
+                name = name.removeprefix(_PREFIX)
+            found[name] = column
+    return found
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -49,18 +81,30 @@ def parquet(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _cell_columns(summary: Summary, records: Sequence[Record]) -> dict[str, Any]:
-    cells = [record.cell for record in records]
-    seeds = len(summary.seeds)
-    return {
-        "cell": [cell.name for cell in cells],
-        "condition": [name for name in summary.conditions for _ in range(seeds)],
-        **{
-            factor.field: _factor_column(cell.point[i][1] for cell in cells) for i, factor in enumerate(summary.factors)
-        },
-        "run_id": pa.array([cell.run_id for cell in cells], pa.int64()),
-        "seed": pa.array([cell.seed for cell in cells], pa.int64()),
-    }
+def _cell_names(sweep: Sweep) -> list[str]:
+    return ["cell", "condition", *(sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes), "run_id", "seed"]
+
+
+def _cell_columns(gathered: Gathered) -> dict[str, Any]:
+    sweep, cells = gathered.sweep, [record.cell for record in gathered.records]
+    factors = [_factor_column(cell.point[i][1] for cell in cells) for i in range(len(sweep.grid.axes))]
+    columns = [
+        pa.array(gathered.names),
+        pa.array([name.rpartition("_run_")[0] for name in gathered.names]),
+        *factors,
+        pa.array([cell.run_id for cell in cells], pa.int64()),
+        pa.array([cell.seed for cell in cells], pa.int64()),
+    ]
+    return dict(zip(_cell_names(sweep), columns, strict=True))
+
+
+def _repeated(values: Any, position: Integers) -> pa.Array:
+    """The values of cells at every epoch."""
+    array = values if isinstance(values, pa.Array) else pa.array(values)
+    if not pa.types.is_string(array.type):
+        return array.take(pa.array(position))
+    words = array.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(words.indices.take(pa.array(position)), words.dictionary)
 
 
 def _factor_column(values: Iterable[Any]) -> pa.Array:
@@ -75,5 +119,5 @@ def _factor_column(values: Iterable[Any]) -> pa.Array:
 def _free(name: str, taken: Mapping[str, Any]) -> str:
     """A metric may be called like a column of ours."""
     while name in taken:
-        name = f"metric.{name}"
+        name = f"{_PREFIX}{name}"
     return name

@@ -111,13 +111,14 @@ def plain_loop(store: Store) -> None:
 
 def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -> Iterator[tuple[str, str, float]]:
     from aggregate.pipeline import aggregate
+    from aggregate.reading import read
     from aggregate.study import study
 
     side = {10_000: (40, 50), 100_000: (100, 200)}.get(cells, (cells // SEEDS, 1))
     store = make_sweep(folder / f"sweep-{cells}", side)
-    study(store)  # warm
+    study(read(store, afresh=True))  # warm
     count = f"{cells:,} cells"
-    yield count, "gather and compute", timed(lambda: study(store), repeats)
+    yield count, "gather and compute", timed(lambda: study(read(store, afresh=True)), repeats)
     yield count, "aggregate, first time, all files written", timed(lambda: aggregate(store.root, figures=False))
     yield count, "aggregate, nothing changed", timed(lambda: aggregate(store.root, figures=False), repeats)
     changed = store.sweep().grid[0]
@@ -132,10 +133,11 @@ def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -
 def measure_figures(folder: Path, repeats: int) -> Iterator[tuple[str, str, float]]:
     from aggregate.canvas import encoded, house_style
     from aggregate.plots import plots
+    from aggregate.reading import read
     from aggregate.study import study
 
     store = make_sweep(folder / "figures", (7, 6))
-    found = study(store)
+    found = study(read(store, afresh=True))
 
     def draw() -> None:
         with house_style():

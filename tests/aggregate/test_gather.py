@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
-from aggregate.gather import Gathered, gather
+from aggregate.gather import Gathered
+from aggregate.reading import read
 
 GOOD = {ACCURACY: 0.9, LOSS: 0.1}
 
@@ -18,7 +19,7 @@ def directory(tmp_path: Path) -> Directory:
 
 
 def _gather(directory: Directory) -> Gathered:
-    return gather(directory.store, directory.sweep)
+    return read(directory.store).gathered()
 
 
 def _one(directory: Directory, name: str) -> Any:

@@ -8,8 +8,8 @@ from sweeps import ACCURACY, Directory, history_bytes, make_sweep
 
 from aggregate import histories
 from aggregate.curves import curves
-from aggregate.gather import gather
-from aggregate.histories import Histories, read_histories
+from aggregate.histories import Histories
+from aggregate.reading import read
 from hpc import files
 
 
@@ -21,7 +21,7 @@ def directory(tmp_path: Path) -> Directory:
 
 
 def _read(directory: Directory) -> Histories:
-    return read_histories(directory.store, gather(directory.store, directory.sweep).records)
+    return read(directory.store).histories()
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000])

@@ -1,0 +1,110 @@
+"""What an aggregation remembers: which cells it read, as they were, and which files it wrote.
+
+The numbers themselves lie in table.parquet and curves.parquet; the cache holds the time stamps and sizes that say which
+of them still stand. It is believed only if it was made by this very code, for this very plan, and its files are as it
+left them; otherwise everything is read again, with the same bytes as the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregate.statistics import Integers
+from hpc.files import publish
+from hpc.store import Store
+
+_NONE = (0, 0)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """stamps: of every cell's directory, result and history, shape (cells, 5). whole: cells whose numbers may be taken
+    from the tables. written: stamp of every file that was written, by path below the sweep directory. told: what was
+    said of the aggregation. metrics: names of the table's metrics, in order."""
+
+    stamps: Integers
+    whole: NDArray[np.bool_]
+    written: Mapping[str, Sequence[int]]
+    told: Mapping[str, Any]
+    metrics: Sequence[str]
+
+
+def cell_stamps(store: Store, names: Sequence[str]) -> Integers:
+    """Time stamps in ns and sizes: directory, results.json, history.csv. Shape (cells, 5); 0 where there is none."""
+    found = np.zeros((len(names), 5), dtype=np.int64)
+    directories = store.stamps()
+    for i, name in enumerate(names):
+        if name in directories:
+            found[i] = (directories[name], *_stamp(store.result_path(name)), *_stamp(store.history_path(name)))
+    return found
+
+
+def load(store: Store) -> Cache | None:
+    """The cache, if there is one that may be believed."""
+    try:
+        with np.load(io.BytesIO(store.cache_file.read_bytes()), allow_pickle=False) as data:
+            header = json.loads(bytes(data["header"]))
+            if header["key"] != _key(store):
+                return None
+            return Cache(data["stamps"], data["whole"], header["written"], header["told"], header["metrics"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+
+
+def save(
+    store: Store,
+    stamps: Integers,
+    whole: NDArray[np.bool_],
+    written: Iterable[Path],
+    told: Mapping[str, Any],
+    metrics: Sequence[str],
+) -> None:
+    """Remember an aggregation; see Cache. stamps: taken before anything was read."""
+    paths = {str(path.relative_to(store.root)): list(_stamp(path)) for path in written}
+    header = {"key": _key(store), "written": paths, "told": told, "metrics": list(metrics)}
+    buffer = io.BytesIO()
+    np.savez(buffer, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8), stamps=stamps, whole=whole)
+    publish(store.cache_file, buffer.getvalue())
+
+
+def intact(store: Store, cache: Cache, paths: Iterable[Path] | None = None) -> bool:
+    """Whether files that were written are as they were left; all of them by default."""
+    names = cache.written if paths is None else [str(path.relative_to(store.root)) for path in paths]
+    return all(tuple(cache.written.get(name, _NONE)) == _stamp(store.root / name) != _NONE for name in names)
+
+
+def _stamp(path: Path | str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return _NONE
+    return found.st_mtime_ns, found.st_size
+
+
+def _key(store: Store) -> str:
+    """Digest of the plan, of what else the report shows, and of the code that reads, computes and draws."""
+    total = hashlib.sha256(store.sweep_file.read_bytes())
+    total.update(json.dumps(store.certificates(), sort_keys=True).encode())
+    total.update(_code_digest())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> bytes:
+    total = hashlib.sha256()
+    for folder in (Path(__file__).parent, Path(__file__).parent.parent / "hpc"):
+        for path in sorted(folder.glob("*.py")):
+            total.update(path.name.encode() + path.read_bytes())
+    return total.digest()

@@ -1,0 +1,106 @@
+"""A sweep directory read as far as it has changed since it was read last."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregate.cache import Cache, cell_stamps, intact, load, save
+from aggregate.gather import Gathered, Record, names_of, read_records
+from aggregate.histories import Histories, read_histories
+from aggregate.recall import recall_histories, recall_records, unchanged
+from aggregate.statistics import Integers
+from hpc.cell import Cell, digest
+from hpc.store import FINAL, Store
+from hpc.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Reading:
+    """cells, names: all that are planned. kept: which are as they were, shape (cells,). fresh: the records of all
+    others, by position. stamps: of all cells, taken before anything was read. strays: directories of no cell."""
+
+    store: Store
+    sweep: Sweep
+    cells: list[Cell]
+    names: list[str]
+    stamps: Integers
+    cache: Cache | None
+    kept: NDArray[np.bool_]
+    fresh: Mapping[int, Record]
+    strays: list[str]
+
+    def told_before(self, **options: Any) -> Mapping[str, Any] | None:
+        """What was said of the last aggregation with these options, if doing it again would change no byte."""
+        cache = self.cache
+        if cache is None or cache.told.get("same") != self._same(options) or not self.kept[cache.whole].all():
+            return None
+        return cache.told if intact(self.store, cache) else None
+
+    def gathered(self) -> Gathered:
+        """Every cell, those that are kept from the table."""
+        known: dict[int, Record] = dict(self.fresh)
+        if self.cache is not None and self.kept.any():
+            known |= recall_records(self.store, self.sweep, self.cells, self.cache.metrics, self.kept)
+        return Gathered(self.sweep, self.names, [known[i] for i in range(len(self.cells))], self.strays)
+
+    def histories(self) -> Histories:
+        """Every history, those that are kept from the table of curves."""
+        known = recall_histories(self.store, self.sweep, self.names, self.kept) if self.kept.any() else []
+        ended = [(i, self.names[i]) for i, record in self.fresh.items() if record.result is not None]
+        return read_histories(self.store, ended, known)
+
+    def remember(
+        self, gathered: Gathered, histories: Histories, metrics: list[str], written: list[Path], told: Any
+    ) -> None:
+        """Write the cache. told: what told_before gives back, with the options under ``options``."""
+        damaged = {name for name, _ in histories.faults}
+        ended = [r.state in FINAL and n not in damaged for r, n in zip(gathered.records, gathered.names, strict=True)]
+        whole = np.array(ended, dtype=bool) & (self.stamps > 0).all(axis=1)
+        left = {i: gathered.records[i] for i in np.flatnonzero(~whole).tolist()}
+        said = told | {"same": _digest(left, self.strays, told["options"])}
+        save(self.store, self.stamps, whole, written, said, metrics)
+
+    def _same(self, options: Mapping[str, Any]) -> str:
+        return _digest(self.fresh, self.strays, options)
+
+
+def read(store: Store, *, afresh: bool = False) -> Reading:
+    """Look at every cell and read those that changed. afresh: read all, whatever is remembered.
+
+    Raises hpc.store.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
+    """
+    sweep = store.sweep()
+    cells, names = list(sweep.grid), names_of(sweep)
+    stamps = cell_stamps(store, names)
+    cache = None if afresh else load(store)
+    kept = unchanged(store, cache, stamps)
+    others = np.flatnonzero(~kept).tolist()
+    with paused_collector():
+        fresh = dict(zip(others, read_records(store, sweep, [cells[i] for i in others]), strict=True))
+    return Reading(store, sweep, cells, names, stamps, cache, kept, fresh, sorted(store.present() - set(names)))
+
+
+def _digest(records: Mapping[int, Record], strays: list[str], options: Mapping[str, Any]) -> str:
+    """Of all that is no file's content of a whole cell: what else could change the outcome."""
+    known = [[i, r.state, r.status.attempts, r.status.cause, r.result is None] for i, r in sorted(records.items())]
+    return digest([known, strays, dict(options)])
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """A hundred thousand results are millions of objects, none of them garbage; looking doubles the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
