@@ -20,7 +20,7 @@ from hpc.cell import Cell
 from hpc.code import user_code
 from hpc.futile import Futile, futile
 from hpc.processes import start_time
-from hpc.store import Store, SweepError
+from hpc.store import Store, SweepError, check_private
 from hpc.sweep import Sweep
 from hpc.task_list import read_task
 from hpc.trainer import data_digest, load_function
@@ -52,6 +52,7 @@ class PackTask:
     @classmethod
     def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
         """The task that line ``index`` of a submission's list describes. Raises SweepError, OSError."""
+        check_private(store.root)
         cells = read_task(store.tasks_file(submission, array), index)
         device = os.environ.get("HOLDFAST_DEVICE", "cpu")
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("HOLDFAST_THREADS") or 1)

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import socket
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -526,8 +527,25 @@ def parse_result(data: bytes, path: Path | str) -> dict[str, Any]:
     return result  # type: ignore[no-any-return]
 
 
+def check_private(directory: Path) -> None:
+    """Raise SweepError if anybody on the machine can replace files in a sweep directory: tasks run code from it.
+
+    With the sticky bit they can add files, but none in the place of ours.
+    """
+    try:
+        mode = directory.stat().st_mode
+    except FileNotFoundError:
+        return
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise SweepError(f"{directory}: anybody can write here, and its tasks run code from it; chmod o-w {directory}")
+
+
 def check_writable(directory: Path) -> None:
-    """Raise OSError naming the path unless files can be made in a directory or in its nearest existing parent."""
+    """Raise OSError naming the path unless files can be made in a directory or in its nearest existing parent.
+
+    Raises SweepError if everybody else can, too.
+    """
+    check_private(directory)
     existing = directory
     while not existing.exists():
         existing = existing.parent

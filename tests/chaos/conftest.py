@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from hpc import sandbox
+from hpc.sandbox import Sandbox
+from hpc.slurm import installed
 
 from .attempts import ForkServer, scratch
 
@@ -21,3 +26,15 @@ def memory() -> Iterator[Path]:
     """A directory in memory, where there is one."""
     with scratch() as directory:
         yield directory
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A cluster whose daemons may be killed: 4 nodes with 4 CPUs each."""
+    missing = installed()
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    with sandbox.up(tmp_path_factory.mktemp("cluster"), slurmd_timeout=8, die_with_owner=True) as found:
+        yield found

@@ -39,6 +39,7 @@ def overlap(bench: Bench, server: ForkServer, task: int, pause: float, head_star
     time.sleep(head_start)
     first, second = (bench.store.pack_of(cell, number) for number in (1, 2))
     before = snapshot(bench.store.pack_directory(first or 0))
+    bench.check_results((cell,))
     old.signal(signal.SIGCONT)
     codes = old.wait(), new.wait()
     assert set(codes) <= {0}, f"{codes}: {bench.text(task)}"

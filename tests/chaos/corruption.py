@@ -68,7 +68,8 @@ def campaign(directory: Path, server: ForkServer, seed: int, rounds: int) -> Cou
         for path in bench.store.generations(pack)[: 2 if both else 1]:
             path.write_bytes(damage(path.read_bytes(), generator))
             counts["files damaged"] += 1
-        assert bench.start(server, task).wait() == 0, bench.text(task)
+        code = bench.start(server, task).wait()
+        assert code == 0, f"{cell.name}: after {damage.__name__} the task ended with {code}: {bench.text(task)}"
         aside = len(list(bench.store.pack_directory(pack).glob("*.corrupt-*")))
         assert aside >= 1, f"{cell.name}: a checkpoint damaged by {damage.__name__} was accepted"
         counts["set aside"] += aside

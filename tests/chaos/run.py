@@ -60,7 +60,7 @@ def packs(order: Order) -> Counter[str]:
         order.server,
         order.seed,
         lambda root: Bench.make(
-            root, trainer="fused.py:train", factors={"width": [1, 2]}, runs=order.times(40), pack=4
+            root, trainer="fused.py:train", factors={"width": [1, 2]}, runs=order.times(40, least=8), pack=4
         ),
         quota=30,
     )

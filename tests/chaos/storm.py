@@ -171,18 +171,17 @@ class Storm:
             result = self.store.result(cell)
             last = result["provenance"]["attempts"] if result else self.newest(cell)
             for attempt in self.store.attempts(cell):
-                kind = self.struck.get((cell.name, attempt)) or self._by_slurm(cell, attempt)
+                self._look_for_limit(cell, attempt)
+                kind = self.struck.get((cell.name, attempt), "")
                 counts[kind] += attempt < last and kind != ""
         return +counts
 
-    def _by_slurm(self, cell: Cell, attempt: int) -> str:
+    def _look_for_limit(self, cell: Cell, attempt: int) -> None:
         """An attempt that was asked to stop, but not because of a fault of ours, ran into its time limit."""
         pack = self.store.pack_of(cell, attempt)
-        try:
-            ended = json.loads(self.store.progress_file(pack or 0).read_text()).get("ended")
-        except (OSError, ValueError):
-            return ""
-        return TIME_LIMIT if ended else ""
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(self.store.progress_file(pack or 0).read_text()).get("ended"):
+                self.struck.setdefault((cell.name, attempt), TIME_LIMIT)
 
     def operate(self) -> None:
         """What an operator does after such faults: Slurm holds jobs and drains nodes whose launches failed."""
@@ -266,18 +265,23 @@ class Storm:
             counts = self.effective()
             if counts.total() >= wanted and len(counts) >= kinds:
                 return
-            enough = min(8, len(self.open_cells()))
-            try:
-                wait_for(lambda enough=enough: len(self.running()) >= enough, "running tasks", timeout=40, pause=0.5)
-            except TimeoutError:
-                self.submit()
-                continue
+            self.await_running(min(8, len(self.open_cells())))
             # Each kind once first, then at random, the quick ones more often.
             fault = faults[turn] if turn < len(faults) else self.generator.choice(faults[:3] * 2 + faults[3:])
             fault()
             turn += 1
             self.operate()
             self.log(f"  effective so far: {dict(self.effective())}")
+
+    def await_running(self, count: int) -> None:
+        """Wait until so many tasks run and have saved; where they do not come by themselves, submit again."""
+        for _ in range(6):
+            try:
+                wait_for(lambda: len(self.running()) >= count, "running tasks", timeout=15, pause=0.3)
+                return
+            except TimeoutError:
+                self.operate()
+                self.submit()
 
     def settle(self, seconds: float) -> None:
         """No more faults: submit until everything has its result."""
