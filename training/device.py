@@ -27,6 +27,8 @@ def prepare(device: str, threads: int) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).add_(1).item()
+        if chosen.index is not None:
+            torch.cuda.set_device(chosen)  # graphs are recorded on the current device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(f"device {device!r} was asked for and cannot be used: {reason}") from error

@@ -32,6 +32,7 @@ from training.state import State
 from training.tables import Tables
 
 SOURCE: Final = Path(__file__).with_name("kernel.c")
+INCLUDED: Final = SOURCE.with_name("kernel_layers.h")
 FLAGS: Final = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
 COMPILERS: Final = ("gcc", "cc", "clang")
 # Steps of one cell before the next cell's turn: its state stays in the cache, a stop is noticed within milliseconds.
@@ -209,9 +210,9 @@ def _compile(compiler: str, path: Path) -> Path:
 
 def _source() -> str:
     try:
-        return SOURCE.read_text()
+        return SOURCE.read_text() + INCLUDED.read_text()
     except OSError as error:
-        raise NoKernelError(f"{SOURCE}: {error.strerror}") from None
+        raise NoKernelError(f"{error.filename}: {error.strerror}") from None
 
 
 def _compiler() -> str:

@@ -82,7 +82,7 @@ for native in kernels:
         config["experiment"]["weights"] = weights
         for scales in ((1.0, 3.0, 0.1, 2.0, 4.0), (1.0,)):
             pack = make_pack(make_setup(config, threads=threads, native=native), [cell(16, s, 42) for s in scales])
-            train_steps(pack, 12)
+            train_steps(pack, 6)
             digest = hashlib.sha256(b"".join(bits(pack).values())).hexdigest()
             found[f"{native} {weights} {len(scales)}"] = digest
 print(json.dumps(found))
