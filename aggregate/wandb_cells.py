@@ -92,14 +92,15 @@ def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun
     data = _history_bytes(store, cell, result)
     columns, rows = _history(data, cell)
     outcome = {key: result.get(key) for key in ("status", "best_epoch", "epochs", "outcome_digest")}
+    # A server leaves nulls out, so which metrics have no value is said beside them.
+    measured = {"names": list(result["metrics"]), "null": [k for k, v in result["metrics"].items() if v is None]}
     history = {"digest": hashlib.sha256(data).hexdigest(), "columns": columns}
-    summary = {name: value for name, value in result["metrics"].items() if value is not None}
     begun = begun_run(sweep, cell, target)
     return WandbRun(
         **begun.__dict__
         | {
             "state": FINISHED,
-            "summary": summary | {OUTCOME: outcome | {"metrics": list(result["metrics"]), "history": history}},
+            "summary": {**result["metrics"], OUTCOME: outcome | {"metrics": measured, "history": history}},
             "rows": rows,
         }
     )

@@ -36,7 +36,8 @@ def rows_missing(disk: WandbRun, server: WandbRun) -> list[str]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equality of plain data as it comes back from a server: 1.0 is 1, a null entry may be absent."""
+    """Equality of plain data as it comes back from a server: 1.0 is 1, nulls and empty mappings are left out."""
+    a, b = (None if isinstance(value, Mapping) and not value else value for value in (a, b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return all(same(a.get(key), b.get(key)) for key in a.keys() | b.keys())
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
@@ -49,7 +50,7 @@ def same(a: Any, b: Any) -> bool:
 def _mapping(place: str, disk: Mapping[str, Any], server: Mapping[str, Any]) -> Iterator[str]:
     for key, value in disk.items():
         if not same(value, server.get(key)):
-            yield f"{place} {key!r} is {_shown(server.get(key))} on the server, {_shown(value)} on disk"
+            yield f"{place}: {key!r} is {_shown(server.get(key))} on the server, {_shown(value)} on disk"
 
 
 def _rows(disk: WandbRun, server: WandbRun) -> Iterator[str]:

@@ -16,6 +16,7 @@ from aggregate.wandb_cells import SWEEP_KEY
 from aggregate.wandb_compare import same
 from aggregate.wandb_outcomes import Entry, Extracted, mirrored_outcomes
 from aggregate.wandb_predecessor import predecessor_outcomes
+from aggregate.wandb_process import Helper
 from aggregate.wandb_reader import runs_on_server
 from aggregate.wandb_runs import WandbRun
 from aggregate.wandb_segments import find_segments, join_segments, read_segment
@@ -60,7 +61,8 @@ class Query:
 
 def from_server(query: Query, *, idle: float) -> list[WandbRun]:
     """Runs and their whole histories. Raises WandbTroubleError, OSError."""
-    return runs_on_server(query.project, query.entity, query.filters(), None, idle=idle)
+    with Helper(needs_key=True, idle=idle) as helper:
+        return runs_on_server(helper, query.project, query.entity, query.filters())
 
 
 def from_files(query: Query, root: Path, say: Callable[[str], None]) -> list[WandbRun]:
@@ -88,7 +90,7 @@ def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:
     found = mirrored_outcomes(ordered) if mirrored else predecessor_outcomes(ordered, query.group)
     _write(output / PROCESSED, list(_processed(found)))
     _fill(store, found, query)
-    return found.remarks
+    return [*found.remarks, *(f"{e.cell.name}: {e.cause}" for e in found.entries if e.state == CONFLICT)]
 
 
 def _make_room(store: Store) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aggregate.wandb_compare import rows_missing
-from aggregate.wandb_process import environment
+from aggregate.wandb_process import Helper, environment
 from aggregate.wandb_reader import runs_on_server
 from aggregate.wandb_runs import WandbRun
 from aggregate.wandb_segments import Segment, find_segments, join_segments, read_segment
@@ -53,12 +53,12 @@ def check_segments(store: Store) -> Found:
     return found
 
 
-def send_segments(segments: list[Segment], say: Callable[[str], None], *, idle: float) -> list[str]:
+def send_segments(segments: list[Segment], helper: Helper, say: Callable[[str], None]) -> list[str]:
     """Send whole foreign runs with the vendor's command. Returns what the server then lacks, one line each."""
     for number, segment in enumerate(segments, start=1):
         say(f"run {segment.id} of another program: {number} of {len(segments)}")
         _sync(segment.path)
-    return [line for run in join_segments(segments) for line in _lacking(run, idle)]
+    return [line for run in join_segments(segments) for line in _lacking(run, helper)]
 
 
 def _sync(path: Path) -> None:
@@ -75,8 +75,8 @@ def _sync(path: Path) -> None:
         return
 
 
-def _lacking(run: WandbRun, idle: float) -> list[str]:
-    found = runs_on_server(run.project or "uncategorized", run.entity, {"name": run.id}, None, idle=idle)
+def _lacking(run: WandbRun, helper: Helper) -> list[str]:
+    found = runs_on_server(helper, run.project or "uncategorized", run.entity, {"name": run.id})
     name = f"run {run.id} ({Path(run.source).name})"
     if not found:
         return [f"{name}: it is not on the server"]

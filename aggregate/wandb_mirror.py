@@ -12,26 +12,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from aggregate.wandb_cells import LIVE, OFF, OFFLINE, target_of
-from aggregate.wandb_process import WRITER, Helper, WandbTroubleError, writing
+from aggregate.wandb_process import Helper, WandbTroubleError
+from aggregate.wandb_writer import writing
 from hpc.cell import Cell
 from hpc.store import Store
 from hpc.sweep import Sweep
 
-_SECONDS, _SECONDS_A_CELL = 20.0, 1.0
+# The longest a task that has trained all its cells waits for W&B.
+SECONDS, SECONDS_A_CELL = 20.0, 1.0
 
 
 @contextlib.contextmanager
-def mirrored(
-    store: Store,
-    sweep: Sweep,
-    cells: Sequence[Cell],
-    stop: Callable[[], bool],
-    seconds: float = _SECONDS,
-) -> Iterator[None]:
-    """Mirror what the block publishes, if the configuration asks for it.
-
-    stop: once true, nothing is waited for. seconds: the longest wait after training, beside one a cell.
-    """
+def mirrored(store: Store, sweep: Sweep, cells: Sequence[Cell], stop: Callable[[], bool]) -> Iterator[None]:
+    """Mirror what the block publishes, if the configuration asks for it. stop: once true, nothing is waited for."""
     mode = target_of(sweep).mode
     helper = _start(store, sweep, cells) if mode == LIVE else None
     try:
@@ -41,7 +34,7 @@ def mirrored(
                 ended = [cell for cell in cells if store.has_result(cell.name)]
                 helper = _start(store, sweep, ended) if ended else None
             if helper is not None:
-                _finish(helper, store, seconds + _SECONDS_A_CELL * len(cells), stop)
+                _finish(helper, store, SECONDS + SECONDS_A_CELL * len(cells), stop)
     finally:
         if helper is not None:
             helper.stop()
@@ -51,10 +44,12 @@ def _start(store: Store, sweep: Sweep, cells: Sequence[Cell]) -> Helper | None:
     target = target_of(sweep)
     names = [cell.name for cell in cells]
     try:
-        return Helper(WRITER, writing(store, target.mode, names, target), needs_key=target.mode == LIVE)
+        helper = Helper(needs_key=target.mode == LIVE)
+        helper.tell(writing(store, target.mode, names, target))
     except OSError as error:
         _warn(store, str(error))
         return None
+    return helper
 
 
 def _finish(helper: Helper, store: Store, seconds: float, stop: Callable[[], bool]) -> None:
@@ -62,7 +57,7 @@ def _finish(helper: Helper, store: Store, seconds: float, stop: Callable[[], boo
     faults: list[str] = []
     try:
         helper.close()
-        faults = [answer["fault"] for answer in helper.answers(seconds=seconds, give_up=stop) if answer["fault"]]
+        faults = [answer["fault"] for answer in helper.answers(seconds, stop) if answer["fault"]]
     except (WandbTroubleError, OSError, ValueError) as error:
         faults.append(str(error))
     if faults:

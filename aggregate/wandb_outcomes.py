@@ -102,7 +102,7 @@ def _mirrored(run: WandbRun, sweep: Sweep, cell: Cell) -> Entry:
         result = {
             **_identity(sweep, cell),
             "status": str(outcome["status"]),
-            "metrics": {name: _number(run.summary.get(name)) for name in outcome["metrics"]},
+            "metrics": _metrics(run, outcome["metrics"]),
             "best_epoch": _count(outcome.get("best_epoch")),
             "epochs": _count(outcome["epochs"]),
             "config_digest": sweep.config_digest,
@@ -119,6 +119,12 @@ def _identity(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     fields = {sweep.trainer.field_of(name): value for name, value in cell.point}
     about = {"cell": cell.name, "condition_id": cell.condition, "run_id": cell.run_id, "seed": cell.seed}
     return {**fields, **about}
+
+
+def _metrics(run: WandbRun, measured: Mapping[str, Any]) -> dict[str, float | None]:
+    """Metrics of a result; null exactly where the result says so. Raises ValueError, KeyError, TypeError."""
+    null = set(measured["null"])
+    return {name: None if name in null else _number(run.summary[name]) for name in measured["names"]}
 
 
 def entry_of(
@@ -155,7 +161,7 @@ def _history(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes
 
 
 def _number(value: object) -> float | None:
-    """A metric; null where there is none. Raises ValueError for what is none. 1.0 comes back from a server as 1."""
+    """A value as a float or null: 1.0 comes back from a server as 1. Raises ValueError for what is no number."""
     if value is None:
         return None
     if not is_number(value):

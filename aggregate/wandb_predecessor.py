@@ -43,11 +43,12 @@ def predecessor_outcomes(runs: Sequence[WandbRun], group: str) -> Extracted:
 
 def _place(run: WandbRun) -> tuple[int, float, int] | None:
     """(dimension, scale, seed) of a run; None if its configuration does not say."""
-    dim, seed = run.config.get("workspace_dim"), run.config.get("seed")
-    scale = next((run.config[key] for key in _SCALES if key in run.config), None)
-    if is_count(dim) and is_count(seed) and is_number(scale):
-        return int(dim), float(scale), int(seed)
-    return None
+    scales = [run.config[key] for key in _SCALES if key in run.config]
+    dim: Any = run.config.get("workspace_dim")
+    seed: Any = run.config.get("seed")
+    if not scales or not (is_count(dim) and is_count(seed) and is_number(scales[0])):
+        return None
+    return int(dim), float(scales[0]), int(seed)
 
 
 def _sweep(runs: Sequence[WandbRun], places: Sequence[tuple[int, float, int]], group: str) -> Sweep:
@@ -107,13 +108,17 @@ def _counts(value: Any) -> bool:
 
 
 def _history(run: WandbRun) -> list[dict[str, Any]]:
-    """A row an epoch, counted from 1: what was logged in several steps of one epoch is joined."""
+    """A row an epoch, counted from 1. What was logged in a step of its own, without an epoch, joins the last one."""
     joined: dict[int, dict[str, float]] = {}
-    for number, row in enumerate(run.rows, start=1):
-        epoch = int(row[EPOCH]) if is_count(row.get(EPOCH)) else number
+    named = any(is_count(row.get(EPOCH)) for row in run.rows)
+    epoch = 0
+    for row in run.rows:
+        if is_count(row.get(EPOCH)):
+            epoch = int(row[EPOCH])
+        elif not named:
+            epoch += 1
         joined.setdefault(epoch, {}).update(_numbers(row))
-    first = min(joined, default=1)
-    shift = 1 - first if first < 1 else 0
+    shift = 1 if 0 in joined else 0
     return [{EPOCH: epoch + shift, **joined[epoch]} for epoch in sorted(joined)]
 
 

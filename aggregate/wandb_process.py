@@ -1,7 +1,8 @@
-"""The process that talks to W&B on our behalf, watched: it can be slow, hang or die, and we go on."""
+"""The helper process that talks to W&B, watched from outside: it can be slow, hang or die, and we go on."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -10,15 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from types import TracebackType
 from typing import Any, TextIO
 
-from aggregate.wandb_cells import Target
-from hpc.store import Store
 from hpc.trainer import PROJECT_ROOT
 
-WRITER, READER = "aggregate.wandb_writer", "aggregate.wandb_reader"
+READ, WRITE = "read", "write"
+END = {"end": True}
 # Everything else of W&B in the environment describes runs, and ours are described by their cells.
 _KEPT = {
     "WANDB_API_KEY",
@@ -30,6 +29,7 @@ _KEPT = {
     "WANDB_HTTP_TIMEOUT",
     "WANDB_IDENTITY_TOKEN_FILE",
 }
+_SECRET = {"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"}
 _POLL_SECONDS = 0.05
 
 
@@ -38,15 +38,18 @@ class WandbTroubleError(Exception):
 
 
 class Helper:
-    """One helper process: `with Helper(module, request) as helper:`; it never outlives the block.
+    """The helper process: `with Helper(needs_key=True) as helper:`; it never outlives the block.
 
-    needs_key: whether it may see the API key. Raises OSError if it cannot be started.
+    needs_key: whether it may see the API key. idle: the longest it may take for one answer, seconds.
+    Raises OSError if it cannot be started.
     """
 
-    def __init__(self, module: str, request: Mapping[str, Any], *, needs_key: bool) -> None:
+    def __init__(self, *, needs_key: bool, idle: float = float("inf")) -> None:
+        self._idle = idle
+        self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
+            [sys.executable, "-P", "-m", "aggregate.wandb_client"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -54,7 +57,6 @@ class Helper:
             # Slurm and Ctrl-C address the training; we decide when this one ends.
             start_new_session=True,
         )
-        self._tell(request)
 
     def __enter__(self) -> Helper:
         return self
@@ -62,68 +64,64 @@ class Helper:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
+    def ask(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send a request and give back its answers. Raises WandbTroubleError, OSError."""
+        self.tell(request)
+        yield from self.answers()
+
+    def tell(self, request: Mapping[str, Any]) -> None:
+        """Send a request. Raises OSError."""
+        with contextlib.suppress(BrokenPipeError):  # it died; its last words say why
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+
     def close(self) -> None:
-        """Say that nothing more will come."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        """Say that no more requests will come."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # type: ignore[union-attr]
 
     def answers(
-        self, *, seconds: float, idle: float | None = None, give_up: Callable[[], bool] = lambda: False
+        self, seconds: float = float("inf"), give_up: Callable[[], bool] = lambda: False
     ) -> Iterator[dict[str, Any]]:
-        """Its answers until it ends. Raises WandbTroubleError.
+        """The answers to a request that was sent. Raises WandbTroubleError, OSError.
 
-        seconds: the longest it may take. idle: the longest between two answers. give_up: asked all the time.
+        seconds: the longest all of them may take. give_up: asked all the time.
         """
-        began = last = time.monotonic()
-        pending = b""
-        out = self._process.stdout.fileno()  # type: ignore[union-attr]
+        deadline = time.monotonic() + seconds
         while True:
-            now = time.monotonic()
-            if now - began > seconds or (idle is not None and now - last > idle):
-                raise WandbTroubleError(f"W&B did not answer in {min(seconds, idle or seconds):g} s")
-            if give_up():
-                raise WandbTroubleError("the task is being stopped")
-            if not select.select([out], [], [], _POLL_SECONDS)[0]:
-                continue
-            data = os.read(out, 1 << 16)
-            *lines, pending = (pending + data).split(b"\n")
-            yield from map(json.loads, lines)
-            if lines:
-                last = time.monotonic()
-            if not data:
-                break
-        if self._process.wait() != 0:
-            raise WandbTroubleError(self._last_words())
+            answer = json.loads(self._line(min(deadline, time.monotonic() + self._idle), give_up))
+            if answer == END:
+                return
+            yield answer
 
     def stop(self) -> None:
         """End it, now. wandb's own service process ends with it."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self.close()
+        self._process.stdout.close()  # type: ignore[union-attr]
         self._errors.close()
 
-    def _tell(self, request: Mapping[str, Any]) -> None:
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
-        except BrokenPipeError:  # it died; its last words say why
-            return
+    def _line(self, deadline: float, give_up: Callable[[], bool]) -> bytes:
+        began = time.monotonic()
+        out = self._process.stdout.fileno()  # type: ignore[union-attr]
+        while b"\n" not in self._pending:
+            if time.monotonic() > deadline:
+                raise WandbTroubleError(f"W&B did not answer in {time.monotonic() - began:.0f} s")
+            if give_up():
+                raise WandbTroubleError("the task is being stopped")
+            if select.select([out], [], [], _POLL_SECONDS)[0]:
+                data = os.read(out, 1 << 16)
+                if not data:
+                    raise WandbTroubleError(self._last_words())
+                self._pending += data
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
 
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return (
-            without_key(lines[-1])[:300]
-            if lines
-            else f"the process that talks to W&B ended with {self._process.returncode}"
-        )
-
-
-def writing(store: Store, mode: str, cells: list[str], target: Target) -> dict[str, Any]:
-    """The request to a writer."""
-    return {"root": str(store.root), "mode": mode, "cells": cells, "target": asdict(target)}
+        return without_key(lines[-1])[:300] if lines else "the process that talks to W&B ended"
 
 
 def without_key(text: str) -> str:
@@ -134,14 +132,14 @@ def without_key(text: str) -> str:
 
 def environment(needs_key: bool) -> dict[str, str]:
     """What a process that runs W&B's client may see of ours."""
-    kept = _KEPT if needs_key else _KEPT - {"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"}
+    kept = _KEPT if needs_key else _KEPT - _SECRET
     found = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name in kept}
     path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), found.get("PYTHONPATH")]))
     return found | {"PYTHONPATH": path, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
 
 
 def own_stdout() -> TextIO:
-    """In a helper: its answers get stdout for themselves; what wandb prints goes to stderr."""
+    """In the helper: its answers get stdout for themselves; what wandb prints goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers

@@ -1,53 +1,35 @@
-"""Runs read from a server through the real client's public interface, in a process of its own.
-
-    python -P -m aggregate.wandb_reader
-
-The first line of stdin says what to read, as JSON: `project`, `entity` (empty: the user's own), `filters` (Mongo-style)
-and `histories`: ids whose rows are wanted, or null for all. A line that comes back is a run.
-"""
+"""Runs read from a server through the real client's public interface, whole histories included."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from aggregate.wandb_process import READER, Helper, own_stdout
+from aggregate.wandb_process import READ, Helper
 from aggregate.wandb_runs import WandbRun, one_row_a_step
 
 _PAGE, _ROWS_A_PAGE, _AT_A_TIME = 500, 10_000, 8
 
 
-def main() -> int:
-    """Read what stdin asks for; see the module's text."""
-    request = json.loads(sys.stdin.readline())
-    answers = own_stdout()
-    for answer in _read(request):
-        print(json.dumps(answer), file=answers, flush=True)
-    return 0
-
-
 def runs_on_server(
+    helper: Helper,
     project: str,
     entity: str,
     filters: Mapping[str, Any],
-    histories: list[str] | None,
-    *,
-    idle: float,
+    histories: list[str] | None = None,
 ) -> list[WandbRun]:
     """The runs that fit. A project that is not there has none. Raises WandbTroubleError, OSError.
 
-    histories: ids whose rows are wanted, None for all. idle: seconds without an answer after which to give up.
+    entity: empty for the user's own. filters: Mongo-style. histories: ids whose rows are wanted, None for all.
     """
-    request = {"project": project, "entity": entity, "filters": dict(filters), "histories": histories}
-    with Helper(READER, request, needs_key=True) as helper:
-        return [WandbRun.from_json(answer) for answer in helper.answers(seconds=float("inf"), idle=idle)]
+    request = {"do": READ, "project": project, "entity": entity, "filters": dict(filters), "histories": histories}
+    return [WandbRun.from_json(answer) for answer in helper.ask(request)]
 
 
-def _read(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def read(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """In the helper process: each run that fits a request of `runs_on_server`."""
     import wandb
 
     api = wandb.Api()
@@ -84,7 +66,3 @@ def _run(found: Any, wanted: list[str] | None) -> WandbRun:
         rows=one_row_a_step(rows),
         source="/".join(found.path),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,10 +15,10 @@ from aggregate.wandb_cells import NotWholeError, Target, cell_run, run_id
 from aggregate.wandb_compare import MISSING, differences
 from aggregate.wandb_foreign import check_segments, send_segments
 from aggregate.wandb_journal import Journal
-from aggregate.wandb_process import WRITER, Helper, WandbTroubleError, writing
+from aggregate.wandb_process import Helper, WandbTroubleError
 from aggregate.wandb_reader import runs_on_server
 from aggregate.wandb_runs import OUTCOME, WandbRun
-from aggregate.wandb_writer import ONLINE
+from aggregate.wandb_writer import ONLINE, writing
 from hpc.cell import Cell
 from hpc.store import Store
 from hpc.sweep import Sweep
@@ -59,11 +59,12 @@ def sync(
     synced = Synced()
     segments = check_segments(store)
     synced.remarks += segments.remarks
-    synced.differing += send_segments(segments.whole, say, idle=patience.idle)
     runs = _runs_on_disk(store, sweep, target, synced)
     journal = Journal(store)
     try:
-        _Mirror(store, sweep, target, runs, journal, say, patience).bring(synced)
+        with Helper(needs_key=True, idle=patience.idle) as helper:
+            synced.differing += send_segments(segments.whole, helper, say)
+            _Mirror(store, sweep, target, runs, journal, helper, say, patience.settle).bring(synced)
     finally:
         journal.write()
     return synced
@@ -94,8 +95,9 @@ class _Mirror:
     target: Target
     runs: dict[Cell, WandbRun]
     journal: Journal
+    helper: Helper
     say: Callable[[str], None]
-    patience: Patience
+    settle: float
 
     def bring(self, synced: Synced) -> None:
         found = self._ask(list(self.runs), trusting=True)
@@ -117,7 +119,7 @@ class _Mirror:
         wanted = [self.runs[cell].id for cell in cells if not (trusting and self._vouched(cell))]
         self.say(f"asking the server for {len(cells)} runs, {len(wanted)} with their history")
         filters = {"group": self.target.group}
-        found = runs_on_server(self.target.project, self.target.entity, filters, wanted, idle=self.patience.idle)
+        found = runs_on_server(self.helper, self.target.project, self.target.entity, filters, wanted)
         return {run.id: run for run in found}
 
     def _vouched(self, cell: Cell) -> bool:
@@ -155,23 +157,22 @@ class _Mirror:
 
     def _send(self, cells: Sequence[Cell]) -> dict[str, str]:
         """Write runs; a run that is there is gone on with. Returns why, by cell, where it failed."""
-        request = writing(self.store, ONLINE, [cell.name for cell in cells], self.target)
         faults: dict[str, str] = {}
         shown = 0.0
-        with Helper(WRITER, request, needs_key=True) as helper:
-            for number, answer in enumerate(helper.answers(seconds=float("inf"), idle=self.patience.idle), start=1):
-                if answer["fault"]:
-                    faults[answer["cell"]] = answer["fault"]
-                if number == len(cells) or time.monotonic() - shown > _PROGRESS_SECONDS:
-                    self.say(f"{number} of {len(cells)} runs sent")
-                    shown = time.monotonic()
+        request = writing(self.store, ONLINE, [cell.name for cell in cells], self.target)
+        for number, answer in enumerate(self.helper.ask(request), start=1):
+            if answer["fault"]:
+                faults[answer["cell"]] = answer["fault"]
+            if number == len(cells) or time.monotonic() - shown > _PROGRESS_SECONDS:
+                self.say(f"{number} of {len(cells)} runs sent")
+                shown = time.monotonic()
         if len(faults) == len(cells):
             raise WandbTroubleError(next(iter(faults.values())))
         return faults
 
     def _settled(self, cells: Sequence[Cell]) -> dict[Cell, list[str]]:
         """Compare what was sent; a server may take some time to show it."""
-        deadline = time.monotonic() + self.patience.settle
+        deadline = time.monotonic() + self.settle
         pause = 0.5
         while True:
             faulty = self._compare(self._ask(cells, trusting=False), cells)

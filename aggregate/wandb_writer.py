@@ -1,28 +1,25 @@
-"""Cells' runs written with the real client, in a process of their own: nobody waits for W&B who does not want to.
+"""Cells' runs written with the real client, from files that are published already, checkpoints among them.
 
-    python -P -m aggregate.wandb_writer
-
-The first line of stdin says what to write, as JSON: `root`, `mode` (offline, online or live), `cells` by name, and
-`target`. A line of JSON a cell comes back: {"cell": ..., "fault": "" or why it was not written}. In live mode the end
-of stdin says that training has ended. Only files that are published already are read, checkpoints among them.
+Runs in the helper process (aggregate.wandb_client); the other processes only make requests.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from aggregate.wandb_cells import LIVE, OFFLINE, NotWholeError, Target, begun_run, cell_run
-from aggregate.wandb_process import own_stdout, without_key
+from aggregate.wandb_compare import differences
+from aggregate.wandb_process import WRITE, WandbTroubleError, without_key
 from aggregate.wandb_runs import EPOCH, STEP, WandbRun, is_number
+from aggregate.wandb_segments import join_segments, read_segment
 from hpc import files
 from hpc.cell import Cell
 from hpc.checkpoint import CorruptCheckpointError, decode
@@ -31,6 +28,7 @@ from hpc.sweep import Sweep
 
 ONLINE = "online"
 _POLL_SECONDS, _RETRY_SECONDS = 2.0, 60.0
+_WHOLE_SECONDS, _PAUSE_SECONDS = 10.0, 0.02
 _NICE = 10
 _SETTINGS = {
     "console": "off",
@@ -45,28 +43,27 @@ _SETTINGS = {
 }
 
 
-def main() -> int:
-    """Write what stdin asks for; see the module's text."""
-    request = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[union-attr]
+def write(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Write the runs of a request that `writing` made. Yields a cell and why it was not written, or nothing, each."""
     if request["mode"] != ONLINE:
         os.nice(_NICE)  # on a node, the training comes first
-    answers = own_stdout()
     store = Store(Path(request["root"]))
     sweep = store.sweep()
     wanted = set(request["cells"])
     cells = [cell for cell in sweep.grid if cell.name in wanted]
     target = Target(**request["target"] | {"tags": tuple(request["target"]["tags"])})
     with tempfile.TemporaryDirectory(prefix="holdfast-wandb-", ignore_cleanup_errors=True) as directory:
-        writer = Writer(store, sweep, target, Path(directory))
+        writer = _Writer(store, sweep, target, Path(directory))
         written = writer.follow(cells) if request["mode"] == LIVE else writer.write(cells, request["mode"])
-        for cell, fault in written:
-            print(json.dumps({"cell": cell.name, "fault": fault}), file=answers, flush=True)
-    answers.flush()
-    # wandb's own end of the process would mark runs that go on later as finished.
-    os._exit(0)
+        yield from ({"cell": cell.name, "fault": fault} for cell, fault in written)
 
 
-class Writer:
+def writing(store: Store, mode: str, cells: Sequence[str], target: Target) -> dict[str, Any]:
+    """The request to write cells' runs. mode: offline, online or live; live ends with stdin, when training has."""
+    return {"do": WRITE, "root": str(store.root), "mode": mode, "cells": list(cells), "target": asdict(target)}
+
+
+class _Writer:
     """Writes runs of one sweep. directory: scratch space for wandb, removed afterwards."""
 
     def __init__(self, store: Store, sweep: Sweep, target: Target, directory: Path) -> None:
@@ -110,8 +107,21 @@ class Writer:
         stream.end(run)
         if mode == OFFLINE:
             (found,) = self._directory.glob(f"**/run-{run.id}.wandb")
+            _wait_until_whole(found, run)
             files.make_directory(segment.parent)
             files.publish_once(segment, found.read_bytes())
+
+
+def _wait_until_whole(path: Path, run: WandbRun) -> None:
+    """wandb says that a run has finished a moment before its file is written. Raises WandbTroubleError."""
+    deadline = time.monotonic() + _WHOLE_SECONDS
+    while not (segment := read_segment(path)).whole:
+        if time.monotonic() > deadline:
+            raise WandbTroubleError(f"{path.name}: {segment.fault or 'it has no end'}")
+        time.sleep(_PAUSE_SECONDS)
+    wrong = differences(run, join_segments([segment])[0])
+    if wrong:
+        raise WandbTroubleError(f"{path.name}: {wrong[0]}")
 
 
 class _Follower:
@@ -236,7 +246,3 @@ def _stdin_ended(seconds: float) -> bool:
 def _said(error: Exception) -> str:
     """An error in one line."""
     return without_key(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

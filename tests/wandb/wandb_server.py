@@ -211,6 +211,9 @@ class WandbServer:
         live = [{"_step": row["_step"]} for row in run.history]
         return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
 
+    def _do_OrganizationCoreWeaveOrganizationID(self, variables: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
+
     def _do_HistoryPage(self, variables: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         run = self.runs[variables["entity"], variables["project"], variables["run"]]
         steps = range(int(variables["minStep"]), int(variables["maxStep"]))
