@@ -6,7 +6,6 @@ something that is no number is named with its cause and never counted.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -57,16 +56,16 @@ class Gathered:
         return all(record.state in FINAL for record in self.records)
 
 
-def read_records(store: Store, sweep: Sweep, cells: Iterable[Cell]) -> Iterator[Record]:
-    """Read some cells of a sweep. Raises OSError naming the path if the directory cannot be read."""
+def read_records(store: Store, sweep: Sweep, cells: Iterable[Cell], names: Iterable[str]) -> Iterator[Record]:
+    """Read some cells of a sweep, given with their names. Raises OSError naming the path if that cannot be done."""
     fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
-    for status, result in store.outcomes(cells, sweep.config_digest):
+    for name, (status, result) in zip(names, store.outcomes(cells, sweep.config_digest), strict=True):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.results_root}/")), None)
         elif result is None:
             yield Record(status, None)
         else:
-            yield _record(status, result, fields)
+            yield _record(status, name, result, fields)
 
 
 def names_of(sweep: Sweep) -> list[str]:
@@ -75,18 +74,18 @@ def names_of(sweep: Sweep) -> list[str]:
     return [condition + run for condition, _ in sweep.grid.conditions() for run in runs]
 
 
-def _record(status: CellStatus, result: Mapping[str, Any], fields: list[str]) -> Record:
-    fault = _fault(result, status.cell, fields)
+def _record(status: CellStatus, name: str, result: Mapping[str, Any], fields: list[str]) -> Record:
+    fault = _fault(result, status.cell, name.rpartition("_run_")[0], fields)
     if not fault:
         return Record(status, result)
-    cause = f"{status.cell.name}/results.json: {fault}; set it aside and run the cell again"
+    cause = f"{name}/results.json: {fault}; set it aside and run the cell again"
     return Record(replace(status, state=CONFLICT, cause=cause), None)
 
 
-def _fault(result: Mapping[str, Any], cell: Cell, fields: list[str]) -> str:
+def _fault(result: Mapping[str, Any], cell: Cell, condition: str, fields: list[str]) -> str:
     """What keeps a whole result from counting for this cell; empty if nothing does."""
     values = (value for _, value in cell.point)
-    expected = zip((*_OWN, *fields), (cell.seed, cell.run_id, cell.condition, *values), strict=True)
+    expected = zip((*_OWN, *fields), (cell.seed, cell.run_id, condition, *values), strict=True)
     for key, value in expected:
         if key not in result or result[key] != value:
             return f"it is of another cell: {key} is {result.get(key)!r}, not {value!r}"
@@ -98,18 +97,8 @@ def _fault(result: Mapping[str, Any], cell: Cell, fields: list[str]) -> str:
         return f"outcome_digest is {result['outcome_digest']!r}, not a digest"
     if not isinstance(result.get("provenance", {}), dict):
         return "provenance is no mapping"
-    return next(
-        (f"metric {name!r} is {value!r:.24}" for name, value in result["metrics"].items() if not _fits(value)), ""
-    )
+    return ""
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-
-
-def _fits(value: float | None) -> bool:
-    """JSON can write numbers that no float holds (1e999, 400 digits); they are not measurements."""
-    try:
-        return value is None or math.isfinite(value)
-    except OverflowError:
-        return False

@@ -84,7 +84,8 @@ def read(store: Store, *, afresh: bool = False) -> Reading:
     kept = unchanged(store, cache, stamps)
     others = np.flatnonzero(~kept).tolist()
     with paused_collector():
-        fresh = dict(zip(others, read_records(store, sweep, [cells[i] for i in others]), strict=True))
+        records = read_records(store, sweep, [cells[i] for i in others], [names[i] for i in others])
+        fresh = dict(zip(others, records, strict=True))
     return Reading(store, sweep, cells, names, stamps, cache, kept, fresh, sorted(store.present() - set(names)))
 
 
