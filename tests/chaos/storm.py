@@ -38,7 +38,6 @@ PREEMPTION, REQUEUE, TIME_LIMIT, KILL = "preemption", "requeue", "time limit", "
 NODE, CONTROLLER, CUT = "slurmd death", "slurmctld death", "network cut"
 KINDS = (PREEMPTION, REQUEUE, TIME_LIMIT, KILL, NODE, CONTROLLER, CUT)
 WANTED, KINDS_WANTED = 100, 6
-_NODES = 4
 
 
 @dataclass
@@ -228,8 +227,9 @@ class Storm:
         self._lose_node(CUT, self.cluster.pause, self.cluster.resume)
 
     def _lose_node(self, kind: str, lose: Callable[[str], None], find: Callable[[str], None]) -> None:
-        node = f"n{self.generator.randint(1, _NODES)}"
-        there = [cell for task, cell in self.running() if task.node == node]
+        running = self.running()
+        node = running[0][0].node if running else "n1"
+        there = [cell for task, cell in running if task.node == node]
         lose(node)
         self.note(kind, there)
         time.sleep(self.cluster.settings.slurmd_timeout + 4)
