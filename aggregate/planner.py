@@ -41,7 +41,7 @@ def seeds_for_halfwidth(deviation: float, pilot: int, halfwidth: float, level: f
 
     deviation: standard deviation over the pilot's seeds (of the values, or of the paired differences), ddof = 1.
     pilot: its number of seeds, 2 or more. halfwidth: above 0, the unit of the deviation. level: coverage.
-    Raises ValueError for arguments that make no plan. Source: Stein 1945; coverage is ``level`` or more for normal data.
+    Raises ValueError for arguments that make no plan. Source: Stein 1945; coverage of normal data: ``level`` or more.
     """
     _check(deviation, pilot, halfwidth, level)
     quantile = float(special.stdtrit(pilot - 1, (1 + level) / 2))

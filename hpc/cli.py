@@ -201,6 +201,9 @@ def _data(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     generate.add_argument("--val", type=_positive, default=1_000, metavar="N", help="rows (default: 1000)")
     generate.add_argument("--test", type=_positive, default=1_000, metavar="N", help="rows (default: 1000)")
     generate.add_argument("--seed", type=int, default=0, metavar="S")
+    generate.add_argument("--from", dest="upstream", type=Path, metavar="DIR", help="an upstream SimpleShapes set")
+    generate.add_argument("--latents", choices=("vae", "mixed"), default="vae", help="mixed: quick, without images")
+    generate.add_argument("--keep-images", action="store_true", help="also write the images")
     generate.set_defaults(call="tools.data_generate")
     check = actions.add_parser("check", help="check a data set", description="Prove the synergy property.")
     _directory(check)
@@ -226,6 +229,15 @@ def _checks(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     cluster.add_argument("--json", action="store_true", help="machine-readable output")
     cluster.set_defaults(call="checks.cluster")
     _check_resume(actions)
+    _check_stats(actions)
+
+
+def _check_stats(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Simulate the coverage of every interval and band, and the error of every correction. Takes minutes."
+    stats = actions.add_parser("stats", help=text, description=text, epilog=EPILOG)
+    stats.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="a sweep: also on data like its own")
+    stats.add_argument("--short", action="store_true", help="fewer repeats: seconds, and errors of a point")
+    stats.set_defaults(call="statistics.check_stats")
 
 
 def _check_resume(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

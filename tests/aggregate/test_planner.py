@@ -23,7 +23,7 @@ def test_the_detectable_effect_has_that_power_by_the_noncentral_t(seeds: int, al
 
 
 def test_steins_rule_on_a_worked_case() -> None:
-    # t of 4 degrees of freedom at 97.5 %: 2.776. (2.776 x 0.02 / 0.01)^2 = 30.8; with a known spread (1.96 x 2)^2 = 15.4.
+    # t at 97.5 %, 4 degrees of freedom: 2.776. (2.776 x 0.02 / 0.01)^2 = 30.8; known spread: (1.96 x 2)^2 = 15.4.
     plan = seeds_for_halfwidth(0.02, 5, 0.01)
     assert (plan.seeds, plan.more, plan.known) == (31, 26, 16)
     assert "31 seeds in all, 26 more" in str(plan)
