@@ -24,7 +24,6 @@ from hpc import files, provenance
 from hpc.errors import ConfigError
 from hpc.store import CONFLICT, FAILED, FINAL, Store
 
-RAW, PROCESSED = "wandb_raw.json", "wandb_processed.json"
 _SOURCE = "wandb"
 
 
@@ -85,10 +84,10 @@ def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:
     store = Store(output)
     _make_room(store)
     ordered = sorted(runs, key=lambda run: run.id)
-    _write(output / RAW, [run.to_json() for run in ordered])
+    _write(store.wandb_raw_file, [run.to_json() for run in ordered])
     mirrored = any(SWEEP_KEY in run.config for run in ordered)
     found = mirrored_outcomes(ordered) if mirrored else predecessor_outcomes(ordered, query.group)
-    _write(output / PROCESSED, list(_processed(found)))
+    _write(store.wandb_processed_file, list(_processed(found)))
     _fill(store, found, query)
     return [*found.remarks, *(f"{e.cell.name}: {e.cause}" for e in found.entries if e.state == CONFLICT)]
 

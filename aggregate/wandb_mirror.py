@@ -11,7 +11,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from aggregate.wandb_cells import LIVE, OFF, OFFLINE, target_of
+from aggregate.wandb_cells import LIVE, OFFLINE, target_of
 from aggregate.wandb_process import Helper, WandbTroubleError
 from aggregate.wandb_writer import writing
 from hpc.cell import Cell
@@ -29,12 +29,10 @@ def mirrored(store: Store, sweep: Sweep, cells: Sequence[Cell], stop: Callable[[
     helper = _start(store, sweep, cells) if mode == LIVE else None
     try:
         yield
-        if not stop() and mode != OFF:
-            if mode == OFFLINE:
-                ended = [cell for cell in cells if store.has_result(cell.name)]
-                helper = _start(store, sweep, ended) if ended else None
-            if helper is not None:
-                _finish(helper, store, SECONDS + SECONDS_A_CELL * len(cells), stop)
+        if mode == OFFLINE and not stop():
+            helper = _start(store, sweep, cells)
+        if helper is not None and not stop():
+            _finish(helper, store, SECONDS + SECONDS_A_CELL * len(cells), stop)
     finally:
         if helper is not None:
             helper.stop()
@@ -42,10 +40,13 @@ def mirrored(store: Store, sweep: Sweep, cells: Sequence[Cell], stop: Callable[[
 
 def _start(store: Store, sweep: Sweep, cells: Sequence[Cell]) -> Helper | None:
     target = target_of(sweep)
-    names = [cell.name for cell in cells]
     try:
+        # A cell that failed has nothing to show; in live mode, none has yet.
+        shown = [cell.name for cell in cells if target.mode == LIVE or store.has_result(cell.name)]
+        if not shown:
+            return None
         helper = Helper(needs_key=target.mode == LIVE)
-        helper.tell(writing(store, target.mode, names, target))
+        helper.tell(writing(store, target.mode, shown, target))
     except OSError as error:
         _warn(store, str(error))
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -30,7 +31,9 @@ _KEPT = {
     "WANDB_IDENTITY_TOKEN_FILE",
 }
 _SECRET = {"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"}
-_POLL_SECONDS = 0.05
+_POLL_SECONDS, _KILL_SECONDS = 0.05, 2.0
+# Room for the names of some 20,000 cells: a helper that does not read must not make us wait.
+_PIPE_BYTES = 1 << 20
 
 
 class WandbTroubleError(Exception):
@@ -57,6 +60,8 @@ class Helper:
             # Slurm and Ctrl-C address the training; we decide when this one ends.
             start_new_session=True,
         )
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._process.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[union-attr]
 
     def __enter__(self) -> Helper:
         return self
@@ -97,7 +102,8 @@ class Helper:
     def stop(self) -> None:
         """End it, now. wandb's own service process ends with it."""
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in a file system; it is killed when it wakes
+            self._process.wait(_KILL_SECONDS)
         self.close()
         self._process.stdout.close()  # type: ignore[union-attr]
         self._errors.close()

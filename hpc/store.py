@@ -322,6 +322,16 @@ class Store:
         """What `holdfast wandb sync` has seen to be the same on a server."""
         return self.wandb_root / "journal.json"
 
+    @property
+    def wandb_raw_file(self) -> Path:
+        """Runs as `holdfast wandb extract` found them."""
+        return self.root / "wandb_raw.json"
+
+    @property
+    def wandb_processed_file(self) -> Path:
+        """The same, an entry a cell."""
+        return self.root / "wandb_processed.json"
+
     def wandb_segment_file(self, run: str) -> Path:
         """The offline file of the run with this id; wandb takes the folder's name for that of an offline run."""
         return self.wandb_root / f"offline-{run}" / f"run-{run}.wandb"

@@ -88,6 +88,7 @@ def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wa
         assert found.pop("table.parquet") != b""
         assert found == {name: data for name, data in expected.items() if name != "table.parquet"}
         assert cells(tmp_path / place) == cells(store.root)
+        assert (Store(tmp_path / place).plots_directory / "error_vs_width.png").stat().st_size > 1000
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
 
 
