@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -127,7 +128,10 @@ class Helper:
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return without_key(lines[-1])[:300] if lines else "the process that talks to W&B ended"
+        if not lines:
+            return "the process that talks to W&B ended"
+        said = re.sub(r"^[A-Za-z_.]+\.(\w+Error): ", r"\1: ", lines[-1])
+        return without_key(said)[:300].rstrip(".")
 
 
 def without_key(text: str) -> str:
