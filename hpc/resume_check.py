@@ -23,7 +23,7 @@ from hpc.cell import Cell
 from hpc.code import code_digest
 from hpc.profile import Profile
 from hpc.resume_compare import differences, weights_differ
-from hpc.resume_faults import KILL, REQUEUE, TERM, Here, OnCluster, Stage
+from hpc.resume_faults import KILL, Here, OnCluster, Stage
 from hpc.store import FAILED, Store, SweepError, host
 from hpc.sweep import Sweep
 
@@ -221,11 +221,10 @@ class Torment:
         return pack is not None and cell.name in store.progress(pack)
 
     def _strike(self, cell: Cell, attempt: int) -> None:
-        kinds = self._stage.kinds
-        kind = kinds[(self._times(cell) + self._cells.index(cell)) % len(kinds)]
+        kind = self._stage.kinds[(self._times(cell) + self._cells.index(cell)) % len(self._stage.kinds)]
         pack = self._stage.store.pack_of(cell, attempt)
         if kind == KILL and (pack is None or not self._stage.store.has_saved(pack)):
-            kind = TERM if TERM in kinds else REQUEUE  # kills before anything is saved would make the cell fail
+            return  # later: kills before anything is saved would make the cell fail
         if self._stage.strike(cell, kind):
             self._struck[cell, attempt] = kind
             self._say(f"  {cell.name}: {kind} in attempt {attempt}")

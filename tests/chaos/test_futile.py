@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -58,6 +60,18 @@ def test_the_cause_names_the_signal_where_the_tasks_starter_saw_it(memory: Path)
             bench.store, [[bench.tasks[0]]], kind=submission.LOCAL, profile="local", name="x", code=""
         )
         local.run_tasks(bench.store, intent, ROOT, parallel=1, device="cpu", on_poll=lambda: None)
+    assert causes(bench) == ["ended 3 times without progress (last: killed by signal 9, as when memory runs out)"]
+
+
+def test_the_cause_names_the_signal_on_a_cluster_too_where_the_shell_notes_it(memory: Path) -> None:
+    bench = deadly(memory, widths=[1])
+    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.root, bench.submission, 0, "cpu", "x"]
+    log = bench.log(0)
+    for job in range(4):
+        environment = os.environ | {"SLURM_JOB_ID": str(job)}
+        with log.open("ab") as output:
+            command = ["bash", *map(str, script), sys.executable]
+            subprocess.run(command, env=environment, stdout=output, stderr=output, check=False)
     assert causes(bench) == ["ended 3 times without progress (last: killed by signal 9, as when memory runs out)"]
 
 
