@@ -63,6 +63,15 @@ def load(store: Store) -> Cache | None:
         return None
 
 
+def written_before(store: Store) -> list[Path]:
+    """Every file that the last aggregation wrote, whatever code that was; none if that is not known."""
+    try:
+        with np.load(io.BytesIO(store.cache_file.read_bytes()), allow_pickle=False) as data:
+            return [store.root / name for name in json.loads(bytes(data["header"]))["written"]]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return []
+
+
 def save(
     store: Store,
     stamps: Integers,

@@ -35,7 +35,7 @@ def cell_lines(gathered: Gathered) -> list[str]:
 def doubts(study: Study) -> list[str]:
     """One line for everything else that a reader of the statistics should know."""
     summary = study.summary
-    lines = _hanging_failures(summary, study.evidence)
+    lines = [*study.remarks, *_hanging_failures(summary, study.evidence)]
     lines += [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
     for entry in summary.metrics:
         if absent := int(entry.absent.sum()):

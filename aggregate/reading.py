@@ -37,6 +37,14 @@ class Reading:
     fresh: Mapping[int, Record]
     strays: list[str]
 
+    def manifest(self) -> Mapping[str, Any]:
+        """The content of sweep.json."""
+        return self.store.manifest()
+
+    def remarks(self) -> list[str]:
+        """What a reader must know of where the numbers come from."""
+        return []
+
     def told_before(self, **options: Any) -> Mapping[str, Any] | None:
         """What was said of the last aggregation with these options, if doing it again would change no byte."""
         cache = self.cache
@@ -90,8 +98,11 @@ def read(store: Store, *, afresh: bool = False) -> Reading:
 
 
 def _digest(records: Mapping[int, Record], strays: list[str], options: Mapping[str, Any]) -> str:
-    """Of all that is no file's content of a whole cell: what else could change the outcome."""
-    known = [[i, r.state, r.status.attempts, r.status.cause, r.result is None] for i, r in sorted(records.items())]
+    """Of all that could change the outcome besides the cells that are kept."""
+    known = [
+        [i, r.state, r.status.attempts, r.status.cause, r.result and {**r.result, "provenance": None}]
+        for i, r in sorted(records.items())
+    ]
     return digest([known, strays, dict(options)])
 
 

@@ -23,7 +23,9 @@ from hpc.store import COMPLETED
 
 @dataclass(frozen=True)
 class Study:
-    """manifest: the content of sweep.json. analysis: of its first revision. For the others see the module of each."""
+    """manifest: the content of sweep.json. analysis: of its first revision. remarks: on where the numbers come from.
+    For the others see the module of each.
+    """
 
     manifest: Mapping[str, Any]
     analysis: Analysis
@@ -33,6 +35,7 @@ class Study:
     evidence: Evidence
     ends: LastEpochs
     flags: tuple[Flag, ...]
+    remarks: tuple[str, ...] = ()
 
     def curves(self) -> Iterator[tuple[Metric, Curves]]:
         """The training curves of every metric that has any; made when asked for."""
@@ -51,7 +54,7 @@ def study(reading: Reading) -> Study:
 
 
 def _study(reading: Reading) -> Study:
-    manifest, analysis = reading.store.manifest(), Analysis.of(reading.sweep.analysis)
+    manifest, analysis = reading.manifest(), Analysis.of(reading.sweep.analysis)
     gathered, histories = reading.gathered(), reading.histories()
     summary = summarise(gathered)
     return Study(
@@ -63,4 +66,5 @@ def _study(reading: Reading) -> Study:
         evidence=weigh(summary, analysis, planned_levels(manifest)),
         ends=last_epochs(gathered, summary, histories, analysis.last_epochs),
         flags=flags(summary),
+        remarks=tuple(reading.remarks()),
     )

@@ -27,7 +27,7 @@ def aggregate_and_tell(store: Store, partial: bool) -> int:
     for problem in outcome.problems:
         say(problem)
     counts = ", ".join(f"{number} {state}" for state, number in outcome.counts.items() if number)
-    print(f"{counts}\nreport: {outcome.report}\nplots:  {store.plots_directory}")
+    print(f"{counts}\nreport: {outcome.report}\nplots:  {outcome.plots}")
     return DONE if outcome.complete or partial else INCOMPLETE
 
 

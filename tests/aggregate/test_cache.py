@@ -178,6 +178,16 @@ def test_a_failed_cell_that_fails_again_is_noticed(directory: Directory) -> None
     assert _outputs(directory.store) == _rebuilt(directory)
 
 
+def test_a_changed_result_of_a_cell_without_history_is_noticed(directory: Directory) -> None:
+    cell = directory.cell("dim_4_run_0")
+    directory.store.history_file(cell).unlink()
+    aggregate(directory.store.root, figures=False)
+    directory.finish(cell, {LOSS: 0.987})
+    aggregate(directory.store.root, figures=False)
+    assert b"0.987" in directory.store.aggregated_file.read_bytes()
+    assert _outputs(directory.store) == _rebuilt(directory)
+
+
 def test_figures_are_drawn_when_they_are_asked_for_after_all(directory: Directory) -> None:
     aggregate(directory.store.root, figures=False)
     aggregate(directory.store.root)

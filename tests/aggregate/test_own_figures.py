@@ -1,0 +1,87 @@
+"""Figures of the user's own, their formats, and figures that are no longer made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweeps import LOSS, Directory, make_sweep
+
+from aggregate.pipeline import aggregate
+from hpc.cell import Cell
+
+FIGURE = """
+import neighbour
+
+def draw(aggregated_results, output_dir):
+    assert neighbour.ANSWER == 42
+    losses = [c["aggregated_metrics"]["best_val_loss"]["mean"] for c in aggregated_results.values()]
+    (output_dir / "mine.png").write_bytes(neighbour.PNG)
+    (output_dir / "mine.txt").write_text(str(losses))
+
+def fail(aggregated_results, output_dir):
+    raise RuntimeError("no such metric")
+"""
+PNG = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
+    b"\x00\x00\x00\nIDATx\x9cc\x00\x01\x00\x00\x05\x00\x01\r\n-\xb4\x00\x00\x00\x00IEND\xaeB`\x82"
+)
+
+
+def _metrics(cell: Cell) -> dict[str, float | None]:
+    return {LOSS: 0.5 + 0.25 * cell.run_id}
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(FIGURE)
+    (tmp_path / "neighbour.py").write_text(f"ANSWER = 42\nPNG = {PNG!r}\n")
+    return tmp_path / "own.py"
+
+
+def _directory(root: Path, **analysis: Any) -> Directory:
+    sweep = make_sweep({"dim": [8, 12]}, 2, primary=[LOSS])
+    directory = Directory(root / "out", replace(sweep, analysis=dict(sweep.analysis) | analysis))
+    directory.fill(_metrics)
+    return directory
+
+
+def test_a_users_figure_gets_the_results_and_the_directory_and_goes_into_the_report(
+    tmp_path: Path, figures: Path
+) -> None:
+    directory = _directory(tmp_path, figures=[f"{figures}:draw"])
+    outcome = aggregate(directory.store.root)
+    assert (outcome.plots / "mine.txt").read_text() == "[0.625, 0.625]"
+    assert f"mine, by {figures}:draw" in outcome.report.read_text()
+
+
+def test_a_users_figure_that_fails_is_named_and_stops_nothing(tmp_path: Path, figures: Path) -> None:
+    targets = [f"{figures}:fail", f"{figures}:absent", "no.such.module:f", f"{figures}:draw"]
+    outcome = aggregate(_directory(tmp_path, figures=targets).store.root)
+    faults = [line for line in outcome.problems if line.startswith("figure ")]
+    assert [line.split(": ")[1] for line in faults] == ["RuntimeError", "AttributeError", "ModuleNotFoundError"]
+    assert (outcome.plots / "mine.png").exists()
+
+
+def test_figures_are_written_as_pdf_too_if_asked(tmp_path: Path) -> None:
+    outcome = aggregate(_directory(tmp_path, formats=["png", "pdf"]).store.root)
+    drawn = {path.name for path in outcome.plots.iterdir()}
+    assert {"best_val_loss_vs_dimensions.png", "best_val_loss_vs_dimensions.pdf"} <= drawn
+    assert (outcome.plots / "statistical_summary.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_figures_that_are_no_longer_made_are_removed_and_strangers_stay(tmp_path: Path) -> None:
+    directory = _directory(tmp_path)
+    for cell in directory.sweep.grid:
+        directory.finish(cell, {LOSS: 0.5, "extra": float(cell.run_id)})
+    plots = aggregate(directory.store.root).plots
+    stale = plots / "extra_vs_dimensions.png"
+    assert stale.exists()
+    (plots / "notes.png").write_bytes(b"mine")
+    directory.fill(_metrics)
+    aggregate(directory.store.root)
+    assert not stale.exists()
+    assert (plots / "notes.png").exists()
+    assert (plots / "best_val_loss_vs_dimensions.png").exists()
