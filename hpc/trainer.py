@@ -30,6 +30,8 @@ _METRIC_KEYS = {"kind", "better", "chance", "label"}
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": "True or False", "log": "True or False"}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
+# Top-level names that mean Holdfast's own code wherever a trainer is loaded.
+OUR_PACKAGES = ("hpc", "training", "aggregate", "slurm_templates")
 PACK_MODES = ("fused", "sequential")
 
 
@@ -49,6 +51,7 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
         raise TrainerError(f"{target!r} does not name a trainer; write module:function or path/to/file.py:function")
     path = _find(source, list(search))
     tree = _parse(path)
+    _refuse_shadowed(source, tree, path)
     if not any(isinstance(node, ast.FunctionDef) and node.name == function for node in tree.body):
         raise TrainerError(f"{path.name} has no function {function!r}; give the trainer's name after the colon")
     literals = _literals(tree, path)
@@ -100,23 +103,62 @@ def load_function(trainer: Trainer) -> Callable[..., None]:
     return getattr(module, function)  # type: ignore[no-any-return]
 
 
-def data_digest(directory: Path, patterns: Iterable[str]) -> str:
+def _refuse_shadowed(source: str, tree: ast.Module, path: Path) -> None:
+    """Raise TrainerError if a trainer is, or imports, a user's module that Holdfast's package of the same name hides.
+
+    It would fail on the node, or worse, find another module than the user means.
+    """
+    if not source.endswith(".py") and _is_hidden(source):
+        raise TrainerError(f"{path} is hidden by {_way_out(source)}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            # `from training import models` names a module; `from training.contract import Checkpoint` a class.
+            inside = [] if "." in node.module else [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [node.module, *inside]
+        else:
+            continue
+        for name in filter(_is_hidden, names):
+            raise TrainerError(f"{path.name}:{node.lineno} imports {name}, which is hidden by {_way_out(name)}")
+
+
+def _way_out(name: str) -> str:
+    package = name.partition(".")[0]
+    return (
+        f"Holdfast's own package {package!r}; rename your package, "
+        "or run it as a shell command of its own: trainer: {command: ..., factors: ..., metrics: ...}"
+    )
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a module has the name of a package of ours and is none of ours."""
+    path = PROJECT_ROOT.joinpath(*name.split("."))
+    return name.partition(".")[0] in OUR_PACKAGES and not path.is_dir() and not path.with_suffix(".py").is_file()
+
+
+def data_digest(directory: Path, patterns: Iterable[str], images: Path | None = None) -> str:
     """Digest of the content of a data directory's files that match the patterns, by name and bytes.
 
-    Raises FileNotFoundError if no file matches.
+    images: a second directory in which files that the first one lacks may lie.
+    Raises FileNotFoundError if no file of the data directory matches.
     """
-    names = sorted({path.relative_to(directory) for pattern in patterns for path in directory.glob(pattern)})
+    wanted = list(patterns)
+    found = _matching(directory, wanted)
+    if not found:
+        raise FileNotFoundError(f"no file of {directory} matches {', '.join(wanted)}")
+    if images is not None:
+        found = _matching(images, wanted) | found
     total = hashlib.sha256()
-    count = 0
-    for name in names:
-        path = directory / name
-        if path.is_file():
-            with path.open("rb") as file:
-                total.update(f"{name.as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-            count += 1
-    if not count:
-        raise FileNotFoundError(f"no file of {directory} matches {', '.join(patterns)}")
+    for name, path in sorted(found.items()):
+        with path.open("rb") as file:
+            total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def _matching(directory: Path, patterns: Iterable[str]) -> dict[str, Path]:
+    paths = {path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}
+    return {path.relative_to(directory).as_posix(): path for path in paths}
 
 
 def _find(source: str, search: list[Path]) -> Path:

@@ -47,6 +47,7 @@ class TrainingRun:
         self._histories: dict[Cell, list[dict[str, Any]]] = {cell: [] for cell in attempt.claims}
         self._seconds = dict.fromkeys(attempt.claims, 0.0)
         self._restored: dict[Cell, int] = {}
+        self._asked: set[Cell] = set()
         self._changed: dict[Cell, Mapping[str, Any]] = {}
         self._numerics: dict[str, str | int] = {}
         self._progress: dict[str, tuple[int, int]] = {}
@@ -82,6 +83,7 @@ class TrainingRun:
 
     def restore(self, cell: Any) -> Checkpoint | None:
         self._check_live(cell)
+        self._asked.add(cell)
         row = self._guard(lambda: self._attempt.restore(cell))
         if row is None:
             self._attempt.log(cell, "started from the beginning")
@@ -100,6 +102,7 @@ class TrainingRun:
     def save(self, checkpoints: Mapping[Any, Checkpoint]) -> frozenset[Any]:
         for cell in checkpoints:
             self._check_live(cell)
+            self._check_asked(cell)
         started = time.monotonic()
         dropped: frozenset[Any] = self._guard(lambda: self._attempt.superseded(list(checkpoints)))
         self._drop(dropped)
@@ -115,6 +118,7 @@ class TrainingRun:
 
     def epoch(self, cell: Any, epoch: int, of: int, metrics: Mapping[str, float]) -> None:
         self._check_live(cell)
+        self._check_asked(cell)
         history = self._histories[cell]
         if epoch != len(history) + 1:
             raise ContractError(
@@ -194,6 +198,17 @@ class TrainingRun:
         if cell not in self._live:
             name = getattr(cell, "name", repr(cell))
             raise ContractError(f"{name}: this cell has ended or is not of this task; use the cells given to train()")
+
+    def _check_asked(self, cell: Cell) -> None:
+        """Training that begins again over a saved state was not meant: it would lose what was done, unnoticed."""
+        if cell in self._asked:
+            return
+        self._asked.add(cell)
+        row = self._guard(lambda: self._attempt.restore(cell))
+        if row is not None:
+            raise ContractError(
+                f"{cell.name}: its state at step {row.step} was not restored; call run.restore(cell) first"
+            )
 
     def _checked(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float | None]:
         declared = self._sweep.trainer.metrics

@@ -1,0 +1,116 @@
+"""The examples of trainers of one's own: they run, and they end alike when they are interrupted or packed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from from_outside import ROOT, Holdfast
+
+from hpc import submission
+from hpc.cell import Cell
+from hpc.config import CommandLine, load
+from hpc.pack_task import PackTask
+from hpc.store import Store
+
+TRAINERS = ROOT / "examples" / "trainers"
+NAMES = ("ridge", "torch_loop", "walk", "batched")
+
+
+class StopAfter:
+    """A stop flag that rises when it has been looked at so many times."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def store_of(name: str, root: Path, *overrides: str) -> Store:
+    config = TRAINERS / f"{name}.yaml"
+    store = Store(root)
+    store.write_sweep(load(CommandLine(config=config, overrides=overrides)).sweep, {})
+    return store
+
+
+def train(store: Store, packs: Sequence[Sequence[Cell]], looks: int | None = None) -> None:
+    """Train packs of cells here; looks: ask each to stop after so many looks at the flag, until it has ended."""
+    sweep = store.sweep()
+    for pack in packs:
+        for attempt in range(20):
+            made = submission.begin(store, [[pack]], kind=submission.LOCAL, profile="local", name="example", code="")
+            stop = StopAfter(10**9 if looks is None else looks + attempt)
+            if PackTask(store, sweep, list(pack), made.number, stop, own_log=False).run() == 0:
+                break
+        else:
+            raise AssertionError(f"{pack} never ended")
+
+
+def outcomes(store: Store) -> dict[str, Any]:
+    return {cell.name: (store.result(cell) or {})["outcome_digest"] for cell in store.sweep().grid}
+
+
+def singly(store: Store) -> list[list[Cell]]:
+    return [[cell] for cell in store.sweep().grid]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_runs_to_its_report_as_its_first_lines_say(holdfast: Holdfast, tmp_path: Path, name: str) -> None:
+    done = holdfast("run", "--config", str(TRAINERS / f"{name}.yaml"), "--runs-per-condition", "2", "--pack", "6")
+    assert "COMPLETED" in done.stdout
+    aggregated = json.loads((tmp_path / "out" / "aggregated_results.json").read_text())
+    assert all(condition["n_runs"] == 2 for condition in aggregated.values())
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("name", "looks"), [("torch_loop", 14), ("batched", 14)])
+def test_an_example_that_is_stopped_again_and_again_ends_bit_for_bit_alike(
+    tmp_path: Path, name: str, looks: int
+) -> None:
+    overrides = ("trainer_options.epochs=12", "trainer_options.steps=2", "sweep.runs_per_condition=1")
+    straight = store_of(name, tmp_path / "straight", *overrides)
+    train(straight, singly(straight))
+    stopped = store_of(name, tmp_path / "stopped", *overrides)
+    train(stopped, singly(stopped), looks)
+    restored = [stopped.result(cell)["provenance"].get("restored_at_step", 0) for cell in stopped.sweep().grid]  # type: ignore[index]
+    assert min(restored) > 0
+    assert outcomes(stopped) == outcomes(straight)
+
+
+def test_the_batched_example_ends_alike_in_packs_of_any_size(tmp_path: Path) -> None:
+    alone = store_of("batched", tmp_path / "alone")
+    train(alone, singly(alone))
+    packed = store_of("batched", tmp_path / "packed")
+    cells = list(packed.sweep().grid)
+    train(packed, [cells[:7], cells[7:10]], looks=30)
+    train(packed, [cells[10:]])
+    assert outcomes(packed) == outcomes(alone)
+
+
+def test_the_ridge_example_prefers_the_degree_that_fits(tmp_path: Path) -> None:
+    store = store_of("ridge", tmp_path / "out")
+    train(store, [list(store.sweep().grid)])
+    errors: dict[Any, float] = {}
+    for cell in store.sweep().grid:
+        result = store.result(cell)
+        assert result is not None
+        errors[result["degree"]] = errors.get(result["degree"], 0.0) + result["metrics"]["test_error"]
+    assert errors[3] < errors[1] / 3
+
+
+def test_the_recipe_in_the_ridge_example_holds_for_scikit_learn() -> None:
+    if importlib.util.find_spec("sklearn") is None:
+        pytest.skip("scikit-learn is not installed; the example says how it would look with it")
+    import numpy as np
+    from sklearn.linear_model import Ridge
+
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(30, 4)), generator.normal(size=30)
+    ours = np.linalg.solve(x.T @ x + 0.1 * np.eye(4), x.T @ y)
+    np.testing.assert_allclose(Ridge(0.1, fit_intercept=False).fit(x, y).coef_, ours)
