@@ -17,7 +17,7 @@ from hpc.sweep import Trainer
 from hpc.trainer import PROJECT_ROOT
 
 _OURS = ("hpc", "training", "aggregate", "slurm_templates")
-_OUR_SUFFIXES = {".py", ".sh", ".sbatch", ".yaml"}
+_OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml"}
 _USER_FOLDER = "user"
 # A trainer's neighbours travel with it; a folder with more is somebody's home, not a package.
 _MOST_USER_FILES = 500

@@ -18,13 +18,15 @@ import yaml
 from hpc.analysis import check_analysis
 from hpc.cell import Axis, FactorValue, Grid, check_value
 from hpc.documents import read_mapping, read_yaml
-from hpc.errors import ConfigError
+from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
 from hpc.schema import BUILT_IN, Configuration, LossConfig, SweepSection, read_number
 from hpc.sweep import Sweep, Trainer
 from hpc.trainer import PROJECT_ROOT, TrainerError, command_declaration, data_digest, read_declaration
 
 FIRST_SEED = 42
+# Which step trains: the compiled one where a C compiler is at hand, or torch's (docs/performance.md).
+_KERNELS = ("auto", "native", "torch")
 MOST_CELLS_UNASKED = 1_000_000
 DEFAULT_AXES: dict[str, list[FactorValue]] = {
     "dim": [8, 12, 16, 24, 32],
@@ -74,12 +76,13 @@ def load(command_line: CommandLine) -> Loaded:
     sections = _sections(configuration, trainer, faults, epochs_given="training.epochs" in given)
     data_path = _data_directory(configuration, trainer, command_line, faults)
     if data_path is not None and "data" in sections:
-        sections["data"] |= {"dir": str(data_path)}
+        sections["data"] |= {"dir": str(data_path), "image_dir": _image_directory(configuration)}
     places = [Path.cwd()] + ([command_line.config.absolute().parent] if command_line.config else [])
     analysis = check_analysis(configuration.analysis, trainer, grid, places, faults)
     output = _path("experiment.output_dir", configuration.experiment.output_dir, faults) or Path()
     faults.stop()
-    content = _data_content(data_path, trainer.data_files, faults) if data_path is not None else ""
+    images = sections.get("data", {}).get("image_dir")
+    content = _data_content(data_path, images, trainer.data_files, faults) if data_path is not None else ""
     faults.stop()
     sweep = Sweep(
         name=configuration.sweep.name,
@@ -284,9 +287,7 @@ def _sections(
         return sections
     sections = {name: getattr(configuration, name).model_dump() for name in names}
     _drop_paths(sections)
-    if configuration.trainer_options:
-        first = next(iter(configuration.trainer_options))
-        faults.add("trainer_options", f"trainer_options.{first}: the built-in trainer takes none; remove it")
+    _check_built_in_options(configuration.trainer_options, faults)
     sections["training"] = {
         key: value
         for key, value in sections["training"].items()
@@ -298,6 +299,14 @@ def _sections(
             sections["training"]["epochs"] = chosen.epochs
         sections["experiment"] = {"name": chosen.name, "weights": chosen.weights.model_dump()}
     return sections
+
+
+def _check_built_in_options(options: Mapping[str, Any], faults: Faults) -> None:
+    for key, value in options.items():
+        if key != "kernel":
+            faults.add("trainer_options", unknown_key(f"trainer_options.{key}", key, ["kernel"]))
+        elif value not in _KERNELS:
+            faults.value("trainer_options.kernel", value, f"valid: {', '.join(_KERNELS)}")
 
 
 def _drop_paths(sections: dict[str, dict[str, Any]]) -> None:
@@ -352,9 +361,15 @@ def _path(name: str, text: str, faults: Faults) -> Path | None:
     return path
 
 
-def _data_content(directory: Path, patterns: Sequence[str], faults: Faults) -> str:
+def _image_directory(configuration: Configuration) -> str | None:
+    """The predecessor's second directory, if it is there: its latents may lie in it."""
+    given = configuration.data.image_dir
+    return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().is_dir() else None
+
+
+def _data_content(directory: Path, images: str | None, patterns: Sequence[str], faults: Faults) -> str:
     try:
-        return data_digest(directory, patterns)
+        return data_digest(directory, patterns, Path(images) if images else None)
     except FileNotFoundError:
         fix = "it holds no data set; `holdfast data generate DIR` makes one"
         faults.value("data.dir", str(directory), fix)

@@ -214,7 +214,8 @@ class PackTask:
             return
         directory = Path(self.sweep.sections["data"]["dir"])
         try:
-            found = data_digest(directory, self.sweep.trainer.data_files)
+            images = self.sweep.sections["data"].get("image_dir")
+            found = data_digest(directory, self.sweep.trainer.data_files, Path(images) if images else None)
         except FileNotFoundError:
             raise SweepError(f"{directory}: the data of this sweep is not there; put it back") from None
         if found != self.sweep.data_digest:

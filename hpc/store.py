@@ -555,7 +555,6 @@ def check_writable(directory: Path) -> None:
 
     Raises SweepError if everybody else can, too.
     """
-    check_private(directory)
     existing = directory
     while not existing.exists():
         existing = existing.parent
@@ -563,6 +562,7 @@ def check_writable(directory: Path) -> None:
         raise NotADirectoryError(20, "not a directory", str(existing))
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(13, "cannot write here", str(existing))
+    check_private(directory)
 
 
 def host() -> str:

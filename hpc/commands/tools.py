@@ -15,15 +15,17 @@ def aggregate(arguments: argparse.Namespace) -> int:
 
 
 def data_generate(arguments: argparse.Namespace) -> int:
-    from training.generate import generate
+    from training.generate import convert, generate
 
+    keep = arguments.keep_images
+    if arguments.upstream is not None:
+        if not arguments.upstream.is_dir():
+            raise ConfigError([f"command line: --from is {str(arguments.upstream)!r}; there is no such directory"])
+        convert(arguments.upstream, arguments.directory, seed=arguments.seed, progress=say, keep_images=keep)
+        return DONE
+    sizes = {"train": arguments.train, "val": arguments.val, "test": arguments.test}
     generate(
-        arguments.directory,
-        train=arguments.train,
-        val=arguments.val,
-        test=arguments.test,
-        seed=arguments.seed,
-        progress=say,
+        arguments.directory, **sizes, seed=arguments.seed, progress=say, latents=arguments.latents, keep_images=keep
     )
     return DONE
 

@@ -47,7 +47,7 @@ def test_a_preempted_sweep_of_a_foreign_trainer_comes_back_and_ends_as_if_undist
 
 
 def test_a_preempted_workspace_has_the_same_weights_and_numbers_bit_for_bit(workplace: Workplace) -> None:
-    generate(workplace.directory / "data", train=3200, val=200, test=10, seed=1)
+    generate(workplace.directory / "data", train=3200, val=200, test=10, seed=1, latents="mixed")
     training = {"epochs": 40, "standardize_inputs": True, "optimizer": {"lr": 1e-3}}
     config = workplace.write(
         "sweep.yaml",
