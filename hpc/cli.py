@@ -138,6 +138,11 @@ def _plan(command: argparse.ArgumentParser) -> None:
     _pack_options(command)
     _profile_fields(command)
     command.add_argument("--profile", metavar="P", help="whose pilot and limits to count with")
+    seeds = command.add_argument_group("seeds needed", "of a sweep that has two or more seeds a condition already")
+    seeds.add_argument("--target-halfwidth", type=float, metavar="H", help="for an interval mean +- H")
+    seeds.add_argument("--target-effect", type=float, metavar="D", help="to tell a paired difference of D from none")
+    seeds.add_argument("--power", type=float, default=0.8, metavar="P", help="with --target-effect (default: 0.8)")
+    seeds.add_argument("--metric", metavar="NAME", help="of this metric (default: the first primary one)")
     command.add_argument("--json", action="store_true", help="machine-readable output")
 
 

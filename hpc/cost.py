@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import optimize, special, stats
+from scipy import stats
 
 from hpc.pilot import Pilot
 from hpc.plan import FILES_PER_CELL, Plan
 from hpc.profile import Profile
 
 _LEVEL = 0.95
-_POWER = 0.8
 # What results.json, config.json, history, log and claim of a cell take, measured with 50 epochs; weights come on top.
 _BYTES_PER_CELL = 40_000
 
@@ -54,15 +53,15 @@ class Cost:
 
 def estimate(
     plan: Plan,
-    seeds: int,
-    alpha: float,
+    effect: float | None,
     finished: Iterable[Mapping[str, Any]] = (),
     pilot: Pilot | None = None,
     profile: Profile | None = None,
 ) -> Cost:
     """The cost of a plan, from cells that are finished, else from a pilot.
 
-    seeds: per condition. finished: provenance of finished cells. profile: of the tasks, for the kind of hours.
+    effect: the smallest that the seeds detect. finished: provenance of finished cells.
+    profile: of the tasks, for the kind of hours.
     """
     kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
     spent = [_device_seconds(provenance) for provenance in finished]
@@ -72,28 +71,7 @@ def estimate(
     hours, spread, source = _hours_of(plan, known, pilot, kind)
     low = None if hours is None else max(0.0, hours - spread)
     high = None if hours is None else hours + spread
-    return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, detectable_effect(seeds, alpha))
-
-
-def detectable_effect(seeds: int, alpha: float, power: float = _POWER) -> float | None:
-    """Smallest standardised paired effect (d_z) that ``seeds`` pairs detect; None for fewer than two.
-
-    The power of a two-sided paired t test, by its noncentral t distribution.
-    """
-    if seeds < 2:
-        return None
-    freedom = seeds - 1
-    critical = float(stats.t.ppf(1 - alpha / 2, freedom))
-
-    def missing(effect: float) -> float:
-        shift = effect * math.sqrt(seeds)
-        # The chance of a significant effect of the wrong sign is left out: below 0.1 % wherever the power matters.
-        return power - 1 + float(special.nctdtr(freedom, shift, critical))
-
-    high = 1.0
-    while missing(high) > 0:  # the noncentral t overflows for effects far above the one sought
-        high *= 1.5
-    return float(optimize.brentq(missing, 0.0, high))
+    return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, effect)
 
 
 def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) -> tuple[float | None, float, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hpc import bad_nodes, local, status, submission
 from hpc.cell import Cell
 from hpc.code import snapshot
-from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, cluster_of, say
+from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, cluster_of, say, seeds
 from hpc.commands.questions import watch
 from hpc.errors import ConfigError
 from hpc.plan import Plan, make_plan
@@ -41,6 +41,9 @@ def plan(arguments: argparse.Namespace) -> int:
     if request.store.exists():
         queued = _live(request.store, strict=False)
     statuses = _statuses(request)
+    if arguments.target_halfwidth is not None or arguments.target_effect is not None:
+        print(seeds.advice(request.store, request.sweep, arguments))
+        return DONE
     pack = _chosen_pack(wanted, request, profile, statuses, None) or profile.workers
     planned = make_plan(statuses, queued=queued, pack=pack, include_failed=arguments.include_failed)
     price = _price(request, planned, profile, statuses)
@@ -53,13 +56,15 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def _price(request: Request, planned: Plan, profile: Profile, statuses: list[CellStatus]) -> Cost:
     """The plan's cost, from a sample of this sweep's finished cells or from a pilot."""
+    from aggregate.planner import detectable_effect
     from hpc import cost, pilot
 
     finished = [entry.cell for entry in statuses if entry.state in FINAL][:_COST_SAMPLE]
     provenances = [(request.store.result(cell) or {}).get("provenance") or {} for cell in finished]
     known = pilot.load(profile, request.sweep.config_digest)
-    alpha = float(request.sweep.analysis["alpha"])
-    return cost.estimate(planned, len(request.sweep.grid.seeds), alpha, provenances, known, profile)
+    count = len(request.sweep.grid.seeds)
+    effect = detectable_effect(count, float(request.sweep.analysis["alpha"])) if count > 1 else None
+    return cost.estimate(planned, effect, provenances, known, profile)
 
 
 def _chosen_pack(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpc.cell import Axis, Grid
-from hpc.cost import detectable_effect, estimate
+from hpc.cost import estimate
 from hpc.plan import Plan, make_plan
 from hpc.store import MISSING, CellStatus
 
@@ -15,34 +15,25 @@ def plan_of(cells: int, pack: int = 1) -> Plan:
     return make_plan([CellStatus(cell, MISSING) for cell in grid], pack=pack)
 
 
-@pytest.mark.parametrize(("seeds", "effect"), [(3, 3.26), (5, 1.68), (10, 1.00)])
-def test_the_smallest_detectable_effect_is_that_of_published_tables(seeds: int, effect: float) -> None:
-    assert detectable_effect(seeds, 0.05) == pytest.approx(effect, abs=0.005)
-
-
-def test_one_seed_detects_nothing() -> None:
-    assert detectable_effect(1, 0.05) is None
-
-
 def test_equal_cells_give_an_exact_price() -> None:
-    cost = estimate(plan_of(10), 3, 0.05, [{"seconds": 360.0, "pack_size": 1}] * 4)
+    cost = estimate(plan_of(10), 1.68, [{"seconds": 360.0, "pack_size": 1}] * 4)
     assert (cost.low, cost.hours, cost.high) == (pytest.approx(1.0), pytest.approx(1.0), pytest.approx(1.0))
 
 
 def test_a_cell_of_a_pack_costs_its_share() -> None:
-    cost = estimate(plan_of(10), 3, 0.05, [{"seconds": 720.0, "pack_size": 2}] * 2)
+    cost = estimate(plan_of(10), 1.68, [{"seconds": 720.0, "pack_size": 2}] * 2)
     assert cost.hours == pytest.approx(1.0)
 
 
 def test_few_uneven_cells_give_a_wide_interval() -> None:
-    few = estimate(plan_of(10), 3, 0.05, [{"seconds": s} for s in (100.0, 300.0)])
-    many = estimate(plan_of(10), 3, 0.05, [{"seconds": s} for s in (100.0, 300.0) * 20])
+    few = estimate(plan_of(10), 1.68, [{"seconds": s} for s in (100.0, 300.0)])
+    many = estimate(plan_of(10), 1.68, [{"seconds": s} for s in (100.0, 300.0) * 20])
     assert few.hours == pytest.approx(many.hours)
     assert few.low == 0.0
     assert few.high - few.low > 3 * (many.high - many.low)
 
 
 def test_without_any_measurement_it_says_how_to_get_one() -> None:
-    cost = estimate(plan_of(10), 3, 0.05, [])
+    cost = estimate(plan_of(10), 1.68, [])
     assert cost.hours is None
     assert "--pilot" in str(cost)

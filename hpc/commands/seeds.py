@@ -1,0 +1,93 @@
+"""plan --target-halfwidth and --target-effect: how many seeds a claim takes, and what they cost."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from hpc.errors import ConfigError
+from hpc.status import duration
+from hpc.store import COMPLETED, Store
+from hpc.sweep import Sweep
+
+Values = dict[str, dict[int, float]]
+
+
+def advice(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> str:
+    """Seeds needed by Stein's two-stage rule, the finished seeds being the first stage, with the price.
+
+    The condition (or the paired difference with the reference condition) of the largest spread decides, so that the
+    promise holds for all. Raises ConfigError if there are too few results or the target makes no sense.
+    """
+    from aggregate.planner import seeds_for_halfwidth, seeds_for_power
+
+    metric = arguments.metric or sweep.analysis["primary_metrics"][0]
+    if metric not in sweep.trainer.metrics:
+        raise ConfigError([f"command line: --metric is {metric!r}; valid: {', '.join(sweep.trainer.metrics)}"])
+    values, seconds = _values(store, sweep, metric)
+    alpha = float(sweep.analysis["alpha"])
+    try:
+        if arguments.target_halfwidth is not None:
+            where, deviation, pilot = _widest(values)
+            plan = seeds_for_halfwidth(deviation, pilot, arguments.target_halfwidth, 1 - alpha)
+            goal = f"{metric} known to +- {arguments.target_halfwidth:g} in every condition"
+        else:
+            where, deviation, pilot = _widest(_differences(values, sweep))
+            plan = seeds_for_power(deviation, pilot, arguments.target_effect, arguments.power, alpha)
+            goal = f"a paired difference of {arguments.target_effect:g} in {metric} told from none"
+    except ValueError as error:
+        raise ConfigError([f"command line: {error}"]) from None
+    lines = [f"{goal}: {plan.seeds} seeds a condition, {plan.more} more than the {plan.pilot} there are"]
+    lines.append(f"decided by {where}, standard deviation {deviation:.4g}; {plan.known} would do if that were certain")
+    if plan.more:
+        cells = plan.more * sweep.grid.n_conditions
+        price = f", about {duration(cells * statistics.mean(seconds))} of device time" if seconds else ""
+        lines.append(f"price: {cells:,} cells{price}; holdfast submit {store.root} --runs-per-condition {plan.seeds}")
+    return "\n".join(lines)
+
+
+def _values(store: Store, sweep: Sweep, metric: str) -> tuple[Values, list[float]]:
+    """(finite values by condition and seed, device seconds of each cell)."""
+    values: Values = {}
+    seconds: list[float] = []
+    for status, result in store.outcomes(sweep.grid, sweep.config_digest):
+        if status.state == COMPLETED and result is not None:
+            value = result["metrics"].get(metric)
+            if value is not None:
+                values.setdefault(status.cell.condition, {})[status.cell.seed] = float(value)
+            seconds += _device_seconds(result.get("provenance"))
+    return values, seconds
+
+
+def _device_seconds(provenance: Any) -> list[float]:
+    if not isinstance(provenance, Mapping) or "seconds" not in provenance:
+        return []
+    return [float(provenance["seconds"]) / max(1, int(provenance.get("pack_size", 1)))]
+
+
+def _widest(values: Values) -> tuple[str, float, int]:
+    """(name, standard deviation, seeds) of the condition with the largest spread. Raises ValueError without one."""
+    spreads = [(statistics.stdev(v.values()), name, len(v)) for name, v in values.items() if len(v) >= 2]
+    if not spreads:
+        raise ValueError("no condition has two finished seeds yet; run at least two a condition first")
+    deviation, name, count = max(spreads)
+    if math.isclose(deviation, 0.0):
+        raise ValueError("the finished seeds do not differ at all; there is no spread to plan by")
+    return name, deviation, count
+
+
+def _differences(values: Values, sweep: Sweep) -> Values:
+    """Paired differences with the reference condition. Raises ValueError without one."""
+    reference = sweep.analysis.get("reference")
+    names = {name for name, point in sweep.grid.conditions() if reference and dict(point) == dict(reference)}
+    if not names:
+        raise ValueError("--target-effect compares with analysis.reference; name one that is in the grid")
+    base = values.get(names.pop(), {})
+    return {
+        name: {seed: value - base[seed] for seed, value in found.items() if seed in base}
+        for name, found in values.items()
+        if found is not base
+    }
