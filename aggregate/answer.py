@@ -23,9 +23,8 @@ def asked(study: Study) -> str:
         return text
     factor = next((f.label for f in summary.factors if f.name == ratio.factor), ratio.factor)
     kept, lost = _error(summary, ratio.numerator), _error(summary, ratio.denominator)
-    return (
-        f"As {factor} falls, does the error of {kept} grow less than that of {lost}? And: {text[0].lower()}{text[1:]}"
-    )
+    question = f"As {factor} falls, does {kept} grow less than {lost}, each relative to guessing?"
+    return f"{question} And: {text[0].lower()}{text[1:]}"
 
 
 def found(study: Study) -> Iterator[tuple[str, str]]:

@@ -140,7 +140,7 @@ def sheet(
 def encoded(figure: Figure, kind: str = "png") -> bytes:
     """The figure as the bytes of a PNG or PDF file."""
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 4}} if kind == "png" else {"metadata": {}}
+    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {"metadata": {}}
     figure.savefig(buffer, format=kind, dpi=DPI, **options)
     return buffer.getvalue()
 

@@ -18,9 +18,9 @@ from aggregate.summary import MetricSummary, Summary
 
 TWO_GROUPS, SKEW, AT_BOUND = "seeds in two groups", "heavy skew", "seeds at the bound"
 # The gap between two groups, in units of the usual spread within them, from which seeds are called two groups; found by
-# simulation: at 30 conditions of equal spread a clean condition is flagged in less than 1 of 100 cases (n = 3 to 20),
-# a collapse by 20 standard deviations in more than 98.
-_GAP, _SMALLEST_GAP = 60.0, 6.0
+# simulation: of clean conditions less than 1 in 100 is flagged even if spreads differ twofold between conditions
+# (n = 3 to 20), of collapses by 20 standard deviations more than 95 in 100 are.
+_GAP, _SMALLEST_GAP = 100.0, 8.0
 # Mean skewness of conditions from lognormal seeds with sigma 0.75, by number of seeds: beyond, intervals miss 90 %.
 _SKEWNESS = {3: 0.19, 4: 0.37, 5: 0.52, 6: 0.65, 7: 0.76, 8: 0.86, 9: 0.94, 10: 1.01}
 _FEWEST_CONDITIONS = 4

@@ -17,12 +17,13 @@ RANDOM = np.random.default_rng(3)
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_a_collapsed_seed_is_noticed_and_clean_conditions_are_not(seeds: int) -> None:
-    clean = RANDOM.normal(0.9, 0.01, (300, 30, seeds))
+    spread = 0.01 * np.exp(RANDOM.normal(0, 0.5, (300, 30, 1)))  # conditions are not all alike
+    clean = 0.9 + spread * RANDOM.normal(size=(300, 30, seeds))
     assert np.mean([two_groups(sweep).mean() for sweep in clean]) < 0.01
     collapsed = clean.copy()
     collapsed[:, 3, 0] -= 0.5
     found = np.array([two_groups(sweep) for sweep in collapsed])
-    assert found[:, 3].mean() > 0.98
+    assert found[:, 3].mean() > 0.95
     assert found[:, [0, 1, 2, *range(4, 30)]].mean() < 0.01
 
 
