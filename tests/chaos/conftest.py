@@ -36,5 +36,5 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)
-    with sandbox.up(tmp_path_factory.mktemp("cluster"), slurmd_timeout=8, die_with_owner=True) as found:
+    with sandbox.up(tmp_path_factory.mktemp("cluster"), slurmd_timeout=5, die_with_owner=True) as found:
         yield found

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from hpc.sandbox import Sandbox
+from hpc.store import check_writable
 
 from .attempts import ROOT
 from .bench import TRAINERS, Bench
@@ -42,8 +43,8 @@ def _check_call(name: str, call: ast.Call) -> None:
     assert name not in ("eval", "exec"), name
 
 
-@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o757, True), (0o1777, False), (0o755, False)])
-def test_a_sweep_directory_that_anybody_may_write_to_is_refused(tmp_path: Path, mode: int, refused: bool) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o757])
+def test_a_sweep_directory_that_anybody_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     out = tmp_path / "out"
     out.mkdir()
     out.chmod(mode)
@@ -58,13 +59,16 @@ def test_a_sweep_directory_that_anybody_may_write_to_is_refused(tmp_path: Path, 
         text=True,
         check=False,
     )
-    if refused:
-        assert done.returncode == 2
-        assert f"chmod o-w {out}" in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
-        assert list(out.iterdir()) == []
-    else:
-        assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert f"chmod o-w {out}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o775, 0o700])
+def test_a_sticky_or_shared_directory_will_do(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    check_writable(tmp_path)
 
 
 def test_a_task_refuses_a_sweep_directory_that_anybody_may_write_to(memory: Path) -> None:
