@@ -137,6 +137,41 @@ def sheet(
     return made
 
 
+class Pages:
+    """Sheets that are used again for the next figure of the same layout: making axes takes longer than drawing on them.
+
+    A figure stands until the next one of its layout is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Any, Sheet] = {}
+
+    def sheet(self, panels: int, columns: int, size: tuple[float, float], *, right: float = _RIGHT) -> Sheet:
+        """As the function of that name, wiped if it has been used."""
+        key = (panels, columns, size, right)
+        if key in self._made:
+            _wipe(self._made[key])
+        else:
+            self._made[key] = sheet(panels, columns, size, right=right)
+        return self._made[key]
+
+
+def _wipe(page: Sheet) -> None:
+    """Remove what was drawn; axes keep their places, margins and ticks."""
+    for text in list(page.figure.texts):
+        text.remove()
+    for ax in page.panels:
+        for artist in [*ax.lines, *ax.collections, *ax.texts, *ax.patches]:
+            artist.remove()
+        if (legend := ax.get_legend()) is not None:
+            legend.remove()
+        ax.set_title("")
+        ax.set_xlabel("")
+        ax.set_ylabel("")
+        if ax.get_yscale() != "linear":
+            ax.set_yscale("linear")
+
+
 def encoded(figure: Figure, kind: str = "png") -> bytes:
     """The figure as the bytes of a PNG or PDF file."""
     buffer = io.BytesIO()
