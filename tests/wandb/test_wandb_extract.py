@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from wandb_server import WandbServer
 from wandb_sweeps import GROUP, PROJECT, client, tables, train, wandb_settings, width_sweep
 
+from aggregate.pipeline import aggregate
 from hpc.cell import Axis, Grid
 from hpc.cli import main
 from hpc.store import Store
@@ -44,7 +46,7 @@ def train(cells, options, run):
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than all else here; test_wandb_cluster.py draws."""
-    monkeypatch.setattr("aggregate.pipeline._pictures", lambda *_: iter(()))
+    monkeypatch.setattr("aggregate.pipeline.aggregate", partial(aggregate, figures=False))
 
 
 def extract(out: Path, *words: str, project: str = PROJECT, group: str = GROUP, expect: int = 0) -> None:
