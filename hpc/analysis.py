@@ -34,15 +34,14 @@ def check_analysis(
         _check_metric(f"analysis.primary_metrics[{i}]", name, trainer, faults)
     for name in section.equivalence_margin:
         _check_metric(f"analysis.equivalence_margin.{name}", name, trainer, faults)
-    for i, target in enumerate(section.figures):
-        source, _, function = target.rpartition(":")
-        if not source or not function.isidentifier():
-            faults.value(f"analysis.figures[{i}]", target, "write module:function or path/to/file.py:function")
-    kept = section.model_dump(
-        include={"alpha", "correction", "equivalence_margin", "last_epochs", "figures", "formats"}
-    )
-    reference = _reference(section.reference, grid, faults)
-    return {"primary_metrics": primary, "reference": reference, **kept, "ratio": _ratio(section, trainer, grid, faults)}
+    figures = [_figure(f"analysis.figures[{i}]", target, search, faults) for i, target in enumerate(section.figures)]
+    return {
+        "primary_metrics": primary,
+        "reference": _reference(section.reference, grid, faults),
+        **section.model_dump(include={"alpha", "correction", "equivalence_margin", "last_epochs", "formats"}),
+        "ratio": _ratio(section, trainer, grid, faults),
+        "figures": figures,
+    }
 
 
 def _figure(field: str, target: str, search: Sequence[Path], faults: Faults) -> str:
@@ -50,6 +49,7 @@ def _figure(field: str, target: str, search: Sequence[Path], faults: Faults) -> 
     source, _, function = target.rpartition(":")
     if not source or not function.isidentifier():
         faults.value(field, target, "write module:function or path/to/file.py:function")
+        return target
     if not source.endswith(".py"):
         return target
     for base in search:
