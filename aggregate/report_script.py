@@ -184,7 +184,8 @@ class Chart {
     const half = this.frame.clientWidth / 2;
     const left = best.x / W * box.width + box.left - this.frame.getBoundingClientRect().left + this.frame.scrollLeft;
     this.tip.style.left = (left > half ? Math.max(0, left - this.tip.offsetWidth - 12) : left + 12) + "px";
-    this.tip.style.top = Math.max(0, best.y / H * box.height - 20) + "px";
+    const lowest = this.frame.clientHeight - this.tip.offsetHeight - 4;
+    this.tip.style.top = Math.max(0, Math.min(lowest, best.y / H * box.height - 20)) + "px";
     for (const path of this.svg.querySelectorAll("[data-line]"))
       path.classList.toggle("faint", path.getAttribute("data-line") !== String(best.line));
   }

@@ -63,6 +63,7 @@ details { margin: .5rem 0; border: 1px solid var(--line); border-radius: .4rem; 
 summary { cursor: pointer; font-weight: 600; padding: .4rem 0; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } h2 { break-after: avoid; }
   figure, tr, .tiles { break-inside: avoid; } figure .frame { border: 0; overflow: visible; }
-  .scroll { overflow: visible; } .controls, .tip { display: none !important; } .chart { break-inside: avoid; }
+  .scroll { overflow: visible; } table { font-size: 7pt; } .number { white-space: normal; }
+  .word { min-width: 0; } .controls, .tip { display: none !important; } .chart { break-inside: avoid; }
   th button::after { content: none !important; } }
 """
