@@ -94,7 +94,7 @@ def load(command_line: CommandLine) -> Loaded:
         analysis=analysis,
         checkpoint_seconds=configuration.checkpoint.every_seconds,
         keep=configuration.keep.model_dump(),
-        wandb=configuration.experiment.model_dump(include={"wandb_project", "wandb_entity", "log_to_wandb"}),
+        wandb=_wandb(configuration, command_line.no_wandb),
     )
     return Loaded(sweep, output.absolute(), _notes(configuration, source))
 
@@ -359,6 +359,14 @@ def _path(name: str, text: str, faults: Faults) -> Path | None:
             faults.value(name, text, "this is too long for a path")
             return None
     return path
+
+
+def _wandb(configuration: Configuration, refused: bool) -> dict[str, Any]:
+    """What the mirror needs to know. ``wandb: live`` is short for experiment.log_to_wandb."""
+    section = configuration.experiment.model_dump(include={"wandb_project", "wandb_entity", "log_to_wandb"})
+    if configuration.wandb is not None and not refused:
+        section["log_to_wandb"] = configuration.model_dump(include={"wandb"})["wandb"]
+    return section
 
 
 def _image_directory(configuration: Configuration) -> str | None:

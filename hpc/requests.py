@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,8 @@ def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[st
         if cells > MOST_CELLS_UNASKED and not arguments.yes:
             raise ConfigError([f"command line: the grid has {cells:,} cells; if that is meant, confirm with -y"])
         sweep = sweep.with_runs(arguments.runs_per_condition)
+    if arguments.no_wandb:
+        sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
     return Request(store, sweep)
 
 

@@ -193,6 +193,9 @@ def _short_mirror(mirror: Mirror) -> bool | dict[str, Any]:
     return given
 
 
+MirrorSetting = Annotated[Mirror, BeforeValidator(_read_mirror), PlainSerializer(_short_mirror)]
+
+
 def _no_mirror() -> Mirror:
     return Mirror(mode="off")
 
@@ -202,9 +205,7 @@ class Experiment(Section):
     output_dir: Annotated[str, Field(min_length=1)] = "out"
     wandb_project: WandbName = "synergy-bottleneck-sweep-2025"
     wandb_entity: WandbName | None = None
-    log_to_wandb: Annotated[Mirror, BeforeValidator(_read_mirror), PlainSerializer(_short_mirror)] = Field(
-        default_factory=_no_mirror
-    )
+    log_to_wandb: MirrorSetting = Field(default_factory=_no_mirror)
 
 
 class SweepSection(Section):
@@ -269,3 +270,4 @@ class Configuration(Section):
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     keep: Keep = Field(default_factory=Keep)
     analysis: Analysis = Field(default_factory=Analysis)
+    wandb: MirrorSetting | None = None  # short for experiment.log_to_wandb
