@@ -17,6 +17,7 @@ from aggregate.bands import FEWEST_SEEDS
 from aggregate.canvas import (
     GREY,
     LEGEND,
+    Pages,
     Sheet,
     Span,
     chance_text,
@@ -24,7 +25,6 @@ from aggregate.canvas import (
     draw_chance,
     footnote,
     limits,
-    sheet,
     text_width,
     title,
 )
@@ -49,13 +49,13 @@ class _Line:
     seeds: bool
 
 
-def draw_curves(summary: Summary, metric: Metric, curves: Curves) -> Figure:
+def draw_curves(summary: Summary, metric: Metric, curves: Curves, pages: Pages) -> Figure:
     """Every condition. Panels: levels of the first factor; lines: conditions within it."""
     levels = len(summary.factors[0].values)
     inner = len(summary.conditions) // levels
     texts = [", ".join(value_text(value) for _, value in summary.points[i][1:]) for i in range(inner)]
     heading = ", ".join(factor.label for factor in summary.factors[1:])
-    page = _page(min(levels, _MOST_PANELS), heading, texts)
+    page = _page(pages, min(levels, _MOST_PANELS), heading, texts)
     span = _scale(page.panels, metric, curves)
     factor = summary.factors[0]
     for panel, ax in enumerate(page.panels):
@@ -65,23 +65,23 @@ def draw_curves(summary: Summary, metric: Metric, curves: Curves) -> Figure:
     return _finished(page, summary, metric, curves, span, shown)
 
 
-def draw_level_curves(summary: Summary, metric: Metric, curves: Curves, axis: int) -> Figure:
+def draw_level_curves(summary: Summary, metric: Metric, curves: Curves, axis: int, pages: Pages) -> Figure:
     """One line for each level of a factor, its seeds averaged over all else. curves: as made by curves.by_level."""
     factor = summary.factors[axis]
     texts = [value_text(value) for value in factor.values]
-    page = _page(1, factor.label, texts, size=(4.6, 3.0))
+    page = _page(pages, 1, factor.label, texts, size=(4.6, 3.0))
     span = _scale(page.panels, metric, curves)
     _draw_panel(page.panels[0], curves, _lines(range(len(texts))))
     others = [other.label for i, other in enumerate(summary.factors) if i != axis]
     return _finished(page, summary, metric, curves, span, f"; averaged over {' and '.join(others)} within each seed")
 
 
-def _page(panels: int, heading: str, texts: list[str], size: tuple[float, float] | None = None) -> Sheet:
+def _page(pages: Pages, panels: int, heading: str, texts: list[str], size: tuple[float, float] | None = None) -> Sheet:
     columns, width = (3, 2.15) if panels <= 9 else (5, 1.6)
     size = size or (width, 1.6)
     if not 1 < len(texts) <= _MOST_LINES:
-        return sheet(panels, columns, size)
-    page = sheet(panels, columns, size, right=0.75 + text_width([heading, *texts]))
+        return pages.sheet(panels, columns, size)
+    page = pages.sheet(panels, columns, size, right=0.75 + text_width([heading, *texts]))
     handles = [Line2D([], [], color=line.colour, linestyle=line.style) for line in _lines(range(len(texts)))]
     page.panels[min(columns, panels) - 1].legend(handles, texts, title=heading, handlelength=2.6, **LEGEND)
     return page

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from aggregate.canvas import Pages
 from aggregate.curve_figure import draw_curves, draw_level_curves
 from aggregate.curves import Curves, by_level
 from aggregate.declaration import Metric
@@ -29,33 +30,35 @@ class Plot:
 def plots(summary: Summary, curves: Iterable[tuple[Metric, Curves]]) -> Iterator[Plot]:
     """The statistical summary, each metric versus each factor and over a grid of two, then the training curves.
 
-    One at a time: a figure takes more memory than its file. Ask for them and save them inside canvas.house_style.
+    One at a time: the next figure may be drawn on the axes of one before. Ask for them and save them inside
+    canvas.house_style.
     """
+    pages = Pages()
     if summary.metrics:
         yield Plot("statistical_summary", "", "All conditions, primary metrics", draw_overview(summary))
     for entry in summary.metrics:
-        yield from _metric_plots(summary, entry)
+        yield from _metric_plots(summary, entry, pages)
     for metric, curve in curves:
-        yield from _curve_plots(summary, metric, curve)
+        yield from _curve_plots(summary, metric, curve, pages)
 
 
-def _curve_plots(summary: Summary, metric: Metric, curves: Curves) -> Iterator[Plot]:
+def _curve_plots(summary: Summary, metric: Metric, curves: Curves, pages: Pages) -> Iterator[Plot]:
     name, label = f"training_curves/{metric.slug}", f"{metric.label} over training"
-    yield Plot(name, metric.name, f"{label}, every condition", draw_curves(summary, metric, curves))
+    yield Plot(name, metric.name, f"{label}, every condition", draw_curves(summary, metric, curves, pages))
     axes = [axis for axis, factor in enumerate(summary.factors) if len(factor.values) > 1]
     for axis in axes if len(summary.factors) > 1 else ():
         levels = by_level(curves, summary.shape, axis, summary.level)
         if (levels.n > 0).any():
             factor = summary.factors[axis]
-            figure = draw_level_curves(summary, metric, levels, axis)
+            figure = draw_level_curves(summary, metric, levels, axis, pages)
             yield Plot(f"{name}_by_{factor.slug}", metric.name, f"{label}, by {factor.label}", figure)
 
 
-def _metric_plots(summary: Summary, entry: MetricSummary) -> Iterator[Plot]:
+def _metric_plots(summary: Summary, entry: MetricSummary, pages: Pages) -> Iterator[Plot]:
     metric = entry.metric
     for axis, factor in enumerate(summary.factors):
         caption = f"{metric.label} versus {factor.label}"
-        yield Plot(f"{metric.slug}_vs_{factor.slug}", metric.name, caption, draw_versus(summary, entry, axis))
+        yield Plot(f"{metric.slug}_vs_{factor.slug}", metric.name, caption, draw_versus(summary, entry, axis, pages))
     if len(summary.factors) == 2:
         caption = f"{metric.label} over the grid"
         yield Plot(f"heatmap_{metric.slug}", metric.name, caption, draw_heatmap(summary, entry))

@@ -16,6 +16,7 @@ from aggregate.canvas import (
     GREY,
     LEGEND,
     MARKERS,
+    Pages,
     Sheet,
     chance_text,
     colours,
@@ -24,7 +25,6 @@ from aggregate.canvas import (
     footnote,
     limits,
     positions,
-    sheet,
     spacing,
     text_width,
     title,
@@ -60,10 +60,10 @@ class Lines:
     n: Integers
 
 
-def draw_versus(summary: Summary, entry: MetricSummary, axis: int) -> Figure:
+def draw_versus(summary: Summary, entry: MetricSummary, axis: int, pages: Pages) -> Figure:
     """One metric over the factor of one axis."""
     lines = _lines(summary, entry, axis)
-    page = _together(lines) if len(lines.names) <= TOGETHER else _apart(lines)
+    page = (_together if len(lines.names) <= TOGETHER else _apart)(lines, pages)
     span = limits(entry.metric, [lines.values], [lines.low, lines.high])
     for panel, ax in enumerate(page.panels):
         ax.set_ylim(draw_chance(ax, entry.metric, span))
@@ -94,11 +94,11 @@ def _lines(summary: Summary, entry: MetricSummary, axis: int) -> Lines:
     )
 
 
-def _together(lines: Lines) -> Sheet:
+def _together(lines: Lines, pages: Pages) -> Sheet:
     """All lines in one panel, dodged, each named at its end."""
     count = len(lines.names)
     width = 4.6
-    page = sheet(1, 1, (width, 3.0), right=0.35 if count == 1 else 0.6 + text_width([lines.title, *lines.short]))
+    page = pages.sheet(1, 1, (width, 3.0), right=0.35 if count == 1 else 0.6 + text_width([lines.title, *lines.short]))
     ax = page.panels[0]
     inch = factor_axis(ax, lines.factor, width, labelled=True)
     step = 0.16 * spacing(positions(lines.factor))
@@ -110,11 +110,11 @@ def _together(lines: Lines) -> Sheet:
     return page
 
 
-def _apart(lines: Lines) -> Sheet:
+def _apart(lines: Lines, pages: Pages) -> Sheet:
     """Small multiples: each line in a panel of its own, the others faint behind it."""
     count = min(len(lines.names), MOST_PANELS)
     columns, width = (3, 2.15) if count <= 9 else (5, 1.6)
-    page = sheet(count, columns, (width, 1.6))
+    page = pages.sheet(count, columns, (width, 1.6))
     places = positions(lines.factor)
     order = np.argsort(places)
     for panel, (ax, colour) in enumerate(zip(page.panels, colours(count), strict=True)):
