@@ -56,9 +56,10 @@ wait "$child" 2>/dev/null
 again=$?
 [ "$again" -ne 127 ] && status=$again
 
-# Python's log of a task that began is in the sweep directory; an empty file here would only cost an inode.
 log=$sweep/submissions/$(printf '%06d' "$submission")/logs/${array}_$index.log
-[ -f "$log" ] && [ ! -s "$log" ] && rm -f "$log"
+# Python's log of a task that began is in the sweep directory; an empty file here would only cost an inode. To be
+# called when nothing more is to be said: what goes to a file that is removed is lost.
+drop_empty_log() { [ -f "$log" ] && [ ! -s "$log" ] && rm -f "$log"; }
 
 # Neither done (0), failed in the trainer (1), stopped (85) nor ended by a signal: Python could not start or the files
 # could not be reached. Two of these on one node, and the next submission leaves the node out.
@@ -68,10 +69,11 @@ case $status in
 esac
 
 if [ "$status" -eq 85 ] && [ "$first" = USR2 ]; then
-    refused=$(scontrol requeue "$id" 2>&1) && sleep 60
+    refused=$(scontrol requeue "$id" 2>&1) && { drop_empty_log; sleep 60; }
     case $refused in
         *'pending execution'*) ;;  # slurmctld has requeued it already
         *) echo "task.sh: stopped early, all state is saved; the requeue was refused: $refused" >&2 ;;
     esac
 fi
+drop_empty_log
 exit "$status"
