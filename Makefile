@@ -12,7 +12,7 @@ DEMO := demo
 # Tests wait for Slurm more than they compute.
 WORKERS ?= 3
 
-.PHONY: help setup demo test run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench chaos chaos-mutants clean
+.PHONY: help setup demo test run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench docs chaos chaos-mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -78,5 +78,9 @@ format: setup  ## let ruff put the code in shape
 bench: setup  ## training speed beside what people use today
 	$(VENV)/bin/python -m benchmarks.training $(ARGS)
 
+docs: setup  ## the documentation, into site/; a broken link is an error
+	$(VENV)/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 clean:  ## remove the demo, caches and .venv
-	rm -rf $(DEMO) $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(DEMO) site $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,14 +1,12 @@
-"""Writes docs/reference/*.md from the code: command line, configuration, profile, files.
+"""The reference pages, made from the code: command line, configuration, profile, files.
 
-    python docs/generate.py            # writes
-    python docs/generate.py --check    # exit 1 if a page is not what the code says
+They are not kept in the repository: docs/hooks.py adds them whenever the documentation is built.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -16,32 +14,74 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-# argparse wraps help to the terminal; the pages have one width wherever they are made.
-os.environ["COLUMNS"] = "100"
 
 from hpc import cli, profile_fields, store  # noqa: E402
 from hpc.cell import Cell  # noqa: E402
-from hpc.trainer import PROJECT_ROOT  # noqa: E402
 
-REFERENCE = ROOT / "docs" / "reference"
-MADE = "<!-- made by docs/generate.py; edit the code instead -->\n\n"
+_PROG = "holdfast"
+# What a file is, where its name in the code does not say it well enough.
+_FILES = {
+    "sweep_file": "the plan: grid, configuration, digests, analysis, versions; a revision each time it grew",
+    "cell_config_file": "what the cell was trained with",
+    "result_file": "the cell's result, written once: metrics, status, digests, provenance",
+    "history_file": "one row an epoch",
+    "weights_file": "final weights",
+    "log_file": "what happened to the cell, over all attempts",
+    "attempts_directory": "one directory an attempt",
+    "failure_file": "why an attempt failed, with its traceback",
+    "conflict_file": "a second outcome that differs from the published one",
+    "pointer_file": "which pack attempt this attempt is part of",
+    "pack_directory": "one attempt of one pack of cells",
+    "pack_file": "its cells, node, process and job",
+    "pack_log": "everything its process wrote",
+    "progress_file": "epochs of its cells, for `status`",
+    "generation_file": "a checkpoint: one row a cell; the newest two are kept",
+    "private_history": "a history until its cell is published",
+    "private_weights": "weights until their cell is published",
+    "aggregated_file": "a condition each: mean, std, interval, n, individual results",
+    "statistics_file": "claims, contrasts, intervals, corrections",
+    "table_file": "one row a cell",
+    "curves_file": "one row an epoch of a cell",
+    "plots_directory": "figures",
+    "report_file": "the report: one file, works without a network",
+    "code_directory": "the snapshot that tasks run",
+    "intent_file": "what a submission was about to queue",
+    "receipt_file": "what Slurm answered",
+    "tasks_file": "which task trains which cells",
+    "logs_directory": "output of tasks",
+    "lock_directory": "held by the command at work",
+    "state_cache_file": "what `status` remembers; safe to remove",
+}
 
 
 def pages() -> dict[str, str]:
     """Name of a page -> its text."""
-    made = {"cli": _command_line(), "configuration": _configuration(), "profile": _profile(), "files": _files()}
-    return {f"{name}.md": MADE + text for name, text in made.items()}
+    return {
+        "cli.md": command_line(),
+        "configuration.md": configuration(),
+        "profile.md": profile(),
+        "files.md": files(),
+    }
 
 
-def _command_line() -> str:
+def command_line() -> str:
     text = "# Command line\n\n`holdfast`, `.venv/bin/holdfast` and `python -m hpc` are the same.\n"
-    for name, parser in _parsers(cli.parser()):
-        usage = re.sub(r"[ \t]+\n", "\n", parser.format_help())
-        text += f"\n## {name}\n\n```text\n{usage.strip()}\n```\n"
+    for name, parser in _parsers(cli.parser(), _PROG):
+        # argparse wraps to the terminal it is in; a page has one width.
+        parser.formatter_class = _formatter(parser.formatter_class)
+        text += f"\n## {name}\n\n```text\n{parser.format_help().strip()}\n```\n"
     return text
 
 
-def _parsers(parser: argparse.ArgumentParser, name: str = "holdfast") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def _formatter(base: type[argparse.HelpFormatter]) -> type[argparse.HelpFormatter]:
+    class Fixed(base):  # type: ignore[misc, valid-type]
+        def __init__(self, prog: str, **given: object) -> None:
+            super().__init__(prog, **{**given, "width": 100})
+
+    return Fixed
+
+
+def _parsers(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """A parser and all below it, in the order of the command line."""
     yield name, parser
     for action in parser._actions:
@@ -50,21 +90,21 @@ def _parsers(parser: argparse.ArgumentParser, name: str = "holdfast") -> Iterato
                 yield from _parsers(below, f"{name} {word}")
 
 
-def _configuration() -> str:
+def configuration() -> str:
     template = (ROOT / "config_template.yaml").read_text()
     return (
         "# Configuration\n\nYAML or JSON. Every key with its default; all are optional. A key that is not listed is "
-        "refused with the nearest valid name.\nThe command line wins over the file: grid options, or `section.key=value`"
-        f" for any key.\n\n```yaml\n{template.strip()}\n```\n"
+        "refused with the nearest valid name. The command line wins over the file: grid options, or "
+        f"`section.key=value` for any key.\n\n```yaml\n{template.strip()}\n```\n"
     )
 
 
-def _profile() -> str:
-    example = (PROJECT_ROOT / "slurm_templates" / "profiles" / "example.yaml").read_text()
+def profile() -> str:
+    example = (ROOT / "slurm_templates" / "profiles" / "example.yaml").read_text()
     rows = "".join(f"| `{name}` | {_rule(check)} |\n" for name, check in profile_fields.FIELDS.items())
     return (
-        "# Cluster profile\n\nA YAML file, named by its path or by its name in `slurm_templates/profiles/`. `local` and "
-        "`sandbox` are built in. `--set key=value` changes one key for one call.\n\n"
+        "# Cluster profile\n\nA YAML file, named by its path or by its name in `slurm_templates/profiles/`. `local` "
+        "and `sandbox` are built in. `--set key=value` changes one key for one call.\n\n"
         f"```yaml\n{example.strip()}\n```\n\n## What each key may hold\n\n| key | a value |\n|---|---|\n{rows}"
     )
 
@@ -72,56 +112,38 @@ def _profile() -> str:
 def _rule(check: object) -> str:
     """What a check says of a value it cannot take."""
     assert callable(check)
-    said = next((str(fault) for fault in (check(object()), check(-1)) if fault), "anything")
+    said = str(check(-1) or check(object()))
     return said.replace("|", "\\|")
 
 
-def _files() -> str:
+def files() -> str:
+    rows = sorted((str(path), text) for text, path in _paths())
+    return (
+        "# Files of a sweep\n\nThe names that `hpc/store.py` gives, here for one cell of a sweep in `out`. Everything "
+        "is published whole or not at all; what matters to you is in the top directory and in `individual_results/`."
+        "\n\n| file | what it is |\n|---|---|\n" + "".join(f"| `{path}` | {text} |\n" for path, text in rows)
+    )
+
+
+def _paths() -> Iterator[tuple[str, Path]]:
     sweep = store.Store(Path("out"))
-    cell = Cell((("dim", 8), ("scale", 1.0)), 42, 0)
-    text = "# Files of a sweep\n\nThe names hpc/store.py gives, for the cell `dim_8_scale_1.0_run_0` of a sweep in `out`.\n\n"
-    text += "| file | what it is |\n|---|---|\n"
-    for name, path in _paths(sweep, cell):
-        text += f"| `{path}` | {name} |\n"
-    return text
-
-
-def _paths(sweep: store.Store, cell: Cell) -> Iterator[tuple[str, Path]]:
-    given = {"cell": cell, "pack": 17, "attempt": 1, "submission": 3, "array": 0, "index": 0, "generation": 2}
-    given |= {"run": "abc123", "code_digest": "0" * 16, "device": "cpu", "digest": "0" * 16}
+    given = {"cell": Cell((("dim", 8), ("scale", 1.0)), 42, 0), "pack": 17, "attempt": 1, "submission": 3, "array": 0}
+    given |= {
+        "index": 0,
+        "generation": 2,
+        "run": "abc123",
+        "code_digest": "0" * 16,
+        "device": "cpu",
+        "digest": "0" * 16,
+    }
     for name, member in inspect.getmembers_static(store.Store):
-        if not name.endswith(("_file", "_directory", "_log", "_script", "private_history", "private_weights")):
+        if not re.search(r"_(file|directory|log|script|history|weights)$", name):
             continue
-        if isinstance(member, property):
-            path = getattr(sweep, name)
-        elif inspect.isfunction(member) and set(_names(member)) <= set(given):
-            path = getattr(sweep, name)(*(given[argument] for argument in _names(member)))
-        else:
+        is_property = isinstance(member, property)
+        words = [] if is_property else [word for word in inspect.signature(member).parameters if word != "self"]
+        if not set(words) <= set(given):
             continue
-        text = inspect.getdoc(member.fget if isinstance(member, property) else member) or name.replace("_", " ")
-        yield " ".join(text.split()).removesuffix("."), path
-
-
-def _names(function: object) -> list[str]:
-    assert callable(function)
-    return [name for name in inspect.signature(function).parameters if name != "self"]
-
-
-def main() -> int:
-    check = "--check" in sys.argv[1:]
-    stale = [name for name, text in pages().items() if not _is(REFERENCE / name, text)]
-    for name in stale:
-        if check:
-            print(f"docs/reference/{name} is not what the code says; run `make docs`", file=sys.stderr)
-        else:
-            REFERENCE.mkdir(parents=True, exist_ok=True)
-            (REFERENCE / name).write_text(pages()[name])
-    return 1 if check and stale else 0
-
-
-def _is(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text() == text
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        path = getattr(sweep, name) if is_property else getattr(sweep, name)(*(given[word] for word in words))
+        said = inspect.getdoc(member) or ""
+        text = _FILES.get(name) or " ".join(said.split()) or name.replace("_", " ")
+        yield text.removesuffix("."), path

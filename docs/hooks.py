@@ -1,19 +1,35 @@
-"""For mkdocs: links out of docs/ (to a source file, a template) go to the repository, where they mean something."""
+"""For mkdocs: the reference pages, made from the code as it is now; and links that leave the documentation."""
 
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
-_OUT = re.compile(r"\]\((?:\.\./)+((?!docs/)[A-Za-z_][^)#]*)\)")
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))
+import generate
+
+_LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+)([^)#\s]+)[^)]*\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for name, text in generate.pages().items():
+        files.append(File.generated(config, f"reference/{name}", content=text))
+    return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """A file outside docs/ is named, not linked: the pages may be read without the repository beside them."""
+    """Colleagues link to sources as GitHub shows them; built pages have no sources beside them and name the file."""
     depth = page.file.src_uri.count("/") + 1
 
     def named(found: re.Match[str]) -> str:
-        ups = found[0].count("../")
-        return found[0] if ups < depth else f"] (`{found[1]}`)"
+        leaves = found[2].count("../") >= depth
+        return (
+            f"{found[1]} (`{found[3]}`)" if leaves and found[1] != found[3] else f"`{found[3]}`" if leaves else found[0]
+        )
 
-    return re.sub(r"\[([^\]]*)\] \(`([^`]*)`\)", r"\1 (`\2`)", _OUT.sub(named, markdown))
+    return _LINK.sub(named, markdown)

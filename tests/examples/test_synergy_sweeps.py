@@ -1,0 +1,46 @@
+"""The predecessor's four sweeps are as large as they are said to be, and the profile beside them is one."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from from_outside import ROOT
+
+from hpc.profile import load_profile
+from hpc.schema import Configuration
+
+SWEEPS = ROOT / "examples" / "synergy"
+
+
+@pytest.mark.parametrize(("name", "cells"), [("quick", 8), ("medium", 60), ("full", 210), ("comprehensive", 1000)])
+def test_a_sweep_has_the_cells_its_name_promises_and_a_reference_among_them(name: str, cells: int) -> None:
+    written = Configuration(**yaml.safe_load((SWEEPS / f"{name}.yaml").read_text()))
+    sweep, reference = written.sweep, written.analysis.reference
+    assert sweep.dims is not None
+    assert sweep.scales is not None
+    assert reference is not None
+    assert len(sweep.dims) * len(sweep.scales) * (sweep.runs_per_condition or 0) == cells
+    assert reference["dim"] in sweep.dims
+    assert reference["scale"] in sweep.scales
+    rows = 500_000
+    steps = written.training.epochs * math.ceil(rows / written.data.batch_size)
+    assert f"| {name} | {cells:,} | {steps:,} |" in (SWEEPS / "README.md").read_text()
+
+
+def test_the_profile_beside_them_is_one() -> None:
+    assert load_profile(str(SWEEPS / "cluster.yaml")).parameters["partition"] == "cpu"
+
+
+def test_the_script_goes_from_data_to_report_in_this_order_and_is_not_stopped_by_failed_cells(tmp_path: Path) -> None:
+    (tmp_path / "holdfast").write_text('#!/bin/bash\necho "$1 $2" >> calls\n[ "$1" != submit ] || exit 4\n')
+    (tmp_path / "holdfast").chmod(0o755)
+    environment = os.environ | {"HOLDFAST": str(tmp_path / "holdfast")}
+    command = ["bash", str(SWEEPS / "sweep.sh"), "quick", "sandbox"]
+    assert subprocess.run(command, cwd=tmp_path, env=environment, timeout=30).returncode == 0
+    called = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
+    assert called == ["data", "plan", "submit", "aggregate"]
