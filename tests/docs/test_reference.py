@@ -1,0 +1,77 @@
+"""The documentation is built without a warning, and the reference is what the code says now."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from hpc import cli, profile_fields
+from hpc.schema import Configuration
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        yield action
+        for below in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+            yield from actions(below)
+
+
+def test_every_option_of_every_command_is_in_the_reference(generate: ModuleType) -> None:
+    text = generate.command_line()
+    for action in actions(cli.parser()):
+        assert all(option in text for option in action.option_strings)
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_every_key_of_a_profile_is_in_the_reference(generate: ModuleType) -> None:
+    text = generate.profile()
+    assert all(f"| `{key}` |" in text for key in profile_fields.FIELDS)
+
+
+def test_every_section_of_a_configuration_is_in_the_reference(generate: ModuleType) -> None:
+    text = generate.configuration()
+    assert all(f"\n{section}:" in text for section in Configuration.model_fields)
+
+
+def test_the_files_a_user_looks_for_are_in_the_reference_and_described(generate: ModuleType) -> None:
+    text = generate.files()
+    for name in ("sweep.json", "results.json", "history.csv", "report.html", "table.parquet", "log.txt"):
+        assert f"{name}` |" in text
+    assert all(len(line.split(" | ")[1]) > 8 for line in text.splitlines() if line.startswith("| `"))
+
+
+def test_the_documentation_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed (make setup)")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site" / "tutorial" / "index.html").read_text()
+    assert 'src="http' not in page
+    assert 'rel="stylesheet" href="http' not in page
+
+
+def test_every_page_has_a_place() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert all(f" {name}" in text for name in written if not name.startswith("reference/"))
+    assert yaml.safe_load(text)["strict"] is True
