@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpc import commands
 from hpc.errors import ConfigError
+from hpc.help_examples import add_examples
 from hpc.slurm import SlurmError
 from hpc.store import BusyError, SweepError
 
@@ -45,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     _checks(subparsers)
     _wandb(subparsers)
     _sandbox(add("sandbox", "tools.sandbox", "A real Slurm cluster on this machine; submit with --profile sandbox."))
+    _start(add)
+    add_examples(top)
     return top
 
 
@@ -292,6 +295,21 @@ def _sandbox(command: argparse.ArgumentParser) -> None:
     command.add_argument("action", choices=("up", "down", "status", "preempt"))
     command.add_argument("--nodes", type=_positive, default=4, metavar="N", help="up: nodes (default: 4)")
     command.add_argument("--count", type=_positive, metavar="N", help="preempt: evict N tasks (default: all)")
+
+
+def _start(add: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add("init", "start.start", "Write a commented configuration and profile; asks if there are no options.")
+    command.add_argument("directory", type=Path, nargs="?", default=Path(), metavar="DIR", help="where (default: here)")
+    command.add_argument("--name", metavar="NAME", help="of the sweep")
+    command.add_argument("--trainer", metavar="T", help="module:function or file.py:function (default: built in)")
+    command.add_argument("--runs", type=_positive, metavar="N", help="seeds a condition (default: 5)")
+    command.add_argument("--partition", metavar="P", help="as sinfo lists it (default: the cluster's own)")
+    command.add_argument("--timeout-min", type=_positive, metavar="M", help="time limit of a task (default: 240)")
+    command.add_argument("--gpus", type=int, metavar="N", help="GPUs a task (default: 0)")
+    command.add_argument("--cpus", type=_positive, metavar="N", help="CPUs a task (default: 1)")
+    command.add_argument("--mem-gb", type=float, metavar="G", help="memory a task (default: 4)")
+    command = add("completion", "start.complete", "Print a script that completes this command in your shell.")
+    command.add_argument("shell", choices=("bash", "zsh"))
 
 
 def _directory(command: argparse.ArgumentParser) -> None:

@@ -1,0 +1,61 @@
+"""Help that shows how, and completion that knows every command."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from hpc import cli, completion
+from hpc.help_examples import EXAMPLES
+
+
+def commands(parser: argparse.ArgumentParser, path: str = "") -> dict[str, argparse.ArgumentParser]:
+    """Every command that does something, by its words."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    found = {} if below else {path: parser}
+    for action in below:
+        for name, made in action.choices.items():
+            found |= commands(made, f"{path} {name}".strip())
+    return found
+
+
+def test_every_command_has_an_example_that_it_understands() -> None:
+    known = commands(cli.parser())
+    assert set(known) == set(EXAMPLES)
+    for name, parser in known.items():
+        for example in EXAMPLES[name]:
+            assert f"  holdfast {example}\n" in parser.format_help()
+            words = shlex.split(example.partition(">>")[0])
+            assert cli.parser().parse_args(words).call
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (["su"], {"submit"}),
+        (["check", "cl"], {"cluster"}),
+        (["data", ""], {"generate", "check", "-h", "--help"}),
+        (["submit", "--con"], {"--config"}),
+        (["sandbox", "pre"], {"preempt"}),
+        (["status", "out", "--w"], {"--watch"}),
+        (["run", "--config", "swee"], set()),
+    ],
+)
+def test_bash_completes_commands_options_and_leaves_files_to_the_shell(line: list[str], expected: set[str]) -> None:
+    words = " ".join(shlex.quote(word) for word in ["holdfast", *line])
+    script = completion.script(cli.parser(), "bash")
+    script += f'COMP_WORDS=({words}); COMP_CWORD={len(line)}; _holdfast; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == expected
+
+
+def test_zsh_takes_the_script() -> None:
+    if shutil.which("zsh") is None:
+        pytest.skip("zsh is not installed")
+    script = completion.script(cli.parser(), "zsh")
+    assert subprocess.run(["zsh", "-fc", script], capture_output=True, timeout=30).returncode == 0
