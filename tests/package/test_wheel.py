@@ -1,0 +1,73 @@
+"""The wheel holds all that runs outside a checkout: templates, profiles, types, kernel sources, and no tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("hpc", "training", "aggregate", "slurm_templates")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("build", reason="the package `build` is not installed (make setup)")
+    directory = tmp_path_factory.mktemp("wheel")
+    copy = directory / "source"  # building leaves files beside the sources
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.splitlines():
+        if name.partition("/")[0] in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE") and (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    # Without isolation nothing is fetched: setuptools is here wherever pip is.
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    if "Missing dependencies" in done.stdout + done.stderr:
+        pytest.skip("setuptools is too old to build without fetching another")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = directory.glob("holdfast-*.whl")
+    return found
+
+
+def test_the_wheel_has_every_file_that_is_needed_on_a_node(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"{folder}/py.typed" for folder in ("hpc", "training", "aggregate")} <= names
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".sh", ".sbatch", ".yaml", ".c", ".h") and _is_committed(path):
+                assert path.relative_to(ROOT).as_posix() in names
+
+
+def test_the_wheel_has_nothing_else(wheel: Path) -> None:
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(FOLDERS)
+
+
+def test_what_is_in_the_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    program = "import sys; sys.path.insert(0, 'site'); from hpc.cli import main; sys.exit(main(sys.argv[1:]))"
+    for words in (("init", "lab", "--trainer", "mine.py:train"), ("plan", "--config", "lab/sweep.yaml")):
+        (tmp_path / "mine.py").write_text(
+            "FACTORS = {'width': {'kind': 'integer'}}\nMETRICS = {'e': {'kind': 'real', 'better': 'lower'}}\n"
+            "def train(cells, options, run): pass\n"
+        )
+        command = [sys.executable, "-P", "-c", program, *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert "10 cells: 0 done" in done.stdout
+    where = (
+        "import sys; sys.path.insert(0, 'site'); from hpc.profile import PROFILES; print(*sorted(PROFILES.iterdir()))"
+    )
+    told = subprocess.run([sys.executable, "-P", "-c", where], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert str(tmp_path / "site" / "slurm_templates" / "profiles" / "sandbox.yaml") in told.stdout
+
+
+def _is_committed(path: Path) -> bool:
+    command = ["git", "ls-files", "--error-unmatch", str(path)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
