@@ -1,6 +1,6 @@
-"""The names inside a sweep directory, and what its files say.
+"""What the files of a sweep directory say.
 
-No other module (but hpc.files, which writes them) knows a path below a sweep directory. Reading never waits and never
+Where they are is known to hpc.layout alone, of which a Store is one. Reading never waits and never
 believes a file that is not whole: results are JSON published by link, checkpoints carry a checksum.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 
 from hpc import files
 from hpc.cell import Cell
+from hpc.layout import ATTEMPT_DIGITS, PACK_DIGITS, SUBMISSION_DIGITS, Layout
 from hpc.sweep import Sweep
 
 COMPLETED, DIVERGED, FAILED, STARTED, MISSING, CONFLICT = (
@@ -32,7 +33,6 @@ COMPLETED, DIVERGED, FAILED, STARTED, MISSING, CONFLICT = (
 )
 STATES = (COMPLETED, DIVERGED, FAILED, CONFLICT, STARTED, MISSING)
 FINAL = (COMPLETED, DIVERGED)
-_PACK_DIGITS, _ATTEMPT_DIGITS, _SUBMISSION_DIGITS, _GENERATION_DIGITS = 6, 4, 6, 6
 
 
 class SweepError(Exception):
@@ -60,18 +60,10 @@ class CellStatus:
     pack: int | None = None
 
 
-class Store:
+class Store(Layout):
     """A sweep directory. Constructing one touches nothing."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._results = str(self.results_root)
-
     # --- the plan -------------------------------------------------------------------------------------------------
-
-    @property
-    def sweep_file(self) -> Path:
-        return self.root / "sweep.json"
 
     def exists(self) -> bool:
         return self.sweep_file.name in files.entries(self.root)
@@ -146,203 +138,19 @@ class Store:
             f"({current.grid.summary()}) and those to add; seeds can only be added at the end"
         )
 
-    # --- names ----------------------------------------------------------------------------------------------------
+    # --- what the files say ---------------------------------------------------------------------------------------
 
-    @property
-    def results_root(self) -> Path:
-        return self.root / "individual_results"
+    def new_submission(self) -> int:
+        files.make_directory(self.submissions_root)
+        return files.claim(self.submissions_root, SUBMISSION_DIGITS)[0]
 
-    def cell_directory(self, cell: Cell) -> Path:
-        return self.results_root / cell.name
+    def new_pack(self) -> int:
+        files.make_directory(self.packs_root)
+        return files.claim(self.packs_root, PACK_DIGITS)[0]
 
-    def result_file(self, cell: Cell) -> Path:
-        return self.cell_directory(cell) / "results.json"
-
-    def history_file(self, cell: Cell) -> Path:
-        return self.cell_directory(cell) / "history.csv"
-
-    # By name and as text, for whoever goes through a hundred thousand of them.
-    def result_path(self, name: str) -> str:
-        return f"{self._results}/{name}/results.json"
-
-    def history_path(self, name: str) -> str:
-        return f"{self._results}/{name}/history.csv"
-
-    def weights_file(self, cell: Cell) -> Path:
-        return self.cell_directory(cell) / "weights.safetensors"
-
-    def conflict_file(self, cell: Cell) -> Path:
-        return self.cell_directory(cell) / "conflict.json"
-
-    def log_file(self, cell: Cell) -> Path:
-        return self.cell_directory(cell) / "log.txt"
-
-    def cell_config_file(self, cell: Cell) -> Path:
-        return self.cell_directory(cell) / "config.json"
-
-    def attempts_directory(self, cell: Cell) -> Path:
-        return self.cell_directory(cell) / "attempts"
-
-    def attempt_directory(self, cell: Cell, attempt: int) -> Path:
-        return self.attempts_directory(cell) / f"{attempt:0{_ATTEMPT_DIGITS}d}"
-
-    def failure_file(self, cell: Cell, attempt: int) -> Path:
-        return self.attempt_directory(cell, attempt) / "failure.json"
-
-    def pointer_file(self, cell: Cell, attempt: int) -> Path:
-        return self.attempt_directory(cell, attempt) / "pack.json"
-
-    @property
-    def packs_root(self) -> Path:
-        return self.root / "packs"
-
-    def pack_directory(self, pack: int) -> Path:
-        return self.packs_root / f"{pack:0{_PACK_DIGITS}d}"
-
-    def pack_file(self, pack: int) -> Path:
-        return self.pack_directory(pack) / "pack.json"
-
-    def pack_log(self, pack: int) -> Path:
-        return self.pack_directory(pack) / "log.txt"
-
-    def progress_file(self, pack: int) -> Path:
-        return self.pack_directory(pack) / "progress.json"
-
-    def private_history(self, pack: int, cell: Cell) -> Path:
-        return self.pack_directory(pack) / f"{cell.name}.history.csv"
-
-    def private_weights(self, pack: int, cell: Cell) -> Path:
-        return self.pack_directory(pack) / f"{cell.name}.weights.safetensors"
-
-    def generation_file(self, pack: int, generation: int) -> Path:
-        return self.pack_directory(pack) / f"checkpoint-{generation:0{_GENERATION_DIGITS}d}"
-
-    def generations(self, pack: int) -> list[Path]:
-        """Checkpoint files of a pack attempt, newest first."""
-        directory = self.pack_directory(pack)
-        names = [n for n in files.entries(directory) if n.startswith("checkpoint-") and "." not in n]
-        return [directory / name for name in sorted(names, reverse=True)]
-
-    def has_saved(self, pack: int) -> bool:
-        """Whether a pack attempt has a checkpoint, sound or set aside; later attempts that save remove it."""
-        return any(name.startswith("checkpoint-") for name in files.entries(self.pack_directory(pack)))
-
-    @property
-    def submissions_root(self) -> Path:
-        return self.root / "submissions"
-
-    def submission_directory(self, number: int) -> Path:
-        return self.submissions_root / f"{number:0{_SUBMISSION_DIGITS}d}"
-
-    def intent_file(self, submission: int) -> Path:
-        return self.submission_directory(submission) / "intent.json"
-
-    def receipt_file(self, submission: int) -> Path:
-        return self.submission_directory(submission) / "receipt.json"
-
-    def tasks_file(self, submission: int, array: int) -> Path:
-        return self.submission_directory(submission) / f"tasks-{array}.jsonl"
-
-    def logs_directory(self, submission: int) -> Path:
-        return self.submission_directory(submission) / "logs"
-
-    def task_log(self, submission: int, array: int, index: int) -> Path:
-        """What a task said before it had a pack attempt of its own."""
-        return self.logs_directory(submission) / f"{array}_{index}.log"
-
-    def array_script(self, submission: int, array: int) -> Path:
-        """A prepared array's script, for sbatch alone."""
-        return self.submission_directory(submission) / f"array-{array}.sbatch"
-
-    def scratch_directory(self, submission: int) -> Path:
-        """What submitit writes about a submission: the scripts it queued."""
-        return self.submission_directory(submission) / "submitit"
-
-    def failed_starts(self) -> list[tuple[int, str]]:
-        """(submission, node) of every task that ended before it had a pack attempt, as task.sh leaves them."""
-        found = []
-        for submission in files.numbers(self.submissions_root):
-            for name in files.entries(self.logs_directory(submission)):
-                if name.endswith(".failed"):
-                    found.append((submission, name.removesuffix(".failed").split(".", 2)[2]))
-        return found
-
-    @property
-    def lock_directory(self) -> Path:
-        return self.submissions_root / "lock"
-
-    @staticmethod
-    def lock_owner_file(lock: Path) -> Path:
-        """Who holds a lock; it is written before the directory takes the lock's place."""
-        return lock / "owner.json"
-
-    def code_directory(self, digest: str) -> Path:
-        return self.root / "code" / digest[:16]
-
-    @property
-    def aggregated_file(self) -> Path:
-        return self.root / "aggregated_results.json"
-
-    @property
-    def statistics_file(self) -> Path:
-        return self.root / "statistics.json"
-
-    @property
-    def table_file(self) -> Path:
-        return self.root / "table.parquet"
-
-    @property
-    def curves_file(self) -> Path:
-        return self.root / "curves.parquet"
-
-    @property
-    def state_cache_file(self) -> Path:
-        return self.root / ".states.json"
-
-    @property
-    def plots_directory(self) -> Path:
-        return self.root / "plots"
-
-    @property
-    def report_file(self) -> Path:
-        return self.root / "report.html"
-
-    @property
-    def cache_file(self) -> Path:
-        """What an aggregation remembers of the cells it read; safe to remove."""
-        return self.root / ".aggregate-cache"
-
-    @property
-    def wandb_root(self) -> Path:
-        """Where wandb itself would put runs of this directory; `wandb sync` of it works."""
-        return self.root / "wandb"
-
-    @property
-    def wandb_journal_file(self) -> Path:
-        """What `holdfast wandb sync` has seen to be the same on a server."""
-        return self.wandb_root / "journal.json"
-
-    @property
-    def wandb_raw_file(self) -> Path:
-        """Runs as `holdfast wandb extract` found them."""
-        return self.root / "wandb_raw.json"
-
-    @property
-    def wandb_processed_file(self) -> Path:
-        """The same, an entry a cell."""
-        return self.root / "wandb_processed.json"
-
-    def wandb_segment_file(self, run: str) -> Path:
-        """The offline file of the run with this id; wandb takes the folder's name for that of an offline run."""
-        return self.wandb_root / f"offline-{run}" / f"run-{run}.wandb"
-
-    @property
-    def certificates_directory(self) -> Path:
-        """What `holdfast check resume` found."""
-        return self.root / "certificates"
-
-    def certificate_file(self, code_digest: str, device: str) -> Path:
-        return self.certificates_directory / f"{code_digest[:16]}-{device}.json"
+    def new_attempt(self, cell: Cell) -> int:
+        files.make_directory(self.attempts_directory(cell))
+        return files.claim(self.attempts_directory(cell), ATTEMPT_DIGITS)[0]
 
     def certificates(self) -> list[dict[str, Any]]:
         """All certificates that can be read, in the order of their names; reports may cite them."""
@@ -351,20 +159,6 @@ class Store:
             with contextlib.suppress(OSError, ValueError):
                 found.append(json.loads(files.read(self.certificates_directory / name)))
         return [entry for entry in found if isinstance(entry, dict) and entry.get("format") == 1]
-
-    def new_submission(self) -> int:
-        files.make_directory(self.submissions_root)
-        return files.claim(self.submissions_root, _SUBMISSION_DIGITS)[0]
-
-    def new_pack(self) -> int:
-        files.make_directory(self.packs_root)
-        return files.claim(self.packs_root, _PACK_DIGITS)[0]
-
-    def new_attempt(self, cell: Cell) -> int:
-        files.make_directory(self.attempts_directory(cell))
-        return files.claim(self.attempts_directory(cell), _ATTEMPT_DIGITS)[0]
-
-    # --- what the files say ---------------------------------------------------------------------------------------
 
     def present(self) -> set[str]:
         """Names of the cells that have a directory; one listing, however large the grid."""

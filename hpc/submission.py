@@ -132,6 +132,16 @@ def live_tasks(store: Store) -> list[LiveTask]:
     return found
 
 
+def by_cluster(store: Store, tasks: Sequence[LiveTask]) -> dict[Path | None, list[LiveTask]]:
+    """The tasks by the slurm.conf of the cluster that has them."""
+    confs = {intent.number: intent.conf for intent in intents(store)}
+    found: dict[Path | None, list[LiveTask]] = {}
+    for task in tasks:
+        conf = confs.get(task.submission)
+        found.setdefault(Path(conf) if conf else None, []).append(task)
+    return found
+
+
 def live_cells(tasks: Sequence[LiveTask]) -> dict[str, LiveTask]:
     """The live task of each cell that has one, running ones first."""
     order = sorted(tasks, key=lambda task: task.queued.state != "RUNNING")

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from hpc import status, submission
 from hpc.commands import CONFIGURATION, DONE, INCOMPLETE, say
@@ -90,9 +89,8 @@ def cancel(arguments: argparse.Namespace) -> int:
     cells = sorted({name for task in chosen for name in task.cells})
     if not _confirmed(f"cancel {len(chosen)} tasks with {len(cells)} cells? ", arguments.yes):
         return CONFIGURATION
-    for conf in {entry.conf for entry in submission.intents(store) if entry.kind == submission.SLURM}:
-        numbers = {entry.number for entry in submission.intents(store) if entry.conf == conf}
-        Slurm(Path(conf) if conf else None).cancel([task.queued for task in chosen if task.submission in numbers])
+    for conf, tasks in submission.by_cluster(store, chosen).items():
+        Slurm(conf).cancel([task.queued for task in tasks])
     say(f"cancelled {len(chosen)} tasks; what they had finished is kept, and submitting again goes on")
     return DONE
 

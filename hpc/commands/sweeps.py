@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # A fused pack of this many cells still fits a core's cache at the default model size (docs/performance.md).
 _CACHE_PACK = 5
+# Slurm's reason for a task whose start failed under it.
+_HELD = re.compile(r"launch.failed.requeued.held", re.IGNORECASE)
 # Finished cells that a cost estimate looks at.
 _COST_SAMPLE = 200
 # --wait gives up after as many submissions in a row that brought no cell an epoch further.
@@ -259,6 +262,18 @@ def _plan_for_slurm(
     )
 
 
+def _cancel_held(store: Store) -> None:
+    """Cancel tasks that Slurm holds for ever because a daemon died while it started them; their cells are free again.
+
+    Releasing them may take an operator, cancelling does not. Raises SlurmError.
+    """
+    held = [task for task in submission.live_tasks(store) if _HELD.search(task.queued.reason)]
+    for conf, tasks in submission.by_cluster(store, held).items():
+        Slurm(conf).cancel([task.queued for task in tasks])
+    if held:
+        say(f"{len(held)} tasks that Slurm holds since a launch failed are cancelled; their cells are queued again")
+
+
 def _without_bad_nodes(request: Request, profile: Profile, all_nodes: bool) -> tuple[Profile, set[Cell]]:
     """The profile with nodes left out on which tasks keep failing at their start, and the cells they cost so far."""
     if all_nodes or not request.store.exists():
@@ -277,6 +292,7 @@ def _submit_once(request: Request, arguments: argparse.Namespace, profile: Profi
     from hpc.submit import sbatch_line
     from hpc.submit import submit as queue
 
+    _cancel_held(request.store)
     profile, retry = _without_bad_nodes(request, profile, arguments.all_nodes)
     planned = _plan_for_slurm(request, arguments, profile, conf, retry)
     say(str(planned))

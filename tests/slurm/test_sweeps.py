@@ -95,7 +95,8 @@ def test_a_task_killed_outright_is_taken_up_by_the_next_submission(workplace: Wo
     content = yaml.safe_load((workplace.directory / config).read_text()) | {"checkpoint": {"every_seconds": 0.2}}
     workplace.write(config, content)
     workplace.submit(config)
-    wait_until(lambda: min(workplace.epochs()) >= 10, "both cells in mid-training")
+    # Long enough for several checkpoints, however slow the disk makes them.
+    wait_until(lambda: min(workplace.epochs()) >= 40, "both cells in mid-training")
     store = workplace.store()
     victim = store.sweep().grid[0]
     about = json.loads(store.pack_file(store.pack_of(victim, 1) or 0).read_text())
@@ -217,7 +218,7 @@ def test_a_node_that_dies_costs_at_most_the_last_interval(
         content = yaml.safe_load((tmp_path / config).read_text()) | {"checkpoint": {"every_seconds": 0.2}}
         workplace.write(config, content)
         workplace.submit(config)
-        wait_until(lambda: min(workplace.epochs()) >= 10, "mid-training")
+        wait_until(lambda: min(workplace.epochs()) >= 40, "mid-training")
         node = cluster.slurm.queue()[0].node
         store = workplace.store()
         about = json.loads(store.pack_file(1).read_text())
