@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 import yaml
 from from_outside import Holdfast
 
@@ -22,20 +21,20 @@ def configure(directory: Path, body: str) -> str:
     return "sweep.yaml"
 
 
-@pytest.mark.parametrize(
-    ("body", "cause"),
-    [
-        ("    run.finish(cell, {'eror': 1.0})\n", "metric 'eror' is not declared; did you mean 'error'?"),
-        (
-            "    run.epoch(cell, 1, 2, {'error': 1.0})\n",
-            "returned without finishing this cell; call run.finish or run.f",
+def test_each_wrong_call_fails_its_cell_with_the_fix(holdfast: Holdfast, tmp_path: Path) -> None:
+    wrong = {
+        1: ("run.finish(cell, {'eror': 1.0})", "metric 'eror' is not declared; did you mean 'error'?"),
+        2: (
+            "run.epoch(cell, 1, 2, {'error': 1.0})",
+            "returned without finishing this cell; call run.finish or run.fail",
         ),
-        ("    run.finish(cell, {'error': 'low'})\n", "metric 'error' is 'low'; give a number"),
-    ],
-)
-def test_a_wrong_call_fails_the_cell_with_the_fix(holdfast: Holdfast, tmp_path: Path, body: str, cause: str) -> None:
-    said = holdfast("run", "--config", configure(tmp_path, body), expect=4).stderr
-    assert [line for line in said.splitlines() if cause in line and "width_1_run_0" in line]
+        3: ("run.finish(cell, {'error': 'low'})", "metric 'error' is 'low'; give a number"),
+    }
+    body = "".join(f"    if cell.factors['width'] == {width}: {call}\n" for width, (call, _) in wrong.items())
+    config = configure(tmp_path, body)
+    said = holdfast("run", "--config", config, "--axis", "width=1,2,3", "--pack", "3", expect=4).stderr
+    for width, (_, cause) in wrong.items():
+        assert [line for line in said.splitlines() if cause in line and f"width_{width}_run_0" in line]
 
 
 def test_a_number_that_is_none_is_missing_and_is_never_averaged(holdfast: Holdfast, tmp_path: Path) -> None:
