@@ -13,10 +13,12 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from hpc import files
 from hpc.cell import Cell
@@ -303,17 +305,33 @@ def _refuse_constant(token: str) -> float:
     raise ValueError(f"it holds {token}")
 
 
+_FAST_JSON = msgspec.json.Decoder()
 _STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 _LARGEST = sys.float_info.max
+
+
+def _decoded(data: bytes) -> Any:
+    # msgspec takes a third of the time. It refuses all that json refuses and a little more (1e999, half a surrogate),
+    # so what it refuses is left to json, which says why.
+    try:
+        return _FAST_JSON.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _STRICT_JSON.decode(data.decode())
+
+
+def _all_finite(values: Collection[Any]) -> bool:
+    """Whether these are plain finite floats, as nearly always; False if that takes a closer look."""
+    return set(map(type, values)) <= {float} and math.isfinite(sum(values))
 
 
 def parse_result(data: bytes, path: Path | str) -> dict[str, Any]:
     """The content of a results.json. Raises SweepError naming the path and the reason."""
     try:
-        result = _STRICT_JSON.decode(data.decode())
+        result = _decoded(data)
         if result["status"] not in FINAL or not isinstance(result["metrics"], dict):
             raise ValueError("status or metrics are not as Holdfast writes them")
-        for name, value in result["metrics"].items():
+        measured = result["metrics"]
+        for name, value in () if _all_finite(measured.values()) else measured.items():
             if type(value) is float and -_LARGEST <= value <= _LARGEST:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float | None):
