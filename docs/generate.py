@@ -119,7 +119,7 @@ def _rule(check: object) -> str:
 def files() -> str:
     rows = sorted((str(path), text) for text, path in _paths())
     return (
-        "# Files of a sweep\n\nThe names that `hpc/store.py` gives, here for one cell of a sweep in `out`. Everything "
+        "# Files of a sweep\n\nThe names that `hpc/layout.py` gives, here for one cell of a sweep in `out`. Everything "
         "is published whole or not at all; what matters to you is in the top directory and in `individual_results/`."
         "\n\n| file | what it is |\n|---|---|\n" + "".join(f"| `{path}` | {text} |\n" for path, text in rows)
     )

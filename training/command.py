@@ -64,7 +64,7 @@ class _Command:
         with subprocess.Popen(
             ["bash", "-c", self._command],
             cwd=self._directory,
-            env=os.environ | self._variables(),
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         ) as process:
@@ -74,6 +74,11 @@ class _Command:
                 _end(process)
         self._report_epochs()
         self._conclude(process.returncode)
+
+    def _environment(self) -> dict[str, str]:
+        # Our own module path would hide a user's package called like one of ours.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return inherited | self._variables()
 
     def _variables(self) -> dict[str, str]:
         names = {"CELL": "cell.json", "EPOCHS": "epochs.jsonl", "STATE": "state", "RESULT": "result.json"}

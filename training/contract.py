@@ -15,9 +15,12 @@ over epochs, checkpoints and final metrics through ``run``. It needs to know not
         for cell in cells:
             saved = run.restore(cell)
             ...
-            if run.checkpoint_due() or run.stop:
+            if run.checkpoint_due():
                 run.save({cell: Checkpoint(step=step, values={"x": x})})
             ...
+            if run.stop:
+                run.save({cell: Checkpoint(step=step, values={"x": x})})
+                return
             run.finish(cell, {"accuracy": accuracy})
 """
 

@@ -176,10 +176,12 @@ def _run_tasks(
 
 
 def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
-    """Fused trainers gain from packs that keep every worker busy and stay in cache; others run cell by cell."""
-    if sweep.trainer.pack_mode != "fused":
-        return 1
-    return max(1, min(_CACHE_PACK, -(-cells // parallel)))
+    """Fused trainers gain from packs that keep every worker busy and stay in cache; others share a process's start.
+
+    Four packs a worker keep all of them busy to the end.
+    """
+    share = -(-cells // parallel)
+    return max(1, min(_CACHE_PACK, share if sweep.trainer.pack_mode == "fused" else share // 4))
 
 
 def _debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
