@@ -44,7 +44,8 @@ class Study:
             values = self.histories.columns[metric.name]
             if np.isfinite(values).any():
                 position, epoch, log = self.histories.position, self.histories.epoch, metric.kind == POSITIVE
-                yield metric, curves(position, epoch, values, completed, log=log, level=self.summary.level)
+                bounded, level = metric.kind == "bounded", self.summary.level
+                yield metric, curves(position, epoch, values, completed, log=log, bounded=bounded, level=level)
 
 
 def study(reading: Reading) -> Study:

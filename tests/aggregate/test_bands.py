@@ -75,3 +75,17 @@ def test_levels_of_a_factor_are_averaged_within_seeds_that_have_all_conditions()
     assert found.n.tolist() == [[2, 1], [2, 2]]
     by_other = by_level(curves(*_long(values), np.ones((6, 2), dtype=bool)), (2, 3), 1)
     np.testing.assert_allclose(by_other.values, cells.mean(axis=0))
+
+
+def test_the_band_of_a_bounded_metric_ends_at_the_bounds_and_no_other_band_does() -> None:
+    seeds, epochs = 5, 3
+    position, epoch = np.repeat(np.arange(seeds), epochs), np.tile(np.arange(1, epochs + 1), seeds)
+    values = np.repeat([0.1, 0.1, 0.1, 0.1, 0.9], epochs) + 0.01 * epoch
+    counted = np.ones((1, seeds), dtype=bool)
+    free = curves(position, epoch, values, counted)
+    held = curves(position, epoch, values, counted, bounded=True)
+    assert (free.low < 0).all()
+    assert (held.low == 0).all()
+    np.testing.assert_array_equal(held.high, np.minimum(free.high, 1))
+    wrong = curves(position, epoch, values + 1, counted, bounded=True)
+    assert (wrong.high > 1).all()
