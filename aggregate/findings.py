@@ -42,7 +42,9 @@ def doubts(study: Study) -> list[str]:
             lines.append(f"{entry.metric.name}: {_count(absent, 'completed cell')} without a finite value; see n")
         same = [summary.conditions[i] for i in np.flatnonzero(entry.description.zero_spread)]
         if same:
-            lines.append(f"{entry.metric.name}: no spread over seeds in {_named(same)}; its interval says nothing")
+            lines.append(
+                f"metric {entry.metric.name}: the same for all seeds in {_named(same)}; its interval says nothing"
+            )
     lines += _unreliable(summary, study.flags)
     if len(summary.seeds) == 1:
         lines.append("one seed per condition: no intervals")

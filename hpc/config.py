@@ -171,10 +171,10 @@ def _trainer(configuration: Configuration, line: CommandLine, faults: Faults) ->
         if isinstance(configuration.trainer, dict):
             trainer, command = command_declaration(configuration.trainer)
             return trainer, {**configuration.trainer_options, "command": command}
-        trainer = read_declaration(configuration.trainer, [PROJECT_ROOT, Path.cwd(), *base])
+        trainer = read_declaration(configuration.trainer, list(dict.fromkeys([PROJECT_ROOT, Path.cwd(), *base])))
         return trainer, configuration.trainer_options
     except TrainerError as error:
-        faults.add("trainer", f"trainer: {error}")
+        faults.add("trainer", f"trainer: {error}".replace("trainer: trainer ", "trainer "))
         raise ConfigError(faults.lines) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,11 @@ def configuration(directory: Path, answers: Answers) -> str:
         except TrainerError as error:
             raise ConfigError([f"command line: --trainer: {error}"]) from None
         axes = "".join(_axis(name, factor) for name, factor in found.factors.items())
-        body = _OWN.format(trainer=_quoted(answers.trainer), axes=axes or "    {}\n", metrics=", ".join(found.metrics))
+        body = _OWN.format(
+            trainer=_quoted(_from(answers.trainer, directory)),
+            axes=axes or "    {}\n",
+            metrics=", ".join(found.metrics),
+        )
     return _CONFIGURATION.format(name=_quoted(answers.name), runs=answers.runs, body=body)
 
 
@@ -126,6 +131,16 @@ analysis:                     # fixed before the first job; anything else is sta
   primary_metrics: [predictability/synergy_acc, best_val_loss]
   reference: {dim: 32, scale: 1.0}      # compared with every other condition
 """
+
+
+def _from(trainer: str, directory: Path) -> str:
+    """A trainer's file as the written configuration finds it; a module is found as it is."""
+    source, _, function = trainer.rpartition(":")
+    if not source.endswith(".py") or not Path(source).is_file():
+        return trainer
+    return f"{os.path.relpath(Path(source).resolve(), directory.resolve())}:{function}"
+
+
 _OWN = """\
   axes:                       # the factors of the trainer; every combination is a condition
 {axes}

@@ -25,12 +25,14 @@ class Ends:
     """How a local run ended.
 
     interrupted: the user asked it to stop. problems: one line a task that ended badly.
+    queued: cells that were left to Slurm, which has them.
     exit_code: of a task that no other task can do better than (wrong sweep, unreachable files), else 0.
     """
 
     interrupted: bool = False
     problems: list[str] = field(default_factory=list)
     exit_code: int = 0
+    queued: int = 0
 
 
 def cores() -> int:

@@ -34,7 +34,7 @@ class Request:
         code = trainer_digest(self.sweep.trainer)
         if self.store.exists():
             recorded = self.store.manifest()["revisions"][-1].get("provenance", {}).get("trainer_digest")
-            if recorded not in (None, code) and self.store.present() and not allow_code_change:
+            if recorded not in (None, code) and not allow_code_change and self.store.has_work():
                 raise SweepError(
                     f"{self.store.root}: the code of {self.sweep.trainer.target} has changed since cells were trained "
                     "here; use another --output-dir, or mix old and new with --allow-code-change, which is recorded"
@@ -83,9 +83,13 @@ def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[st
         if cells > MOST_CELLS_UNASKED and not arguments.yes:
             raise ConfigError([f"command line: the grid has {cells:,} cells; if that is meant, confirm with -y"])
         sweep = sweep.with_runs(arguments.runs_per_condition)
+    seeds = len(store.sweep().grid.seeds)
+    notes: tuple[str, ...] = ()
+    if arguments.runs_per_condition is not None and arguments.runs_per_condition < seeds:
+        notes = (f"the sweep has {seeds} runs a condition already; only the first of them are looked at",)
     if arguments.no_wandb:
         sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
-    return Request(store, sweep)
+    return Request(store, sweep, notes)
 
 
 def _command_line(arguments: argparse.Namespace, overrides: list[str]) -> CommandLine:

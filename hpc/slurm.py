@@ -321,4 +321,7 @@ def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProc
     if done.returncode == 0:
         return done
     said = next((line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()), "")
-    raise SlurmError(f"{done.args[0]} failed with status {done.returncode}: {said or 'it said nothing'}")
+    hint = ""
+    if re.search(r"resolve_ctls|Unknown host|Unable to contact|Could not establish a configuration", done.stderr):
+        hint = "; is this a login node, and its controller up? For the sandbox: export SLURM_CONF as `sandbox up` says"
+    raise SlurmError(f"{done.args[0]} failed with status {done.returncode}: {said or 'it said nothing'}{hint}")

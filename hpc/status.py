@@ -107,7 +107,9 @@ def text(snapshot: Snapshot) -> str:
     if snapshot.trouble:
         lines += ["", f"Slurm cannot be asked ({snapshot.trouble}); RUNNING and PENDING are not known"]
     lines += _section("running", [s for s in snapshot.statuses if s.state == RUNNING], snapshot)
-    lines += _section("pending", [s for s in snapshot.statuses if s.state == PENDING and s.attempts], snapshot)
+    lines += _section(
+        "pending again after an attempt", [s for s in snapshot.statuses if s.state == PENDING and s.attempts], snapshot
+    )
     lines += _section("failed", [s for s in snapshot.statuses if s.state in (FAILED, CONFLICT)], snapshot)
     return "\n".join(lines)
 

@@ -112,6 +112,17 @@ class Store(Layout):
         files.publish(self.sweep_file, text.encode())
         return self.sweep()
 
+    def has_work(self) -> bool:
+        """Whether any cell has a result, or an attempt that did not fail: what a changed sweep would be mixed with."""
+        for name in self.present():
+            entries = files.entries(self.results_root / name)
+            if "results.json" in entries or "conflict.json" in entries:
+                return True
+            attempts = sorted(files.entries(self.results_root / name / "attempts"))
+            if attempts and "failure.json" not in files.entries(self.results_root / name / "attempts" / attempts[-1]):
+                return True
+        return False
+
     def admit(self, sweep: Sweep) -> Sweep:
         """The sweep this directory would hold if ``sweep`` were run in it. Nothing is written.
 
@@ -123,6 +134,8 @@ class Store(Layout):
         if not self.exists():
             return sweep
         current = self.sweep()
+        if self.present() and not self.has_work():
+            return sweep  # all that began has failed: whatever was wrong may be corrected here
         if current.config_digest != sweep.config_digest:
             names = ", ".join(current.conflicting(sweep))
             raise SweepError(

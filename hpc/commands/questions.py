@@ -76,6 +76,8 @@ def _follow(store: Store, text: Callable[[], str]) -> None:
 def cancel(arguments: argparse.Namespace) -> int:
     store = Store(arguments.directory.absolute())
     sweep = store.sweep()
+    if arguments.cell is not None:
+        status.find_cell(sweep, store, arguments.cell)
     wanted = _filter(sweep, arguments)
     chosen = [
         task
@@ -125,4 +127,7 @@ def _confirmed(question: str, yes: bool) -> bool:
     if not sys.stdin.isatty():
         say(f"{question}add -y to confirm")
         return False
-    return input(question).strip().lower() in ("y", "yes")
+    if input(f"{question}[y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    say("nothing cancelled")
+    return False

@@ -131,8 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
     if ends.interrupted:
         say(f"stopped; the same command goes on ({request.store.root})")
         return INTERRUPTED
-    if ends.exit_code:
-        return ends.exit_code
+    if ends.exit_code or ends.queued:
+        return ends.exit_code or INCOMPLETE
     return aggregate_and_tell(request.store, partial=False)
 
 
@@ -148,7 +148,9 @@ def _run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace, pac
     planned = make_plan(statuses, queued=elsewhere, pack=size, include_failed=arguments.include_failed)
     say(str(planned))
     if not planned.tasks:
-        return local.Ends()
+        if planned.queued:
+            say(f"Slurm has them: holdfast status {request.store.root} --watch")
+        return local.Ends(queued=planned.queued)
     digest, code = snapshot(request.store, sweep.trainer)
     intent = submission.begin(
         request.store, [planned.tasks], kind=submission.LOCAL, profile="local", name=sweep.name, code=digest

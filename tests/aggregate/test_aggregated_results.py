@@ -229,7 +229,7 @@ def test_seeds_without_spread_are_flagged(make: Callable[..., Directory]) -> Non
     flagged = [entry["condition"] for entry in statistics["zero_spread"]]
     assert flagged == ["dim_8_scale_0.1", "dim_8_scale_1.0"]
     assert document["dim_8_scale_0.1"]["aggregated_metrics"][LOSS]["std"] == 0
-    assert any("no spread" in line for line in outcome.problems)
+    assert any("the same for all seeds" in line for line in outcome.problems)
 
 
 def test_completion_rates_come_with_an_exact_interval(make: Callable[..., Directory]) -> None:

@@ -220,3 +220,17 @@ def test_data_that_changed_since_planning_is_a_wrong_configuration(holdfast: Hol
     (tmp_path / "data" / "rows.txt").write_text("2")
     heard = holdfast("run", "out", "--runs-per-condition", "3", expect=2).stderr
     assert str(tmp_path / "data") in heard
+
+
+def test_a_sweep_of_which_all_cells_failed_may_be_corrected_in_place(holdfast: Holdfast, tmp_path: Path) -> None:
+    holdfast("run", "--config", configure(tmp_path, trainer_options={"epoch": 4}), expect=4)
+    done = holdfast("run", "--config", configure(tmp_path, trainer_options={"epochs": 4}), "--include-failed")
+    assert "4 COMPLETED" in done.stdout
+
+
+def test_a_repaired_trainer_goes_on_where_no_cell_had_finished(holdfast: Holdfast, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise RuntimeError('broken')\n" + WIDTH.read_text())
+    config = configure(tmp_path, trainer="mine.py:train")
+    holdfast("run", "--config", config, expect=4)
+    (tmp_path / "mine.py").write_text(WIDTH.read_text())
+    assert "4 COMPLETED" in holdfast("run", "out", "--include-failed").stdout

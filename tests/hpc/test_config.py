@@ -338,7 +338,7 @@ def test_a_wrong_grid_is_one_line(faults: Callable[..., list[str]], sweep: dict[
         ("model.fusion_weights", {"audio": 1}, "model.fusion_weights.audio is 'audio'; must be 'v' or 'attr'"),
         ("synergy.feature_indices", {"attr": [3]}, "the data has one synergy feature"),
         ("synergy.unique_indices", {"attr": [-1]}, "synergy.unique_indices.attr[0] is -1; must be"),
-        ("trainer", "nowhere:train", "trainer: trainer 'nowhere' was not found"),
+        ("trainer", "nowhere:train", "trainer 'nowhere' was not found"),
         ("trainer", "training.workspace", "does not name a trainer"),
         ("trainer", "training.workspace:nothing", "workspace.py has no function 'nothing'"),
         ("trainer_options", {"a": 1}, "unknown key 'trainer_options.a'. Valid: kernel."),
