@@ -136,7 +136,7 @@ def _joined(blocks: list[Block], faults: list[Fault]) -> Histories:
     ends = np.cumsum([0, *(len(block.position) for block in blocks)])
     names = list(dict.fromkeys(name for block in blocks for name in block.names))
     position = np.empty(ends[-1], dtype=np.int64)
-    values = np.empty((len(names), ends[-1]))  # one piece: the kernel hands it out in huge pages
+    values = np.empty((len(names), ends[-1]))
     for block, start, end in zip(blocks, ends, ends[1:], strict=False):
         position[start:end] = block.position
         own = dict(zip(block.names, block.values, strict=True))

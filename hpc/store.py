@@ -324,7 +324,7 @@ _LARGEST = sys.float_info.max
 
 
 def _decoded(data: bytes) -> Any:
-    # msgspec takes a third of the time. It refuses all that json refuses and a little more (1e999, half a surrogate),
+    # msgspec is faster. It refuses all that json refuses and a little more (1e999, half a surrogate),
     # so what it refuses is left to json, which says why.
     try:
         return _FAST_JSON.decode(data)
