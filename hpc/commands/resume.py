@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from hpc.commands import DONE, INCOMPLETE, say
+from hpc.commands import DONE, INCOMPLETE, cluster_of, say
 from hpc.config import CommandLine, load
-from hpc.profile import Profile, load_profile
-from hpc.slurm import SlurmError
+from hpc.profile import load_profile
 from hpc.store import Store, check_writable
 
 
@@ -22,7 +20,7 @@ def check_resume(arguments: argparse.Namespace) -> int:
         sweep=loaded.sweep,
         profile=profile,
         target=Store(loaded.output_dir),
-        conf=_conf(profile),
+        conf=cluster_of(profile),
         cells=arguments.cells,
         seconds=60.0 * arguments.minutes,
         seed=arguments.seed,
@@ -31,15 +29,3 @@ def check_resume(arguments: argparse.Namespace) -> int:
     print(verdict)
     say(f"certificate: {verdict.certificate}")
     return DONE if verdict.good else INCOMPLETE
-
-
-def _conf(profile: Profile) -> Path | None:
-    """slurm.conf of the profile's cluster; None for the machine's own. Raises SlurmError if the sandbox is down."""
-    if profile.name != "sandbox":
-        return None
-    from hpc import sandbox
-
-    found = sandbox.find()
-    if found is None:
-        raise SlurmError("the sandbox is not up; start it with `holdfast sandbox up`")
-    return found.conf
