@@ -149,6 +149,8 @@ class PackTask:
         if run.unfinished():
             run.note_stop()
             return STOPPED
+        if self.own_log:
+            _drop_empty(self.store.pack_log(attempt.pack))
         return FAILED if failed or any(self._failed_here(cell) for cell in cells) else DONE
 
     def _hand_over(
@@ -280,6 +282,15 @@ class PackTask:
         for cell in left:
             run.give_up(cell, "the trainer returned without finishing this cell; call run.finish or run.fail", "")
         return True
+
+
+def _drop_empty(log: Path) -> None:
+    """Remove the log of a trainer that said nothing: quotas count files."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        if log.stat().st_size == 0:
+            files.remove(log)
 
 
 def _redirect_output(path: Path) -> None:

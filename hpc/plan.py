@@ -11,7 +11,7 @@ from hpc.cell import Cell
 from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, STATES, CellStatus
 
 # Directory entries that a finished cell leaves in a sweep directory, measured; used for the estimate only.
-FILES_PER_CELL = 12
+FILES_PER_CELL = 11
 
 
 @dataclass(frozen=True)
