@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import operator
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from hpc.attempt import PackAttempt
+from hpc.background import Background
 from hpc.cell import Cell
 from hpc.checkpoint import Row
 from hpc.outcome import Outcome, history_csv, plain_number, weights_bytes
@@ -19,6 +24,8 @@ from training.contract import Checkpoint, ContractError
 # A checkpoint may take this fraction of training time: the interval stretches where writing is slow.
 CHECKPOINT_SHARE = 0.02
 _PROGRESS_SECONDS = 1.0
+# A smaller checkpoint is written sooner than a thread is worth.
+_BACKGROUND_BYTES = 1_000_000
 
 
 class StorageTroubleError(Exception):
@@ -54,13 +61,14 @@ class TrainingRun:
         self._trouble: OSError | None = None
         self._began = self._last_save = time.monotonic()
         self._save_cost = 0.0
+        self._writer = Background()
         self._last_progress = 0.0
 
     # --- what a trainer asks --------------------------------------------------------------------------------------
 
     @property
     def stop(self) -> bool:
-        return self._stop_requested() or not self._live or self._trouble is not None
+        return self._stop_requested() or not self._live or self._trouble is not None or self._writer.failed
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -103,16 +111,16 @@ class TrainingRun:
         for cell in checkpoints:
             self._check_live(cell)
             self._check_asked(cell)
-        started = time.monotonic()
         dropped: frozenset[Any] = self._guard(lambda: self._attempt.superseded(list(checkpoints)))
         self._drop(dropped)
         rows = [self._row(cell, checkpoint) for cell, checkpoint in checkpoints.items() if cell not in dropped]
-        if rows:
-            self._guard(lambda: self._attempt.save(rows))
+        self._guard(self._writer.wait)
+        if rows and self._worth_a_thread(rows):
+            copies = [_copy(row) for row in rows]
+            self._guard(lambda: self._writer.start(lambda: self._write(copies)))
+        elif rows:
+            self._guard(lambda: self._write(rows))
         self._last_save = time.monotonic()
-        self._save_cost = self._last_save - started
-        for row in rows:
-            self._attempt.log(self._cell_named(row.cell), f"saved at step {row.step}, epoch {len(row.history)}")
         self._report_progress(now=True)
         return dropped
 
@@ -181,7 +189,14 @@ class TrainingRun:
         return [cell for cell in self._attempt.claims if cell in self._live]
 
     def check_storage(self) -> None:
-        """Raise StorageTroubleError if a file operation failed, even if the trainer swallowed that."""
+        """Raise StorageTroubleError if a file operation failed, even if the trainer swallowed that.
+
+        Waits for a checkpoint that is still being written.
+        """
+        try:
+            self._writer.wait()
+        except OSError as error:
+            self._trouble = self._trouble or error
         if self._trouble is not None:
             raise StorageTroubleError(f"{self._trouble.filename}: {self._trouble.strerror}") from self._trouble
 
@@ -237,6 +252,18 @@ class TrainingRun:
             arrays=checkpoint.arrays,
         )
 
+    def _worth_a_thread(self, rows: Sequence[Row]) -> bool:
+        """Whether training should go on meanwhile: not for small states, and not if there is no training to go on."""
+        size = sum(np.asarray(array).nbytes for row in rows for array in row.arrays.values())
+        return size >= _BACKGROUND_BYTES and not self.stop
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        started = time.monotonic()
+        self._attempt.save(rows)
+        self._save_cost = time.monotonic() - started
+        for row in rows:
+            self._attempt.log(self._cell_named(row.cell), f"saved at step {row.step}, epoch {len(row.history)}")
+
     def _drop(self, cells: frozenset[Cell]) -> None:
         for cell in cells:
             self._live.discard(cell)
@@ -263,3 +290,9 @@ class TrainingRun:
         if cell in self._changed:
             facts["numerics_before"] = dict(self._changed[cell])
         return facts
+
+
+def _copy(row: Row) -> Row:
+    """A row that training can no longer change: a trainer hands over views of what it goes on working with."""
+    arrays = {name: np.array(array) for name, array in row.arrays.items()}
+    return replace(row, arrays=arrays, values=copy.deepcopy(row.values), history=list(row.history))
