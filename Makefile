@@ -36,7 +36,7 @@ demo: setup  ## a small sweep here, with statistics, plots and a report
 	@echo "open $(DEMO)/out/report.html"
 
 test: setup  ## all tests, those on a real Slurm cluster included (make slurm-install)
-	$(VENV)/bin/pytest -n $(WORKERS) $(ARGS)
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 chaos: setup  ## crash safety: faults by the thousand, counted (20 minutes; ARGS="--seed S --minutes M --only PART")
 	$(VENV)/bin/python -m tests.chaos.run $(ARGS)
