@@ -8,6 +8,7 @@ The cache is a convenience: without it, or where it cannot be written, everythin
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 from collections.abc import Iterator, Sequence
 
@@ -32,7 +33,8 @@ def statuses(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterato
     stamps = store.stamps()
     # Stamps are taken before files are read: what comes in between changes the stamp and is read again next time.
     changed = [c for c in cells if (name := c.name) in stamps and known.get(name, _NEVER)[0] != stamps[name]]
-    read = dict(zip((c.name for c in changed), store.statuses(changed, config_digest), strict=True))
+    with _collector_off():
+        read = dict(zip((c.name for c in changed), store.statuses(changed, config_digest), strict=True))
     for cell in cells:
         name = cell.name
         if name in read:
@@ -49,6 +51,18 @@ def statuses(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterato
     }
     if len(fresh) > len(cells) // 100:
         _write(store, config_digest, {**known, **fresh})
+
+
+@contextlib.contextmanager
+def _collector_off() -> Iterator[None]:
+    """Without the garbage collector: it would walk all results again and again, and they hold no cycles."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def _load(store: Store, config_digest: str) -> dict[str, Entry]:
