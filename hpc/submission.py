@@ -26,7 +26,8 @@ from hpc.store import BusyError, Store, SweepError, host
 from hpc.task_list import task_line
 
 LOCAL, SLURM = "local", "slurm"
-_LOCK_TRIES = 5
+_LOCK_TRIES = 40
+_LOCK_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,9 @@ def _take(store: Store, command: str, take_over: bool) -> dict[str, Any]:
                     f"{store.root}: {holder.get('command', 'another command')} ({who}) is at work here; "
                     "wait for it, or add --take-over if it is gone for good"
                 )
-            if holder:  # else it has just been released
+            if holder and (take_over or _may_remove(store, holder)):
                 _remove_lock(store, holder)
+            time.sleep(_LOCK_PAUSE_SECONDS)  # released a moment ago, or another command is removing it
         raise BusyError(f"{store.root}: another command took this sweep at the same moment; try again")
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
@@ -210,6 +212,18 @@ def _put(prepared: Path, lock: Path) -> bool:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        return False
+    return True
+
+
+def _may_remove(store: Store, holder: dict[str, Any]) -> bool:
+    """Whether this process is the one to remove a dead owner's lock: of many that found it dead, one makes the mark.
+
+    The mark stays: whoever was slow would else remove the lock of the next owner.
+    """
+    try:
+        os.mkdir(store.lock_directory.with_name(f".gone-{holder.get('id', 'unknown')}"), 0o755)
+    except FileExistsError:
         return False
     return True
 
