@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sweeps import ACCURACY, LOSS, Directory, make_sweep
 from aggregate.pipeline import aggregate
 from hpc.sweep import Trainer
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None and os.environ.get("CI") != "true", reason="needs chromium")
 
 HOVER = """
   const svg = document.querySelector("#chart-means svg"), box = svg.getBoundingClientRect();
