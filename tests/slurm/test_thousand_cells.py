@@ -48,7 +48,9 @@ def test_a_thousand_cells_end_once_each_whatever_happens_meanwhile(
             if now.finished and not now.trouble:  # what was killed outright, or forgotten by the controller
                 assert submission(tmp_path, cluster).wait() == 0
             time.sleep(0.5)
-        assert not cluster.slurm.queue()
+        while cluster.slurm.queue():  # a result is there a moment before its task has ended
+            assert time.monotonic() < deadline, cluster.slurm.queue()
+            time.sleep(0.5)
     numbers = [store.result(cell) for cell in store.sweep().grid]
     assert len({result["outcome_digest"] for result in numbers if result}) == 1000
     assert len(list(store.submissions_root.glob("0*/tasks-*.jsonl"))) >= 3
