@@ -183,15 +183,16 @@ class Storm:
                 self.struck.setdefault((cell.name, attempt), TIME_LIMIT)
 
     def operate(self) -> None:
-        """What an operator does after such faults: Slurm holds jobs and drains nodes whose launches failed."""
-        held = [task.id for task in self.cluster.slurm.queue() if task.state == "PENDING" and "held" in task.reason]
-        drained = [node.name for node in self.cluster.slurm.nodes() if "drain" in node.state.lower()]
+        """What an administrator does: resume nodes that Slurm drained because a launch failed there.
+
+        The tasks of such launches, which Slurm holds, are left to the next submission.
+        """
         environment = os.environ | {"SLURM_CONF": str(self.cluster.conf)}
-        for words in [["release", *held]] * bool(held) + [
-            ["update", f"nodename={name}", "state=resume"] for name in drained
-        ]:
-            subprocess.run(["scontrol", *words], env=environment, capture_output=True, check=False)
-            self.log(f"  operator: scontrol {' '.join(words)}")
+        for node in self.cluster.slurm.nodes():
+            if "drain" in node.state.lower():
+                words = ["scontrol", "update", f"nodename={node.name}", "state=resume"]
+                subprocess.run(words, env=environment, capture_output=True, check=False)
+                self.log(f"  administrator: {' '.join(words)}")
 
     # --- faults ---------------------------------------------------------------------------------------------------
 
