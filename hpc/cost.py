@@ -88,6 +88,8 @@ def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) ->
         seconds = cells * pilot.units * nearest.seconds / nearest.width + len(plan.tasks) * pilot.start_s
         # One measurement has no spread of its own; shared nodes were seen to differ by this much.
         return seconds / 3600, 0.25 * seconds / 3600, f"of {kind} time, from the pilot on {pilot.hardware}"
+    if pilot is not None:
+        return None, 0.0, "cost not known yet: no epoch ended in the pilot's time; two finished cells will tell"
     return None, 0.0, "cost not known yet: `holdfast check cluster --pilot` measures it"
 
 

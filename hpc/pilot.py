@@ -19,7 +19,8 @@ from hpc.slurm_answers import Node
 from hpc.sweep import Sweep
 
 _WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
-_SECONDS, _TOTAL_SECONDS = 6.0, 240.0
+# Of training a width; of all wider ones; and at most until the narrowest has ended an epoch.
+_SECONDS, _TOTAL_SECONDS, _EPOCH_SECONDS = 6.0, 240.0, 150.0
 _FORMAT = 1
 _UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
 
@@ -94,7 +95,9 @@ def request(sweep: Sweep, profile: Profile) -> Request:
     """What a pilot of this sweep measures: all widths for trainers that fuse a pack, else one cell."""
     widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
     widths = [width for width in _WIDTHS if width <= widest]
-    return Request(widths, _SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile))
+    return Request(
+        widths, _SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile), _EPOCH_SECONDS
+    )
 
 
 def host_bytes(profile: Profile) -> int | None:
@@ -137,13 +140,13 @@ def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pi
 def _units(entry: Mapping[str, Any], unit: str) -> int | None:
     """Steps or epochs of a whole cell, as far as the trainer has told while it was watched."""
     epochs = entry["epochs"]
-    if epochs is None:
+    if not epochs:  # a command may leave the number of its epochs out
         return None
     if unit == "epoch":
         return int(epochs)
     if not entry["seconds_per_epoch"]:
         return None
-    return int(epochs * entry["seconds_per_epoch"] / entry["seconds_per_step"])
+    return round(epochs * entry["seconds_per_epoch"] / entry["seconds_per_step"])
 
 
 def choose_pack(pilot: Pilot, profile: Profile, cells: int, tasks: int) -> Choice:

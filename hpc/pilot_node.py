@@ -31,7 +31,8 @@ _LOG_LINES = 3
 class Request:
     """What to measure. widths: cells a pack, ascending. seconds: training time a width; total_s: of all of them.
 
-    threads: CPU threads of one process. device: cpu or cuda. host_bytes: memory one process may fill, None if unknown.
+    epoch_s: the narrowest pack goes on for so long, if need be, until an epoch has ended: a cell's length is known
+    from then on. threads: CPU threads of one process. device: cpu or cuda. host_bytes: memory one process may fill, None if unknown.
     """
 
     widths: Sequence[int]
@@ -40,6 +41,7 @@ class Request:
     threads: int
     device: str
     host_bytes: int | None
+    epoch_s: float = 0.0
 
     def write(self, directory: Path) -> None:
         files.publish(directory / REQUEST, json.dumps(asdict(self)).encode())
@@ -59,6 +61,8 @@ def measure(directory: Path, request: Request) -> dict[str, Any]:
         answer, trouble = _one(directory, request, width)
         if answer is None:
             return {"measurements": found, "ended": f"a pack of {width} failed: {trouble}"}
+        if not found:
+            began = time.monotonic()  # the narrowest took as long as its epoch; the wider ones have their own time
         found.append(answer)
         reason = _no_wider(found, request)
         if reason:
@@ -71,16 +75,17 @@ def _one(directory: Path, request: Request, width: int) -> tuple[dict[str, Any] 
     answer, log = directory / f"width-{width}.json", directory / f"width-{width}.log"
     threads = {"OMP_NUM_THREADS": str(request.threads), "HOLDFAST_DEVICE": request.device}
     first = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
-    arguments = [str(directory), str(width), str(request.seconds), str(time.monotonic()), str(answer)]
+    epoch_s = request.epoch_s if width == request.widths[0] else 0.0
+    times = [str(request.seconds), str(epoch_s), str(time.monotonic())]
     with log.open("wb") as output:
         try:
             done = subprocess.run(
-                [sys.executable, "-P", "-m", "hpc.pilot_run", *arguments],
+                [sys.executable, "-P", "-m", "hpc.pilot_run", str(directory), str(width), *times, str(answer)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=os.environ | threads | first,
-                timeout=4 * request.seconds + _PATIENCE_SECONDS,
+                timeout=4 * request.seconds + epoch_s + _PATIENCE_SECONDS,
             )
         except subprocess.TimeoutExpired:
             return None, "the trainer did not stop when asked to"

@@ -1,9 +1,9 @@
 """One width of a pilot: the real trainer on a pack of this many cells, for some seconds, in a process of its own.
 
-    python -P -m hpc.pilot_run DIRECTORY WIDTH SECONDS STARTED ANSWER
+    python -P -m hpc.pilot_run DIRECTORY WIDTH SECONDS EPOCH_SECONDS STARTED ANSWER
 
 Whatever can train under the contract can be measured: progress is what checkpoints and epochs say. The first
-checkpoint ends the warm-up.
+checkpoint ends the warm-up. One whole epoch tells how long a cell is; until EPOCH_SECONDS it is waited for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,11 @@ class Mark:
 class PilotRun(TrainingRun):
     """The run object of a real task that takes the time, and asks the trainer to stop when it knows enough."""
 
-    def __init__(self, attempt: PackAttempt, *, seconds: float, device: str, threads: int) -> None:
+    def __init__(
+        self, attempt: PackAttempt, *, seconds: float, epoch_seconds: float, device: str, threads: int
+    ) -> None:
         super().__init__(attempt, stop_requested=self._enough, device=device, threads=threads, provenance={})
-        self._wanted = seconds
+        self._wanted, self._epoch_wanted = seconds, epoch_seconds
         self._cells = len(attempt.claims)
         self._pack = attempt.store, attempt.pack
         self._first: float | None = None
@@ -70,6 +72,8 @@ class PilotRun(TrainingRun):
         now, began = time.monotonic(), self._began_training()
         if not self._saved():
             return now - began >= WARM_UP_SHARE * self._wanted
+        if now - began > PATIENCE * self._wanted:  # only an epoch's end is waited for; it comes sooner without more
+            return False
         return now - self.marks[-1].after >= (1 - WARM_UP_SHARE) * self._wanted / INTERVALS
 
     def save(self, checkpoints: Mapping[Any, Any]) -> frozenset[Any]:
@@ -101,9 +105,13 @@ class PilotRun(TrainingRun):
         return sum(mark.steps > 0 for mark in self.marks)
 
     def _enough(self) -> bool:
-        if self._first is None:
+        if self._first is None and not self.marks:
             return False
-        elapsed = time.monotonic() - self._first
+        elapsed = time.monotonic() - (self._first or self.marks[0].after)
+        if elapsed > max(self._epoch_wanted, PATIENCE * self._wanted):
+            return True
+        if self._first is None or (self._epoch_wanted and not self.epochs):
+            return False
         return (self._saved() > 1 and elapsed > self._wanted) or elapsed > PATIENCE * self._wanted
 
 
@@ -115,16 +123,24 @@ def seconds_per_step(marks: list[Mark]) -> float | None:
     return statistics.median(found) if found else None
 
 
-def seconds_per_epoch(epochs: Mapping[str, list[float]]) -> float | None:
-    """From the first epoch's end to the last one's, of the cell that got furthest."""
+def seconds_per_epoch(epochs: Mapping[str, list[float]], marks: Sequence[Mark] = ()) -> float | None:
+    """From the first epoch's end to the last one's, of the cell that got furthest, without the checkpoints between.
+
+    Where only one epoch has ended, from the start of training, which is the first of the marks; None without either.
+    """
     times = max(epochs.values(), key=len, default=[])
-    return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
+    if not times or (len(times) == 1 and not marks):
+        return None
+    start = times[0] if len(times) > 1 else marks[0].after
+    saving = sum(mark.after - mark.before for mark in marks if mark.before >= start and mark.after <= times[-1])
+    return (times[-1] - start - saving) / max(1, len(times) - 1)
 
 
-def measure(directory: Path, width: int, seconds: float, started: float) -> dict[str, Any]:
+def measure(directory: Path, width: int, seconds: float, epoch_seconds: float, started: float) -> dict[str, Any]:
     """Train the last ``width`` cells of the grid for a while. Raises whatever the trainer raises.
 
     directory: holds the sweep; the cells are trained in a sweep directory of their own below it, from the beginning.
+    epoch_seconds: go on for as long, if need be, until one epoch has ended; 0 to wait for none.
     started: when this process was started, on the clock of time.monotonic.
     """
     store = Store(directory / f"width-{width}")
@@ -134,13 +150,13 @@ def measure(directory: Path, width: int, seconds: float, started: float) -> dict
     attempt = PackAttempt.begin(store, sweep, cells, 0, {"pid": os.getpid(), "node": provenance.node()})
     device = os.environ.get("HOLDFAST_DEVICE", "cpu")
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    run = PilotRun(attempt, seconds=seconds, device=device, threads=threads)
+    run = PilotRun(attempt, seconds=seconds, epoch_seconds=epoch_seconds, device=device, threads=threads)
     train(cells, sweep.options, run)
     saves = [mark.after - mark.before for mark in run.marks if mark.steps > 0]
     return {
         "width": width,
         "seconds_per_step": seconds_per_step(run.marks),
-        "seconds_per_epoch": seconds_per_epoch(run.epochs),
+        "seconds_per_epoch": seconds_per_epoch(run.epochs, run.marks),
         "epochs": run.epochs_planned,
         "start_s": None if run.start is None else run.start - started,
         "checkpoint_s": max(saves, default=None),
@@ -164,8 +180,8 @@ def _device_memory() -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    directory, width, seconds, started, answer = argv
-    found = measure(Path(directory), int(width), float(seconds), float(started))
+    directory, width, seconds, epoch_seconds, started, answer = argv
+    found = measure(Path(directory), int(width), float(seconds), float(epoch_seconds), float(started))
     files.publish(Path(answer), json.dumps(found).encode())
     return 0
 

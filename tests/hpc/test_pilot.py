@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,13 @@ import pytest
 from small_sweeps import make_grid, make_sweep
 
 from hpc import pilot, pilot_node
+from hpc.cost import estimate
 from hpc.pilot_node import Request
 from hpc.pilot_run import Mark, seconds_per_epoch, seconds_per_step
+from hpc.plan import make_plan
 from hpc.profile import Profile, parse_profile
+from hpc.store import MISSING, CellStatus, Store
+from hpc.trainer import read_declaration
 
 
 def profile(**values: Any) -> Profile:
@@ -47,7 +52,56 @@ def test_a_step_is_timed_between_checkpoints_without_what_they_cost() -> None:
 def test_an_epoch_is_timed_from_the_end_of_the_first() -> None:
     assert seconds_per_epoch({"a": [5.0, 7.0, 9.0], "b": [5.0]}) == 2.0
     assert seconds_per_epoch({"a": [5.0]}) is None
+    assert seconds_per_epoch({"a": [5.0, 9.0]}, [Mark(1, 1, 0), Mark(2, 3, 10), Mark(6, 7, 30)]) == 3.0
     assert seconds_per_epoch({}) is None
+
+
+def test_an_epoch_longer_than_a_pilots_seconds_is_timed_from_the_start_without_its_checkpoints() -> None:
+    assert seconds_per_epoch({"a": [31.0]}, [Mark(1, 1, 0), Mark(5, 7, 40), Mark(40, 50, 300)]) == 28.0
+    assert seconds_per_epoch({}, [Mark(1, 1, 0)]) is None
+
+
+LONG = """
+import time
+from training.contract import Checkpoint
+FACTORS = {"width": {"kind": "integer"}}
+METRICS = {"loss": {"kind": "positive", "better": "lower"}}
+
+def train(cells, options, run):
+    for cell in cells:
+        run.restore(cell)
+        for step in range(1, 100_000):
+            time.sleep(0.002)
+            if step % options["steps_per_epoch"] == 0:
+                run.epoch(cell, step // options["steps_per_epoch"], 50, {"loss": 1.0})
+            if run.stop or (options["saves"] and run.checkpoint_due()):
+                run.save({cell: Checkpoint(step)})
+            if run.stop:
+                return
+"""
+
+
+@pytest.mark.parametrize("saves", [True, False])
+@pytest.mark.parametrize(("epoch_s", "known"), [(60.0, True), (0.0, False)])
+def test_the_narrowest_pack_goes_on_until_an_epoch_has_ended_so_that_a_plan_has_a_price(
+    tmp_path: Path, saves: bool, epoch_s: float, known: bool
+) -> None:
+    (tmp_path / "long.py").write_text(LONG)
+    trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
+    options = {"trainer": {"steps_per_epoch": 600, "saves": saves}}
+    sweep = replace(make_sweep(make_grid([1, 2], [42])), trainer=trainer, options=options["trainer"])
+    Store(tmp_path / "pilot").write_sweep(sweep, {})
+    request = Request([1], 0.2, 10.0, 1, "cpu", None, epoch_s)  # an epoch takes at least 1.2 s
+    made = pilot.from_answer(pilot_node.measure(tmp_path / "pilot", request), sweep, profile())
+    assert made.unit == "step"
+    assert made.units == (pytest.approx(50 * 600, rel=0.3) if known else None)
+    told = str(estimate(make_plan([CellStatus(cell, MISSING) for cell in sweep.grid]), None, [], made))
+    assert told.startswith("about " if known else "cost not known yet: no epoch ended in the pilot's time")
+
+
+def test_a_command_that_leaves_out_how_many_epochs_it_takes_has_no_price_of_zero() -> None:
+    answer = {"measurements": [entry(1, 0.1, epochs=0)], "ended": "x"}
+    assert pilot.from_answer(answer, make_sweep(), profile()).units is None
 
 
 def test_a_pilot_is_kept_by_profile_device_type_and_configuration(
