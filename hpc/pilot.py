@@ -146,7 +146,7 @@ def _units(entry: Mapping[str, Any], unit: str) -> int | None:
         return int(epochs)
     if not entry["seconds_per_epoch"]:
         return None
-    return round(epochs * entry["seconds_per_epoch"] / entry["seconds_per_step"])
+    return int(0.5 + epochs * entry["seconds_per_epoch"] / entry["seconds_per_step"])
 
 
 def choose_pack(pilot: Pilot, profile: Profile, cells: int, tasks: int) -> Choice:

@@ -32,7 +32,8 @@ class Request:
     """What to measure. widths: cells a pack, ascending. seconds: training time a width; total_s: of all of them.
 
     epoch_s: the narrowest pack goes on for so long, if need be, until an epoch has ended: a cell's length is known
-    from then on. threads: CPU threads of one process. device: cpu or cuda. host_bytes: memory one process may fill, None if unknown.
+    from then on. threads: CPU threads of one process. device: cpu or cuda. host_bytes: memory one process may fill,
+    None if unknown.
     """
 
     widths: Sequence[int]
