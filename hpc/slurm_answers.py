@@ -21,6 +21,7 @@ QUEUE_FIELDS = (
 # A field is cut at 20 characters unless its width is given as none; text after the width is put behind the field.
 QUEUE_FORMAT = ",".join(f"{field}:|" for field in QUEUE_FIELDS)
 ACCOUNTING_FIELDS = ("JobID", "State", "ExitCode", "ElapsedRaw", "NodeList", "JobName")
+_HELD = re.compile(r"launch.failed.requeued.held", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class QueuedTask:
     def id(self) -> str:
         """The id Slurm's commands take: `12_3`, or `12` for a job that is no array."""
         return self.job_id if self.index is None else f"{self.job_id}_{self.index}"
+
+    @property
+    def held(self) -> bool:
+        """Whether Slurm holds it for good because it could not be started: only an administrator could release it."""
+        return _HELD.search(self.reason) is not None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,15 @@ class Snapshot:
     @property
     def finished(self) -> bool:
         """Whether nothing more will happen by itself."""
-        return not self.live and not any(status.state in (RUNNING, PENDING) for status in self.statuses)
+        going_on = self.live.keys() - self.held
+        return not going_on and not any(
+            status.state in (RUNNING, PENDING) and status.cell.name not in self.held for status in self.statuses
+        )
+
+    @property
+    def held(self) -> set[str]:
+        """Names of cells whose task Slurm holds for good; another submission cancels it and queues them again."""
+        return {name for name, task in self.live.items() if task.queued.held}
 
     @property
     def problems(self) -> int:
@@ -106,12 +114,25 @@ def text(snapshot: Snapshot) -> str:
     lines = [f"{snapshot.sweep.name}: {len(snapshot.statuses):,} cells: {summary}", "", table(snapshot.statuses)]
     if snapshot.trouble:
         lines += ["", f"Slurm cannot be asked ({snapshot.trouble}); RUNNING and PENDING are not known"]
+    lines += _waiting(snapshot)
     lines += _section("running", [s for s in snapshot.statuses if s.state == RUNNING], snapshot)
     lines += _section(
         "pending again after an attempt", [s for s in snapshot.statuses if s.state == PENDING and s.attempts], snapshot
     )
     lines += _section("failed", [s for s in snapshot.statuses if s.state in (FAILED, CONFLICT)], snapshot)
     return "\n".join(lines)
+
+
+def _waiting(snapshot: Snapshot) -> list[str]:
+    """Why cells are pending, as Slurm puts it, and what can be done where waiting is of no use."""
+    queued = [task.queued for task in snapshot.live.values() if task.queued.state == PENDING]
+    reasons = Counter(task.reason for task in queued if task.reason not in ("", "None") and not task.held)
+    lines = []
+    if reasons:
+        lines += ["", "waiting: " + ", ".join(f"{count} ({reason})" for reason, count in reasons.most_common())]
+    if snapshot.held:
+        lines += ["", f"held since their launch failed: {len(snapshot.held)}; submit again and they start anew"]
+    return lines
 
 
 def _section(title: str, statuses: Sequence[CellStatus], snapshot: Snapshot) -> list[str]:

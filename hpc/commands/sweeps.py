@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 # A fused pack of this many cells still fits a core's cache at the default model size (docs/performance.md).
 _CACHE_PACK = 5
 # Slurm's reason for a task whose start failed under it.
-_HELD = re.compile(r"launch.failed.requeued.held", re.IGNORECASE)
 # Finished cells that a cost estimate looks at.
 _COST_SAMPLE = 200
 # --wait gives up after as many submissions in a row that brought no cell an epoch further.
@@ -271,7 +269,7 @@ def _cancel_held(store: Store) -> None:
 
     Releasing them may take an operator, cancelling does not. Raises SlurmError.
     """
-    held = [task for task in submission.live_tasks(store) if _HELD.search(task.queued.reason)]
+    held = [task for task in submission.live_tasks(store) if task.queued.held]
     for conf, tasks in submission.by_cluster(store, held).items():
         Slurm(conf).cancel([task.queued for task in tasks])
     if held:
@@ -324,11 +322,11 @@ def _wait(request: Request, arguments: argparse.Namespace, profile: Profile, con
     idle_rounds = 0
     before = _progress_mark(request)
     while idle_rounds < _MOST_IDLE_ROUNDS:
-        watch(request.store, profile.name, quiet=True)
+        seen = watch(request.store, profile.name, quiet=True)
         after = _progress_mark(request)
         idle_rounds = idle_rounds + 1 if after == before else 0
         before = after
-        if not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
+        if not seen.held and not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
             break
         with submission.lock(request.store, "holdfast submit", arguments.take_over):
             _submit_once(request, arguments, profile, conf)
