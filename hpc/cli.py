@@ -13,6 +13,7 @@ from pathlib import Path
 from hpc import commands
 from hpc.errors import ConfigError
 from hpc.help_examples import add_examples
+from hpc.parser import Parser
 from hpc.slurm import SlurmError
 from hpc.store import BusyError, SweepError
 
@@ -20,9 +21,9 @@ EPILOG = """exit codes: 0 done; 2 wrong configuration or arguments; 3 input, out
 4 finished, but cells are missing, failed or in conflict; 130 interrupted"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="holdfast",
         description="Multi-seed sweeps on Slurm: preempted, requeued, resumed bit for bit, and never lost.",
         epilog=EPILOG,
@@ -199,7 +200,7 @@ def _results(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--partial", action="store_true", help="exit 0 although cells are missing or failed")
 
 
-def _data(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _data(subparsers: argparse._SubParsersAction[Parser]) -> None:
     text = "SimpleShapes data sets with XOR targets."
     data = subparsers.add_parser("data", help=text, description=text)
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -218,7 +219,7 @@ def _data(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     check.set_defaults(call="tools.data_check")
 
 
-def _checks(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _checks(subparsers: argparse._SubParsersAction[Parser]) -> None:
     text = "Is everything as it should be? Verdicts with numbers and what to do."
     actions = subparsers.add_parser("check", help=text, description=text).add_subparsers(
         dest="action", required=True, metavar="ACTION"
@@ -240,7 +241,7 @@ def _checks(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _check_stats(actions)
 
 
-def _check_stats(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _check_stats(actions: argparse._SubParsersAction[Parser]) -> None:
     text = "Simulate the coverage of every interval and band, and the error of every correction. Takes minutes."
     stats = actions.add_parser("stats", help=text, description=text, epilog=EPILOG)
     stats.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="a sweep: also on data like its own")
@@ -248,7 +249,7 @@ def _check_stats(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
     stats.set_defaults(call="statistics.check_stats")
 
 
-def _check_resume(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _check_resume(actions: argparse._SubParsersAction[Parser]) -> None:
     text = "Train cells straight and again under kills and requeues; all has to agree bit for bit. Certifies it."
     resume = actions.add_parser("resume", help=text, description=text, epilog=EPILOG)
     resume.add_argument("--profile", default="local", metavar="P", help="sandbox, local (default), a name, or a path")
@@ -261,7 +262,7 @@ def _check_resume(actions: argparse._SubParsersAction[argparse.ArgumentParser]) 
     resume.set_defaults(call="resume.check_resume")
 
 
-def _wandb(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _wandb(subparsers: argparse._SubParsersAction[Parser]) -> None:
     text = "Weights & Biases: a mirror of results that are safe already, and a way to read runs."
     actions = subparsers.add_parser("wandb", help=text, description=text).add_subparsers(
         dest="action", required=True, metavar="ACTION"
@@ -318,7 +319,7 @@ def _directory(command: argparse.ArgumentParser) -> None:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r}; give a whole number, 1 or more")
     return int(text)
 
 

@@ -1,0 +1,76 @@
+"""Words the command line does not know: one line, the nearest valid word, exit code 2, and nothing done."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpc import cli
+
+
+def heard(capsys: pytest.CaptureFixture[str], line: str) -> str:
+    """What a wrong command line is answered, without its end of line."""
+    with pytest.raises(SystemExit) as left:
+        cli.parser().parse_args(line.split())
+    assert left.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    return told.err.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("submti", "submit"),
+        ("agregate out", "aggregate"),
+        ("check clustr", "cluster"),
+        ("data generat x", "generate"),
+        ("sandbox upp", "up"),
+        ("plan --ouput-dir x", "--output-dir"),
+        ("plan --outptu-dir=x", "--output-dir"),
+        ("run --scales 1,2", "--synergy-scales"),
+        ("status out --wacth", "--watch"),
+        ("submit out --dryrun", "--dry-run"),
+        ("--verison", "--version"),
+        ("-v --verbos3 plan", "--verbose"),
+        ("wandb extract --projct x", "--project"),
+    ],
+)
+def test_a_typing_error_is_answered_with_the_nearest_word(
+    capsys: pytest.CaptureFixture[str], line: str, meant: str
+) -> None:
+    assert f"; did you mean {meant}? " in heard(capsys, line)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "holdfast: name one of plan, run, submit, status,"),
+        ("check", "holdfast check: name one of cluster, resume, stats; `holdfast check --help`"),
+        ("status", "holdfast status: DIR is missing; for example: holdfast status out"),
+        ("wandb extract", "--project, --group, --output-dir are missing; for example: holdfast wandb extract"),
+        ("status a b", "holdfast status: too many arguments: b (`holdfast status --help`"),
+        ("run --device gpu", "holdfast run: --device is 'gpu'; valid: cpu, cuda"),
+        ("run --parallel-jobs two", "--parallel-jobs is 'two'; give a whole number, 1 or more"),
+        ("plan --epochs three", "--epochs is 'three'; give a whole number"),
+        ("plan --power high", "--power is 'high'; give a number"),
+        ("plan --config", "--config needs a value after it"),
+        ("status out --config x", "unknown option --config; `holdfast status --help` lists the options"),
+    ],
+)
+def test_other_faults_name_the_option_the_value_and_what_would_do(
+    capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    assert said in heard(capsys, line)
+
+
+def test_words_may_stand_on_both_sides_of_options() -> None:
+    assert cli.parser().parse_args(["plan", "a.b=1", "--dims", "8", "c.d=2", "-y", "e.f=3"]).words == [
+        "a.b=1",
+        "c.d=2",
+        "e.f=3",
+    ]
+
+
+def test_an_option_may_still_be_shortened() -> None:
+    assert cli.parser().parse_args(["plan", "--runs", "3"]).runs_per_condition == 3
