@@ -46,7 +46,7 @@ def parser() -> Parser:
     _data(subparsers)
     _checks(subparsers)
     _wandb(subparsers)
-    _sandbox(add("sandbox", "tools.sandbox", "A real Slurm cluster on this machine; submit with --profile sandbox."))
+    _sandbox(subparsers)
     _start(add)
     add_examples(top)
     return top
@@ -292,10 +292,32 @@ def _wandb(subparsers: argparse._SubParsersAction[Parser]) -> None:
         command.add_argument("--timeout", type=float, default=120.0, metavar="S", help=longest)
 
 
-def _sandbox(command: argparse.ArgumentParser) -> None:
-    command.add_argument("action", choices=("up", "down", "status", "preempt"))
-    command.add_argument("--nodes", type=_positive, default=4, metavar="N", help="up: nodes (default: 4)")
-    command.add_argument("--count", type=_positive, metavar="N", help="preempt: evict N tasks (default: all)")
+def _sandbox(subparsers: argparse._SubParsersAction[Parser]) -> None:
+    text = "A real Slurm cluster on this machine, without root; submit with --profile sandbox."
+    actions = subparsers.add_parser("sandbox", help=text, description=text).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+
+    def add(name: str, text: str, more: str = "") -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=text, description=f"{text} {more}".strip(), epilog=EPILOG)
+        made.set_defaults(call="tools.sandbox", nodes=4, count=None)
+        return made
+
+    up = add(
+        "up",
+        "Start the cluster: munge, slurmctld, a slurmd a node, partitions low (may be evicted) and high.",
+        "Prints the SLURM_CONF that squeue and scontrol need. It is kept in $HOLDFAST_SANDBOX (default: "
+        "~/.local/state/holdfast/sandbox), a path of at most 74 bytes, as it holds sockets.",
+    )
+    up.add_argument("--nodes", type=_positive, default=4, metavar="N", help="pretended nodes (default: 4)")
+    add("down", "Stop the cluster with all its jobs.", "Its logs and the results of sweeps stay.")
+    add("status", "Its daemons, nodes and idle CPUs.", "Exit code 3 if it is not up.")
+    preempt = add(
+        "preempt",
+        "Evict running tasks, as a preemptible site does: Slurm signals, kills and requeues them.",
+        "Jobs in partition high take their nodes for some seconds; then the tasks start again from their checkpoints.",
+    )
+    preempt.add_argument("--count", type=_positive, metavar="N", help="evict N tasks (default: all that run)")
 
 
 def _start(add: Callable[..., argparse.ArgumentParser]) -> None:

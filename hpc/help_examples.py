@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 EXAMPLES = {
     "plan": ["plan --config sweep.yaml", "plan --dims 8,32 --synergy-scales 0.1,1.0 --runs-per-condition 3"],
@@ -20,7 +21,10 @@ EXAMPLES = {
     "check cluster": ["check cluster --profile lab", "check cluster --profile lab --config sweep.yaml --pilot"],
     "check resume": ["check resume --config sweep.yaml", "check resume --profile lab --config sweep.yaml --cells 2"],
     "check stats": ["check stats"],
-    "sandbox": ["sandbox up", "sandbox preempt --count 2"],
+    "sandbox up": ["sandbox up", "sandbox up --nodes 8"],
+    "sandbox down": ["sandbox down"],
+    "sandbox status": ["sandbox status"],
+    "sandbox preempt": ["sandbox preempt", "sandbox preempt --count 2"],
     "wandb sync": ["wandb sync out"],
     "wandb extract": ["wandb extract --project synergy --group pilot --output-dir extracted"],
     "init": ["init", "init lab --trainer mine.py:train --partition gpu --gpus 1 --mem-gb 16"],
@@ -36,5 +40,6 @@ def add_examples(parser: argparse.ArgumentParser, path: str = "") -> None:
                 add_examples(below, f"{path} {name}".strip())
     lines = "".join(f"  holdfast {example}\n" for example in EXAMPLES.get(path, ()))
     if lines:
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter  # which leaves descriptions unwrapped as well
+        parser.description = textwrap.fill(parser.description or "", 98)
         parser.epilog = f"examples:\n{lines}\n{parser.epilog or ''}".rstrip()

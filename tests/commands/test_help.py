@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from hpc import cli, completion
+from hpc import cli, completion, sandbox
 from hpc.help_examples import EXAMPLES
 
 
@@ -31,6 +31,17 @@ def test_every_command_has_an_example_that_it_understands() -> None:
             assert f"  holdfast {example}\n" in parser.format_help()
             words = shlex.split(example.partition(">>")[0])
             assert cli.parser().parse_args(words).call
+
+
+def test_every_command_says_in_its_help_what_itself_does_and_not_what_its_family_does() -> None:
+    described = [parser.description for parser in commands(cli.parser()).values()]
+    assert all(described)
+    assert len(set(described)) == len(described)
+
+
+def test_help_of_the_sandbox_tells_the_longest_path_there_can_be() -> None:
+    told = commands(cli.parser())["sandbox up"].format_help()
+    assert f"{sandbox._LONGEST_DIRECTORY} bytes" in " ".join(told.split())
 
 
 @pytest.mark.parametrize(
