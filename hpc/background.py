@@ -21,6 +21,11 @@ class Background:
         """Whether the last action ended with an error that nobody has waited for yet."""
         return self._error is not None
 
+    @property
+    def busy(self) -> bool:
+        """Whether an action is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start(self, action: Callable[[], None]) -> None:
         """Begin an action once the one before has ended. Raises the error of that one."""
         self.wait()

@@ -10,7 +10,7 @@ from hpc.check_cluster import Preemption
 from hpc.finding import Finding, note, ok, problem
 from hpc.plan import FILES_PER_CELL
 from hpc.profile import Profile
-from hpc.training_run import CHECKPOINT_SHARE
+from hpc.training_run import BACKGROUND_BYTES, checkpoint_interval
 
 _LEAST_BYTES, _LEAST_INODES = 2 << 30, 20_000
 _SLOW_REPLY_SECONDS = 5.0
@@ -99,8 +99,8 @@ def _gpus(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
 def preemption_cost(how: Preemption, checkpoint_s: float, size: int, interval_s: float) -> Finding:
     """What one preemption costs. checkpoint_s: seconds to write size bytes; interval_s: as configured."""
     text = f"a checkpoint of {size / 1e6:.0f} MB takes {_seconds(checkpoint_s)}"
-    # The interval stretches where writing is slow; see hpc.training_run.
-    interval = max(interval_s, checkpoint_s / CHECKPOINT_SHARE)
+    held_up_s = checkpoint_s if size < BACKGROUND_BYTES else 0.0  # a larger one is written beside training
+    interval = checkpoint_interval(interval_s, checkpoint_s, held_up_s)
     periodic = f"one is written every {_seconds(interval)}"
     if how.mode == "OFF":
         return ok("cost", f"{text}; {periodic}: that much training a node that dies costs at most")

@@ -21,11 +21,19 @@ from hpc.outcome import Outcome, history_csv, plain_number, weights_bytes
 from hpc.store import COMPLETED, DIVERGED
 from training.contract import Checkpoint, ContractError
 
-# A checkpoint may take this fraction of training time: the interval stretches where writing is slow.
-CHECKPOINT_SHARE = 0.02
 _PROGRESS_SECONDS = 1.0
+# Checkpoints may hold training up for this fraction of the time, and be in the writing for that one.
+_HELD_UP_SHARE, _WRITING_SHARE = 0.02, 0.25
 # A smaller checkpoint is written sooner than a thread is worth.
-_BACKGROUND_BYTES = 1_000_000
+BACKGROUND_BYTES = 1_000_000
+
+
+def checkpoint_interval(every_s: float, write_s: float, held_up_s: float) -> float:
+    """Seconds from one checkpoint to the next: as configured, longer only where storage is very slow.
+
+    write_s: what writing one takes. held_up_s: for how long of that training cannot go on.
+    """
+    return max(every_s, write_s / _WRITING_SHARE, held_up_s / _HELD_UP_SHARE)
 
 
 class StorageTroubleError(Exception):
@@ -60,7 +68,7 @@ class TrainingRun:
         self._progress: dict[str, tuple[int, int]] = {}
         self._trouble: OSError | None = None
         self._began = self._last_save = time.monotonic()
-        self._save_cost = 0.0
+        self._write_seconds = self._held_up_seconds = 0.0
         self._writer = Background()
         self._last_progress = 0.0
 
@@ -86,8 +94,9 @@ class TrainingRun:
         self._numerics = dict(facts)
 
     def checkpoint_due(self) -> bool:
-        interval = max(self._sweep.checkpoint_seconds, self._save_cost / CHECKPOINT_SHARE)
-        return time.monotonic() - self._last_save >= interval
+        every = self._sweep.checkpoint_seconds
+        interval = checkpoint_interval(every, self._write_seconds, self._held_up_seconds)
+        return time.monotonic() - self._last_save >= interval and not self._writer.busy
 
     def restore(self, cell: Any) -> Checkpoint | None:
         self._check_live(cell)
@@ -115,11 +124,14 @@ class TrainingRun:
         self._drop(dropped)
         rows = [self._row(cell, checkpoint) for cell, checkpoint in checkpoints.items() if cell not in dropped]
         self._guard(self._writer.wait)
+        started = time.monotonic()
         if rows and self._worth_a_thread(rows):
             copies = [_copy(row) for row in rows]
             self._guard(lambda: self._writer.start(lambda: self._write(copies)))
+            self._held_up_seconds = time.monotonic() - started
         elif rows:
             self._guard(lambda: self._write(rows))
+            self._held_up_seconds = self._write_seconds
         self._last_save = time.monotonic()
         self._report_progress(now=True)
         return dropped
@@ -255,12 +267,12 @@ class TrainingRun:
     def _worth_a_thread(self, rows: Sequence[Row]) -> bool:
         """Whether training should go on meanwhile: not for small states, and not if there is no training to go on."""
         size = sum(np.asarray(array).nbytes for row in rows for array in row.arrays.values())
-        return size >= _BACKGROUND_BYTES and not self.stop
+        return size >= BACKGROUND_BYTES and not self.stop
 
     def _write(self, rows: Sequence[Row]) -> None:
         started = time.monotonic()
         self._attempt.save(rows)
-        self._save_cost = time.monotonic() - started
+        self._write_seconds = time.monotonic() - started
         for row in rows:
             self._attempt.log(self._cell_named(row.cell), f"saved at step {row.step}, epoch {len(row.history)}")
 

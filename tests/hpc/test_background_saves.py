@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,25 @@ def test_training_goes_on_while_a_large_checkpoint_is_written(store: Store, monk
     assert restored.step == 1
     assert restored.values == {"seen": [1]}
     assert (restored.arrays["weights"] == 1.0).all()
+
+
+def test_writing_beside_training_does_not_stretch_the_interval_and_one_is_enough(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = held(monkeypatch)
+    sweep = replace(store.sweep(), checkpoint_seconds=0.2)
+    made = PackAttempt.begin(store, sweep, [CELL], 1, {})
+    run = TrainingRun(made, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
+    run.restore(CELL)
+    run.save({CELL: Checkpoint(1, large(1.0))})
+    time.sleep(0.25)
+    assert not run.checkpoint_due()  # the one before is not written yet
+    release.set()
+    run.check_storage()
+    deadline = time.monotonic() + 4 * 0.25 + 2  # one may be in the writing a quarter of the time
+    while not run.checkpoint_due():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_next_save_waits_for_the_one_before(store: Store) -> None:

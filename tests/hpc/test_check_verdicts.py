@@ -138,8 +138,10 @@ def test_what_a_preemption_costs_is_said_in_numbers() -> None:
     )
     lossy = check_answers.preemption_cost(hurried, 1.1, 24_000_000, 60)
     assert (lossy.level, "may lose up to 61 s of training" in lossy.text) == (NOTE, True)
-    slow = check_answers.preemption_cost(hurried, 10, 24_000_000, 60)
-    assert "one is written every 500 s" in slow.text  # writing may take 2 % of the time
+    slow = check_answers.preemption_cost(hurried, 30, 24_000_000, 60)
+    assert "one is written every 120 s" in slow.text  # one may be in the writing a quarter of the time
+    small = check_answers.preemption_cost(hurried, 3, 24_000, 60)
+    assert "one is written every 150 s" in small.text  # it holds training up, for 2 % of the time
     assert "a node that dies costs at most" in check_answers.preemption_cost(Preemption("OFF", True, 60), 1, 1, 60).text
     assert check_answers.time_limit_cost(profile(), 3.0) is None
     late = check_answers.time_limit_cost(profile(signal_delay_s=20), 15.0)
