@@ -42,7 +42,8 @@ _NO_WORD = "without a word: killed with its job, or its node failed"
 @dataclass(frozen=True)
 class Futile:
     """What came to nothing lately. attempts: how many. packed: how many of all since a pack last got somewhere had
-    more than one cell trained together. last_alone: whether the newest had this cell alone. last: how it ended."""
+    more than one cell trained together or side by side. last_alone: whether the newest had this cell alone.
+    last: how it ended."""
 
     attempts: int
     packed: int
@@ -65,7 +66,7 @@ class Futile:
 
 
 def futile(store: Store, cell: Cell, fused: bool) -> Futile:
-    """Look back over a cell's attempts. fused: whether a pack's cells are trained together."""
+    """Look back over a cell's attempts. fused: whether a pack's cells are trained together, or side by side."""
     attempts = packed = 0
     newest: tuple[bool, str] | None = None
     counting = counting_packed = True
@@ -73,7 +74,7 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
     for attempt in reversed(store.attempts(cell)):
         pack = store.pack_of(cell, attempt)
         record = _record(store.pack_file(pack)) if pack is not None else {}
-        together = fused and len(record.get("cells", ())) > 1
+        together = fused and _width(record) > 1
         if store.failure(cell, attempt) is not None or (pack is not None and store.has_saved(pack)):
             # Success alone says nothing about the pack: what was split stays so until a pack gets somewhere.
             counting, counting_packed = False, counting_packed and not together
@@ -100,6 +101,11 @@ def _record(path: Path) -> Mapping[str, Any]:
         return dict(json.loads(files.read(path)))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def _width(record: Mapping[str, Any]) -> int:
+    """Cells that were trained at once where this attempt was: one of them may have taken the memory of all."""
+    return max(len(record.get("cells", ())), int(record.get("side_by_side", 1)))
 
 
 def _runs_here(record: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import files, provenance
+from hpc import files, provenance, workers
 from hpc.attempt import PackAttempt
 from hpc.cell import Cell
 from hpc.code import user_code
@@ -36,6 +36,7 @@ class PackTask:
     """One task: the cells of one line of a submission's task list.
 
     own_log: send this process's output to the pack's log file (a worker), or leave it where it is (a person watches).
+    beside: how many processes train cells of the task side by side, this one included.
     place: number of the array and index in it, where the task has them; leads from an attempt to its task's log.
     """
 
@@ -48,6 +49,7 @@ class PackTask:
     threads: int = 1
     own_log: bool = True
     place: tuple[int, int] | None = None
+    beside: int = 1
 
     @classmethod
     def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
@@ -56,7 +58,8 @@ class PackTask:
         cells = read_task(store.tasks_file(submission, array), index)
         device = os.environ.get("HOLDFAST_DEVICE", "cpu")
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("HOLDFAST_THREADS") or 1)
-        return cls(store, store.sweep(), cells, submission, stop, device, threads, place=(array, index))
+        place, beside = (array, index), workers.beside()
+        return cls(store, store.sweep(), cells, submission, stop, device, threads, place=place, beside=beside)
 
     def run(self) -> int:
         """Train what is still to do. Returns DONE, FAILED (a cell failed) or STOPPED (saved, run it again)."""
@@ -67,8 +70,8 @@ class PackTask:
         train = self._load()
         if train is None:
             return self._fail_all(cells)
-        fused = self.sweep.trainer.pack_mode == "fused"
-        past = {cell: futile(self.store, cell, fused) for cell in cells}
+        shared = self.sweep.trainer.pack_mode != "sequential"
+        past = {cell: futile(self.store, cell, shared) for cell in cells}
         left = self._give_up_hopeless(past)
         alone = [[cell] for cell in left if past[cell].split]
         with self._mirror(left):
@@ -196,6 +199,8 @@ class PackTask:
             "job": provenance.job(),
         }
         about["task"] = list(self.place) if self.place else None
+        if self.beside > 1:
+            about["side_by_side"] = self.beside
         attempt = PackAttempt.begin(self.store, self.sweep, cells, self.submission, about)
         if self.own_log:
             _redirect_output(self.store.pack_log(attempt.pack))

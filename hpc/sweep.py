@@ -17,7 +17,8 @@ class Trainer:
     target: ``module:function`` or ``file.py:function`` (identity: the file's name without its directory).
     path: absolute path of the file, or of the module's source; provenance, never part of a digest.
     factors, metrics: the declaration, as training/contract.py describes.
-    pack_mode: fused (one call for a pack) or sequential (one call a cell).
+    pack_mode: fused (one call for a pack), concurrent (one process a cell, side by side) or sequential (one call a
+        cell, one after another).
     data_files: patterns of the files in the data directory whose content counts.
     """
 

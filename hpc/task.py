@@ -19,6 +19,7 @@ from hpc import workers
 from hpc.stop import STOP_SIGNALS, StopFlag
 
 if TYPE_CHECKING:
+    from hpc.pack_task import PackTask
     from hpc.store import Store
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 85
@@ -58,11 +59,21 @@ def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
 
     submission, array, index = map(int, argv[1:])
     task = PackTask.from_list(store, submission, array, index, stop)
-    count = workers.wanted()
+    count = workers.wanted(len(task.cells), task.sweep.trainer.pack_mode == "concurrent")
     if count:
-        to_do = [i for i, cell in enumerate(task.cells) if not store.has_result(cell.name)]
-        return workers.run(argv, to_do, count, stop)
+        return workers.run(argv, _rounds(task), count, stop)
     return replace(task, cells=[task.cells[i] for i in workers.chosen(len(task.cells))]).run()
+
+
+def _rounds(task: PackTask) -> list[list[int]]:
+    """Positions of the cells still to do, in groups one after another: all at once, then alone what did not bear it."""
+    from hpc.futile import futile
+
+    left = [i for i, cell in enumerate(task.cells) if not task.store.has_result(cell.name)]
+    if task.sweep.trainer.pack_mode != "concurrent":
+        return [left]
+    alone = [i for i in left if futile(task.store, task.cells[i], True).split]
+    return [[i for i in left if i not in alone], *([i] for i in alone)]
 
 
 def _exit(status: int) -> NoReturn:

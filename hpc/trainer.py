@@ -30,9 +30,11 @@ _METRIC_KEYS = {"kind", "better", "chance", "label"}
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": "True or False", "log": "True or False"}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
+_COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
 # Top-level names that mean Holdfast's own code wherever a trainer is loaded.
 OUR_PACKAGES = ("hpc", "training", "aggregate", "slurm_templates")
-PACK_MODES = ("fused", "sequential")
+PACK_MODES = ("fused", "concurrent", "sequential")
+_COMMAND_MODES = ("concurrent", "sequential")  # a command gets one cell a call
 
 
 class TrainerError(ValueError):
@@ -70,11 +72,11 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
 def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
     """A shell command as a trainer: its declaration stands in the configuration.
 
-    spec: {command, factors, metrics, data_files}. Returns (trainer, command). Raises TrainerError.
+    spec: {command, factors, metrics, data_files, pack_mode}. Returns (trainer, command). Raises TrainerError.
     """
-    unknown = sorted(set(spec) - {"command", "factors", "metrics", "data_files"})
+    unknown = sorted(set(spec) - set(_COMMAND_KEYS))
     if unknown:
-        raise TrainerError(f"unknown key {unknown[0]!r}; valid: command, factors, metrics, data_files")
+        raise TrainerError(f"unknown key {unknown[0]!r}; valid: {', '.join(_COMMAND_KEYS)}")
     command = spec.get("command")
     if not isinstance(command, str) or not command.strip():
         raise TrainerError("a trainer in the configuration needs a command: the shell command to run for each cell")
@@ -87,8 +89,11 @@ def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
     patterns = spec.get("data_files", ["*"])
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise TrainerError("data_files must be a list of patterns, such as ['*.npy']")
+    mode = spec.get("pack_mode", "sequential")
+    if mode not in _COMMAND_MODES:
+        raise TrainerError(f"pack_mode is {mode!r}; valid for a command: {', '.join(_COMMAND_MODES)}")
     path = PROJECT_ROOT.joinpath(*COMMAND_TRAINER.rpartition(":")[0].split(".")).with_suffix(".py")
-    return Trainer(COMMAND_TRAINER, str(path), factors, metrics, "sequential", tuple(patterns)), command
+    return Trainer(COMMAND_TRAINER, str(path), factors, metrics, mode, tuple(patterns)), command
 
 
 def load_function(trainer: Trainer) -> Callable[..., None]:

@@ -6,7 +6,11 @@ aggregation never load torch or anything else the trainer needs:
 
     FACTORS = {"width": {"kind": "integer", "minimum": 1}}
     METRICS = {"accuracy": {"kind": "bounded", "better": "higher", "chance": 0.5}}
-    PACK_MODE = "sequential"            # or "fused": train() wants all cells of a pack in one call
+    PACK_MODE = "sequential"            # how the cells of one task are trained, see below
+
+PACK_MODE is "sequential" (one call for each cell, one after another), "concurrent" (one call for each cell, side by
+side: a process for each cell, all on the task's GPU, sharing its CPUs) or "fused" (one call with all cells of the pack,
+to be trained as one batch). A trainer gives the same numbers in either of the first two and need not know which it is.
 
 ``train`` gets the cells of one task, restores each, trains until it is finished or ``run.stop`` is true, and hands
 over epochs, checkpoints and final metrics through ``run``. It needs to know nothing of Slurm, files or preemption:
@@ -143,7 +147,8 @@ class Run(Protocol):
         ...
 
     def save(self, checkpoints: Mapping[Cell, Checkpoint]) -> frozenset[Cell]:
-        """Save all cells of the pack that are still training, crash-safe, as one new generation.
+        """Save all cells of the pack that are still training, crash-safe, as one new generation. The arrays may be
+        changed afterwards; 1 MB and more is written while training goes on, and the log says when it is.
         Returns the cells that a newer attempt has claimed or finished: drop them."""
         ...
 

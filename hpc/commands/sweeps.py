@@ -153,7 +153,8 @@ def _run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace, pac
     intent = submission.begin(
         request.store, [planned.tasks], kind=submission.LOCAL, profile="local", name=sweep.name, code=digest
     )
-    return _run_tasks(request.store, sweep, planned, intent, code, parallel, arguments.device)
+    at_once = max(1, parallel // size) if sweep.trainer.pack_mode == "concurrent" else parallel
+    return _run_tasks(request.store, sweep, planned, intent, code, at_once, arguments.device)
 
 
 def _run_tasks(
@@ -178,8 +179,10 @@ def _run_tasks(
 def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
     """Fused trainers gain from packs that keep every worker busy and stay in cache; others share a process's start.
 
-    Four packs a worker keep all of them busy to the end.
+    Four packs a worker keep all of them busy to the end. Cells that want a process each get it as tasks.
     """
+    if sweep.trainer.pack_mode == "concurrent":
+        return 1
     share = -(-cells // parallel)
     return max(1, min(_CACHE_PACK, share if sweep.trainer.pack_mode == "fused" else share // 4))
 

@@ -8,7 +8,7 @@ import yaml
 
 from hpc.config import CommandLine, load
 from hpc.sweep import Trainer
-from hpc.trainer import TrainerError, data_digest, load_function, read_declaration
+from hpc.trainer import TrainerError, command_declaration, data_digest, load_function, read_declaration
 
 GOOD = """FACTORS = {"w": {"kind": "integer"}}
 METRICS = {"loss": {"kind": "positive", "better": "lower"}}
@@ -95,7 +95,11 @@ def test_a_file_in_another_encoding_is_read_as_python_reads_it(tmp_path: Path) -
         ('"loss"', '"a,b"', "mine.py: METRICS['a,b']: a metric's name is letters"),
         ('"loss"', r'"a\nb"', r"mine.py: METRICS['a\nb']: a metric's name is letters"),
         ('"loss"', '"../x"', "mine.py: METRICS['../x']: a metric's name is letters"),
-        ("def train", "PACK_MODE = 'all'\ndef train", "mine.py: PACK_MODE is 'all'; valid: "),
+        (
+            "def train",
+            "PACK_MODE = 'all'\ndef train",
+            "mine.py: PACK_MODE is 'all'; valid: fused, concurrent, sequential",
+        ),
         ("def train", "DATA_FILES = '*.npy'\ndef train", "mine.py: DATA_FILES is '*.npy'; write a list of patterns"),
         ("def train", "DATA_FILES = []\ndef train", "mine.py: DATA_FILES is []; write a list of patterns"),
         ("def train", "DATA_FILES = ['/etc/*']\ndef train", "mine.py: DATA_FILES has '/etc/*'; write text relative"),
@@ -142,6 +146,24 @@ def test_the_built_in_trainer_declares_itself() -> None:
     assert [found.field_of(name) for name in found.factors] == ["workspace_dim", "synergy_scale"]
     assert {"best_val_loss", "predictability/synergy_acc"} <= set(found.metrics)
     assert found.pack_mode == "fused"
+
+
+COMMAND = {
+    "command": "true",
+    "factors": {"width": {"kind": "integer"}},
+    "metrics": {"error": {"kind": "positive", "better": "lower"}},
+}
+
+
+def test_a_commands_cells_run_one_after_another_unless_the_configuration_says_otherwise() -> None:
+    assert command_declaration(COMMAND)[0].pack_mode == "sequential"
+    assert command_declaration(COMMAND | {"pack_mode": "concurrent"})[0].pack_mode == "concurrent"
+
+
+@pytest.mark.parametrize("mode", ["fused", "all", ["concurrent"], None])
+def test_a_command_gets_one_cell_a_call(mode: object) -> None:
+    with pytest.raises(TrainerError, match="valid for a command: concurrent, sequential"):
+        command_declaration(COMMAND | {"pack_mode": mode})
 
 
 def test_a_file_is_loaded_under_a_name_that_hides_nothing_of_ours(tmp_path: Path) -> None:

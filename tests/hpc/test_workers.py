@@ -32,9 +32,12 @@ def test_cells_are_dealt_in_turn_and_no_worker_goes_without() -> None:
 
 
 def test_a_process_knows_whether_it_deals_or_is_dealt_to() -> None:
-    assert wanted({}) == wanted({"HOLDFAST_WORKERS": "1"}) == wanted({"HOLDFAST_WORKERS": "many"}) == 0
-    assert wanted({"HOLDFAST_WORKERS": "4"}) == 4
-    assert wanted({"HOLDFAST_WORKERS": "4", "HOLDFAST_CELLS": "0"}) == 0
+    assert wanted(3, False, {}) == wanted(3, False, {"HOLDFAST_WORKERS": "many"}) == 0
+    assert wanted(1, True, {}) == wanted(1, True, {"HOLDFAST_WORKERS": "1"}) == 0
+    assert wanted(3, True, {}) == 3
+    assert wanted(1, False, {"HOLDFAST_WORKERS": "4"}) == wanted(9, False, {"HOLDFAST_WORKERS": "4"}) == 4
+    assert wanted(9, True, {"HOLDFAST_WORKERS": "4"}) == 9
+    assert wanted(9, True, {"HOLDFAST_WORKERS": "4", "HOLDFAST_CELLS": "0"}) == 0
     assert chosen(3, {}) == [0, 1, 2]
     assert chosen(9, {"HOLDFAST_CELLS": "1,5"}) == [1, 5]
 

@@ -1,4 +1,4 @@
-"""A task that gets several GPUs: one worker a GPU, one GPU a worker, stopped and resumed together."""
+"""A task of several processes on a real node: one worker a GPU, or one a cell; stopped and resumed together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workplace import Workplace, wait_until
 
 # A trainer that says which GPUs it sees and how many threads it may use; one width may break it.
 TRAINER = """
-import os, time
+import os, signal, time
 from training.contract import Checkpoint
 
 FACTORS = {"width": {"kind": "integer"}}
@@ -21,6 +21,9 @@ def train(cells, options, run):
     for cell in cells:
         if cell.factors["width"] == options["deadly"]:
             os._exit(9)
+        if cell.factors["width"] == options["killed"] and not os.path.exists(options["mark"]):
+            open(options["mark"], "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
         saved = run.restore(cell)
         epoch = saved.step if saved else 0
         while epoch < options["epochs"] and not run.stop:
@@ -43,11 +46,11 @@ def node(workplace: Workplace) -> Iterator[Workplace]:
         yield workplace
 
 
-def submit(node: Workplace, *, cells: int, epochs: int = 1, deadly: int = 0, **changes: Any) -> None:
-    """All cells as one task."""
+def submit(node: Workplace, *, cells: int, epochs: int = 1, deadly: int = 0, killed: int = 0, **changes: Any) -> None:
+    """All cells as one task. deadly: a width that breaks its process; killed: one that does so the first time."""
     node.write("node.yaml", PROFILE | changes)
     sweep = {"name": "node", "axes": {"width": list(range(1, cells + 1))}, "runs_per_condition": 1}
-    options = {"epochs": epochs, "deadly": deadly}
+    options = {"epochs": epochs, "deadly": deadly, "killed": killed, "mark": str(node.directory / "killed")}
     config = node.write("sweep.yaml", {"trainer": "trainer.py:train", "trainer_options": options, "sweep": sweep})
     node.submit(config, "--pack", str(cells), profile="node.yaml")
 
@@ -81,6 +84,36 @@ def test_a_worker_that_dies_does_not_take_the_others_with_it(node: Workplace) ->
     wait_for_end(node)
     assert {name for name, result in node.results().items() if result} == {"width_1_run_0"}
     assert "FAILED" in {task.state for task in node.cluster.slurm.queue(finished=True)}
+
+
+@pytest.fixture
+def side_by_side(node: Workplace) -> Workplace:
+    """The same trainer, whose cells want a process each."""
+    (node.directory / "trainer.py").write_text(TRAINER + 'PACK_MODE = "concurrent"\n')
+    return node
+
+
+def test_cells_side_by_side_are_dealt_over_the_gpus_saved_and_resumed(side_by_side: Workplace) -> None:
+    submit(side_by_side, cells=4, epochs=40)
+    wait_until(lambda: side_by_side.store().exists() and min(side_by_side.epochs()) >= 5, "all cells in mid-training")
+    assert len(side_by_side.cluster.preempt(hold_seconds=1)) == 1
+    wait_for_end(side_by_side)
+    results = [side_by_side.results()[f"width_{width}_run_0"] for width in range(1, 5)]
+    assert [result["metrics"] for result in results] == [{"gpu": gpu, "threads": 1} for gpu in (0, 1, 0, 1)]
+    assert [result["provenance"]["attempts"] for result in results] == [2] * 4
+    assert all(result["provenance"]["restored_at_step"] >= 5 for result in results)
+
+
+def test_a_killed_cell_leaves_its_neighbours_alone_and_is_taken_by_the_next_submission(
+    side_by_side: Workplace,
+) -> None:
+    submit(side_by_side, cells=3, killed=2, gpus_per_node=1)
+    wait_for_end(side_by_side)
+    assert {name for name, result in side_by_side.results().items() if not result} == {"width_2_run_0"}
+    assert "FAILED" in {task.state for task in side_by_side.cluster.slurm.queue(finished=True)}
+    submit(side_by_side, cells=3, killed=2, gpus_per_node=1)
+    wait_for_end(side_by_side)
+    assert all(side_by_side.results().values())
 
 
 def test_fewer_gpus_than_the_profile_says_is_one_line_with_the_fix(node: Workplace) -> None:
