@@ -1,0 +1,36 @@
+"""`holdfast check stats` ends with a line that says what its table means."""
+
+from __future__ import annotations
+
+from command_line import Holdfast
+
+from aggregate.coverage import Row
+from hpc.commands.statistics import verdict
+
+
+def row(what: str, data: str, share: float, nominal: float = 0.95) -> Row:
+    return Row(what, data, 5, nominal, share, 10_000)
+
+
+def test_the_verdict_names_each_method_that_falls_short_once_where_it_is_worst() -> None:
+    rows = [row("t", "normal", 0.95), row("t", "skew", 0.80), row("t", "more skew", 0.60), row("band", "any", 0.97)]
+    said = verdict([*rows, row("Holm", "normal", 0.09, nominal=0.05)])
+    assert said == (
+        "verdict: not as promised, at worst: t covers 60.0 +- 0.5 % instead of 95 % (more skew, 5 seeds); "
+        "Holm errs in 9.0 +- 0.3 % instead of at most 5 % (normal, 5 seeds). "
+        "All else keeps its promise (within 3.5 standard errors)."
+    )
+
+
+def test_what_chance_explains_is_no_shortfall_and_more_than_promised_is_none() -> None:
+    rows = [row("t", "normal", 0.945), row("median", "any", 0.99), row("Holm", "normal", 0.054, nominal=0.05)]
+    assert verdict(rows) == "verdict: everything keeps its promise, within 3.5 standard errors of the simulation"
+
+
+def test_the_command_ends_with_its_verdict_on_one_line(holdfast: Holdfast) -> None:
+    lines = holdfast("check", "stats", "--short").stdout.splitlines()
+    assert lines[0].startswith("| what |")
+    assert lines[-2] == ""
+    assert "; delta-logit t covers " in lines[-1]
+    assert "(10 % of seeds collapse, 3 seeds)" in lines[-1]
+    assert [line for line in lines if line.startswith("verdict: ")] == lines[-1:]
