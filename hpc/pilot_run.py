@@ -80,6 +80,7 @@ class PilotRun(TrainingRun):
         before = time.monotonic()
         steps = sum(checkpoint.step for checkpoint in checkpoints.values()) / self._cells
         dropped = super().save(checkpoints)
+        self.check_storage()  # also what is written beside training is waited for: a mark is the whole price
         self.marks.append(Mark(before, time.monotonic(), steps))
         store, pack = self._pack
         self.checkpoint_bytes = max(path.stat().st_size for path in store.generations(pack))

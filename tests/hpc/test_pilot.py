@@ -16,6 +16,7 @@ from hpc.plan import make_plan
 from hpc.profile import Profile, parse_profile
 from hpc.store import MISSING, CellStatus, Store
 from hpc.trainer import read_declaration
+from hpc.training_run import BACKGROUND_BYTES
 
 
 def profile(**values: Any) -> Profile:
@@ -63,6 +64,7 @@ def test_an_epoch_longer_than_a_pilots_seconds_is_timed_from_the_start_without_i
 
 LONG = """
 import time
+import numpy
 from training.contract import Checkpoint
 FACTORS = {"width": {"kind": "integer"}}
 METRICS = {"loss": {"kind": "positive", "better": "lower"}}
@@ -75,7 +77,7 @@ def train(cells, options, run):
             if step % options["steps_per_epoch"] == 0:
                 run.epoch(cell, step // options["steps_per_epoch"], 50, {"loss": 1.0})
             if run.stop or (options["saves"] and run.checkpoint_due()):
-                run.save({cell: Checkpoint(step)})
+                run.save({cell: Checkpoint(step, {"x": numpy.zeros(options["numbers"])})})
             if run.stop:
                 return
 """
@@ -88,8 +90,8 @@ def test_the_narrowest_pack_goes_on_until_an_epoch_has_ended_so_that_a_plan_has_
 ) -> None:
     (tmp_path / "long.py").write_text(LONG)
     trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
-    options = {"trainer": {"steps_per_epoch": 600, "saves": saves}}
-    sweep = replace(make_sweep(make_grid([1, 2], [42])), trainer=trainer, options=options["trainer"])
+    options = {"steps_per_epoch": 600, "saves": saves, "numbers": 1}
+    sweep = replace(make_sweep(make_grid([1, 2], [42])), trainer=trainer, options=options)
     Store(tmp_path / "pilot").write_sweep(sweep, {})
     request = Request([1], 0.2, 10.0, 1, "cpu", None, epoch_s)  # an epoch takes at least 1.2 s
     made = pilot.from_answer(pilot_node.measure(tmp_path / "pilot", request), sweep, profile())
@@ -97,6 +99,16 @@ def test_the_narrowest_pack_goes_on_until_an_epoch_has_ended_so_that_a_plan_has_
     assert made.units == (pytest.approx(50 * 600, rel=0.3) if known else None)
     told = str(estimate(make_plan([CellStatus(cell, MISSING) for cell in sweep.grid]), None, [], made))
     assert told.startswith("about " if known else "cost not known yet: no epoch ended in the pilot's time")
+
+
+def test_a_checkpoint_that_is_written_beside_training_is_measured_whole(tmp_path: Path) -> None:
+    (tmp_path / "long.py").write_text(LONG)
+    trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
+    options = {"steps_per_epoch": 10, "saves": True, "numbers": BACKGROUND_BYTES // 8}
+    Store(tmp_path / "pilot").write_sweep(replace(make_sweep(), trainer=trainer, options=options), {})
+    answer = pilot_node.measure(tmp_path / "pilot", Request([1], 0.5, 10.0, 1, "cpu", None))
+    assert answer["ended"] == "the widest pack asked for was measured"
+    assert answer["measurements"][0]["checkpoint_bytes"] > BACKGROUND_BYTES
 
 
 def test_a_command_that_leaves_out_how_many_epochs_it_takes_has_no_price_of_zero() -> None:
