@@ -18,6 +18,8 @@ from .attempts import PATIENCE, Attempt, ForkServer, readable
 from .bench import Bench
 
 MOST_ATTEMPTS = 400
+# Twice as large as what is written beside training; ten generations in some 200 ms.
+LARGE = {"steps": 30, "epoch": 6, "save": 3, "seconds": 0.005, "ballast": 250_000}
 
 
 @dataclass

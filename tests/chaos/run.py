@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hpc import sandbox
@@ -64,6 +65,13 @@ def packs(order: Order) -> Counter[str]:
         ),
         quota=30,
     )
+
+
+def large(order: Order) -> Counter[str]:
+    """Cells with large states, written beside training, under SIGKILL."""
+    runs = order.times(24, least=8)
+    make = partial(Bench.make, runs=runs, options=kills.LARGE)
+    return kills.campaign(order.directory, order.server, order.seed, make, quota=12)
 
 
 def workspace(order: Order) -> Counter[str]:
@@ -137,6 +145,7 @@ class Part:
 PARTS = {
     "cells": Part(cells, {"kills": 2000, "kills with two copies live": 1000, "cells": 240}),
     "packs": Part(packs, {"kills": 400}),
+    "large": Part(large, {"kills": 250}),
     "workspace": Part(workspace, {"kills": 30}),
     "calls": Part(calls, {"strikes": 500}),
     "overlaps": Part(overlaps, {"proven overlaps": 10}),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .attempts import ForkServer
 from .bench import Bench
-from .kills import campaign
+from .kills import LARGE, campaign
 
 SEED = 20_261
 
@@ -15,6 +15,13 @@ def test_cells_killed_at_random_moments_end_with_identical_results(memory: Path,
     counts = campaign(memory, server, SEED, lambda root: Bench.make(root, factors={"width": [1, 2, 3]}, runs=4))
     assert counts["kills"] >= 100, counts
     assert counts["kills with two copies live"] >= 40, counts
+
+
+def test_cells_killed_while_large_states_are_written_beside_training_end_with_identical_results(
+    memory: Path, server: ForkServer
+) -> None:
+    counts = campaign(memory, server, SEED + 2, lambda root: Bench.make(root, runs=4, options=LARGE), quota=10)
+    assert counts["kills"] >= 30, counts
 
 
 def test_packs_killed_at_random_moments_end_with_identical_results(memory: Path, server: ForkServer) -> None:

@@ -2,6 +2,8 @@
 
 With CHAOS_WITNESS in the environment it notes what was done, and what was acknowledged to it, in a file outside the
 sweep directory: `step`, `saved` and `finished`, each with the cell and the step.
+The option `ballast` makes a state that many numbers larger, so large that it is written beside training; what is then
+acknowledged is not noted.
 CHAOS_PACE names a file with the seconds that a step takes, which may change while it trains.
 """
 
@@ -19,13 +21,14 @@ METRICS = {"error": {"kind": "positive", "better": "lower"}, "level": {"kind": "
 class State:
     """One cell in training."""
 
-    def __init__(self, cell, saved):
-        self.cell, self.step = cell, 0
+    def __init__(self, cell, saved, ballast=0):
+        self.cell, self.step, self.ballast = cell, 0, ballast
         self.generator = np.random.Generator(np.random.PCG64(cell.seed))
         self.x = np.full(16 * cell.factors["width"], 0.5)
         if saved is not None:
             self.step, self.x = saved.step, np.array(saved.arrays["x"])
             self.generator.bit_generator.state = saved.values["generator"]
+            assert np.array_equal(saved.arrays["ballast"], self.filled()), "the state was written while it changed"
 
     def advance(self):
         noise = self.generator.random(self.x.size)
@@ -33,15 +36,19 @@ class State:
         self.step += 1
         witness("step", self.cell, self.step)
 
+    def filled(self):
+        return np.resize(self.x, self.ballast)
+
     def checkpoint(self):
-        return Checkpoint(self.step, {"x": self.x}, {"generator": self.generator.bit_generator.state})
+        arrays = {"x": self.x, "ballast": self.filled()}
+        return Checkpoint(self.step, arrays, {"generator": self.generator.bit_generator.state})
 
     def metrics(self):
         return {"error": float(np.abs(self.x - 0.5).mean()), "level": float(self.x.sum())}
 
 
 def train(cells, options, run):
-    states = [State(cell, run.restore(cell)) for cell in cells]
+    states = [State(cell, run.restore(cell), options.get("ballast", 0)) for cell in cells]
     while states and not run.stop:
         state = min(states, key=lambda state: state.step)
         state.advance()
@@ -63,7 +70,7 @@ def save(states, run):
     for state in list(states):
         if state.cell in dropped:
             states.remove(state)
-        else:
+        elif not state.ballast:
             witness("saved", state.cell, state.step)
 
 
