@@ -35,19 +35,32 @@ class Answers:
 
 def write(directory: Path, answers: Answers) -> list[Path]:
     """Write both files. Returns their paths. Raises ConfigError for wrong answers or files that are there, OSError."""
+    refuse_to_overwrite(directory)
     texts = {directory / CONFIGURATION: configuration(directory, answers), directory / PROFILE: profile(answers)}
-    there = [
-        f"{path}: is there already and stays as it is; name another directory, or remove it"
-        for path in texts
-        if path.exists()
-    ]
-    if there:
-        raise ConfigError(there)
     directory.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         with path.open("x") as file:  # whoever wrote one since then keeps it
             file.write(text)
     return list(texts)
+
+
+def refuse_to_overwrite(directory: Path) -> None:
+    """Raise ConfigError if one of the files is there."""
+    there = [path for path in (directory / CONFIGURATION, directory / PROFILE) if path.exists()]
+    if there:
+        raise ConfigError(
+            [f"{path}: is there already and stays as it is; name another directory, or remove it" for path in there]
+        )
+
+
+def fault(directory: Path, answers: Answers) -> str:
+    """What is wrong with the answers so far, on one line; empty if nothing is."""
+    try:
+        configuration(directory, answers)
+        profile(answers)
+    except ConfigError as error:
+        return error.faults[0].removeprefix("command line: --")
+    return ""
 
 
 def configuration(directory: Path, answers: Answers) -> str:
@@ -56,6 +69,8 @@ def configuration(directory: Path, answers: Answers) -> str:
         SweepSection(name=answers.name)
     except ValueError:
         raise ConfigError([f"command line: --name is {shown(answers.name)}; letters, digits, _ . - only"]) from None
+    if answers.runs < 1:
+        raise ConfigError([f"command line: --runs is {answers.runs}; give a whole number, 1 or more"])
     if answers.trainer == BUILT_IN:
         body = _EXPERIMENT
     else:

@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from hpc import completion, init
 from hpc.commands import DONE, say
-from hpc.errors import ConfigError
 
 _QUESTIONS = {
     "name": "name of the sweep",
@@ -28,7 +28,8 @@ def start(arguments: argparse.Namespace) -> int:
     given = {field.name: getattr(arguments, field.name) for field in fields(init.Answers)}
     answers = replace(init.Answers(), **{name: value for name, value in given.items() if value is not None})
     if all(value is None for value in given.values()) and sys.stdin.isatty():
-        answers = _ask(answers, input)
+        init.refuse_to_overwrite(arguments.directory)  # before a person has answered eight questions
+        answers = _ask(arguments.directory, answers, input)
     written = init.write(arguments.directory, answers)
     for path in written:
         print(path)
@@ -36,21 +37,30 @@ def start(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _ask(answers: init.Answers, ask: Callable[[str], str]) -> init.Answers:
-    """The answers, each asked for; an empty line keeps the default. Raises ConfigError for what is no number."""
+def _ask(directory: Path, answers: init.Answers, ask: Callable[[str], str]) -> init.Answers:
+    """The answers, each asked for until it can be one; an empty line keeps the default."""
     for name, question in _QUESTIONS.items():
         default: Any = getattr(answers, name)
-        said = ask(f"{question} [{default}]: ").strip()
-        if said:
-            answers = replace(answers, **{name: _read(question, said, type(default))})
+        while said := _heard(ask, f"{question} [{default}]: "):
+            try:
+                given = replace(answers, **{name: type(default)(said)})
+                fault = init.fault(directory, given)
+            except ValueError:
+                fault = f"{said!r} is no {'whole ' if isinstance(default, int) else ''}number"
+            if not fault:
+                answers = given
+                break
+            say(f"  {fault}")
     return answers
 
 
-def _read(question: str, said: str, kind: type) -> Any:
+def _heard(ask: Callable[[str], str], question: str) -> str:
+    """What is said, without spaces around it. The end of the input is as good as Ctrl-C: nothing is written."""
     try:
-        return kind(said)
-    except ValueError:
-        raise ConfigError([f"{question}: {said!r} is no number; nothing was written"]) from None
+        return ask(question).strip()
+    except EOFError:
+        print()
+        raise KeyboardInterrupt from None
 
 
 def complete(arguments: argparse.Namespace) -> int:

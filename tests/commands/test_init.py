@@ -59,16 +59,66 @@ def test_a_wrong_answer_is_one_line_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_on_a_terminal_it_asks_and_an_empty_line_keeps_the_default(tmp_path: Path) -> None:
+def on_a_terminal(directory: Path, typed: str) -> tuple[int, str, str]:
+    """(exit code, what it printed, what it printed to stderr) of `init` for these lines."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "hpc", "init"]
-    asked = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdin=theirs, stdout=subprocess.PIPE, text=True)
-    os.write(ours, b"first\n\n\nlow\n30\n\n\n\n")
-    told, _ = asked.communicate(timeout=30)
+    asked = subprocess.Popen(
+        [sys.executable, "-m", "hpc", "init"],
+        cwd=directory,
+        env=environment(),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.write(ours, typed.encode())
+    told, heard = asked.communicate(timeout=30)
     os.close(ours)
     os.close(theirs)
-    assert asked.returncode == 0, told
+    return asked.returncode, told, heard
+
+
+def test_on_a_terminal_it_asks_and_an_empty_line_keeps_the_default(tmp_path: Path) -> None:
+    code, told, _ = on_a_terminal(tmp_path, "first\n\n\nlow\n30\n\n\n\n")
+    assert code == 0, told
     assert "name of the sweep [sweep]:" in told
     assert yaml.safe_load((tmp_path / "sweep.yaml").read_text())["sweep"]["name"] == "first"
     parameters = load_profile(str(tmp_path / "cluster.yaml")).parameters
     assert (parameters["partition"], parameters["timeout_min"], parameters["mem_gb"]) == ("low", 30, 4)
+
+
+def test_on_a_terminal_a_wrong_answer_is_told_at_once_and_asked_again(tmp_path: Path) -> None:
+    wrong_then_right = [
+        *("a b", "first"),
+        *("nowhere.py:train", f"{WIDTH}:train"),
+        *("three", "0", "3"),
+        *("g p u", "gpu"),
+        *("-5", "soon", ""),
+        *("-1", "1"),
+        *("0", "2"),
+        *("inf", "nan", "8"),
+    ]
+    code, told, heard = on_a_terminal(tmp_path, "".join(f"{line}\n" for line in wrong_then_right))
+    assert code == 0, heard
+    assert told.count("minutes a task may take [240]:") == 3
+    faults = [line for line in heard.splitlines() if line.startswith("  ")]
+    assert [fault.split()[0].strip(":") for fault in faults[:2]] == ["name", "trainer"]
+    assert faults[2:4] == ["  'three' is no whole number", "  runs is 0; give a whole number, 1 or more"]
+    assert len(faults) == 11
+    assert yaml.safe_load((tmp_path / "sweep.yaml").read_text())["sweep"]["runs_per_condition"] == 3
+    parameters = load_profile(str(tmp_path / "cluster.yaml")).parameters
+    kept = [parameters[name] for name in ("partition", "timeout_min", "gpus_per_node", "cpus_per_task", "mem_gb")]
+    assert kept == ["gpu", 240, 1, 2, 8]
+
+
+def test_the_end_of_input_writes_nothing(tmp_path: Path) -> None:
+    code, _, heard = on_a_terminal(tmp_path, "first\n\x04")
+    assert (code, heard.strip()) == (130, "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_on_a_terminal_it_asks_nothing_if_the_files_are_there(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text("mine")
+    code, told, heard = on_a_terminal(tmp_path, "")
+    assert (code, told) == (2, "")
+    assert "sweep.yaml: is there already" in heard
