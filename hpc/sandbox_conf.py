@@ -24,6 +24,48 @@ PreemptMode = Literal["REQUEUE", "CANCEL"]
 _DIRECTORIES = ("state", "spool", "log", "munge", "gpu")
 _PORTS = range(20_000, 32_000)  # the kernel's outgoing connections get theirs from 32768 on
 
+_SLURM_CONF = """\
+ClusterName=sandbox
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser={user}
+SlurmdUser={user}
+# Without this the daemons listen on every address of the machine.
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+AuthType=auth/munge
+CredType=cred/munge
+# A requeued job waits for cred_expire seconds.
+AuthInfo=socket={directory}/munge/socket,cred_expire={requeue_delay}
+StateSaveLocation={directory}/state
+SlurmdSpoolDir={directory}/spool/%n
+SlurmctldPidFile={directory}/state/slurmctld.pid
+SlurmdPidFile={directory}/spool/%n.pid
+SlurmctldLogFile={directory}/log/slurmctld.log
+SlurmdLogFile={directory}/log/%n.log
+ProctrackType=proctrack/pgid
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+# Nodes are what is said below, whatever the machine has.
+SlurmdParameters=config_overrides
+{gres_types}
+ReturnToService=2
+KillWait={kill_wait}
+SlurmdTimeout={slurmd_timeout}
+JobRequeue={job_requeue:d}
+# There is no accounting here: the controller itself remembers ended jobs for a day.
+MinJobAge=86400
+MaxArraySize={max_array_size}
+MaxJobCount={max_job_count}
+SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=1,bf_continue,default_queue_depth=10000
+PreemptType=preempt/partition_prio
+PreemptMode={preempt_mode}
+{parameters}
+{node_lines}
+PartitionName={low} Nodes=ALL Default=YES PriorityTier=1 PreemptMode={preempt_mode} \
+GraceTime={grace_time}
+PartitionName={high} Nodes=ALL PriorityTier=10 PreemptMode=OFF
+"""
+
 
 class SandboxError(SlurmError):
     """The sandbox cannot be started, stopped or used. The message names what failed and quotes the log."""
@@ -81,55 +123,24 @@ def write_files(directory: Path, settings: Settings, ports: Mapping[str, int]) -
 
 def _slurm_conf(directory: Path, settings: Settings, ports: Mapping[str, int]) -> str:
     host = socket.gethostname().partition(".")[0]
-    user = _user()
-    parameters = "SlurmctldParameters=preempt_send_user_signal" if settings.user_signal else ""
-    gres = f"Gres=gpu:{settings.gpus}" if settings.gpus else ""
-    size = f"CPUs={settings.cpus} RealMemory={settings.memory_mb} {gres}"
-    nodes = "\n".join(
-        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[node]} {size}"
-        for node in settings.node_names
+    return _SLURM_CONF.format(
+        directory=directory,
+        host=host,
+        user=_user(),
+        port=ports[CONTROLLER],
+        low=LOW,
+        high=HIGH,
+        gres_types="GresTypes=gpu" if settings.gpus else "",
+        parameters="SlurmctldParameters=preempt_send_user_signal" if settings.user_signal else "",
+        node_lines="\n".join(_node_line(node, host, ports[node], settings) for node in settings.node_names),
+        **vars(settings),
     )
-    return f"""\
-ClusterName=sandbox
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[CONTROLLER]}
-SlurmUser={user}
-SlurmdUser={user}
-# Without this the daemons listen on every address of the machine.
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-AuthType=auth/munge
-CredType=cred/munge
-# A requeued job waits for cred_expire seconds.
-AuthInfo=socket={directory}/munge/socket,cred_expire={settings.requeue_delay}
-StateSaveLocation={directory}/state
-SlurmdSpoolDir={directory}/spool/%n
-SlurmctldPidFile={directory}/state/slurmctld.pid
-SlurmdPidFile={directory}/spool/%n.pid
-SlurmctldLogFile={directory}/log/slurmctld.log
-SlurmdLogFile={directory}/log/%n.log
-ProctrackType=proctrack/pgid
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-# Nodes are what is said below, whatever the machine has.
-SlurmdParameters=config_overrides
-{"GresTypes=gpu" if settings.gpus else ""}
-ReturnToService=2
-KillWait={settings.kill_wait}
-SlurmdTimeout={settings.slurmd_timeout}
-JobRequeue={int(settings.job_requeue)}
-# There is no accounting here: the controller itself remembers ended jobs for a day.
-MinJobAge=86400
-MaxArraySize={settings.max_array_size}
-MaxJobCount={settings.max_job_count}
-SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=1,bf_continue,default_queue_depth=10000
-PreemptType=preempt/partition_prio
-PreemptMode={settings.preempt_mode}
-{parameters}
-{nodes}
-PartitionName={LOW} Nodes=ALL Default=YES PriorityTier=1 PreemptMode={settings.preempt_mode} \
-GraceTime={settings.grace_time}
-PartitionName={HIGH} Nodes=ALL PriorityTier=10 PreemptMode=OFF
-"""
+
+
+def _node_line(node: str, host: str, port: int, settings: Settings) -> str:
+    gres = f" Gres=gpu:{settings.gpus}" if settings.gpus else ""
+    size = f"CPUs={settings.cpus} RealMemory={settings.memory_mb}{gres}"
+    return f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {size}"
 
 
 def _gres_conf(directory: Path, settings: Settings) -> str:

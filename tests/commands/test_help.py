@@ -9,8 +9,9 @@ import subprocess
 
 import pytest
 
-from hpc import cli, completion, sandbox
+from hpc import cli, completion
 from hpc.help_examples import EXAMPLES
+from hpc.sandbox_directory import LONGEST_DIRECTORY
 
 
 def commands(parser: argparse.ArgumentParser, path: str = "") -> dict[str, argparse.ArgumentParser]:
@@ -41,7 +42,7 @@ def test_every_command_says_in_its_help_what_itself_does_and_not_what_its_family
 
 def test_help_of_the_sandbox_tells_the_longest_path_there_can_be() -> None:
     told = commands(cli.parser())["sandbox up"].format_help()
-    assert f"{sandbox._LONGEST_DIRECTORY} bytes" in " ".join(told.split())
+    assert f"{LONGEST_DIRECTORY} bytes" in " ".join(told.split())
 
 
 @pytest.mark.parametrize(
