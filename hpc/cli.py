@@ -331,6 +331,9 @@ def _start(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--gpus", type=int, metavar="N", help="GPUs a task (default: 0)")
     command.add_argument("--cpus", type=_positive, metavar="N", help="CPUs a task (default: 1)")
     command.add_argument("--mem-gb", type=float, metavar="G", help="memory a task (default: 4)")
+    command.add_argument(
+        "--all-keys", action="store_true", help="only print every key a configuration may have, with its default"
+    )
     command = add("completion", "start.complete", "Print a script that completes this command in your shell.")
     command.add_argument("shell", choices=("bash", "zsh"))
 

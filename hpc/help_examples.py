@@ -27,7 +27,7 @@ EXAMPLES = {
     "sandbox preempt": ["sandbox preempt", "sandbox preempt --count 2"],
     "wandb sync": ["wandb sync out"],
     "wandb extract": ["wandb extract --project synergy --group pilot --output-dir extracted"],
-    "init": ["init", "init lab --trainer mine.py:train --partition gpu --gpus 1 --mem-gb 16"],
+    "init": ["init", "init --all-keys", "init lab --trainer mine.py:train --partition gpu --gpus 1 --mem-gb 16"],
     "completion": ["completion bash >> ~/.bashrc", "completion zsh >> ~/.zshrc"],
 }
 

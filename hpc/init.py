@@ -15,6 +15,8 @@ from hpc.profile import parse_profile
 from hpc.schema import BUILT_IN, SweepSection
 from hpc.trainer import PROJECT_ROOT, TrainerError, read_declaration
 
+# Every key with its default, commented; it is installed with the profiles.
+ALL_KEYS = PROJECT_ROOT / "slurm_templates" / "config_template.yaml"
 CONFIGURATION, PROFILE = "sweep.yaml", "cluster.yaml"
 _PLACEHOLDERS: dict[str, list[Any]] = {"integer": [1, 2], "real": [0.1, 1.0], "word": ["a", "b"]}
 
@@ -122,7 +124,7 @@ def _axis(name: str, factor: Mapping[str, Any]) -> str:
 
 _CONFIGURATION = """\
 # A sweep. `holdfast plan --config sweep.yaml` says what would run; `holdfast run --config sweep.yaml` runs it here;
-# `holdfast submit --config sweep.yaml --profile cluster.yaml` on the cluster. All keys: config_template.yaml.
+# `holdfast submit --config sweep.yaml --profile cluster.yaml` on the cluster. All keys: `holdfast init --all-keys`.
 sweep:
   name: {name}
   runs_per_condition: {runs}       # seeds 42, 43, ... in every condition; can be raised later

@@ -25,6 +25,9 @@ _QUESTIONS = {
 
 
 def start(arguments: argparse.Namespace) -> int:
+    if arguments.all_keys:
+        print(init.ALL_KEYS.read_text(), end="")
+        return DONE
     given = {field.name: getattr(arguments, field.name) for field in fields(init.Answers)}
     answers = replace(init.Answers(), **{name: value for name, value in given.items() if value is not None})
     if all(value is None for value in given.values()) and sys.stdin.isatty():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import WIDTH, Holdfast, environment
+from command_line import ROOT, WIDTH, Holdfast, environment
 
 from hpc.profile import load_profile
 from hpc.schema import Configuration
@@ -57,6 +57,15 @@ def test_a_wrong_answer_is_one_line_and_writes_nothing(
     assert said in heard
     assert len(heard.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_all_keys_are_printed_with_their_defaults_and_nothing_is_written(holdfast: Holdfast, tmp_path: Path) -> None:
+    printed = holdfast("init", "--all-keys").stdout
+    assert not list(tmp_path.iterdir())
+    written = yaml.safe_load(printed)
+    assert set(written) == set(Configuration.model_fields)
+    assert Configuration(**written).training == Configuration().training
+    assert printed == (ROOT / "config_template.yaml").read_text()
 
 
 def on_a_terminal(directory: Path, typed: str) -> tuple[int, str, str]:
