@@ -15,7 +15,7 @@ from pathlib import Path
 from hpc.attempt import PackAttempt
 
 from .attempts import PATIENCE, Attempt, ForkServer, readable
-from .bench import Bench
+from .bench import Bench, causes
 
 MOST_ATTEMPTS = 400
 # Twice as large as what is written beside training; ten generations in some 200 ms.
@@ -99,6 +99,8 @@ class Campaign:
         self.bench.check_results(self.bench.tasks[task])
         given_up = [cell for cell in self.bench.tasks[task] if self.bench.failed_here(cell)]
         if given_up:
+            other = [cause for cause in causes(self.bench) if "without progress" not in cause]
+            assert not other, f"a task failed by itself: {other[0]}"
             self.counts["cells given up after three kills without progress"] += len(given_up)
             self.bench.submit()  # as --include-failed does
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from . import copies, corruption, kills, powercut, replacing, syscalls
@@ -67,6 +68,10 @@ def killed(directory: Path, server: ForkServer, code: Path) -> None:
     kills.campaign(directory, server, SEED, lambda root: Bench.make(root, factors={"width": [1, 2]}, runs=4))
 
 
+def killed_while_writing(directory: Path, server: ForkServer, code: Path) -> None:
+    kills.campaign(directory, server, SEED, partial(Bench.make, runs=8, options=kills.LARGE), quota=12)
+
+
 def two_copies(directory: Path, server: ForkServer, code: Path) -> None:
     copies.campaign(directory, server, SEED, cells=28)
 
@@ -79,7 +84,7 @@ def replaced(directory: Path, server: ForkServer, code: Path) -> None:
     replacing.campaign(directory, code)
 
 
-DETECTORS = (synced_in_order, power_cuts, strikes, killed, two_copies, damaged, replaced)
+DETECTORS = (synced_in_order, power_cuts, strikes, killed, killed_while_writing, two_copies, damaged, replaced)
 
 MUTANTS = (
     Mutant(
@@ -131,6 +136,13 @@ MUTANTS = (
         '        files.make_directory(self.pack_directory(int(os.environ.get("SLURM_JOB_ID", "1"))))\n'
         '        return int(os.environ.get("SLURM_JOB_ID", "1"))',
         (killed, two_copies),
+    ),
+    Mutant(
+        "states written while they change",
+        "hpc/training_run.py",
+        "copies = [_copy(row) for row in rows]",
+        "copies = list(rows)",
+        (killed_while_writing,),
     ),
     Mutant(
         "checksum not checked",

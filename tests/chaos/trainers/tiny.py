@@ -32,7 +32,7 @@ class State:
 
     def advance(self):
         noise = self.generator.random(self.x.size)
-        self.x = 3.9 * self.x * (1 - self.x) * (0.9 + 0.1 * noise)  # a chaotic map: one wrong bit ends elsewhere
+        self.x[:] = 3.9 * self.x * (1 - self.x) * (0.9 + 0.1 * noise)  # a chaotic map: one wrong bit ends elsewhere
         self.step += 1
         witness("step", self.cell, self.step)
 
