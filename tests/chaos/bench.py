@@ -10,7 +10,8 @@ from typing import Any
 
 from hpc import submission
 from hpc.cell import Axis, Cell, Grid
-from hpc.store import COMPLETED, Store, SweepError
+from hpc.states import COMPLETED
+from hpc.store import Store, SweepError
 from hpc.sweep import Sweep
 from hpc.trainer import read_declaration
 

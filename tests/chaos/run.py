@@ -85,6 +85,8 @@ def calls(order: Order) -> Counter[str]:
     if reason:
         raise SkippedError(reason)
     counts = syscalls.campaign(order.directory, order.server, every=max(1, round(1 / order.share)))
+    beside = syscalls.beside_training(order.directory / "beside", order.server)
+    counts["strikes at what is written beside training"] = beside["strikes"]
     counts["replaced files killed at every call"] = replacing.campaign(order.directory).total()
     return counts
 

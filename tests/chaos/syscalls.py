@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from .bench import Bench
 
 CHANGING = ("openat", "write", "fsync", "rename", "link", "mkdir", "unlink")
 FAULTS = ("KILL", "EIO", "ENOSPC", "EDQUOT")
-_CALL = re.compile(r"(?:\d+ +)?(?P<name>[a-z0-9_]+)\((?P<arguments>.*?)\) += (?P<result>-?\d+)")
+_CALL = re.compile(r"(?P<thread>\d+) +(?P<name>[a-z0-9_]+)\((?P<arguments>.*?)(?:\) += -?\d+| <unfinished)")
 _STORAGE, _DONE = 3, 0
 
 
@@ -34,11 +34,12 @@ def missing() -> str:
 
 @dataclass(frozen=True)
 class Call:
-    """One system call of a trace. ordinal: its number among the calls of its name, from 1."""
+    """One system call of a trace. ordinal: its number among its thread's calls of that name, from 1."""
 
     name: str
     ordinal: int
     arguments: str
+    thread: int
 
     def changes(self, root: Path) -> bool:
         """Whether it changes something below a directory."""
@@ -48,14 +49,15 @@ class Call:
 
 
 def read_trace(path: Path) -> list[Call]:
-    """The calls of a trace of a process with one thread."""
-    numbers: Counter[str] = Counter()
+    """The calls of a trace, in the order in which they began."""
+    numbers: Counter[tuple[int, str]] = Counter()
     calls = []
     for line in path.read_text(errors="replace").splitlines():
         found = _CALL.match(line)
         if found:
-            numbers[found["name"]] += 1
-            calls.append(Call(found["name"], numbers[found["name"]], found["arguments"]))
+            thread, name = int(found["thread"]), found["name"]
+            numbers[thread, name] += 1
+            calls.append(Call(name, numbers[thread, name], found["arguments"], thread))
     return calls
 
 
@@ -139,16 +141,41 @@ def small(root: Path) -> Bench:
     return Bench.make(root, factors={"width": [1, 2]}, pack=2, options={"steps": 6, "epoch": 3, "save": 2})
 
 
+def large(root: Path) -> Bench:
+    """The same with states that are written beside training."""
+    options = {"steps": 6, "epoch": 3, "save": 2, "ballast": 250_000}
+    return Bench.make(root, factors={"width": [1, 2]}, pack=2, options=options)
+
+
 def campaign(directory: Path, server: ForkServer, every: int = 1) -> Counter[str]:
     """Strike at every ``every``-th place with each fault; each strike has a sweep directory of its own."""
     calm = small(directory / "calm")
     calls = places(calm, server, directory / "trace")
+    return _strike_all(directory, server, calm, small, strikes(calls)[::every])
+
+
+def beside_training(directory: Path, server: ForkServer) -> Counter[str]:
+    """Strike at every call of the threads that write beside training.
+
+    strace counts each thread's calls for itself: the training thread's call with that number is struck, too.
+    """
+    calm = large(directory / "calm")
+    calls = places(calm, server, directory / "trace")
+    training = calls[0].thread
+    chosen = {(call.name, call.ordinal): call for call in calls if call.thread != training}
+    assert chosen, "nothing was written beside training"
+    return _strike_all(directory, server, calm, large, strikes(list(chosen.values())))
+
+
+def _strike_all(
+    directory: Path, server: ForkServer, calm: Bench, make: Callable[[Path], Bench], chosen: Iterable[Strike]
+) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for number, chosen in enumerate(strikes(calls)[::every]):
-        bench = small(directory / f"struck-{number}")
-        did = strike(bench, server, directory / "trace", chosen)
+    for number, one in enumerate(chosen):
+        bench = make(directory / f"struck-{number}")
+        did = strike(bench, server, directory / "trace", one)
         bench.check_equal(calm)
-        counts[f"{chosen.fault}: {did}"] += 1
+        counts[f"{one.fault}: {did}"] += 1
         counts["strikes"] += did != "missed"
         shutil.rmtree(bench.store.root)
     return counts

@@ -17,7 +17,7 @@ import pytest
 from hpc import local, submission
 from hpc.cell import Cell
 from hpc.futile import futile
-from hpc.store import COMPLETED, FAILED
+from hpc.states import COMPLETED, FAILED
 
 from .attempts import ROOT, ForkServer, wait_for
 from .bench import OPTIONS, Bench, causes

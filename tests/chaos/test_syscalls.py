@@ -8,7 +8,7 @@ import pytest
 
 from .attempts import ForkServer
 from .audit import audit
-from .syscalls import FAULTS, campaign, missing, places, read_trace, small
+from .syscalls import FAULTS, beside_training, campaign, missing, places, read_trace, small
 
 REASON = missing()
 pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON or "strace works")
@@ -18,6 +18,14 @@ def test_a_fault_at_any_system_call_costs_no_state_and_blames_no_cell(memory: Pa
     counts = campaign(memory, server, every=11)
     assert counts["strikes"] >= 40, counts
     assert {fault for fault in FAULTS if any(key.startswith(fault) for key in counts)} == set(FAULTS)
+
+
+def test_a_fault_at_any_system_call_beside_training_costs_no_state_and_blames_no_cell(
+    memory: Path, server: ForkServer
+) -> None:
+    counts = beside_training(memory, server)
+    assert counts["strikes"] >= 30, counts
+    assert set(counts) == {"strikes", "KILL: killed", "EIO: stopped", "ENOSPC: stopped", "EDQUOT: stopped"}
 
 
 def test_every_file_is_synced_before_it_has_its_name_and_its_directory_before_the_log_says_so(
