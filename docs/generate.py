@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: command line, configuration, profile, files.
+"""The reference pages, made from the code: command line, configuration, profile, files, JSON.
 
 They are not kept in the repository: docs/hooks.py adds them whenever the documentation is built.
 """
@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+import json_outputs  # noqa: E402
 
 from hpc import cli, profile_fields, store  # noqa: E402
 from hpc.cell import Cell  # noqa: E402
@@ -61,6 +63,7 @@ def pages() -> dict[str, str]:
         "configuration.md": configuration(),
         "profile.md": profile(),
         "files.md": files(),
+        "json.md": json_outputs.page(),
     }
 
 

@@ -17,6 +17,7 @@ from hpc.parser import Parser
 from hpc.slurm import SlurmError
 from hpc.store import BusyError, SweepError
 
+_JSON = "machine-readable output; its fields are in the reference"
 EPILOG = """exit codes: 0 done; 2 wrong configuration or arguments; 3 input, output or scheduler trouble;
 4 finished, but cells are missing, failed or in conflict; 130 interrupted"""
 
@@ -147,7 +148,7 @@ def _plan(command: argparse.ArgumentParser) -> None:
     seeds.add_argument("--target-effect", type=float, metavar="D", help="to tell a paired difference of D from none")
     seeds.add_argument("--power", type=float, default=0.8, metavar="P", help="with --target-effect (default: 0.8)")
     seeds.add_argument("--metric", metavar="NAME", help="of this metric (default: the first primary one)")
-    command.add_argument("--json", action="store_true", help="machine-readable output")
+    command.add_argument("--json", action="store_true", help=_JSON)
 
 
 def _run(command: argparse.ArgumentParser) -> None:
@@ -177,13 +178,14 @@ def _submit(command: argparse.ArgumentParser) -> None:
 def _questions(add: Callable[..., argparse.ArgumentParser]) -> None:
     status = add("status", "questions.show_status", "Cells by state, progress, attempts, estimate.")
     _directory(status)
-    status.add_argument("--json", action="store_true", help="machine-readable output")
+    status.add_argument("--json", action="store_true", help=_JSON)
     status.add_argument("--watch", action="store_true", help="look again until nothing more will happen")
     show = add("show", "questions.show", "One cell: state, attempts, metrics, cause, log.")
     _directory(show)
     show.add_argument("cell", metavar="CELL", help="such as dim_8_scale_1.0_run_0")
     show.add_argument("--log", action="store_true", help="its log and its output")
     show.add_argument("--follow", action="store_true", help="the log as it grows")
+    show.add_argument("--json", action="store_const", dest="call", const="documents.show", help=_JSON)
     cancel = add("cancel", "questions.cancel", "Cancel queued and running tasks; what they finished is kept.")
     _directory(cancel)
     cancel.add_argument("--dim", metavar="8")
@@ -235,7 +237,7 @@ def _checks(subparsers: argparse._SubParsersAction[Parser]) -> None:
     cluster.add_argument("--directory", type=Path, metavar="DIR", help="shared directory to try (default: the sweep's)")
     cluster.add_argument("--wait", type=_positive, default=300, metavar="S", help="seconds a job may wait to start")
     cluster.add_argument("--export", type=Path, metavar="FILE", help="write all of it as JSON, for a bug report")
-    cluster.add_argument("--json", action="store_true", help="machine-readable output")
+    cluster.add_argument("--json", action="store_true", help=_JSON)
     cluster.set_defaults(call="checks.cluster")
     _check_resume(actions)
     _check_stats(actions)
