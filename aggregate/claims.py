@@ -15,7 +15,7 @@ from aggregate.inference import benjamini_hochberg, bonferroni, holm, one_sample
 from aggregate.ratio import ratio_quantity
 from aggregate.statistics import Floats
 from aggregate.summary import MetricSummary, Summary
-from hpc.store import MISSING, STARTED
+from hpc.states import MISSING, STARTED
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
 RATIO = "ratio"

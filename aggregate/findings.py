@@ -14,7 +14,7 @@ from aggregate.histories import Fault
 from aggregate.reliability import Flag
 from aggregate.study import Study
 from aggregate.summary import Summary
-from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
+from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
 _NAMED = 6  # cells named in one line
 _ORDER = (CONFLICT, FAILED, STARTED, MISSING, DIVERGED)

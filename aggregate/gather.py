@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.cell import Cell
-from hpc.store import CONFLICT, FINAL, STATES, CellStatus, Store
+from hpc.states import CONFLICT, FINAL, STATES, CellStatus
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 _OWN = ("seed", "run_id", "condition_id")

@@ -1,6 +1,7 @@
 """The history.csv of every cell with a result, read as columns.
 
-Files are joined and parsed a chunk at a time: a parser call for each file costs twenty times as much.
+Files are joined and parsed a chunk at a time: a parser call for each file costs twenty times as much. That happens
+beside the caller, who goes on reading results meanwhile: the parser leaves Python to others while it works.
 """
 
 from __future__ import annotations
@@ -8,18 +9,20 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from aggregate.statistics import Floats, Integers
+from hpc.result_file import content
 from hpc.store import Store
 
 CHUNK = 128  # files: few enough to stay in the processor's cache until they are parsed
 _LARGEST_BLOCK = 1 << 24  # bytes
-_NEWLINE = ord("\n")
 EPOCH = "epoch"
 Fault = tuple[str, str]
 
@@ -45,10 +48,7 @@ class _File:
     name: str
     header: bytes
     body: memoryview
-
-    @property
-    def rows(self) -> int:
-        return int(np.count_nonzero(np.frombuffer(self.body, np.uint8) == _NEWLINE))
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -60,24 +60,41 @@ class Block:
     values: list[Floats]
 
 
-def read_histories(store: Store, ended: Sequence[tuple[int, str]], known: Sequence[Block] = ()) -> Histories:
+@dataclass(frozen=True)
+class Read:
+    """What was read of some histories: rows, and the faults of those that have none, in the order of the grid."""
+
+    blocks: Sequence[Block] = ()
+    faults: Sequence[Fault] = ()
+
+
+NOTHING_READ = Read()
+
+
+def read_histories(store: Store, ended: Iterable[tuple[int, str]]) -> Read:
     """Read the histories of cells that have a result. Damaged files are named, never guessed at.
 
-    ended: position in the grid and name of each. known: rows of other cells, read before.
+    ended: position in the grid and name of each; files are read while this goes on naming more.
+    Raises OSError naming the path if a file that is there cannot be read.
     """
-    unread: list[Fault] = []
-    damaged: list[Fault] = []
-    blocks = list(known)
-    for start in range(0, len(ended), CHUNK):
-        blocks += _parse_all(_read(store, ended[start : start + CHUNK], unread), damaged)
-    return _joined(blocks, unread + damaged)
+    with ThreadPoolExecutor(1) as beside:
+        remaining = iter(ended)
+        chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
+        parts = [part.result() for part in [beside.submit(_read_chunk, store, chunk) for chunk in chunks]]
+    return Read([block for blocks, _ in parts for block in blocks], [fault for _, faults in parts for fault in faults])
 
 
-def _read(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) -> Iterator[_File]:
+def _read_chunk(store: Store, ended: Sequence[tuple[int, str]]) -> tuple[list[Block], list[Fault]]:
+    faults: list[Fault] = []
+    blocks = _parse_all(_files(store, ended, faults), faults)
+    order = {name: place for place, (_, name) in enumerate(ended)}
+    return blocks, sorted(faults, key=lambda fault: order[fault[0]])
+
+
+def _files(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) -> Iterator[_File]:
     for position, name in ended:
         try:
-            with open(store.history_path(name), "rb", buffering=0) as file:
-                data = file.read()
+            data = content(store.history_path(name))
         except FileNotFoundError:
             faults.append((name, "history.csv is missing"))
             continue
@@ -85,7 +102,8 @@ def _read(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) -
             faults.append((name, "history.csv is cut short"))
         else:
             end = data.index(b"\n")
-            yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :])
+            rows = data.count(b"\n", end + 1)
+            yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :], rows)
 
 
 def _parse_all(files: Iterable[_File], faults: list[Fault]) -> list[Block]:
@@ -130,7 +148,7 @@ def _block(group: list[_File]) -> Block:
     return Block(position.astype(np.int64), names, values)
 
 
-def _joined(blocks: list[Block], faults: list[Fault]) -> Histories:
+def joined(blocks: Sequence[Block], faults: Sequence[Fault]) -> Histories:
     """One set of columns from blocks that may differ in theirs, rows in the order of the grid. A column without any
     value is no metric."""
     ends = np.cumsum([0, *(len(block.position) for block in blocks)])
@@ -149,4 +167,4 @@ def _joined(blocks: list[Block], faults: list[Fault]) -> Histories:
         order = np.argsort(position, kind="stable")
         position, epoch = position[order], epoch[order]
         columns = {name: column[order] for name, column in columns.items()}
-    return Histories(position, epoch, columns, faults)
+    return Histories(position, epoch, columns, list(faults))

@@ -11,7 +11,7 @@ from aggregate.gather import Gathered
 from aggregate.histories import Histories
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import MetricSummary, Summary, summarise_metric
-from hpc.store import COMPLETED
+from hpc.states import COMPLETED
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from aggregate.gather import Record, names_of
 from aggregate.histories import Histories
 from aggregate.reading import Reading
 from hpc.cell import Axis, Cell, Grid
-from hpc.store import COMPLETED, MISSING, CellStatus, Store, SweepError
+from hpc.states import COMPLETED, MISSING, CellStatus
+from hpc.store import Store, SweepError
 from hpc.sweep import Sweep
 from hpc.trainer import PROJECT_ROOT, read_declaration
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 
 from aggregate.cache import Cache, cell_stamps, intact, load, save
 from aggregate.gather import Gathered, Record, names_of, read_records
-from aggregate.histories import Histories, read_histories
+from aggregate.histories import NOTHING_READ, Histories, Read, joined, read_histories
 from aggregate.recall import recall_histories, recall_records, unchanged
 from aggregate.statistics import Integers
 from hpc.cell import Cell, digest
-from hpc.store import FINAL, Store
+from hpc.states import FINAL
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 
 @dataclass(frozen=True)
 class Reading:
     """cells, names: all that are planned. kept: which are as they were, shape (cells,). fresh: the records of all
-    others, by position. stamps: of all cells, taken before anything was read. strays: directories of no cell."""
+    others, by position. stamps: of all cells, taken before anything was read. strays: directories of no cell.
+    curves: the histories of fresh cells."""
 
     store: Store
     sweep: Sweep
@@ -36,6 +38,7 @@ class Reading:
     kept: NDArray[np.bool_]
     fresh: Mapping[int, Record]
     strays: list[str]
+    curves: Read = NOTHING_READ
 
     def manifest(self) -> Mapping[str, Any]:
         """The content of sweep.json."""
@@ -62,8 +65,7 @@ class Reading:
     def histories(self) -> Histories:
         """Every history, those that are kept from the table of curves."""
         known = recall_histories(self.store, self.sweep, self.names, self.kept) if self.kept.any() else []
-        ended = [(i, self.names[i]) for i, record in self.fresh.items() if record.result is not None]
-        return read_histories(self.store, ended, known)
+        return joined([*known, *self.curves.blocks], self.curves.faults)
 
     def remember(
         self, gathered: Gathered, histories: Histories, metrics: list[str], written: list[Path], told: Any
@@ -91,10 +93,22 @@ def read(store: Store, *, afresh: bool = False) -> Reading:
     cache = None if afresh else load(store)
     kept = unchanged(store, cache, stamps)
     others = np.flatnonzero(~kept).tolist()
+    fresh: dict[int, Record] = {}
     with paused_collector():
         records = read_records(store, sweep, [cells[i] for i in others], [names[i] for i in others])
-        fresh = dict(zip(others, records, strict=True))
-    return Reading(store, sweep, cells, names, stamps, cache, kept, fresh, sorted(store.present() - set(names)))
+        curves = read_histories(store, _ended(zip(others, records, strict=True), names, fresh))
+    strays = sorted(store.present() - set(names))
+    return Reading(store, sweep, cells, names, stamps, cache, kept, fresh, strays, curves)
+
+
+def _ended(
+    records: Iterable[tuple[int, Record]], names: Sequence[str], fresh: dict[int, Record]
+) -> Iterator[tuple[int, str]]:
+    """Position and name of every cell with a result, as its record comes in; all records go to ``fresh``."""
+    for position, record in records:
+        fresh[position] = record
+        if record.result is not None:
+            yield position, names[position]
 
 
 def _digest(records: Mapping[int, Record], strays: list[str], options: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from aggregate.gather import Record
 from aggregate.histories import EPOCH, Block
 from aggregate.tables import RESULT_COLUMNS, curve_columns, metric_columns
 from hpc.cell import Cell
-from hpc.store import CellStatus, Store
+from hpc.states import CellStatus
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 

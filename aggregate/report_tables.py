@@ -13,7 +13,7 @@ from aggregate.markup import Html, element, folded, table
 from aggregate.study import Study
 from aggregate.summary import MetricSummary, Summary
 from aggregate.wording import better_text, p_text, percent, short, value_text, with_interval
-from hpc.store import COMPLETED, STATES
+from hpc.states import COMPLETED, STATES
 
 MOST_ROWS = 200
 _KINDS = {SLOPE: "slope on", INTERACTION: "interaction", RATIO: "hypothesis: slope on"}

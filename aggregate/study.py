@@ -18,7 +18,7 @@ from aggregate.last_epochs import LastEpochs, last_epochs
 from aggregate.reading import Reading, paused_collector
 from aggregate.reliability import Flag, flags
 from aggregate.summary import Summary, summarise
-from hpc.store import COMPLETED
+from hpc.states import COMPLETED
 
 
 @dataclass(frozen=True)

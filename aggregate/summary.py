@@ -22,7 +22,7 @@ from aggregate.statistics import (
     t_interval,
 )
 from hpc.cell import Point
-from hpc.store import COMPLETED, STATES
+from hpc.states import COMPLETED, STATES
 
 T, DELTA_LOGIT, DELTA_LOG = "t", "delta-logit t", "delta-log t"
 

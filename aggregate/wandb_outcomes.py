@@ -13,7 +13,7 @@ from aggregate.wandb_runs import EPOCH, FINISHED, OUTCOME, RUNNING, STEP, WandbR
 from hpc.cell import Cell
 from hpc.errors import ConfigError
 from hpc.outcome import history_csv
-from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, STARTED
+from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, STARTED
 from hpc.sweep import Sweep
 
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hpc.cell import Cell
-from hpc.store import FAILED, FINAL, CellStatus, Store
+from hpc.states import FAILED, FINAL, CellStatus
+from hpc.store import Store
 
 # One failure at the start may be anybody's; the second on the same node is the node's.
 ENOUGH = 2

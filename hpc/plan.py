@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc.cell import Cell
-from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, STATES, CellStatus
+from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, STATES, CellStatus
 
 # Directory entries that a finished cell leaves in a sweep directory, measured; used for the estimate only.
 FILES_PER_CELL = 11

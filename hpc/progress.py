@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 
 from hpc.cell import Cell
+from hpc.states import FAILED, FINAL
 from hpc.status import duration
-from hpc.store import FAILED, FINAL, Store
+from hpc.store import Store
 
 _TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 15.0
 

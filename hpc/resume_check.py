@@ -24,7 +24,8 @@ from hpc.code import code_digest
 from hpc.profile import Profile
 from hpc.resume_compare import differences, weights_differ
 from hpc.resume_faults import KILL, Here, OnCluster, Stage
-from hpc.store import FAILED, Store, SweepError, host
+from hpc.states import FAILED
+from hpc.store import Store, SweepError, host
 from hpc.sweep import Sweep
 
 FAULTS_A_CELL = 3

@@ -18,7 +18,8 @@ from hpc.plan import make_plan
 from hpc.processes import Process
 from hpc.profile import Profile
 from hpc.slurm import QueuedTask, Slurm, SlurmError
-from hpc.store import MISSING, CellStatus, Store, host
+from hpc.states import MISSING, CellStatus
+from hpc.store import Store, host
 from hpc.sweep import Sweep
 
 TERM, USR2, KILL, REQUEUE = "SIGTERM", "SIGUSR2", "SIGKILL", "requeue"

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 
 from hpc import files
 from hpc.cell import Cell
-from hpc.store import FINAL, MISSING, CellStatus, Store
+from hpc.states import FINAL, MISSING, CellStatus
+from hpc.store import Store
 
 # Below this number of cells reading them all takes less than a quarter of a second.
 _WORTH_IT = 2_000

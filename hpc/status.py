@@ -14,7 +14,8 @@ from hpc.cell import Cell
 from hpc.conflict import explain
 from hpc.plan import table
 from hpc.slurm import SlurmError
-from hpc.store import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, CellStatus, Store, SweepError
+from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, CellStatus
+from hpc.store import Store, SweepError
 from hpc.submission import LiveTask, live_cells, live_tasks
 from hpc.sweep import Sweep
 

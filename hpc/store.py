@@ -8,33 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import socket
 import stat
-import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from hpc import files
 from hpc.cell import Cell
 from hpc.layout import ATTEMPT_DIGITS, PACK_DIGITS, SUBMISSION_DIGITS, Layout
+from hpc.result_file import content, parse_result
+from hpc.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus
 from hpc.sweep import Sweep
-
-COMPLETED, DIVERGED, FAILED, STARTED, MISSING, CONFLICT = (
-    "COMPLETED",
-    "DIVERGED",
-    "FAILED",
-    "STARTED",
-    "MISSING",
-    "CONFLICT",
-)
-STATES = (COMPLETED, DIVERGED, FAILED, CONFLICT, STARTED, MISSING)
-FINAL = (COMPLETED, DIVERGED)
 
 
 class SweepError(Exception):
@@ -43,23 +30,6 @@ class SweepError(Exception):
 
 class BusyError(SweepError):
     """Another command is at work in the sweep directory."""
-
-
-@dataclass(frozen=True)
-class CellStatus:
-    """What the files say of one cell.
-
-    attempts: claims so far. epoch, epochs: progress of the newest attempt, 0 if none. cause: of a failure or conflict.
-    pack: number of the newest pack attempt, or None.
-    """
-
-    cell: Cell
-    state: str
-    attempts: int = 0
-    epoch: int = 0
-    epochs: int = 0
-    cause: str = ""
-    pack: int | None = None
 
 
 class Store(Layout):
@@ -181,12 +151,10 @@ class Store(Layout):
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """A cell's published result, or None. Raises SweepError if the file is there but is no result."""
-        path = self.result_file(cell)
         try:
-            data = files.read(path)
+            return _result(self.result_path(cell.name))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return parse_result(data, path)
 
     def has_result(self, name: str) -> bool:
         """Whether a result of the cell of this name is there, whatever it says."""
@@ -277,9 +245,8 @@ class Store(Layout):
             return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
         foreign = ""
         if "results.json" in names:
-            path = f"{directory}/results.json"
             try:
-                result = parse_result(files.read(path), path)
+                result = _result(f"{directory}/results.json")
             except (SweepError, IsADirectoryError) as error:
                 return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=str(error)), None
             if result["config_digest"] == config_digest:
@@ -314,52 +281,12 @@ class Store(Layout):
             return 0, 0
 
 
-def _refuse_constant(token: str) -> float:
-    raise ValueError(f"it holds {token}")
-
-
-_FAST_JSON = msgspec.json.Decoder()
-_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
-_LARGEST = sys.float_info.max
-
-
-def _decoded(data: bytes) -> Any:
-    # msgspec is faster. It refuses all that json refuses and a little more (1e999, half a surrogate),
-    # so what it refuses is left to json, which says why.
+def _result(path: str) -> dict[str, Any]:
+    """Raises SweepError naming the path and the reason if the file is no whole result, OSError if it is no file."""
     try:
-        return _FAST_JSON.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _STRICT_JSON.decode(data.decode())
-
-
-def _all_finite(values: Collection[Any]) -> bool:
-    """Whether these are plain finite floats, as nearly always; False if that takes a closer look."""
-    return set(map(type, values)) <= {float} and math.isfinite(sum(values))
-
-
-def parse_result(data: bytes, path: Path | str) -> dict[str, Any]:
-    """The content of a results.json. Raises SweepError naming the path and the reason."""
-    try:
-        result = _decoded(data)
-        if result["status"] not in FINAL or not isinstance(result["metrics"], dict):
-            raise ValueError("status or metrics are not as Holdfast writes them")
-        measured = result["metrics"]
-        for name, value in () if _all_finite(measured.values()) else measured.items():
-            if type(value) is float and -_LARGEST <= value <= _LARGEST:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float | None):
-                raise ValueError(f"metric {name!r} is {value!r}, not a number")
-            if value is not None and not math.isfinite(value):  # JSON can write 1e999
-                raise ValueError(f"metric {name!r} is beyond all numbers")
-        for key in ("seed", "run_id", "epochs"):
-            if isinstance(result[key], bool) or not isinstance(result[key], int):
-                raise ValueError(f"{key} is {result[key]!r}, not a whole number")
-        for key in ("config_digest", "outcome_digest"):
-            result[key]
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise SweepError(f"{path}: not a whole result: {reason}; set it aside and run the cell again") from None
-    return result  # type: ignore[no-any-return]
+        return parse_result(content(path))
+    except ValueError as error:
+        raise SweepError(f"{path}: not a whole result: {error}; set it aside and run the cell again") from None
 
 
 def check_private(directory: Path) -> None:

@@ -18,7 +18,7 @@ from hpc.background import Background
 from hpc.cell import Cell
 from hpc.checkpoint import Row
 from hpc.outcome import Outcome, history_csv, plain_number, weights_bytes
-from hpc.store import COMPLETED, DIVERGED
+from hpc.states import COMPLETED, DIVERGED
 from training.contract import Checkpoint, ContractError
 
 _PROGRESS_SECONDS = 1.0

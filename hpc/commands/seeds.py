@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpc.errors import ConfigError
+from hpc.states import COMPLETED
 from hpc.status import duration
-from hpc.store import COMPLETED, Store
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 Values = dict[str, dict[int, float]]

@@ -18,7 +18,8 @@ from hpc.plan import Plan, make_plan
 from hpc.profile import Profile, load_profile
 from hpc.requests import Request, resolve
 from hpc.slurm import Slurm, SlurmError
-from hpc.store import FAILED, FINAL, CellStatus, Store, check_writable
+from hpc.states import FAILED, FINAL, CellStatus
+from hpc.store import Store, check_writable
 from hpc.sweep import Sweep
 
 if TYPE_CHECKING:

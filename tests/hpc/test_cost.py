@@ -7,7 +7,7 @@ import pytest
 from hpc.cell import Axis, Grid
 from hpc.cost import estimate
 from hpc.plan import Plan, make_plan
-from hpc.store import MISSING, CellStatus
+from hpc.states import MISSING, CellStatus
 
 
 def plan_of(cells: int, pack: int = 1) -> Plan:

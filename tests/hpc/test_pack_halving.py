@@ -9,7 +9,8 @@ import pytest
 from small_sweeps import make_grid, make_store, make_sweep, run_here, write_trainer
 
 from hpc.cell import Cell
-from hpc.store import COMPLETED, FAILED, Store
+from hpc.states import COMPLETED, FAILED
+from hpc.store import Store
 
 # A pack of more than `fits` cells needs more memory than there is; one cell may be broken in itself.
 TRAINER = """

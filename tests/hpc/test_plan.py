@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_sweeps import make_grid
 
 from hpc.plan import make_plan, table
-from hpc.store import CellStatus
+from hpc.states import CellStatus
 
 STATES = ["COMPLETED", "DIVERGED", "FAILED", "CONFLICT", "STARTED", "MISSING"]
 

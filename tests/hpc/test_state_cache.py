@@ -9,7 +9,8 @@ import pytest
 
 from hpc import state_cache
 from hpc.cell import Axis, Cell, Grid
-from hpc.store import COMPLETED, CONFLICT, MISSING, Store
+from hpc.states import COMPLETED, CONFLICT, MISSING
+from hpc.store import Store
 
 
 @pytest.fixture(autouse=True)
