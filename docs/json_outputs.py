@@ -77,7 +77,7 @@ AGGREGATED = {
     "*.aggregated_metrics.*.mean": "mean over the finite values; null without one",
     "*.aggregated_metrics.*.std": "standard deviation, n - 1 in the denominator; null for fewer than two",
     "*.aggregated_metrics.*.n": "finite values",
-    "*.aggregated_metrics.*.ci_lower": "lower end of the 95 % t interval; null for fewer than two",
+    "*.aggregated_metrics.*.ci_lower": "lower end of the t interval at level 1 - alpha; null for fewer than two",
     "*.aggregated_metrics.*.ci_upper": "upper end",
     "*.aggregated_metrics.*.sem": "standard error of the mean",
     "*.aggregated_metrics.*.min": "smallest value",

@@ -190,8 +190,8 @@ def _questions(add: Callable[..., argparse.ArgumentParser]) -> None:
     _directory(cancel)
     cancel.add_argument("--dim", metavar="8")
     cancel.add_argument("--scale", metavar="0.1")
-    cancel.add_argument("--axis", action="append", default=[], metavar="NAME=VALUE")
-    cancel.add_argument("--state", metavar="STATE", help="PENDING or RUNNING")
+    cancel.add_argument("--axis", action="append", type=_setting, default=[], metavar="NAME=VALUE")
+    cancel.add_argument("--state", type=str.upper, choices=("PENDING", "RUNNING"), help="only these")
     cancel.add_argument("--cell", metavar="NAME")
     cancel.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
@@ -342,6 +342,13 @@ def _start(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _directory(command: argparse.ArgumentParser) -> None:
     command.add_argument("directory", type=Path, metavar="DIR")
+
+
+def _setting(text: str) -> str:
+    """A name with a value: without one, a filter would let everything through."""
+    if not all(text.partition("=")):
+        raise argparse.ArgumentTypeError(f"{text!r}; write NAME=VALUE")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -54,6 +54,8 @@ def test_a_typing_error_is_answered_with_the_nearest_word(
         ("run --parallel-jobs two", "--parallel-jobs is 'two'; give a whole number, 1 or more"),
         ("plan --epochs three", "--epochs is 'three'; give a whole number"),
         ("plan --power high", "--power is 'high'; give a number"),
+        ("cancel out --axis width", "holdfast cancel: --axis is 'width'; write NAME=VALUE"),
+        ("cancel out --state runing", "--state is 'RUNING'; did you mean RUNNING? valid: PENDING, RUNNING"),
         ("plan --config", "--config needs a value after it"),
         ("status out --config x", "unknown option --config; `holdfast status --help` lists the options"),
     ],
@@ -70,6 +72,10 @@ def test_words_may_stand_on_both_sides_of_options() -> None:
         "c.d=2",
         "e.f=3",
     ]
+
+
+def test_a_state_may_be_written_small() -> None:
+    assert cli.parser().parse_args(["cancel", "out", "--state", "pending"]).state == "PENDING"
 
 
 def test_an_option_may_still_be_shortened() -> None:
