@@ -1,0 +1,92 @@
+"""What a command asks before it acts: the pack, the cells' states, what Slurm has, the price."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpc import local, submission
+from hpc.commands import say
+from hpc.errors import ConfigError
+from hpc.plan import Plan
+from hpc.profile import Profile
+from hpc.requests import Request
+from hpc.slurm import Slurm, SlurmError
+from hpc.states import FINAL, CellStatus
+from hpc.store import Store
+
+if TYPE_CHECKING:
+    from hpc.cost import Cost
+
+# Finished cells that a cost estimate looks at.
+_COST_SAMPLE = 200
+
+
+def pack_asked_for(given: str | None) -> int | str | None:
+    """Cells a task: a number, ``auto``, or None if not asked for. Raises ConfigError for anything else."""
+    if given is None or given == "auto":
+        return given
+    if not given.isdecimal() or int(given) < 1:
+        raise ConfigError([f"command line: --pack is {given!r}; give a whole number of cells, 1 or more, or auto"])
+    return int(given)
+
+
+def chosen_pack(
+    wanted: int | str | None, request: Request, profile: Profile, statuses: list[CellStatus], conf: Path | None
+) -> int | None:
+    """The pack size; for ``--pack auto`` the one that a pilot says is best. Raises ConfigError without a pilot."""
+    if not isinstance(wanted, str):
+        return wanted
+    from hpc import pilot
+
+    known = pilot.load(profile, request.sweep.config_digest)
+    if known is None:
+        raise ConfigError(
+            [
+                "command line: --pack auto needs a pilot of this configuration; "
+                f"`holdfast check cluster --profile {profile.name} --pilot --config FILE` makes one"
+            ]
+        )
+    left = sum(entry.state not in FINAL for entry in statuses)
+    at_once = local.cores() if profile.is_local else pilot.tasks_at_once(profile, Slurm(conf).nodes())
+    try:
+        choice = pilot.choose_pack(known, profile, max(1, left), at_once)
+    except ValueError as error:
+        raise ConfigError([f"command line: --pack auto: {error}"]) from None
+    say(f"pack {choice.pack}: {choice.reason}")
+    return choice.pack
+
+
+def statuses_of(request: Request) -> list[CellStatus]:
+    """Where each cell of the grid stands, by the files."""
+    return list(request.store.statuses(request.sweep.grid, request.sweep.config_digest))
+
+
+def tell_notes(request: Request) -> None:
+    """Say which keys of the configuration have no effect."""
+    for note in request.notes:
+        say(f"note: {note}")
+
+
+def live(store: Store, strict: bool) -> dict[str, submission.LiveTask]:
+    """Cells that Slurm has. strict: raise SlurmError if it cannot be asked; otherwise say so and go on."""
+    try:
+        return submission.live_cells(submission.live_tasks(store))
+    except SlurmError as error:
+        if strict:
+            raise
+        say(f"note: Slurm cannot be asked which cells are queued ({error})")
+        return {}
+
+
+def price(request: Request, planned: Plan, profile: Profile, statuses: list[CellStatus]) -> Cost:
+    """The plan's cost, from a sample of this sweep's finished cells or from a pilot."""
+    from aggregate.planner import detectable_effect
+    from hpc import cost, pilot
+
+    finished = [entry.cell for entry in statuses if entry.state in FINAL][:_COST_SAMPLE]
+    provenances = [(request.store.result(cell) or {}).get("provenance") or {} for cell in finished]
+    known = pilot.load(profile, request.sweep.config_digest)
+    count = len(request.sweep.grid.seeds)
+    effect = detectable_effect(count, float(request.sweep.analysis["alpha"])) if count > 1 else None
+    return cost.estimate(planned, effect, provenances, known, profile)

@@ -1,0 +1,137 @@
+"""A sweep's tasks into Slurm's queue: once, or again and again until all is done."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from hpc import bad_nodes, status, submission
+from hpc.cell import Cell
+from hpc.commands import DONE, INCOMPLETE, say
+from hpc.commands.preparation import chosen_pack, pack_asked_for, price, statuses_of
+from hpc.commands.questions import watch
+from hpc.plan import Plan, make_plan
+from hpc.profile import Profile
+from hpc.requests import Request
+from hpc.slurm import Slurm
+from hpc.states import FAILED, FINAL
+from hpc.store import Store
+
+# --wait gives up after as many submissions in a row that brought no cell an epoch further.
+_MOST_IDLE_ROUNDS = 2
+
+
+def dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
+    """The plan, its cost, the script, and Slurm's word on it. Writes nothing in the sweep directory."""
+    from hpc.submit import rehearse
+
+    planned = _plan_for_slurm(request, arguments, profile, conf, set())
+    print(planned)
+    if planned.tasks:
+        print(price(request, planned, profile, statuses_of(request)))
+        script, word = rehearse(request.store, request.sweep, planned, profile, conf)
+        print(f"\n{script.rstrip()}\n\nSlurm says: {word}")
+    return DONE
+
+
+def submit_once(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
+    from hpc.submit import sbatch_line
+    from hpc.submit import submit as queue
+
+    _cancel_held(request.store)
+    profile, retry = _without_bad_nodes(request, profile, arguments.all_nodes)
+    planned = _plan_for_slurm(request, arguments, profile, conf, retry)
+    say(str(planned))
+    if not planned.tasks:
+        return DONE
+    queued = queue(
+        request.store, request.sweep, planned, profile, conf=conf, prepare_only=arguments.prepare, on_array=say
+    )
+    if queued.scripts:
+        say("everything is written; this queues it:")
+        print(sbatch_line(queued.scripts))
+        return DONE
+    if queued.refused:
+        say(f"{queued.refused}; what is not queued yet is taken by the next submission, or by --wait")
+    if arguments.then_aggregate:
+        from hpc.submit import submit_aggregation
+
+        say(f"aggregation after them: job {submit_aggregation(request.store, queued, profile, conf)}")
+    say(f"holdfast status {request.store.root} --watch")
+    return DONE
+
+
+def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
+    """Wait for the tasks; queue again what came back unfinished, until all is done or nothing moves any more."""
+    idle_rounds = 0
+    before = _progress_mark(request)
+    while idle_rounds < _MOST_IDLE_ROUNDS:
+        seen = watch(request.store, profile.name, quiet=True)
+        after = _progress_mark(request)
+        idle_rounds = idle_rounds + 1 if after == before else 0
+        before = after
+        if not seen.held and not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
+            break
+        with submission.lock(request.store, "holdfast submit", arguments.take_over):
+            submit_once(request, arguments, profile, conf)
+    taken = status.take(request.store)
+    print(status.text(taken))
+    return DONE if all(entry.state in FINAL for entry in taken.statuses) else INCOMPLETE
+
+
+def _plan_for_slurm(
+    request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None, retry: set[Cell]
+) -> Plan:
+    """The plan, with what Slurm has now taken into account. Raises SlurmError if it cannot be asked.
+
+    retry: failed cells to take along all the same.
+    """
+    slurm = Slurm(conf)
+    queued = submission.live_cells(submission.live_tasks(request.store))
+    statuses = statuses_of(request)
+    # A whole node of GPUs is busy with a cell for each.
+    pack = chosen_pack(pack_asked_for(arguments.pack), request, profile, statuses, conf) or profile.workers
+    most = -(-len(request.sweep.grid) // pack)
+    return make_plan(
+        statuses,
+        queued=queued,
+        pack=pack,
+        include_failed=arguments.include_failed,
+        retry=retry,
+        largest_array=slurm.max_array_size(),
+        room=slurm.room(most),
+    )
+
+
+def _cancel_held(store: Store) -> None:
+    """Cancel tasks that Slurm holds for ever because a daemon died while it started them; their cells are free again.
+
+    Releasing them may take an operator, cancelling does not. Raises SlurmError.
+    """
+    held = [task for task in submission.live_tasks(store) if task.queued.held]
+    for conf, tasks in submission.by_cluster(store, held).items():
+        Slurm(conf).cancel([task.queued for task in tasks])
+    if held:
+        say(f"{len(held)} tasks that Slurm holds since a launch failed are cancelled; their cells are queued again")
+
+
+def _without_bad_nodes(request: Request, profile: Profile, all_nodes: bool) -> tuple[Profile, set[Cell]]:
+    """The profile with nodes left out on which tasks keep failing at their start, and the cells they cost so far."""
+    if all_nodes or not request.store.exists():
+        return profile, set()
+    bad, cells = bad_nodes.find(request.store, statuses_of(request))
+    for node, count in bad.items():
+        say(f"node {node} is left out: {count} tasks failed there at the start; --all-nodes takes it again")
+    if not bad:
+        return profile, set()
+    given = profile.parameters.get("exclude")
+    excluded = ",".join([*([given] if given else []), *sorted(bad)])
+    return replace(profile, parameters={**profile.parameters, "exclude": excluded}), cells
+
+
+def _progress_mark(request: Request) -> tuple[int, int]:
+    """Grows whenever a cell ends or gets an epoch further."""
+    statuses = statuses_of(request)
+    ended = sum(entry.state in (*FINAL, FAILED) for entry in statuses)
+    return ended, sum(entry.epoch for entry in statuses)
