@@ -69,6 +69,11 @@ def estimate(
     weights = pilot.checkpoint_bytes // (3 * pilot.measurements[-1].width) if pilot and pilot.checkpoint_bytes else 0
     size = plan.n_cells * (_BYTES_PER_CELL + weights)
     hours, spread, source = _hours_of(plan, known, pilot, kind)
+    if hours is None and pilot is None:
+        where = "local" if profile is None or profile.is_local else "P"
+        source = f"{source}: `holdfast check cluster --profile {where} --config FILE --pilot` measures it"
+    elif hours is None:
+        source = f"{source}: no epoch ended in the pilot's time; two finished cells will tell"
     low = None if hours is None else max(0.0, hours - spread)
     high = None if hours is None else hours + spread
     return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, effect)
@@ -88,9 +93,7 @@ def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) ->
         seconds = cells * pilot.units * nearest.seconds / nearest.width + len(plan.tasks) * pilot.start_s
         # One measurement has no spread of its own; shared nodes were seen to differ by this much.
         return seconds / 3600, 0.25 * seconds / 3600, f"of {kind} time, from the pilot on {pilot.hardware}"
-    if pilot is not None:
-        return None, 0.0, "cost not known yet: no epoch ended in the pilot's time; two finished cells will tell"
-    return None, 0.0, "cost not known yet: `holdfast check cluster --pilot` measures it"
+    return None, 0.0, "cost not known yet"
 
 
 def _device_seconds(provenance: Mapping[str, Any]) -> float | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from hpc import cli
 from hpc.cell import Axis, Grid
 from hpc.cost import estimate
 from hpc.plan import Plan, make_plan
@@ -36,4 +39,6 @@ def test_few_uneven_cells_give_a_wide_interval() -> None:
 def test_without_any_measurement_it_says_how_to_get_one() -> None:
     cost = estimate(plan_of(10), 1.68, [])
     assert cost.hours is None
-    assert "--pilot" in str(cost)
+    (command,) = re.findall("`holdfast (.*)`", str(cost))
+    assert cli.parser().parse_args(command.split()).pilot
+    assert "--profile local " in command  # as a plan without --profile counts with the pilot of this machine
