@@ -6,10 +6,10 @@ depends on the order in which cells ended, null and never NaN.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from aggregate.evidence import evidence_document
@@ -25,12 +25,12 @@ _OUTCOME = ("status", "best_epoch", "epochs", "config_digest", "outcome_digest")
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Plain JSON, a line for each entry. Raises ValueError rather than write NaN.
+    """Plain JSON, a line for each entry; a number that is not finite becomes null. Raises TypeError for what is no JSON.
 
-    The standard library indents twenty times slower than it writes a line.
+    The standard library takes ten times as long.
     """
-    lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in document.items()]
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    line = msgspec.json.encode
+    return b"{\n" + b",\n".join(line(key) + b": " + line(value) for key, value in document.items()) + b"\n}\n"
 
 
 def aggregated_results(study: Study) -> dict[str, Any]:

@@ -75,9 +75,17 @@ def curve_columns(sweep: Sweep, names: Sequence[str]) -> dict[str, str]:
 
 
 def parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file."""
+    """A table as the bytes of a Parquet file.
+
+    Measurements hardly repeat: a dictionary of them doubles the time, and bytes of one place side by side take a fifth
+    less room.
+    """
+    measured = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    others = [name for name in table.column_names if name not in measured]
     sink = pa.BufferOutputStream()
-    pa.parquet.write_table(table, sink, compression="zstd")
+    pa.parquet.write_table(
+        table, sink, compression="zstd", use_dictionary=others, use_byte_stream_split=measured or False
+    )
     return bytes(sink.getvalue())
 
 
