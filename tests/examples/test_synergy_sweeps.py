@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from from_outside import ROOT
+from command_line import ROOT
 
 from hpc.profile import load_profile
 from hpc.schema import Configuration

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from from_outside import ROOT, Holdfast
+from command_line import ROOT, Holdfast
 
 from hpc import submission
 from hpc.cell import Cell

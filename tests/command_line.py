@@ -1,4 +1,4 @@
-"""The command line in tests: where it is, and what a sweep directory says afterwards."""
+"""The command as a user has it, in a directory that holds nothing of the checkout, and what a sweep directory says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from hpc.store import Store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"
 Holdfast = Callable[..., subprocess.CompletedProcess[str]]
 

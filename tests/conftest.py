@@ -1,15 +1,22 @@
+"""What tests of several folders need: the command, and Slurm on this machine."""
+
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from from_outside import Holdfast, environment
+from command_line import Holdfast, environment
+
+from hpc.slurm import installed
 
 
 @pytest.fixture
 def holdfast(tmp_path: Path) -> Holdfast:
+    """The command in an empty directory."""
+
     def call(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hpc", *words]
         done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200)
@@ -17,3 +24,13 @@ def holdfast(tmp_path: Path) -> Holdfast:
         return done
 
     return call
+
+
+@pytest.fixture(scope="session")
+def slurm_here() -> None:
+    """Slurm's daemons on this machine. A test that needs them is skipped without; under CI that is a failure."""
+    missing = installed()
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
