@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.cell import Cell
@@ -45,6 +45,11 @@ class Plan:
             found.append(self.tasks[start : start + size])
             start += size
         return found
+
+    def in_smaller_arrays(self) -> Plan | None:
+        """The same tasks in arrays half as large; None if they are of one task already."""
+        largest = max(self.array_sizes) // 2
+        return replace(self, array_sizes=_array_sizes(len(self.tasks), largest)) if largest else None
 
     def to_json(self) -> dict[str, Any]:
         """The stable output of ``holdfast plan --json``."""

@@ -65,6 +65,10 @@ class SlurmError(Exception):
     """A Slurm command is missing, failed or gave no answer in time. The message names it and says what it said."""
 
 
+class LimitError(SlurmError):
+    """Slurm took nothing: a user, account or QOS has as many jobs as it may have, or an array is larger than that."""
+
+
 @dataclass(frozen=True)
 class Slurm:
     """One cluster's commands. conf: its slurm.conf; None for the cluster this machine belongs to.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc import state_cache
+from hpc import last_task, state_cache
 from hpc.cell import Cell
 from hpc.conflict import explain
 from hpc.plan import table
@@ -201,6 +201,8 @@ def show(store: Store, name: str) -> tuple[dict[str, Any], str]:
     for entry in attempts:
         failed = f": failed: {entry['failure']['cause']}" if entry["failure"] else ""
         lines.append(f"  attempt {entry['attempt']} in pack {entry['pack']}{failed}")
+    said = "" if status.state in FINAL else last_task.word(store, cell)
+    lines += [f"Slurm: {said}"] * bool(said)
     if attempts and attempts[-1]["failure"] and attempts[-1]["failure"].get("traceback"):
         lines += ["", attempts[-1]["failure"]["traceback"].rstrip()]
     if status.state == CONFLICT:

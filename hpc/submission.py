@@ -23,7 +23,7 @@ from hpc.cell import Cell
 from hpc.processes import boot_id, start_time
 from hpc.slurm import QueuedTask, Slurm
 from hpc.store import BusyError, Store, SweepError, host
-from hpc.task_list import task_line
+from hpc.task_list import task_cells, task_line
 
 LOCAL, SLURM = "local", "slurm"
 _LOCK_TRIES = 40
@@ -127,7 +127,7 @@ def live_tasks(store: Store) -> list[LiveTask]:
         for task in queue:
             intent, array = places[task.name]
             if task.name not in cells:
-                cells[task.name] = _task_cells(store.tasks_file(intent.number, array))
+                cells[task.name] = task_cells(store.tasks_file(intent.number, array))
             if task.index is not None and task.index < len(cells[task.name]):
                 found.append(LiveTask(task, intent.number, cells[task.name][task.index]))
     return found
@@ -151,11 +151,6 @@ def live_cells(tasks: Sequence[LiveTask]) -> dict[str, LiveTask]:
         for cell in task.cells:
             found.setdefault(cell, task)
     return found
-
-
-def _task_cells(path: Path) -> list[tuple[str, ...]]:
-    with path.open() as lines:
-        return [tuple(Cell.from_json(cell).name for cell in json.loads(line)["cells"]) for line in lines]
 
 
 # --- one at a time --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from hpc import files, script
 from hpc.code import code_digest, snapshot
 from hpc.plan import Plan
 from hpc.profile import Profile, command_line
-from hpc.slurm import Slurm, SlurmError, submission_environment
+from hpc.slurm import LimitError, Slurm, SlurmError, submission_environment
 from hpc.store import Store, host
 from hpc.submission import SLURM, Intent, begin, write_receipt
 from hpc.sweep import Sweep
@@ -54,8 +54,8 @@ def submit(
     """Queue a plan's tasks. The caller holds the sweep's lock and has asked Slurm which cells are live.
 
     conf: slurm.conf of the cluster, None for the machine's own. prepare_only: write everything, queue nothing.
-    Raises SlurmError if an array was not queued, or if it cannot be found out whether it was; the next submission
-    looks it up by its name.
+    Raises LimitError if already the first array is more than Slurm's limits allow now, SlurmError if an array was not
+    queued for another reason, or if it cannot be found out whether it was; the next submission looks it up by its name.
     """
     digest, code = snapshot(store, sweep.trainer)
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", sweep.name)
@@ -70,9 +70,11 @@ def submit(
         try:
             job_ids.append(array.queue(conf, after))
         except SlurmError as error:
-            if job_ids and _is_limit(error):
-                return Queued(intent, tuple(job_ids), refused=str(error))
-            raise
+            if not _is_limit(error):
+                raise
+            if not job_ids:
+                raise LimitError(str(error)) from error
+            return Queued(intent, tuple(job_ids), refused=str(error))
         write_receipt(store, intent, job_ids)
         on_array(f"array {array.token}: job {job_ids[-1]}, {array.size} tasks")
     return Queued(intent, tuple(job_ids))

@@ -23,6 +23,12 @@ def read_task(path: Path, index: int) -> list[Cell]:
     raise SweepError(f"{path}: there is no task {index}; submit with indices below the number of lines")
 
 
+def task_cells(path: Path) -> list[tuple[str, ...]]:
+    """Names of the cells of each task. Raises OSError."""
+    with path.open() as lines:
+        return [tuple(Cell.from_json(cell).name for cell in json.loads(line)["cells"]) for line in lines]
+
+
 def task_line(cells: Sequence[Cell]) -> str:
     """A task as read_task reads it."""
     entry: dict[str, Any] = {"cells": [cell.to_json() for cell in cells]}

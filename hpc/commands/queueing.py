@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpc import bad_nodes, status, submission
 from hpc.cell import Cell
@@ -14,12 +16,16 @@ from hpc.commands.questions import watch
 from hpc.plan import Plan, make_plan
 from hpc.profile import Profile
 from hpc.requests import Request
-from hpc.slurm import Slurm
+from hpc.slurm import LimitError, Slurm
 from hpc.states import FAILED, FINAL
 from hpc.store import Store
 
+if TYPE_CHECKING:
+    from hpc.submit import Queued
+
 # --wait gives up after as many submissions in a row that brought no cell an epoch further.
 _MOST_IDLE_ROUNDS = 2
+_FULL_SECONDS = 60
 
 
 def dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
@@ -36,8 +42,8 @@ def dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, c
 
 
 def submit_once(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
+    """Queue what is missing. Raises SlurmError; LimitError if Slurm's limits allow not a single task now."""
     from hpc.submit import sbatch_line
-    from hpc.submit import submit as queue
 
     _cancel_held(request.store)
     profile, retry = _without_bad_nodes(request, profile, arguments.all_nodes)
@@ -45,9 +51,7 @@ def submit_once(request: Request, arguments: argparse.Namespace, profile: Profil
     say(str(planned))
     if not planned.tasks:
         return DONE
-    queued = queue(
-        request.store, request.sweep, planned, profile, conf=conf, prepare_only=arguments.prepare, on_array=say
-    )
+    queued = _queue(request, planned, profile, conf, prepare_only=arguments.prepare)
     if queued.scripts:
         say("everything is written; this queues it:")
         print(sbatch_line(queued.scripts))
@@ -62,6 +66,23 @@ def submit_once(request: Request, arguments: argparse.Namespace, profile: Profil
     return DONE
 
 
+def _queue(request: Request, planned: Plan, profile: Profile, conf: Path | None, prepare_only: bool) -> Queued:
+    """Queue a plan; in smaller and smaller arrays where a limit that cannot be read refuses them."""
+    from hpc.submit import submit
+
+    while True:
+        try:
+            return submit(
+                request.store, request.sweep, planned, profile, conf=conf, prepare_only=prepare_only, on_array=say
+            )
+        except LimitError as error:
+            smaller = planned.in_smaller_arrays()
+            if smaller is None:
+                raise
+            say(f"{error}; tried again in arrays of {smaller.array_sizes[0]}")
+            planned = smaller
+
+
 def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
     """Wait for the tasks; queue again what came back unfinished, until all is done or nothing moves any more."""
     idle_rounds = 0
@@ -73,11 +94,23 @@ def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf
         before = after
         if not seen.held and not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
             break
-        with submission.lock(request.store, "holdfast submit", arguments.take_over):
-            submit_once(request, arguments, profile, conf)
+        if not _submitted(request, arguments, profile, conf):
+            idle_rounds = 0  # other jobs have the room: nothing stands still for good
+            time.sleep(_FULL_SECONDS)
     taken = status.take(request.store)
     print(status.text(taken))
     return DONE if all(entry.state in FINAL for entry in taken.statuses) else INCOMPLETE
+
+
+def _submitted(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> bool:
+    """Queue what is missing. False if Slurm's limits leave no room for a single task now."""
+    with submission.lock(request.store, "holdfast submit", arguments.take_over):
+        try:
+            submit_once(request, arguments, profile, conf)
+        except LimitError as error:
+            say(f"{error}; tried again in {_FULL_SECONDS} s")
+            return False
+    return True
 
 
 def _plan_for_slurm(
