@@ -11,6 +11,7 @@ import pytest
 import yaml
 from command_line import ROOT
 
+from hpc.plan import FILES_PER_CELL
 from hpc.profile import load_profile
 from hpc.schema import Configuration
 
@@ -29,7 +30,9 @@ def test_a_sweep_has_the_cells_its_name_promises_and_a_reference_among_them(name
     assert reference["scale"] in sweep.scales
     rows = 500_000
     steps = written.training.epochs * math.ceil(rows / written.data.batch_size)
-    assert f"| {name} | {cells:,} | {steps:,} |" in (SWEEPS / "README.md").read_text()
+    (row,) = [line for line in (SWEEPS / "README.md").read_text().splitlines() if line.startswith(f"| {name} | ")]
+    assert row.startswith(f"| {name} | {cells:,} | {steps:,} | ")
+    assert f" | {cells * FILES_PER_CELL:,} files, " in row
 
 
 def test_the_profile_beside_them_is_one() -> None:
