@@ -25,9 +25,8 @@ _OUTCOME = ("status", "best_epoch", "epochs", "config_digest", "outcome_digest")
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Plain JSON, a line for each entry; a number that is not finite becomes null. Raises TypeError for what is no JSON.
-
-    The standard library takes ten times as long.
+    """Plain JSON, a line for each entry; a number that is not finite becomes null. The standard library takes ten times
+    as long. Raises TypeError for what JSON has no word for.
     """
     line = msgspec.json.encode
     return b"{\n" + b",\n".join(line(key) + b": " + line(value) for key, value in document.items()) + b"\n}\n"

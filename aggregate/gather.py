@@ -7,7 +7,7 @@ something that is no number is named with its cause and never counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,10 +57,10 @@ class Gathered:
         return all(record.state in FINAL for record in self.records)
 
 
-def read_records(store: Store, sweep: Sweep, cells: Iterable[Cell], names: Iterable[str]) -> Iterator[Record]:
+def read_records(store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str]) -> Iterator[Record]:
     """Read some cells of a sweep, given with their names. Raises OSError naming the path if that cannot be done."""
     fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
-    for name, (status, result) in zip(names, store.outcomes(cells, sweep.config_digest), strict=True):
+    for name, (status, result) in zip(names, store.outcomes(cells, sweep.config_digest, names), strict=True):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.results_root}/")), None)
         elif result is None:

@@ -226,12 +226,17 @@ class Store(Layout):
         except FileNotFoundError:
             return {}
 
-    def outcomes(self, cells: Iterable[Cell], config_digest: str) -> Iterator[tuple[CellStatus, dict[str, Any] | None]]:
-        """State of every cell and, where that is COMPLETED or DIVERGED, its result; each file is read once."""
+    def outcomes(
+        self, cells: Iterable[Cell], config_digest: str, names: Iterable[str] | None = None
+    ) -> Iterator[tuple[CellStatus, dict[str, Any] | None]]:
+        """State of every cell and, where that is COMPLETED or DIVERGED, its result; each file is read once.
+
+        names: of the cells, from whoever has them already; making one takes a tenth of the time of a cell.
+        """
         present = self.present()
         root = str(self.results_root)
-        for cell in cells:
-            name = cell.name
+        pairs = ((cell, cell.name) for cell in cells) if names is None else zip(cells, names, strict=True)
+        for cell, name in pairs:
             if name in present:
                 yield self._outcome(cell, f"{root}/{name}", config_digest)
             else:
