@@ -244,10 +244,10 @@ def _checks(subparsers: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _check_stats(actions: argparse._SubParsersAction[Parser]) -> None:
-    text = "Simulate the coverage of every interval and band, and the error of every correction. Takes minutes."
+    text = "Simulate the coverage of every interval and band, and the error of every correction. About 15 s."
     stats = actions.add_parser("stats", help=text, description=text, epilog=EPILOG)
     stats.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="a sweep: also on data like its own")
-    stats.add_argument("--short", action="store_true", help="fewer repeats: seconds, and errors of a point")
+    stats.add_argument("--short", action="store_true", help="fewer repeats: two seconds, and errors of a point")
     stats.set_defaults(call="statistics.check_stats")
 
 
