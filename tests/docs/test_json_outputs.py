@@ -75,6 +75,7 @@ def test_every_field_that_is_written_is_in_the_reference_and_every_field_there_i
         "holdfast show DIR CELL --json": run(sweep, "show", "out", "width_1_run_0", "--json"),
         "results.json": json.loads((sweep / cell).read_text()),
         "aggregated_results.json": json.loads((sweep / "out" / "aggregated_results.json").read_text()),
+        "statistics.json": json.loads((sweep / "out" / "statistics.json").read_text()),
     }
     sometimes = {"individual[].cause", "individual[].node"}
     for name, data in found.items():
