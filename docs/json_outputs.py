@@ -121,7 +121,7 @@ STATISTICS = {
     "claims.family[].p": "two-sided, of the t test",
     "claims.family[].adjusted": "p after the correction",
     "claims.family[].page_p": "of Page's test; null where it does not apply",
-    "claims.family[].failed_as_worst": "the same with failed cells at the worst value: cells, seeds, estimate, p; null if none failed",
+    "claims.family[].failed_as_worst": "with failed cells at the worst value: cells, seeds, estimate, p; null if none",
     "claims.family[].per_seed": "the contrast in each seed, a list",
     "claims.exploratory_correction": "benjamini-hochberg",
     "claims.exploratory": "all other contrasts; entries as in the family",
