@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from workplace import Workplace
+from workplace import Workplace, wait_until
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox
@@ -40,24 +39,29 @@ def start_cluster(tmp_path_factory: pytest.TempPathFactory, slurm_here: None) ->
 
 @pytest.fixture(scope="session")
 def cluster(start_cluster: StartCluster) -> Sandbox:
-    """This test process's cluster: 4 nodes with 4 CPUs and 2 pretended GPUs each, REQUEUE preemption."""
-    return start_cluster()
+    """This test process's cluster: 4 nodes with 4 CPUs and 2 pretended GPUs each, REQUEUE preemption.
+
+    Evicted tasks get longer than usual to save: on a slow machine two seconds can pass before they are heard.
+    """
+    return start_cluster(kill_wait=10)
 
 
 @pytest.fixture
 def idle_cluster(cluster: Sandbox) -> Iterator[Sandbox]:
-    """The same, with an empty queue before and after the test."""
+    """The same, with an empty queue and idle nodes before the test, and an empty queue after it."""
     _empty(cluster)
+    wait_until(lambda: all(node.state == "idle" for node in cluster.slurm.nodes()), "idle nodes")
     yield cluster
     _empty(cluster)
 
 
 def _empty(cluster: Sandbox) -> None:
-    deadline = time.monotonic() + 30
-    while tasks := cluster.slurm.queue():
-        assert time.monotonic() < deadline, f"still in the queue: {tasks}"
+    def emptied() -> bool:
+        tasks = cluster.slurm.queue()
         cluster.slurm.cancel(tasks)
-        time.sleep(0.1)
+        return not tasks
+
+    wait_until(emptied, "an empty queue")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def script(workplace: Workplace) -> Path:
 
 
 def prepare(workplace: Workplace, epochs: int) -> None:
-    config = workplace.foreign(widths=[1, 2, 3], epochs=epochs)
+    config = workplace.foreign(widths=[1, 2, 3], epochs=epochs, held=epochs > 1)
     workplace.submit(config, "--prepare", out=OUT)
     assert workplace.cluster.slurm.queue() == []
 
@@ -34,7 +34,7 @@ def prepare(workplace: Workplace, epochs: int) -> None:
 def bash(workplace: Workplace, *arguments: str) -> str:
     environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
     done = subprocess.run(
-        ["bash", *arguments], cwd=workplace.directory, env=environment, capture_output=True, text=True, timeout=30
+        ["bash", *arguments], cwd=workplace.directory, env=environment, capture_output=True, text=True, timeout=90
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -50,6 +50,7 @@ def test_prepared_tasks_run_are_seen_by_status_and_come_back_from_a_preemption(
     wait_until(lambda: min(workplace.epochs(OUT)) >= 3, "every cell in mid-training")
     assert workplace.states(OUT) == {"RUNNING": 3}
     assert len(workplace.cluster.preempt(hold_seconds=1)) == 3
+    workplace.release()
     wait_until(lambda: not workplace.cluster.slurm.queue(), "the end of all tasks")
     results = workplace.results(OUT).values()
     assert [result["status"] for result in results] == ["COMPLETED"] * 3

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from workplace import Workplace
+from workplace import Workplace, wait_until
 
 from hpc import check, pilot
 from hpc.config import CommandLine, load
 from hpc.finding import PROBLEM
 from hpc.profile import load_profile
 
-# A fused trainer whose step takes 10 ms, and 2 ms for every further cell; more than `fits` cells do not fit.
+# A fused trainer whose step takes 60 ms, and 10 ms for every further cell: long beside what a busy machine adds. More
+# than `fits` cells do not fit.
 FUSED = """
 import time
 from training.contract import Checkpoint
@@ -31,11 +31,11 @@ def train(cells, options, run):
     steps = {cell: saved.step if (saved := run.restore(cell)) else 0 for cell in cells}
     step = min(steps.values())
     while step < options["steps"]:
-        time.sleep(0.010 + 0.002 * len(cells))
+        time.sleep(0.050 + 0.010 * len(cells))
         step += 1
-        if step % 20 == 0:
+        if step % 5 == 0:
             for cell in cells:
-                run.epoch(cell, step // 20, options["steps"] // 20, {"loss": 1 / step})
+                run.epoch(cell, step // 5, options["steps"] // 5, {"loss": 1 / step})
         if run.checkpoint_due() or run.stop:
             run.save({cell: Checkpoint(step) for cell in cells})
         if run.stop:
@@ -85,13 +85,12 @@ def test_what_slurm_refuses_is_told_with_its_words_and_no_job_is_tried(workplace
 def test_a_job_that_does_not_start_in_time_is_cancelled_and_the_reason_told(workplace: Workplace) -> None:
     slurm = workplace.cluster.slurm
     hold = workplace.directory / "hold.sh"
-    hold.write_text("#!/bin/sh\nsleep 60\n")
+    hold.write_text("#!/bin/sh\nsleep 600\n")
     slurm.sbatch(hold, ["--array=0-3", "--exclusive"])
-    while len([task for task in slurm.queue() if task.state == "RUNNING"]) < 4:
-        time.sleep(0.1)
-    report = checked(workplace, "--wait", "2", expect=3)
+    wait_until(lambda: [task.state for task in slurm.queue()] == ["RUNNING"] * 4, "four running tasks")
+    report = checked(workplace, "--wait", "8", expect=3)  # seconds in which Slurm must have said why
     (node,) = findings(report, "node")
-    assert node["text"].startswith("the job did not start within 2 s and was cancelled: PENDING, Resources")
+    assert node["text"].startswith("the job did not start within 8 s and was cancelled: PENDING, Resources")
     assert [task.name for task in slurm.queue() if task.name.startswith("holdfast-check")] == []
 
 
@@ -115,7 +114,7 @@ def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(workplace.directory / "state"))
-    monkeypatch.setattr(pilot, "_SECONDS", 1.0)
+    monkeypatch.setattr(pilot, "_SECONDS", 2.0)
     (workplace.directory / "fused.py").write_text(FUSED)
     sweep = {"name": "pilot", "axes": {"width": list(range(1, 9))}, "runs_per_condition": 1}
     config = {"trainer": "fused.py:train", "trainer_options": {"steps": 2000, "fits": 4}, "sweep": sweep}
@@ -132,7 +131,7 @@ def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
     assert kept.ended == "a pack of 5 failed: MemoryError: 5 cells do not fit"
     assert [measurement.width for measurement in kept.measurements] == [1, 2, 3]
     for measurement in kept.measurements:
-        assert measurement.seconds == pytest.approx(0.010 + 0.002 * measurement.width, rel=0.5)
+        assert measurement.seconds == pytest.approx(0.050 + 0.010 * measurement.width, rel=0.5)
     assert kept.units == pytest.approx(2000, rel=0.2)
     assert pilot.choose_pack(kept, profile, cells=8, tasks=1).pack == 3
     assert pilot.choose_pack(kept, profile, cells=8, tasks=8).pack == 1
@@ -156,4 +155,4 @@ def test_a_pilot_of_a_trainer_that_takes_one_cell_at_a_time_works_here_too(
     assert kept is not None
     (measurement,) = kept.measurements
     assert (measurement.width, kept.hardware) == (1, "cpu")
-    assert measurement.seconds == pytest.approx(0.012, rel=0.5)
+    assert measurement.seconds == pytest.approx(0.060, rel=0.5)

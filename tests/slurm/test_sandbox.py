@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from submitit import SlurmExecutor
+from workplace import wait_until
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox, SandboxError
@@ -44,7 +44,7 @@ def test_every_task_of_an_array_runs_once(idle_cluster: Sandbox, tmp_path: Path)
     script = write_script(tmp_path, f"echo ran >> {tmp_path}/$SLURM_ARRAY_TASK_ID")
 
     idle_cluster.slurm.sbatch(script, ["--job-name=all", "--array=0-19"])
-    wait_until(lambda: not idle_cluster.slurm.queue(["all"]))
+    wait_until(lambda: not idle_cluster.slurm.queue(["all"]), "the end of all tasks")
 
     assert {int(path.name): path.read_text() for path in tmp_path.glob("[0-9]*")} == dict.fromkeys(range(20), "ran\n")
     ended = idle_cluster.slurm.queue(["all"], finished=True)
@@ -52,16 +52,19 @@ def test_every_task_of_an_array_runs_once(idle_cluster: Sandbox, tmp_path: Path)
 
 
 def test_tasks_that_share_a_node_see_different_gpus(idle_cluster: Sandbox, tmp_path: Path) -> None:
-    script = write_script(tmp_path, f"echo $CUDA_VISIBLE_DEVICES > {tmp_path}/$SLURM_ARRAY_TASK_ID; sleep 1")
+    # Each waits for the other: one after another they could get the same.
+    said = f"{tmp_path}/$SLURM_ARRAY_TASK_ID"
+    both = f"[ -e {tmp_path}/0 ] && [ -e {tmp_path}/1 ]"
+    script = write_script(tmp_path, f"echo $CUDA_VISIBLE_DEVICES > {said}; until {both}; do sleep 0.1; done")
 
     idle_cluster.slurm.sbatch(script, ["--array=0-1", "--gpus-per-node=1", "--nodelist=n2"])
-    wait_until(lambda: not idle_cluster.slurm.queue())
+    wait_until(lambda: not idle_cluster.slurm.queue(), "the end of both tasks")
 
     assert {path.read_text().strip() for path in tmp_path.glob("[0-9]")} == {"0", "1"}
 
 
 def test_a_job_is_found_by_its_name_alone_right_after_sbatch(idle_cluster: Sandbox, tmp_path: Path) -> None:
-    script = write_script(tmp_path, "sleep 60")
+    script = write_script(tmp_path, "sleep 600")
     token = "a-token-longer-than-the-twenty-characters-squeue-shows"
     job = idle_cluster.slurm.sbatch(script, [f"--job-name={token}"])
     idle_cluster.slurm.sbatch(script, ["--job-name=another|one"])
@@ -75,7 +78,7 @@ def test_a_job_is_found_by_its_name_alone_right_after_sbatch(idle_cluster: Sandb
 
 @pytest.mark.parametrize("indices", ["0-40:2", "7", "1,3,5", "0-9%2", "0-5,7-9,20-40:3"])
 def test_no_element_of_a_waiting_array_is_overlooked(idle_cluster: Sandbox, tmp_path: Path, indices: str) -> None:
-    script = write_script(tmp_path, "sleep 60")
+    script = write_script(tmp_path, "sleep 600")
     expected = {
         "0-40:2": range(0, 41, 2),
         "7": [7],
@@ -90,7 +93,7 @@ def test_no_element_of_a_waiting_array_is_overlooked(idle_cluster: Sandbox, tmp_
 
 
 def test_cancelling_some_elements_leaves_exactly_the_others(idle_cluster: Sandbox, tmp_path: Path) -> None:
-    script = write_script(tmp_path, "sleep 60")
+    script = write_script(tmp_path, "sleep 600")
     idle_cluster.slurm.sbatch(script, ["--array=0-9999", "--begin=now+1hour", "--job-name=big"])
     waiting = idle_cluster.slurm.queue(["big"])
     assert len(waiting) == 10_000
@@ -108,25 +111,26 @@ def test_an_evicted_task_hears_its_signal_is_requeued_and_runs_again(idle_cluste
         tmp_path,
         f"log={tmp_path}/log${{SLURM_RESTART_COUNT:-0}}",
         "trap 'echo usr2 >> $log' USR2; trap 'echo term >> $log' TERM; echo start >> $log",
+        "[ ${SLURM_RESTART_COUNT:-0} -gt 0 ] && exec sleep 600",
         # Slurm sends both at once and either may arrive first.
         "until grep -q usr2 $log && grep -q term $log; do sleep 0.1; done",
     )
     idle_cluster.slurm.sbatch(script, ["--requeue", "--signal=B:USR2@20", "--job-name=victim"])
-    wait_until(first.exists)
+    wait_until(lambda: first.exists() and "start" in first.read_text(), "a task that listens")
 
     evicted = idle_cluster.preempt(hold_seconds=1)
 
     assert [(task.name, task.state, task.restarts) for task in evicted] == [("victim", "RUNNING", 0)]
     assert not running(idle_cluster)
     assert sorted(first.read_text().split()) == ["start", "term", "usr2"]
-    wait_until(second.exists, seconds=20)
+    wait_until(second.exists, "a second start")
     assert [(task.name, task.restarts) for task in running(idle_cluster)] == [("victim", 1)]
 
 
 def test_preempting_some_leaves_the_others_running(idle_cluster: Sandbox, tmp_path: Path) -> None:
-    script = write_script(tmp_path, "sleep 60")
+    script = write_script(tmp_path, "sleep 600")
     idle_cluster.slurm.sbatch(script, ["--array=0-5", "--cpus-per-task=2", "--requeue"])
-    wait_until(lambda: len(running(idle_cluster)) == 6)
+    wait_until(lambda: len(running(idle_cluster)) == 6, "six running tasks")
 
     evicted = idle_cluster.preempt(1, hold_seconds=1)
 
@@ -142,13 +146,13 @@ def test_preempting_an_idle_cluster_evicts_nobody(idle_cluster: Sandbox) -> None
 
 
 def test_where_preemption_cancels_the_task_is_over(cancelling_cluster: Sandbox, tmp_path: Path) -> None:
-    cancelling_cluster.slurm.sbatch(write_script(tmp_path, "sleep 60"), ["--requeue", "--job-name=victim"])
-    wait_until(lambda: len(running(cancelling_cluster)) == 1)
+    cancelling_cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"), ["--requeue", "--job-name=victim"])
+    wait_until(lambda: len(running(cancelling_cluster)) == 1, "a running task")
 
     evicted = cancelling_cluster.preempt(hold_seconds=1)
 
     assert [task.name for task in evicted] == ["victim"]
-    assert cancelling_cluster.slurm.queue(["victim"]) == []
+    wait_until(lambda: not cancelling_cluster.slurm.queue(["victim"]), "the task's end")
     assert [task.state for task in cancelling_cluster.slurm.queue(["victim"], finished=True)] == ["PREEMPTED"]
 
 
@@ -170,12 +174,12 @@ def test_a_request_no_node_can_meet_is_refused_before_it_is_submitted(idle_clust
 
 
 def test_a_requeued_task_starts_again(idle_cluster: Sandbox, tmp_path: Path) -> None:
-    idle_cluster.slurm.sbatch(write_script(tmp_path, "sleep 60"), ["--array=0-1", "--requeue"])
-    wait_until(lambda: len(running(idle_cluster)) == 2)
+    idle_cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"), ["--array=0-1", "--requeue"])
+    wait_until(lambda: len(running(idle_cluster)) == 2, "two running tasks")
 
     idle_cluster.slurm.requeue(running(idle_cluster)[1])
 
-    assert sorted(task.restarts for task in idle_cluster.slurm.queue()) == [0, 1]
+    wait_until(lambda: sorted(task.restarts for task in idle_cluster.slurm.queue()) == [0, 1], "a restart")
     with pytest.raises(SlurmError, match="scontrol failed with status 1"):
         idle_cluster.slurm.requeue(QueuedTask("", "99999", 1, "", "", "", "", 0, 0, 0))
 
@@ -234,7 +238,7 @@ def test_another_user_of_the_machine_can_submit_nothing(idle_cluster: Sandbox, t
 def test_two_clusters_run_at_once_and_know_nothing_of_each_other(
     idle_cluster: Sandbox, start_cluster: StartCluster, tmp_path: Path
 ) -> None:
-    script = write_script(tmp_path, "sleep 60")
+    script = write_script(tmp_path, "sleep 600")
     with start_cluster(nodes=1) as other:
         other.slurm.sbatch(script, ["--job-name=there"])
         idle_cluster.slurm.sbatch(script, ["--job-name=here"])
@@ -255,7 +259,7 @@ def test_down_leaves_no_process_behind(start_cluster: StartCluster, tmp_path: Pa
     )
     with start_cluster(nodes=2) as cluster:
         cluster.slurm.sbatch(script, ["--array=0-1", "--exclusive"])
-        wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 6)
+        wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 6, "six processes")
         daemons = cluster.daemons().values()
         cluster.pause("n1")  # a stopped daemon must go, too
         cluster.kill("n2")
@@ -286,7 +290,7 @@ def test_down_never_touches_a_process_that_got_an_old_id(start_cluster: StartClu
 
 def test_a_dead_controller_is_an_error_never_an_empty_queue(start_cluster: StartCluster, tmp_path: Path) -> None:
     with start_cluster(nodes=1) as cluster:
-        cluster.slurm.sbatch(write_script(tmp_path, "sleep 60"), ["--job-name=still-there"])
+        cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"), ["--job-name=still-there"])
         cluster.stop("slurmctld")  # in good order: a killed one may have forgotten the job
 
         assert not cluster.slurm.answers()
@@ -299,7 +303,7 @@ def test_a_dead_controller_is_an_error_never_an_empty_queue(start_cluster: Start
 
 def test_up_brings_a_dead_node_back_and_keeps_the_queue(start_cluster: StartCluster, tmp_path: Path) -> None:
     with start_cluster(nodes=2) as cluster:
-        cluster.slurm.sbatch(write_script(tmp_path, "sleep 60"), ["--job-name=kept"])
+        cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"), ["--job-name=kept"])
         cluster.kill("n2")
         assert cluster.status().daemons == {"munged": True, "slurmctld": True, "n1": True, "n2": False}
 
@@ -312,8 +316,8 @@ def test_up_brings_a_dead_node_back_and_keeps_the_queue(start_cluster: StartClus
 
 def test_what_a_crash_left_is_cleared_away_by_the_next_up(start_cluster: StartCluster, tmp_path: Path) -> None:
     with start_cluster(nodes=1) as cluster:
-        cluster.slurm.sbatch(write_script(tmp_path, "sleep 60"))
-        wait_until(lambda: len(running(cluster)) == 1)
+        cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"))
+        wait_until(lambda: len(running(cluster)) == 1, "a running task")
         for name in cluster.daemons():
             cluster.kill(name)
         assert sandbox.find(cluster.directory) is None
@@ -334,7 +338,7 @@ def test_daemons_die_with_their_owner_if_asked_to(tmp_path: Path, start_cluster:
         assert len(daemons) == 3
         owner.send_signal(signal.SIGKILL)
 
-    wait_until(lambda: not any(daemon.alive() for daemon in daemons))
+    wait_until(lambda: not any(daemon.alive() for daemon in daemons), "the daemons' end")
     sandbox.down(tmp_path)
 
 
@@ -386,13 +390,6 @@ def write_script(directory: Path, *lines: str) -> Path:
 
 def running(cluster: Sandbox) -> list[QueuedTask]:
     return [task for task in cluster.slurm.queue() if task.partition == "low" and task.state == "RUNNING"]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so after {seconds} s"
-        time.sleep(0.05)
 
 
 def is_alive(pid: int) -> bool:

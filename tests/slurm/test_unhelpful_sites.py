@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,13 +18,14 @@ def test_where_preemption_cancels_waiting_submission_goes_on_until_all_is_done(
 ) -> None:
     with start_cluster(nodes=2, preempt_mode="CANCEL") as cluster:
         workplace = Workplace(tmp_path, cluster)
-        config = workplace.foreign(widths=[1, 2], epochs=50)
+        config = workplace.foreign(widths=[1, 2], epochs=50, held=True)
         arguments = ["submit", "--config", config, "--profile", "sandbox", "--wait"]
         command = [sys.executable, "-m", "hpc", *arguments]
         with subprocess.Popen(command, cwd=tmp_path, env=workplace.environment(), stdout=subprocess.PIPE) as waiting:
             wait_until(lambda: (tmp_path / "out" / "packs").exists() and min(workplace.epochs()) >= 5, "mid-training")
             cluster.preempt()
-            said, _ = waiting.communicate(timeout=90)
+            workplace.release()
+            said, _ = waiting.communicate(timeout=200)
         assert waiting.returncode == 0, said
         assert {result["provenance"]["attempts"] for result in workplace.results().values()} == {2}
         workplace.holdfast("run", "--config", config, "--output-dir", "here")
@@ -68,7 +68,7 @@ def test_a_node_with_a_broken_installation_costs_no_cell(workplace: Workplace) -
 def test_the_statistics_are_there_when_the_last_task_has_ended(workplace: Workplace) -> None:
     config = workplace.foreign(widths=[1, 2], epochs=3, seconds=0)
     workplace.submit(config, "--then-aggregate")
-    wait_until(lambda: workplace.store().report_file.exists(), "the report of the aggregation job")
-    time.sleep(0.5)
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "the end of the tasks and of the aggregation job")
+    assert workplace.store().report_file.exists()
     aggregated = json.loads(workplace.store().aggregated_file.read_text())
     assert [condition["n_runs"] for condition in aggregated.values()] == [1, 1]

@@ -30,6 +30,8 @@ def train(cells, options, run):
             epoch += 1
             run.epoch(cell, epoch, options["epochs"], {})
             time.sleep(0.1)
+            while epoch == options["epochs"] // 2 and os.path.exists(options["hold"]) and not run.stop:
+                time.sleep(0.05)
         if run.stop and epoch < options["epochs"]:
             run.save({cell: Checkpoint(epoch)})
             return
@@ -51,6 +53,7 @@ def submit(node: Workplace, *, cells: int, epochs: int = 1, deadly: int = 0, kil
     node.write("node.yaml", PROFILE | changes)
     sweep = {"name": "node", "axes": {"width": list(range(1, cells + 1))}, "runs_per_condition": 1}
     options = {"epochs": epochs, "deadly": deadly, "killed": killed, "mark": str(node.directory / "killed")}
+    options |= node.hold() if epochs > 1 else {"hold": ""}
     config = node.write("sweep.yaml", {"trainer": "trainer.py:train", "trainer_options": options, "sweep": sweep})
     node.submit(config, "--pack", str(cells), profile="node.yaml")
 
@@ -73,6 +76,7 @@ def test_all_workers_of_a_preempted_task_save_and_come_back(node: Workplace) -> 
     submit(node, cells=2, epochs=40)
     wait_until(lambda: node.store().exists() and min(node.epochs()) >= 5, "both cells in mid-training")
     assert len(node.cluster.preempt(hold_seconds=1)) == 1
+    node.release()
     wait_for_end(node)
     provenance = [result["provenance"] for result in node.results().values()]
     assert [entry["attempts"] for entry in provenance] == [2, 2]
@@ -97,6 +101,7 @@ def test_cells_side_by_side_are_dealt_over_the_gpus_saved_and_resumed(side_by_si
     submit(side_by_side, cells=4, epochs=40)
     wait_until(lambda: side_by_side.store().exists() and min(side_by_side.epochs()) >= 5, "all cells in mid-training")
     assert len(side_by_side.cluster.preempt(hold_seconds=1)) == 1
+    side_by_side.release()
     wait_for_end(side_by_side)
     results = [side_by_side.results()[f"width_{width}_run_0"] for width in range(1, 5)]
     assert [result["metrics"] for result in results] == [{"gpu": gpu, "threads": 1} for gpu in (0, 1, 0, 1)]

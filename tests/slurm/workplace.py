@@ -20,7 +20,17 @@ from hpc.sandbox import Sandbox
 from hpc.store import Store
 
 WIDTH = Path(__file__).parents[1] / "trainers" / "width.py"
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 240
+_SAVE = """\
+            if run.checkpoint_due():
+                run.save({cell: Checkpoint(epoch, values={"total": total, "generator": generator.getstate()})})
+"""
+_HOLD = """\
+            while epoch == options["epochs"] // 2 and os.path.exists(options["hold"]) and not run.stop:
+                time.sleep(0.05)
+                if run.checkpoint_due():
+                    run.save({cell: Checkpoint(epoch, values={"total": total, "generator": generator.getstate()})})
+"""
 
 
 @dataclass
@@ -35,11 +45,36 @@ class Workplace:
         (self.directory / name).write_text(yaml.safe_dump(content))
         return name
 
-    def foreign(self, *, widths: list[int], runs: int = 1, epochs: int = 40, seconds: float = 0.1) -> str:
-        """A configuration for the 25-line trainer."""
-        options = {"epochs": epochs, "seconds": seconds}
+    def foreign(
+        self, *, widths: list[int], runs: int = 1, epochs: int = 40, seconds: float = 0.1, held: bool = False
+    ) -> str:
+        """A configuration for the 25-line trainer.
+
+        held: every cell waits half-way for release(), so that all are in mid-training at once on any machine.
+        """
+        trainer, options = WIDTH, {"epochs": epochs, "seconds": seconds}
+        if held:
+            trainer = self.held_trainer("held.py")
+            options |= self.hold()
         sweep = {"name": "foreign", "axes": {"width": widths}, "runs_per_condition": runs}
-        return self.write("sweep.yaml", {"trainer": f"{WIDTH}:train", "trainer_options": options, "sweep": sweep})
+        return self.write("sweep.yaml", {"trainer": f"{trainer}:train", "trainer_options": options, "sweep": sweep})
+
+    def held_trainer(self, name: str) -> Path:
+        """The 25-line trainer, which waits half-way as long as the file of its option ``hold`` is there."""
+        text = WIDTH.read_text()
+        assert text.count(_SAVE) == 1
+        path = self.directory / name
+        path.write_text(text.replace(_SAVE, _SAVE + _HOLD).replace("import random\n", "import os\nimport random\n"))
+        return path
+
+    def hold(self) -> dict[str, str]:
+        """Make trainers wait half-way, from now on; the options that tell them so."""
+        (self.directory / "hold").touch()
+        return {"hold": str(self.directory / "hold")}
+
+    def release(self) -> None:
+        """Let what waits half-way go on."""
+        (self.directory / "hold").unlink()
 
     def holdfast(self, *words: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -92,7 +127,7 @@ class Workplace:
         return self.store(out).aggregated_file.read_bytes()
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 150) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout} s for: {what}"
