@@ -73,7 +73,7 @@ def read_predecessor(root: Path) -> Predecessor:
     constant = _constants(runs.values()) - set(trainer.metrics)
     fresh = {i: _record(cell, runs, constant) for i, cell in enumerate(cells)}
     stamps, kept = np.zeros((count, 5), dtype=np.int64), np.zeros(count, dtype=bool)
-    return Predecessor(Store(root / OUTPUT), sweep, cells, names_of(sweep), stamps, None, kept, fresh, [])
+    return Predecessor(Store(root / OUTPUT), sweep, names_of(sweep), stamps, None, kept, fresh, [])
 
 
 def _runs(root: Path) -> dict[Key, Mapping[str, Any]]:

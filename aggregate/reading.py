@@ -17,7 +17,7 @@ from aggregate.gather import Gathered, Record, names_of, read_records
 from aggregate.histories import NOTHING_READ, Histories, Read, joined, read_histories
 from aggregate.recall import recall_histories, recall_records, unchanged
 from aggregate.statistics import Integers
-from hpc.cell import Cell, digest
+from hpc.cell import digest
 from hpc.states import FINAL
 from hpc.store import Store
 from hpc.sweep import Sweep
@@ -25,13 +25,12 @@ from hpc.sweep import Sweep
 
 @dataclass(frozen=True)
 class Reading:
-    """cells, names: all that are planned. kept: which are as they were, shape (cells,). fresh: the records of all
+    """names: of all cells that are planned. kept: which are as they were, shape (cells,). fresh: the records of all
     others, by position. stamps: of all cells, taken before anything was read. strays: directories of no cell.
     curves: the histories of fresh cells."""
 
     store: Store
     sweep: Sweep
-    cells: list[Cell]
     names: list[str]
     stamps: Integers
     cache: Cache | None
@@ -59,8 +58,8 @@ class Reading:
         """Every cell, those that are kept from the table."""
         known: dict[int, Record] = dict(self.fresh)
         if self.cache is not None and self.kept.any():
-            known |= recall_records(self.store, self.sweep, self.cells, self.cache.metrics, self.kept)
-        return Gathered(self.sweep, self.names, [known[i] for i in range(len(self.cells))], self.strays)
+            known |= recall_records(self.store, self.sweep, list(self.sweep.grid), self.cache.metrics, self.kept)
+        return Gathered(self.sweep, self.names, [known[i] for i in range(len(self.names))], self.strays)
 
     def histories(self) -> Histories:
         """Every history, those that are kept from the table of curves."""
@@ -88,17 +87,18 @@ def read(store: Store, *, afresh: bool = False) -> Reading:
     Raises hpc.store.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
     """
     sweep = store.sweep()
-    cells, names = list(sweep.grid), names_of(sweep)
+    names = names_of(sweep)
     stamps = cell_stamps(store, names)
     cache = None if afresh else load(store)
     kept = unchanged(store, cache, stamps)
     others = np.flatnonzero(~kept).tolist()
+    cells = list(sweep.grid) if others else []
     fresh: dict[int, Record] = {}
     with paused_collector():
         records = read_records(store, sweep, [cells[i] for i in others], [names[i] for i in others])
         curves = read_histories(store, _ended(zip(others, records, strict=True), names, fresh))
     strays = sorted(store.present() - set(names))
-    return Reading(store, sweep, cells, names, stamps, cache, kept, fresh, strays, curves)
+    return Reading(store, sweep, names, stamps, cache, kept, fresh, strays, curves)
 
 
 def _ended(
