@@ -86,7 +86,7 @@ def test_a_job_that_does_not_start_in_time_is_cancelled_and_the_reason_told(work
     slurm = workplace.cluster.slurm
     hold = workplace.directory / "hold.sh"
     hold.write_text("#!/bin/sh\nsleep 600\n")
-    slurm.sbatch(hold, ["--array=0-3", "--exclusive"])
+    slurm.sbatch(hold, ["--array=0-3", "--exclusive", "--output=/dev/null"])
     wait_until(lambda: [task.state for task in slurm.queue()] == ["RUNNING"] * 4, "four running tasks")
     report = checked(workplace, "--wait", "8", expect=3)  # seconds in which Slurm must have said why
     (node,) = findings(report, "node")
