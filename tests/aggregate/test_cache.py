@@ -13,6 +13,7 @@ import pytest
 from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate import gather, histories
+from aggregate.cache import cell_stamps
 from aggregate.pipeline import aggregate
 from hpc import files
 from hpc.cell import Cell
@@ -196,6 +197,24 @@ def test_figures_are_drawn_when_they_are_asked_for_after_all(directory: Director
     os.unlink(drawn)
     aggregate(directory.store.root)
     assert drawn.exists()
+
+
+def test_stamps_are_those_of_the_files_and_zero_where_there_is_none(directory: Directory) -> None:
+    store = directory.store
+    shutil.rmtree(store.cell_directory(directory.cell("dim_4_run_0")))
+    store.history_file(directory.cell("dim_4_run_1")).unlink()
+    stamps = cell_stamps(store, gather.names_of(directory.sweep))
+    assert stamps[0].tolist() == [0] * 5
+    cell = directory.cell("dim_4_run_1")
+    result = store.result_file(cell).stat()
+    moment = store.cell_directory(cell).stat().st_mtime_ns
+    assert stamps[1].tolist() == [moment, result.st_mtime_ns, result.st_size, 0, 0]
+    assert (stamps[2:] > 0).all()
+
+
+def test_stamps_of_a_sweep_that_never_began_are_zero(tmp_path: Path) -> None:
+    fresh = Directory(tmp_path / "new", make_sweep({"dim": [4]}, 2))
+    assert cell_stamps(fresh.store, gather.names_of(fresh.sweep)).tolist() == [[0] * 5] * 2
 
 
 def test_names_are_those_of_the_cells() -> None:

@@ -83,6 +83,24 @@ def test_a_damaged_history_is_named_and_spoils_no_other(directory: Directory, da
     assert reason in found.faults[0][1]
 
 
+@pytest.mark.parametrize("chunk", [1, 1000])
+def test_faults_come_in_the_order_of_the_grid(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(histories, "CHUNK", chunk)
+    first, missing, last, good = directory.sweep.grid
+    directory.history(good, {"val_loss": [1.0]})
+    files.publish(directory.store.history_file(first), b"epoch,val_loss\n1,x\n")
+    files.publish(directory.store.history_file(last), b"epoch,val_loss\n1,0.")
+    assert [name for name, _ in _read(directory).faults] == [first.name, missing.name, last.name]
+
+
+def test_a_history_that_cannot_be_read_ends_the_reading(directory: Directory) -> None:
+    directory.store.history_file(directory.sweep.grid[1]).mkdir()
+    with pytest.raises(IsADirectoryError, match="history"):
+        _read(directory)
+
+
 def test_curves_of_different_length_are_not_filled_forward() -> None:
     # Two seeds of one condition: the second ends after epoch 1.
     made = curves(np.array([0, 0, 1]), np.array([1, 2, 1]), np.array([1.0, 3.0, 2.0]), np.array([[True, True]]))
