@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import faulthandler
 import gc
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hpc import files, provenance, workers
@@ -19,11 +17,12 @@ from hpc.attempt import PackAttempt
 from hpc.cell import Cell
 from hpc.code import user_code
 from hpc.futile import Futile, futile
+from hpc.pack_log import drop_empty, redirect_output
 from hpc.processes import start_time
 from hpc.store import Store, SweepError, check_private
 from hpc.sweep import Sweep
 from hpc.task_list import read_task
-from hpc.trainer import data_digest, load_function
+from hpc.trainer import load_function
 from hpc.training_run import StorageTroubleError, TrainingRun
 
 DONE, FAILED, STOPPED = 0, 1, 85
@@ -153,7 +152,7 @@ class PackTask:
             run.note_stop()
             return STOPPED
         if self.own_log:
-            _drop_empty(self.store.pack_log(attempt.pack))
+            drop_empty(self.store.pack_log(attempt.pack))
         return FAILED if failed or any(self._failed_here(cell) for cell in cells) else DONE
 
     def _hand_over(
@@ -203,7 +202,7 @@ class PackTask:
             about["side_by_side"] = self.beside
         attempt = PackAttempt.begin(self.store, self.sweep, cells, self.submission, about)
         if self.own_log:
-            _redirect_output(self.store.pack_log(attempt.pack))
+            redirect_output(self.store.pack_log(attempt.pack))
         facts = {
             "node": provenance.node(),
             "device": self.device,
@@ -216,32 +215,19 @@ class PackTask:
         return attempt, run
 
     def _check_data(self) -> None:
-        """Raise SweepError unless the data is what the sweep was planned with: its content is part of every result."""
-        if not self.sweep.data_digest:
-            return
-        directory = Path(self.sweep.sections["data"]["dir"])
-        try:
-            images = self.sweep.sections["data"].get("image_dir")
-            found = data_digest(directory, self.sweep.trainer.data_files, Path(images) if images else None)
-        except FileNotFoundError:
-            raise SweepError(f"{directory}: the data of this sweep is not there; put it back") from None
-        if found != self.sweep.data_digest:
-            raise SweepError(
-                f"{directory}: the data has changed since planning; restore it, or use another --output-dir"
-            )
+        """Raise SweepError unless the data is what the sweep was planned with."""
+        if found := sweep_data.fault(self.sweep):
+            raise SweepError(found)
 
     def _to_do(self, cell: Cell) -> bool:
         """Whether a cell still needs training: it has no result, and did not fail in this very submission.
 
         Raises SweepError for a result of another configuration: training could never take its place.
         """
-        try:
-            result = self.store.result(cell)
-        except SweepError as error:
-            print(error, file=sys.stderr)
-            with contextlib.suppress(FileNotFoundError):  # another task has just done so
-                files.quarantine(self.store.result_file(cell))
+        if damage := self.store.set_damaged_aside(cell):
+            print(damage, file=sys.stderr)
             return True
+        result = self.store.result(cell)
         if result is None:
             return not self._failed_here(cell)
         if result["config_digest"] == self.sweep.config_digest:
@@ -287,23 +273,3 @@ class PackTask:
         for cell in left:
             run.give_up(cell, "the trainer returned without finishing this cell; call run.finish or run.fail", "")
         return True
-
-
-def _drop_empty(log: Path) -> None:
-    """Remove the log of a trainer that said nothing: quotas count files."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with contextlib.suppress(OSError):
-        if log.stat().st_size == 0:
-            files.remove(log)
-
-
-def _redirect_output(path: Path) -> None:
-    """From here on, all output of this process, native libraries' too, goes to the pack's log."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    fd = files.open_log(path)
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
-    faulthandler.enable()
