@@ -45,6 +45,7 @@ SHOW = {
     "cause": "why it failed; empty if it did not",
     "attempts[].attempt": "number of the attempt, from 1",
     "attempts[].pack": "pack attempt it was part of",
+    "attempts[].node": "node it ran on, empty if it never said",
     "attempts[].failure": "null, or an object with `cause` and `traceback`",
     "result": "its results.json, see below; null before it has one",
 }

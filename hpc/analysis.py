@@ -21,11 +21,12 @@ _BUILT_IN_PRIMARY = ("predictability/synergy_acc", "best_val_loss")
 
 
 def check_analysis(
-    section: Analysis, trainer: Trainer, grid: Grid, search: Sequence[Path], faults: Faults
+    section: Analysis, trainer: Trainer, grid: Grid, search: Sequence[Path], faults: Faults, *, other_grid: bool
 ) -> dict[str, Any]:
     """The section as it goes to sweep.json, with all defaults written out. Faults are added, not raised.
 
-    search: directories for files of figures, in order.
+    search: directories for files of figures, in order. other_grid: the grid is not the file's own; then a reference
+    condition that it lacks is left out.
     """
     primary = section.primary_metrics
     if primary is None:
@@ -37,7 +38,7 @@ def check_analysis(
     figures = [_figure(f"analysis.figures[{i}]", target, search, faults) for i, target in enumerate(section.figures)]
     return {
         "primary_metrics": primary,
-        "reference": _reference(section.reference, grid, faults),
+        "reference": _reference(section.reference, grid, faults, other_grid),
         **section.model_dump(include={"alpha", "correction", "equivalence_margin", "last_epochs", "formats"}),
         "ratio": _ratio(section, trainer, grid, faults),
         "figures": figures,
@@ -114,7 +115,7 @@ def _chance(side: str, ratio: Ratio, trainer: Trainer, faults: Faults) -> float 
     return error
 
 
-def _reference(reference: dict[str, Any] | None, grid: Grid, faults: Faults) -> dict[str, Any] | None:
+def _reference(reference: dict[str, Any] | None, grid: Grid, faults: Faults, other_grid: bool) -> dict[str, Any] | None:
     """The reference condition, its values as the grid has them. Default: dim 32, scale 1.0 if the grid has them."""
     values = {axis.name: axis.values for axis in grid.axes}
     asked = {"dim": 32, "scale": 1.0} if reference is None else reference
@@ -122,11 +123,11 @@ def _reference(reference: dict[str, Any] | None, grid: Grid, faults: Faults) -> 
     for name, options in values.items():
         match = next((v for v in options if name in asked and v == asked[name]), None)
         if match is None:
-            if reference is not None:
+            if reference is not None and not (other_grid and name in asked):
                 faults.value(f"analysis.reference.{name}", asked.get(name), f"valid: {', '.join(map(str, options))}")
             return None
         found[name] = match
     for name in asked if reference is not None else ():
-        if name not in values:
+        if name not in values and values:
             faults.add("analysis.reference", unknown_key(f"analysis.reference.{name}", name, values))
     return found

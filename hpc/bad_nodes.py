@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from hpc import files
 from hpc.cell import Cell
 from hpc.states import FAILED, FINAL, CellStatus
 from hpc.store import Store
@@ -20,7 +21,9 @@ def find(store: Store, statuses: Iterable[CellStatus]) -> tuple[dict[str, int], 
     finished anywhere, only failures before Python could start count: a broken trainer fails at the start everywhere.
     """
     known = list(statuses)
-    early = Counter(node for _, node in store.failed_starts())
+    began = _submissions_that_began(store)
+    # Where no task of a submission began anywhere, it is the sweep, not a node, that something is wrong with.
+    early = Counter(start.node for start in store.failed_starts() if start.submission in began)
     loading: dict[Cell, str] = {}
     for status in known:
         if status.state == FAILED and status.attempts:
@@ -33,6 +36,11 @@ def find(store: Store, statuses: Iterable[CellStatus]) -> tuple[dict[str, int], 
     counted = early + (Counter(loading.values()) if good else Counter())
     bad = {node: count for node, count in counted.items() if count >= ENOUGH and node not in good}
     return bad, {cell for cell, node in loading.items() if node in bad}
+
+
+def _submissions_that_began(store: Store) -> set[int]:
+    """Submissions of which a task got so far as to try a cell."""
+    return {store.pack_record(pack).get("submission", 0) for pack in files.numbers(store.packs_root)}
 
 
 def _nodes_with_results(store: Store, statuses: Iterable[CellStatus]) -> set[str]:

@@ -30,7 +30,7 @@ def parser() -> Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("-v", "--verbose", action="store_true", help="debug logging, and tracebacks of errors")
+    top.set_defaults(verbose=False)
     top.add_argument("--version", action="version", version=f"holdfast {_version()}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -45,12 +45,15 @@ def load(command_line: CommandLine) -> Loaded:
     places = [Path.cwd()] + ([command_line.config.absolute().parent] if command_line.config else [])
     configuration = faults.validate(raw)
     trainer, options = _trainer(configuration, places, faults)
+    before = len(faults.lines)
     grid = make_grid(configuration.sweep, trainer, faults, command_line.allow_huge)
+    # A reference condition is held against the file's own grid, if that is sound; another one may lack it.
+    other_grid = len(faults.lines) > before or any(name.startswith("sweep.") for name in given)
     sections = _sections(configuration, trainer, faults, epochs_given="training.epochs" in given)
     data_path = data_directory(configuration, trainer, places, faults)
     if data_path is not None and "data" in sections:
         sections["data"] |= {"dir": str(data_path), "image_dir": image_directory(configuration)}
-    analysis = check_analysis(configuration.analysis, trainer, grid, places, faults)
+    analysis = check_analysis(configuration.analysis, trainer, grid, places, faults, other_grid=other_grid)
     output = read_path("experiment.output_dir", configuration.experiment.output_dir, faults) or Path()
     faults.stop()
     images = sections.get("data", {}).get("image_dir")
@@ -68,7 +71,7 @@ def load(command_line: CommandLine) -> Loaded:
         keep=configuration.keep.model_dump(),
         wandb=_wandb(configuration, command_line.no_wandb),
     )
-    return Loaded(sweep, output.absolute(), _notes(configuration, source))
+    return Loaded(sweep, output.absolute(), _notes(configuration, source, analysis))
 
 
 def _trainer(configuration: Configuration, places: Sequence[Path], faults: Faults) -> tuple[Trainer, dict[str, Any]]:
@@ -149,9 +152,12 @@ def _wandb(configuration: Configuration, refused: bool) -> dict[str, Any]:
     return section
 
 
-def _notes(configuration: Configuration, source: str) -> list[str]:
+def _notes(configuration: Configuration, source: str, analysis: Mapping[str, Any]) -> list[str]:
     notes: list[str] = []
     for i, domain in enumerate(configuration.model.domains):
         if domain.checkpoint_path:
             notes.append(f"{source}: model.domains[{i}].checkpoint_path is not used: latents are precomputed")
+    if configuration.analysis.reference is not None and analysis["reference"] is None:
+        reference = ", ".join(f"{name} {value}" for name, value in configuration.analysis.reference.items())
+        notes.append(f"{source}: analysis.reference ({reference}) is not in this grid; nothing is compared with it")
     return notes

@@ -94,14 +94,21 @@ class _Merge:
         if count is None:
             return
         self.put("sweep.runs_per_condition", count)
-        if isinstance(self._raw["sweep"], dict):
-            self._raw["sweep"].pop("seeds", None)
+        self._drop_file_value("seeds")
+
+    def _drop_file_value(self, key: str) -> None:
+        """Seeds and their number say the same thing: the command line's one replaces the file's other."""
+        section = self._raw["sweep"]
+        if isinstance(section, dict) and f"sweep.{key}" not in self.given:
+            section.pop(key, None)
 
     def overrides(self, settings: Sequence[str]) -> None:
         for setting in settings:
             name, equals, text = setting.partition("=")
             if equals and name:
                 self.put(name, _yaml_value(text))
+                if name == "sweep.seeds":
+                    self._drop_file_value("runs_per_condition")
             else:
                 self.faults.append(f"command line: {setting!r} is no setting; write section.key=value")
 

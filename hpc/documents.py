@@ -17,6 +17,8 @@ _MOST_VALUES = 1_000_000
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """A YAML or JSON file as plain data. Raises ConfigError naming line and reason."""
+    if path.is_dir():
+        raise ConfigError([f"{path}: this is a directory; give the YAML or JSON file in it"])
     if not path.is_file():
         raise ConfigError([f"{path}: there is no such file; give an existing YAML or JSON file"])
     text = path.read_bytes()

@@ -5,12 +5,22 @@ Directories may be listed here; what files say is hpc.store's, and writing them 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpc import files
 from hpc.cell import Cell
 
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
+
+
+@dataclass(frozen=True)
+class FailedStart:
+    """A task that ended before it had a pack attempt. log: what it said."""
+
+    submission: int
+    node: str
+    log: Path
 
 
 class Layout:
@@ -138,13 +148,15 @@ class Layout:
         """What submitit writes about a submission: the scripts it queued."""
         return self.submission_directory(submission) / "submitit"
 
-    def failed_starts(self) -> list[tuple[int, str]]:
-        """(submission, node) of every task that ended before it had a pack attempt, as task.sh leaves them."""
+    def failed_starts(self) -> list[FailedStart]:
+        """Every task that ended before it had a pack attempt, as task.sh leaves them, by submission."""
         found = []
-        for submission in files.numbers(self.submissions_root):
-            for name in files.entries(self.logs_directory(submission)):
+        for submission in sorted(files.numbers(self.submissions_root)):
+            logs = self.logs_directory(submission)
+            for name in files.entries(logs):
                 if name.endswith(".failed"):
-                    found.append((submission, name.removesuffix(".failed").split(".", 2)[2]))
+                    task, _, node = name.removesuffix(".failed").split(".", 2)
+                    found.append(FailedStart(submission, node, logs / f"{task}.log"))
         return found
 
     @property

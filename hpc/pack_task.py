@@ -10,10 +10,9 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hpc import files, provenance, workers
+from hpc import provenance, sweep_data, workers
 from hpc.attempt import PackAttempt
 from hpc.cell import Cell
 from hpc.code import user_code
@@ -23,7 +22,7 @@ from hpc.processes import start_time
 from hpc.store import Store, SweepError, check_private
 from hpc.sweep import Sweep
 from hpc.task_list import read_task
-from hpc.trainer import data_digest, load_function
+from hpc.trainer import load_function
 from hpc.training_run import StorageTroubleError, TrainingRun
 
 DONE, FAILED, STOPPED = 0, 1, 85
@@ -210,38 +209,26 @@ class PackTask:
             "threads": self.threads,
             "versions": provenance.versions(),
             "code_digest": os.environ.get("HOLDFAST_CODE_DIGEST"),
+            "git": self.store.commits(),
             "job": provenance.job(),
         }
         run = TrainingRun(attempt, stop_requested=self.stop, device=self.device, threads=self.threads, provenance=facts)
         return attempt, run
 
     def _check_data(self) -> None:
-        """Raise SweepError unless the data is what the sweep was planned with: its content is part of every result."""
-        if not self.sweep.data_digest:
-            return
-        directory = Path(self.sweep.sections["data"]["dir"])
-        try:
-            images = self.sweep.sections["data"].get("image_dir")
-            found = data_digest(directory, self.sweep.trainer.data_files, Path(images) if images else None)
-        except FileNotFoundError:
-            raise SweepError(f"{directory}: the data of this sweep is not there; put it back") from None
-        if found != self.sweep.data_digest:
-            raise SweepError(
-                f"{directory}: the data has changed since planning; restore it, or use another --output-dir"
-            )
+        """Raise SweepError unless the data is what the sweep was planned with."""
+        if found := sweep_data.fault(self.sweep):
+            raise SweepError(found)
 
     def _to_do(self, cell: Cell) -> bool:
         """Whether a cell still needs training: it has no result, and did not fail in this very submission.
 
         Raises SweepError for a result of another configuration: training could never take its place.
         """
-        try:
-            result = self.store.result(cell)
-        except SweepError as error:
-            print(error, file=sys.stderr)
-            with contextlib.suppress(FileNotFoundError):  # another task has just done so
-                files.quarantine(self.store.result_file(cell))
+        if damage := self.store.set_damaged_aside(cell):
+            print(damage, file=sys.stderr)
             return True
+        result = self.store.result(cell)
         if result is None:
             return not self._failed_here(cell)
         if result["config_digest"] == self.sweep.config_digest:

@@ -20,6 +20,11 @@ _LIKENESS = 0.7
 class Parser(argparse.ArgumentParser):
     """A parser that says of a fault what it is, on one line, and the nearest valid word. Its subparsers do too."""
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        told = "debug logging, and tracebacks of errors"
+        self.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=told)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         words = sys.argv[1:] if args is None else list(args)
         for word in self._own(words):  # before argparse misses what stands after it

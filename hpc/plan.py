@@ -79,7 +79,7 @@ class Plan:
             arrays = len(self.array_sizes)
             packs = f" of up to {max(map(len, self.tasks))}" if self.n_cells > len(self.tasks) else ""
             arrays_text = f", {arrays} arrays" if arrays > 1 else ""
-            parts.append(f"{self.n_cells} to run as {_count(len(self.tasks), 'task')}{packs}{arrays_text}")
+            parts.append(f"{self.n_cells:,} to run as {_count(len(self.tasks), 'task')}{packs}{arrays_text}")
         else:
             parts.append("nothing to run")
         if self.deferred:

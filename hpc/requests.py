@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpc import provenance
+from hpc import provenance, sweep_data
 from hpc.code import trainer_digest
 from hpc.config import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError
+from hpc.states import FINAL
 from hpc.store import Store, SweepError
 from hpc.sweep import Sweep
 from hpc.trainer import PROJECT_ROOT
@@ -89,7 +90,16 @@ def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[st
         notes = (f"the sweep has {seeds} runs a condition already; only the first of them are looked at",)
     if arguments.no_wandb:
         sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
+    if not getattr(arguments, "analyze_only", False):
+        _check_data(store, sweep)
     return Request(store, sweep, notes)
+
+
+def _check_data(store: Store, sweep: Sweep) -> None:
+    """Raise SweepError if cells are to train on data that is gone or has changed: each task would only find it out."""
+    found = sweep_data.fault(sweep)
+    if found and any(status.state not in FINAL for status in store.statuses(sweep.grid, sweep.config_digest)):
+        raise SweepError(found)
 
 
 def _command_line(arguments: argparse.Namespace, overrides: list[str]) -> CommandLine:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc import last_task, state_cache
+from hpc import files, state_cache
 from hpc.cell import Cell
-from hpc.conflict import explain
 from hpc.plan import table
 from hpc.slurm import SlurmError
-from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, CellStatus
-from hpc.store import Store, SweepError
+from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSING, CellStatus
+from hpc.store import Store
 from hpc.submission import LiveTask, live_cells, live_tasks
 from hpc.sweep import Sweep
 
@@ -29,12 +27,14 @@ class Snapshot:
 
     statuses: every planned cell; STARTED and MISSING cells that Slurm has are RUNNING or PENDING here.
     live: the live task of a cell. trouble: why Slurm could not be asked; then RUNNING and PENDING are unknown.
+    failed_starts: what tasks of the last submission said that ended before they began.
     """
 
     sweep: Sweep
     statuses: tuple[CellStatus, ...]
     live: dict[str, LiveTask]
     trouble: str = ""
+    failed_starts: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -52,6 +52,11 @@ class Snapshot:
     def held(self) -> set[str]:
         """Names of cells whose task Slurm holds for good; another submission cancels it and queues them again."""
         return {name for name, task in self.live.items() if task.queued.held}
+
+    @property
+    def unfinished(self) -> int:
+        """Cells without a result."""
+        return sum(status.state not in FINAL for status in self.statuses)
 
     @property
     def problems(self) -> int:
@@ -98,7 +103,20 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     now = {status.cell: status for status in store.statuses(unfinished, sweep.config_digest)}
     statuses = tuple(_with_slurm(now.get(status.cell, status), live) for status in statuses)
     left = {status.cell.name for status in statuses if status.state not in FINAL}
-    return Snapshot(sweep, statuses, {name: task for name, task in live.items() if name in left}, trouble)
+    told = failed_starts(store) if any(status.state == MISSING for status in statuses) else ""
+    return Snapshot(sweep, statuses, {name: task for name, task in live.items() if name in left}, trouble, told)
+
+
+def failed_starts(store: Store) -> str:
+    """How many tasks of the last submission ended before they began, where, and what the last of them said."""
+    last = max(files.numbers(store.submissions_root), default=0)
+    starts = [start for start in store.failed_starts() if start.submission == last]
+    if not starts:
+        return ""
+    log = starts[-1].log
+    said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.is_file() else []
+    nodes = ", ".join(sorted({start.node for start in starts}))
+    return f"{len(starts)} tasks ended before they began, on {nodes}: {''.join(said) or 'nothing was said'} ({log})"
 
 
 def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
@@ -115,6 +133,7 @@ def text(snapshot: Snapshot) -> str:
     lines = [f"{snapshot.sweep.name}: {len(snapshot.statuses):,} cells: {summary}", "", table(snapshot.statuses)]
     if snapshot.trouble:
         lines += ["", f"Slurm cannot be asked ({snapshot.trouble}); RUNNING and PENDING are not known"]
+    lines += ["", snapshot.failed_starts] * bool(snapshot.failed_starts)
     lines += _waiting(snapshot)
     lines += _section("running", [s for s in snapshot.statuses if s.state == RUNNING], snapshot)
     lines += _section(
@@ -184,61 +203,3 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def show(store: Store, name: str) -> tuple[dict[str, Any], str]:
-    """One cell: (everything known as plain data, the same as text). Raises SweepError."""
-    sweep = store.sweep()
-    cell = find_cell(sweep, store, name)
-    status = next(store.statuses([cell], sweep.config_digest))
-    attempts: list[dict[str, Any]] = []
-    for number in store.attempts(cell):
-        failure = store.failure(cell, number)
-        attempts.append({"attempt": number, "pack": store.pack_of(cell, number), "failure": failure})
-    result = store.result(cell) if status.state in FINAL else None
-    facts = {"cell": cell.name, "state": status.state, "cause": status.cause, "attempts": attempts, "result": result}
-    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {status.attempts} attempts"]
-    for entry in attempts:
-        failed = f": failed: {entry['failure']['cause']}" if entry["failure"] else ""
-        lines.append(f"  attempt {entry['attempt']} in pack {entry['pack']}{failed}")
-    said = "" if status.state in FINAL else last_task.word(store, cell)
-    lines += [f"Slurm: {said}"] * bool(said)
-    if attempts and attempts[-1]["failure"] and attempts[-1]["failure"].get("traceback"):
-        lines += ["", attempts[-1]["failure"]["traceback"].rstrip()]
-    if status.state == CONFLICT:
-        lines += ["", explain(store, cell)]
-    if result is not None:
-        lines += ["metrics:"] + [f"  {metric} {value}" for metric, value in result["metrics"].items()]
-        provenance = result["provenance"]
-        memory = provenance.get("peak_memory", 0) / 1e9
-        where = f"{provenance['node']} ({provenance['device']}), {memory:.1f} GB of memory at most"
-        lines.append(f"trained {duration(provenance['seconds'])} on {where}")
-    return facts, "\n".join(lines)
-
-
-def _progress(status: CellStatus) -> str:
-    return f"epoch {status.epoch} of {status.epochs}" if status.epochs else "no epoch finished"
-
-
-def find_cell(sweep: Sweep, store: Store, name: str) -> Cell:
-    """The planned cell with this name. Raises SweepError naming the nearest."""
-    for cell in sweep.grid:
-        if cell.name == name:
-            return cell
-    near = difflib.get_close_matches(name, [cell.name for cell in sweep.grid[:5000]], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise SweepError(f"{store.root}: no cell is called {name!r}{hint}")
-
-
-def log_text(store: Store, cell: Cell) -> str:
-    """A cell's own log and the output of its newest pack attempt."""
-    parts = []
-    if store.log_file(cell).exists():
-        parts.append(store.log_file(cell).read_text(errors="replace").rstrip())
-    attempts = store.attempts(cell)
-    pack = store.pack_of(cell, attempts[-1]) if attempts else None
-    if pack is not None and store.pack_log(pack).exists():
-        output = store.pack_log(pack).read_text(errors="replace").strip()
-        if output:
-            parts.append(f"--- output of pack attempt {pack} ---\n{output}")
-    return "\n".join(parts) or "no log yet"

@@ -149,12 +149,32 @@ class Store(Layout):
         """Names of the cells that have a directory; one listing, however large the grid."""
         return set(files.entries(self.results_root))
 
+    def commits(self) -> dict[str, Any]:
+        """Git commits of our code and of the trainer's that the newest revision was planned with, without the patches;
+        what a submission runs is a snapshot, which is no checkout."""
+        states = self.manifest()["revisions"][-1].get("provenance", {}).get("git") or {}
+        kept = ("commit", "modified")
+        return {name: state and {key: state.get(key) for key in kept} for name, state in states.items()}
+
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """A cell's published result, or None. Raises SweepError if the file is there but is no result."""
         try:
             return _result(self.result_path(cell.name))
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def set_damaged_aside(self, cell: Cell) -> str:
+        """Quarantine a results.json that is no result, so that the cell can be trained again.
+
+        Returns what was wrong with it, one line; empty if nothing was. Raises OSError.
+        """
+        try:
+            self.result(cell)
+        except SweepError as error:
+            with contextlib.suppress(FileNotFoundError):  # another process has just done so
+                files.quarantine(self.result_file(cell))
+            return str(error)
+        return ""
 
     def has_result(self, name: str) -> bool:
         """Whether a result of the cell of this name is there, whatever it says."""
@@ -173,10 +193,16 @@ class Store(Layout):
 
     def cells_of(self, pack: int) -> list[str] | None:
         """Names of the cells of a pack attempt; None if its record is missing or cannot be read."""
+        cells = self.pack_record(pack).get("cells")
+        return [str(name) for name in cells] if isinstance(cells, list) else None
+
+    def pack_record(self, pack: int) -> dict[str, Any]:
+        """What a pack attempt wrote down at its start: cells, submission, node, process; empty if it cannot be read."""
         try:
-            return [str(name) for name in json.loads(files.read(self.pack_file(pack)))["cells"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            record = json.loads(files.read(self.pack_file(pack)))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
 
     def failure(self, cell: Cell, attempt: int) -> dict[str, Any] | None:
         if "failure.json" not in files.entries(self.attempt_directory(cell, attempt)):

@@ -171,6 +171,12 @@ def lock(store: Store, command: str, take_over: bool = False) -> Iterator[None]:
         _remove_lock(store, ours)  # and no other: ours may have been taken over
 
 
+def busy(store: Store) -> bool:
+    """Whether a command is at work in the sweep directory, as far as can be seen from here."""
+    holder = _holder(store, store.lock_directory)
+    return bool(holder) and not _is_gone(holder)
+
+
 def _take(store: Store, command: str, take_over: bool) -> dict[str, Any]:
     """Put a directory that already names its owner in the lock's place: rename refuses one that is taken.
 

@@ -54,8 +54,10 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
     path = _find(source, list(search))
     tree = _parse(path)
     _refuse_shadowed(source, tree, path)
-    if not any(isinstance(node, ast.FunctionDef) and node.name == function for node in tree.body):
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
+    if not found:
         raise TrainerError(f"{path.name} has no function {function!r}; give the trainer's name after the colon")
+    _check_signature(found[-1].args, f"{path.name}: {function}")
     literals = _literals(tree, path)
     for required in ("FACTORS", "METRICS"):
         if not isinstance(literals.get(required), dict):
@@ -67,6 +69,15 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
         raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
     name = f"{path.name}:{function}" if source.endswith(".py") else target
     return Trainer(name, str(path), literals["FACTORS"], literals["METRICS"], mode, _data_files(literals, path.name))
+
+
+def _check_signature(arguments: ast.arguments, what: str) -> None:
+    """Raise TrainerError unless the function can be called with three values in order."""
+    given = len(arguments.posonlyargs) + len(arguments.args)
+    needed = given - len(arguments.defaults)
+    extra = [name for name, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
+    if needed > 3 or (given < 3 and arguments.vararg is None) or extra:
+        raise TrainerError(f"{what}({ast.unparse(arguments)}) cannot be called; write (cells, options, run)")
 
 
 def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
@@ -252,7 +263,8 @@ def _check_entries(entries: dict[str, Any], keys: set[str], kinds: tuple[str, ..
         if not isinstance(name, str):
             raise TrainerError(f"{where} has the name {name!r}; a name is text")
         if not isinstance(entry, Mapping) or entry.get("kind") not in kinds:
-            raise TrainerError(f"{where}[{name!r}] needs a 'kind': one of {', '.join(kinds)}")
+            given = entry.get("kind") if isinstance(entry, Mapping) else entry
+            raise TrainerError(f"{where}[{name!r}] has kind {given!r}; valid: {', '.join(kinds)}")
         unknown = sorted(str(key) for key in set(entry) - keys)
         if unknown:
             raise TrainerError(f"{where}[{name!r}] has unknown key {unknown[0]!r}; valid: {', '.join(sorted(keys))}")

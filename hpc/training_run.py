@@ -238,6 +238,8 @@ class TrainingRun:
             )
 
     def _checked(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float | None]:
+        if not isinstance(metrics, Mapping):
+            raise ContractError(f"{cell.name}: metrics are {metrics!r}; give a mapping of their names to numbers")
         declared = self._sweep.trainer.metrics
         for name, value in metrics.items():
             if name not in declared:

@@ -147,7 +147,8 @@ class _Command:
             best, diverged = result.get("best_epoch"), bool(result.get("diverged"))
             self._run.finish(self._cell, result["metrics"], best_epoch=best, diverged=diverged)
         elif not self._run.stop:
-            self._run.fail(self._cell, f"the command ended with status {status} and without a result")
+            cause = f"the command ended with status {status} and left no result in $RESULT; see holdfast show --log"
+            self._run.fail(self._cell, cause)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from hpc import status
+from hpc import one_cell
 from hpc.commands import DONE
 from hpc.store import Store
 
 
 def show(arguments: argparse.Namespace) -> int:
-    facts, _ = status.show(Store(arguments.directory.absolute()), arguments.cell)
+    facts, _ = one_cell.show(Store(arguments.directory.absolute()), arguments.cell)
     print(json.dumps(facts, indent=1))
     return DONE

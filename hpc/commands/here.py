@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hpc import local, status, submission
+from hpc import local, one_cell, submission
 from hpc.code import snapshot
 from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, say
-from hpc.commands.preparation import chosen_pack, live, statuses_of
+from hpc.commands.preparation import chosen_pack, live, set_damaged_aside, statuses_of
 from hpc.plan import Plan, make_plan
 from hpc.profile import Profile
 from hpc.requests import Request
@@ -22,9 +22,10 @@ _CACHE_PACK = 5
 
 def run_here(request: Request, sweep: Sweep, arguments: argparse.Namespace, pack: int | str | None) -> local.Ends:
     """Plan and run what is still to do. pack: cells a task, ``auto``, or None for what suits this machine."""
+    set_damaged_aside(request)
     statuses = statuses_of(request)
     if arguments.cell:
-        wanted = status.find_cell(sweep, request.store, arguments.cell)
+        wanted = one_cell.find_cell(sweep, request.store, arguments.cell)
         statuses = [entry for entry in statuses if entry.cell == wanted]
     elsewhere = live(request.store, strict=False)
     parallel = arguments.parallel_jobs or local.cores()
@@ -79,12 +80,12 @@ def debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
     from hpc.pack_task import PackTask
     from hpc.stop import StopFlag
 
-    cell = status.find_cell(sweep, store, arguments.cell)
+    cell = one_cell.find_cell(sweep, store, arguments.cell)
     digest, _ = snapshot(store, sweep.trainer)
     intent = submission.begin(store, [[[cell]]], kind=submission.LOCAL, profile="debug", name=sweep.name, code=digest)
     stop = StopFlag()
     stop.install()
     task = PackTask(store, sweep, [cell], intent.number, stop, arguments.device, own_log=False)
     ended = task.run()
-    print(status.show(store, cell.name)[1])
+    print(one_cell.show(store, cell.name)[1])
     return {0: DONE, 1: INCOMPLETE}.get(ended, INTERRUPTED)

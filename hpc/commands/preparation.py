@@ -12,7 +12,7 @@ from hpc.plan import Plan
 from hpc.profile import Profile
 from hpc.requests import Request
 from hpc.slurm import Slurm, SlurmError
-from hpc.states import FINAL, CellStatus
+from hpc.states import CONFLICT, FINAL, CellStatus
 from hpc.store import Store
 
 if TYPE_CHECKING:
@@ -60,6 +60,13 @@ def chosen_pack(
 def statuses_of(request: Request) -> list[CellStatus]:
     """Where each cell of the grid stands, by the files."""
     return list(request.store.statuses(request.sweep.grid, request.sweep.config_digest))
+
+
+def set_damaged_aside(request: Request) -> None:
+    """Quarantine results that are none, and say so: their cells are trained again."""
+    for status in statuses_of(request):
+        if status.state == CONFLICT and (damage := request.store.set_damaged_aside(status.cell)):
+            say(f"{damage.partition(';')[0]}; it is set aside and the cell trained again")
 
 
 def tell_notes(request: Request) -> None:

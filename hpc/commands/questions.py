@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from hpc import status, submission
+from hpc import one_cell, status, submission
+from hpc.cell import Cell
 from hpc.commands import CONFIGURATION, DONE, INCOMPLETE, say
 from hpc.errors import ConfigError
 from hpc.slurm import Slurm
@@ -17,6 +18,7 @@ from hpc.sweep import Sweep
 
 _WATCH_SECONDS = 30.0
 _SANDBOX_WATCH_SECONDS = 1.0
+_FOLLOW_SECONDS = 1.0
 
 
 def show_status(arguments: argparse.Namespace) -> int:
@@ -26,7 +28,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     else:
         taken = status.take(store)
         print(json.dumps(taken.to_json(), indent=1) if arguments.json else _status_text(store, taken))
-    return INCOMPLETE if taken.problems else DONE
+    at_rest = taken.finished and not taken.trouble and not submission.busy(store)
+    return INCOMPLETE if taken.problems or (at_rest and taken.unfinished) else DONE
 
 
 def _status_text(store: Store, taken: status.Snapshot) -> str:
@@ -55,29 +58,31 @@ def watch(store: Store, profile: str, quiet: bool) -> status.Snapshot:
 
 def show(arguments: argparse.Namespace) -> int:
     store = Store(arguments.directory.absolute())
-    _, text = status.show(store, arguments.cell)
-    cell = status.find_cell(store.sweep(), store, arguments.cell)
-    print(status.log_text(store, cell) if arguments.log or arguments.follow else text)
+    _, text = one_cell.show(store, arguments.cell)
+    cell = one_cell.find_cell(store.sweep(), store, arguments.cell)
+    print(one_cell.log_text(store, cell) if arguments.log or arguments.follow else text)
     if arguments.follow:
-        _follow(store, lambda: status.log_text(store, cell))
+        _follow(store, cell)
     return DONE
 
 
-def _follow(store: Store, text: Callable[[], str]) -> None:
-    shown = text()
-    while True:
-        time.sleep(1.0)
-        now = text()
+def _follow(store: Store, cell: Cell) -> None:
+    """Print what is added to a cell's log until the cell has ended."""
+    shown, ended = one_cell.log_text(store, cell), False
+    while not ended:
+        ended = one_cell.has_ended(store, cell)  # before the last look
+        now = one_cell.log_text(store, cell)
         if now != shown:
             print(now[len(shown) :] if now.startswith(shown) else now, end="", flush=True)
             shown = now
+        time.sleep(0 if ended else _FOLLOW_SECONDS)
 
 
 def cancel(arguments: argparse.Namespace) -> int:
     store = Store(arguments.directory.absolute())
     sweep = store.sweep()
     if arguments.cell is not None:
-        status.find_cell(sweep, store, arguments.cell)
+        one_cell.find_cell(sweep, store, arguments.cell)
     wanted = _filter(sweep, arguments)
     chosen = [
         task

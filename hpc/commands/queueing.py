@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hpc import bad_nodes, status, submission
 from hpc.cell import Cell
 from hpc.commands import DONE, INCOMPLETE, say
-from hpc.commands.preparation import chosen_pack, pack_asked_for, price, statuses_of
+from hpc.commands.preparation import chosen_pack, pack_asked_for, price, set_damaged_aside, statuses_of
 from hpc.commands.questions import watch
 from hpc.plan import Plan, make_plan
 from hpc.profile import Profile
@@ -46,6 +46,7 @@ def submit_once(request: Request, arguments: argparse.Namespace, profile: Profil
     from hpc.submit import sbatch_line
 
     _cancel_held(request.store)
+    set_damaged_aside(request)
     profile, retry = _without_bad_nodes(request, profile, arguments.all_nodes)
     planned = _plan_for_slurm(request, arguments, profile, conf, retry)
     say(str(planned))

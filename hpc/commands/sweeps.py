@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from hpc import submission
+from hpc import one_cell, submission
 from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, cluster_of, say, seeds
 from hpc.commands.here import debug, run_here
 from hpc.commands.preparation import chosen_pack, live, pack_asked_for, price, statuses_of, tell_notes
@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         return aggregate_and_tell(request.store, partial=False)
     if arguments.debug and not arguments.cell:
         raise ConfigError(["command line: --debug runs one cell in the foreground; add --cell NAME"])
+    if arguments.cell:
+        one_cell.find_cell(request.sweep, request.store, arguments.cell)
     check_writable(request.store.root)
     with submission.lock(request.store, "holdfast run", arguments.take_over):
         sweep = request.record(arguments.allow_code_change)

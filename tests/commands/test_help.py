@@ -50,7 +50,7 @@ def test_help_of_the_sandbox_tells_the_longest_path_there_can_be() -> None:
     [
         (["su"], {"submit"}),
         (["check", "cl"], {"cluster"}),
-        (["data", ""], {"generate", "check", "-h", "--help"}),
+        (["data", ""], {"generate", "check", "-h", "--help", "-v", "--verbose"}),
         (["submit", "--con"], {"--config"}),
         (["sandbox", "pre"], {"preempt"}),
         (["status", "out", "--w"], {"--watch"}),

@@ -112,7 +112,7 @@ def test_another_configuration_in_the_same_directory_is_refused_by_name(holdfast
 def test_one_cell_runs_in_the_foreground(holdfast: Holdfast, tmp_path: Path) -> None:
     done = holdfast("run", "--config", configure(tmp_path), "--cell", "width_2_run_0", "--debug")
     assert "width_2_run_0: COMPLETED" in done.stdout
-    states = json.loads(holdfast("status", "out", "--json").stdout)["states"]
+    states = json.loads(holdfast("status", "out", "--json", expect=4).stdout)["states"]
     assert states == {"COMPLETED": 1, "MISSING": 3}
 
 

@@ -1,0 +1,167 @@
+"""Going on with a sweep by its directory: its data gone, its results damaged, its cells open, its grid cut."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from command_line import WIDTH, Holdfast, environment
+
+from training.generate import generate
+
+TRAINER = """
+FACTORS = {"width": {"kind": "integer", "minimum": 1}}
+METRICS = {"size": {"kind": "real", "better": "higher"}}
+DATA_FILES = ["*.txt"]
+
+def train(cells, options, run):
+    for cell in cells:
+        run.restore(cell)
+        run.finish(cell, {"size": float(cell.seed)})
+"""
+
+
+def write(directory: Path, name: str, content: object) -> str:
+    (directory / name).write_text(yaml.safe_dump(content))
+    return name
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Two of four cells done, of a trainer with data."""
+    (tmp_path / "mine.py").write_text(TRAINER)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "numbers.txt").write_text("1 2 3")
+    sweep = {"name": "small", "axes": {"width": [1, 2]}, "runs_per_condition": 1}
+    write(tmp_path, "sweep.yaml", {"trainer": "mine.py:train", "data": {"dir": "data"}, "sweep": sweep})
+    return tmp_path
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "submit"])
+@pytest.mark.parametrize("how", ["gone", "changed"])
+def test_data_that_is_not_what_it_was_is_refused_before_anything_is_written(
+    holdfast: Holdfast, small: Path, command: str, how: str
+) -> None:
+    holdfast("run", "--config", "sweep.yaml")
+    if how == "gone":
+        shutil.rmtree(small / "data")
+    else:
+        (small / "data" / "numbers.txt").write_text("1 2 4")
+    before = contents(small / "out")
+    profile = ("--profile", "local") if command == "submit" else ()
+    done = holdfast(command, "out", "--runs-per-condition", "2", *profile, expect=2)
+    said = (
+        "the data of this sweep is not there; put it back" if how == "gone" else "the data has changed since planning"
+    )
+    assert done.stderr.count(said) == 1
+    assert contents(small / "out") == before
+
+
+def test_a_finished_sweep_does_not_need_its_data(holdfast: Holdfast, small: Path) -> None:
+    holdfast("run", "--config", "sweep.yaml")
+    shutil.rmtree(small / "data")
+    assert "2 done, nothing to run" in holdfast("run", "out").stderr
+
+
+def test_a_damaged_result_is_set_aside_named_and_trained_again(holdfast: Holdfast, small: Path) -> None:
+    holdfast("run", "--config", "sweep.yaml")
+    path = small / "out" / "individual_results" / "width_1_run_0" / "results.json"
+    whole = json.loads(path.read_text())
+    path.write_text(path.read_text()[:100])
+    done = holdfast("run", "out")
+    assert "results.json" in done.stderr
+    assert "it is set aside and the cell trained again" in done.stderr
+    assert json.loads(path.read_text())["outcome_digest"] == whole["outcome_digest"]
+    assert len(list(path.parent.glob("results.json.corrupt-*"))) == 1
+
+
+def test_status_of_a_sweep_that_nobody_works_on_and_that_is_not_done_is_4(holdfast: Holdfast, small: Path) -> None:
+    holdfast("run", "--config", "sweep.yaml", "--cell", "width_1_run_0", "--debug")
+    holdfast("status", "out", expect=4)
+    holdfast("status", "out", "--watch", expect=4)
+    holdfast("run", "out")
+    holdfast("status", "out")
+
+
+def test_status_of_a_sweep_that_a_command_works_on_is_0(holdfast: Holdfast, tmp_path: Path) -> None:
+    sweep = {"name": "slow", "axes": {"width": [1]}, "runs_per_condition": 1}
+    options = {"epochs": 100, "seconds": 0.1}
+    config = write(tmp_path, "slow.yaml", {"trainer": f"{WIDTH}:train", "trainer_options": options, "sweep": sweep})
+    command = [sys.executable, "-m", "hpc", "run", "--config", config]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    try:
+        while not list(tmp_path.glob("out/packs/*/progress.json")):
+            assert running.poll() is None
+        assert "STARTED" in holdfast("status", "out").stdout
+    finally:
+        running.terminate()
+        running.wait(30)
+    holdfast("status", "out", expect=4)
+
+
+def test_following_a_cell_that_has_ended_ends(holdfast: Holdfast, small: Path) -> None:
+    holdfast("run", "--config", "sweep.yaml")
+    assert "published: COMPLETED" in holdfast("show", "out", "width_1_run_0", "--follow").stdout
+
+
+def test_a_cell_that_does_not_exist_is_refused_before_anything_is_written(holdfast: Holdfast, small: Path) -> None:
+    holdfast("run", "--config", "sweep.yaml", "--cell", "width_9_run_0", expect=2)
+    assert not (small / "out").exists()
+
+
+def test_results_say_from_which_commits_they_are(holdfast: Holdfast, small: Path) -> None:
+    holdfast("run", "--config", "sweep.yaml")
+    result = json.loads((small / "out" / "individual_results" / "width_1_run_0" / "results.json").read_text())
+    assert set(result["provenance"]["git"]) == {"holdfast", "trainer"}
+    commit = result["provenance"]["git"]["holdfast"]
+    assert commit is None or set(commit) == {"commit", "modified"}
+
+
+def test_verbose_may_stand_before_and_after_the_command(holdfast: Holdfast, small: Path) -> None:
+    holdfast("-v", "plan", "--config", "sweep.yaml")
+    holdfast("plan", "--config", "sweep.yaml", "-v")
+    assert "Traceback" in holdfast("status", "nowhere", "-v", expect=2).stderr
+    assert "Traceback" not in holdfast("status", "nowhere", expect=2).stderr
+
+
+@pytest.fixture
+def built_in(tmp_path: Path) -> Path:
+    generate(tmp_path / "data", train=320, val=64, test=10, seed=1, latents="mixed")
+    grid = {"dims": [8, 32], "scales": [0.1, 1.0], "runs_per_condition": 3}
+    analysis = {"reference": {"dim": 32, "scale": 1.0}}
+    write(tmp_path, "sweep.yaml", {"data": {"dir": "data"}, "sweep": grid, "analysis": analysis})
+    return tmp_path
+
+
+def test_a_grid_cut_by_the_command_line_leaves_out_the_files_reference_and_says_so(
+    holdfast: Holdfast, built_in: Path
+) -> None:
+    done = holdfast("plan", "--config", "sweep.yaml", "--dims", "8")
+    assert "6 cells" in done.stdout
+    assert "sweep.yaml: analysis.reference (dim 32, scale 1.0) is not in this grid" in done.stderr
+
+
+def test_a_file_that_contradicts_itself_is_still_refused(holdfast: Holdfast, built_in: Path) -> None:
+    text = (built_in / "sweep.yaml").read_text().replace("- 32\n", "- 16\n")
+    (built_in / "sweep.yaml").write_text(text)
+    assert "analysis.reference.dim is 32; valid: 8, 16" in holdfast("plan", "--config", "sweep.yaml", expect=2).stderr
+
+
+def test_a_wrong_grid_brings_no_second_fault_of_its_reference(holdfast: Holdfast, built_in: Path) -> None:
+    done = holdfast("plan", "--config", "sweep.yaml", "--dims", "8,8.5", expect=2)
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_seeds_of_the_command_line_replace_the_files_number_of_runs(holdfast: Holdfast, built_in: Path) -> None:
+    assert "8 cells" in holdfast("plan", "--config", "sweep.yaml", "sweep.seeds=[42,43]").stdout
+    both = ("--runs-per-condition", "5", "sweep.seeds=[42,43]")
+    assert "runs_per_condition is 5" in holdfast("plan", "--config", "sweep.yaml", *both, expect=2).stderr

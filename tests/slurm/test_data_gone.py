@@ -1,0 +1,42 @@
+"""Data that vanishes between submission and start: nodes are not blamed, and the reason is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from workplace import Workplace
+
+TRAINER = """
+FACTORS = {"width": {"kind": "integer", "minimum": 1}}
+METRICS = {"size": {"kind": "real", "better": "higher"}}
+DATA_FILES = ["*.txt"]
+
+def train(cells, options, run):
+    for cell in cells:
+        run.restore(cell)
+        run.finish(cell, {"size": float(cell.seed)})
+"""
+
+
+def test_tasks_without_their_data_say_so_and_blame_no_node(workplace: Workplace) -> None:
+    (workplace.directory / "mine.py").write_text(TRAINER)
+    data = workplace.directory / "data"
+    data.mkdir()
+    (data / "numbers.txt").write_text("1 2 3")
+    sweep = {"name": "gone", "axes": {"width": [1, 2, 3]}, "runs_per_condition": 2}
+    config = workplace.write("sweep.yaml", {"trainer": "mine.py:train", "data": {"dir": "data"}, "sweep": sweep})
+    prepared = workplace.holdfast("submit", "--config", config, "--profile", "sandbox", "--prepare").stdout
+    data.rename(workplace.directory / "elsewhere")
+    environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
+    subprocess.run(["bash", "-c", prepared], env=environment, check=True, capture_output=True, timeout=60)
+    workplace.wait_until_ended()
+    told = workplace.holdfast("status", "out", expect=4).stdout
+    assert "6 tasks ended before they began, on " in told
+    assert "the data of this sweep is not there; put it back" in told
+    assert "the data of this sweep is not there" in workplace.holdfast("show", "out", "width_1_run_0").stdout
+    workplace.submit(config, expect=2)
+    (workplace.directory / "elsewhere").rename(data)
+    assert "is left out" not in workplace.submit(config)
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 6}
