@@ -147,7 +147,7 @@ class _Command:
             best, diverged = result.get("best_epoch"), bool(result.get("diverged"))
             self._run.finish(self._cell, result["metrics"], best_epoch=best, diverged=diverged)
         elif not self._run.stop:
-            cause = f"the command ended with status {status} and left nothing in $HOLDFAST_RESULT; see holdfast show --log"
+            cause = f"the command ended with status {status} and left nothing in $HOLDFAST_RESULT; see show --log"
             self._run.fail(self._cell, cause)
 
 
