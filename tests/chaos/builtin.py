@@ -65,4 +65,4 @@ def campaign(directory: Path, seed: int, runs: int, code: Path = ROOT) -> Counte
         return workspace(root, data, epochs=40, interval=0.02, factors=factors, runs=runs, pack=3)
 
     with ForkServer(code, PRELOAD) as server:
-        return kills(directory, server, seed, make, quota=10, share=0.5, abreast=2)
+        return kills(directory, server, seed, make, quota=10, share=0.3, abreast=2)
