@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: command line, configuration, profile, files, JSON.
+"""The reference pages, made from the code: command line, configuration, profile, files, JSON, modules.
 
 They are not kept in the repository: docs/hooks.py adds them whenever the documentation is built.
 """
@@ -6,6 +6,7 @@ They are not kept in the repository: docs/hooks.py adds them whenever the docume
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import re
 import sys
@@ -64,7 +65,20 @@ def pages() -> dict[str, str]:
         "profile.md": profile(),
         "files.md": files(),
         "json.md": json_outputs.page(),
+        "modules.md": modules(),
     }
+
+
+def modules() -> str:
+    """Every module with the first sentence of its docstring: where to look for what."""
+    text = "# Modules\n\nWhere things are: the first sentence of each module, as it stands in the code.\n"
+    for folder in ("hpc", "hpc/commands", "training", "aggregate"):
+        text += f"\n## {folder}\n\n| module | what it is |\n|---|---|\n"
+        for path in sorted((ROOT / folder).glob("*.py")):
+            told = ast.get_docstring(ast.parse(path.read_text())) or ""
+            first = " ".join(told.partition("\n\n")[0].split()).replace("|", "\\|")
+            text += f"| `{path.name}` | {first} |\n" if first else ""
+    return text
 
 
 def command_line() -> str:
