@@ -14,7 +14,7 @@ from pathlib import Path
 from hpc.sandbox import Sandbox
 from hpc.sandbox_conf import free_ports
 
-PROGRAMS = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacctmgr")
+PROGRAMS = ("mariadbd", "mariadb-install-db", "my_print_defaults", "slurmdbd", "sacctmgr")
 BOOT_SECONDS = 60
 
 _SLURMDBD_CONF = """\
@@ -47,7 +47,11 @@ JobAcctGatherType=jobacct_gather/linux
 def missing() -> str:
     """Why there can be no accounting here; empty if there can."""
     absent = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
-    return f"not installed: {', '.join(absent)} (apt-get install mariadb-server-core slurmdbd)" if absent else ""
+    return (
+        f"not installed: {', '.join(absent)} (apt-get install mariadb-server-core mariadb-client-core slurmdbd)"
+        if absent
+        else ""
+    )
 
 
 @contextmanager
