@@ -45,7 +45,6 @@ _RESERVED = {
     "state",
     "status",
 }
-_RESERVED |= {"config_digest", "outcome_digest", "n_runs", "completeness", "aggregated_metrics", "individual_results"}
 
 
 def check_factor_name(name: str) -> None:

@@ -7,14 +7,14 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from hpc import files
-from hpc.store import Store
+from hpc.store import Store, SweepError
 from hpc.sweep import Trainer
-from hpc.trainer import PROJECT_ROOT
+from hpc.trainer import PROJECT_ROOT, TrainerError, parse
 
 _OURS = ("hpc", "training", "aggregate", "slurm_templates")
 _OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml"}
@@ -35,7 +35,7 @@ def trainer_digest(trainer: Trainer) -> str:
     """Digest of the code that decides a cell's numbers.
 
     For the built-in trainer our training folder, for a file the file and the neighbours it imports, directly or not
-    (a scratch script beside it does not count), for a module its package.
+    (a scratch script beside it does not count), for a module its package. Raises SweepError if that is no Python.
     """
     user = dict(_user_sources(trainer))
     if not user:
@@ -109,17 +109,22 @@ def _user_sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
         for _ in range(source.count(".") + (path.name == "__init__.py")):
             base = base.parent
         top = base / source.partition(".")[0]
-        neighbours = sorted(top.rglob("*.py")) if top.is_dir() else [path]
+        neighbours = _python_files(top.rglob("*.py")) if top.is_dir() else [path]
     else:
-        neighbours = sorted(base.glob("*.py"))
+        neighbours = _python_files(base.glob("*.py"))
     if len(neighbours) > _MOST_USER_FILES:
         neighbours = [path]
     for neighbour in neighbours:
         yield neighbour.relative_to(base).as_posix(), neighbour
 
 
+def _python_files(found: Iterable[Path]) -> list[Path]:
+    """Those that are files: an editor's lock is a link to nowhere."""
+    return sorted(path for path in found if path.is_file())
+
+
 def _imported(start: Path, neighbours: Mapping[str, Path]) -> dict[str, Path]:
-    """A file and those of its neighbours that it imports, followed to the end."""
+    """A file and those of its neighbours that it imports, followed to the end. Raises SweepError for a faulty one."""
     found: dict[str, Path] = {}
     waiting = [start.name]
     while waiting:
@@ -127,7 +132,10 @@ def _imported(start: Path, neighbours: Mapping[str, Path]) -> dict[str, Path]:
         if name in found or name not in neighbours:
             continue
         found[name] = neighbours[name]
-        tree = ast.parse(neighbours[name].read_bytes())
+        try:
+            tree = parse(neighbours[name])
+        except TrainerError as error:
+            raise SweepError(f"{neighbours[name].parent}: {error}; mend it, the trainer imports it") from None
         for node in ast.walk(tree):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []

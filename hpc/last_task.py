@@ -14,7 +14,7 @@ from hpc.task_list import task_cells
 def word(store: Store, cell: Cell) -> str:
     """`task 12_3 OUT_OF_MEMORY on n4, signal 9`: from sacct, or from the controller for as long as it remembers.
 
-    Empty if no task had the cell, or nobody can tell. Raises SweepError.
+    Empty if no task had the cell, or nobody can tell. Raises SweepError, OSError.
     """
     for intent in reversed(intents(store)):
         place = _place(store, intent, cell.name)

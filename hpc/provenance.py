@@ -64,7 +64,8 @@ def _git(directory: Path, *arguments: str) -> str | None:
         done = subprocess.run(
             ["git", "-C", str(directory), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # a patch holds the bytes of users' files
             timeout=_GIT_SECONDS,
             check=True,
         )

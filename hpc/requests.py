@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,14 @@ class Request:
     def record(self, allow_code_change: bool = False) -> Sweep:
         """Write the sweep, or the revision that grows it. Returns the sweep to run: the cells asked for.
 
-        Raises SweepError if the directory holds another one, or if the trainer's code is not what its cells were
-        trained with, unless that is allowed: then the change is a revision of its own.
+        Raises SweepError if the directory holds another one, if the trainer is gone, or if its code is not what the
+        cells were trained with, unless that is allowed: then the change is a revision of its own.
         """
+        path = Path(self.sweep.trainer.path)
+        if not path.is_file():
+            raise SweepError(
+                f"{path}: the trainer of this sweep is not there; put it back, or say where it is with --config"
+            )
         code = trainer_digest(self.sweep.trainer)
         if self.store.exists():
             recorded = self.store.manifest()["revisions"][-1].get("provenance", {}).get("trainer_digest")
@@ -40,8 +46,7 @@ class Request:
                     f"{self.store.root}: the code of {self.sweep.trainer.target} has changed since cells were trained "
                     "here; use another --output-dir, or mix old and new with --allow-code-change, which is recorded"
                 )
-        folder = Path(self.sweep.trainer.path).parent
-        git = {"holdfast": provenance.git_state(PROJECT_ROOT), "trainer": provenance.git_state(folder)}
+        git = {"holdfast": provenance.git_state(PROJECT_ROOT), "trainer": provenance.git_state(path.parent)}
         facts: dict[str, Any] = {"versions": provenance.versions(), "git": git, "trainer_digest": code}
         self.store.write_sweep(self.sweep, facts)
         return self.sweep
@@ -49,7 +54,8 @@ class Request:
 
 def resolve(arguments: argparse.Namespace) -> Request:
     """The sweep a command line asks for. Raises ConfigError, SweepError, OSError; writes nothing."""
-    overrides = [word for word in arguments.words if "=" in word and not Path(word).is_dir()]
+    # Not Path.is_dir: it raises for a setting that is too long for a path.
+    overrides = [word for word in arguments.words if "=" in word and not os.path.isdir(word)]
     directories = [word for word in arguments.words if word not in overrides]
     if len(directories) > 1:
         raise ConfigError([f"command line: {directories[1]!r} is a second directory; name one sweep, or key=value"])
@@ -74,7 +80,7 @@ def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[st
             [f"command line: {option} cannot go with the directory {directory}, whose sweep.json settles it; drop one"]
         )
     store = Store(directory.absolute())
-    sweep = store.sweep()
+    sweep = recorded = store.sweep()
     if arguments.runs_per_condition is not None:
         if arguments.runs_per_condition < 1:
             raise ConfigError(
@@ -84,7 +90,7 @@ def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[st
         if cells > MOST_CELLS_UNASKED and not arguments.yes:
             raise ConfigError([f"command line: the grid has {cells:,} cells; if that is meant, confirm with -y"])
         sweep = sweep.with_runs(arguments.runs_per_condition)
-    seeds = len(store.sweep().grid.seeds)
+    seeds = len(recorded.grid.seeds)
     notes: tuple[str, ...] = ()
     if arguments.runs_per_condition is not None and arguments.runs_per_condition < seeds:
         notes = (f"the sweep has {seeds} runs a condition already; only the first of them are looked at",)

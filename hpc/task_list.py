@@ -16,20 +16,24 @@ def read_task(path: Path, index: int) -> list[Cell]:
     with path.open() as lines:
         for number, line in enumerate(lines):
             if number == index:
-                try:
-                    return [Cell.from_json(entry) for entry in json.loads(line)["cells"]]
-                except (ValueError, KeyError, TypeError):
-                    raise SweepError(f"{path}: line {index + 1} is no task; submit again") from None
+                return _cells(path, number, line)
     raise SweepError(f"{path}: there is no task {index}; submit with indices below the number of lines")
 
 
 def task_cells(path: Path) -> list[tuple[str, ...]]:
-    """Names of the cells of each task. Raises OSError."""
+    """Names of the cells of each task. Raises SweepError naming file and line, OSError."""
     with path.open() as lines:
-        return [tuple(Cell.from_json(cell).name for cell in json.loads(line)["cells"]) for line in lines]
+        return [tuple(cell.name for cell in _cells(path, number, line)) for number, line in enumerate(lines)]
 
 
 def task_line(cells: Sequence[Cell]) -> str:
     """A task as read_task reads it."""
     entry: dict[str, Any] = {"cells": [cell.to_json() for cell in cells]}
     return json.dumps(entry, separators=(",", ":")) + "\n"
+
+
+def _cells(path: Path, index: int, line: str) -> list[Cell]:
+    try:
+        return [Cell.from_json(entry) for entry in json.loads(line)["cells"]]
+    except (ValueError, KeyError, TypeError):
+        raise SweepError(f"{path}: line {index + 1} is no task; submit again") from None

@@ -52,7 +52,7 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
     if not source or not function.isidentifier():
         raise TrainerError(f"{target!r} does not name a trainer; write module:function or path/to/file.py:function")
     path = _find(source, list(search))
-    tree = _parse(path)
+    tree = parse(path)
     _refuse_shadowed(source, tree, path)
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
     if not found:
@@ -192,7 +192,8 @@ def _find(source: str, search: list[Path]) -> Path:
     raise TrainerError(f"trainer {source!r} was not found in {places}; give a path to a .py file or a module there")
 
 
-def _parse(path: Path) -> ast.Module:
+def parse(path: Path) -> ast.Module:
+    """A Python file as a tree. Raises TrainerError naming the line, OSError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the user's code, which Python says again where it runs

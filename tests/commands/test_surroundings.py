@@ -1,0 +1,84 @@
+"""What lies around a sweep and is none of its own: neighbours of the trainer, a patch, odd words, garbled lists."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from command_line import Holdfast
+
+TRAINER = """
+import helper
+
+FACTORS = {"width": {"kind": "integer", "minimum": 1}}
+METRICS = {"size": {"kind": "real", "better": "higher"}}
+
+def train(cells, options, run):
+    for cell in cells:
+        run.restore(cell)
+        run.finish(cell, {"size": float(cell.seed)})
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A trainer with a neighbour, and a sweep of two cells."""
+    (tmp_path / "mine.py").write_text(TRAINER)
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    sweep = {"name": "small", "axes": {"width": [1, 2]}, "runs_per_condition": 1}
+    (tmp_path / "sweep.json").write_text(json.dumps({"trainer": "mine.py:train", "sweep": sweep}))
+    return tmp_path
+
+
+def run(holdfast: Holdfast, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    return holdfast("run", "--config", "sweep.json", "--cell", "width_1_run_0", "--debug", expect=expect)
+
+
+def test_a_neighbour_that_is_no_python_is_named_before_anything_is_written(holdfast: Holdfast, place: Path) -> None:
+    (place / "helper.py").write_text("x = 1\ndef (\n")
+    said = run(holdfast, expect=2).stderr
+    assert said == f"{place}: helper.py:2 is not valid Python: invalid syntax; mend it, the trainer imports it\n"
+    assert not (place / "out" / "sweep.json").exists()
+
+
+def test_an_editors_lock_beside_the_trainer_is_no_code(holdfast: Holdfast, place: Path) -> None:
+    (place / ".#mine.py").symlink_to("user@host.123:456")
+    run(holdfast)
+
+
+def test_a_patch_in_another_encoding_is_recorded_all_the_same(holdfast: Holdfast, place: Path) -> None:
+    notes = place / "notes.txt"
+    notes.write_text("a\n")
+    git = ["git", "-C", str(place), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    notes.write_bytes(b"caf\xe9\n")
+    run(holdfast)
+    (revision,) = json.loads((place / "out" / "sweep.json").read_text())["revisions"]
+    assert "+caf\ufffd" in revision["provenance"]["git"]["trainer"]["diff"]
+
+
+def test_a_setting_may_be_longer_than_a_path(holdfast: Holdfast, place: Path) -> None:
+    assert "2 cells" in holdfast("plan", "--config", "sweep.json", f"trainer_options.text={'a' * 5000}").stdout
+
+
+def test_a_trainer_that_is_gone_is_called_gone_not_changed(holdfast: Holdfast, place: Path) -> None:
+    run(holdfast)
+    (place / "mine.py").unlink()
+    said = holdfast("run", "out", expect=2).stderr
+    assert (
+        said
+        == f"{place}/mine.py: the trainer of this sweep is not there; put it back, or say where it is with --config\n"
+    )
+
+
+def test_a_garbled_task_list_is_named_by_file_and_line(holdfast: Holdfast, place: Path) -> None:
+    run(holdfast)
+    (place / "out" / "submissions" / "000001" / "tasks-0.jsonl").write_text("garbage\n")
+    (place / "out" / "individual_results" / "width_1_run_0" / "results.json").unlink()
+    assert (
+        "tasks-0.jsonl: line 1 is no task; submit again\n" in holdfast("show", "out", "width_1_run_0", expect=2).stderr
+    )
+    holdfast("status", "out", expect=4)
