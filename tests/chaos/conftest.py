@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox
-from hpc.slurm import installed
 
 from .attempts import ForkServer, scratch
 
@@ -29,12 +27,7 @@ def memory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, slurm_here: None) -> Iterator[Sandbox]:
     """A cluster whose daemons may be killed: 4 nodes with 4 CPUs each."""
-    missing = installed()
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
     with sandbox.up(tmp_path_factory.mktemp("cluster"), slurmd_timeout=5, die_with_owner=True) as found:
         yield found

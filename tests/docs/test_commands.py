@@ -13,7 +13,6 @@ import pytest
 from blocks import ROOT, blocks, commands
 
 from hpc import cli, sandbox
-from hpc.slurm import installed
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "synergy" / "README.md"]
 HOLDFAST_LINES = [(page, line) for page in PAGES for line in commands(page) if line.startswith("holdfast ")]
@@ -59,13 +58,8 @@ def test_the_trainer_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_the_sandbox_block_of_the_readme_runs_as_it_stands(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, slurm_here: None
 ) -> None:
-    missing = installed()
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
     (block,) = [text for text in blocks(ROOT / "README.md", "bash") if "holdfast sandbox up" in text]
     lines = [line for line in block.splitlines() if line.strip() and "slurm-install" not in line]
     assert len(lines) >= 6

@@ -18,7 +18,6 @@ from wandb_sweeps import GROUP, PROJECT, TRAINERS, tables
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox
-from hpc.slurm import installed
 from hpc.store import Store
 from hpc.sweep import Sweep
 
@@ -27,10 +26,7 @@ PROJECT_ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    missing = installed()
-    if missing:
-        pytest.skip(missing)
+def cluster(tmp_path_factory: pytest.TempPathFactory, slurm_here: None) -> Iterator[Sandbox]:
     directory = tmp_path_factory.mktemp("cluster")
     yield sandbox.up(directory, die_with_owner=True)
     sandbox.down(directory)
