@@ -185,7 +185,7 @@ def _questions(add: Callable[..., argparse.ArgumentParser]) -> None:
     show.add_argument("cell", metavar="CELL", help="such as dim_8_scale_1.0_run_0")
     show.add_argument("--log", action="store_true", help="its log and its output")
     show.add_argument("--follow", action="store_true", help="the log as it grows")
-    show.add_argument("--json", action="store_const", dest="call", const="documents.show", help=_JSON)
+    show.add_argument("--json", action="store_const", dest="call", const="questions.show_json", help=_JSON)
     cancel = add("cancel", "questions.cancel", "Cancel queued and running tasks; what they finished is kept.")
     _directory(cancel)
     cancel.add_argument("--dim", metavar="8")

@@ -9,43 +9,67 @@ from hpc import last_task
 from hpc.cell import Cell
 from hpc.conflict import explain
 from hpc.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
-from hpc.status import duration, failed_starts
+from hpc.status import duration, told_of_failed_starts
 from hpc.store import Store, SweepError
 from hpc.sweep import Sweep
 
 
-def show(store: Store, name: str) -> tuple[dict[str, Any], str]:
-    """One cell: (everything known as plain data, the same as text). Raises SweepError."""
+def facts(store: Store, name: str) -> dict[str, Any]:
+    """One cell: everything known, as plain data. Raises SweepError."""
+    return _facts(store, *_found(store, name))
+
+
+def text(store: Store, name: str) -> str:
+    """The same for people, with what Slurm says of its last task. Raises SweepError."""
+    cell, status = _found(store, name)
+    known = _facts(store, cell, status)
+    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {status.attempts} attempts"]
+    lines += map(_attempt_line, known["attempts"])
+    said = "" if status.state in FINAL else last_task.word(store, cell)
+    lines += [f"Slurm: {said}"] * bool(said)
+    if status.state == MISSING and (told := told_of_failed_starts(store)):
+        lines += [told]
+    failure = known["attempts"][-1]["failure"] if known["attempts"] else None
+    if failure and failure.get("traceback"):
+        lines += ["", str(failure["traceback"]).rstrip()]
+    if status.state == CONFLICT:
+        lines += ["", explain(store, cell)]
+    return "\n".join(lines + _result_lines(known["result"]))
+
+
+def _found(store: Store, name: str) -> tuple[Cell, CellStatus]:
     sweep = store.sweep()
     cell = find_cell(sweep, store, name)
-    status = next(store.statuses([cell], sweep.config_digest))
+    return cell, next(store.statuses([cell], sweep.config_digest))
+
+
+def _facts(store: Store, cell: Cell, status: CellStatus) -> dict[str, Any]:
     attempts: list[dict[str, Any]] = []
     for number in store.attempts(cell):
         pack = store.pack_of(cell, number)
         node = _node(store, pack)
         attempts.append({"attempt": number, "pack": pack, "node": node, "failure": store.failure(cell, number)})
     result = store.result(cell) if status.state in FINAL else None
-    facts = {"cell": cell.name, "state": status.state, "cause": status.cause, "attempts": attempts, "result": result}
-    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {status.attempts} attempts"]
-    for entry in attempts:
-        failed = f": failed: {entry['failure']['cause']}" if entry["failure"] else ""
-        where = f" on {entry['node']}" if entry["node"] else ""
-        lines.append(f"  attempt {entry['attempt']} in pack {entry['pack']}{where}{failed}")
-    said = "" if status.state in FINAL else last_task.word(store, cell)
-    lines += [f"Slurm: {said}"] * bool(said)
-    if status.state == MISSING and (told := failed_starts(store)):
-        lines += [told]
-    if attempts and attempts[-1]["failure"] and attempts[-1]["failure"].get("traceback"):
-        lines += ["", attempts[-1]["failure"]["traceback"].rstrip()]
-    if status.state == CONFLICT:
-        lines += ["", explain(store, cell)]
-    if result is not None:
-        lines += ["metrics:"] + [f"  {metric} {_number(value)}" for metric, value in result["metrics"].items()]
-        provenance = result["provenance"]
+    return {"cell": cell.name, "state": status.state, "cause": status.cause, "attempts": attempts, "result": result}
+
+
+def _attempt_line(entry: dict[str, Any]) -> str:
+    where = f" on {entry['node']}" if entry["node"] else ""
+    failed = f": failed: {entry['failure']['cause']}" if entry["failure"] else ""
+    return f"  attempt {entry['attempt']} in pack {entry['pack']}{where}{failed}"
+
+
+def _result_lines(result: dict[str, Any] | None) -> list[str]:
+    """What a cell gave and took, as far as its result says so: a result may come from elsewhere."""
+    if result is None:
+        return []
+    lines = ["metrics:", *(f"  {metric} {_number(value)}" for metric, value in result["metrics"].items())]
+    provenance = result.get("provenance")
+    if isinstance(provenance, dict) and {"node", "device", "seconds"} <= provenance.keys():
         memory = provenance.get("peak_memory", 0) / 1e9
         where = f"{provenance['node']} ({provenance['device']}), {memory:.1f} GB of memory at most"
         lines.append(f"trained {duration(provenance['seconds'])} on {where}")
-    return facts, "\n".join(lines)
+    return lines
 
 
 def _node(store: Store, pack: int | None) -> str:

@@ -103,12 +103,15 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     now = {status.cell: status for status in store.statuses(unfinished, sweep.config_digest)}
     statuses = tuple(_with_slurm(now.get(status.cell, status), live) for status in statuses)
     left = {status.cell.name for status in statuses if status.state not in FINAL}
-    told = failed_starts(store) if any(status.state == MISSING for status in statuses) else ""
+    told = told_of_failed_starts(store) if any(status.state == MISSING for status in statuses) else ""
     return Snapshot(sweep, statuses, {name: task for name, task in live.items() if name in left}, trouble, told)
 
 
-def failed_starts(store: Store) -> str:
-    """How many tasks of the last submission ended before they began, where, and what the last of them said."""
+def told_of_failed_starts(store: Store) -> str:
+    """How many tasks of the last submission ended before they began, where, and what the last of them said.
+
+    Empty if all of them began.
+    """
     last = max(files.numbers(store.submissions_root), default=0)
     starts = [start for start in store.failed_starts() if start.submission == last]
     if not starts:

@@ -7,6 +7,7 @@ believes a file that is not whole: results are JSON published by link, checkpoin
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -205,13 +206,14 @@ class Store(Layout):
         return record if isinstance(record, dict) else {}
 
     def failure(self, cell: Cell, attempt: int) -> dict[str, Any] | None:
+        """How an attempt at a cell failed, with a cause in any case; None if it did not."""
         if "failure.json" not in files.entries(self.attempt_directory(cell, attempt)):
             return None
         try:
             data = json.loads(files.read(self.failure_file(cell, attempt)))
         except ValueError:
             return {"cause": "failed; its failure.json cannot be read"}
-        return data if isinstance(data, dict) else {"cause": str(data)}
+        return {"cause": "", **data} if isinstance(data, dict) else {"cause": str(data)}
 
     def progress(self, pack: int) -> dict[str, Any]:
         """Epochs of a pack's cells as last reported: {name: [epoch, of]}; advisory."""
@@ -300,7 +302,7 @@ class Store(Layout):
         pack = self.pack_of(cell, attempts[-1])
         epoch, epochs = self._epochs(pack, cell)
         if failure:
-            return CellStatus(cell, FAILED, len(attempts), epoch, epochs, str(failure.get("cause", "")), pack)
+            return CellStatus(cell, FAILED, len(attempts), epoch, epochs, str(failure["cause"]), pack)
         return CellStatus(cell, STARTED, len(attempts), epoch, epochs, cause, pack)
 
     def _epochs(self, pack: int | None, cell: Cell) -> tuple[int, int]:
@@ -342,9 +344,9 @@ def check_writable(directory: Path) -> None:
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir():
-        raise NotADirectoryError(20, "not a directory", str(existing))
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(existing))
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise PermissionError(13, "cannot write here", str(existing))
+        raise PermissionError(errno.EACCES, "cannot write here", str(existing))
     check_private(directory)
 
 

@@ -199,10 +199,13 @@ def _take(store: Store, command: str, take_over: bool) -> dict[str, Any]:
                     f"{store.root}: {holder.get('command', 'another command')} ({who}) is at work here; "
                     "wait for it, or add --take-over if it is gone for good"
                 )
-            if holder and (take_over or _may_remove(store, holder)):
+            if take_over or (holder and _may_remove(store, holder)):
                 _remove_lock(store, holder)
             time.sleep(_LOCK_PAUSE_SECONDS)  # released a moment ago, or another command is removing it
-        raise BusyError(f"{store.root}: another command took this sweep at the same moment; try again")
+        raise BusyError(
+            f"{store.root}: another command took this sweep at the same moment; try again, "
+            "or add --take-over if none is at work here"
+        )
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
 
@@ -232,7 +235,7 @@ def _may_remove(store: Store, holder: dict[str, Any]) -> bool:
 def _holder(store: Store, lock: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(files.read(store.lock_owner_file(lock))))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}
 
 
@@ -241,7 +244,8 @@ def _is_gone(holder: dict[str, Any]) -> bool:
         return False
     if holder.get("boot") != boot_id():
         return True
-    return start_time(int(holder.get("pid", 0))) != holder.get("began")
+    pid = holder.get("pid")
+    return not isinstance(pid, int) or start_time(pid) != holder.get("began")
 
 
 def _remove_lock(store: Store, owner: dict[str, Any]) -> None:

@@ -87,5 +87,5 @@ def debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
     stop.install()
     task = PackTask(store, sweep, [cell], intent.number, stop, arguments.device, own_log=False)
     ended = task.run()
-    print(one_cell.show(store, cell.name)[1])
+    print(one_cell.text(store, cell.name))
     return {0: DONE, 1: INCOMPLETE}.get(ended, INTERRUPTED)

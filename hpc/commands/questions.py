@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -58,24 +59,33 @@ def watch(store: Store, profile: str, quiet: bool) -> status.Snapshot:
 
 def show(arguments: argparse.Namespace) -> int:
     store = Store(arguments.directory.absolute())
-    _, text = one_cell.show(store, arguments.cell)
+    if not (arguments.log or arguments.follow):
+        print(one_cell.text(store, arguments.cell))
+        return DONE
     cell = one_cell.find_cell(store.sweep(), store, arguments.cell)
-    print(one_cell.log_text(store, cell) if arguments.log or arguments.follow else text)
     if arguments.follow:
         _follow(store, cell)
+    else:
+        print(one_cell.log_text(store, cell))
+    return DONE
+
+
+def show_json(arguments: argparse.Namespace) -> int:
+    print(json.dumps(one_cell.facts(Store(arguments.directory.absolute()), arguments.cell), indent=1))
     return DONE
 
 
 def _follow(store: Store, cell: Cell) -> None:
-    """Print what is added to a cell's log until the cell has ended."""
-    shown, ended = one_cell.log_text(store, cell), False
+    """Print a cell's log, and what is added to it until the cell has ended."""
+    shown, ended = "", False
     while not ended:
         ended = one_cell.has_ended(store, cell)  # before the last look
         now = one_cell.log_text(store, cell)
         if now != shown:
-            print(now[len(shown) :] if now.startswith(shown) else now, end="", flush=True)
+            print(now[len(shown) :] if now.startswith(shown) else f"\n{now}", end="", flush=True)
             shown = now
         time.sleep(0 if ended else _FOLLOW_SECONDS)
+    print()
 
 
 def cancel(arguments: argparse.Namespace) -> int:
@@ -104,7 +114,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 
 def _filter(sweep: Sweep, arguments: argparse.Namespace) -> Callable[[str], bool]:
     asked = {"dim": arguments.dim, "scale": arguments.scale}
-    asked |= dict(entry.split("=", 1) for entry in arguments.axis if "=" in entry)
+    asked |= dict(entry.split("=", 1) for entry in arguments.axis)
     wanted = {name: value for name, value in asked.items() if value is not None}
     names = {axis.name for axis in sweep.grid.axes}
     for name in wanted:
@@ -132,7 +142,8 @@ def _confirmed(question: str, yes: bool) -> bool:
     if not sys.stdin.isatty():
         say(f"{question}add -y to confirm")
         return False
-    if input(f"{question}[y/N] ").strip().lower() in ("y", "yes"):
-        return True
+    with contextlib.suppress(EOFError):  # Ctrl-D is no answer
+        if input(f"{question}[y/N] ").strip().lower() in ("y", "yes"):
+            return True
     say("nothing cancelled")
     return False

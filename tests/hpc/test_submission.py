@@ -105,6 +105,22 @@ def test_a_lock_that_names_nobody_does_not_block_for_good(store: Store) -> None:
         pass
 
 
+@pytest.mark.parametrize("owner", ["", "garbage", "5", "{}"])
+def test_a_lock_that_cannot_be_read_is_taken_over_when_asked(store: Store, owner: str) -> None:
+    store.lock_directory.mkdir(parents=True)
+    (store.lock_directory / "owner.json").write_text(owner)
+    with pytest.raises(BusyError, match="add --take-over if none is at work here"), submission.lock(store, "x"):
+        pass
+    with submission.lock(store, "x", take_over=True):
+        pass
+    assert locks(store) == []
+
+
+def test_a_lock_without_a_process_is_of_nobody(store: Store) -> None:
+    held_by(store, pid="x")
+    assert not submission.busy(store)
+
+
 def _hold(root: str, barrier: Any, number: int, log: Any) -> None:
     store = Store(Path(root))
     barrier.wait()
