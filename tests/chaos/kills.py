@@ -73,19 +73,20 @@ class Campaign:
         return killed
 
     def _check_kept(self, task: int, pid: int) -> None:
-        """What the last attempt was told is saved is what the next one goes on from."""
+        """The next attempt goes on from what the last one was told is saved; of what any one was told, some is left."""
         witness = self._witness(task)
         lines = witness.read_text().splitlines() if witness.exists() else []
         for cell in self.bench.tasks[task]:
-            steps = [
-                int(step)
+            saved = [
+                (int(step), int(who))
                 for what, name, step, who, *_ in map(str.split, lines)
-                if (what, name, who) == ("saved", cell.name, str(pid))
+                if (what, name) == ("saved", cell.name)
             ]
-            if steps and not self.bench.store.has_result(cell.name):
+            if saved and not self.bench.store.has_result(cell.name):
                 row = PackAttempt(self.bench.store, self.bench.sweep, 0, {cell: 0}, 0).restore(cell)
-                assert row is not None, f"{cell.name}: step {steps[-1]} was saved, nothing is left"
-                assert row.step >= steps[-1], f"{cell.name}: step {steps[-1]} was saved, step {row.step} is left"
+                assert row is not None, f"{cell.name}: step {saved[-1][0]} was saved, nothing is left"
+                own = max((step for step, who in saved if who == pid), default=0)
+                assert row.step >= own, f"{cell.name}: step {own} was saved, step {row.step} is left"
 
     def _witness(self, task: int) -> Path:
         return self.bench.store.root.with_name(f"{self.bench.store.root.name}-witness-{task}")

@@ -132,7 +132,7 @@ MUTANTS = (
     Mutant(
         "no attempt directories of their own",
         "hpc/store.py",
-        "        return files.claim(self.packs_root, _PACK_DIGITS)[0]",
+        "        return files.claim(self.packs_root, PACK_DIGITS)[0]",
         '        files.make_directory(self.pack_directory(int(os.environ.get("SLURM_JOB_ID", "1"))))\n'
         '        return int(os.environ.get("SLURM_JOB_ID", "1"))',
         (killed, two_copies),
