@@ -6,6 +6,7 @@ Matplotlib is used without its global state (no pyplot), whatever the user's own
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from aggregate.declaration import BOUNDED, Factor, Metric
-from aggregate.wording import value_text
+from aggregate.wording import better_text, value_text
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#c4c4c4"
 MARKERS = "osD^vPX*"
@@ -35,6 +36,8 @@ LEGEND: dict[str, Any] = {
     "alignment": "left",
 }
 _LEFT, _RIGHT, _BOTTOM, _TOP, _GAP_X, _GAP_Y = 0.85, 0.25, 0.62, 0.32, 0.22, 0.42
+_LETTER = 0.0076  # inches that a letter takes for each point of its size
+_LARGEST = 1e300
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -182,7 +185,34 @@ def encoded(figure: Figure, kind: str = "png") -> bytes:
 
 def title(ax: Axes, text: str) -> None:
     """A panel's title at a fixed place: looking for a free one costs a sixth of the time of a figure."""
-    ax.set_title(text, y=1.0, pad=4, fontsize=8.5)
+    shown, points = fitted(text, _inches(ax)[0] + 0.5 * _GAP_X, 8.5)
+    ax.set_title(shown, y=1.0, pad=4, fontsize=points)
+
+
+def y_label(ax: Axes, metric: Metric) -> None:
+    """A metric's label and direction, on two lines: the margin has no room for a third."""
+    room, direction = _inches(ax)[1] + 2 * _TOP, f"({better_text(metric)})" if metric.better else ""
+    label, points = fitted(metric.label, room, 9.0)
+    if label == metric.label:
+        label = f"{label}\n{direction}".rstrip()
+    else:
+        label, points = fitted(f"{metric.label} {direction}".rstrip(), room, 9.0)
+    ax.set_ylabel(label, fontsize=points)
+
+
+def fitted(text: str, inches: float, points: float) -> tuple[str, float]:
+    """A text for so much room, and its size: as it is if that fits, else on two smaller lines, the rest left out."""
+    if len(text) * points * _LETTER <= inches:
+        return text, points
+    smaller = 0.83 * points
+    letters = max(int(inches / (smaller * _LETTER)), 8)
+    return "\n".join(textwrap.wrap(text, letters, max_lines=2, placeholder=" ...")), smaller
+
+
+def _inches(ax: Axes) -> tuple[float, float]:
+    """Width and height of a panel."""
+    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    return box.width * width, box.height * height
 
 
 def colours(count: int) -> list[tuple[float, float, float, float]]:
@@ -253,6 +283,11 @@ def _finite(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(joined[np.isfinite(joined)])
 
 
+def drawable(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values that an axis has room for, NaN for all others: the distance of two larger ones is no number any more."""
+    return np.asarray(np.where(np.abs(values) <= _LARGEST, values, np.nan))
+
+
 def draw_chance(ax: Axes, metric: Metric, span: Span, *, across: bool = True) -> tuple[float, float]:
     """The line of guessing, if it is near enough to be drawn without flattening the data. Returns the axis limits.
 
@@ -277,7 +312,7 @@ def chance_text(metric: Metric, span: Span) -> str:
 
 def text_width(texts: Sequence[str]) -> float:
     """Inches that the longest of some 8-point texts takes, generously."""
-    return 0.068 * max(map(len, texts), default=0)
+    return 1.1 * 8 * _LETTER * max(map(len, texts), default=0)
 
 
 def footnote(figure: Figure, text: str) -> None:

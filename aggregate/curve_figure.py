@@ -27,11 +27,12 @@ from aggregate.canvas import (
     limits,
     text_width,
     title,
+    y_label,
 )
 from aggregate.curves import Curves
 from aggregate.declaration import POSITIVE, Metric
 from aggregate.summary import Summary
-from aggregate.wording import axis_label, percent, value_text
+from aggregate.wording import percent, value_text
 
 _MOST_PANELS, _MOST_LINES = 30, 12
 _TOGETHER = 4  # bands that can be told apart in one panel
@@ -159,7 +160,7 @@ def _finished(page: Sheet, summary: Summary, metric: Metric, curves: Curves, spa
     for panel, ax in enumerate(page.panels):
         ax.set_ylim(draw_chance(ax, metric, span))
         if page.at_left(panel):
-            ax.set_ylabel(axis_label(metric))
+            y_label(ax, metric)
         if page.at_bottom(panel):
             ax.set_xlabel("epoch")
     footnote(page.figure, _footnote(summary, curves) + more + chance_text(metric, span))

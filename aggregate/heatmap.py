@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from aggregate.canvas import footnote, sheet, text_width
+from aggregate.canvas import fitted, footnote, sheet, text_width
 from aggregate.declaration import Factor
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import MetricSummary, Summary
@@ -24,7 +24,7 @@ _COLOURBAR = 1.15
 def draw_heatmap(summary: Summary, entry: MetricSummary) -> Figure:
     """Rows: the first factor, rising upwards; columns: the second. Needs a grid of exactly two factors."""
     rows, columns = summary.factors
-    mean = entry.description.mean.reshape(summary.shape)
+    mean, n = entry.description.mean.reshape(summary.shape), entry.description.n.reshape(summary.shape)
     side = min(0.78, _MOST_INCHES / max(summary.shape))
     left = 0.55 + text_width([value_text(value) for value in rows.values])
     page = sheet(1, 1, (side * len(columns.values), 0.8 * side * len(rows.values)), left=left, right=_COLOURBAR)
@@ -33,17 +33,19 @@ def draw_heatmap(summary: Summary, entry: MetricSummary) -> Figure:
     image = ax.imshow(mean, cmap="viridis", norm=norm, origin="lower", aspect="auto", interpolation="nearest")
     _axes(ax, rows, columns)
     if side >= _SMALLEST_TEXT:
-        _write(ax, mean, entry.description.n.reshape(summary.shape), norm)
-    _hatch(ax, mean, entry.description.n.reshape(summary.shape) < len(summary.seeds), norm)
+        _write(ax, mean, n, norm)
+    incomplete = n < len(summary.seeds)
+    _hatch(ax, mean, incomplete, norm)
     box = ax.get_position()
     bar = figure.colorbar(
         image, cax=figure.add_axes((box.x1 + 0.12 / figure.get_figwidth(), box.y0, 0.012, box.height))
     )
-    bar.set_label(entry.metric.label, fontsize=8)
+    label, points = fitted(entry.metric.label, box.height * figure.get_figheight() + 0.5, 8.0)
+    bar.set_label(label, fontsize=points)
     bar.ax.tick_params(labelsize=7, length=2)
     bar.outline.set_visible(False)
-    direction = better_text(entry.metric)
-    footnote(figure, "; ".join(filter(None, [direction, f"hatched: fewer than {len(summary.seeds)} seeds"])))
+    hatched = f"hatched: fewer than {len(summary.seeds)} seeds" if incomplete.any() else ""
+    footnote(figure, "; ".join(filter(None, [better_text(entry.metric), hatched])))
     return figure
 
 

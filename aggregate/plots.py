@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from aggregate.canvas import Pages
+from aggregate.canvas import Pages, drawable
 from aggregate.curve_figure import draw_curves, draw_level_curves
 from aggregate.curves import Curves, by_level
 from aggregate.declaration import Metric
@@ -34,12 +34,28 @@ def plots(summary: Summary, curves: Iterable[tuple[Metric, Curves]]) -> Iterator
     canvas.house_style.
     """
     pages = Pages()
-    if summary.metrics:
+    summary = _drawable(summary)
+    if summary.primary_metrics():
         yield Plot("statistical_summary", "", "All conditions, primary metrics", draw_overview(summary))
     for entry in summary.metrics:
         yield from _metric_plots(summary, entry, pages)
     for metric, curve in curves:
-        yield from _curve_plots(summary, metric, curve, pages)
+        yield from _curve_plots(summary, metric, _drawable_curves(curve), pages)
+
+
+def _drawable(summary: Summary) -> Summary:
+    return replace(summary, metrics=tuple(map(_drawable_metric, summary.metrics)))
+
+
+def _drawable_metric(entry: MetricSummary) -> MetricSummary:
+    described = replace(entry.description, mean=drawable(entry.description.mean))
+    suited = drawable(entry.suited[0]), drawable(entry.suited[1])
+    return replace(entry, values=drawable(entry.values), description=described, suited=suited)
+
+
+def _drawable_curves(curves: Curves) -> Curves:
+    values, mean, low, high = map(drawable, (curves.values, curves.mean, curves.low, curves.high))
+    return replace(curves, values=values, mean=mean, low=low, high=high)
 
 
 def _curve_plots(summary: Summary, metric: Metric, curves: Curves, pages: Pages) -> Iterator[Plot]:

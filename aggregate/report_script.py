@@ -34,20 +34,26 @@ function colour(i, count) {
   const mix = k => Math.round(part(a, k) * (1 - at + a) + part(b, k) * (at - a));
   return `rgb(${mix(1)},${mix(3)},${mix(5)})`;
 }
-function scale(values, log, chance) {
-  let low = Infinity, high = -Infinity;
-  for (const v of values) if (v !== null && (!log || v > 0)) { low = Math.min(low, v); high = Math.max(high, v); }
-  if (low > high) { low = 0; high = 1; }
-  if (!log && chance !== null && chance >= low - (high - low) && chance <= high + (high - low)) {
-    low = Math.min(low, chance); high = Math.max(high, chance);
-  }
+// All values, and ends of whiskers as far as they do not dwarf these. With nothing to show, any range will do.
+function scale(values, ends, log, chance) {
   const f = log ? Math.log : v => v;
-  let a = f(low), b = f(high);
+  const places = all => all.filter(v => v !== null && (!log || v > 0)).map(f);
+  let a = Infinity, b = -Infinity;
+  for (const v of places(values)) { a = Math.min(a, v); b = Math.max(b, v); }
+  if (a > b) { a = 0; b = 1; }
+  const reach = 1.5 * (b - a) || 0.1 * Math.abs(b) || 1, lowest = a - reach, highest = b + reach;
+  for (const v of places(ends)) { a = Math.min(a, Math.max(v, lowest)); b = Math.max(b, Math.min(v, highest)); }
+  if (!log && chance !== null && chance >= a - (b - a) && chance <= b + (b - a)) {
+    a = Math.min(a, chance); b = Math.max(b, chance);
+  }
   const margin = 0.05 * (b - a) || 0.05 * Math.abs(a) || 0.05;
   a -= margin; b += margin;
   const y = v => H - BOTTOM - (f(v) - a) / (b - a) * (H - TOP - BOTTOM);
-  return { y, ticks: log ? logTicks(Math.exp(a), Math.exp(b)) : ticks(a, b) };
+  const cut = places(ends).some(v => v < a || v > b);
+  return { y, cut, ticks: log ? logTicks(exp(a), exp(b)) : ticks(a, b) };
 }
+// Never 0 nor infinite: a logarithmic axis has no end there.
+const exp = v => Math.min(Math.max(Math.exp(v), Number.MIN_VALUE), Number.MAX_VALUE);
 function ticks(a, b) {
   const raw = (b - a) / 5, power = Math.pow(10, Math.floor(Math.log10(raw)));
   const step = [1, 2, 5, 10].map(m => m * power).find(s => s >= raw);
@@ -134,9 +140,9 @@ class Chart {
     const by = this.by();
     return by < 0 ? colour(0, 1) : colour(levels[by], this.data.factors[by].values.length);
   }
-  begin(metric, values, ylabel) {
+  begin(metric, values, ends, ylabel) {
     this.svg.replaceChildren(); this.points = []; this.unhover();
-    const s = scale(values, metric.log, metric.chance);
+    const s = scale(values, ends, metric.log, metric.chance);
     for (const t of s.ticks) {
       shape(this.svg, "line", { x1: LEFT, x2: W - RIGHT, y1: s.y(t), y2: s.y(t), stroke: "#e6e6e6" });
       shape(this.svg, "text", { x: LEFT - 7, y: s.y(t) + 4, "text-anchor": "end", class: "tick" }, fmt(t));
@@ -207,7 +213,8 @@ class Means extends Chart {
   draw() {
     const m = this.metric, factor = this.data.factors[this.axis], shown = this.shown();
     const all = shown.flatMap(({ i }) => [...m.values[i], m.mean[i]]);
-    const s = this.begin(m, all, m.label + (m.better ? ` (${m.better})` : ""));
+    const ends = shown.flatMap(({ i }) => [m.low[i], m.high[i]]);
+    const s = this.begin(m, all, ends, m.label + (m.better ? ` (${m.better})` : ""));
     const place = level => LEFT + 26 + factor.places[level] * (W - RIGHT - LEFT - 52);
     this.xAxis(factor.label, factor.values.map((v, i) => [place(i), v]).sort((a, b) => a[0] - b[0]));
     const lines = new Map();
@@ -222,7 +229,7 @@ class Means extends Chart {
       cells.sort((a, b) => factor.places[a.levels[this.axis]] - factor.places[b.levels[this.axis]]);
       this.drawLine(cells, row++, c => place(c.levels[this.axis]) + dodge, s);
     }
-    const level = `${100 * this.data.level} % ${m.method} interval`;
+    const level = `${fmt(100 * this.data.level)} % ${m.method} interval${s.cut ? ", cut off at the frame" : ""}`;
     const many = this.data.seeds.length > 1 ? `; whiskers: ${level}; small dots: seeds` : "";
     this.note.textContent = `Mean over seeds${many}. Point at a mark to see its seeds; untick levels to hide them.`;
   }
@@ -267,7 +274,7 @@ class Training extends Chart {
   draw() {
     const m = this.metric, shown = this.shown();
     const drawn = shown.flatMap(({ i }) => [...m.values[i].flat(), ...m.mean[i]]);
-    const s = this.begin(m, drawn, m.label + (m.better ? ` (${m.better})` : ""));
+    const s = this.begin(m, drawn, [], m.label + (m.better ? ` (${m.better})` : ""));
     const first = m.epochs[0], span = m.epochs[m.epochs.length - 1] - first || 1;
     const x = e => LEFT + 8 + (e - first) / span * (W - RIGHT - LEFT - 16);
     this.xAxis("epoch", ticks(first, first + span).filter(Number.isInteger).map(t => [x(t), String(t)]));

@@ -18,6 +18,7 @@ from aggregate.canvas import (
     MARKERS,
     Pages,
     Sheet,
+    Span,
     chance_text,
     colours,
     draw_chance,
@@ -28,11 +29,12 @@ from aggregate.canvas import (
     spacing,
     text_width,
     title,
+    y_label,
 )
 from aggregate.declaration import Factor
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import MetricSummary, Summary
-from aggregate.wording import axis_label, percent, value_text
+from aggregate.wording import percent, value_text
 
 TOGETHER = 4  # lines that can be told apart in one panel
 MOST_PANELS = 30
@@ -68,8 +70,8 @@ def draw_versus(summary: Summary, entry: MetricSummary, axis: int, pages: Pages)
     for panel, ax in enumerate(page.panels):
         ax.set_ylim(draw_chance(ax, entry.metric, span))
         if page.at_left(panel):
-            ax.set_ylabel(axis_label(entry.metric))
-    footnote(page.figure, _legend(summary, entry, lines) + chance_text(entry.metric, span))
+            y_label(ax, entry.metric)
+    footnote(page.figure, _legend(summary, entry, lines, span) + chance_text(entry.metric, span))
     return page.figure
 
 
@@ -149,9 +151,10 @@ def _draw_seeds(ax: Axes, x: Floats, values: Floats, colour: tuple[float, ...]) 
     ax.scatter(beside, values.ravel(), s=9, color=[colour], alpha=0.75, linewidths=0, zorder=3.5)
 
 
-def _legend(summary: Summary, entry: MetricSummary, lines: Lines) -> str:
+def _legend(summary: Summary, entry: MetricSummary, lines: Lines, span: Span) -> str:
     shown = "" if len(lines.names) <= MOST_PANELS else f"; {MOST_PANELS} of {len(lines.names)} lines shown"
     if len(summary.seeds) == 1:
         return f"one seed, no interval{shown}"
-    method = f"{percent(summary.level)} {entry.method} interval"
+    cut = np.any(lines.low < span.low) or np.any(lines.high > span.high)
+    method = f"{percent(summary.level)} {entry.method} interval" + (", cut off at the frame" if cut else "")
     return f"large: mean of {len(summary.seeds)} seeds; small: seeds; whiskers: {method}{shown}"

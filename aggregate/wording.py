@@ -18,11 +18,6 @@ def better_text(metric: Metric) -> str:
     return f"{metric.better} is better" if metric.better else ""
 
 
-def axis_label(metric: Metric) -> str:
-    """Label and direction of a metric on a y axis."""
-    return f"{metric.label}\n({better_text(metric)})" if metric.better else metric.label
-
-
 def percent(level: float) -> str:
     """A coverage as people write it: 0.95 -> ``95 %``."""
     return f"{100 * level:g} %"
@@ -34,8 +29,20 @@ def short(value: float) -> str:
 
 
 def p_text(value: float) -> str:
-    """A p value: two digits, never 0."""
+    """A p value in a table: two digits, never 0."""
     return "-" if value != value else "< 1e-6" if value < 1e-6 else f"{value:.2g}"
+
+
+def p_equals(value: float) -> str:
+    """A p value in a sentence: ``p = 0.03``, ``p < 1e-6``."""
+    if value != value:
+        return "no p"
+    return f"p {p_text(value)}" if value < 1e-6 else f"p = {p_text(value)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 cell``, ``12,000 cells``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def with_interval(mean: float, low: float, high: float) -> str:

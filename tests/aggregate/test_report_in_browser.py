@@ -93,6 +93,35 @@ def test_unticking_a_level_hides_its_line_and_another_metric_can_be_chosen(repor
     assert got["legends"] == ["workspace dimension"]
 
 
+@pytest.fixture(scope="module")
+def wide_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Curves over two decades; two seeds a condition, whose intervals are many times as wide as their distance."""
+    directory = Directory(tmp_path_factory.mktemp("wide"), make_sweep({"dim": [4, 8]}, 2, primary=[LOSS]))
+    directory.fill(lambda cell: {LOSS: 1.0 + 0.1 * cell.run_id})
+    for cell in directory.sweep.grid:
+        directory.history(cell, {"val_loss": [100.0, 1.0]})
+    return aggregate(directory.store.root, figures=False).report
+
+
+def test_a_logarithmic_chart_with_every_level_unticked_is_empty_and_answers(wide_report: Path, tmp_path: Path) -> None:
+    script = """() => {
+      const host = document.querySelector("#chart-training"), lines = () => host.querySelectorAll("path").length;
+      const before = lines();
+      for (const box of host.querySelectorAll("input")) if (box.checked) box.click();
+      return { before, after: lines() };
+    }"""
+    got, faults, _ = run_in_browser(wide_report, tmp_path, script)
+    assert faults == []
+    assert got["before"] > 0
+    assert got["after"] == 0
+
+
+def test_a_whisker_that_the_frame_cuts_off_is_said_to_be_cut(report: Path, wide_report: Path, tmp_path: Path) -> None:
+    script = """() => document.querySelector("#chart-means p.soft").textContent"""
+    assert "cut off" not in run_in_browser(report, tmp_path, script)[0]
+    assert "95 % delta-log t interval, cut off at the frame" in run_in_browser(wide_report, tmp_path, script)[0]
+
+
 def test_a_table_sorts_by_any_column_both_ways(report: Path, tmp_path: Path) -> None:
     script = """() => {
       const table = [...document.querySelectorAll("table")].find(t => t.tHead.textContent.includes("completed"));
