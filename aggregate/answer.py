@@ -8,16 +8,19 @@ from aggregate.claims import NOT_SHOWN, RATIO, SHOWN, UNTESTABLE, WITHHELD, Clai
 from aggregate.contrasts import SLOPE
 from aggregate.study import Study
 from aggregate.summary import Summary
-from aggregate.wording import percent, short, value_text
+from aggregate.wording import counted, p_equals, percent, short, value_text
 
 
 def asked(study: Study) -> str:
     """The question of the sweep in a sentence."""
     summary = study.summary
-    metrics = " and ".join(entry.metric.label for entry in summary.primary_metrics()) or "the trainer's metrics"
+    labels = [m.label for m in summary.primary or [entry.metric for entry in summary.primary_metrics()]]
+    subject = " and ".join(labels) or "the trainer's metrics"
+    depends = f"{subject} depends" if len(labels) == 1 else f"{subject} depend"
     factors = " and ".join(f"{f.label} ({', '.join(map(value_text, f.values))})" for f in summary.factors)
     seeds = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "one seed"
-    text = f"How {metrics} depend on {factors}: {len(summary.conditions):,} conditions, {seeds} in each."
+    conditions = counted(len(summary.conditions), "condition")
+    text = f"How {depends} on {factors}: {conditions}, {seeds}{' in each' if len(summary.conditions) > 1 else ''}."
     ratio = study.analysis.ratio
     if ratio is None:
         return text
@@ -42,7 +45,7 @@ def sentence(study: Study, claim: Claim) -> str:
     if claim.status == WITHHELD:
         return f"{_subject(claim)}: withheld, because {claim.reason}."
     numbers = f"{_signed(claim.estimate)} per {claim.unit} [{short(claim.low)}, {short(claim.high)}]"
-    p = f"p = {claim.adjusted:.2g}, {claim.seeds} of {claim.planned} seeds"
+    p = f"{p_equals(claim.adjusted)}, {claim.seeds} of {claim.planned} seeds"
     if claim.status == NOT_SHOWN:
         return f"{_subject(claim)}: not shown, {numbers} ({p})."
     remark = f" {claim.reason[0].upper()}{claim.reason[1:]}." if claim.reason else ""
@@ -56,15 +59,13 @@ def sure(study: Study) -> str:
     tests = len(claims.family)
     if not tests:
         return "No confirmatory test was declared; everything below is exploratory."
-    family = (
-        f"{shown} of {tests} tests fixed before the first job"
-        if tests > 1
-        else f"{'The' if shown else 'Not the'} one test"
-    )
+    hold = f"{shown} of {tests} tests fixed before the first job hold"
+    if tests == 1:
+        hold = f"The one test fixed before the first job {'holds' if shown else 'does not hold'}"
     error = f"at a family-wise error of {percent(claims.alpha)} ({claims.correction.capitalize()})"
     cells = f"{int(summary.completed.sum()):,} of {summary.states.size:,} cells completed"
     reading = f"p values are after correction, brackets are {percent(summary.level)} intervals"
-    return f"{family} hold {error}; {reading}. {cells}."
+    return f"{hold} {error}; {reading}. {cells}."
 
 
 def _subject(claim: Claim) -> str:

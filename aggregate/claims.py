@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from aggregate.analysis import BONFERRONI, Analysis
 from aggregate.contrasts import Contrast, Levels, contrasts, level_means, per_seed
-from aggregate.declaration import REAL, Metric
+from aggregate.declaration import Metric
 from aggregate.inference import benjamini_hochberg, bonferroni, holm, one_sample_t, page_p
-from aggregate.ratio import ratio_quantity
+from aggregate.ratio import never_learned, ratio_quantity
 from aggregate.statistics import Floats
 from aggregate.summary import MetricSummary, Summary
+from aggregate.wording import counted
 from hpc.states import MISSING, STARTED
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
@@ -88,9 +89,10 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels) -> Claims
     grown = any(len(planned.get(factor.name, ())) != len(factor.values) for factor in summary.factors)
     entries = {entry.metric.name: entry for entry in summary.metrics}
     primary = [
-        _quantity(entries[name], summary) if name in entries else _absent(name, summary) for name in analysis.primary
+        _quantity(entries[metric.name]) if metric.name in entries else _absent(metric, summary)
+        for metric in summary.primary
     ]
-    others = [_quantity(entry, summary) for name, entry in entries.items() if name not in analysis.primary]
+    others = [_quantity(entry) for name, entry in entries.items() if name not in analysis.primary]
     family = [*_tests(summary, primary, before), *_ratio_test(summary, analysis, before)]
     rest = list(_tests(summary, others, before, confirmatory=False))
     if grown:
@@ -109,14 +111,13 @@ def failed_cells(values: Floats, states: NDArray[np.str_]) -> NDArray[np.bool_]:
     return np.asarray(np.isnan(values) & (states != MISSING) & (states != STARTED))
 
 
-def _quantity(entry: MetricSummary, summary: Summary) -> Quantity:
+def _quantity(entry: MetricSummary) -> Quantity:
     return Quantity(entry.metric, entry.values, _worst_values(entry.metric, entry.values))
 
 
-def _absent(name: str, summary: Summary) -> Quantity:
+def _absent(metric: Metric, summary: Summary) -> Quantity:
     """A primary metric that no result has still counts in the family."""
-    values = np.full(summary.states.shape, np.nan)
-    return Quantity(Metric(name, name, name, REAL, "", None), values, ())
+    return Quantity(metric, np.full(summary.states.shape, np.nan), ())
 
 
 def _worst_values(metric: Metric, values: Floats) -> tuple[float, ...]:
@@ -141,9 +142,14 @@ def _ratio_test(summary: Summary, analysis: Analysis, chosen: Sequence[Contrast]
         return
     metric, values = ratio_quantity(summary, analysis.ratio)
     quantity = Quantity(metric, values, _worst_values(metric, values))
+    never = "; ".join(
+        f"{label} is nowhere shown to be better than guessing, and what was never learned cannot be lost"
+        for label in never_learned(summary, analysis.ratio)
+    )
     for contrast in chosen:
         if [factor.name for factor in contrast.factors] == [analysis.ratio.factor]:
-            yield _test(summary, quantity, contrast, RATIO, confirmatory=True)
+            claim = _test(summary, quantity, contrast, RATIO, confirmatory=True)
+            yield replace(claim, reason=_joined(never, claim.reason))
 
 
 def _test(summary: Summary, quantity: Quantity, contrast: Contrast, kind: str, confirmatory: bool) -> Claim:
@@ -192,20 +198,24 @@ def _judged(tests: Sequence[Claim], adjusted: Floats, alpha: float) -> tuple[Cla
 
 
 def _judge(claim: Claim, adjusted: float, alpha: float) -> Claim:
-    reasons = [claim.reason] if claim.reason else []
+    why = ""
     worst = claim.worst
     if np.isnan(adjusted):
         status = UNTESTABLE
-        reasons.append(_why_untestable(claim))
+        why = _why_untestable(claim)
     elif worst is not None and np.sign(worst.estimate) != np.sign(claim.estimate):
         status = WITHHELD
-        cells = f"{worst.cells} failed cell{'s' if worst.cells > 1 else ''}"
-        reasons.append(f"counting {cells} as worst turns {claim.estimate:+.3g} into {worst.estimate:+.3g}")
+        cells = counted(worst.cells, "failed cell")
+        why = f"counting {cells} as worst turns {claim.estimate:+.3g} into {worst.estimate:+.3g}"
     else:
         status = SHOWN if adjusted <= alpha else NOT_SHOWN
         if status == SHOWN and worst is not None and not worst.p <= alpha:
-            reasons.append(f"with {worst.cells} failed cells counted as worst, p is {worst.p:.2g}")
-    return replace(claim, adjusted=adjusted, status=status, reason="; ".join(reasons))
+            why = f"with {counted(worst.cells, 'failed cell')} counted as worst, p is {worst.p:.2g}"
+    return replace(claim, adjusted=adjusted, status=status, reason=_joined(why, claim.reason))
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
 
 
 def _why_untestable(claim: Claim) -> str:
@@ -213,4 +223,6 @@ def _why_untestable(claim: Claim) -> str:
         return "every seed gave the same number, so nothing is known of chance"
     if claim.planned == 1:
         return "one seed"
-    return f"only {claim.seeds} of {claim.planned} seeds have every condition"
+    if claim.seeds == 0:
+        return "no seed has every condition"
+    return f"only {claim.seeds} of {claim.planned} seeds has every condition"

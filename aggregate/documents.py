@@ -64,7 +64,7 @@ def statistics_document(study: Study) -> dict[str, Any]:
         "partial": not summary.complete,
         "level": summary.level,
         "completeness": _total(completeness),
-        "primary_metrics": list(summary.primary),
+        "primary_metrics": [metric.name for metric in summary.primary],
         "metrics": {entry.metric.name: _about(entry) for entry in summary.metrics},
         "last_epochs": {
             "count": ends.count,

@@ -14,6 +14,7 @@ from aggregate.histories import Fault
 from aggregate.reliability import Flag
 from aggregate.study import Study
 from aggregate.summary import Summary
+from aggregate.wording import counted, p_equals
 from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
 _NAMED = 6  # cells named in one line
@@ -35,11 +36,11 @@ def cell_lines(gathered: Gathered) -> list[str]:
 def doubts(study: Study) -> list[str]:
     """One line for everything else that a reader of the statistics should know."""
     summary = study.summary
-    lines = [*study.remarks, *_hanging_failures(summary, study.evidence)]
+    lines = [*study.remarks, *_hanging_failures(summary, study.evidence), *_unmeasured(summary)]
     lines += [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
     for entry in summary.metrics:
         if absent := int(entry.absent.sum()):
-            lines.append(f"{entry.metric.name}: {_count(absent, 'completed cell')} without a finite value; see n")
+            lines.append(f"{entry.metric.name}: {counted(absent, 'completed cell')} without a finite value; see n")
         same = [summary.conditions[i] for i in np.flatnonzero(entry.description.zero_spread)]
         if same:
             lines.append(
@@ -52,6 +53,18 @@ def doubts(study: Study) -> list[str]:
         lines.append(f"individual_results holds what is no planned cell, not counted: {_named(study.gathered.strays)}")
     lines += _budgets(study.ends.budgets)
     return lines + _revisions(study.manifest["revisions"]) + _history_lines(study.histories.faults)
+
+
+def _unmeasured(summary: Summary) -> list[str]:
+    """Primary metrics of which nothing came back, though cells completed."""
+    found = {entry.metric.name for entry in summary.metrics}
+    if not (completed := int(summary.completed.sum())):
+        return []
+    return [
+        f"{metric.name}: none of {counted(completed, 'completed cell')} has a finite value; it is in no table or figure"
+        for metric in summary.primary
+        if metric.name not in found
+    ]
 
 
 def _unreliable(summary: Summary, flags: Sequence[Flag]) -> list[str]:
@@ -78,7 +91,7 @@ def _budgets(budgets: Sequence[int]) -> list[str]:
 def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:
     """Failures that hang on a factor: the cells that are left are not like those that failed."""
     return [
-        f"failures hang on {entry.factor.label} (p = {entry.p:.2g}, {entry.method}): means of what is left mislead"
+        f"failures hang on {entry.factor.label} ({p_equals(entry.p)}, {entry.method}): means of what is left mislead"
         for entry in evidence.missingness
         if entry.p <= 1 - summary.level
     ]
@@ -102,16 +115,12 @@ def _cause(state: str, cause: str) -> str:
 
 
 def _cells(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{_count(len(names), 'cell')}: {_named(names)}"
+    return names[0] if len(names) == 1 else f"{counted(len(names), 'cell')}: {_named(names)}"
 
 
 def _named(names: Sequence[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _revisions(revisions: Sequence[Mapping[str, Any]]) -> list[str]:

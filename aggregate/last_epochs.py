@@ -11,6 +11,7 @@ from aggregate.gather import Gathered
 from aggregate.histories import Histories
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import MetricSummary, Summary, summarise_metric
+from aggregate.wording import counted
 from hpc.states import COMPLETED
 
 
@@ -22,6 +23,14 @@ class LastEpochs:
     count: int
     entries: tuple[MetricSummary, ...]
     budgets: tuple[int, ...]
+
+    @property
+    def span(self) -> str:
+        """Which epochs were averaged, in words: no run has more than it trained."""
+        if not self.budgets or self.budgets[0] >= self.count:
+            return f"the last {counted(self.count, 'epoch')}"
+        most = counted(min(self.count, self.budgets[-1]), "epoch")
+        return f"the last {most}" + (", or of all that a run has" if len(self.budgets) > 1 else "")
 
     def beside(self, metric: Metric) -> MetricSummary | None:
         """The entry that stands beside a metric of a best epoch: ``best_val_loss`` and ``val_loss``."""

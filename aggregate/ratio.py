@@ -7,7 +7,7 @@ import numpy as np
 from aggregate.analysis import Ratio
 from aggregate.declaration import REAL, Metric
 from aggregate.statistics import Floats
-from aggregate.summary import Summary
+from aggregate.summary import MetricSummary, Summary
 
 
 def ratio_quantity(summary: Summary, ratio: Ratio) -> tuple[Metric, Floats]:
@@ -22,6 +22,20 @@ def ratio_quantity(summary: Summary, ratio: Ratio) -> tuple[Metric, Floats]:
     values = np.log(np.divide(top, bottom, where=known, out=np.ones_like(top)))
     label = f"log ({top_label} / {bottom_label}), each relative to guessing"
     return Metric("ratio", label, "ratio", REAL, "", None), np.where(known, values, np.nan)
+
+
+def never_learned(summary: Summary, ratio: Ratio) -> list[str]:
+    """Labels of the two metrics that no condition shows to be better than guessing: the interval of each reaches it."""
+    pairs = ((ratio.numerator, ratio.numerator_chance), (ratio.denominator, ratio.denominator_chance))
+    found = {entry.metric.name: entry for entry in summary.metrics}
+    return [found[name].metric.label for name, chance in pairs if name in found and _at_guessing(found[name], chance)]
+
+
+def _at_guessing(entry: MetricSummary, chance: float) -> bool:
+    low, high = entry.suited
+    worst_error = 1 - low if entry.metric.better == "higher" else high
+    known = worst_error[np.isfinite(worst_error)]
+    return bool(known.size and np.all(known >= chance))
 
 
 def _relative_error(summary: Summary, name: str, chance: float) -> tuple[Floats, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,9 +179,17 @@ def _provenance(manifest: Mapping[str, Any]) -> Html:
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Nested plain data as dotted names and texts."""
+    """Nested plain data as dotted names and texts: strings as they are, all else as JSON has it."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _flat(f"{name}.{key}", inner)
+    elif name.endswith(".diff"):
+        yield name, _patch(str(value))
     else:
-        yield name, value if isinstance(value, str) else repr(value)
+        yield name, value if isinstance(value, str) else json.dumps(value)
+
+
+def _patch(diff: str) -> str:
+    """What differs from the commit, by its size: a page of text would bury all else. See hpc.provenance.git_state."""
+    lines = diff.count("\n") + 1
+    return f"modified, patch of {lines:,} lines in sweep.json" if lines > 1 else f"modified, patch of {diff}, not kept"

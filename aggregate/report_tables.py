@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from aggregate.claims import RATIO, SHOWN, Claim
+from aggregate.claims import RATIO, Claim
 from aggregate.comparisons import Comparison
 from aggregate.contrasts import INTERACTION, SLOPE
 from aggregate.markup import Html, element, folded, table
 from aggregate.study import Study
-from aggregate.summary import MetricSummary, Summary
-from aggregate.wording import better_text, p_text, percent, short, value_text, with_interval
+from aggregate.summary import MetricSummary, Summary, T
+from aggregate.wording import better_text, counted, p_equals, p_text, percent, short, value_text, with_interval
 from hpc.states import COMPLETED, STATES
 
 MOST_ROWS = 200
@@ -70,7 +70,7 @@ def _claim_table(claims: Sequence[Claim], adjusted: str) -> Html:
 
 def _claim_row(claim: Claim) -> list[str]:
     worst = claim.worst
-    verdict = claim.status if claim.status == SHOWN or not claim.reason else f"{claim.status}: {claim.reason}"
+    verdict = f"{claim.status}: {claim.reason}" if claim.reason else claim.status
     return [
         verdict,
         claim.metric.label,
@@ -80,7 +80,7 @@ def _claim_row(claim: Claim) -> list[str]:
         p_text(claim.adjusted),
         p_text(claim.page),
         f"{claim.seeds} of {claim.planned}",
-        "-" if worst is None else f"{short(worst.estimate)} ({worst.cells} cells, p {p_text(worst.p)})",
+        "-" if worst is None else f"{short(worst.estimate)} ({counted(worst.cells, 'cell')}, {p_equals(worst.p)})",
     ]
 
 
@@ -123,10 +123,12 @@ def headline(study: Study) -> Html:
     head = [factor.label for factor in summary.factors]
     for entry, last in zip(metrics, beside, strict=True):
         head.append(_metric_head(entry))
-        head += [] if last is None else [f"{last.metric.label}, mean of the last {study.ends.count} epochs"]
+        head += [] if last is None else [f"{last.metric.label}, mean of {study.ends.span}"]
     rows = [_headline_row(summary, metrics, beside, i) for i in range(min(len(summary.conditions), MOST_ROWS))]
     methods = ", ".join(dict.fromkeys(f"{entry.method} for {entry.metric.label}" for entry in metrics))
     note = f"Mean over seeds and {percent(summary.level)} interval for it ({methods}). {rows_shown(summary)}"
+    if not metrics:
+        note = f"No result has a value of one yet. {rows_shown(summary)}"
     found = table([*head, "completed"], rows, words=0)
     return element("section", element("h2", "Primary metrics"), element("p", note, class_="soft"), found)
 
@@ -161,9 +163,12 @@ def statistics(summary: Summary) -> Html:
 def _metric_table(summary: Summary, entry: MetricSummary) -> Iterator[Html]:
     d = entry.description
     yield element("p", f"{entry.metric.name}; {percent(summary.level)} intervals. {rows_shown(summary)}", class_="soft")
-    columns = [d.mean, d.std, d.sem, *entry.t, *entry.suited, d.minimum, d.median, d.maximum, *entry.median]
-    head = [factor.label for factor in summary.factors] + ["n", "mean", "std", "sem", "t low", "t high"]
-    head += [f"{entry.method} low", f"{entry.method} high", "min", "median", "max", "median low", "median high"]
+    intervals = {T: entry.t, entry.method: entry.suited}  # one and the same where plain t suits
+    ends = [end for interval in intervals.values() for end in interval]
+    columns = [d.mean, d.std, d.sem, *ends, d.minimum, d.median, d.maximum, *entry.median]
+    head = [factor.label for factor in summary.factors] + ["n", "mean", "std", "sem"]
+    head += [f"{method} {side}" for method in intervals for side in ("low", "high")]
+    head += ["min", "median", "max", "median low", "median high"]
     rows = [
         [value_text(v) for _, v in summary.points[i]] + [str(d.n[i])] + [short(column[i]) for column in columns]
         for i in range(min(len(summary.conditions), MOST_ROWS))

@@ -23,6 +23,7 @@ from aggregate.statistics import (
 )
 from hpc.cell import Point
 from hpc.states import COMPLETED, STATES
+from hpc.sweep import Sweep
 
 T, DELTA_LOGIT, DELTA_LOG = "t", "delta-logit t", "delta-log t"
 
@@ -56,6 +57,7 @@ class Summary:
     conditions, points: name and factor values of each, in the order of the grid.
     shape: number of values of each factor; their product is the number of conditions.
     states: state of each cell, shape (conditions, seeds).
+    primary: the metrics fixed before the first job, as declared, whether or not a result has a value of them.
     completion: exact interval for the rate of COMPLETED cells, (low, high), each of shape (conditions,).
     """
 
@@ -67,7 +69,7 @@ class Summary:
     seeds: tuple[int, ...]
     states: NDArray[np.str_]
     metrics: tuple[MetricSummary, ...]
-    primary: tuple[str, ...]
+    primary: tuple[Metric, ...]
     completion: Interval
     complete: bool
 
@@ -85,9 +87,11 @@ class Summary:
         return np.asarray((self.states == state).sum(axis=1))
 
     def primary_metrics(self) -> list[MetricSummary]:
-        """The metrics fixed before the first job, in that order; without any, the first one found."""
+        """The metrics fixed before the first job that have values, in that order; were none fixed, the first one."""
+        if not self.primary:
+            return list(self.metrics[:1])
         found = {summary.metric.name: summary for summary in self.metrics}
-        return [found[name] for name in self.primary if name in found] or list(self.metrics[:1])
+        return [found[metric.name] for metric in self.primary if metric.name in found]
 
 
 def summarise(gathered: Gathered) -> Summary:
@@ -106,10 +110,16 @@ def summarise(gathered: Gathered) -> Summary:
         seeds=sweep.grid.seeds,
         states=states,
         metrics=metrics,
-        primary=tuple(sweep.analysis.get("primary_metrics") or ()),
+        primary=_primary(sweep),
         completion=clopper_pearson((states == COMPLETED).sum(axis=1), np.full(len(names), states.shape[1]), level),
         complete=gathered.complete,
     )
+
+
+def _primary(sweep: Sweep) -> tuple[Metric, ...]:
+    names = sweep.analysis.get("primary_metrics") or ()
+    declared = {metric.name: metric for metric in metrics_of(sweep, names)}
+    return tuple(declared[name] for name in names)
 
 
 def _states(gathered: Gathered) -> NDArray[np.str_]:

@@ -270,3 +270,62 @@ def test_the_smallest_sweeps_have_claims_that_say_what_they_lack(tmp_path: Path,
     assert len(family) == 6
     if seeds == 1:
         assert {(c["status"], c["reason"]) for c in family} == {("untestable", "one seed")}
+
+
+def test_a_factor_without_any_effect_is_not_tested_on_the_rounding_of_sums(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    by_dim = {(dim, run): float(random.random()) for dim in (4, 8, 16) for run in range(5)}
+    sweep = make_sweep({"dim": [4, 8, 16], "scale": [0.1, 0.3, 1.0, 7.0]}, 5, primary=[LOSS])
+    directory = _filled(tmp_path, sweep, lambda cell: {LOSS: by_dim[int(cell.factors["dim"]), cell.run_id]})
+    statistics = _statistics(directory)
+    for factors in (("scale",), ("dim", "scale")):
+        found = _claim(statistics, LOSS, *factors)
+        assert found["per_seed"] == [0.0] * 5
+        assert found["status"] == "untestable"
+    assert _claim(statistics, LOSS, "dim")["p"] is not None
+
+
+def test_seeds_that_agree_but_for_rounding_say_nothing_of_chance(tmp_path: Path) -> None:
+    sweep = make_sweep({"dim": [4, 8, 16]}, 5, primary=[LOSS])
+    values = {4: 0.3, 8: 0.2, 16: 0.1}
+    directory = _filled(tmp_path, sweep, lambda cell: {LOSS: values[int(cell.factors["dim"])] + 0.1 * cell.run_id})
+    found = _claim(_statistics(directory), LOSS, "dim")
+    assert found["estimate"] == pytest.approx(-0.1)
+    assert (found["p"], found["status"]) == (None, "untestable")
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_hypothesis_about_what_was_never_learned_says_so(tmp_path: Path, learned: bool) -> None:
+    ratio = {"numerator": LOSS, "denominator": "val_loss", "numerator_chance": 2.0, "denominator_chance": 1.0}
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        noise = float(np.random.default_rng(cell.seed).random()) * np.log2(float(cell.factors["dim"]))
+        best = 1.0 if learned and cell.factors["dim"] == 16 else 2.0
+        return {LOSS: best + 0.001 * cell.run_id, "val_loss": 0.9 / float(cell.factors["dim"]) + 0.001 * noise}
+
+    sweep = make_sweep({"dim": [4, 8, 16]}, 5, primary=[LOSS])
+    directory = _filled(tmp_path, sweep, metrics, ratio=ratio | {"factor": "dim"})
+    found = next(claim for claim in _statistics(directory)["claims"]["family"] if claim["kind"] == "ratio")
+    assert found["status"] == "shown"
+    said = "best validation loss is nowhere shown to be better than guessing"
+    assert (said in str(found["reason"])) is not learned
+    assert (said.capitalize() in directory.store.report_file.read_text()) is not learned
+
+
+def test_a_primary_metric_that_is_null_in_every_result_is_named_and_keeps_its_label(tmp_path: Path) -> None:
+    directory = _filled(tmp_path, make_sweep({"dim": [4, 8]}, 3), lambda cell: {LOSS: 0.1 * cell.seed, ACCURACY: None})
+    found = _claim(_statistics(directory), ACCURACY, "dim")
+    assert (found["label"], found["reason"]) == ("synergy accuracy", "no seed has every condition")
+    said = f"{ACCURACY}: none of 6 completed cells has a finite value"
+    assert any(said in line for line in aggregate(tmp_path, figures=False).problems)
+    report = directory.store.report_file.read_text()
+    assert "How synergy accuracy and best validation loss depend on workspace dimension" in report
+
+
+def test_no_other_metric_stands_in_for_a_primary_one_without_values(tmp_path: Path) -> None:
+    sweep = make_sweep({"dim": [4, 8]}, 3, primary=[ACCURACY])
+    directory = _filled(tmp_path, sweep, lambda cell: {LOSS: 0.1 * cell.seed, ACCURACY: None})
+    report = aggregate(directory.store.root).report.read_text()
+    primary = report[report.index("<h2>Primary metrics") : report.index("<h2>Other metrics")]
+    assert "best validation loss" not in primary
+    assert "No result has a value of one yet." in primary

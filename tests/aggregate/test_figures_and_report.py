@@ -7,8 +7,11 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
+from aggregate.canvas import fitted
 from aggregate.pipeline import aggregate
 from hpc.cell import Cell
 from hpc.sweep import Trainer
@@ -84,8 +87,59 @@ def test_a_sweep_without_results_still_gets_a_report(tmp_path: Path) -> None:
     directory = Directory(tmp_path, make_sweep({"dim": [8, 12]}, 2))
     outcome = aggregate(tmp_path)
     assert outcome.report == directory.store.report_file
-    assert "PARTIAL" in outcome.report.read_text()
+    report = outcome.report.read_text()
+    assert "PARTIAL" in report
+    assert "()" not in report[report.index("<body>") : report.index("<script>")]
     assert _plots(directory) == set()
+
+
+def test_one_condition_one_metric_and_one_test_are_said_in_the_singular(tmp_path: Path) -> None:
+    one = Directory(tmp_path / "one", make_sweep({"dim": [8]}, 3, primary=[LOSS]))
+    one.fill(_metrics)
+    said = "How best validation loss depends on workspace dimension (8): 1 condition, 3 seeds."
+    assert said in aggregate(one.store.root, figures=False).report.read_text()
+    two = Directory(tmp_path / "two", make_sweep({"dim": [8, 16]}, 3, primary=[LOSS]))
+    two.fill(lambda cell: {LOSS: 0.1 * cell.run_id * float(cell.factors["dim"])})
+    assert "The one test fixed before the first job does not hold at" in aggregate(two.store.root).report.read_text()
+
+
+def test_the_mean_of_the_last_epochs_names_no_more_of_them_than_there_are(tmp_path: Path) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [8]}, 2))
+    directory.fill(_metrics)
+    for cell in directory.sweep.grid:
+        directory.history(cell, {"val_loss": [9.0, 0.5, 0.2]})
+    assert "validation loss, mean of the last 3 epochs" in aggregate(tmp_path, figures=False).report.read_text()
+
+
+def test_a_patch_is_shown_by_its_size(tmp_path: Path) -> None:
+    sweep = make_sweep({"dim": [8]}, 1)
+    directory = Directory(tmp_path, sweep)
+    git = {"here": {"commit": "0123abc", "modified": True, "diff": "--- a\n+++ b\n+a line of code"}}
+    git["there"] = {"commit": "0123abc", "modified": True, "diff": "300000 bytes"}
+    directory.store.write_sweep(replace(sweep, grid=replace(sweep.grid, seeds=(42, 43))), {"git": git})
+    report = aggregate(tmp_path, figures=False).report.read_text()
+    assert "modified, patch of 3 lines in sweep.json" in report
+    assert "modified, patch of 300000 bytes, not kept" in report
+    assert "a line of code" not in report
+
+
+def test_numbers_that_no_axis_has_room_for_cost_no_figure(tmp_path: Path) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [8, 12], "scale": [0.1, 1.0]}, 2))
+    directory.fill(lambda cell: {LOSS: 1e308 * (1 + 0.5 * cell.run_id), "predictability/unique_r2": -1e308})
+    for cell in directory.sweep.grid:
+        directory.history(cell, {"val_loss": [1.7e308, 1.0], "predictability/unique_r2": [-1.7e308, 1.7e308]})
+    aggregate(tmp_path)
+    assert {"heatmap_best_val_loss.png", "training_curves/predictability_unique_r2.png"} <= _plots(directory)
+
+
+@pytest.mark.parametrize("text", ["loss", "synergy information, 1 - CE / ln 8, clipped to [0, 1]", "word " * 40])
+def test_a_label_takes_no_more_room_than_it_has(text: str) -> None:
+    shown, points = fitted(text, 2.0, 9.0)
+    figure = Figure()
+    drawn = figure.text(0, 0, shown, fontsize=points).get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    assert drawn.width / figure.dpi <= 2.0
+    assert shown.count("\n") <= 1
+    assert shown.split()[0] == text.split()[0]
 
 
 def test_metrics_whose_names_differ_only_in_a_slash_do_not_overwrite_each_other(tmp_path: Path) -> None:
