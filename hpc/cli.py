@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hpc import commands
-from hpc.errors import ConfigError
+from hpc.errors import ConfigError, of_system
 from hpc.help_examples import add_examples
 from hpc.parser import Parser
 from hpc.slurm import SlurmError
@@ -92,7 +92,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, SweepError):
         return str(error), commands.CONFIGURATION
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error), commands.TROUBLE
+        return of_system(error), commands.TROUBLE
     return None
 
 

@@ -29,6 +29,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
+def of_system(error: OSError) -> str:
+    """What the system refused, on one line: the file, where it is known, and the reason."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 def shown(value: object) -> str:
     """A value as a fault shows it, cut to 60 characters and never written out in full before that."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpc import files
+from hpc import exit_status, files
 from hpc.code import python_path
 from hpc.store import Store
 from hpc.submission import Intent
-from hpc.task import EXIT_DONE, EXIT_FAILED, EXIT_STORAGE, EXIT_USAGE
 
 POLL_SECONDS = 0.1
 
@@ -122,13 +121,13 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         text = log.read_text(errors="replace").strip()
         if not text:
             log.unlink()
-        if code in (EXIT_STORAGE, EXIT_USAGE):
+        if code in (exit_status.STORAGE, exit_status.USAGE):
             ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
         elif code < 0:
             name = signal.Signals(-code).name
             ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
-        elif code not in (EXIT_DONE, EXIT_FAILED) and not ends.interrupted:
+        elif code not in (exit_status.DONE, exit_status.FAILED) and not ends.interrupted:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
 
 

@@ -16,6 +16,7 @@ from hpc import provenance, sweep_data, workers
 from hpc.attempt import PackAttempt
 from hpc.cell import Cell
 from hpc.code import user_code
+from hpc.exit_status import DONE, FAILED, STOPPED
 from hpc.futile import Futile, futile
 from hpc.pack_log import drop_empty, redirect_output
 from hpc.processes import start_time
@@ -25,7 +26,6 @@ from hpc.task_list import read_task
 from hpc.trainer import load_function
 from hpc.training_run import StorageTroubleError, TrainingRun
 
-DONE, FAILED, STOPPED = 0, 1, 85
 # Errors of a file system, whoever meets them: a trainer whose output goes to a full disk has done nothing wrong.
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
 

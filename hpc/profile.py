@@ -15,10 +15,10 @@ from hpc.documents import read_mapping, read_yaml
 from hpc.errors import ConfigError, one_line, shown, unknown_key
 from hpc.profile_fields import FIELDS, SECTIONS, contradictions
 from hpc.trainer import PROJECT_ROOT
+from hpc.workers import WORKERS_VARIABLE
 
 PROFILES = PROJECT_ROOT / "slurm_templates" / "profiles"
 BUILT_IN = ("local", "sandbox")
-WORKERS_VARIABLE = "HOLDFAST_WORKERS"
 # Keys that mean something to Holdfast; all others go to submitit as they are.
 _OWN = {
     "setup",

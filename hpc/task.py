@@ -15,14 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hpc import workers
+from hpc import exit_status, workers
+from hpc.errors import of_system
 from hpc.stop import STOP_SIGNALS, StopFlag
 
 if TYPE_CHECKING:
     from hpc.pack_task import PackTask
     from hpc.store import Store
-
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 85
 
 
 def main(argv: list[str]) -> int:
@@ -40,18 +39,18 @@ def main(argv: list[str]) -> int:
 
     if len(argv) != 4:
         print("usage: python -m hpc.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX", file=sys.stderr)
-        return EXIT_USAGE
+        return exit_status.USAGE
     try:
         return _run(Store(Path(argv[0])), argv, stop)
     except (SweepError, workers.WorkersError) as error:
         print(error, file=sys.stderr)
-        return EXIT_USAGE
+        return exit_status.USAGE
     except StorageTroubleError as error:
         print(error, file=sys.stderr)
-        return EXIT_STORAGE
+        return exit_status.STORAGE
     except OSError as error:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
-        return EXIT_STORAGE
+        print(of_system(error), file=sys.stderr)
+        return exit_status.STORAGE
 
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:

@@ -17,6 +17,7 @@ from hpc.attempt import PackAttempt
 from hpc.background import Background
 from hpc.cell import Cell
 from hpc.checkpoint import Row
+from hpc.errors import of_system
 from hpc.outcome import Outcome, history_csv, plain_number, weights_bytes
 from hpc.states import COMPLETED, DIVERGED
 from training.contract import Checkpoint, ContractError
@@ -210,7 +211,7 @@ class TrainingRun:
         except OSError as error:
             self._trouble = self._trouble or error
         if self._trouble is not None:
-            raise StorageTroubleError(f"{self._trouble.filename}: {self._trouble.strerror}") from self._trouble
+            raise StorageTroubleError(of_system(self._trouble)) from self._trouble
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from hpc import exit_status
 from hpc.stop import STOP_SIGNALS, StopFlag
 
 CELLS_VARIABLE = "HOLDFAST_CELLS"
 _BESIDE_VARIABLE = "HOLDFAST_SIDE_BY_SIDE"
-_WORKERS_VARIABLE = "HOLDFAST_WORKERS"
+WORKERS_VARIABLE = "HOLDFAST_WORKERS"
 _POLL_SECONDS = 0.1
-_EXIT_STOPPED = 85
 
 
 class WorkersError(Exception):
@@ -39,7 +39,7 @@ def wanted(cells: int, concurrent: bool, environment: Mapping[str, str] = os.env
 
 def _gpus(environment: Mapping[str, str]) -> int:
     """GPUs that the task deals out to workers; 1 where it leaves to its only process what there is."""
-    count = environment.get(_WORKERS_VARIABLE, "1")
+    count = environment.get(WORKERS_VARIABLE, "1")
     return int(count) if count.isdecimal() and int(count) > 1 else 1
 
 
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int,
     statuses: list[int] = []
     for cells in rounds:
         if stop():
-            return combined([*statuses, _EXIT_STOPPED])
+            return combined([*statuses, exit_status.STOPPED])
         environments = _environments(deal(cells, workers), devices, workers)
         statuses += _wait(_start(arguments, environments), stop)
     return combined(statuses)
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int,
 def combined(statuses: Sequence[int]) -> int:
     """One exit status for all workers: stopped if one was, else the gravest; a signal counts as a shell's 128 + n."""
     plain = [status if status >= 0 else 128 - status for status in statuses]
-    return _EXIT_STOPPED if _EXIT_STOPPED in plain else max(plain, default=0)
+    return exit_status.STOPPED if exit_status.STOPPED in plain else max(plain, default=exit_status.DONE)
 
 
 def _start(arguments: Sequence[str], environments: Sequence[dict[str, str]]) -> list[subprocess.Popen[bytes]]:

@@ -75,6 +75,7 @@ def submit(arguments: argparse.Namespace) -> int:
         print(make_plan(statuses, pack=size, include_failed=arguments.include_failed))
         return DONE
     if profile.is_local:
+        check_writable(request.store.root)
         arguments.parallel_jobs, arguments.device, arguments.cell = None, "cpu", None
         with submission.lock(request.store, "holdfast submit", arguments.take_over):
             ends = run_here(request, request.record(arguments.allow_code_change), arguments, pack)

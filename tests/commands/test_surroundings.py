@@ -82,3 +82,14 @@ def test_a_garbled_task_list_is_named_by_file_and_line(holdfast: Holdfast, place
         "tasks-0.jsonl: line 1 is no task; submit again\n" in holdfast("show", "out", "width_1_run_0", expect=2).stderr
     )
     holdfast("status", "out", expect=4)
+
+
+@pytest.mark.parametrize("command", [("run",), ("submit", "--profile", "local")])
+def test_a_directory_that_anybody_can_write_to_is_refused_before_anything_is_written(
+    holdfast: Holdfast, place: Path, command: tuple[str, ...]
+) -> None:
+    (place / "out").mkdir()
+    (place / "out").chmod(0o777)
+    said = holdfast(*command, "--config", "sweep.json", expect=2).stderr
+    assert f"anybody can write here, and its tasks run code from it; chmod o-w {place / 'out'}\n" in said
+    assert not list((place / "out").iterdir())
