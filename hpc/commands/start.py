@@ -67,7 +67,7 @@ def _heard(ask: Callable[[str], str], question: str) -> str:
 
 
 def complete(arguments: argparse.Namespace) -> int:
-    from hpc.cli import parser
+    from hpc.options import parser
 
     print(completion.script(parser(), arguments.shell), end="")
     return DONE
