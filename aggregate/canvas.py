@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from aggregate.axes import positions
 from aggregate.declaration import BOUNDED, Factor, Metric
 from aggregate.wording import better_text, value_text
 
@@ -219,17 +220,6 @@ def colours(count: int) -> list[tuple[float, float, float, float]]:
     """Colours of ordered levels, dark to light; told apart by colour-blind readers and in grey print."""
     places = np.linspace(0.05, 0.9, count) if count > 1 else np.array([0.35])
     return [tuple(colour) for colour in colormaps["viridis"](places)]
-
-
-def positions(factor: Factor) -> NDArray[np.float64]:
-    """Where a factor's values lie on its axis: by value, by logarithm if declared so, words side by side."""
-    if not factor.numeric:
-        return np.arange(len(factor.values), dtype=np.float64)
-    values = np.array([float(value) for value in factor.values])
-    if not factor.log:
-        return values
-    # A logarithmic axis has no place for 0 (a loss switched off is a usual level): then the levels stand side by side.
-    return np.log10(values) if np.all(values > 0) else np.argsort(np.argsort(values)).astype(np.float64)
 
 
 def spacing(places: NDArray[np.float64]) -> float:

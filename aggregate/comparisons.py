@@ -19,7 +19,7 @@ from aggregate.inference import (
     probability_of_improvement,
     seed_correlation,
 )
-from aggregate.statistics import Floats
+from aggregate.statistics import Floats, without_rounding
 from aggregate.summary import MetricSummary, Summary
 
 
@@ -75,7 +75,8 @@ def _position(summary: Summary, analysis: Analysis) -> int | None:
 
 
 def _compare(entry: MetricSummary, reference: int, analysis: Analysis, level: float) -> Comparison:
-    differences = entry.values - entry.values[reference]
+    rounding = np.finfo(np.float64).eps * (np.abs(entry.values) + np.abs(entry.values[reference]))
+    differences = without_rounding(entry.values - entry.values[reference], rounding)
     differences[reference] = np.nan
     others = entry.values.copy()
     others[reference] = np.nan

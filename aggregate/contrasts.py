@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.declaration import Factor
-from aggregate.statistics import Floats
+from aggregate.statistics import Floats, without_rounding
 from hpc.cell import FactorValue
 
 SLOPE, INTERACTION = "slope", "interaction"
@@ -53,18 +53,12 @@ def per_seed(contrast: Contrast, values: Floats) -> Floats:
     """The contrast of every seed. values: shape (conditions, seeds). Returns shape (seeds,).
 
     NaN for a seed that lacks a condition: a slope over another set of conditions would be another quantity.
-    What is as small as the rounding of the sum counts as none: a factor without any effect gives 0 in every seed, not
-    noise to be tested, and seeds that agree give one number.
+    A factor without any effect gives exactly 0, and seeds that agree one number.
     """
     weights, used = contrast.weights[contrast.used], values[contrast.used]
     with np.errstate(over="ignore", invalid="ignore"):
-        found = weights @ used
         rounding = len(weights) * np.finfo(np.float64).eps * (np.abs(weights) @ np.abs(used))
-        found = np.where(np.abs(found) <= rounding, 0.0, found)
-        known = found[np.isfinite(found)]
-        if known.size and np.ptp(known) <= rounding[np.isfinite(found)].max():
-            found[np.isfinite(found)] = np.median(known)
-    return np.asarray(found)
+        return without_rounding(weights @ used, rounding)
 
 
 def level_means(contrast: Contrast, values: Floats) -> Floats:

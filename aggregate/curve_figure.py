@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from aggregate.axes import spans_magnitudes
 from aggregate.bands import FEWEST_SEEDS
 from aggregate.canvas import (
     GREY,
@@ -30,13 +31,12 @@ from aggregate.canvas import (
     y_label,
 )
 from aggregate.curves import Curves
-from aggregate.declaration import POSITIVE, Metric
+from aggregate.declaration import Metric
 from aggregate.summary import Summary
 from aggregate.wording import percent, value_text
 
 _MOST_PANELS, _MOST_LINES = 30, 12
 _TOGETHER = 4  # bands that can be told apart in one panel
-_LOG_RANGE = 10.0
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
 
@@ -171,7 +171,7 @@ def _scale(panels: list[Axes], metric: Metric, curves: Curves) -> Span:
     """Losses that fall by orders of magnitude are drawn on a logarithmic axis."""
     finite = curves.values[np.isfinite(curves.values)]
     bands = [curves.low, curves.high]
-    if metric.kind != POSITIVE or not finite.size or finite.min() <= 0 or finite.max() < _LOG_RANGE * finite.min():
+    if not spans_magnitudes(metric, finite):
         return limits(metric, [finite], bands)
     for ax in panels:
         ax.set_yscale("log")

@@ -8,11 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from aggregate.documents import aggregated_results
-from aggregate.predecessor import is_predecessor, read_predecessor
-from aggregate.reading import read
+from aggregate.predecessor import read_any
 from aggregate.study import Study, study
 from aggregate.tables import cell_table, curve_table
-from hpc.store import Store
 
 _NOT_FACTORS = ("n_runs", "completeness", "aggregated_metrics", "individual_results")
 
@@ -36,8 +34,7 @@ def load(directory: str | Path) -> Frames:
 
     Raises hpc.store.SweepError if there is no sweep, OSError naming the path if it cannot be read.
     """
-    root = Path(directory).absolute()
-    found = study(read_predecessor(root) if is_predecessor(root) else read(Store(root)))
+    found = study(read_any(Path(directory).absolute()))
     metrics = [entry.metric.name for entry in found.summary.metrics]
     cells = cell_table(found.gathered, metrics).to_pandas()
     return Frames(cells, curve_table(found.gathered, found.histories).to_pandas(), _conditions(found))

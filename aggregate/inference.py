@@ -169,7 +169,8 @@ def seed_correlation(values: ArrayLike) -> tuple[float, int]:
         everything = float((centred**2).sum()) / (seeds - 1)
     own = (everything - shared) / (conditions - 1)
     total = shared + (conditions - 1) * own
-    return ((shared - own) / total if 0 < total < np.inf else float("nan")), seeds
+    # The last digits are rounding: two conditions that share nothing are to have 0 and not 3e-17.
+    return (round((shared - own) / total, 12) if 0 < total < np.inf else float("nan")), seeds
 
 
 def pairing_ratio(correlation: float, seeds: int) -> float:

@@ -10,13 +10,12 @@ from aggregate.cache import written_before
 from aggregate.documents import aggregated_results, encode, statistics_document
 from aggregate.drawing import Drawn, draw
 from aggregate.findings import cell_lines, doubts, limited
-from aggregate.predecessor import is_predecessor, read_predecessor
-from aggregate.reading import Reading, paused_collector, read
+from aggregate.predecessor import read_any
+from aggregate.reading import Reading, paused_collector
 from aggregate.report import Material, render
 from aggregate.study import Study, study
 from aggregate.tables import cell_table, curve_table, parquet
 from hpc.files import make_directory, publish, remove
-from hpc.store import Store
 
 _MOST_LINES = 40
 
@@ -44,7 +43,7 @@ def aggregate(root: Path, *, figures: bool = True) -> Outcome:
     figures: whether to draw; tables, statistics and report are written anyway.
     Raises hpc.store.SweepError if ``root`` holds no sweep, OSError naming the path if it cannot be read or written.
     """
-    reading = read_predecessor(root) if is_predecessor(root) else read(Store(root))
+    reading = read_any(root)
     make_directory(reading.store.root)
     before = reading.told_before(figures=figures)
     if before is not None and not (figures and Analysis.of(reading.sweep.analysis).figures):

@@ -17,7 +17,7 @@ import numpy as np
 
 from aggregate.gather import Record, names_of
 from aggregate.histories import Histories
-from aggregate.reading import Reading
+from aggregate.reading import Reading, read
 from hpc.cell import Axis, Cell, Grid
 from hpc.states import COMPLETED, MISSING, CellStatus
 from hpc.store import Store, SweepError
@@ -51,6 +51,14 @@ class Predecessor(Reading):
 
     def remember(self, *_: object) -> None:
         """Nothing: reading two kinds of files anew costs little, and there is no plan to believe the memory by."""
+
+
+def read_any(root: Path) -> Reading:
+    """A sweep directory, ours or the predecessor's.
+
+    Raises hpc.store.SweepError if there is no sweep in it, OSError naming the path if it cannot be read.
+    """
+    return read_predecessor(root) if is_predecessor(root) else read(Store(root))
 
 
 def is_predecessor(root: Path) -> bool:

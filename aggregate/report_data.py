@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregate.axes import positions, spans_magnitudes
 from aggregate.curves import Curves
-from aggregate.declaration import POSITIVE, Factor, Metric
+from aggregate.declaration import Factor, Metric
 from aggregate.statistics import Floats
 from aggregate.study import Study
 from aggregate.summary import MetricSummary
@@ -54,27 +55,19 @@ def _factor(factor: Factor) -> dict[str, Any]:
 
 
 def _places(factor: Factor) -> list[float]:
-    """Where the levels lie on an axis from 0 to 1; words, and levels with a 0 on a logarithmic axis, side by side."""
-    count = len(factor.values)
-    if not factor.numeric:
-        places = np.arange(count, dtype=np.float64)
-    else:
-        places = np.array([float(value) for value in factor.values])
-        if factor.log:
-            places = np.log(places) if np.all(places > 0) else np.argsort(np.argsort(places)).astype(np.float64)
+    """Where the levels lie on an axis from 0 to 1."""
+    places = positions(factor)
     spread = float(np.ptp(places)) or 1.0
-    return [round(float(place), 4) for place in (places - places.min()) / spread] if count > 1 else [0.5]
+    return [round(float(place), 4) for place in (places - places.min()) / spread] if len(places) > 1 else [0.5]
 
 
 def _about(metric: Metric, values: Floats) -> dict[str, Any]:
-    finite = values[np.isfinite(values)]
-    falls = metric.kind == POSITIVE and finite.size and finite.min() > 0 and finite.max() / 10 > finite.min()
     return {
         "name": metric.name,
         "label": metric.label,
         "better": better_text(metric),
         "chance": metric.chance,
-        "log": bool(falls),
+        "log": spans_magnitudes(metric, values),
     }
 
 

@@ -26,10 +26,10 @@ def claims(study: Study) -> Html:
     parts: list[Html] = []
     if found.family:
         note = (
-            f"Fixed before the first job; a family-wise error of {percent(found.alpha)} over all {len(found.family)} "
-            f"({found.correction.capitalize()}). Estimates are per doubling of factors on a logarithmic scale, else "
-            "per unit. One-sample t over seeds; Page's L is a check on ranks. Failed as worst: the estimate if every "
-            "failed cell had the worst value seen."
+            f"Fixed before the first job; a family-wise error of {percent(found.alpha)} over "
+            f"{counted(len(found.family), 'test')} ({found.correction.capitalize()}). Estimates are per doubling of "
+            "factors on a logarithmic scale, else per unit. One-sample t over seeds; Page's L is a check on ranks. "
+            "Failed as worst: the estimate if every failed cell had the worst value seen."
         )
         parts += [
             element("h2", "Claims"),

@@ -63,6 +63,20 @@ def describe(values: ArrayLike) -> Description:
     return Description(n, mean, std, std / np.sqrt(np.maximum(n, 1)), minimum, maximum, median)
 
 
+def without_rounding(values: ArrayLike, rounding: ArrayLike) -> Floats:
+    """Sums and differences of measurements, freed of what is rounding: a test would take that for chance.
+
+    values: shape (..., seeds), NaN where a seed has no value. rounding: the largest error of each, same shape.
+    A value that small is 0; seeds that differ by no more all get their median.
+    """
+    data, error = np.asarray(values, dtype=np.float64), np.asarray(rounding, dtype=np.float64)
+    data = np.where(np.abs(data) <= error, 0.0, data)
+    d = describe(data)
+    with np.errstate(over="ignore", invalid="ignore"):
+        alike = d.maximum - d.minimum <= np.where(np.isnan(error), 0.0, error).max(axis=-1, initial=0.0)
+    return np.where(alike[..., None] & ~np.isnan(data), d.median[..., None], data)
+
+
 def t_interval(mean: ArrayLike, sem: ArrayLike, n: ArrayLike, level: float = 0.95) -> Interval:
     """Confidence interval for the mean of roughly normal values over seeds.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from aggregate.analysis import Analysis
 from aggregate.curves import Curves, curves
-from aggregate.declaration import POSITIVE, Metric, metrics_of
+from aggregate.declaration import BOUNDED, POSITIVE, Metric, metrics_of
 from aggregate.evidence import Evidence, planned_levels, weigh
 from aggregate.gather import Gathered
 from aggregate.histories import Histories
@@ -44,7 +44,7 @@ class Study:
             values = self.histories.columns[metric.name]
             if np.isfinite(values).any():
                 position, epoch, log = self.histories.position, self.histories.epoch, metric.kind == POSITIVE
-                bounded, level = metric.kind == "bounded", self.summary.level
+                bounded, level = metric.kind == BOUNDED, self.summary.level
                 yield metric, curves(position, epoch, values, completed, log=log, bounded=bounded, level=level)
 
 

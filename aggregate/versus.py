@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from aggregate.axes import positions
 from aggregate.canvas import (
     FAINT,
     GREY,
@@ -25,7 +26,6 @@ from aggregate.canvas import (
     factor_axis,
     footnote,
     limits,
-    positions,
     spacing,
     text_width,
     title,

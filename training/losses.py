@@ -9,7 +9,6 @@ it and a cell's numbers do not depend on its pack.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 import torch
@@ -18,11 +17,9 @@ from torch import Tensor
 
 from training.model import OUTPUTS
 from training.routes import FUSED, Routes
-from training.settings import FEATURES, Settings
+from training.settings import DOMAINS, FEATURES, Settings
 from training.simple_shapes import BINS, RANDOM_FEATURE, SIZE_FEATURE
 from training.tables import LOGITS
-
-DOMAIN_COUNT: Final = 2
 
 
 def feature_weights(routes: Routes, source_weight: float) -> NDArray[np.float64]:
@@ -30,10 +27,10 @@ def feature_weights(routes: Routes, source_weight: float) -> NDArray[np.float64]
 
     source_weight: of the target's two sources in the fused slot, beside 1 for the others.
     """
-    weights = np.zeros((len(routes.slots), DOMAIN_COUNT, OUTPUTS))
+    weights = np.zeros((len(routes.slots), len(DOMAINS), OUTPUTS))
     for position, (slot, weight) in enumerate(zip(routes.slots, routes.weights, strict=True)):
         for domain, features in enumerate(FEATURES.values()):
-            weights[position, domain, :features] = weight / (DOMAIN_COUNT * features)
+            weights[position, domain, :features] = weight / (len(DOMAINS) * features)
         if slot == FUSED:
             weights[position, 0, RANDOM_FEATURE] *= source_weight
             weights[position, 1, SIZE_FEATURE] *= source_weight
@@ -43,7 +40,7 @@ def feature_weights(routes: Routes, source_weight: float) -> NDArray[np.float64]
 def synergy_weight(routes: Routes, loss_scale: float) -> float:
     """Weight of the cross entropy of one sample in the loss; 0 without a fused slot."""
     fused = sum(weight for slot, weight in zip(routes.slots, routes.weights, strict=True) if slot == FUSED)
-    return fused * loss_scale / DOMAIN_COUNT
+    return fused * loss_scale / len(DOMAINS)
 
 
 def loss_value(
@@ -107,7 +104,7 @@ class Losses:
 
 def new_sums(cells: int, slots: int, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Empty running sums (squares, cross entropy) for `cells` cells."""
-    return like.new_zeros(cells, DOMAIN_COUNT, slots, batch, OUTPUTS), like.new_zeros(cells, batch, BINS)
+    return like.new_zeros(cells, len(DOMAINS), slots, batch, OUTPUTS), like.new_zeros(cells, batch, BINS)
 
 
 def mean_loss(

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from training.simple_shapes import ATTR_FEATURES, V_FEATURES
+
 DOMAINS: Final = ("attr", "v")
-FEATURES: Final = {"attr": 11, "v": 13}
+FEATURES: Final = {"attr": ATTR_FEATURES, "v": V_FEATURES}
 LOSSES: Final = ("fusion", "demi_cycle", "cycle", "translation")
 KERNELS: Final = ("auto", "native", "torch")
 MOST_LAYERS: Final = 62

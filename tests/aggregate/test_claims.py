@@ -329,3 +329,17 @@ def test_no_other_metric_stands_in_for_a_primary_one_without_values(tmp_path: Pa
     primary = report[report.index("<h2>Primary metrics") : report.index("<h2>Other metrics")]
     assert "best validation loss" not in primary
     assert "No result has a value of one yet." in primary
+
+
+def test_a_difference_that_is_the_same_in_every_seed_but_for_rounding_is_not_tested(tmp_path: Path) -> None:
+    sweep = make_sweep({"dim": [4, 8]}, 5, primary=[LOSS])
+    values = {4: 0.3, 8: 0.1}
+    directory = _filled(
+        tmp_path,
+        sweep,
+        lambda cell: {LOSS: values[int(cell.factors["dim"])] + 0.7 * cell.run_id},
+        reference={"dim": 4},
+    )
+    found = _statistics(directory)["comparisons"][LOSS]["conditions"]["dim_8"]
+    assert found["difference"] == pytest.approx(-0.2)
+    assert (found["p"], found["dz_hedges"]) == (None, None)

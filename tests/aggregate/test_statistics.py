@@ -11,6 +11,7 @@ from aggregate.statistics import (
     describe,
     median_interval,
     t_interval,
+    without_rounding,
 )
 
 
@@ -133,3 +134,12 @@ def test_five_seeds_are_too_few_for_a_median_at_95_percent_but_not_at_90() -> No
     assert np.isnan(median_interval(values)).all()
     assert median_interval(values, 0.9) == (1.0, 5.0)
     assert np.isnan(median_interval([np.nan, np.nan], 0.5)).all()
+
+
+def test_what_is_rounding_is_taken_away_and_nothing_else() -> None:
+    rows = np.array([[0.1 + 0.2 - 0.3, 1e-17, np.nan], [0.1 + 0.2, 0.3, np.nan], [0.1, 0.2, 0.3]])
+    found = without_rounding(rows, np.full(rows.shape, 1e-15))
+    assert found[0, :2].tolist() == [0.0, 0.0]
+    assert found[1, 0] == found[1, 1] == pytest.approx(0.3)
+    assert np.isnan(found[:2, 2]).all()
+    assert found[2].tolist() == [0.1, 0.2, 0.3]
