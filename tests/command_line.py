@@ -12,6 +12,7 @@ from hpc.store import Store
 
 ROOT = Path(__file__).parents[1]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"
+WITH_DATA = ROOT / "tests" / "trainers" / "with_data.py"
 Holdfast = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -10,20 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import WIDTH, Holdfast, environment
+from command_line import WIDTH, WITH_DATA, Holdfast, environment
 
 from training.generate import generate
-
-TRAINER = """
-FACTORS = {"width": {"kind": "integer", "minimum": 1}}
-METRICS = {"size": {"kind": "real", "better": "higher"}}
-DATA_FILES = ["*.txt"]
-
-def train(cells, options, run):
-    for cell in cells:
-        run.restore(cell)
-        run.finish(cell, {"size": float(cell.seed)})
-"""
 
 
 def write(directory: Path, name: str, content: object) -> str:
@@ -34,7 +23,7 @@ def write(directory: Path, name: str, content: object) -> str:
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """Two of four cells done, of a trainer with data."""
-    (tmp_path / "mine.py").write_text(TRAINER)
+    shutil.copy(WITH_DATA, tmp_path / "mine.py")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "numbers.txt").write_text("1 2 3")
     sweep = {"name": "small", "axes": {"width": [1, 2]}, "runs_per_condition": 1}

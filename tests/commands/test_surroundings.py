@@ -7,25 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command_line import Holdfast
-
-TRAINER = """
-import helper
-
-FACTORS = {"width": {"kind": "integer", "minimum": 1}}
-METRICS = {"size": {"kind": "real", "better": "higher"}}
-
-def train(cells, options, run):
-    for cell in cells:
-        run.restore(cell)
-        run.finish(cell, {"size": float(cell.seed)})
-"""
+from command_line import WITH_DATA, Holdfast
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A trainer with a neighbour, and a sweep of two cells."""
-    (tmp_path / "mine.py").write_text(TRAINER)
+    (tmp_path / "mine.py").write_text(f"import helper\n{WITH_DATA.read_text()}")
     (tmp_path / "helper.py").write_text("x = 1\n")
     sweep = {"name": "small", "axes": {"width": [1, 2]}, "runs_per_condition": 1}
     (tmp_path / "sweep.json").write_text(json.dumps({"trainer": "mine.py:train", "sweep": sweep}))

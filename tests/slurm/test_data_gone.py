@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
+from command_line import WITH_DATA
 from workplace import Workplace
-
-TRAINER = """
-FACTORS = {"width": {"kind": "integer", "minimum": 1}}
-METRICS = {"size": {"kind": "real", "better": "higher"}}
-DATA_FILES = ["*.txt"]
-
-def train(cells, options, run):
-    for cell in cells:
-        run.restore(cell)
-        run.finish(cell, {"size": float(cell.seed)})
-"""
 
 
 def test_tasks_without_their_data_say_so_and_blame_no_node(workplace: Workplace) -> None:
-    (workplace.directory / "mine.py").write_text(TRAINER)
+    shutil.copy(WITH_DATA, workplace.directory / "mine.py")
     data = workplace.directory / "data"
     data.mkdir()
     (data / "numbers.txt").write_text("1 2 3")
