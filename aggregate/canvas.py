@@ -6,8 +6,7 @@ Matplotlib is used without its global state (no pyplot), whatever the user's own
 from __future__ import annotations
 
 import io
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aggregate.axes import positions
-from aggregate.declaration import BOUNDED, Factor, Metric
-from aggregate.wording import better_text, value_text
+from aggregate.axes import Span, positions, spacing
+from aggregate.declaration import Factor, Metric
+from aggregate.wording import value_text
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#c4c4c4"
 MARKERS = "osD^vPX*"
@@ -36,9 +35,7 @@ LEGEND: dict[str, Any] = {
     "title_fontsize": 8,
     "alignment": "left",
 }
-_LEFT, _RIGHT, _BOTTOM, _TOP, _GAP_X, _GAP_Y = 0.85, 0.25, 0.62, 0.32, 0.22, 0.42
-_LETTER = 0.0076  # inches that a letter takes for each point of its size
-_LARGEST = 1e300
+_LEFT, _RIGHT, _BOTTOM, TOP, GAP_X, _GAP_Y = 0.85, 0.25, 0.62, 0.32, 0.22, 0.42
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -72,27 +69,6 @@ def house_style() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Span:
-    """Range of a metric's axis; low is above 0 on a logarithmic one."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    def nearly_reaches(self, value: float) -> bool:
-        """Whether widening the axis to show a value leaves the data at least half of it."""
-        if self.log:
-            return self.low / self.high <= value / self.low and value / self.high <= self.high / self.low
-        return self.low - (self.high - self.low) <= value <= self.high + (self.high - self.low)
-
-    def including(self, value: float) -> Span:
-        if self.log:
-            return Span(min(self.low, value / 1.1), max(self.high, value * 1.1), log=True)
-        margin = 0.09 * (self.high - self.low)
-        return Span(min(self.low, value - margin), max(self.high, value + margin))
-
-
-@dataclass(frozen=True)
 class Sheet:
     """A figure and its panels, in reading order."""
 
@@ -114,8 +90,8 @@ def sheet(
     *,
     left: float = _LEFT,
     right: float = _RIGHT,
-    top: float = _TOP,
-    gap: tuple[float, float] = (_GAP_X, _GAP_Y),
+    top: float = TOP,
+    gap: tuple[float, float] = (GAP_X, _GAP_Y),
 ) -> Sheet:
     """A figure of equal panels that share both axes.
 
@@ -184,47 +160,10 @@ def encoded(figure: Figure, kind: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-def title(ax: Axes, text: str) -> None:
-    """A panel's title at a fixed place: looking for a free one costs a sixth of the time of a figure."""
-    shown, points = fitted(text, _inches(ax)[0] + 0.5 * _GAP_X, 8.5)
-    ax.set_title(shown, y=1.0, pad=4, fontsize=points)
-
-
-def y_label(ax: Axes, metric: Metric) -> None:
-    """A metric's label and direction, on two lines: the margin has no room for a third."""
-    room, direction = _inches(ax)[1] + 2 * _TOP, f"({better_text(metric)})" if metric.better else ""
-    label, points = fitted(metric.label, room, 9.0)
-    if label == metric.label:
-        label = f"{label}\n{direction}".rstrip()
-    else:
-        label, points = fitted(f"{metric.label} {direction}".rstrip(), room, 9.0)
-    ax.set_ylabel(label, fontsize=points)
-
-
-def fitted(text: str, inches: float, points: float) -> tuple[str, float]:
-    """A text for so much room, and its size: as it is if that fits, else on two smaller lines, the rest left out."""
-    if len(text) * points * _LETTER <= inches:
-        return text, points
-    smaller = 0.83 * points
-    letters = max(int(inches / (smaller * _LETTER)), 8)
-    return "\n".join(textwrap.wrap(text, letters, max_lines=2, placeholder=" ...")), smaller
-
-
-def _inches(ax: Axes) -> tuple[float, float]:
-    """Width and height of a panel."""
-    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
-    return box.width * width, box.height * height
-
-
 def colours(count: int) -> list[tuple[float, float, float, float]]:
     """Colours of ordered levels, dark to light; told apart by colour-blind readers and in grey print."""
     places = np.linspace(0.05, 0.9, count) if count > 1 else np.array([0.35])
     return [tuple(colour) for colour in colormaps["viridis"](places)]
-
-
-def spacing(places: NDArray[np.float64]) -> float:
-    """Smallest distance between neighbours on an axis."""
-    return float(np.min(np.diff(np.sort(places)))) if len(places) > 1 else 1.0
 
 
 def factor_axis(ax: Axes, factor: Factor, width: float, *, labelled: bool) -> float:
@@ -253,31 +192,6 @@ def _thinned(factor: Factor, places: NDArray[np.float64], scale: float) -> list[
     return texts
 
 
-def limits(metric: Metric, values: Sequence[NDArray[np.float64]], whiskers: Sequence[NDArray[np.float64]]) -> Span:
-    """Range of a metric's axis: all values, and whiskers as far as they do not dwarf the values."""
-    points = _finite(values)
-    if not points.size:
-        return Span(0.0, 1.0)
-    low, high = float(points.min()), float(points.max())
-    reach = 1.5 * (high - low) or 0.1 * abs(high) or 1.0
-    ends = np.clip(_finite(whiskers), low - reach, high + reach)
-    low, high = min([low, *ends]), max([high, *ends])
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    if metric.kind == BOUNDED and 0 <= low <= high <= 1:
-        return Span(max(low - margin, -0.03), min(high + margin, 1.03))
-    return Span(low - margin, high + margin)
-
-
-def _finite(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    joined = np.concatenate([np.ravel(array) for array in arrays]) if arrays else np.empty(0)
-    return np.asarray(joined[np.isfinite(joined)])
-
-
-def drawable(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values that an axis has room for, NaN for all others: the distance of two larger ones is no number any more."""
-    return np.asarray(np.where(np.abs(values) <= _LARGEST, values, np.nan))
-
-
 def draw_chance(ax: Axes, metric: Metric, span: Span, *, across: bool = True) -> tuple[float, float]:
     """The line of guessing, if it is near enough to be drawn without flattening the data. Returns the axis limits.
 
@@ -289,24 +203,3 @@ def draw_chance(ax: Axes, metric: Metric, span: Span, *, across: bool = True) ->
     line(metric.chance, color=GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
     wider = span.including(metric.chance)
     return wider.low, wider.high
-
-
-def chance_text(metric: Metric, span: Span) -> str:
-    """What the footnote says of guessing; empty if nothing is declared. span: as given to draw_chance."""
-    if metric.chance is None:
-        return ""
-    if span.nearly_reaches(metric.chance):
-        return f"; dashed: chance ({metric.chance:.3g})"
-    return f"; chance ({metric.chance:.3g}) is {'below' if metric.chance < span.low else 'above'} the axis"
-
-
-def text_width(texts: Sequence[str]) -> float:
-    """Inches that the longest of some 8-point texts takes, generously."""
-    return 1.1 * 8 * _LETTER * max(map(len, texts), default=0)
-
-
-def footnote(figure: Figure, text: str) -> None:
-    """What the marks mean, at the foot of the figure."""
-    figure.text(
-        1 - 0.08 / figure.get_figwidth(), 0.05 / figure.get_figheight(), text, ha="right", fontsize=6.5, color=GREY
-    )

@@ -13,25 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from aggregate.axes import spans_magnitudes
+from aggregate.axes import Span, chance_text, limits, spans_magnitudes
 from aggregate.bands import FEWEST_SEEDS
-from aggregate.canvas import (
-    GREY,
-    LEGEND,
-    Pages,
-    Sheet,
-    Span,
-    chance_text,
-    colours,
-    draw_chance,
-    footnote,
-    limits,
-    text_width,
-    title,
-    y_label,
-)
+from aggregate.canvas import GREY, LEGEND, Pages, Sheet, colours, draw_chance
 from aggregate.curves import Curves
 from aggregate.declaration import Metric
+from aggregate.labels import footnote, text_width, title, y_label
 from aggregate.summary import Summary
 from aggregate.wording import percent, value_text
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from aggregate.canvas import fitted, footnote, sheet, text_width
+from aggregate.canvas import sheet
 from aggregate.declaration import Factor
+from aggregate.labels import fitted, footnote, text_width
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import MetricSummary, Summary
 from aggregate.wording import better_text, value_text

@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aggregate.canvas import GREY, colours, draw_chance, footnote, limits, sheet, text_width, title
+from aggregate.axes import limits
+from aggregate.canvas import GREY, colours, draw_chance, sheet
+from aggregate.labels import footnote, text_width, title
 from aggregate.statistics import Floats
 from aggregate.summary import MetricSummary, Summary
 from aggregate.wording import better_text, percent, value_text

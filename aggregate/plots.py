@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from aggregate.canvas import Pages, drawable
+from aggregate.axes import drawable
+from aggregate.canvas import Pages
 from aggregate.curve_figure import draw_curves, draw_level_curves
 from aggregate.curves import Curves, by_level
 from aggregate.declaration import Metric

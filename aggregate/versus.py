@@ -11,27 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aggregate.axes import positions
-from aggregate.canvas import (
-    FAINT,
-    GREY,
-    LEGEND,
-    MARKERS,
-    Pages,
-    Sheet,
-    Span,
-    chance_text,
-    colours,
-    draw_chance,
-    factor_axis,
-    footnote,
-    limits,
-    spacing,
-    text_width,
-    title,
-    y_label,
-)
+from aggregate.axes import Span, chance_text, limits, positions, spacing
+from aggregate.canvas import FAINT, GREY, LEGEND, MARKERS, Pages, Sheet, colours, draw_chance, factor_axis
 from aggregate.declaration import Factor
+from aggregate.labels import footnote, text_width, title, y_label
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import MetricSummary, Summary
 from aggregate.wording import percent, value_text

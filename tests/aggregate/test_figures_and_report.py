@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
-from aggregate.canvas import fitted
+from aggregate.labels import fitted
 from aggregate.pipeline import aggregate
 from hpc.cell import Cell
 from hpc.sweep import Trainer
