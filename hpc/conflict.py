@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +36,7 @@ def conflict(store: Store, cell: Cell) -> Conflict | None:
     """The conflict of a cell, if it has one. Raises SweepError if its record cannot be read."""
     path = store.conflict_file(cell)
     try:
-        record = json.loads(files.read(path))
+        record = files.read_json(path)
         other, pack = dict(record["outcome"]), record.get("pack")
     except FileNotFoundError:
         return None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import uuid
 from pathlib import Path
+from typing import Any
 
 # Nothing we write is ever writable by anyone but its owner; the umask may take away more.
 _FILE_MODE = 0o644
@@ -131,6 +133,14 @@ def read(path: Path | str) -> bytes:
             if error.errno not in _STALE or attempt == _READ_TRIES - 1:
                 raise
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+def read_json(path: Path | str) -> Any:
+    """The JSON document in a file that is known to be there. Raises ValueError if it is none, OSError."""
+    try:
+        return json.loads(read(path))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def append(path: Path, text: str) -> None:

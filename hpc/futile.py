@@ -15,7 +15,6 @@ attempt, looking back, that saved a checkpoint or recorded a failure ends the co
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,7 +97,7 @@ def _counts(store: Store, pack: int, record: Mapping[str, Any], cell: Cell, job_
 
 def _record(path: Path) -> Mapping[str, Any]:
     try:
-        return dict(json.loads(files.read(path)))
+        return dict(files.read_json(path))
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -85,7 +85,7 @@ def save(pilot: Pilot, profile: Profile) -> Path:
 def load(profile: Profile, config_digest: str) -> Pilot | None:
     """The pilot of a configuration on a profile's device; None if there is none, or none that can be read."""
     try:
-        pilot = Pilot.from_json(json.loads(files.read(path_of(profile, config_digest))))
+        pilot = Pilot.from_json(files.read_json(path_of(profile, config_digest)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return pilot if pilot.config_digest == config_digest else None

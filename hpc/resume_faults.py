@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import time
@@ -53,7 +52,7 @@ class Stage(ABC):
         attempts = self.store.attempts(cell)
         pack = self.store.pack_of(cell, attempts[-1]) if attempts else None
         try:
-            return dict(json.loads(files.read(self.store.pack_file(pack)))) if pack is not None else {}
+            return dict(files.read_json(self.store.pack_file(pack))) if pack is not None else {}
         except (OSError, ValueError):
             return {}
 

@@ -68,7 +68,7 @@ def _collector_off() -> Iterator[None]:
 
 def _load(store: Store, config_digest: str) -> dict[str, Entry]:
     try:
-        data = json.loads(files.read(store.state_cache_file))
+        data = files.read_json(store.state_cache_file)
         if data["format"] == _FORMAT and data["config_digest"] == config_digest:
             return dict(data["cells"])
     except (OSError, ValueError, KeyError, TypeError):

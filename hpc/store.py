@@ -46,7 +46,7 @@ class Store(Layout):
         if not self.exists():
             raise SweepError(f"{self.root}: there is no sweep here (no sweep.json); check the path, or start one")
         try:
-            data = json.loads(files.read(self.sweep_file))
+            data = files.read_json(self.sweep_file)
             if not data["revisions"]:
                 raise ValueError
         except (ValueError, KeyError, TypeError):
@@ -143,7 +143,7 @@ class Store(Layout):
         found = []
         for name in sorted(files.entries(self.certificates_directory)):
             with contextlib.suppress(OSError, ValueError):
-                found.append(json.loads(files.read(self.certificates_directory / name)))
+                found.append(files.read_json(self.certificates_directory / name))
         return [entry for entry in found if isinstance(entry, dict) and entry.get("format") == 1]
 
     def present(self) -> set[str]:
@@ -188,7 +188,7 @@ class Store(Layout):
     def pack_of(self, cell: Cell, attempt: int) -> int | None:
         """The pack attempt that a cell's attempt belongs to; None if the process died before it said so."""
         try:
-            return int(json.loads(files.read(self.pointer_file(cell, attempt)))["pack"])
+            return int(files.read_json(self.pointer_file(cell, attempt))["pack"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -200,7 +200,7 @@ class Store(Layout):
     def pack_record(self, pack: int) -> dict[str, Any]:
         """What a pack attempt wrote down at its start: cells, submission, node, process; empty if it cannot be read."""
         try:
-            record = json.loads(files.read(self.pack_file(pack)))
+            record = files.read_json(self.pack_file(pack))
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}
@@ -210,7 +210,7 @@ class Store(Layout):
         if "failure.json" not in files.entries(self.attempt_directory(cell, attempt)):
             return None
         try:
-            data = json.loads(files.read(self.failure_file(cell, attempt)))
+            data = files.read_json(self.failure_file(cell, attempt))
         except ValueError:
             return {"cause": "failed; its failure.json cannot be read"}
         return {"cause": "", **data} if isinstance(data, dict) else {"cause": str(data)}
@@ -218,7 +218,7 @@ class Store(Layout):
     def progress(self, pack: int) -> dict[str, Any]:
         """Epochs of a pack's cells as last reported: {name: [epoch, of]}; advisory."""
         try:
-            return dict(json.loads(files.read(self.progress_file(pack)))["cells"])
+            return dict(files.read_json(self.progress_file(pack))["cells"])
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 

@@ -101,7 +101,7 @@ def intents(store: Store) -> list[Intent]:
     for number in sorted(files.numbers(store.submissions_root)):
         path = store.intent_file(number)
         try:
-            intent = Intent(**json.loads(files.read(path)))
+            intent = Intent(**files.read_json(path))
             found.append(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes)))
         except FileNotFoundError:
             continue  # it died before it could queue anything
@@ -234,7 +234,7 @@ def _may_remove(store: Store, holder: dict[str, Any]) -> bool:
 
 def _holder(store: Store, lock: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(files.read(store.lock_owner_file(lock))))
+        return dict(files.read_json(store.lock_owner_file(lock)))
     except (OSError, ValueError, TypeError):
         return {}
 

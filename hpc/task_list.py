@@ -13,7 +13,7 @@ from hpc.store import SweepError
 
 def read_task(path: Path, index: int) -> list[Cell]:
     """Cells of one line of a task list. Raises SweepError naming file and index, OSError."""
-    with path.open() as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines):
             if number == index:
                 return _cells(path, number, line)
@@ -22,7 +22,7 @@ def read_task(path: Path, index: int) -> list[Cell]:
 
 def task_cells(path: Path) -> list[tuple[str, ...]]:
     """Names of the cells of each task. Raises SweepError naming file and line, OSError."""
-    with path.open() as lines:
+    with path.open("rb") as lines:
         return [tuple(cell.name for cell in _cells(path, number, line)) for number, line in enumerate(lines)]
 
 
@@ -32,8 +32,8 @@ def task_line(cells: Sequence[Cell]) -> str:
     return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
-def _cells(path: Path, index: int, line: str) -> list[Cell]:
+def _cells(path: Path, index: int, line: bytes) -> list[Cell]:
     try:
         return [Cell.from_json(entry) for entry in json.loads(line)["cells"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise SweepError(f"{path}: line {index + 1} is no task; submit again") from None

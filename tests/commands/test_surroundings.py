@@ -62,9 +62,10 @@ def test_a_trainer_that_is_gone_is_called_gone_not_changed(holdfast: Holdfast, p
     )
 
 
-def test_a_garbled_task_list_is_named_by_file_and_line(holdfast: Holdfast, place: Path) -> None:
+@pytest.mark.parametrize("content", [b"garbage\n", b"\xff\xfe\x00", b"[" * 100_000], ids=["no JSON", "no text", "deep"])
+def test_a_garbled_task_list_is_named_by_file_and_line(holdfast: Holdfast, place: Path, content: bytes) -> None:
     run(holdfast)
-    (place / "out" / "submissions" / "000001" / "tasks-0.jsonl").write_text("garbage\n")
+    (place / "out" / "submissions" / "000001" / "tasks-0.jsonl").write_bytes(content)
     (place / "out" / "individual_results" / "width_1_run_0" / "results.json").unlink()
     assert (
         "tasks-0.jsonl: line 1 is no task; submit again\n" in holdfast("show", "out", "width_1_run_0", expect=2).stderr

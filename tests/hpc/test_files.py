@@ -332,3 +332,10 @@ def test_a_claim_where_there_is_no_directory_names_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         files.claim(tmp_path / "nowhere", 4)
     assert caught.value.filename == str(tmp_path / "nowhere" / "0001")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\xfe\x00", b"[" * 100_000])
+def test_what_is_no_json_is_one_kind_of_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        files.read_json(tmp_path / "x.json")
