@@ -48,7 +48,8 @@ class Claim:
 
     kind: slope, interaction or ratio. factors: names. unit: what the estimate is per. per_seed: NaN where a seed lacks
     a condition; seeds of planned have all. p: two-sided t; adjusted: over the family. page: p of Page's L, a check.
-    status: shown, not shown, withheld or untestable; reason: why, or what else must be said.
+    bar: why nothing may be claimed whatever the test says. status: shown, not shown, withheld or untestable; reason:
+    why, or what else must be said.
     """
 
     metric: Metric
@@ -68,6 +69,7 @@ class Claim:
     adjusted: float = float("nan")
     status: str = UNTESTABLE
     reason: str = ""
+    bar: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,7 @@ def _ratio_test(summary: Summary, analysis: Analysis, chosen: Sequence[Contrast]
     )
     for contrast in chosen:
         if [factor.name for factor in contrast.factors] == [analysis.ratio.factor]:
-            claim = _test(summary, quantity, contrast, RATIO, confirmatory=True)
-            yield replace(claim, reason=_joined(never, claim.reason))
+            yield replace(_test(summary, quantity, contrast, RATIO, confirmatory=True), bar=never)
 
 
 def _test(summary: Summary, quantity: Quantity, contrast: Contrast, kind: str, confirmatory: bool) -> Claim:
@@ -203,6 +204,8 @@ def _judge(claim: Claim, adjusted: float, alpha: float) -> Claim:
     if np.isnan(adjusted):
         status = UNTESTABLE
         why = _why_untestable(claim)
+    elif claim.bar:
+        status, why = WITHHELD, claim.bar
     elif worst is not None and np.sign(worst.estimate) != np.sign(claim.estimate):
         status = WITHHELD
         cells = counted(worst.cells, "failed cell")
