@@ -33,6 +33,7 @@ class PackAttempt:
         self.claims = dict(claims)
         self.submission = submission
         self._generation = 0
+        self._saved_in: dict[int, set[str]] = {}
 
     @classmethod
     def begin(
@@ -61,8 +62,8 @@ class PackAttempt:
         """Publish one generation and drop the one before the last. Raises OSError; older generations stay whole."""
         self._generation += 1
         files.publish(self.store.generation_file(self.pack, self._generation), encode(rows))
-        for old in self.store.generations(self.pack)[KEPT_GENERATIONS:]:
-            files.remove(old)
+        self._saved_in[self._generation] = {row.cell for row in rows}
+        self._drop_own_checkpoints()
         if self._generation == KEPT_GENERATIONS:
             self._drop_earlier_checkpoints({row.cell for row in rows})
 
@@ -172,6 +173,21 @@ class PackAttempt:
         conflict = {"pack": self.pack, "outcome": dict(record), "published": winner.get("outcome_digest")}
         files.publish_once(self.store.conflict_file(cell), json.dumps(conflict, indent=1).encode())
         self.log(cell, "another attempt had published a different outcome: kept both, see conflict.json")
+
+    def _drop_own_checkpoints(self) -> None:
+        """Remove our generations but the last two, unless one has the only state of a cell.
+
+        A newer attempt that claimed the cell takes it out of ours, and may have been killed before it restored it.
+        """
+        kept = set[str]()
+        for number in sorted(self._saved_in, reverse=True):
+            cells = self._saved_in[number]
+            if self._generation - number >= KEPT_GENERATIONS and all(
+                cell in kept or self.store.has_result(cell) for cell in cells
+            ):
+                files.remove(self.store.generation_file(self.pack, number))
+                del self._saved_in[number]
+            kept |= cells
 
     def _drop_earlier_checkpoints(self, saved: set[str]) -> None:
         """Earlier attempts' generations count as ours: two newer ones exist, so a third is not needed."""

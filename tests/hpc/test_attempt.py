@@ -72,6 +72,28 @@ def test_two_generations_are_kept_and_the_third_is_removed(store: Store, cells: 
     assert seen[-1] == ["checkpoint-000003", "checkpoint-000004"]
 
 
+def test_the_state_of_a_cell_whose_newer_attempt_died_before_it_restored_is_not_rotated_away(
+    store: Store, cells: list[Cell], begin: Begin
+) -> None:
+    run = begin(cells[:2])
+    save(run, cells[:2], 1)
+    begin(cells[1:2])  # claims the second cell, and is killed at once
+    save(run, cells[:2], 2)
+    for step in (3, 4, 5):
+        save(run, cells[:1], step)
+    assert begin(cells[:2]).restore(cells[1]).step == 1
+    assert checkpoint_files(store, 1) == ["checkpoint-000001", "checkpoint-000004", "checkpoint-000005"]
+
+
+def test_the_state_of_a_cell_that_has_its_result_is_rotated_away(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    save(run, cells[:2], 1)
+    finish(run, cells[1])
+    for step in (2, 3):
+        save(run, cells[:1], step)
+    assert checkpoint_files(store, 1) == ["checkpoint-000002", "checkpoint-000003"]
+
+
 def test_a_cell_goes_on_from_its_newest_state(cells: list[Cell], begin: Begin) -> None:
     run = begin(cells[:2])
     assert run.restore(cells[0]) is None
