@@ -115,8 +115,8 @@ def watch_workspace() -> None:
 
     def watched_save(self: Any, checkpoints: Any) -> Any:
         dropped = save(self, checkpoints)
-        for cell, checkpoint in checkpoints.items():
-            note("saved", cell, checkpoint.step)
+        for cell in checkpoints.keys() - dropped:
+            note("saved", cell, checkpoints[cell].step)
         return dropped
 
     Pack.train, TrainingRun.save = watched_train, watched_save  # type: ignore[method-assign]

@@ -18,8 +18,10 @@ from .attempts import PATIENCE, Attempt, ForkServer, readable
 from .bench import Bench, causes
 
 MOST_ATTEMPTS = 400
-# Twice as large as what is written beside training; ten generations in some 200 ms.
-LARGE = {"steps": 30, "epoch": 6, "save": 3, "seconds": 0.005, "ballast": 250_000}
+# Ten generations in some 200 ms: long enough beside a task's start that most kills fall into training.
+STEADY = {"steps": 30, "epoch": 6, "save": 3, "seconds": 0.005}
+# Twice as large as what is written beside training.
+LARGE = STEADY | {"ballast": 250_000}
 
 
 @dataclass
@@ -54,6 +56,9 @@ class Campaign:
             copies = 2 if number % 2 else 1
             endured += self._once(task, generator, copies, kill=endured < self.quota)
         assert self.bench.done(task), f"task {task} has no result after {MOST_ATTEMPTS} attempts"
+        with self._lock:
+            trained = {who for what, _, _, who in self._notes(task) if what == "step"}
+            self.counts["attempts that trained"] += len(trained)
 
     def _once(self, task: int, generator: random.Random, copies: int, kill: bool) -> int:
         """Start the copies, kill each at a moment of its own, and look at what they leave. Returns the kills."""
@@ -74,19 +79,20 @@ class Campaign:
 
     def _check_kept(self, task: int, pid: int) -> None:
         """The next attempt goes on from what the last one was told is saved; of what any one was told, some is left."""
-        witness = self._witness(task)
-        lines = witness.read_text().splitlines() if witness.exists() else []
+        notes = self._notes(task)
         for cell in self.bench.tasks[task]:
-            saved = [
-                (int(step), int(who))
-                for what, name, step, who, *_ in map(str.split, lines)
-                if (what, name) == ("saved", cell.name)
-            ]
+            saved = [(step, who) for what, name, step, who in notes if (what, name) == ("saved", cell.name)]
             if saved and not self.bench.store.has_result(cell.name):
                 row = PackAttempt(self.bench.store, self.bench.sweep, 0, {cell: 0}, 0).restore(cell)
                 assert row is not None, f"{cell.name}: step {saved[-1][0]} was saved, nothing is left"
                 own = max((step for step, who in saved if who == pid), default=0)
                 assert row.step >= own, f"{cell.name}: step {own} was saved, step {row.step} is left"
+
+    def _notes(self, task: int) -> list[tuple[str, str, int, int]]:
+        """What a task's processes did and were told: what, cell, step, process."""
+        witness = self._witness(task)
+        lines = witness.read_text().splitlines() if witness.exists() else []
+        return [(what, name, int(step), int(who)) for what, name, step, who, *_ in map(str.split, lines)]
 
     def _witness(self, task: int) -> Path:
         return self.bench.store.root.with_name(f"{self.bench.store.root.name}-witness-{task}")

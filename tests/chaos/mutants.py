@@ -65,7 +65,8 @@ def strikes(directory: Path, server: ForkServer, code: Path) -> None:
 
 
 def killed(directory: Path, server: ForkServer, code: Path) -> None:
-    kills.campaign(directory, server, SEED, lambda root: Bench.make(root, factors={"width": [1, 2]}, runs=4))
+    make = partial(Bench.make, factors={"width": [1, 2]}, runs=4, options=kills.STEADY)
+    kills.campaign(directory, server, SEED, make, quota=20)
 
 
 def killed_while_writing(directory: Path, server: ForkServer, code: Path) -> None:

@@ -49,7 +49,7 @@ def cells(order: Order) -> Counter[str]:
         order.directory,
         order.server,
         order.seed,
-        lambda root: Bench.make(root, factors={"width": [1, 2, 3]}, runs=order.times(80)),
+        lambda root: Bench.make(root, factors={"width": [1, 2, 3]}, runs=order.times(80), options=kills.STEADY),
         quota=12,
     )
 
@@ -60,8 +60,13 @@ def packs(order: Order) -> Counter[str]:
         order.directory,
         order.server,
         order.seed,
-        lambda root: Bench.make(
-            root, trainer="fused.py:train", factors={"width": [1, 2]}, runs=order.times(40, least=8), pack=4
+        partial(
+            Bench.make,
+            trainer="fused.py:train",
+            factors={"width": [1, 2]},
+            runs=order.times(40, least=8),
+            options=kills.STEADY | {"seconds": kills.STEADY["seconds"] / 4},  # the four take turns
+            pack=4,
         ),
         quota=30,
     )
@@ -145,8 +150,10 @@ class Part:
 
 
 PARTS = {
-    "cells": Part(cells, {"kills": 2000, "kills with two copies live": 1000, "cells": 240}),
-    "packs": Part(packs, {"kills": 400}),
+    "cells": Part(
+        cells, {"kills": 2000, "kills with two copies live": 1000, "attempts that trained": 1000, "cells": 240}
+    ),
+    "packs": Part(packs, {"kills": 400, "attempts that trained": 200}),
     "large": Part(large, {"kills": 250}),
     "workspace": Part(workspace, {"kills": 30}),
     "calls": Part(calls, {"strikes": 500}),
