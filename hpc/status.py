@@ -119,7 +119,8 @@ def told_of_failed_starts(store: Store) -> str:
     log = starts[-1].log
     said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.is_file() else []
     nodes = ", ".join(sorted({start.node for start in starts}))
-    return f"{len(starts)} tasks ended before they began, on {nodes}: {''.join(said) or 'nothing was said'} ({log})"
+    tasks = "1 task" if len(starts) == 1 else f"{len(starts)} tasks"
+    return f"{tasks} ended before training began, on {nodes}: {''.join(said) or 'nothing was said'} ({log})"
 
 
 def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:

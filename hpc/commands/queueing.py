@@ -16,7 +16,7 @@ from hpc.commands.questions import watch
 from hpc.plan import Plan, make_plan
 from hpc.profile import Profile
 from hpc.requests import Request
-from hpc.slurm import LimitError, Slurm
+from hpc.slurm import LimitError, Slurm, SlurmError
 from hpc.states import FAILED, FINAL
 from hpc.store import Store
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # --wait gives up after as many submissions in a row that brought no cell an epoch further.
 _MOST_IDLE_ROUNDS = 2
-_FULL_SECONDS = 60
+_REFUSED_SECONDS, _MOST_REFUSALS = 60, 30
 
 
 def dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
@@ -85,33 +85,33 @@ def _queue(request: Request, planned: Plan, profile: Profile, conf: Path | None,
 
 
 def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
-    """Wait for the tasks; queue again what came back unfinished, until all is done or nothing moves any more."""
-    idle_rounds = 0
+    """Wait for the tasks; queue again what came back unfinished, until all is done or nothing moves any more.
+
+    Raises SlurmError if Slurm refuses, or does not answer, half an hour long.
+    """
+    idle_rounds = refusals = 0
     before = _progress_mark(request)
     while idle_rounds < _MOST_IDLE_ROUNDS:
         seen = watch(request.store, profile.name, quiet=True)
         after = _progress_mark(request)
         idle_rounds = idle_rounds + 1 if after == before else 0
         before = after
-        if not seen.held and not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
-            break
-        if not _submitted(request, arguments, profile, conf):
-            idle_rounds = 0  # other jobs have the room: nothing stands still for good
-            time.sleep(_FULL_SECONDS)
+        try:
+            if not seen.held and not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
+                break
+            with submission.lock(request.store, "holdfast submit", arguments.take_over):
+                submit_once(request, arguments, profile, conf)
+            refusals = 0
+        except SlurmError as error:  # other jobs have all the room, or nobody answers: neither need last
+            refusals += not isinstance(error, LimitError)
+            if refusals > _MOST_REFUSALS:
+                raise
+            say(f"{error}; tried again in {_REFUSED_SECONDS} s")
+            idle_rounds = 0
+            time.sleep(_REFUSED_SECONDS)
     taken = status.take(request.store)
     print(status.text(taken))
     return DONE if all(entry.state in FINAL for entry in taken.statuses) else INCOMPLETE
-
-
-def _submitted(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> bool:
-    """Queue what is missing. False if Slurm's limits leave no room for a single task now."""
-    with submission.lock(request.store, "holdfast submit", arguments.take_over):
-        try:
-            submit_once(request, arguments, profile, conf)
-        except LimitError as error:
-            say(f"{error}; tried again in {_FULL_SECONDS} s")
-            return False
-    return True
 
 
 def _plan_for_slurm(

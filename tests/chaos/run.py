@@ -153,7 +153,7 @@ PARTS = {
     "cells": Part(
         cells, {"kills": 2000, "kills with two copies live": 1000, "attempts that trained": 1000, "cells": 240}
     ),
-    "packs": Part(packs, {"kills": 400, "attempts that trained": 200}),
+    "packs": Part(packs, {"kills": 300, "attempts that trained": 200}),
     "large": Part(large, {"kills": 250}),
     "workspace": Part(workspace, {"kills": 30}),
     "calls": Part(calls, {"strikes": 500}),

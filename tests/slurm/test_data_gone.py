@@ -23,7 +23,7 @@ def test_tasks_without_their_data_say_so_and_blame_no_node(workplace: Workplace)
     subprocess.run(["bash", "-c", prepared], env=environment, check=True, capture_output=True, timeout=60)
     workplace.wait_until_ended()
     told = workplace.holdfast("status", "out", expect=4).stdout
-    assert "6 tasks ended before they began, on " in told
+    assert "6 tasks ended before training began, on " in told
     assert "the data of this sweep is not there; put it back" in told
     assert "the data of this sweep is not there" in workplace.holdfast("show", "out", "width_1_run_0").stdout
     workplace.submit(config, expect=2)

@@ -47,7 +47,7 @@ def test_held_tasks_are_told_and_the_next_submission_replaces_them(small: Workpl
     with broken_spool(small.cluster):
         small.submit(config)
         wait_until(lambda: all_held(small), "both tasks held")
-    told = small.holdfast("status", "out").stdout
+    told = small.holdfast("status", "out", expect=4).stdout
     assert "held since their launch failed: 2; submit again and they start anew" in told
     assert "2 tasks that Slurm holds since a launch failed are cancelled" in small.submit(config)
     small.wait_until_ended()

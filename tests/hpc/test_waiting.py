@@ -1,0 +1,62 @@
+"""`submit --wait` when Slurm has no room or does not answer for a while."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from small_sweeps import make_sweep
+
+from hpc.commands import queueing
+from hpc.profile import Profile
+from hpc.requests import Request
+from hpc.slurm import LimitError, SlurmError
+from hpc.store import Store
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> Request:
+    store, sweep = Store(tmp_path), make_sweep()
+    store.write_sweep(sweep, {})
+    return Request(store, sweep)
+
+
+def wait(request: Request, monkeypatch: pytest.MonkeyPatch, answers: list[Exception | None]) -> tuple[int, list[int]]:
+    """Wait while submissions end as the answers say; then nothing is left to queue. Returns exit code and pauses."""
+    pauses: list[int] = []
+    left = list(answers)
+
+    def submit_once(*_: Any) -> int:
+        answer = left.pop(0)
+        if answer is not None:
+            raise answer
+        return 0
+
+    def plan(*_: Any) -> Any:
+        return SimpleNamespace(tasks=left)
+
+    monkeypatch.setattr(queueing, "watch", lambda *_, **__: SimpleNamespace(held=set()))
+    monkeypatch.setattr(queueing, "_plan_for_slurm", plan)
+    monkeypatch.setattr(queueing, "submit_once", submit_once)
+    monkeypatch.setattr(queueing.time, "sleep", pauses.append)
+    arguments = argparse.Namespace(take_over=False)
+    return queueing.wait(request, arguments, Profile("cluster"), None), pauses
+
+
+def test_it_asks_again_after_a_pause_whatever_the_reason(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, pauses = wait(request_, monkeypatch, [SlurmError("no answer"), LimitError("full"), None])
+    assert code == 4  # nothing was trained here
+    assert pauses == [60, 60]
+
+
+def test_a_full_queue_is_waited_for_however_long(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, pauses = wait(request_, monkeypatch, [LimitError("full")] * 100)
+    assert len(pauses) == 100
+
+
+def test_a_slurm_that_refuses_for_half_an_hour_is_an_error(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SlurmError, match="no such partition"):
+        wait(request_, monkeypatch, [SlurmError("no such partition")] * 100)
