@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import Holdfast, environment, result, statuses
+from command_line import ON_A_TERMINAL, Holdfast, environment, result, statuses
 
 from hpc.store import Store
 
@@ -56,7 +56,7 @@ def test_a_shell_command_stopped_half_way_goes_on_from_its_own_state(
     tmp_path: Path,
 ) -> None:
     config = configure(tmp_path, [1], "0.2")
-    command = [sys.executable, "-m", "hpc", "run", "--config", config]
+    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     deadline = time.monotonic() + 60

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import WIDTH, Holdfast, environment, result, statuses
+from command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, result, statuses
 
 from hpc.store import Store
 
@@ -56,7 +56,7 @@ def test_running_again_trains_nothing_again(holdfast: Holdfast, tmp_path: Path) 
 
 def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: Holdfast, tmp_path: Path) -> None:
     config = configure(tmp_path, trainer_options={"epochs": 40, "seconds": 0.1})
-    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "4"]
+    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "4"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     store = Store(tmp_path / "out")
     deadline = time.monotonic() + 60
