@@ -1,7 +1,6 @@
-"""A model that is fitted in one go, the scikit-learn way: nothing to stop, so nothing to save or restore.
+"""A model that is fitted in one go, in numpy: nothing to stop, so nothing to save or restore.
 
-Polynomial ridge regression on noisy samples of a sine. With scikit-learn the two lines that fit and score are
-`model = Ridge(alpha).fit(x, y)` and `model.score(...)`; all the rest stays.
+Polynomial ridge regression on noisy samples of a sine.
 """
 
 import numpy as np

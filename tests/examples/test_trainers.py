@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,13 +103,17 @@ def test_the_ridge_example_prefers_the_degree_that_fits(tmp_path: Path) -> None:
     assert errors[3] < errors[1] / 3
 
 
-def test_the_recipe_in_the_ridge_example_holds_for_scikit_learn() -> None:
-    if importlib.util.find_spec("sklearn") is None:
-        pytest.skip("scikit-learn is not installed; the example says how it would look with it")
-    import numpy as np
-    from sklearn.linear_model import Ridge
-
-    generator = np.random.default_rng(0)
-    x, y = generator.normal(size=(30, 4)), generator.normal(size=30)
-    ours = np.linalg.solve(x.T @ x + 0.1 * np.eye(4), x.T @ y)
-    np.testing.assert_allclose(Ridge(0.1, fit_intercept=False).fit(x, y).coef_, ours)
+def test_the_scikit_learn_example_reads_digits_far_above_chance(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    store = store_of("digits", tmp_path / "out", "sweep.runs_per_condition=2")
+    train(store, singly(store))
+    accuracy = {}
+    for cell in store.sweep().grid:
+        result = store.result(cell)
+        assert result is not None
+        accuracy[result["trees"], result["depth"]] = result["metrics"]["accuracy"]
+    assert 0.3 < accuracy[1, 3] < accuracy[16, 9]
+    assert accuracy[16, 9] > 0.9
+    again = store_of("digits", tmp_path / "again", "sweep.runs_per_condition=2")
+    train(again, [list(again.sweep().grid)])
+    assert outcomes(store) == outcomes(again)
