@@ -11,10 +11,11 @@ from aggregate.documents import aggregated_results, encode, statistics_document
 from aggregate.drawing import Drawn, draw
 from aggregate.findings import cell_lines, doubts, limited
 from aggregate.predecessor import read_any
-from aggregate.reading import Reading, paused_collector
+from aggregate.reading import Reading
 from aggregate.report import Material, render
 from aggregate.study import Study, study
 from aggregate.tables import cell_table, curve_table, parquet
+from hpc.collector import paused_collector
 from hpc.files import make_directory, publish, remove
 
 _MOST_LINES = 40

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from aggregate.histories import NOTHING_READ, Histories, Read, joined, read_hist
 from aggregate.recall import recall_histories, recall_records, unchanged
 from aggregate.statistics import Integers
 from hpc.cell import digest
+from hpc.collector import paused_collector
 from hpc.states import FINAL
 from hpc.store import Store
 from hpc.sweep import Sweep
@@ -118,15 +117,3 @@ def _digest(records: Mapping[int, Record], strays: list[str], options: Mapping[s
         for i, r in sorted(records.items())
     ]
     return digest([known, strays, dict(options)])
-
-
-@contextmanager
-def paused_collector() -> Iterator[None]:
-    """A hundred thousand results are millions of objects, none of them garbage; looking doubles the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

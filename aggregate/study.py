@@ -15,9 +15,10 @@ from aggregate.evidence import Evidence, planned_levels, weigh
 from aggregate.gather import Gathered
 from aggregate.histories import Histories
 from aggregate.last_epochs import LastEpochs, last_epochs
-from aggregate.reading import Reading, paused_collector
+from aggregate.reading import Reading
 from aggregate.reliability import Flag, flags
 from aggregate.summary import Summary, summarise
+from hpc.collector import paused_collector
 from hpc.states import COMPLETED
 
 

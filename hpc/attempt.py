@@ -16,8 +16,9 @@ from hpc import files
 from hpc.cell import Cell
 from hpc.checkpoint import CorruptCheckpointError, Row, decode, encode
 from hpc.outcome import Outcome
+from hpc.processes import host
 from hpc.provenance import node
-from hpc.store import Store, SweepError, host
+from hpc.store import Store, SweepError
 from hpc.sweep import Sweep
 
 KEPT_GENERATIONS = 2

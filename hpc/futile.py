@@ -23,8 +23,8 @@ from typing import Any
 
 from hpc import files, provenance
 from hpc.cell import Cell
-from hpc.processes import start_time
-from hpc.store import Store, host
+from hpc.processes import host, start_time
+from hpc.store import Store
 
 MOST_ALONE = 3
 MOST_PACKED = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,6 +106,11 @@ def _reap(process: Process) -> None:
     if fields and _is_dead(fields) and int(fields[19]) == process.start:
         with suppress(ChildProcessError):  # another process started it
             os.waitpid(process.pid, os.WNOHANG)
+
+
+def host() -> str:
+    """Name of this machine, for records that people read."""
+    return socket.gethostname()
 
 
 def boot_id() -> str:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from hpc.store import host
+from hpc.processes import host
 
 _PACKAGES = ("holdfast", "torch", "numpy", "scipy", "submitit")
 _GIT_SECONDS = 5

@@ -14,11 +14,11 @@ from hpc import files, local, submission
 from hpc.cell import Cell
 from hpc.code import snapshot
 from hpc.plan import make_plan
-from hpc.processes import Process
+from hpc.processes import Process, host
 from hpc.profile import Profile
 from hpc.slurm import QueuedTask, Slurm, SlurmError
 from hpc.states import MISSING, CellStatus
-from hpc.store import Store, host
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 TERM, USR2, KILL, REQUEUE = "SIGTERM", "SIGUSR2", "SIGKILL", "requeue"

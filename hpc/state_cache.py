@@ -8,12 +8,12 @@ The cache is a convenience: without it, or where it cannot be written, everythin
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 from collections.abc import Iterator, Sequence
 
 from hpc import files
 from hpc.cell import Cell
+from hpc.collector import paused_collector
 from hpc.states import FINAL, MISSING, CellStatus
 from hpc.store import Store
 
@@ -34,7 +34,7 @@ def statuses(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterato
     stamps = store.stamps()
     # Stamps are taken before files are read: what comes in between changes the stamp and is read again next time.
     changed = [c for c in cells if (name := c.name) in stamps and known.get(name, _NEVER)[0] != stamps[name]]
-    with _collector_off():
+    with paused_collector():
         read = dict(zip((c.name for c in changed), store.statuses(changed, config_digest), strict=True))
     for cell in cells:
         name = cell.name
@@ -52,18 +52,6 @@ def statuses(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterato
     }
     if len(fresh) > len(cells) // 100:
         _write(store, config_digest, {**known, **fresh})
-
-
-@contextlib.contextmanager
-def _collector_off() -> Iterator[None]:
-    """Without the garbage collector: it would walk all results again and again, and they hold no cycles."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _load(store: Store, config_digest: str) -> dict[str, Entry]:

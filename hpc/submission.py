@@ -20,9 +20,9 @@ from typing import Any
 
 from hpc import files
 from hpc.cell import Cell
-from hpc.processes import boot_id, start_time
+from hpc.processes import boot_id, host, start_time
 from hpc.slurm import QueuedTask, Slurm
-from hpc.store import BusyError, Store, SweepError, host
+from hpc.store import BusyError, Store, SweepError
 from hpc.task_list import task_cells, task_line
 
 LOCAL, SLURM = "local", "slurm"

@@ -18,9 +18,10 @@ from pathlib import Path
 from hpc import files, script
 from hpc.code import code_digest, snapshot
 from hpc.plan import Plan
+from hpc.processes import host
 from hpc.profile import Profile, command_line
 from hpc.slurm import LimitError, Slurm, SlurmError, submission_environment
-from hpc.store import Store, host
+from hpc.store import Store
 from hpc.submission import SLURM, Intent, begin, write_receipt
 from hpc.sweep import Sweep
 

@@ -12,9 +12,10 @@ import pytest
 from small_sweeps import make_grid, make_store, make_sweep
 
 from hpc.cell import Cell, Grid
+from hpc.permissions import check_writable
 from hpc.result_file import parse_result
 from hpc.states import STATES
-from hpc.store import Store, SweepError, check_writable
+from hpc.store import Store, SweepError
 
 
 def write(path: Path, data: bytes | str | dict[str, Any]) -> None:

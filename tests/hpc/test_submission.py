@@ -17,8 +17,8 @@ from small_sweeps import ROOT
 
 from hpc import files, submission
 from hpc.cell import Cell
-from hpc.processes import boot_id, start_time
-from hpc.store import BusyError, Store, host
+from hpc.processes import boot_id, host, start_time
+from hpc.store import BusyError, Store
 from hpc.task_list import read_task
 
 SPAWN = multiprocessing.get_context("spawn")
