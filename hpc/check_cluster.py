@@ -44,6 +44,7 @@ class Cluster:
     accounting: bool
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data, for a bug report."""
         partitions = [
             {
                 "name": partition.name,

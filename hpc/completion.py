@@ -9,11 +9,15 @@ import argparse
 import shlex
 
 SHELLS = ("bash", "zsh")
+# zsh takes bash's completions once its own are there, which a ~/.zshrc need not have started.
+_ZSH_HEAD = """(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i -D; }
+autoload -U +X bashcompinit && bashcompinit
+"""
 
 _SCRIPT = """\
 _holdfast() {{
     local word path= words=
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    for word in "${{COMP_WORDS[@]:1:$((COMP_CWORD-1))}}"; do
         case "$path $word" in {paths}) path="$path $word" ;; esac
     done
     case "$path" in
@@ -32,7 +36,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         f"        {shlex.quote(path)}) words={shlex.quote(' '.join(found))} ;;" for path, found in words.items()
     )
     paths = "|".join(shlex.quote(path) for path in words if path)
-    head = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
+    head = _ZSH_HEAD if shell == "zsh" else ""
     return head + _SCRIPT.format(paths=paths, cases=cases)
 
 

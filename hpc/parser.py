@@ -26,6 +26,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=told)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's, but unknown options are faults here, and words may stand behind options."""
         words = sys.argv[1:] if args is None else list(args)
         for word in self._own(words):  # before argparse misses what stands after it
             if not any(option.startswith(word) for option in self._option_string_actions):

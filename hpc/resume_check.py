@@ -93,6 +93,7 @@ class Verdict:
 
     @property
     def conclusion(self) -> str:
+        """EXACT, NOT EXACT or UNDECIDED, and what to do, in words."""
         where = self.device + (f" ({self.hardware})" if self.hardware else "")
         if any(cell.differences for cell in self.cells):
             return (

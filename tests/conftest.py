@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from command_line import Holdfast, environment
+from here import lacking
 
 from hpc.slurm import installed
 
@@ -29,8 +29,5 @@ def holdfast(tmp_path: Path) -> Holdfast:
 @pytest.fixture(scope="session")
 def slurm_here() -> None:
     """Slurm's daemons on this machine. A test that needs them is skipped without; under CI that is a failure."""
-    missing = installed()
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
+    if missing := installed():
+        lacking(missing)

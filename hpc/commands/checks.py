@@ -14,6 +14,7 @@ from hpc.profile import load_profile
 
 
 def cluster(arguments: argparse.Namespace) -> int:
+    """check cluster: ask the controller, try the shared directory and a node, and say what that means for a sweep."""
     profile = load_profile(arguments.profile, arguments.set) if arguments.profile else None
     loaded = load(CommandLine(config=arguments.config)) if arguments.config else None
     if arguments.pilot and (loaded is None or profile is None):

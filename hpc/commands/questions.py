@@ -89,6 +89,7 @@ def _follow(store: Store, cell: Cell) -> None:
 
 
 def cancel(arguments: argparse.Namespace) -> int:
+    """cancel: take the tasks that match out of the queue, once confirmed. Raises ConfigError, SlurmError."""
     store = Store(arguments.directory.absolute())
     sweep = store.sweep()
     if arguments.cell is not None:

@@ -12,6 +12,7 @@ from hpc.store import Store
 
 
 def check_resume(arguments: argparse.Namespace) -> int:
+    """check resume: train cells straight and disturbed, print the verdict, write the certificate."""
     from hpc.resume_check import Trial, check
 
     profile = load_profile(arguments.profile)

@@ -25,6 +25,7 @@ _QUESTIONS = {
 
 
 def start(arguments: argparse.Namespace) -> int:
+    """init: write a configuration and a profile from options, or from answers on a terminal."""
     if arguments.all_keys:
         print(init.ALL_KEYS.read_text(), end="")
         return DONE

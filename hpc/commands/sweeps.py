@@ -18,6 +18,7 @@ from hpc.requests import resolve
 
 
 def plan(arguments: argparse.Namespace) -> int:
+    """plan: print what would run and what it costs. Writes nothing."""
     wanted = pack_asked_for(arguments.pack)
     request = resolve(arguments)
     tell_notes(request)
@@ -40,6 +41,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """run: train what is missing in worker processes here, then aggregate."""
     pack = pack_asked_for(arguments.pack)
     request = resolve(arguments)
     tell_notes(request)
@@ -64,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def submit(arguments: argparse.Namespace) -> int:
+    """submit: queue what is missing; wait for it if asked to. Raises SlurmError."""
     pack = pack_asked_for(arguments.pack)
     request = resolve(arguments)
     profile = load_profile(arguments.profile, arguments.set)

@@ -15,6 +15,7 @@ def aggregate(arguments: argparse.Namespace) -> int:
 
 
 def data_generate(arguments: argparse.Namespace) -> int:
+    """data generate: make a data set, or convert one of upstream's."""
     from training.generate import convert, generate
 
     keep = arguments.keep_images
@@ -40,6 +41,7 @@ def data_check(arguments: argparse.Namespace) -> int:
 
 
 def sandbox(arguments: argparse.Namespace) -> int:
+    """sandbox up, down, status, preempt."""
     from hpc import sandbox as cluster
 
     if arguments.action == "up":

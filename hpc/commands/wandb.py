@@ -17,6 +17,7 @@ _MOST_LINES = 40
 
 
 def sync(arguments: argparse.Namespace) -> int:
+    """wandb sync: bring a sweep's results to a server, audited."""
     from aggregate.wandb_cells import target_of
     from aggregate.wandb_process import WandbTroubleError
     from aggregate.wandb_sync import Patience
@@ -38,6 +39,7 @@ def sync(arguments: argparse.Namespace) -> int:
 
 
 def extract(arguments: argparse.Namespace) -> int:
+    """wandb extract: runs of a group, from a server or from files, aggregated like a sweep."""
     from aggregate.wandb_extract import Query, from_files, from_server
     from aggregate.wandb_extract import extract as write
     from aggregate.wandb_process import WandbTroubleError

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import CHROMIUM, run_in_browser
+from here import lacking
 from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
 from hpc.sweep import Trainer
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None and os.environ.get("CI") != "true", reason="needs chromium")
+if CHROMIUM is None:
+    lacking("chromium is not installed")
 
 HOVER = """
   const svg = document.querySelector("#chart-means svg"), box = svg.getBoundingClientRect();

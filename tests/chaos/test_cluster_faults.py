@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,11 +32,8 @@ PartitionName=p Nodes=n1
 """
 
 
-@pytest.mark.skipif(
-    shutil.which("scontrol") is None and os.environ.get("CI") != "true", reason="Slurm is not installed"
-)
 def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submission(
-    memory: Path, server: ForkServer
+    memory: Path, server: ForkServer, slurm_here: None
 ) -> None:
     bench, calm = (Bench.make(memory / name, options=OPTIONS | {"seconds": 0.05}) for name in ("out", "calm"))
     calm.run_all(server)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from here import lacking
 
 from hpc.futile import futile
 
@@ -25,7 +26,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root can mount")
+        lacking("only root can mount")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 

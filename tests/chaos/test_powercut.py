@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+from here import lacking
 
 from .attempts import ForkServer
 from .powercut import NotPermittedError, campaign
@@ -18,6 +18,6 @@ def test_what_was_acknowledged_survives_a_power_cut_and_the_rest_is_trained_agai
     try:
         counts = campaign(memory, server, SEED, cuts=8)
     except NotPermittedError as error:
-        pytest.skip(str(error))
+        lacking(str(error))
     assert counts["power cuts"] == 8
     assert counts["acknowledged steps and results"] >= 20, counts

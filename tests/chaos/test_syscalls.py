@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+from here import lacking
 
 from .attempts import ForkServer
 from .audit import audit
 from .syscalls import FAULTS, beside_training, campaign, missing, places, read_trace, small
 
 REASON = missing()
-pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON or "strace works")
+if REASON:
+    lacking(REASON)
 
 
 def test_a_fault_at_any_system_call_costs_no_state_and_blames_no_cell(memory: Path, server: ForkServer) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+from here import lacking
 
 from hpc import cli, completion
 from hpc.help_examples import EXAMPLES
@@ -66,8 +67,17 @@ def test_bash_completes_commands_options_and_leaves_files_to_the_shell(line: lis
     assert set(done.stdout.split()) == expected
 
 
-def test_zsh_takes_the_script() -> None:
+@pytest.mark.parametrize("before", ["", "autoload -Uz compinit; compinit -i -D;"])
+def test_zsh_completes_likewise_whether_or_not_its_own_completions_were_started(before: str) -> None:
     if shutil.which("zsh") is None:
-        pytest.skip("zsh is not installed")
-    script = completion.script(cli.parser(), "zsh")
-    assert subprocess.run(["zsh", "-fc", script], capture_output=True, timeout=30).returncode == 0
+        lacking("zsh is not installed")
+    script = f"{before}\n{completion.script(cli.parser(), 'zsh')}"
+    script += "print -r -- $_comps[holdfast]\n"
+    # compgen is what bashcompinit asks when the key is pressed; zsh itself takes what begins with the word.
+    script += "COMP_WORDS=(holdfast sandbox pre) COMP_CWORD=2\n"
+    script += "compgen -F _holdfast -- pre"
+    done = subprocess.run(["zsh", "-fc", script], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    registered, *offered = done.stdout.splitlines()
+    assert "_holdfast" in registered
+    assert set(offered) == {"-h", "--help", "-v", "--verbose", "up", "down", "status", "preempt"}

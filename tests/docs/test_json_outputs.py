@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import modules
 import pytest
 from blocks import ROOT
 
@@ -31,12 +31,7 @@ def run(directory: Path, *words: str) -> Any:
 
 @pytest.fixture(scope="module")
 def outputs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("json_outputs", ROOT / "docs" / "json_outputs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return modules.load("json_outputs")
 
 
 @pytest.fixture(scope="module")

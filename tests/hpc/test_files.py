@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from here import lacking
 
 from hpc import files
 
@@ -52,7 +53,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "tiny"
     directory.mkdir()
     if not mounted("-t", "tmpfs", "-o", "size=64k", "none", str(directory)):
-        pytest.skip("only root can mount a small file system")
+        lacking("only root can mount a small file system")
     yield directory
     subprocess.run(["umount", str(directory)], check=True)
 
@@ -65,10 +66,10 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     source.mkdir()
     (source / "kept").write_bytes(b"old")
     if not mounted("--bind", str(source), str(directory)):
-        pytest.skip("only root can mount")
+        lacking("only root can mount")
     try:
         if not mounted("-o", "remount,ro,bind", str(directory)):
-            pytest.skip("this machine cannot make a mount read-only")
+            lacking("this machine cannot make a mount read-only")
         yield directory
     finally:
         subprocess.run(["umount", str(directory)], check=True)
@@ -177,7 +178,7 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_file_is_synced_before_it_gets_its_name_and_the_directory_after(tmp_path: Path) -> None:
     trace = subprocess.run(["which", "strace"], capture_output=True, text=True, check=False).stdout.strip()
     if not trace:
-        pytest.skip("strace is not on this machine")
+        lacking("strace is not on this machine")
     code = f"from hpc import files; from pathlib import Path; files.publish(Path({str(tmp_path / 'a')!r}), b'x')"
     done = subprocess.run(
         [trace, "-f", "-e", "trace=fsync,rename,renameat,renameat2", sys.executable, "-c", code],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from here import lacking
 from small_sweeps import TRAINER, make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
 from hpc.cell import Cell
@@ -329,7 +330,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     directory.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=200", "none", str(directory)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small file system")
+        lacking("only root can mount a small file system")
     yield directory
     subprocess.run(["umount", str(directory)], check=True)
 

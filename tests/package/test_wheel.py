@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from here import lacking
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("hpc", "training", "aggregate", "slurm_templates")
@@ -20,7 +21,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = directory / "source"  # building leaves files beside the sources
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
-        pytest.skip("not a git checkout")
+        lacking("not a git checkout")
     for name in listed.stdout.splitlines():
         if name.partition("/")[0] in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE") and (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     if "Missing dependencies" in done.stdout + done.stderr:
-        pytest.skip("setuptools is too old to build without fetching another")
+        lacking("setuptools is too old to build without fetching another")
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = directory.glob("holdfast-*.whl")
     return found

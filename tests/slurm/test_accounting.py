@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from accounting import accounting, limit, missing
+from here import lacking
 from workplace import Workplace, wait_until
 
 from hpc.sandbox import Sandbox
 
 if REASON := missing():
-    if os.environ.get("CI") == "true":
-        pytest.fail(REASON)
-    pytest.skip(REASON, allow_module_level=True)
+    lacking(REASON)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,21 @@ def test_a_submit_limit_below_the_sweeps_size_is_found_and_the_rest_goes_in_wave
     assert "tried again in arrays of 3" in said
     assert lab.states() == {"COMPLETED": 12}
     limit(lab.cluster, MaxSubmitJobs=-1)
+
+
+def test_waiting_submission_waits_for_room_that_other_jobs_take(lab: Workplace) -> None:
+    limit(lab.cluster, MaxSubmitJobs=2)
+    config = lab.foreign(widths=[1, 2, 3, 4], held=True)
+    command = [sys.executable, "-m", "hpc", "submit", "--config", config, "--profile", "sandbox", "--wait"]
+    with (lab.directory / "said").open("w") as said:
+        waiting = subprocess.Popen(command, cwd=lab.directory, env=lab.environment(), stderr=said, stdout=said)
+    wait_until(lambda: len(lab.cluster.slurm.queue()) == 2, "the first wave")
+    limit(lab.cluster, MaxSubmitJobs=0)
+    lab.release()
+    wait_until(lambda: "tried again in 60 s" in (lab.directory / "said").read_text(), "a refusal")
+    limit(lab.cluster, MaxSubmitJobs=-1)
+    assert waiting.wait(150) == 0, (lab.directory / "said").read_text()
+    assert lab.states() == {"COMPLETED": 4}
 
 
 def test_where_not_a_single_task_is_allowed_it_is_an_error_with_slurms_words(lab: Workplace) -> None:

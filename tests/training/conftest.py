@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from here import lacking
 
 from training.data import generate
 from training.native import NoKernelError, load_kernel
@@ -29,7 +30,7 @@ def needed(kernel: str) -> str:
         try:
             load_kernel()
         except NoKernelError as error:
-            pytest.skip(str(error))
+            lacking(str(error))
     return kernel
 
 

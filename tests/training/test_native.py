@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from here import lacking
 from memory_run import MemoryRun, cell
 from packs import bits, make_pack, make_setup, train_steps
 
@@ -24,7 +25,7 @@ def compiled(request: pytest.FixtureRequest) -> None:
         try:
             load_kernel()
         except NoKernelError as error:
-            pytest.skip(str(error))
+            lacking(str(error))
 
 
 @pytest.mark.parametrize(
