@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Holdfast, environment
-from here import lacking
+from helpers.command_line import Holdfast, environment
+from helpers.here import lacking
 
 from hpc.slurm import installed
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 from pyarrow import parquet
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import Outcome, aggregate
 from hpc.cell import Cell

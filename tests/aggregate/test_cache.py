@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate import gather, histories
 from aggregate.cache import cell_stamps

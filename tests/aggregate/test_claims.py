@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
 from hpc.cell import Axis, Cell, Grid

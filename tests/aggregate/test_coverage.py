@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.coverage import Row, simulate, text
 from aggregate.populations import own, textbook

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.labels import fitted
 from aggregate.pipeline import aggregate

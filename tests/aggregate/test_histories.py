@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import ACCURACY, Directory, history_bytes, make_sweep
+from helpers.sweeps import ACCURACY, Directory, history_bytes, make_sweep
 
 from aggregate import histories
 from aggregate.curves import curves

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps import LOSS, Directory, make_sweep
+from helpers.sweeps import LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
 from hpc.cell import Cell

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
 from aggregate.reliability import skewed, two_groups

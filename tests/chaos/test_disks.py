@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from here import lacking
+from helpers.here import lacking
 
 from hpc.futile import futile
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from here import lacking
+from helpers.here import lacking
 
 from hpc import cli, completion
 from hpc.help_examples import EXAMPLES

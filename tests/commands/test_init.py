@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import ROOT, WIDTH, Holdfast, environment
+from helpers.command_line import ROOT, WIDTH, Holdfast, environment
 
 from hpc.profile import load_profile
 from hpc.schema import Configuration

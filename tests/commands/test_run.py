@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, result, statuses
+from helpers.command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, result, statuses
 
 from hpc.store import Store
 

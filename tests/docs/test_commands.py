@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from blocks import ROOT, blocks, commands
+from helpers.blocks import ROOT, blocks, commands
 
 from hpc import cli, sandbox
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import modules
 import pytest
-from blocks import ROOT
+from helpers import modules
+from helpers.blocks import ROOT
 
 from hpc import check, finding, status
 from hpc.cell import Axis, Grid

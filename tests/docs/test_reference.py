@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import modules
 import pytest
 import yaml
+from helpers import modules
 
 from hpc import cli, profile_fields
 from hpc.schema import Configuration

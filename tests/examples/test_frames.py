@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, Holdfast, environment
+from helpers.command_line import ROOT, Holdfast, environment
 
 from aggregate.frames import load
 from hpc.store import SweepError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import ROOT
+from helpers.command_line import ROOT
 
 from hpc.plan import FILES_PER_CELL
 from hpc.profile import load_profile

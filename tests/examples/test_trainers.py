@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import ROOT, Holdfast
+from helpers.command_line import ROOT, Holdfast
 
 from hpc import submission
 from hpc.cell import Cell

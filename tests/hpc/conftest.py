@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import small_sweeps
+from helpers import small_sweeps
 
 from hpc.cell import Cell
 from hpc.store import Store

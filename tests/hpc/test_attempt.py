@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from small_sweeps import make_sweep
+from helpers.small_sweeps import make_sweep
 
 from hpc import files
 from hpc.attempt import PackAttempt

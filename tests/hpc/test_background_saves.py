@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_sweeps import make_grid, make_sweep
+from helpers.small_sweeps import make_grid, make_sweep
 
 from hpc import attempt as attempt_module
 from hpc.attempt import PackAttempt

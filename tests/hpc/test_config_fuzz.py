@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.predecessor import PREDECESSOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_config import PREDECESSOR
 
 from hpc.config import CommandLine, load
 from hpc.errors import ConfigError

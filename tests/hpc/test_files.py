@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from here import lacking
+from helpers.here import lacking
 
 from hpc import files
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-import small_sweeps
+from helpers import small_sweeps
 
 from hpc import one_cell, submission
 from hpc.cell import Cell

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_sweeps import make_grid, make_store, make_sweep, run_here, write_trainer
+from helpers.small_sweeps import make_grid, make_store, make_sweep, run_here, write_trainer
 
 from hpc.cell import Cell
 from hpc.states import COMPLETED, FAILED

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_sweeps import make_grid, make_sweep
+from helpers.small_sweeps import make_grid, make_sweep
 
 from hpc import pilot, pilot_node
 from hpc.cost import estimate

@@ -5,9 +5,9 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from helpers.small_sweeps import make_grid
 from hypothesis import given
 from hypothesis import strategies as st
-from small_sweeps import make_grid
 
 from hpc.plan import make_plan, table
 from hpc.states import CellStatus

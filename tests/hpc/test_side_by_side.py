@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_sweeps import ROOT, TRAINER, make_grid, make_store, make_sweep, run_task, submit, write_trainer
+from helpers.small_sweeps import ROOT, TRAINER, make_grid, make_store, make_sweep, run_task, submit, write_trainer
 
 from hpc.cell import Cell
 from hpc.futile import futile

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_sweeps import make_grid, make_store, make_sweep
+from helpers.small_sweeps import make_grid, make_store, make_sweep
 
 from hpc.cell import Cell, Grid
 from hpc.permissions import check_writable

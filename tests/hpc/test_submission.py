@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_sweeps import ROOT
+from helpers.small_sweeps import ROOT
 
 from hpc import files, submission
 from hpc.cell import Cell

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from here import lacking
-from small_sweeps import TRAINER, make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
+from helpers.here import lacking
+from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
 from hpc.cell import Cell
 from hpc.pack_task import PackTask

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from small_sweeps import make_sweep
+from helpers.small_sweeps import make_sweep
 
 from hpc.commands import queueing
 from hpc.profile import Profile

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small_sweeps import ROOT, make_grid, make_store, make_sweep, submit, write_trainer
+from helpers.small_sweeps import ROOT, make_grid, make_store, make_sweep, submit, write_trainer
 
 from hpc.workers import chosen, combined, deal, wanted
 

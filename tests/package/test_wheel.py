@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from here import lacking
+from helpers.here import lacking
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("hpc", "training", "aggregate", "slurm_templates")

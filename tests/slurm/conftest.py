@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workplace import Workplace, wait_until
+from helpers.workplace import Workplace, wait_until
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from workplace import Workplace, wait_until
+from helpers.workplace import Workplace, wait_until
 
 from hpc import check, pilot
 from hpc.config import CommandLine, load

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from workplace import Workplace, outcomes, wait_until
+from helpers.workplace import Workplace, outcomes, wait_until
 
 from hpc.sandbox import Sandbox
 

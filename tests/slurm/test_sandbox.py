@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.workplace import wait_until
 from submitit import SlurmExecutor
-from workplace import wait_until
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox, SandboxError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workplace import WIDTH, Workplace, outcomes, wait_until
+from helpers.workplace import WIDTH, Workplace, outcomes, wait_until
 
 from hpc.sandbox import Sandbox
 from training.generate import generate

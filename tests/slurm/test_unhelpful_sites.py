@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from workplace import WIDTH, Workplace, outcomes, wait_until
+from helpers.workplace import WIDTH, Workplace, outcomes, wait_until
 
 from hpc.sandbox import Sandbox
 

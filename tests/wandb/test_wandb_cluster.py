@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import KEY
-from test_wandb_sync import assert_complete
-from wandb_server import WandbServer
-from wandb_sweeps import GROUP, PROJECT, TRAINERS, tables
+from helpers.wandb_server import WandbServer
+from helpers.wandb_sweeps import GROUP, KEY, PROJECT, TRAINERS, assert_complete, tables
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from wandb_server import WandbServer
-from wandb_sweeps import GROUP, PROJECT, client, tables, train, wandb_settings, width_sweep
+from helpers.wandb_server import WandbServer
+from helpers.wandb_sweeps import GROUP, PROJECT, client, tables, train, wandb_settings, width_sweep
 
 from aggregate.pipeline import aggregate
 from hpc.cell import Axis, Grid

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import KEY
-from wandb_server import WandbServer
-from wandb_sweeps import GROUP, PROJECT, train, width_sweep
+from helpers.wandb_server import WandbServer
+from helpers.wandb_sweeps import GROUP, KEY, PROJECT, train, width_sweep
 
 from aggregate import wandb_mirror
 from aggregate.wandb_cells import cell_run, target_of

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from wandb_sweeps import client
+from helpers.wandb_sweeps import client
 
 from aggregate.wandb_records import FILE_HEADER, read_records
 from aggregate.wandb_segments import find_segments, join_segments, read_segment

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from wandb_sweeps import TRAINERS, width_sweep
+from helpers.wandb_sweeps import TRAINERS, width_sweep
 
 from aggregate.wandb_cells import SWEEP_KEY, Target, begun_run, run_config, sweep_of, target_of
 from hpc.cell import Axis, Grid

@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import KEY
-from wandb_server import StoredRun, WandbServer
-from wandb_sweeps import GROUP, PROJECT, client, train, width_sweep
+from helpers.wandb_server import StoredRun, WandbServer
+from helpers.wandb_sweeps import GROUP, KEY, PROJECT, assert_complete, client, train, width_sweep
 
 from aggregate.wandb_cells import cell_run, run_id, target_of
 from hpc.cell import Cell
@@ -33,26 +32,6 @@ def done(tmp_path: Path) -> tuple[Store, Sweep]:
 
 def sync(store: Store, *words: str, expect: int = 0) -> None:
     assert main(["wandb", "sync", str(store.root), "--group", GROUP, "--settle", "0", *words]) == expect
-
-
-def assert_complete(server: WandbServer, store: Store, sweep: Sweep) -> None:
-    """Exactly one run a cell, and each says what results.json and history.csv say; read by other code than ours."""
-    cells = [cell for cell in sweep.grid if store.result(cell) is not None]
-    runs = {run.fields["displayName"]: run for run in server.all()}
-    assert len(server.all()) == len(runs) == len(cells)
-    for cell in cells:
-        run, result = runs[cell.name], json.loads(store.result_file(cell).read_text())
-        assert (run.project, run.state) == (PROJECT, "finished")
-        assert (run.fields["groupName"], run.fields["jobType"]) == (GROUP, "cell")
-        lines = store.history_file(cell).read_text().splitlines()[1:]
-        newest = {row["_step"]: row for row in run.history}
-        assert [(row["epoch"], row["error"]) for _, row in sorted(newest.items())] == [
-            (int(epoch), float(error)) for epoch, error in (line.split(",") for line in lines)
-        ]
-        assert {name: run.summary[name] for name in result["metrics"]} == result["metrics"]
-        assert run.summary["holdfast"]["outcome_digest"] == result["outcome_digest"]
-        assert run.settings["seed"] == result["seed"]
-        assert run.settings["width"] == result["width"]
 
 
 def first(sweep: Sweep) -> Cell:

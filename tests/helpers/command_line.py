@@ -10,7 +10,7 @@ from typing import Any
 
 from hpc.store import Store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"
 WITH_DATA = ROOT / "tests" / "trainers" / "with_data.py"
 # Before a command that is to be interrupted: what a shell starts in the background ignores it, and so do its children.

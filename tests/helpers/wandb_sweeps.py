@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregate.pipeline import aggregate
+from helpers.wandb_server import WandbServer
 from hpc.cell import Axis, Cell, Grid
 from hpc.pack_task import PackTask
 from hpc.store import Store
@@ -17,6 +19,7 @@ from hpc.sweep import Sweep
 from hpc.trainer import read_declaration
 
 TRAINERS = Path(__file__).parents[1] / "trainers"
+KEY = "c0ffee" * 6 + "beef"  # 40 digits, as W&B's keys are
 PROJECT, GROUP = "mirror-tests", "widths"
 OFF: dict[str, Any] = {"wandb_project": PROJECT, "wandb_entity": None, "log_to_wandb": False}
 
@@ -78,3 +81,23 @@ def client(script: str, *arguments: str, timeout: float = 60) -> str:
         text=True,
         timeout=timeout,
     ).stdout
+
+
+def assert_complete(server: WandbServer, store: Store, sweep: Sweep) -> None:
+    """Exactly one run a cell, and each says what results.json and history.csv say; read by other code than ours."""
+    cells = [cell for cell in sweep.grid if store.result(cell) is not None]
+    runs = {run.fields["displayName"]: run for run in server.all()}
+    assert len(server.all()) == len(runs) == len(cells)
+    for cell in cells:
+        run, result = runs[cell.name], json.loads(store.result_file(cell).read_text())
+        assert (run.project, run.state) == (PROJECT, "finished")
+        assert (run.fields["groupName"], run.fields["jobType"]) == (GROUP, "cell")
+        lines = store.history_file(cell).read_text().splitlines()[1:]
+        newest = {row["_step"]: row for row in run.history}
+        assert [(row["epoch"], row["error"]) for _, row in sorted(newest.items())] == [
+            (int(epoch), float(error)) for epoch, error in (line.split(",") for line in lines)
+        ]
+        assert {name: run.summary[name] for name in result["metrics"]} == result["metrics"]
+        assert run.summary["holdfast"]["outcome_digest"] == result["outcome_digest"]
+        assert run.settings["seed"] == result["seed"]
+        assert run.settings["width"] == result["width"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from memory_run import MemoryCell
 
+from helpers.memory_run import MemoryCell
 from training.data import load
 from training.device import prepare
 from training.model import Architecture
