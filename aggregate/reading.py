@@ -83,7 +83,7 @@ class Reading:
 def read(store: Store, *, afresh: bool = False) -> Reading:
     """Look at every cell and read those that changed. afresh: read all, whatever is remembered.
 
-    Raises hpc.store.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
+    Raises hpc.errors.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
     """
     sweep = store.sweep()
     names = names_of(sweep)

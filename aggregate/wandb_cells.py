@@ -18,11 +18,13 @@ from typing import Any
 from aggregate.wandb_runs import EPOCH, FINISHED, OUTCOME, STEP, WandbRun
 from hpc import files
 from hpc.cell import Cell, canonical_json
-from hpc.store import Store, SweepError
+from hpc.checkout import BUILT_IN_TRAINER
+from hpc.errors import SweepError
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 OFF, OFFLINE, LIVE = "off", "offline", "live"
-BUILT_IN, BUILT_IN_GROUP = "training.workspace:train", "lowdim-synergy-prior"
+_BUILT_IN_GROUP = "lowdim-synergy-prior"
 # Key of a run's configuration with the sweep as text: one opaque value, not a hundred columns in a table of runs.
 SWEEP_KEY = "holdfast_sweep"
 _ID_DIGITS = 24
@@ -49,7 +51,7 @@ def target_of(sweep: Sweep) -> Target:
     asked = sweep.wandb.get("log_to_wandb", False)
     # Sweeps written before there was a choice say true or false.
     mirror: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {"mode": OFFLINE if asked else OFF}
-    default_group = BUILT_IN_GROUP if sweep.trainer.target == BUILT_IN else sweep.name
+    default_group = _BUILT_IN_GROUP if sweep.trainer.target == BUILT_IN_TRAINER else sweep.name
     return Target(
         mode=str(mirror.get("mode", OFF)),
         project=str(sweep.wandb.get("wandb_project") or sweep.name),
@@ -109,7 +111,11 @@ def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun
 def run_config(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     """A run's configuration: the predecessor's keys, the factors, and what identifies the cell."""
     fields = {sweep.trainer.field_of(name): value for name, value in cell.point}
-    known = _predecessor_keys(sweep, cell) if sweep.trainer.target == BUILT_IN else {"trainer_options": sweep.options}
+    known = (
+        _predecessor_keys(sweep, cell)
+        if sweep.trainer.target == BUILT_IN_TRAINER
+        else {"trainer_options": sweep.options}
+    )
     return {
         **known,
         **fields,

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aggregate.wandb_cells import BUILT_IN
 from aggregate.wandb_outcomes import Entry, Extracted, entry_of, one_entry_a_cell
 from aggregate.wandb_runs import EPOCH, WandbRun, is_count, is_number
 from hpc.cell import Axis, Cell, Grid
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import ConfigError
 from hpc.sweep import Sweep
-from hpc.trainer import PROJECT_ROOT, read_declaration
+from hpc.trainer import read_declaration
 
 # What must be the same in all runs for their numbers to stand in one table.
 _SHARED = ("experiment_type", "epochs", "hidden_dim", "decoder_hidden_dim", "n_layers", "loss_weights")
@@ -60,7 +60,7 @@ def _sweep(runs: Sequence[WandbRun], places: Sequence[tuple[int, float, int]], g
     return Sweep(
         name=group,
         grid=grid,
-        trainer=read_declaration(BUILT_IN, [PROJECT_ROOT]),
+        trainer=read_declaration(BUILT_IN_TRAINER, [PROJECT_ROOT]),
         options={},
         sections={"wandb": shared},
         data_digest="",

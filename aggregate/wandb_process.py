@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from hpc.trainer import PROJECT_ROOT
+from hpc.checkout import PROJECT_ROOT
 
 READ, WRITE = "read", "write"
 END = {"end": True}

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc.cell import Grid
+from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import unknown_key
 from hpc.faults import Faults
-from hpc.schema import BUILT_IN, Analysis, Ratio
+from hpc.schema import Analysis, Ratio
 from hpc.sweep import Trainer
 
 # The hypothesis of the built-in experiment: as the workspace narrows, is synergy lost less than other information?
@@ -73,7 +74,7 @@ def _ratio(section: Analysis, trainer: Trainer, grid: Grid, faults: Faults) -> d
     if "ratio" in section.model_fields_set:
         ratio = section.ratio
     else:
-        can = trainer.target == BUILT_IN and _has_slope(axes.get("dim", ()))
+        can = trainer.target == BUILT_IN_TRAINER and _has_slope(axes.get("dim", ()))
         ratio = _BUILT_IN_RATIO if can else None
     if ratio is None:
         return None

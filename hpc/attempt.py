@@ -15,10 +15,11 @@ from typing import Any
 from hpc import files
 from hpc.cell import Cell
 from hpc.checkpoint import CorruptCheckpointError, Row, decode, encode
+from hpc.errors import SweepError
 from hpc.outcome import Outcome
 from hpc.processes import host
 from hpc.provenance import node
-from hpc.store import Store, SweepError
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 KEPT_GENERATIONS = 2

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc import check_answers, check_cluster, check_job, check_node, check_pilot, check_probe, files, provenance
+from hpc.checkout import PROJECT_ROOT
 from hpc.code import snapshot
 from hpc.finding import PROBLEM, Finding, note, ok, problem
 from hpc.pilot import Pilot
@@ -20,7 +21,7 @@ from hpc.profile import Profile
 from hpc.slurm import Slurm, SlurmError
 from hpc.store import Store
 from hpc.sweep import Sweep
-from hpc.trainer import PROJECT_ROOT, read_declaration
+from hpc.trainer import read_declaration
 
 _NODE_MINUTES = 10
 _DEFAULT_INTERVAL_S = 60.0

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpc import files
-from hpc.store import Store, SweepError
+from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
+from hpc.errors import SweepError
+from hpc.store import Store
 from hpc.sweep import Trainer
-from hpc.trainer import PROJECT_ROOT, TrainerError, parse
+from hpc.trainer import TrainerError, parse
 
-_OURS = ("hpc", "training", "aggregate", "slurm_templates")
 _OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml"}
 _USER_FOLDER = "user"
 # A trainer's neighbours travel with it; a folder with more is somebody's home, not a package.
@@ -90,7 +91,7 @@ def python_path(code: Path) -> str:
 def _sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
     """(name in the snapshot, file) of all code, sorted."""
     found: dict[str, Path] = {}
-    for folder in _OURS:
+    for folder in OUR_PACKAGES:
         for path in sorted((PROJECT_ROOT / folder).rglob("*")):
             if path.suffix in _OUR_SUFFIXES and "__pycache__" not in path.parts:
                 found[path.relative_to(PROJECT_ROOT).as_posix()] = path
@@ -101,7 +102,7 @@ def _sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
 
 def _user_sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
     path = Path(trainer.path)
-    if PROJECT_ROOT in path.parents and path.relative_to(PROJECT_ROOT).parts[0] in _OURS:
+    if PROJECT_ROOT in path.parents and path.relative_to(PROJECT_ROOT).parts[0] in OUR_PACKAGES:
         return
     source = trainer.target.rpartition(":")[0]
     base = path.parent

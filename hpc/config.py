@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from hpc.analysis import check_analysis
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config_grid import MOST_CELLS_UNASKED, make_grid
 from hpc.config_line import CommandLine, merge_command_line
 from hpc.config_paths import data_content, data_directory, image_directory, read_path
-from hpc.documents import read_mapping
 from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
-from hpc.schema import BUILT_IN, Configuration, LossConfig
+from hpc.schema import Configuration, LossConfig
 from hpc.sweep import Sweep, Trainer
-from hpc.trainer import PROJECT_ROOT, TrainerError, command_declaration, read_declaration
+from hpc.trainer import TrainerError, command_declaration, read_declaration
+from hpc.yaml_files import read_mapping
 
 __all__ = ["MOST_CELLS_UNASKED", "CommandLine", "Loaded", "load"]
 
@@ -95,7 +96,7 @@ def _sections(
     epochs_given: on the command line, which wins over the chosen loss configuration's own number.
     """
     names = ("data", "model", "synergy", "training")
-    if trainer.target != BUILT_IN:
+    if trainer.target != BUILT_IN_TRAINER:
         written = configuration.model_dump(exclude_unset=True)
         sections = {name: written[name] for name in names if name in written}
         _drop_paths(sections)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpc.cell import Axis, FactorValue, Grid, check_value
+from hpc.checkout import BUILT_IN_TRAINER
 from hpc.faults import Faults
-from hpc.schema import BUILT_IN, SweepSection, read_number
+from hpc.schema import SweepSection, read_number
 from hpc.sweep import Trainer
 
 FIRST_SEED = 42
@@ -60,7 +61,7 @@ def _raw_axes(section: SweepSection, trainer: Trainer) -> list[tuple[str, str, l
     ]
     if section.axes is not None:
         return found + [(f"sweep.axes.{name}", name, values) for name, values in section.axes.items()]
-    if trainer.target == BUILT_IN:
+    if trainer.target == BUILT_IN_TRAINER:
         given = {name for _, name, _ in found}
         found += [(f"sweep.{name}s", name, list(v)) for name, v in DEFAULT_AXES.items() if name not in given]
     return sorted(found, key=lambda axis: list(DEFAULT_AXES).index(axis[1]))

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from hpc.config_grid import SHORT_AXES
-from hpc.documents import read_yaml
 from hpc.errors import ConfigError
+from hpc.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpc.checkout import BUILT_IN_TRAINER
 from hpc.faults import Faults
-from hpc.schema import BUILT_IN, Configuration
+from hpc.schema import Configuration
 from hpc.sweep import Trainer
 from hpc.trainer import data_digest
 
@@ -34,7 +35,7 @@ def data_directory(
     configuration: Configuration, trainer: Trainer, places: Sequence[Path], faults: Faults
 ) -> Path | None:
     """Where the data is, looked for from each of the places; None if the trainer takes none."""
-    if trainer.target != BUILT_IN and "dir" not in configuration.data.model_fields_set:
+    if trainer.target != BUILT_IN_TRAINER and "dir" not in configuration.data.model_fields_set:
         return None
     given = read_path("data.dir", configuration.data.dir, faults)
     if given is None:

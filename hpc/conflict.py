@@ -7,7 +7,8 @@ from typing import Any
 
 from hpc import files
 from hpc.cell import Cell
-from hpc.store import Store, SweepError
+from hpc.errors import SweepError
+from hpc.store import Store
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import ConfigError, shown
 from hpc.profile import parse_profile
-from hpc.schema import BUILT_IN, SweepSection
-from hpc.trainer import PROJECT_ROOT, TrainerError, read_declaration
+from hpc.schema import SweepSection
+from hpc.trainer import TrainerError, read_declaration
 
 # Every key with its default, commented; it is installed with the profiles.
 ALL_KEYS = PROJECT_ROOT / "slurm_templates" / "config_template.yaml"
@@ -26,7 +27,7 @@ class Answers:
     """What a person said, or the defaults. partition: "" to leave it to the cluster."""
 
     name: str = "sweep"
-    trainer: str = BUILT_IN
+    trainer: str = BUILT_IN_TRAINER
     runs: int = 5
     partition: str = ""
     timeout_min: int = 240
@@ -73,7 +74,7 @@ def configuration(directory: Path, answers: Answers) -> str:
         raise ConfigError([f"command line: --name is {shown(answers.name)}; letters, digits, _ . - only"]) from None
     if answers.runs < 1:
         raise ConfigError([f"command line: --runs is {answers.runs}; give a whole number, 1 or more"])
-    if answers.trainer == BUILT_IN:
+    if answers.trainer == BUILT_IN_TRAINER:
         body = _EXPERIMENT
     else:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpc import exit_status, files
+from hpc import files, protocol
 from hpc.code import python_path
 from hpc.store import Store
 from hpc.submission import Intent
@@ -121,13 +121,13 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         text = log.read_text(errors="replace").strip()
         if not text:
             log.unlink()
-        if code in (exit_status.STORAGE, exit_status.USAGE):
+        if code in (protocol.STORAGE, protocol.USAGE):
             ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
         elif code < 0:
             name = signal.Signals(-code).name
             ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
-        elif code not in (exit_status.DONE, exit_status.FAILED) and not ends.interrupted:
+        elif code not in (protocol.DONE, protocol.FAILED) and not ends.interrupted:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
 
 

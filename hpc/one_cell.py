@@ -8,9 +8,10 @@ from typing import Any
 from hpc import last_task
 from hpc.cell import Cell
 from hpc.conflict import explain
+from hpc.errors import SweepError
 from hpc.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
 from hpc.status import duration, told_of_failed_starts
-from hpc.store import Store, SweepError
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 

@@ -16,12 +16,13 @@ from hpc import provenance, sweep_data, workers
 from hpc.attempt import PackAttempt
 from hpc.cell import Cell
 from hpc.code import user_code
-from hpc.exit_status import DONE, FAILED, STOPPED
+from hpc.errors import SweepError
 from hpc.futile import Futile, futile
 from hpc.pack_log import drop_empty, redirect_output
 from hpc.permissions import check_private
 from hpc.processes import start_time
-from hpc.store import Store, SweepError
+from hpc.protocol import DONE, FAILED, STOPPED
+from hpc.store import Store
 from hpc.sweep import Sweep
 from hpc.task_list import read_task
 from hpc.trainer import load_function

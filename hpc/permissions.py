@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from hpc.store import SweepError
+from hpc.errors import SweepError
 
 
 def check_private(directory: Path) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from hpc.documents import read_mapping, read_yaml
+from hpc.checkout import PROJECT_ROOT
 from hpc.errors import ConfigError, one_line, shown, unknown_key
 from hpc.profile_fields import FIELDS, SECTIONS, contradictions
-from hpc.trainer import PROJECT_ROOT
 from hpc.workers import WORKERS_VARIABLE
+from hpc.yaml_files import read_mapping, read_yaml
 
 PROFILES = PROJECT_ROOT / "slurm_templates" / "profiles"
 BUILT_IN = ("local", "sandbox")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance, sweep_data
+from hpc.checkout import PROJECT_ROOT
 from hpc.code import trainer_digest
 from hpc.config import MOST_CELLS_UNASKED, CommandLine, load
-from hpc.errors import ConfigError
+from hpc.errors import ConfigError, SweepError
 from hpc.states import FINAL
-from hpc.store import Store, SweepError
+from hpc.store import Store
 from hpc.sweep import Sweep
-from hpc.trainer import PROJECT_ROOT
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from typing import Any
 from hpc import files, provenance
 from hpc.cell import Cell
 from hpc.code import code_digest
+from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.profile import Profile
 from hpc.resume_compare import differences, weights_differ
 from hpc.resume_faults import KILL, Here, OnCluster, Stage
 from hpc.states import FAILED
-from hpc.store import Store, SweepError
+from hpc.store import Store
 from hpc.sweep import Sweep
 
 FAULTS_A_CELL = 3

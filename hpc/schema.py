@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-BUILT_IN = "training.workspace:train"
+from hpc.checkout import BUILT_IN_TRAINER
+
 Modality = Literal["v", "attr"]
 
 
@@ -265,7 +266,7 @@ class Configuration(Section):
     training: Training = Field(default_factory=Training)
     experiment: Experiment = Field(default_factory=Experiment)
     sweep: SweepSection = Field(default_factory=SweepSection)
-    trainer: Annotated[Any, AfterValidator(_trainer)] = BUILT_IN
+    trainer: Annotated[Any, AfterValidator(_trainer)] = BUILT_IN_TRAINER
     trainer_options: Options = Field(default_factory=dict)
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     keep: Keep = Field(default_factory=Keep)

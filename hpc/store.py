@@ -15,18 +15,11 @@ from typing import Any
 
 from hpc import files
 from hpc.cell import Cell
+from hpc.errors import SweepError
 from hpc.layout import ATTEMPT_DIGITS, PACK_DIGITS, SUBMISSION_DIGITS, Layout
 from hpc.result_file import content, parse_result
 from hpc.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus
 from hpc.sweep import Sweep
-
-
-class SweepError(Exception):
-    """A directory is not the sweep it should be; the message is one line: path, what is wrong, fix."""
-
-
-class BusyError(SweepError):
-    """Another command is at work in the sweep directory."""
 
 
 class Store(Layout):

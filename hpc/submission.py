@@ -20,9 +20,10 @@ from typing import Any
 
 from hpc import files
 from hpc.cell import Cell
+from hpc.errors import BusyError, SweepError
 from hpc.processes import boot_id, host, start_time
 from hpc.slurm import QueuedTask, Slurm
-from hpc.store import BusyError, Store, SweepError
+from hpc.store import Store
 from hpc.task_list import task_cells, task_line
 
 LOCAL, SLURM = "local", "slurm"

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hpc import exit_status, workers
+from hpc import protocol, workers
 from hpc.errors import of_system
 from hpc.stop import STOP_SIGNALS, StopFlag
 
@@ -34,23 +34,24 @@ def main(argv: list[str]) -> int:
         stop.set(f"{os.environ['HOLDFAST_STOP']} before the task began")
     if "HOLDFAST_PARENT" in os.environ:
         stop.follow_parent(int(os.environ["HOLDFAST_PARENT"]))
-    from hpc.store import Store, SweepError
+    from hpc.errors import SweepError
+    from hpc.store import Store
     from hpc.training_run import StorageTroubleError
 
     if len(argv) != 4:
         print("usage: python -m hpc.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX", file=sys.stderr)
-        return exit_status.USAGE
+        return protocol.USAGE
     try:
         return _run(Store(Path(argv[0])), argv, stop)
     except (SweepError, workers.WorkersError) as error:
         print(error, file=sys.stderr)
-        return exit_status.USAGE
+        return protocol.USAGE
     except StorageTroubleError as error:
         print(error, file=sys.stderr)
-        return exit_status.STORAGE
+        return protocol.STORAGE
     except OSError as error:
         print(of_system(error), file=sys.stderr)
-        return exit_status.STORAGE
+        return protocol.STORAGE
 
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.cell import Cell
-from hpc.store import SweepError
+from hpc.errors import SweepError
 
 
 def read_task(path: Path, index: int) -> list[Cell]:

@@ -21,9 +21,9 @@ from types import ModuleType
 from typing import Any
 
 from hpc.cell import check_factor_name
+from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.sweep import Trainer
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
 _METRIC_KEYS = {"kind", "better", "chance", "label"}
@@ -31,8 +31,6 @@ _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": "True or F
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
 _COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
-# Top-level names that mean Holdfast's own code wherever a trainer is loaded.
-OUR_PACKAGES = ("hpc", "training", "aggregate", "slurm_templates")
 PACK_MODES = ("fused", "concurrent", "sequential")
 _COMMAND_MODES = ("concurrent", "sequential")  # a command gets one cell a call
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from hpc import exit_status
+from hpc import protocol
 from hpc.stop import STOP_SIGNALS, StopFlag
 
 CELLS_VARIABLE = "HOLDFAST_CELLS"
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int,
     statuses: list[int] = []
     for cells in rounds:
         if stop():
-            return combined([*statuses, exit_status.STOPPED])
+            return combined([*statuses, protocol.STOPPED])
         environments = _environments(deal(cells, workers), devices, workers)
         statuses += _wait(_start(arguments, environments), stop)
     return combined(statuses)
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int,
 def combined(statuses: Sequence[int]) -> int:
     """One exit status for all workers: stopped if one was, else the gravest; a signal counts as a shell's 128 + n."""
     plain = [status if status >= 0 else 128 - status for status in statuses]
-    return exit_status.STOPPED if exit_status.STOPPED in plain else max(plain, default=exit_status.DONE)
+    return protocol.STOPPED if protocol.STOPPED in plain else max(plain, default=protocol.DONE)
 
 
 def _start(arguments: Sequence[str], environments: Sequence[dict[str, str]]) -> list[subprocess.Popen[bytes]]:

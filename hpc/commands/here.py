@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hpc import exit_status, local, one_cell, submission
+from hpc import local, one_cell, protocol, submission
 from hpc.code import snapshot
 from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, say
 from hpc.commands.preparation import chosen_pack, live, set_damaged_aside, statuses_of
@@ -88,4 +88,4 @@ def debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
     task = PackTask(store, sweep, [cell], intent.number, stop, arguments.device, own_log=False)
     ended = task.run()
     print(one_cell.text(store, cell.name))
-    return {exit_status.DONE: DONE, exit_status.FAILED: INCOMPLETE}.get(ended, INTERRUPTED)
+    return {protocol.DONE: DONE, protocol.FAILED: INCOMPLETE}.get(ended, INTERRUPTED)

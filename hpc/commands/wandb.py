@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from hpc.commands import DONE, INCOMPLETE, TROUBLE, aggregate_and_tell, say
-from hpc.documents import read_yaml
 from hpc.errors import ConfigError
 from hpc.store import Store
+from hpc.yaml_files import read_yaml
 
 _MOST_LINES = 40
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from hpc import submission
 from hpc.cell import Axis, Cell, Grid
+from hpc.errors import SweepError
 from hpc.states import COMPLETED
-from hpc.store import Store, SweepError
+from hpc.store import Store
 from hpc.sweep import Sweep
 from hpc.trainer import read_declaration
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.command_line import ROOT, Holdfast, environment
 
 from aggregate.frames import load
-from hpc.store import SweepError
+from hpc.errors import SweepError
 
 RIDGE = ROOT / "examples" / "trainers" / "ridge.yaml"
 

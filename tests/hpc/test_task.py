@@ -17,8 +17,9 @@ from helpers.here import lacking
 from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
 from hpc.cell import Cell
+from hpc.errors import SweepError
 from hpc.pack_task import PackTask
-from hpc.store import Store, SweepError
+from hpc.store import Store
 from hpc.task_list import read_task, task_line
 from hpc.trainer import data_digest
 

@@ -13,11 +13,12 @@ from helpers.wandb_sweeps import TRAINERS, width_sweep
 
 from aggregate.wandb_cells import SWEEP_KEY, Target, begun_run, run_config, sweep_of, target_of
 from hpc.cell import Axis, Grid
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config import CommandLine, load
 from hpc.errors import ConfigError
-from hpc.schema import BUILT_IN, Configuration
+from hpc.schema import Configuration
 from hpc.sweep import Sweep
-from hpc.trainer import PROJECT_ROOT, read_declaration
+from hpc.trainer import read_declaration
 
 
 def asked(directory: Path, experiment: dict[str, Any], **line: Any) -> Target:
@@ -78,7 +79,7 @@ def built_in_sweep(**grid: tuple[float | int, ...]) -> Sweep:
     return Sweep(
         name="mine",
         grid=Grid(tuple(Axis(name, tuple(values)) for name, values in grid.items()), (42, 43)),
-        trainer=read_declaration(BUILT_IN, [PROJECT_ROOT]),
+        trainer=read_declaration(BUILT_IN_TRAINER, [PROJECT_ROOT]),
         options={},
         sections=sections,
         data_digest="d" * 64,
