@@ -18,12 +18,13 @@ import numpy as np
 from aggregate.gather import Record, names_of
 from aggregate.histories import Histories
 from aggregate.reading import Reading, read
-from hpc.cell import Axis, Cell, Grid
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import SweepError
-from hpc.states import COMPLETED, MISSING, CellStatus
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.states import COMPLETED, MISSING, CellStatus
 from hpc.trainer import read_declaration
 
 OUTPUT = "holdfast"

@@ -19,7 +19,7 @@ from aggregate.reading import Reading
 from aggregate.reliability import Flag, flags
 from aggregate.summary import Summary, summarise
 from hpc.collector import paused_collector
-from hpc.states import COMPLETED
+from hpc.sweep.states import COMPLETED
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from typing import Any
 
 from aggregate.wandb_runs import EPOCH, FINISHED, OUTCOME, STEP, WandbRun
 from hpc import files
-from hpc.cell import Cell, canonical_json
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import SweepError
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell, canonical_json
+from hpc.sweep.definition import Sweep
 
 OFF, OFFLINE, LIVE = "off", "offline", "live"
 _BUILT_IN_GROUP = "lowdim-synergy-prior"

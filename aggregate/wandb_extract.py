@@ -22,8 +22,8 @@ from aggregate.wandb_runs import WandbRun
 from aggregate.wandb_segments import find_segments, join_segments, read_segment
 from hpc import files, provenance
 from hpc.errors import ConfigError
-from hpc.states import CONFLICT, FAILED, FINAL
 from hpc.store import Store
+from hpc.sweep.states import CONFLICT, FAILED, FINAL
 
 _SOURCE = "wandb"
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from aggregate.wandb_cells import LIVE, OFFLINE, target_of
 from aggregate.wandb_process import Helper, WandbTroubleError
 from aggregate.wandb_writer import writing
-from hpc.cell import Cell
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 # The longest a task that has trained all its cells waits for W&B.
 SECONDS, SECONDS_A_CELL = 20.0, 1.0

@@ -10,11 +10,11 @@ from typing import Any
 
 from aggregate.wandb_cells import sweep_of
 from aggregate.wandb_runs import EPOCH, FINISHED, OUTCOME, RUNNING, STEP, WandbRun, is_count, is_number
-from hpc.cell import Cell
 from hpc.errors import ConfigError
-from hpc.outcome import history_csv
-from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, STARTED
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.outcome import history_csv
+from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, STARTED
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 
 from aggregate.wandb_outcomes import Entry, Extracted, entry_of, one_entry_a_cell
 from aggregate.wandb_runs import EPOCH, WandbRun, is_count, is_number
-from hpc.cell import Axis, Cell, Grid
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import ConfigError
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import Axis, Grid
 from hpc.trainer import read_declaration
 
 # What must be the same in all runs for their numbers to stand in one table.

@@ -19,9 +19,9 @@ from aggregate.wandb_process import Helper, WandbTroubleError
 from aggregate.wandb_reader import runs_on_server
 from aggregate.wandb_runs import OUTCOME, WandbRun
 from aggregate.wandb_writer import ONLINE, writing
-from hpc.cell import Cell
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 _PROGRESS_SECONDS = 5.0
 

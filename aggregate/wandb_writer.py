@@ -21,10 +21,10 @@ from aggregate.wandb_process import WRITE, WandbTroubleError, without_key
 from aggregate.wandb_runs import EPOCH, STEP, WandbRun, is_number
 from aggregate.wandb_segments import join_segments, read_segment
 from hpc import files
-from hpc.cell import Cell
 from hpc.checkpoint import CorruptCheckpointError, decode
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 ONLINE = "online"
 _POLL_SECONDS, _RETRY_SECONDS = 2.0, 60.0

@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 import json_outputs  # noqa: E402
 
 from hpc import cli, profile_fields, store  # noqa: E402
-from hpc.cell import Cell  # noqa: E402
+from hpc.sweep.cell import Cell  # noqa: E402
 
 _PROG = "holdfast"
 # What a file is, where its name in the code does not say it well enough.

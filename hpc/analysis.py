@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc.cell import Grid
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import unknown_key
 from hpc.faults import Faults
 from hpc.schema import Analysis, Ratio
-from hpc.sweep import Trainer
+from hpc.sweep.definition import Trainer
+from hpc.sweep.grid import Grid
 
 # The hypothesis of the built-in experiment: as the workspace narrows, is synergy lost less than other information?
 _BUILT_IN_RATIO = Ratio(

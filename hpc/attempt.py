@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpc import files
-from hpc.cell import Cell
 from hpc.checkpoint import CorruptCheckpointError, Row, decode, encode
 from hpc.errors import SweepError
-from hpc.outcome import Outcome
 from hpc.processes import host
 from hpc.provenance import node
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.outcome import Outcome
 
 KEPT_GENERATIONS = 2
 

@@ -20,7 +20,7 @@ from hpc.pilot import Pilot
 from hpc.profile import Profile
 from hpc.slurm import Slurm, SlurmError
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 from hpc.trainer import read_declaration
 
 _NODE_MINUTES = 10

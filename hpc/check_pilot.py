@@ -19,7 +19,7 @@ from hpc.pilot import Pilot
 from hpc.profile import Profile
 from hpc.slurm_answers import Node
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 
 MINUTES = 10
 

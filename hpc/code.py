@@ -15,7 +15,7 @@ from hpc import files
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.errors import SweepError
 from hpc.store import Store
-from hpc.sweep import Trainer
+from hpc.sweep.definition import Trainer
 from hpc.trainer import TrainerError, parse
 
 _OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml"}

@@ -18,7 +18,7 @@ from hpc.config_paths import data_content, data_directory, image_directory, read
 from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
 from hpc.schema import Configuration, LossConfig
-from hpc.sweep import Sweep, Trainer
+from hpc.sweep.definition import Sweep, Trainer
 from hpc.trainer import TrainerError, command_declaration, read_declaration
 from hpc.yaml_files import read_mapping
 

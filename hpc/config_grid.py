@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hpc.cell import Axis, FactorValue, Grid, check_value
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.faults import Faults
 from hpc.schema import SweepSection, read_number
-from hpc.sweep import Trainer
+from hpc.sweep.cell import FactorValue, check_value
+from hpc.sweep.definition import Trainer
+from hpc.sweep.grid import Axis, Grid
 
 FIRST_SEED = 42
 MOST_CELLS_UNASKED = 1_000_000

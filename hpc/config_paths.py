@@ -10,7 +10,7 @@ from pathlib import Path
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.faults import Faults
 from hpc.schema import Configuration
-from hpc.sweep import Trainer
+from hpc.sweep.definition import Trainer
 from hpc.trainer import data_digest
 
 

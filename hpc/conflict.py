@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc import files
-from hpc.cell import Cell
 from hpc.errors import SweepError
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc import files, provenance
-from hpc.cell import Cell
 from hpc.processes import host, start_time
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 
 MOST_ALONE = 3
 MOST_PACKED = 2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpc.cell import Cell
 from hpc.slurm import AccountedTask, QueuedTask, Slurm, SlurmError
 from hpc.store import Store
 from hpc.submission import SLURM, Intent, intents
+from hpc.sweep.cell import Cell
 from hpc.task_list import task_cells
 
 

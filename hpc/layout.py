@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc import files
-from hpc.cell import Cell
+from hpc.sweep.cell import Cell
 
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
 

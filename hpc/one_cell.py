@@ -6,13 +6,13 @@ import difflib
 from typing import Any
 
 from hpc import last_task
-from hpc.cell import Cell
 from hpc.conflict import explain
 from hpc.errors import SweepError
-from hpc.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
 from hpc.status import duration, told_of_failed_starts
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
 
 
 def facts(store: Store, name: str) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 
 from hpc import provenance, sweep_data, workers
 from hpc.attempt import PackAttempt
-from hpc.cell import Cell
 from hpc.code import user_code
 from hpc.errors import SweepError
 from hpc.futile import Futile, futile
@@ -23,7 +22,8 @@ from hpc.permissions import check_private
 from hpc.processes import start_time
 from hpc.protocol import DONE, FAILED, STOPPED
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 from hpc.task_list import read_task
 from hpc.trainer import load_function
 from hpc.training_run import StorageTroubleError, TrainingRun

@@ -16,7 +16,7 @@ from hpc.packing import Choice, Limits, Measurement, choose
 from hpc.pilot_node import Request
 from hpc.profile import Profile
 from hpc.slurm_answers import Node
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 
 _WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 # Of training a width; of all wider ones; and at most until the narrowest has ended an epoch.

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc.cell import Cell
-from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, STATES, CellStatus
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, STATES, CellStatus
 
 # Directory entries that a finished cell leaves in a sweep directory, measured; used for the estimate only.
 FILES_PER_CELL = 11

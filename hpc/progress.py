@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from hpc.cell import Cell
-from hpc.states import FAILED, FINAL
 from hpc.status import duration
 from hpc.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import FAILED, FINAL
 
 _TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 15.0
 

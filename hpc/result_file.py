@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from hpc import files
-from hpc.states import FINAL
+from hpc.sweep.states import FINAL
 
 
 def content(path: str) -> bytes:

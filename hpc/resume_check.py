@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from hpc import files, provenance
-from hpc.cell import Cell
 from hpc.code import code_digest
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.profile import Profile
 from hpc.resume_compare import differences, weights_differ
 from hpc.resume_faults import KILL, Here, OnCluster, Stage
-from hpc.states import FAILED
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import FAILED
 
 FAULTS_A_CELL = 3
 # Faults fall within this share of a straight training's time after an attempt has begun to train.

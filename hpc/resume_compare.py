@@ -6,8 +6,8 @@ import numpy as np
 import safetensors.numpy
 
 from hpc import files
-from hpc.cell import Cell
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 
 
 def differences(one: Store, other: Store, cell: Cell) -> list[str]:

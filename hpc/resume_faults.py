@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from hpc import files, local, submission
-from hpc.cell import Cell
 from hpc.code import snapshot
 from hpc.plan import make_plan
 from hpc.processes import Process, host
 from hpc.profile import Profile
 from hpc.slurm import QueuedTask, Slurm, SlurmError
-from hpc.states import MISSING, CellStatus
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import MISSING, CellStatus
 
 TERM, USR2, KILL, REQUEUE = "SIGTERM", "SIGUSR2", "SIGKILL", "requeue"
 _SIGNALS = {TERM: signal.SIGTERM, USR2: signal.SIGUSR2, KILL: signal.SIGKILL}

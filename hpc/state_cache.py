@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterator, Sequence
 
 from hpc import files
-from hpc.cell import Cell
 from hpc.collector import paused_collector
-from hpc.states import FINAL, MISSING, CellStatus
 from hpc.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import FINAL, MISSING, CellStatus
 
 # Below this number of cells reading them all takes less than a quarter of a second.
 _WORTH_IT = 2_000

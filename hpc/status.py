@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc import files, state_cache
-from hpc.cell import Cell
 from hpc.plan import table
 from hpc.slurm import SlurmError
-from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSING, CellStatus
 from hpc.store import Store
 from hpc.submission import LiveTask, live_cells, live_tasks
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSING, CellStatus
 
 RUNNING, PENDING = "RUNNING", "PENDING"
 _SHOWN_CELLS = 12

@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from hpc import files
-from hpc.cell import Cell
 from hpc.errors import SweepError
 from hpc.layout import ATTEMPT_DIGITS, PACK_DIGITS, SUBMISSION_DIGITS, Layout
 from hpc.result_file import content, parse_result
-from hpc.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus
 
 
 class Store(Layout):

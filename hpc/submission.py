@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from hpc import files
-from hpc.cell import Cell
 from hpc.errors import BusyError, SweepError
 from hpc.processes import boot_id, host, start_time
 from hpc.slurm import QueuedTask, Slurm
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 from hpc.task_list import task_cells, task_line
 
 LOCAL, SLURM = "local", "slurm"

@@ -23,7 +23,7 @@ from hpc.profile import Profile, command_line
 from hpc.slurm import LimitError, Slurm, SlurmError, submission_environment
 from hpc.store import Store
 from hpc.submission import SLURM, Intent, begin, write_receipt
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 
 _LOOK_UPS = 3
 _LOOK_UP_SECONDS = 2.0

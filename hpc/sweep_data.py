@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 from hpc.trainer import data_digest
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc.cell import Cell
 from hpc.errors import SweepError
+from hpc.sweep.cell import Cell
 
 
 def read_task(path: Path, index: int) -> list[Cell]:

@@ -20,9 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hpc.cell import check_factor_name
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
-from hpc.sweep import Trainer
+from hpc.sweep.cell import check_factor_name
+from hpc.sweep.definition import Trainer
 
 _LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}

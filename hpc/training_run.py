@@ -15,11 +15,11 @@ import numpy as np
 
 from hpc.attempt import PackAttempt
 from hpc.background import Background
-from hpc.cell import Cell
 from hpc.checkpoint import Row
 from hpc.errors import of_system
-from hpc.outcome import Outcome, history_csv, plain_number, weights_bytes
-from hpc.states import COMPLETED, DIVERGED
+from hpc.sweep.cell import Cell
+from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
+from hpc.sweep.states import COMPLETED, DIVERGED
 from training.contract import Checkpoint, ContractError
 
 _PROGRESS_SECONDS = 1.0

@@ -12,9 +12,9 @@ from hpc.commands.preparation import chosen_pack, live, set_damaged_aside, statu
 from hpc.plan import Plan, make_plan
 from hpc.profile import Profile
 from hpc.requests import Request
-from hpc.states import FINAL
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import FINAL
 
 # A fused pack of this many cells still fits a core's cache at the default model size (docs/performance.md).
 _CACHE_PACK = 5

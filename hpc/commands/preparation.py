@@ -12,8 +12,8 @@ from hpc.plan import Plan
 from hpc.profile import Profile
 from hpc.requests import Request
 from hpc.slurm import Slurm, SlurmError
-from hpc.states import CONFLICT, FINAL, CellStatus
 from hpc.store import Store
+from hpc.sweep.states import CONFLICT, FINAL, CellStatus
 
 if TYPE_CHECKING:
     from hpc.cost import Cost

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 
 from hpc import one_cell, status, submission
-from hpc.cell import Cell
 from hpc.commands import CONFIGURATION, DONE, INCOMPLETE, say
 from hpc.errors import ConfigError
 from hpc.slurm import Slurm
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 _WATCH_SECONDS = 30.0
 _SANDBOX_WATCH_SECONDS = 1.0

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpc import bad_nodes, status, submission
-from hpc.cell import Cell
 from hpc.commands import DONE, INCOMPLETE, say
 from hpc.commands.preparation import chosen_pack, pack_asked_for, price, set_damaged_aside, statuses_of
 from hpc.commands.questions import watch
@@ -17,8 +16,9 @@ from hpc.plan import Plan, make_plan
 from hpc.profile import Profile
 from hpc.requests import Request
 from hpc.slurm import LimitError, Slurm, SlurmError
-from hpc.states import FAILED, FINAL
 from hpc.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import FAILED, FINAL
 
 if TYPE_CHECKING:
     from hpc.submit import Queued

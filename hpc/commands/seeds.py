@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpc.errors import ConfigError
-from hpc.states import COMPLETED
 from hpc.status import duration
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import COMPLETED
 
 Values = dict[str, dict[int, float]]
 

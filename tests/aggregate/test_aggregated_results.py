@@ -15,8 +15,8 @@ from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 from pyarrow import parquet
 
 from aggregate.pipeline import Outcome, aggregate
-from hpc.cell import Cell
-from hpc.sweep import Trainer
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Trainer
 
 GRID = {"dim": [8, 12], "scale": [0.1, 1.0]}
 

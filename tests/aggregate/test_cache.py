@@ -16,8 +16,8 @@ from aggregate import gather, histories
 from aggregate.cache import cell_stamps
 from aggregate.pipeline import aggregate
 from hpc import files
-from hpc.cell import Cell
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 
 
 def _metrics(cell: Cell) -> dict[str, float | None]:

@@ -12,8 +12,8 @@ from aggregate.coverage import Row, simulate, text
 from aggregate.populations import own, textbook
 from aggregate.reading import read
 from aggregate.study import study
-from hpc.cell import Cell
 from hpc.cli import main
+from hpc.sweep.cell import Cell
 
 
 @pytest.fixture(scope="module")

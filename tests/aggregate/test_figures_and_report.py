@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from aggregate.labels import fitted
 from aggregate.pipeline import aggregate
-from hpc.cell import Cell
-from hpc.sweep import Trainer
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Trainer
 
 PNG = b"\x89PNG\r\n\x1a\n"
 WORDS = Trainer(

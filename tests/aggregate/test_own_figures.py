@@ -10,7 +10,7 @@ import pytest
 from helpers.sweeps import LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
-from hpc.cell import Cell
+from hpc.sweep.cell import Cell
 
 FIGURE = """
 import neighbour

@@ -10,7 +10,7 @@ from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
 from aggregate.reliability import skewed, two_groups
-from hpc.cell import Cell
+from hpc.sweep.cell import Cell
 
 RANDOM = np.random.default_rng(3)
 

@@ -11,7 +11,7 @@ from helpers.here import lacking
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
-from hpc.sweep import Trainer
+from hpc.sweep.definition import Trainer
 
 if CHROMIUM is None:
     lacking("chromium is not installed")

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hpc import submission
-from hpc.cell import Axis, Cell, Grid
 from hpc.errors import SweepError
-from hpc.states import COMPLETED
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.states import COMPLETED
 from hpc.trainer import read_declaration
 
 from .attempts import ROOT, Attempt, ForkServer

@@ -23,13 +23,13 @@ from typing import Any
 
 import yaml
 
-from hpc.cell import Cell
 from hpc.processes import Process, start_time
 from hpc.sandbox import Sandbox
 from hpc.slurm import QueuedTask, SlurmError
 from hpc.store import Store
 from hpc.submission import live_tasks
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 from .attempts import ROOT, wait_for
 from .bench import TRAINERS

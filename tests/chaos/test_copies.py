@@ -10,7 +10,7 @@ import pytest
 
 from hpc import cli
 from hpc.conflict import conflict, explain
-from hpc.states import COMPLETED, CONFLICT
+from hpc.sweep.states import COMPLETED, CONFLICT
 
 from .attempts import ForkServer, wait_for
 from .bench import Bench

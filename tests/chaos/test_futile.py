@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from hpc import local, submission
-from hpc.cell import Cell
 from hpc.futile import futile
-from hpc.states import COMPLETED, FAILED
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import COMPLETED, FAILED
 
 from .attempts import ROOT, ForkServer, wait_for
 from .bench import OPTIONS, Bench, causes

@@ -15,7 +15,7 @@ from helpers import modules
 from helpers.blocks import ROOT
 
 from hpc import check, finding, status
-from hpc.cell import Axis, Grid
+from hpc.sweep.grid import Axis, Grid
 
 TRAINER = ROOT / "tests" / "trainers" / "width.py"
 

@@ -11,10 +11,10 @@ import pytest
 from helpers.command_line import ROOT, Holdfast
 
 from hpc import submission
-from hpc.cell import Cell
 from hpc.config import CommandLine, load
 from hpc.pack_task import PackTask
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 
 TRAINERS = ROOT / "examples" / "trainers"
 NAMES = ("ridge", "torch_loop", "walk", "batched")

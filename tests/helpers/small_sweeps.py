@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hpc import submission
-from hpc.cell import Axis, Cell, Grid
 from hpc.pack_task import PackTask
 from hpc.store import Store
-from hpc.sweep import Sweep, Trainer
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.grid import Axis, Grid
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc import files
-from hpc.cell import Axis, Cell, Grid, digest
 from hpc.store import Store
-from hpc.sweep import Sweep, Trainer
+from hpc.sweep.cell import Cell, digest
+from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.grid import Axis, Grid
 
 ACCURACY, LOSS = "predictability/synergy_acc", "best_val_loss"
 

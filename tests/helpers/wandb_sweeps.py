@@ -12,10 +12,11 @@ from typing import Any
 
 from aggregate.pipeline import aggregate
 from helpers.wandb_server import WandbServer
-from hpc.cell import Axis, Cell, Grid
 from hpc.pack_task import PackTask
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import Axis, Grid
 from hpc.trainer import read_declaration
 
 TRAINERS = Path(__file__).parents[1] / "trainers"

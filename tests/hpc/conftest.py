@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from helpers import small_sweeps
 
-from hpc.cell import Cell
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 
 
 @pytest.fixture(scope="session")

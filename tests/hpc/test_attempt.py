@@ -18,8 +18,8 @@ from helpers.small_sweeps import make_sweep
 
 from hpc import files
 from hpc.attempt import PackAttempt
-from hpc.cell import Cell
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 from hpc.training_run import StorageTroubleError, TrainingRun
 from training.contract import Checkpoint, ContractError
 

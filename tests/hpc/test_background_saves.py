@@ -14,8 +14,8 @@ from helpers.small_sweeps import make_grid, make_sweep
 
 from hpc import attempt as attempt_module
 from hpc.attempt import PackAttempt
-from hpc.cell import Cell
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 from hpc.training_run import StorageTroubleError, TrainingRun
 from training.contract import Checkpoint
 

@@ -14,7 +14,7 @@ from helpers.predecessor import PREDECESSOR
 
 from hpc.config import CommandLine, Loaded, load
 from hpc.errors import ConfigError
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 
 Written = Callable[..., CommandLine]
 

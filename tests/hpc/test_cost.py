@@ -7,10 +7,10 @@ import re
 import pytest
 
 from hpc import cli
-from hpc.cell import Axis, Grid
 from hpc.cost import estimate
 from hpc.plan import Plan, make_plan
-from hpc.states import MISSING, CellStatus
+from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.states import MISSING, CellStatus
 
 
 def plan_of(cells: int, pack: int = 1) -> Plan:

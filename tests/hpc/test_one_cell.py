@@ -10,11 +10,11 @@ import pytest
 from helpers import small_sweeps
 
 from hpc import one_cell, submission
-from hpc.cell import Cell
 from hpc.cli import main
 from hpc.slurm import QueuedTask, Slurm
 from hpc.store import Store
 from hpc.submission import LiveTask
+from hpc.sweep.cell import Cell
 
 
 @pytest.mark.parametrize("provenance", [{}, None, {"node": "n1"}])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.small_sweeps import make_grid, make_store, make_sweep, run_here, write_trainer
 
-from hpc.cell import Cell
-from hpc.states import COMPLETED, FAILED
 from hpc.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import COMPLETED, FAILED
 
 # A pack of more than `fits` cells needs more memory than there is; one cell may be broken in itself.
 TRAINER = """

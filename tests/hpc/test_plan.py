@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc.plan import make_plan, table
-from hpc.states import CellStatus
+from hpc.sweep.states import CellStatus
 
 STATES = ["COMPLETED", "DIVERGED", "FAILED", "CONFLICT", "STARTED", "MISSING"]
 

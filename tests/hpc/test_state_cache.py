@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from hpc import state_cache
-from hpc.cell import Axis, Cell, Grid
-from hpc.states import COMPLETED, CONFLICT, MISSING
 from hpc.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.states import COMPLETED, CONFLICT, MISSING
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from helpers.small_sweeps import make_grid, make_store, make_sweep
 
-from hpc.cell import Cell, Grid
 from hpc.errors import SweepError
 from hpc.permissions import check_writable
 from hpc.result_file import parse_result
-from hpc.states import STATES
 from hpc.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.grid import Grid
+from hpc.sweep.states import STATES
 
 
 def write(path: Path, data: bytes | str | dict[str, Any]) -> None:

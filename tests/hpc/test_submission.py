@@ -16,10 +16,10 @@ import pytest
 from helpers.small_sweeps import ROOT
 
 from hpc import files, submission
-from hpc.cell import Cell
 from hpc.errors import BusyError
 from hpc.processes import boot_id, host, start_time
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 from hpc.task_list import read_task
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -16,10 +16,10 @@ import pytest
 from helpers.here import lacking
 from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
-from hpc.cell import Cell
 from hpc.errors import SweepError
 from hpc.pack_task import PackTask
 from hpc.store import Store
+from hpc.sweep.cell import Cell
 from hpc.task_list import read_task, task_line
 from hpc.trainer import data_digest
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hpc.config import CommandLine, load
-from hpc.sweep import Trainer
+from hpc.sweep.definition import Trainer
 from hpc.trainer import TrainerError, command_declaration, data_digest, load_function, read_declaration
 
 GOOD = """FACTORS = {"w": {"kind": "integer"}}

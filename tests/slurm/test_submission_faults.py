@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from hpc.cell import Axis, Grid
 from hpc.plan import make_plan
 from hpc.profile import parse_profile
 from hpc.sandbox import Sandbox
@@ -21,7 +20,8 @@ from hpc.slurm import SlurmError, find_program
 from hpc.store import Store
 from hpc.submission import live_cells, live_tasks, lock
 from hpc.submit import submit
-from hpc.sweep import Sweep, Trainer
+from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.grid import Axis, Grid
 
 FAULTY_SUBMISSIONS = 200
 WIDTH = Path(__file__).parents[1] / "trainers" / "width.py"

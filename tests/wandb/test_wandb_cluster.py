@@ -17,7 +17,7 @@ from helpers.wandb_sweeps import GROUP, KEY, PROJECT, TRAINERS, assert_complete,
 from hpc import sandbox
 from hpc.sandbox import Sandbox
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 
 pytestmark = pytest.mark.slurm
 PROJECT_ROOT = Path(__file__).parents[2]

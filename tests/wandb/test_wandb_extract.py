@@ -15,10 +15,10 @@ from helpers.wandb_server import WandbServer
 from helpers.wandb_sweeps import GROUP, PROJECT, client, tables, train, wandb_settings, width_sweep
 
 from aggregate.pipeline import aggregate
-from hpc.cell import Axis, Grid
 from hpc.cli import main
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import Axis, Grid
 from hpc.trainer import read_declaration
 
 AWKWARD = """

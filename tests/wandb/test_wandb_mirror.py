@@ -16,7 +16,7 @@ from aggregate.wandb_compare import differences
 from aggregate.wandb_process import environment
 from aggregate.wandb_segments import find_segments, join_segments, read_segment
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 
 
 def outcomes(store: Store, sweep: Sweep) -> dict[str, str]:

@@ -16,10 +16,10 @@ from helpers.wandb_server import StoredRun, WandbServer
 from helpers.wandb_sweeps import GROUP, KEY, PROJECT, assert_complete, client, train, width_sweep
 
 from aggregate.wandb_cells import cell_run, run_id, target_of
-from hpc.cell import Cell
 from hpc.cli import main
 from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 
 @pytest.fixture

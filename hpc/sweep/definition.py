@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from hpc.cell import Cell, Grid, digest
+from hpc.sweep.cell import Cell, digest
+from hpc.sweep.grid import Grid
 
 
 @dataclass(frozen=True)

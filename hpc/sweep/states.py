@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpc.cell import Cell
+from hpc.sweep.cell import Cell
 
 COMPLETED, DIVERGED, FAILED, STARTED, MISSING, CONFLICT = (
     "COMPLETED",

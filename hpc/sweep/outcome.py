@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from hpc.cell import Cell, digest
+from hpc.sweep.cell import Cell, digest
 
 
 @dataclass(frozen=True)

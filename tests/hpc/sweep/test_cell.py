@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc.cell import Axis, Cell, Grid, canonical_json, check_factor_name, check_value, digest
+from hpc.sweep.cell import Cell, canonical_json, check_factor_name, check_value, digest
+from hpc.sweep.grid import Axis, Grid
 
 WORDS = st.from_regex(r"[A-Za-z][A-Za-z0-9.+-]{0,8}", fullmatch=True)
 VALUES = st.one_of(
