@@ -15,8 +15,8 @@ from aggregate.reading import Reading
 from aggregate.report import Material, render
 from aggregate.study import Study, study
 from aggregate.tables import cell_table, curve_table, parquet
-from hpc.collector import paused_collector
-from hpc.files import make_directory, publish, remove
+from hpc.storage.files import make_directory, publish, remove
+from hpc.storage.results import paused_collector
 
 _MOST_LINES = 40
 

@@ -20,7 +20,7 @@ from aggregate.histories import Histories
 from aggregate.reading import Reading, read
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import SweepError
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid

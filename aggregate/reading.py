@@ -15,8 +15,8 @@ from aggregate.gather import Gathered, Record, names_of, read_records
 from aggregate.histories import NOTHING_READ, Histories, Read, joined, read_histories
 from aggregate.recall import recall_histories, recall_records, unchanged
 from aggregate.statistics import Integers
-from hpc.collector import paused_collector
-from hpc.store import Store
+from hpc.storage.results import paused_collector
+from hpc.storage.store import Store
 from hpc.sweep.cell import digest
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL

@@ -14,7 +14,7 @@ from aggregate.cache import Cache, intact
 from aggregate.gather import Record
 from aggregate.histories import EPOCH, Block
 from aggregate.tables import RESULT_COLUMNS, curve_columns, metric_columns
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import CellStatus

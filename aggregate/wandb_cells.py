@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from aggregate.wandb_runs import EPOCH, FINISHED, OUTCOME, STEP, WandbRun
-from hpc import files
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import SweepError
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, canonical_json
 from hpc.sweep.definition import Sweep
 

@@ -20,9 +20,10 @@ from aggregate.wandb_process import Helper
 from aggregate.wandb_reader import runs_on_server
 from aggregate.wandb_runs import WandbRun
 from aggregate.wandb_segments import find_segments, join_segments, read_segment
-from hpc import files, provenance
+from hpc import provenance
 from hpc.errors import ConfigError
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.states import CONFLICT, FAILED, FINAL
 
 _SOURCE = "wandb"

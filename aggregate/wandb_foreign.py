@@ -17,8 +17,8 @@ from aggregate.wandb_process import Helper, environment
 from aggregate.wandb_reader import runs_on_server
 from aggregate.wandb_runs import WandbRun
 from aggregate.wandb_segments import Segment, find_segments, join_segments, read_segment
-from hpc import files
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 
 _SYNC_SECONDS = 300
 

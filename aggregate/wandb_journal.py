@@ -9,8 +9,8 @@ import json
 import time
 from typing import Any
 
-from hpc import files
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 
 _SECONDS = 2.0
 

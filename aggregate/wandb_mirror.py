@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from aggregate.wandb_cells import LIVE, OFFLINE, target_of
 from aggregate.wandb_process import Helper, WandbTroubleError
 from aggregate.wandb_writer import writing
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 

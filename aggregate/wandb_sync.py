@@ -19,7 +19,7 @@ from aggregate.wandb_process import Helper, WandbTroubleError
 from aggregate.wandb_reader import runs_on_server
 from aggregate.wandb_runs import OUTCOME, WandbRun
 from aggregate.wandb_writer import ONLINE, writing
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 

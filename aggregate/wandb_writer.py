@@ -20,9 +20,9 @@ from aggregate.wandb_compare import differences
 from aggregate.wandb_process import WRITE, WandbTroubleError, without_key
 from aggregate.wandb_runs import EPOCH, STEP, WandbRun, is_number
 from aggregate.wandb_segments import join_segments, read_segment
-from hpc import files
-from hpc.checkpoint import CorruptCheckpointError, decode
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.checkpoint import CorruptCheckpointError, decode
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc import files
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.sweep.grid import Axis, Grid

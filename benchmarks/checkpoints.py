@@ -10,7 +10,7 @@ from typing import Any
 
 from hpc.config import CommandLine, load
 from hpc.pack_task import PackTask
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.training_run import TrainingRun
 from training.pack import Pack

@@ -18,7 +18,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 import json_outputs  # noqa: E402
 
-from hpc import cli, profile_fields, store  # noqa: E402
+from hpc import cli, profile_fields  # noqa: E402
+from hpc.storage import store  # noqa: E402
 from hpc.sweep.cell import Cell  # noqa: E402
 
 _PROG = "holdfast"
@@ -136,7 +137,8 @@ def _rule(check: object) -> str:
 def files() -> str:
     rows = sorted((str(path), text) for text, path in _paths())
     return (
-        "# Files of a sweep\n\nThe names that `hpc/layout.py` gives, here for one cell of a sweep in `out`. Everything "
+        "# Files of a sweep\n\nThe names that `hpc/storage/layout.py` gives, here for one cell of a sweep in `out`. "
+        "Everything "
         "is published whole or not at all; what matters to you is in the top directory and in `individual_results/`."
         "\n\n| file | what it is |\n|---|---|\n" + "".join(f"| `{path}` | {text} |\n" for path, text in rows)
     )

@@ -12,12 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpc import files
-from hpc.checkpoint import CorruptCheckpointError, Row, decode, encode
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.provenance import node
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.checkpoint import CorruptCheckpointError, Row, decode, encode
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.outcome import Outcome

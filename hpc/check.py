@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc import check_answers, check_cluster, check_job, check_node, check_pilot, check_probe, files, provenance
+from hpc import check_answers, check_cluster, check_job, check_node, check_pilot, check_probe, provenance
 from hpc.checkout import PROJECT_ROOT
 from hpc.code import snapshot
 from hpc.finding import PROBLEM, Finding, note, ok, problem
 from hpc.pilot import Pilot
 from hpc.profile import Profile
 from hpc.slurm import Slurm, SlurmError
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.trainer import read_declaration
 

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hpc import check_probe, files, provenance
+from hpc import check_probe, provenance
+from hpc.storage import files
 
 ANSWER = "node.json"
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import files, local, pilot, pilot_node
+from hpc import local, pilot, pilot_node
 from hpc.check_answers import gigabytes
 from hpc.code import python_path, snapshot
 from hpc.finding import Finding, note, ok, problem
 from hpc.pilot import Pilot
 from hpc.profile import Profile
 from hpc.slurm_answers import Node
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 
 MINUTES = 10

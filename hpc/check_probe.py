@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpc import files
+from hpc.storage import files
 
 ROUNDS = 40
 REPLY_SECONDS = 90.0

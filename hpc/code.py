@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hpc import files
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.errors import SweepError
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.definition import Trainer
 from hpc.trainer import TrainerError, parse
 

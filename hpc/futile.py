@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import files, provenance
+from hpc import provenance
 from hpc.processes import host, start_time
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 MOST_ALONE = 3

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpc.slurm import AccountedTask, QueuedTask, Slurm, SlurmError
-from hpc.store import Store
+from hpc.storage.store import Store
+from hpc.storage.task_list import task_cells
 from hpc.submission import SLURM, Intent, intents
 from hpc.sweep.cell import Cell
-from hpc.task_list import task_cells
 
 
 def word(store: Store, cell: Cell) -> str:

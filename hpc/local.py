@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpc import files, protocol
+from hpc import protocol
 from hpc.code import python_path
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.submission import Intent
 
 POLL_SECONDS = 0.1

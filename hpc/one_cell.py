@@ -9,7 +9,7 @@ from hpc import last_task
 from hpc.conflict import explain
 from hpc.errors import SweepError
 from hpc.status import duration, told_of_failed_starts
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus

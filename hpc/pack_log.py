@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from hpc import files
+from hpc.storage import files
 
 
 def drop_empty(log: Path) -> None:

@@ -18,13 +18,13 @@ from hpc.code import user_code
 from hpc.errors import SweepError
 from hpc.futile import Futile, futile
 from hpc.pack_log import drop_empty, redirect_output
-from hpc.permissions import check_private
 from hpc.processes import start_time
 from hpc.protocol import DONE, FAILED, STOPPED
-from hpc.store import Store
+from hpc.storage.permissions import check_private
+from hpc.storage.store import Store
+from hpc.storage.task_list import read_task
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
-from hpc.task_list import read_task
 from hpc.trainer import load_function
 from hpc.training_run import StorageTroubleError, TrainingRun
 

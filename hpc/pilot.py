@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpc import files
 from hpc.packing import Choice, Limits, Measurement, choose
 from hpc.pilot_node import Request
 from hpc.profile import Profile
 from hpc.slurm_answers import Node
+from hpc.storage import files
 from hpc.sweep.definition import Sweep
 
 _WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)

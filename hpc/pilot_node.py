@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import files
 from hpc.packing import MEMORY_SHARE
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 
 REQUEST, ANSWER = "pilot-request.json", "pilot.json"
 _PATIENCE_SECONDS = 90.0

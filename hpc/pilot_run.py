@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import files, provenance
+from hpc import provenance
 from hpc.attempt import PackAttempt
 from hpc.code import user_code
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.trainer import load_function
 from hpc.training_run import TrainingRun
 

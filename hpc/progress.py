@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from hpc.status import duration
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import FAILED, FINAL
 

@@ -14,7 +14,7 @@ from hpc.checkout import PROJECT_ROOT
 from hpc.code import trainer_digest
 from hpc.config import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError, SweepError
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL
 

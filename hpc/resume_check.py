@@ -18,14 +18,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpc import files, provenance
+from hpc import provenance
 from hpc.code import code_digest
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.profile import Profile
 from hpc.resume_compare import differences, weights_differ
 from hpc.resume_faults import KILL, Here, OnCluster, Stage
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FAILED

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import safetensors.numpy
 
-from hpc import files
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 

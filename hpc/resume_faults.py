@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc import files, local, submission
+from hpc import local, submission
 from hpc.code import snapshot
 from hpc.plan import make_plan
 from hpc.processes import Process, host
 from hpc.profile import Profile
 from hpc.slurm import QueuedTask, Slurm, SlurmError
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import MISSING, CellStatus

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc import files, state_cache
 from hpc.plan import table
 from hpc.slurm import SlurmError
-from hpc.store import Store
+from hpc.storage import files, state_cache
+from hpc.storage.store import Store
 from hpc.submission import LiveTask, live_cells, live_tasks
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep

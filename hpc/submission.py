@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpc import files
 from hpc.errors import BusyError, SweepError
 from hpc.processes import boot_id, host, start_time
 from hpc.slurm import QueuedTask, Slurm
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.storage.task_list import task_cells, task_line
 from hpc.sweep.cell import Cell
-from hpc.task_list import task_cells, task_line
 
 LOCAL, SLURM = "local", "slurm"
 _LOCK_TRIES = 40

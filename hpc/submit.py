@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc import files, script
+from hpc import script
 from hpc.code import code_digest, snapshot
 from hpc.plan import Plan
 from hpc.processes import host
 from hpc.profile import Profile, command_line
 from hpc.slurm import LimitError, Slurm, SlurmError, submission_environment
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.submission import SLURM, Intent, begin, write_receipt
 from hpc.sweep.definition import Sweep
 

@@ -21,7 +21,7 @@ from hpc.stop import STOP_SIGNALS, StopFlag
 
 if TYPE_CHECKING:
     from hpc.pack_task import PackTask
-    from hpc.store import Store
+    from hpc.storage.store import Store
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     if "HOLDFAST_PARENT" in os.environ:
         stop.follow_parent(int(os.environ["HOLDFAST_PARENT"]))
     from hpc.errors import SweepError
-    from hpc.store import Store
+    from hpc.storage.store import Store
     from hpc.training_run import StorageTroubleError
 
     if len(argv) != 4:

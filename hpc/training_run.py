@@ -15,8 +15,8 @@ import numpy as np
 
 from hpc.attempt import PackAttempt
 from hpc.background import Background
-from hpc.checkpoint import Row
 from hpc.errors import of_system
+from hpc.storage.checkpoint import Row
 from hpc.sweep.cell import Cell
 from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
 from hpc.sweep.states import COMPLETED, DIVERGED

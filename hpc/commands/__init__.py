@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpc.slurm import SlurmError
-from hpc.store import Store
+from hpc.storage.store import Store
 
 if TYPE_CHECKING:
     from hpc.profile import Profile

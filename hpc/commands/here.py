@@ -12,7 +12,7 @@ from hpc.commands.preparation import chosen_pack, live, set_damaged_aside, statu
 from hpc.plan import Plan, make_plan
 from hpc.profile import Profile
 from hpc.requests import Request
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL
 

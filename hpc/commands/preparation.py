@@ -12,7 +12,7 @@ from hpc.plan import Plan
 from hpc.profile import Profile
 from hpc.requests import Request
 from hpc.slurm import Slurm, SlurmError
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.states import CONFLICT, FINAL, CellStatus
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hpc.plan import Plan, make_plan
 from hpc.profile import Profile
 from hpc.requests import Request
 from hpc.slurm import LimitError, Slurm, SlurmError
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import FAILED, FINAL
 

@@ -6,9 +6,9 @@ import argparse
 
 from hpc.commands import DONE, INCOMPLETE, cluster_of, say
 from hpc.config import CommandLine, load
-from hpc.permissions import check_writable
 from hpc.profile import load_profile
-from hpc.store import Store
+from hpc.storage.permissions import check_writable
+from hpc.storage.store import Store
 
 
 def check_resume(arguments: argparse.Namespace) -> int:

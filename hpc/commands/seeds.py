@@ -10,7 +10,7 @@ from typing import Any
 
 from hpc.errors import ConfigError
 from hpc.status import duration
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED
 

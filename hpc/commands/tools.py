@@ -7,7 +7,7 @@ import time
 
 from hpc.commands import DONE, TROUBLE, aggregate_and_tell, say
 from hpc.errors import ConfigError
-from hpc.store import Store
+from hpc.storage.store import Store
 
 
 def aggregate(arguments: argparse.Namespace) -> int:

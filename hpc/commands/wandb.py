@@ -10,7 +10,7 @@ import yaml
 
 from hpc.commands import DONE, INCOMPLETE, TROUBLE, aggregate_and_tell, say
 from hpc.errors import ConfigError
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.yaml_files import read_yaml
 
 _MOST_LINES = 40

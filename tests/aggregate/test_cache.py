@@ -15,8 +15,8 @@ from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 from aggregate import gather, histories
 from aggregate.cache import cell_stamps
 from aggregate.pipeline import aggregate
-from hpc import files
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 

@@ -10,7 +10,7 @@ from aggregate import histories
 from aggregate.curves import curves
 from aggregate.histories import Histories
 from aggregate.reading import read
-from hpc import files
+from hpc.storage import files
 
 
 @pytest.fixture

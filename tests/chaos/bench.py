@@ -10,7 +10,7 @@ from typing import Any
 
 from hpc import submission
 from hpc.errors import SweepError
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid

@@ -26,7 +26,7 @@ import yaml
 from hpc.processes import Process, start_time
 from hpc.sandbox import Sandbox
 from hpc.slurm import QueuedTask, SlurmError
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.submission import live_tasks
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpc.attempt import PackAttempt
-from hpc.checkpoint import Row
+from hpc.storage.checkpoint import Row
 
 from .attempts import ForkServer
 from .bench import Bench

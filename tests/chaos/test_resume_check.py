@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from hpc.sandbox import Sandbox
-from hpc.store import Store
+from hpc.storage.store import Store
 
 from .attempts import ROOT
 from .bench import TRAINERS

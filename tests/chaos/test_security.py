@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hpc.permissions import check_writable
 from hpc.sandbox import Sandbox
+from hpc.storage.permissions import check_writable
 
 from .attempts import ROOT
 from .bench import TRAINERS, Bench

@@ -13,7 +13,7 @@ from helpers.command_line import ROOT, Holdfast
 from hpc import submission
 from hpc.config import CommandLine, load
 from hpc.pack_task import PackTask
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 TRAINERS = ROOT / "examples" / "trainers"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hpc.store import Store
+from hpc.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"

@@ -11,7 +11,7 @@ from typing import Any
 
 from hpc import submission
 from hpc.pack_task import PackTask
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.sweep.grid import Axis, Grid

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc import files
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, digest
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.sweep.grid import Axis, Grid

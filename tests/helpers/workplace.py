@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from hpc.sandbox import Sandbox
-from hpc.store import Store
+from hpc.storage.store import Store
 
 WIDTH = Path(__file__).parents[1] / "trainers" / "width.py"
 TIMEOUT_SECONDS = 240

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers import small_sweeps
 
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 

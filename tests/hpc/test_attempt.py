@@ -16,9 +16,9 @@ import pytest
 import safetensors.numpy
 from helpers.small_sweeps import make_sweep
 
-from hpc import files
 from hpc.attempt import PackAttempt
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.training_run import StorageTroubleError, TrainingRun
 from training.contract import Checkpoint, ContractError

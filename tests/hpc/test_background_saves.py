@@ -14,7 +14,7 @@ from helpers.small_sweeps import make_grid, make_sweep
 
 from hpc import attempt as attempt_module
 from hpc.attempt import PackAttempt
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.training_run import StorageTroubleError, TrainingRun
 from training.contract import Checkpoint

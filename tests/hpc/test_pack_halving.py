@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.small_sweeps import make_grid, make_store, make_sweep, run_here, write_trainer
 
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, FAILED
 

@@ -14,7 +14,7 @@ from hpc.pilot_node import Request
 from hpc.pilot_run import Mark, seconds_per_epoch, seconds_per_step
 from hpc.plan import make_plan
 from hpc.profile import Profile, parse_profile
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.states import MISSING, CellStatus
 from hpc.trainer import read_declaration
 from hpc.training_run import BACKGROUND_BYTES

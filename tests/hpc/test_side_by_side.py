@@ -16,7 +16,7 @@ import pytest
 from helpers.small_sweeps import ROOT, TRAINER, make_grid, make_store, make_sweep, run_task, submit, write_trainer
 
 from hpc.futile import futile
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 # Says where it is, and goes on only when as many cells as MEET says are in training at the same time.

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from helpers.small_sweeps import ROOT
 
-from hpc import files, submission
+from hpc import submission
 from hpc.errors import BusyError
 from hpc.processes import boot_id, host, start_time
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.storage.task_list import read_task
 from hpc.sweep.cell import Cell
-from hpc.task_list import read_task
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -56,7 +57,7 @@ def test_a_lock_is_free_again_after_an_error_inside(store: Store) -> None:
 
 def test_the_lock_of_a_killed_process_is_taken_without_asking(store: Store) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from hpc.store import Store; from hpc import submission\n"
+        "import os, sys; from pathlib import Path; from hpc.storage.store import Store; from hpc import submission\n"
         "with submission.lock(Store(Path(sys.argv[1])), 'holdfast run'): os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(store.root)], cwd=ROOT, check=False)

@@ -18,9 +18,9 @@ from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, run
 
 from hpc.errors import SweepError
 from hpc.pack_task import PackTask
-from hpc.store import Store
+from hpc.storage.store import Store
+from hpc.storage.task_list import read_task, task_line
 from hpc.sweep.cell import Cell
-from hpc.task_list import read_task, task_line
 from hpc.trainer import data_digest
 
 Make = Callable[..., Store]

@@ -14,7 +14,7 @@ from hpc.commands import queueing
 from hpc.profile import Profile
 from hpc.requests import Request
 from hpc.slurm import LimitError, SlurmError
-from hpc.store import Store
+from hpc.storage.store import Store
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hpc.plan import make_plan
 from hpc.profile import parse_profile
 from hpc.sandbox import Sandbox
 from hpc.slurm import SlurmError, find_program
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.submission import live_cells, live_tasks, lock
 from hpc.submit import submit
 from hpc.sweep.definition import Sweep, Trainer

@@ -14,7 +14,7 @@ import pytest
 
 from hpc.sandbox import Sandbox
 from hpc.status import take
-from hpc.store import Store
+from hpc.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"

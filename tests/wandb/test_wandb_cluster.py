@@ -16,7 +16,7 @@ from helpers.wandb_sweeps import GROUP, KEY, PROJECT, TRAINERS, assert_complete,
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 
 pytestmark = pytest.mark.slurm

@@ -16,7 +16,7 @@ from helpers.wandb_sweeps import GROUP, PROJECT, client, tables, train, wandb_se
 
 from aggregate.pipeline import aggregate
 from hpc.cli import main
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
 from hpc.trainer import read_declaration

@@ -15,7 +15,7 @@ from aggregate.wandb_cells import cell_run, target_of
 from aggregate.wandb_compare import differences
 from aggregate.wandb_process import environment
 from aggregate.wandb_segments import find_segments, join_segments, read_segment
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 
 

@@ -17,7 +17,7 @@ from helpers.wandb_sweeps import GROUP, KEY, PROJECT, assert_complete, client, t
 
 from aggregate.wandb_cells import cell_run, run_id, target_of
 from hpc.cli import main
-from hpc.store import Store
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 

@@ -12,9 +12,9 @@ import pytest
 from helpers.small_sweeps import make_grid, make_store, make_sweep
 
 from hpc.errors import SweepError
-from hpc.permissions import check_writable
-from hpc.result_file import parse_result
-from hpc.store import Store
+from hpc.storage.permissions import check_writable
+from hpc.storage.results import parse_result
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.grid import Grid
 from hpc.sweep.states import STATES

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from helpers.here import lacking
 
-from hpc import files
+from hpc.storage import files
 
 SPAWN = multiprocessing.get_context("spawn")
 MEGABYTE = b"x" * 2**20
@@ -185,7 +185,7 @@ def test_the_file_is_synced_before_it_gets_its_name_and_the_directory_after(tmp_
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     calls = [line.partition("(")[0].split()[-1][:6] for line in done.stderr.splitlines() if "(" in line and "=" in line]
     assert [call for call in calls if call in ("fsync", "rename")][-3:] == ["fsync", "rename", "fsync"]

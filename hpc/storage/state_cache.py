@@ -11,9 +11,9 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 
-from hpc import files
-from hpc.collector import paused_collector
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.results import paused_collector
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import FINAL, MISSING, CellStatus
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc import state_cache
-from hpc.store import Store
+from hpc.storage import state_cache
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.grid import Axis, Grid
 from hpc.sweep.states import COMPLETED, CONFLICT, MISSING
@@ -44,7 +44,7 @@ def test_finished_cells_are_not_read_again(tmp_path: Path, monkeypatch: pytest.M
     for cell in GRID:
         finish(store, cell)
     list(state_cache.statuses(store, GRID, "d"))
-    monkeypatch.setattr("hpc.store.parse_result", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("hpc.storage.store.parse_result", lambda *_: pytest.fail("read again"))
     assert {status.state for status in state_cache.statuses(store, GRID, "d")} == {COMPLETED}
 
 

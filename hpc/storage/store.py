@@ -1,6 +1,6 @@
 """What the files of a sweep directory say.
 
-Where they are is known to hpc.layout alone, of which a Store is one. Reading never waits and never
+Where they are is known to hpc.storage.layout alone, of which a Store is one. Reading never waits and never
 believes a file that is not whole: results are JSON published by link, checkpoints carry a checksum.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hpc import files
 from hpc.errors import SweepError
-from hpc.layout import ATTEMPT_DIGITS, PACK_DIGITS, SUBMISSION_DIGITS, Layout
-from hpc.result_file import content, parse_result
+from hpc.storage import files
+from hpc.storage.layout import ATTEMPT_DIGITS, PACK_DIGITS, SUBMISSION_DIGITS, Layout
+from hpc.storage.results import content, parse_result
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus

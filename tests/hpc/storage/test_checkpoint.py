@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hpc.checkpoint import CorruptCheckpointError, Row, decode, encode
+from hpc.storage.checkpoint import CorruptCheckpointError, Row, decode, encode
 
 DTYPES = ["bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"]
 
@@ -127,12 +127,12 @@ def test_the_same_state_gives_the_same_bytes() -> None:
 def test_reading_a_checkpoint_never_unpickles() -> None:
     code = f"""
 import builtins, sys
-import hpc.checkpoint  # numpy loads pickle for itself; what counts is whether anything of it is called
+import hpc.storage.checkpoint  # numpy loads pickle for itself; what counts is whether anything of it is called
 import pickle, _pickle
 def refuse(*arguments, **options):
     raise AssertionError("unpickled")
 for module in (pickle, _pickle):
     module.load = module.loads = module.Unpickler = refuse
-assert len(hpc.checkpoint.decode({SMALL!r})) == 2
+assert len(hpc.storage.checkpoint.decode({SMALL!r})) == 2
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=__file__.rpartition("/tests/")[0])

@@ -1,6 +1,6 @@
 """The names inside a sweep directory: the one place that knows where anything lies.
 
-Directories may be listed here; what files say is hpc.store's, and writing them hpc.files'.
+Directories may be listed here; what files say is hpc.storage.store's, and writing them hpc.storage.files'.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc import files
+from hpc.storage import files
 from hpc.sweep.cell import Cell
 
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
