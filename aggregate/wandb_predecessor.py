@@ -14,7 +14,7 @@ from hpc.errors import ConfigError
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
-from hpc.trainer import read_declaration
+from hpc.trainers.declaration import read_declaration
 
 # What must be the same in all runs for their numbers to stand in one table.
 _SHARED = ("experiment_type", "epochs", "hidden_dim", "decoder_hidden_dim", "n_layers", "loss_weights")

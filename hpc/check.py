@@ -14,7 +14,6 @@ from typing import Any
 
 from hpc import check_answers, check_cluster, check_job, check_node, check_pilot, check_probe, provenance
 from hpc.checkout import PROJECT_ROOT
-from hpc.code import snapshot
 from hpc.finding import PROBLEM, Finding, note, ok, problem
 from hpc.pilot import Pilot
 from hpc.profile import Profile
@@ -22,7 +21,8 @@ from hpc.slurm import Slurm, SlurmError
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
-from hpc.trainer import read_declaration
+from hpc.trainers.declaration import read_declaration
+from hpc.trainers.snapshot import snapshot
 
 _NODE_MINUTES = 10
 _DEFAULT_INTERVAL_S = 60.0

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc import script
-from hpc.code import python_path
 from hpc.profile import Profile, command_line
 from hpc.slurm import QueuedTask, Slurm
 from hpc.storage import files
+from hpc.trainers.snapshot import python_path
 
 _POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
 _CANCEL_SECONDS = 40.0  # a usual KillWait, and some

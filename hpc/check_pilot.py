@@ -13,7 +13,6 @@ from typing import Any
 
 from hpc import local, pilot, pilot_node
 from hpc.check_answers import gigabytes
-from hpc.code import python_path, snapshot
 from hpc.finding import Finding, note, ok, problem
 from hpc.pilot import Pilot
 from hpc.profile import Profile
@@ -21,6 +20,7 @@ from hpc.slurm_answers import Node
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
+from hpc.trainers.snapshot import python_path, snapshot
 
 MINUTES = 10
 

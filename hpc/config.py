@@ -19,7 +19,8 @@ from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
 from hpc.schema import Configuration, LossConfig
 from hpc.sweep.definition import Sweep, Trainer
-from hpc.trainer import TrainerError, command_declaration, read_declaration
+from hpc.trainers.declaration import command_declaration, read_declaration
+from hpc.trainers.source import TrainerError
 from hpc.yaml_files import read_mapping
 
 __all__ = ["MOST_CELLS_UNASKED", "CommandLine", "Loaded", "load"]

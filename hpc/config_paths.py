@@ -11,7 +11,7 @@ from hpc.checkout import BUILT_IN_TRAINER
 from hpc.faults import Faults
 from hpc.schema import Configuration
 from hpc.sweep.definition import Trainer
-from hpc.trainer import data_digest
+from hpc.trainers.data import data_digest
 
 
 def read_path(name: str, text: str, faults: Faults) -> Path | None:

@@ -14,7 +14,8 @@ from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import ConfigError, shown
 from hpc.profile import parse_profile
 from hpc.schema import SweepSection
-from hpc.trainer import TrainerError, read_declaration
+from hpc.trainers.declaration import read_declaration
+from hpc.trainers.source import TrainerError
 
 # Every key with its default, commented; it is installed with the profiles.
 ALL_KEYS = PROJECT_ROOT / "slurm_templates" / "config_template.yaml"

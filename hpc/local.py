@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpc import protocol
-from hpc.code import python_path
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import Intent
+from hpc.trainers.snapshot import python_path
 
 POLL_SECONDS = 0.1
 

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpc import provenance, sweep_data, workers
+from hpc import provenance, workers
 from hpc.attempt import PackAttempt
-from hpc.code import user_code
 from hpc.errors import SweepError
 from hpc.futile import Futile, futile
 from hpc.pack_log import drop_empty, redirect_output
@@ -25,7 +24,9 @@ from hpc.storage.store import Store
 from hpc.storage.task_list import read_task
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
-from hpc.trainer import load_function
+from hpc.trainers import data
+from hpc.trainers.loading import load_function
+from hpc.trainers.snapshot import user_code
 from hpc.training_run import StorageTroubleError, TrainingRun
 
 # Errors of a file system, whoever meets them: a trainer whose output goes to a full disk has done nothing wrong.
@@ -219,7 +220,7 @@ class PackTask:
 
     def _check_data(self) -> None:
         """Raise SweepError unless the data is what the sweep was planned with."""
-        if found := sweep_data.fault(self.sweep):
+        if found := data.fault(self.sweep):
             raise SweepError(found)
 
     def _to_do(self, cell: Cell) -> bool:

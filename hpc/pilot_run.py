@@ -22,10 +22,10 @@ from typing import Any
 
 from hpc import provenance
 from hpc.attempt import PackAttempt
-from hpc.code import user_code
 from hpc.storage import files
 from hpc.storage.store import Store
-from hpc.trainer import load_function
+from hpc.trainers.loading import load_function
+from hpc.trainers.snapshot import user_code
 from hpc.training_run import TrainingRun
 
 WARM_UP_SHARE = 0.3

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
-from hpc.code import code_digest
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.profile import Profile
@@ -30,6 +29,7 @@ from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FAILED
+from hpc.trainers.snapshot import code_digest
 
 FAULTS_A_CELL = 3
 # Faults fall within this share of a straight training's time after an attempt has begun to train.

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hpc import local, submission
-from hpc.code import snapshot
 from hpc.plan import make_plan
 from hpc.processes import Process, host
 from hpc.profile import Profile
@@ -21,6 +20,7 @@ from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import MISSING, CellStatus
+from hpc.trainers.snapshot import snapshot
 
 TERM, USR2, KILL, REQUEUE = "SIGTERM", "SIGUSR2", "SIGKILL", "requeue"
 _SIGNALS = {TERM: signal.SIGTERM, USR2: signal.SIGUSR2, KILL: signal.SIGKILL}

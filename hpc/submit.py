@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc import script
-from hpc.code import code_digest, snapshot
 from hpc.plan import Plan
 from hpc.processes import host
 from hpc.profile import Profile, command_line
@@ -25,6 +24,7 @@ from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import SLURM, Intent, begin, write_receipt
 from hpc.sweep.definition import Sweep
+from hpc.trainers.snapshot import code_digest, snapshot
 
 _LOOK_UPS = 3
 _LOOK_UP_SECONDS = 2.0

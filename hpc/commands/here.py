@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from hpc import local, one_cell, protocol, submission
-from hpc.code import snapshot
 from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, say
 from hpc.commands.preparation import chosen_pack, live, set_damaged_aside, statuses_of
 from hpc.plan import Plan, make_plan
@@ -15,6 +14,7 @@ from hpc.requests import Request
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL
+from hpc.trainers.snapshot import snapshot
 
 # A fused pack of this many cells still fits a core's cache at the default model size (docs/performance.md).
 _CACHE_PACK = 5

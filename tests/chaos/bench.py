@@ -15,7 +15,7 @@ from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
 from hpc.sweep.states import COMPLETED
-from hpc.trainer import read_declaration
+from hpc.trainers.declaration import read_declaration
 
 from .attempts import ROOT, Attempt, ForkServer
 

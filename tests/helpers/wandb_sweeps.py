@@ -17,7 +17,7 @@ from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
-from hpc.trainer import read_declaration
+from hpc.trainers.declaration import read_declaration
 
 TRAINERS = Path(__file__).parents[1] / "trainers"
 KEY = "c0ffee" * 6 + "beef"  # 40 digits, as W&B's keys are

@@ -16,7 +16,7 @@ from hpc.plan import make_plan
 from hpc.profile import Profile, parse_profile
 from hpc.storage.store import Store
 from hpc.sweep.states import MISSING, CellStatus
-from hpc.trainer import read_declaration
+from hpc.trainers.declaration import read_declaration
 from hpc.training_run import BACKGROUND_BYTES
 
 

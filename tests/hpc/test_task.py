@@ -21,7 +21,7 @@ from hpc.pack_task import PackTask
 from hpc.storage.store import Store
 from hpc.storage.task_list import read_task, task_line
 from hpc.sweep.cell import Cell
-from hpc.trainer import data_digest
+from hpc.trainers.data import data_digest
 
 Make = Callable[..., Store]
 

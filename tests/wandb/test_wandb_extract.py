@@ -19,7 +19,7 @@ from hpc.cli import main
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
-from hpc.trainer import read_declaration
+from hpc.trainers.declaration import read_declaration
 
 AWKWARD = """
 FACTORS = {"kind": {"kind": "word"}, "rate": {"kind": "real", "field": "learning_rate"}}

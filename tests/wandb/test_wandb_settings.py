@@ -18,7 +18,7 @@ from hpc.errors import ConfigError
 from hpc.schema import Configuration
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
-from hpc.trainer import read_declaration
+from hpc.trainers.declaration import read_declaration
 
 
 def asked(directory: Path, experiment: dict[str, Any], **line: Any) -> Target:

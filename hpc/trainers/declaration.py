@@ -1,4 +1,4 @@
-"""Trainers: find one, read what it declares without importing it, load it on the node, digest its data.
+"""What a trainer declares: its factors, metrics and pack mode, read without importing it.
 
 The declaration is read from literals at the top level of the trainer's module (see training/contract.py), so that
 planning, submission and status load neither torch nor the user's code.
@@ -7,22 +7,16 @@ planning, submission and status load neither torch nor the user's code.
 from __future__ import annotations
 
 import ast
-import contextlib
-import hashlib
-import importlib
-import importlib.util
 import math
 import re
-import sys
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
+from hpc.checkout import PROJECT_ROOT
 from hpc.sweep.cell import check_factor_name
 from hpc.sweep.definition import Trainer
+from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 
 _LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
@@ -35,10 +29,6 @@ PACK_MODES = ("fused", "concurrent", "sequential")
 _COMMAND_MODES = ("concurrent", "sequential")  # a command gets one cell a call
 
 
-class TrainerError(ValueError):
-    """A trainer cannot be found or its declaration is wrong; the message is one line and names the fix."""
-
-
 def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
     """Find a trainer and read its literals. Nothing of it is executed.
 
@@ -49,9 +39,9 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
     source, _, function = target.rpartition(":")
     if not source or not function.isidentifier():
         raise TrainerError(f"{target!r} does not name a trainer; write module:function or path/to/file.py:function")
-    path = _find(source, list(search))
+    path = find(source, list(search))
     tree = parse(path)
-    _refuse_shadowed(source, tree, path)
+    refuse_shadowed(source, tree, path)
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
     if not found:
         raise TrainerError(f"{path.name} has no function {function!r}; give the trainer's name after the colon")
@@ -103,103 +93,6 @@ def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
         raise TrainerError(f"pack_mode is {mode!r}; valid for a command: {', '.join(_COMMAND_MODES)}")
     path = PROJECT_ROOT.joinpath(*COMMAND_TRAINER.rpartition(":")[0].split(".")).with_suffix(".py")
     return Trainer(COMMAND_TRAINER, str(path), factors, metrics, mode, tuple(patterns)), command
-
-
-def load_function(trainer: Trainer) -> Callable[..., None]:
-    """Import the trainer's code and return its function. Raises whatever the module raises."""
-    source, _, function = trainer.target.rpartition(":")
-    if source.endswith(".py"):
-        module = _load_file(Path(trainer.path))
-    else:
-        # Behind all else: on a node the snapshot comes first, in a debug run the module is where planning found it.
-        sys.path.append(str(_base_of_module(source, Path(trainer.path))))
-        module = importlib.import_module(source)
-    return getattr(module, function)  # type: ignore[no-any-return]
-
-
-def _refuse_shadowed(source: str, tree: ast.Module, path: Path) -> None:
-    """Raise TrainerError if a trainer is, or imports, a user's module that Holdfast's package of the same name hides.
-
-    It would fail on the node, or worse, find another module than the user means.
-    """
-    if not source.endswith(".py") and _is_hidden(source):
-        raise TrainerError(f"{path} is hidden by {_way_out(source)}")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            # `from training import models` names a module; `from training.contract import Checkpoint` a class.
-            inside = [] if "." in node.module else [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [node.module, *inside]
-        else:
-            continue
-        for name in filter(_is_hidden, names):
-            raise TrainerError(f"{path.name}:{node.lineno} imports {name}, which is hidden by {_way_out(name)}")
-
-
-def _way_out(name: str) -> str:
-    package = name.partition(".")[0]
-    return (
-        f"Holdfast's own package {package!r}; rename your package, "
-        "or run it as a shell command of its own: trainer: {command: ..., factors: ..., metrics: ...}"
-    )
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a module has the name of a package of ours and is none of ours."""
-    path = PROJECT_ROOT.joinpath(*name.split("."))
-    return name.partition(".")[0] in OUR_PACKAGES and not path.is_dir() and not path.with_suffix(".py").is_file()
-
-
-def data_digest(directory: Path, patterns: Iterable[str], images: Path | None = None) -> str:
-    """Digest of the content of a data directory's files that match the patterns, by name and bytes.
-
-    images: a second directory in which files that the first one lacks may lie.
-    Raises FileNotFoundError if no file of the data directory matches.
-    """
-    wanted = list(patterns)
-    found = _matching(directory, wanted)
-    if not found:
-        raise FileNotFoundError(f"no file of {directory} matches {', '.join(wanted)}")
-    if images is not None:
-        found = _matching(images, wanted) | found
-    total = hashlib.sha256()
-    for name, path in sorted(found.items()):
-        with path.open("rb") as file:
-            total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
-def _matching(directory: Path, patterns: Iterable[str]) -> dict[str, Path]:
-    paths = {path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}
-    return {path.relative_to(directory).as_posix(): path for path in paths}
-
-
-def _find(source: str, search: list[Path]) -> Path:
-    if source.endswith(".py"):
-        candidates = [(base / source) for base in search]
-    else:
-        parts = source.split(".")
-        candidates = [base.joinpath(*parts[:-1], f"{parts[-1]}.py") for base in search]
-        candidates += [base.joinpath(*parts, "__init__.py") for base in search]
-    with contextlib.suppress(OSError):  # too long for a path
-        for path in candidates:
-            if path.is_file():
-                return path.resolve()
-    places = ", ".join(str(base) for base in search)
-    raise TrainerError(f"trainer {source!r} was not found in {places}; give a path to a .py file or a module there")
-
-
-def parse(path: Path) -> ast.Module:
-    """A Python file as a tree. Raises TrainerError naming the line, OSError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the user's code, which Python says again where it runs
-            return ast.parse(path.read_bytes(), filename=str(path))
-    except SyntaxError as error:
-        raise TrainerError(f"{path.name}:{error.lineno} is not valid Python: {error.msg}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise TrainerError(f"{path.name} is not valid Python: {error}") from None
 
 
 def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
@@ -278,23 +171,3 @@ def _is_of_kind(value: object, kind: str) -> bool:
     if kind == "a number":
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     return isinstance(value, bool if kind == "True or False" else str)
-
-
-def _base_of_module(source: str, path: Path) -> Path:
-    """The directory that ``import source`` must search."""
-    depth = source.count(".") + (path.name == "__init__.py")
-    return path.parents[depth]
-
-
-def _load_file(path: Path) -> ModuleType:
-    # Under a name of its own, so that a user's file may be called like a module of ours; its neighbours stay
-    # importable, as when Python runs a script.
-    sys.path.insert(0, str(path.parent))
-    name = f"_holdfast_trainer_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise TrainerError(f"{path} cannot be loaded as a Python module")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

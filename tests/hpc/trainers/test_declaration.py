@@ -8,7 +8,10 @@ import yaml
 
 from hpc.config import CommandLine, load
 from hpc.sweep.definition import Trainer
-from hpc.trainer import TrainerError, command_declaration, data_digest, load_function, read_declaration
+from hpc.trainers.data import data_digest
+from hpc.trainers.declaration import command_declaration, read_declaration
+from hpc.trainers.loading import load_function
+from hpc.trainers.source import TrainerError
 
 GOOD = """FACTORS = {"w": {"kind": "integer"}}
 METRICS = {"loss": {"kind": "positive", "better": "lower"}}
@@ -143,7 +146,7 @@ def test_the_directory_of_a_file_is_no_part_of_its_identity(tmp_path: Path) -> N
 
 
 def test_the_built_in_trainer_declares_itself() -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     found = read_declaration("training.workspace:train", [root])
     assert list(found.factors) == ["dim", "scale"]
     assert [found.field_of(name) for name in found.factors] == ["workspace_dim", "synergy_scale"]

@@ -16,9 +16,9 @@ from hpc.errors import SweepError
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Trainer
-from hpc.trainer import TrainerError, parse
+from hpc.trainers.source import TrainerError, parse
 
-_OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml"}
+_OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml", ".js", ".css", ".html"}
 _USER_FOLDER = "user"
 # A trainer's neighbours travel with it; a folder with more is somebody's home, not a package.
 _MOST_USER_FILES = 500
