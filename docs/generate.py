@@ -18,7 +18,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 import json_outputs  # noqa: E402
 
-from hpc import cli, profile_fields  # noqa: E402
+from hpc import cli  # noqa: E402
+from hpc.slurm import profile_keys  # noqa: E402
 from hpc.storage import store  # noqa: E402
 from hpc.sweep.cell import Cell  # noqa: E402
 
@@ -119,7 +120,7 @@ def configuration() -> str:
 
 def profile() -> str:
     example = (ROOT / "slurm_templates" / "profiles" / "example.yaml").read_text()
-    rows = "".join(f"| `{name}` | {_rule(check)} |\n" for name, check in profile_fields.FIELDS.items())
+    rows = "".join(f"| `{name}` | {_rule(check)} |\n" for name, check in profile_keys.FIELDS.items())
     return (
         "# Cluster profile\n\nA YAML file, named by its path or by its name in `slurm_templates/profiles/`. `local` "
         "and `sandbox` are built in. `--set key=value` changes one key for one call.\n\n"

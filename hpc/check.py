@@ -16,8 +16,8 @@ from hpc import check_answers, check_cluster, check_job, check_node, check_pilot
 from hpc.checkout import PROJECT_ROOT
 from hpc.finding import PROBLEM, Finding, note, ok, problem
 from hpc.pilot import Pilot
-from hpc.profile import Profile
-from hpc.slurm import Slurm, SlurmError
+from hpc.slurm.commands import Slurm, SlurmError
+from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep

@@ -9,7 +9,7 @@ from hpc import check_probe
 from hpc.check_cluster import Preemption
 from hpc.finding import Finding, note, ok, problem
 from hpc.plan import FILES_PER_CELL
-from hpc.profile import Profile
+from hpc.slurm.profile import Profile
 from hpc.training_run import BACKGROUND_BYTES, checkpoint_interval
 
 _LEAST_BYTES, _LEAST_INODES = 2 << 30, 20_000

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc.finding import Finding, note, ok, problem
-from hpc.profile import Profile
-from hpc.slurm import Node, Partition, Slurm, SlurmError
+from hpc.slurm.commands import Node, Partition, Slurm, SlurmError
+from hpc.slurm.profile import Profile
 
 # What is worth knowing of `scontrol show config`, and nothing that names people or secrets.
 CONFIG_KEYS = (

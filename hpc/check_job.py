@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc import script
-from hpc.profile import Profile, command_line
-from hpc.slurm import QueuedTask, Slurm
+from hpc.slurm import script
+from hpc.slurm.commands import QueuedTask, Slurm
+from hpc.slurm.profile import Profile, command_line
 from hpc.storage import files
 from hpc.trainers.snapshot import python_path
 

@@ -15,8 +15,8 @@ from hpc import local, pilot, pilot_node
 from hpc.check_answers import gigabytes
 from hpc.finding import Finding, note, ok, problem
 from hpc.pilot import Pilot
-from hpc.profile import Profile
-from hpc.slurm_answers import Node
+from hpc.slurm.answers import Node
+from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from hpc import commands
 from hpc.errors import BusyError, ConfigError, SweepError, of_system
 from hpc.options import parser
-from hpc.slurm import SlurmError
+from hpc.slurm.commands import SlurmError
 
 __all__ = ["main", "parser"]
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from hpc.pilot import Pilot
 from hpc.plan import FILES_PER_CELL, Plan
-from hpc.profile import Profile
+from hpc.slurm.profile import Profile
 
 _LEVEL = 0.95
 # What results.json, config.json, history, log and claim of a cell take, measured with 50 epochs; weights come on top.

@@ -12,8 +12,8 @@ import yaml
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import ConfigError, shown
-from hpc.profile import parse_profile
 from hpc.schema import SweepSection
+from hpc.slurm.profile import parse_profile
 from hpc.trainers.declaration import read_declaration
 from hpc.trainers.source import TrainerError
 

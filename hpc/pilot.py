@@ -13,8 +13,8 @@ from typing import Any
 
 from hpc.packing import Choice, Limits, Measurement, choose
 from hpc.pilot_node import Request
-from hpc.profile import Profile
-from hpc.slurm_answers import Node
+from hpc.slurm.answers import Node
+from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.sweep.definition import Sweep
 

@@ -21,9 +21,9 @@ from typing import Any
 from hpc import provenance
 from hpc.errors import SweepError
 from hpc.processes import host
-from hpc.profile import Profile
 from hpc.resume_compare import differences, weights_differ
 from hpc.resume_faults import KILL, Here, OnCluster, Stage
+from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell

@@ -13,8 +13,8 @@ from typing import Any
 from hpc import local, submission
 from hpc.plan import make_plan
 from hpc.processes import Process, host
-from hpc.profile import Profile
-from hpc.slurm import QueuedTask, Slurm, SlurmError
+from hpc.slurm.commands import QueuedTask, Slurm, SlurmError
+from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell

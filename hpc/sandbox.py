@@ -34,7 +34,7 @@ from hpc.sandbox_directory import (
     write_state,
 )
 from hpc.sandbox_preemption import preempt
-from hpc.slurm import Node, QueuedTask, Slurm, SlurmError, installed
+from hpc.slurm.commands import Node, QueuedTask, Slurm, SlurmError, installed
 
 __all__ = ["Sandbox", "SandboxError", "Settings", "Status", "default_directory", "down", "find", "up"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hpc.slurm import SlurmError
+from hpc.slurm.commands import SlurmError
 
 LOW = "low"
 HIGH = "high"

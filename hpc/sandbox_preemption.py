@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpc.sandbox_conf import HIGH, LOW, SandboxError
 from hpc.sandbox_directory import wait_until
-from hpc.slurm import QueuedTask, Slurm
+from hpc.slurm.commands import QueuedTask, Slurm
 
 
 def preempt(

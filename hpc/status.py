@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.plan import table
-from hpc.slurm import SlurmError
+from hpc.slurm.commands import SlurmError
 from hpc.storage import files, state_cache
 from hpc.storage.store import Store
 from hpc.submission import LiveTask, live_cells, live_tasks

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc import script
 from hpc.plan import Plan
 from hpc.processes import host
-from hpc.profile import Profile, command_line
-from hpc.slurm import LimitError, Slurm, SlurmError, submission_environment
+from hpc.slurm import script
+from hpc.slurm.commands import LimitError, Slurm, SlurmError, submission_environment
+from hpc.slurm.profile import Profile, command_line
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import SLURM, Intent, begin, write_receipt

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc.slurm import SlurmError
+from hpc.slurm.commands import SlurmError
 from hpc.storage.store import Store
 
 if TYPE_CHECKING:
-    from hpc.profile import Profile
+    from hpc.slurm.profile import Profile
 
 DONE, CONFIGURATION, TROUBLE, INCOMPLETE, INTERRUPTED = 0, 2, 3, 4, 130
 

@@ -10,7 +10,7 @@ from hpc import check, finding
 from hpc.commands import DONE, TROUBLE, cluster_of, say
 from hpc.config import CommandLine, Loaded, load
 from hpc.errors import ConfigError
-from hpc.profile import load_profile
+from hpc.slurm.profile import load_profile
 from hpc.storage import files
 
 

@@ -9,9 +9,9 @@ from hpc import local, submission
 from hpc.commands import say
 from hpc.errors import ConfigError
 from hpc.plan import Plan
-from hpc.profile import Profile
 from hpc.requests import Request
-from hpc.slurm import Slurm, SlurmError
+from hpc.slurm.commands import Slurm, SlurmError
+from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
 from hpc.sweep.states import CONFLICT, FINAL, CellStatus
 

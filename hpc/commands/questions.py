@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hpc import one_cell, status, submission
 from hpc.commands import CONFIGURATION, DONE, INCOMPLETE, say
 from hpc.errors import ConfigError
-from hpc.slurm import Slurm
+from hpc.slurm.commands import Slurm
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep

@@ -13,9 +13,9 @@ from hpc.commands import DONE, INCOMPLETE, say
 from hpc.commands.preparation import chosen_pack, pack_asked_for, price, set_damaged_aside, statuses_of
 from hpc.commands.questions import watch
 from hpc.plan import Plan, make_plan
-from hpc.profile import Profile
 from hpc.requests import Request
-from hpc.slurm import LimitError, Slurm, SlurmError
+from hpc.slurm.commands import LimitError, Slurm, SlurmError
+from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import FAILED, FINAL

@@ -6,7 +6,7 @@ import argparse
 
 from hpc.commands import DONE, INCOMPLETE, cluster_of, say
 from hpc.config import CommandLine, load
-from hpc.profile import load_profile
+from hpc.slurm.profile import load_profile
 from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store
 

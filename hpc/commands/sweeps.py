@@ -12,8 +12,8 @@ from hpc.commands.preparation import chosen_pack, live, pack_asked_for, price, s
 from hpc.commands.queueing import dry_run, submit_once, wait
 from hpc.errors import ConfigError
 from hpc.plan import make_plan
-from hpc.profile import Profile, load_profile
 from hpc.requests import resolve
+from hpc.slurm.profile import Profile, load_profile
 from hpc.storage.permissions import check_writable
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from hpc import sandbox
-from hpc.slurm import installed
+from hpc.slurm.commands import installed
 
 from . import builtin, copies, corruption, kills, powercut, replacing, storm, syscalls, waste
 from .attempts import ForkServer, scratch

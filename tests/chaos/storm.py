@@ -25,7 +25,7 @@ import yaml
 
 from hpc.processes import Process, start_time
 from hpc.sandbox import Sandbox
-from hpc.slurm import QueuedTask, SlurmError
+from hpc.slurm.commands import QueuedTask, SlurmError
 from hpc.storage.store import Store
 from hpc.submission import live_tasks
 from hpc.sweep.cell import Cell

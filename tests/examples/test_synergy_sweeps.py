@@ -12,8 +12,8 @@ import yaml
 from helpers.command_line import ROOT
 
 from hpc.plan import FILES_PER_CELL
-from hpc.profile import load_profile
 from hpc.schema import Configuration
+from hpc.slurm.profile import load_profile
 
 SWEEPS = ROOT / "examples" / "synergy"
 

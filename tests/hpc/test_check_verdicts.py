@@ -12,8 +12,8 @@ from hpc import check_answers, check_probe
 from hpc.check_cluster import Cluster, Preemption, gpus, judge, preemption
 from hpc.finding import NOTE, OK, PROBLEM, Finding, summary, table
 from hpc.pilot import tasks_at_once
-from hpc.profile import Profile, parse_profile
-from hpc.slurm_answers import Node, parse_partitions
+from hpc.slurm.answers import Node, parse_partitions
+from hpc.slurm.profile import Profile, parse_profile
 
 PARTITIONS = """\
 PartitionName=low Default=YES GraceTime=60 MaxTime=1-00:00:00 PreemptMode=REQUEUE PriorityTier=1 State=UP TotalCPUs=8 \

@@ -13,7 +13,7 @@ from hpc.cost import estimate
 from hpc.pilot_node import Request
 from hpc.pilot_run import Mark, seconds_per_epoch, seconds_per_step
 from hpc.plan import make_plan
-from hpc.profile import Profile, parse_profile
+from hpc.slurm.profile import Profile, parse_profile
 from hpc.storage.store import Store
 from hpc.sweep.states import MISSING, CellStatus
 from hpc.trainers.declaration import read_declaration

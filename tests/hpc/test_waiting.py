@@ -11,9 +11,9 @@ import pytest
 from helpers.small_sweeps import make_sweep
 
 from hpc.commands import queueing
-from hpc.profile import Profile
 from hpc.requests import Request
-from hpc.slurm import LimitError, SlurmError
+from hpc.slurm.commands import LimitError, SlurmError
+from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
 
 

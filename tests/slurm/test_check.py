@@ -13,7 +13,7 @@ from helpers.workplace import Workplace, wait_until
 from hpc import check, pilot
 from hpc.config import CommandLine, load
 from hpc.finding import PROBLEM
-from hpc.profile import load_profile
+from hpc.slurm.profile import load_profile
 
 # A fused trainer whose step takes 60 ms, and 10 ms for every further cell: long beside what a busy machine adds. More
 # than `fits` cells do not fit.

@@ -14,7 +14,7 @@ from submitit import SlurmExecutor
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox, SandboxError
-from hpc.slurm import QueuedTask, SlurmError, submission_environment
+from hpc.slurm.commands import QueuedTask, SlurmError, submission_environment
 
 StartCluster = Callable[..., Sandbox]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from hpc.plan import make_plan
-from hpc.profile import parse_profile
 from hpc.sandbox import Sandbox
-from hpc.slurm import SlurmError, find_program
+from hpc.slurm.commands import SlurmError, find_program
+from hpc.slurm.profile import parse_profile
 from hpc.storage.store import Store
 from hpc.submission import live_cells, live_tasks, lock
 from hpc.submit import submit

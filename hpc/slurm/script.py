@@ -9,7 +9,7 @@ from typing import Any
 
 import submitit
 
-from hpc.profile import Profile
+from hpc.slurm.profile import Profile
 
 # A signal that comes before task.sh has its handlers would end the script, and nobody would requeue the task.
 _EARLY_SIGNAL = "first=; trap 'first=USR2' USR2"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hpc.errors import ConfigError
-from hpc.profile import PROFILES, Profile, load_profile, parse_profile
+from hpc.slurm.profile import PROFILES, Profile, load_profile, parse_profile
 
 
 def parse(**values: Any) -> Profile:
@@ -41,7 +41,7 @@ def test_the_example_profile_names_every_key(tmp_path: Path) -> None:
     body = "\n".join(line.removeprefix("# ") for line in text.splitlines() if line.removeprefix("# ")[:1].islower())
     everything = yaml.safe_load("\n".join(line for line in body.splitlines() if ": " in line))
     assert parse(**{k: v for k, v in everything.items() if k != "device"}).workers == 1
-    from hpc.profile_fields import FIELDS
+    from hpc.slurm.profile_keys import FIELDS
 
     assert set(everything) | {"gres", "nodelist", "comment"} == set(FIELDS)
 

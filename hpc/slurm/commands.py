@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc.slurm_answers import (
+from hpc.slurm.answers import (
     ACCOUNTING_FIELDS,
     QUEUE_FORMAT,
     AccountedTask,

@@ -13,7 +13,7 @@ import yaml
 
 from hpc.checkout import PROJECT_ROOT
 from hpc.errors import ConfigError, one_line, shown, unknown_key
-from hpc.profile_fields import FIELDS, SECTIONS, contradictions
+from hpc.slurm.profile_keys import FIELDS, SECTIONS, contradictions
 from hpc.workers import WORKERS_VARIABLE
 from hpc.yaml_files import read_mapping, read_yaml
 

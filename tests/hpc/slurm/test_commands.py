@@ -7,15 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc.slurm import (
-    QueuedTask,
-    Slurm,
-    SlurmError,
-    environment,
-    installed,
-    submission_environment,
-)
-from hpc.slurm_answers import (
+from hpc.slurm.answers import (
     expand,
     parse_accounting,
     parse_config,
@@ -24,6 +16,14 @@ from hpc.slurm_answers import (
     parse_partitions,
     parse_queue,
     ranges,
+)
+from hpc.slurm.commands import (
+    QueuedTask,
+    Slurm,
+    SlurmError,
+    environment,
+    installed,
+    submission_environment,
 )
 
 
@@ -270,7 +270,7 @@ def test_what_is_not_installed_is_named_with_the_way_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("hpc.slurm._DAEMON_PATH", str(tmp_path))
+    monkeypatch.setattr("hpc.slurm.commands._DAEMON_PATH", str(tmp_path))
     for name in ("slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo", "munged"):
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(0o755)
