@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpc.config import CommandLine, load
+from hpc.config.load import CommandLine, load
 from hpc.pack_task import PackTask
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep

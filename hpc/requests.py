@@ -11,7 +11,7 @@ from typing import Any
 
 from hpc import provenance
 from hpc.checkout import PROJECT_ROOT
-from hpc.config import MOST_CELLS_UNASKED, CommandLine, load
+from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError, SweepError
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep

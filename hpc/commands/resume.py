@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hpc.commands import DONE, INCOMPLETE, cluster_of, say
-from hpc.config import CommandLine, load
+from hpc.config.load import CommandLine, load
 from hpc.slurm.profile import load_profile
 from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from helpers.command_line import ROOT, WIDTH, Holdfast, environment
 
-from hpc.schema import Configuration
+from hpc.config.schema import Configuration
 from hpc.slurm.profile import load_profile
 
 

@@ -14,7 +14,7 @@ import yaml
 from helpers import modules
 
 from hpc import cli
-from hpc.schema import Configuration
+from hpc.config.schema import Configuration
 from hpc.slurm import profile_keys
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from helpers.command_line import ROOT
 
+from hpc.config.schema import Configuration
 from hpc.plan import FILES_PER_CELL
-from hpc.schema import Configuration
 from hpc.slurm.profile import load_profile
 
 SWEEPS = ROOT / "examples" / "synergy"

@@ -11,7 +11,7 @@ import pytest
 from helpers.command_line import ROOT, Holdfast
 
 from hpc import submission
-from hpc.config import CommandLine, load
+from hpc.config.load import CommandLine, load
 from hpc.pack_task import PackTask
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell

@@ -11,7 +11,7 @@ import yaml
 from helpers.workplace import Workplace, wait_until
 
 from hpc import check, pilot
-from hpc.config import CommandLine, load
+from hpc.config.load import CommandLine, load
 from hpc.finding import PROBLEM
 from hpc.slurm.profile import load_profile
 

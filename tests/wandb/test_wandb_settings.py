@@ -13,9 +13,9 @@ from helpers.wandb_sweeps import TRAINERS, width_sweep
 
 from aggregate.wandb_cells import SWEEP_KEY, Target, begun_run, run_config, sweep_of, target_of
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
-from hpc.config import CommandLine, load
+from hpc.config.load import CommandLine, load
+from hpc.config.schema import Configuration
 from hpc.errors import ConfigError
-from hpc.schema import Configuration
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
 from hpc.trainers.declaration import read_declaration

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hpc.config import CommandLine, load
+from hpc.config.load import CommandLine, load
 from hpc.sweep.definition import Trainer
 from hpc.trainers.data import data_digest
 from hpc.trainers.declaration import command_declaration, read_declaration

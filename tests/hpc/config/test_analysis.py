@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hpc.config import CommandLine, load
+from hpc.config.load import CommandLine, load
 from hpc.errors import ConfigError
 
 TRAINER = """

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hpc.config_grid import SHORT_AXES
+from hpc.config.grid_section import SHORT_AXES
 from hpc.errors import ConfigError
 from hpc.yaml_files import read_yaml
 

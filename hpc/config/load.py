@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc.analysis import check_analysis
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
-from hpc.config_grid import MOST_CELLS_UNASKED, make_grid
-from hpc.config_line import CommandLine, merge_command_line
-from hpc.config_paths import data_content, data_directory, image_directory, read_path
+from hpc.config.analysis_section import check_analysis
+from hpc.config.command_line import CommandLine, merge_command_line
+from hpc.config.data_paths import data_content, data_directory, image_directory, read_path
+from hpc.config.faults import Faults
+from hpc.config.grid_section import MOST_CELLS_UNASKED, make_grid
+from hpc.config.schema import Configuration, LossConfig
 from hpc.errors import ConfigError, unknown_key
-from hpc.faults import Faults
-from hpc.schema import Configuration, LossConfig
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.trainers.declaration import command_declaration, read_declaration
 from hpc.trainers.source import TrainerError

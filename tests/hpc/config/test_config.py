@@ -12,7 +12,7 @@ import pytest
 import yaml
 from helpers.predecessor import PREDECESSOR
 
-from hpc.config import CommandLine, Loaded, load
+from hpc.config.load import CommandLine, Loaded, load
 from hpc.errors import ConfigError
 from hpc.sweep.definition import Sweep
 

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
+from hpc.config.schema import SweepSection
 from hpc.errors import ConfigError, shown
-from hpc.schema import SweepSection
 from hpc.slurm.profile import parse_profile
 from hpc.trainers.declaration import read_declaration
 from hpc.trainers.source import TrainerError

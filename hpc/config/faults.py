@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from hpc.config.schema import Configuration
 from hpc.errors import ConfigError, shown, unknown_key
-from hpc.schema import Configuration
 
 
 class Faults:

@@ -14,7 +14,7 @@ from helpers.predecessor import PREDECESSOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpc.config import CommandLine, load
+from hpc.config.load import CommandLine, load
 from hpc.errors import ConfigError
 
 WORDS = """data model synergy training experiment sweep trainer trainer_options checkpoint keep analysis
