@@ -15,7 +15,7 @@ from typing import Any
 from hpc import check_answers, check_cluster, check_job, check_node, check_pilot, check_probe, provenance
 from hpc.checkout import PROJECT_ROOT
 from hpc.finding import PROBLEM, Finding, note, ok, problem
-from hpc.pilot import Pilot
+from hpc.planning.pilot_record import Pilot
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage import files

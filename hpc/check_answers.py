@@ -8,7 +8,7 @@ from typing import Any
 from hpc import check_probe
 from hpc.check_cluster import Preemption
 from hpc.finding import Finding, note, ok, problem
-from hpc.plan import FILES_PER_CELL
+from hpc.planning.plan import FILES_PER_CELL
 from hpc.slurm.profile import Profile
 from hpc.training_run import BACKGROUND_BYTES, checkpoint_interval
 

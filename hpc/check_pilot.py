@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import local, pilot, pilot_node
+from hpc import local, pilot_node
 from hpc.check_answers import gigabytes
 from hpc.finding import Finding, note, ok, problem
-from hpc.pilot import Pilot
+from hpc.planning import pilot_record
+from hpc.planning.pilot_record import Pilot
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
 from hpc.storage import files
@@ -32,13 +33,13 @@ class Trial:
     directory: Path
     sweep: Sweep
     profile: Profile
-    pilot: Pilot | None = None
+    pilot_record: Pilot | None = None
 
 
 def prepare(directory: Path, sweep: Sweep, profile: Profile) -> Trial:
     """Write the scratch sweep and the request. Raises OSError."""
     Store(directory).write_sweep(sweep, {})
-    pilot.request(sweep, profile).write(directory)
+    pilot_record.request(sweep, profile).write(directory)
     return Trial(directory, sweep, profile)
 
 
@@ -66,13 +67,13 @@ def verdicts(trial: Trial, nodes: Sequence[Node], facts: dict[str, Any]) -> list
     answer = json.loads(files.read(path))
     facts["pilot"] = answer
     try:
-        measured = pilot.from_answer(answer, trial.sweep, trial.profile)
+        measured = pilot_record.from_answer(answer, trial.sweep, trial.profile)
     except ValueError as error:
         if not answer["measurements"]:
             return [problem("pilot", str(error), "run one cell here to see it: holdfast run --cell NAME --debug")]
         return [note("pilot", str(error))]
     trial.pilot = measured
-    kept = pilot.save(measured, trial.profile)
+    kept = pilot_record.save(measured, trial.profile)
     found = [ok("pilot", f"{described(measured)}; {measured.ended}"), ok("pilot", f"kept in {kept}")]
     return [*found, _choice(trial, measured, nodes)]
 
@@ -95,9 +96,9 @@ def described(measured: Pilot) -> str:
 
 def _choice(trial: Trial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
     cells = len(trial.sweep.grid)
-    tasks = local.cores() if trial.profile.is_local else pilot.tasks_at_once(trial.profile, nodes)
+    tasks = local.cores() if trial.profile.is_local else pilot_record.tasks_at_once(trial.profile, nodes)
     try:
-        choice = pilot.choose_pack(measured, trial.profile, cells, tasks)
+        choice = pilot_record.choose_pack(measured, trial.profile, cells, tasks)
     except ValueError as error:
         return problem("pack", str(error), "raise mem_gb in the profile, or make the model smaller")
     whole = f"; about {_duration(choice.seconds)} of computing for the whole sweep" if measured.units else ""

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc.packing import MEMORY_SHARE
+from hpc.planning.packing import MEMORY_SHARE
 from hpc.storage import files
 from hpc.storage.store import Store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc import local, submission
-from hpc.plan import make_plan
+from hpc.planning.plan import make_plan
 from hpc.processes import Process, host
 from hpc.slurm.commands import QueuedTask, Slurm, SlurmError
 from hpc.slurm.profile import Profile

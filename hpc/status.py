@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc.plan import table
+from hpc.planning.plan import table
 from hpc.slurm.commands import SlurmError
 from hpc.storage import files, state_cache
 from hpc.storage.store import Store

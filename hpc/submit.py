@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc.plan import Plan
+from hpc.planning.plan import Plan
 from hpc.processes import host
 from hpc.slurm import script
 from hpc.slurm.commands import LimitError, Slurm, SlurmError, submission_environment

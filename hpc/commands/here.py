@@ -8,7 +8,7 @@ from pathlib import Path
 from hpc import local, one_cell, protocol, submission
 from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, say
 from hpc.commands.preparation import chosen_pack, live, set_damaged_aside, statuses_of
-from hpc.plan import Plan, make_plan
+from hpc.planning.plan import Plan, make_plan
 from hpc.requests import Request
 from hpc.slurm.profile import Profile
 from hpc.storage.store import Store

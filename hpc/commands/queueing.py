@@ -12,7 +12,7 @@ from hpc import bad_nodes, status, submission
 from hpc.commands import DONE, INCOMPLETE, say
 from hpc.commands.preparation import chosen_pack, pack_asked_for, price, set_damaged_aside, statuses_of
 from hpc.commands.questions import watch
-from hpc.plan import Plan, make_plan
+from hpc.planning.plan import Plan, make_plan
 from hpc.requests import Request
 from hpc.slurm.commands import LimitError, Slurm, SlurmError
 from hpc.slurm.profile import Profile

@@ -11,7 +11,7 @@ from hpc.commands.here import debug, run_here
 from hpc.commands.preparation import chosen_pack, live, pack_asked_for, price, statuses_of, tell_notes
 from hpc.commands.queueing import dry_run, submit_once, wait
 from hpc.errors import ConfigError
-from hpc.plan import make_plan
+from hpc.planning.plan import make_plan
 from hpc.requests import resolve
 from hpc.slurm.profile import Profile, load_profile
 from hpc.storage.permissions import check_writable

@@ -12,7 +12,7 @@ import yaml
 from helpers.command_line import ROOT
 
 from hpc.config.schema import Configuration
-from hpc.plan import FILES_PER_CELL
+from hpc.planning.plan import FILES_PER_CELL
 from hpc.slurm.profile import load_profile
 
 SWEEPS = ROOT / "examples" / "synergy"

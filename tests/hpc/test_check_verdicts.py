@@ -11,7 +11,7 @@ import pytest
 from hpc import check_answers, check_probe
 from hpc.check_cluster import Cluster, Preemption, gpus, judge, preemption
 from hpc.finding import NOTE, OK, PROBLEM, Finding, summary, table
-from hpc.pilot import tasks_at_once
+from hpc.planning.pilot_record import tasks_at_once
 from hpc.slurm.answers import Node, parse_partitions
 from hpc.slurm.profile import Profile, parse_profile
 

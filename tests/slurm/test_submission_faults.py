@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc.plan import make_plan
+from hpc.planning.plan import make_plan
 from hpc.sandbox import Sandbox
 from hpc.slurm.commands import SlurmError, find_program
 from hpc.slurm.profile import parse_profile

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from hpc import cli
-from hpc.cost import estimate
-from hpc.plan import Plan, make_plan
+from hpc.planning.cost import estimate
+from hpc.planning.plan import Plan, make_plan
 from hpc.sweep.grid import Axis, Grid
 from hpc.sweep.states import MISSING, CellStatus
 

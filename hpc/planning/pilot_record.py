@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpc.packing import Choice, Limits, Measurement, choose
 from hpc.pilot_node import Request
+from hpc.planning.packing import Choice, Limits, Measurement, choose
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
 from hpc.storage import files

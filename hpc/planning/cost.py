@@ -10,8 +10,8 @@ from typing import Any
 
 from scipy import stats
 
-from hpc.pilot import Pilot
-from hpc.plan import FILES_PER_CELL, Plan
+from hpc.planning.pilot_record import Pilot
+from hpc.planning.plan import FILES_PER_CELL, Plan
 from hpc.slurm.profile import Profile
 
 _LEVEL = 0.95

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from hpc.packing import MEMORY_SHARE, Limits, Measurement, choose
+from hpc.planning.packing import MEMORY_SHARE, Limits, Measurement, choose
 
 # A GPU that is far from full: twice the cells, hardly more time.
 GPU = [Measurement(width, 1.0 + 0.01 * width, device_bytes=width << 30) for width in (1, 2, 3, 5, 8, 16, 32)]
