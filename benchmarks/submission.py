@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hpc import sandbox
+from hpc.sandbox import cluster as sandbox
 from hpc.slurm.commands import environment
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc.finding import Finding, note, ok, problem
-from hpc.slurm.commands import Node, Partition, Slurm, SlurmError
+from hpc.slurm.answers import Node, Partition
+from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 
 # What is worth knowing of `scontrol show config`, and nothing that names people or secrets.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.slurm import script
-from hpc.slurm.commands import QueuedTask, Slurm
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import Slurm
 from hpc.slurm.profile import Profile, command_line
 from hpc.storage import files
 from hpc.trainers.snapshot import python_path

@@ -33,7 +33,7 @@ class Trial:
     directory: Path
     sweep: Sweep
     profile: Profile
-    pilot_record: Pilot | None = None
+    pilot: Pilot | None = None
 
 
 def prepare(directory: Path, sweep: Sweep, profile: Profile) -> Trial:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpc.slurm.commands import AccountedTask, QueuedTask, Slurm, SlurmError
+from hpc.slurm.answers import AccountedTask, QueuedTask
+from hpc.slurm.commands import Slurm, SlurmError
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_cells
 from hpc.submission import SLURM, Intent, intents

@@ -13,7 +13,8 @@ from typing import Any
 from hpc import local, submission
 from hpc.planning.plan import make_plan
 from hpc.processes import Process, host
-from hpc.slurm.commands import QueuedTask, Slurm, SlurmError
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.store import Store

@@ -20,7 +20,8 @@ from typing import Any
 
 from hpc.errors import BusyError, SweepError
 from hpc.processes import boot_id, host, start_time
-from hpc.slurm.commands import QueuedTask, Slurm
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import Slurm
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_cells, task_line

@@ -10,7 +10,7 @@ import pytest
 from helpers.command_line import Holdfast, environment
 from helpers.here import lacking
 
-from hpc.slurm.commands import installed
+from hpc.sandbox.programs import installed
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def data_check(arguments: argparse.Namespace) -> int:
 
 def sandbox(arguments: argparse.Namespace) -> int:
     """sandbox up, down, status, preempt."""
-    from hpc import sandbox as cluster
+    from hpc.sandbox import cluster as cluster
 
     if arguments.action == "up":
         started = time.monotonic()

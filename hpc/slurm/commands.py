@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,30 +30,13 @@ from hpc.slurm.answers import (
     ranges,
 )
 
-__all__ = [
-    "AccountedTask",
-    "Node",
-    "Partition",
-    "QueuedTask",
-    "Slurm",
-    "SlurmError",
-    "environment",
-    "find_program",
-    "installed",
-    "start_daemon",
-    "submission_environment",
-]
-
 SUBMIT_TIMEOUT_S = 180.0  # over MaxJobCount sbatch itself tries for 120 s before it gives up
 
 # Which cluster and whose identity: these address the same controller for us as for the user.
 _KEPT_VARIABLES = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"})
 _SLURM_VARIABLE = re.compile(r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC|SQUEUE|SCANCEL|SACCT|SINFO|SCONTROL)_")
-# Debian and most sites keep the daemons out of a user's PATH.
-_DAEMON_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 # Without it, array indices are cut short after 64 characters.
 _FULL_INDICES = {"SLURM_BITSTR_LEN": "0"}
-_NEEDED_HERE = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel", "sinfo")
 # One argument of a command may be 128 KiB long on Linux (MAX_ARG_STRLEN); we stay well below.
 _LONGEST_ARGUMENT = 60_000
 # scancel refuses more than 65,536 tasks in one argument ("Too many hosts in range").
@@ -223,43 +205,6 @@ def submission_environment(conf: Path | None = None) -> Iterator[None]:
         yield
     finally:
         _set_environment(before)
-
-
-def installed() -> str | None:
-    """None if a cluster can be started on this machine, else one line that says what is missing."""
-    missing = [name for name in _NEEDED_HERE if find_program(name) is None]
-    if not missing:
-        return None
-    return f"{', '.join(missing)} not found: `make slurm-install` installs Slurm (Debian package slurm-wlm)"
-
-
-def find_program(name: str) -> str | None:
-    """Path of a command or daemon, also outside PATH where daemons live; None if it is not there."""
-    return shutil.which(name) or shutil.which(name, path=_DAEMON_PATH)
-
-
-def start_daemon(
-    name: str, arguments: Sequence[str], directory: Path, conf: Path, log: Path, *, die_with_owner: bool = False
-) -> int:
-    """Starts a daemon in its own session, with `directory` as working directory, and returns its pid.
-
-    log: file its standard output and error are appended to. die_with_owner: it gets TERM when the calling thread ends.
-    Raises SlurmError if there is no such program.
-    """
-    program = find_program(name)
-    if program is None:
-        raise SlurmError(f"{name} not found: `make slurm-install` installs Slurm")
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    # Both start the next program in their own process, so that the pid is the daemon's.
-    launcher = ["env", f"--chdir={directory}", *(["setpriv", "--pdeathsig=TERM"] if die_with_owner else [])]
-    # Not subprocess: its Popen object complains when it is dropped while the process lives on, as a daemon does.
-    return os.posix_spawnp(
-        "env", [*launcher, program, *arguments], environment(conf), file_actions=actions, setsid=True
-    )
 
 
 def _ids_by_job(tasks: Iterable[QueuedTask]) -> dict[str, list[int]]:

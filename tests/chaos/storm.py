@@ -24,8 +24,9 @@ from typing import Any
 import yaml
 
 from hpc.processes import Process, start_time
-from hpc.sandbox import Sandbox
-from hpc.slurm.commands import QueuedTask, SlurmError
+from hpc.sandbox.cluster import Sandbox
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import SlurmError
 from hpc.storage.store import Store
 from hpc.submission import live_tasks
 from hpc.sweep.cell import Cell

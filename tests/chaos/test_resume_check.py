@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 from hpc.storage.store import Store
 
 from .attempts import ROOT

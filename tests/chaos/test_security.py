@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 from hpc.storage.permissions import check_writable
 
 from .attempts import ROOT

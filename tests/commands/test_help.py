@@ -12,7 +12,7 @@ from helpers.here import lacking
 
 from hpc import cli, completion
 from hpc.help_examples import EXAMPLES
-from hpc.sandbox_directory import LONGEST_DIRECTORY
+from hpc.sandbox.directory import LONGEST_DIRECTORY
 
 
 def commands(parser: argparse.ArgumentParser, path: str = "") -> dict[str, argparse.ArgumentParser]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hpc.sandbox import Sandbox
-from hpc.sandbox_conf import free_ports
+from hpc.sandbox.cluster import Sandbox
+from hpc.sandbox.conf import free_ports
 
 PROGRAMS = ("mariadbd", "mariadb-install-db", "my_print_defaults", "slurmdbd", "sacctmgr")
 BOOT_SECONDS = 60

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 from hpc.storage.store import Store
 
 WIDTH = Path(__file__).parents[1] / "trainers" / "width.py"

@@ -11,7 +11,8 @@ from helpers import small_sweeps
 
 from hpc import one_cell, submission
 from hpc.cli import main
-from hpc.slurm.commands import QueuedTask, Slurm
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import Slurm
 from hpc.storage.store import Store
 from hpc.submission import LiveTask
 from hpc.sweep.cell import Cell

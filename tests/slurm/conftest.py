@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from helpers.workplace import Workplace, wait_until
 
-from hpc import sandbox
-from hpc.sandbox import Sandbox
+from hpc.sandbox import cluster as sandbox
+from hpc.sandbox.cluster import Sandbox
 
 StartCluster = Callable[..., Sandbox]
 

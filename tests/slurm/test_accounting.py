@@ -13,7 +13,7 @@ from helpers.accounting import accounting, limit, missing
 from helpers.here import lacking
 from helpers.workplace import Workplace, wait_until
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 
 if REASON := missing():
     lacking(REASON)

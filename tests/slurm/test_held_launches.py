@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.workplace import Workplace, outcomes, wait_until
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 
 NODES = 2
 

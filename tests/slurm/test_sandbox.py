@@ -12,9 +12,10 @@ import pytest
 from helpers.workplace import wait_until
 from submitit import SlurmExecutor
 
-from hpc import sandbox
-from hpc.sandbox import Sandbox, SandboxError
-from hpc.slurm.commands import QueuedTask, SlurmError, submission_environment
+from hpc.sandbox import cluster as sandbox
+from hpc.sandbox.cluster import Sandbox, SandboxError
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import SlurmError, submission_environment
 
 StartCluster = Callable[..., Sandbox]
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from hpc.planning.plan import make_plan
-from hpc.sandbox import Sandbox
-from hpc.slurm.commands import SlurmError, find_program
+from hpc.sandbox.cluster import Sandbox
+from hpc.sandbox.programs import find_program
+from hpc.slurm.commands import SlurmError
 from hpc.slurm.profile import parse_profile
 from hpc.storage.store import Store
 from hpc.submission import live_cells, live_tasks, lock

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from helpers.workplace import WIDTH, Workplace, outcomes, wait_until
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 from training.generate import generate
 
 

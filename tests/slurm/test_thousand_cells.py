@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 from hpc.status import take
 from hpc.storage.store import Store
 

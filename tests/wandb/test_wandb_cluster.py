@@ -14,8 +14,8 @@ import yaml
 from helpers.wandb_server import WandbServer
 from helpers.wandb_sweeps import GROUP, KEY, PROJECT, TRAINERS, assert_complete, tables
 
-from hpc import sandbox
-from hpc.sandbox import Sandbox
+from hpc.sandbox import cluster as sandbox
+from hpc.sandbox.cluster import Sandbox
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 

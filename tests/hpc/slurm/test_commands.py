@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpc.sandbox.programs import installed
 from hpc.slurm.answers import (
+    QueuedTask,
     expand,
     parse_accounting,
     parse_config,
@@ -17,14 +19,7 @@ from hpc.slurm.answers import (
     parse_queue,
     ranges,
 )
-from hpc.slurm.commands import (
-    QueuedTask,
-    Slurm,
-    SlurmError,
-    environment,
-    installed,
-    submission_environment,
-)
+from hpc.slurm.commands import Slurm, SlurmError, environment, submission_environment
 
 
 def fake(directory: Path, monkeypatch: pytest.MonkeyPatch, command: str, body: str) -> None:
@@ -270,7 +265,7 @@ def test_what_is_not_installed_is_named_with_the_way_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("hpc.slurm.commands._DAEMON_PATH", str(tmp_path))
+    monkeypatch.setattr("hpc.sandbox.programs._DAEMON_PATH", str(tmp_path))
     for name in ("slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo", "munged"):
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(0o755)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.processes import Process, boot_id
-from hpc.sandbox_conf import SandboxError
+from hpc.sandbox.conf import SandboxError
 
 _STATE_FILE = "sandbox.json"
 _LOCK_FILE = "lock"

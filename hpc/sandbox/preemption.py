@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc.sandbox_conf import HIGH, LOW, SandboxError
-from hpc.sandbox_directory import wait_until
-from hpc.slurm.commands import QueuedTask, Slurm
+from hpc.sandbox.conf import HIGH, LOW, SandboxError
+from hpc.sandbox.directory import wait_until
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import Slurm
 
 
 def preempt(

@@ -7,10 +7,12 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc.processes import Process, kill, members, start_time
-from hpc.sandbox_conf import CONTROLLER, MUNGE, SandboxError
-from hpc.sandbox_directory import daemons, read_state, wait_until, write_state
-from hpc.slurm.commands import Slurm, start_daemon
+from hpc.processes import Process, kill, start_time
+from hpc.sandbox.conf import CONTROLLER, MUNGE, SandboxError
+from hpc.sandbox.directory import daemons, read_state, wait_until, write_state
+from hpc.sandbox.members import members
+from hpc.sandbox.programs import start_daemon
+from hpc.slurm.commands import Slurm
 
 _BOOT_TIMEOUT_S = 30.0
 _TERM_TIMEOUT_S = 5.0

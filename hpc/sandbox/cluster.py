@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hpc.processes import Process, boot_id
-from hpc.sandbox_conf import (
+from hpc.sandbox.conf import (
     CONTROLLER,
     MUNGE,
     PreemptMode,
@@ -22,8 +22,8 @@ from hpc.sandbox_conf import (
     free_ports,
     write_files,
 )
-from hpc.sandbox_daemons import end, start, stop, wait_for
-from hpc.sandbox_directory import (
+from hpc.sandbox.daemons import end, start, stop, wait_for
+from hpc.sandbox.directory import (
     daemons,
     default_directory,
     is_sandbox,
@@ -33,8 +33,10 @@ from hpc.sandbox_directory import (
     resolved,
     write_state,
 )
-from hpc.sandbox_preemption import preempt
-from hpc.slurm.commands import Node, QueuedTask, Slurm, SlurmError, installed
+from hpc.sandbox.preemption import preempt
+from hpc.sandbox.programs import installed
+from hpc.slurm.answers import Node, QueuedTask
+from hpc.slurm.commands import Slurm, SlurmError
 
 __all__ = ["Sandbox", "SandboxError", "Settings", "Status", "default_directory", "down", "find", "up"]
 
