@@ -86,7 +86,7 @@ class PackTask:
         """W&B beside the training, in a process of its own, if the configuration asks for it."""
         if not self.sweep.wandb.get("log_to_wandb"):
             return contextlib.nullcontext()
-        from aggregate.wandb_mirror import mirrored
+        from hpc.wandb.mirror import mirrored
 
         return mirrored(self.store, self.sweep, cells, self.stop)
 

@@ -10,13 +10,13 @@ import pytest
 from helpers.wandb_server import WandbServer
 from helpers.wandb_sweeps import GROUP, KEY, PROJECT, train, width_sweep
 
-from aggregate import wandb_mirror
-from aggregate.wandb_cells import cell_run, target_of
-from aggregate.wandb_compare import differences
-from aggregate.wandb_process import environment
-from aggregate.wandb_segments import find_segments, join_segments, read_segment
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
+from hpc.wandb import mirror
+from hpc.wandb.cells import cell_run, target_of
+from hpc.wandb.compare import differences
+from hpc.wandb.helper import environment
+from hpc.wandb.offline_files import find_segments, join_segments, read_segment
 
 
 def outcomes(store: Store, sweep: Sweep) -> dict[str, str]:
@@ -94,7 +94,7 @@ def test_a_server_that_never_answers_is_waited_for_a_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(wandb_mirror, "SECONDS", 1.0)
+    monkeypatch.setattr(mirror, "SECONDS", 1.0)
     server.seconds = 60.0
     store, sweep = width_sweep(tmp_path / "out", mode="live")
     began = time.monotonic()

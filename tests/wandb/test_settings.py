@@ -11,7 +11,6 @@ import pytest
 import yaml
 from helpers.wandb_sweeps import TRAINERS, width_sweep
 
-from aggregate.wandb_cells import SWEEP_KEY, Target, begun_run, run_config, sweep_of, target_of
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.load import CommandLine, load
 from hpc.config.schema import Configuration
@@ -19,6 +18,7 @@ from hpc.errors import ConfigError
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
 from hpc.trainers.declaration import read_declaration
+from hpc.wandb.cells import SWEEP_KEY, Target, begun_run, run_config, sweep_of, target_of
 
 
 def asked(directory: Path, experiment: dict[str, Any], **line: Any) -> Target:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from aggregate.wandb_process import READ, Helper
-from aggregate.wandb_runs import WandbRun, one_row_a_step
+from hpc.wandb.helper import READ, Helper
+from hpc.wandb.runs import WandbRun, one_row_a_step
 
 _PAGE, _ROWS_A_PAGE, _AT_A_TIME = 500, 10_000, 8
 

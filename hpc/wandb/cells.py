@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aggregate.wandb_runs import EPOCH, FINISHED, OUTCOME, STEP, WandbRun
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import SweepError
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, canonical_json
 from hpc.sweep.definition import Sweep
+from hpc.wandb.runs import EPOCH, FINISHED, OUTCOME, STEP, WandbRun
 
 OFF, OFFLINE, LIVE = "off", "offline", "live"
 _BUILT_IN_GROUP = "lowdim-synergy-prior"

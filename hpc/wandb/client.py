@@ -1,6 +1,6 @@
 """The one process in which wandb runs: whoever asked can wait, give up, or kill it.
 
-    python -P -m aggregate.wandb_client
+    python -P -m hpc.wandb.client
 
 A line of JSON on stdin is a request, `do` says which; each gives any number of lines back, the last {"end": true}.
 The end of stdin ends it.
@@ -12,9 +12,9 @@ import json
 import os
 import sys
 
-from aggregate.wandb_process import END, READ, WRITE, own_stdout
-from aggregate.wandb_reader import read
-from aggregate.wandb_writer import write
+from hpc.wandb.helper import END, READ, WRITE, own_stdout
+from hpc.wandb.reader import read
+from hpc.wandb.writer import write
 
 _REQUESTS = {READ: read, WRITE: write}
 

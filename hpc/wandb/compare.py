@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aggregate.wandb_cells import SWEEP_KEY
-from aggregate.wandb_runs import STEP, WandbRun, is_number
+from hpc.wandb.cells import SWEEP_KEY
+from hpc.wandb.runs import STEP, WandbRun, is_number
 
 _ABOUT = ("name", "group", "job_type", "state")
 MISSING = "is not there"

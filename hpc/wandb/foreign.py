@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aggregate.wandb_compare import rows_missing
-from aggregate.wandb_process import Helper, environment
-from aggregate.wandb_reader import runs_on_server
-from aggregate.wandb_runs import WandbRun
-from aggregate.wandb_segments import Segment, find_segments, join_segments, read_segment
 from hpc.storage import files
 from hpc.storage.store import Store
+from hpc.wandb.compare import rows_missing
+from hpc.wandb.helper import Helper, environment
+from hpc.wandb.offline_files import Segment, find_segments, join_segments, read_segment
+from hpc.wandb.reader import runs_on_server
+from hpc.wandb.runs import WandbRun
 
 _SYNC_SECONDS = 300
 

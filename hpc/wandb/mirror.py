@@ -11,12 +11,12 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from aggregate.wandb_cells import LIVE, OFFLINE, target_of
-from aggregate.wandb_process import Helper, WandbTroubleError
-from aggregate.wandb_writer import writing
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
+from hpc.wandb.cells import LIVE, OFFLINE, target_of
+from hpc.wandb.helper import Helper, WandbTroubleError
+from hpc.wandb.writer import writing
 
 # The longest a task that has trained all its cells waits for W&B.
 SECONDS, SECONDS_A_CELL = 20.0, 1.0

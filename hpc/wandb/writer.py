@@ -1,6 +1,6 @@
 """Cells' runs written with the real client, from files that are published already, checkpoints among them.
 
-Runs in the helper process (aggregate.wandb_client); the other processes only make requests.
+Runs in the helper process (hpc.wandb.client); the other processes only make requests.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from aggregate.wandb_cells import LIVE, OFFLINE, NotWholeError, Target, begun_run, cell_run
-from aggregate.wandb_compare import differences
-from aggregate.wandb_process import WRITE, WandbTroubleError, without_key
-from aggregate.wandb_runs import EPOCH, STEP, WandbRun, is_number
-from aggregate.wandb_segments import join_segments, read_segment
 from hpc.storage import files
 from hpc.storage.checkpoint import CorruptCheckpointError, decode
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
+from hpc.wandb.cells import LIVE, OFFLINE, NotWholeError, Target, begun_run, cell_run
+from hpc.wandb.compare import differences
+from hpc.wandb.helper import WRITE, WandbTroubleError, without_key
+from hpc.wandb.offline_files import join_segments, read_segment
+from hpc.wandb.runs import EPOCH, STEP, WandbRun, is_number
 
 ONLINE = "online"
 _POLL_SECONDS, _RETRY_SECONDS = 2.0, 60.0

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.wandb_sweeps import client
 
-from aggregate.wandb_records import FILE_HEADER, read_records
-from aggregate.wandb_segments import find_segments, join_segments, read_segment
+from hpc.wandb.offline_files import FILE_HEADER, find_segments, join_segments, read_records, read_segment
 
 ROWS = 60
 LONG = "x" * 70_000  # longer than two blocks, so that its record is in pieces

@@ -53,7 +53,7 @@ class Helper:
         self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "aggregate.wandb_client"],
+            [sys.executable, "-P", "-m", "hpc.wandb.client"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -15,11 +15,11 @@ import pytest
 from helpers.wandb_server import StoredRun, WandbServer
 from helpers.wandb_sweeps import GROUP, KEY, PROJECT, assert_complete, client, train, width_sweep
 
-from aggregate.wandb_cells import cell_run, run_id, target_of
 from hpc.cli import main
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
+from hpc.wandb.cells import cell_run, run_id, target_of
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_the_key_is_in_no_file_and_in_no_argument(server: WandbServer, tmp_path:
         assert process.stdout is not None
         said = process.stdout.read()
     assert process.returncode == 0, said
-    assert any(b"aggregate.wandb_client" in line for line in lines)
+    assert any(b"hpc.wandb.client" in line for line in lines)
     assert not [line for line in lines if KEY.encode() in line]
     assert KEY.encode() not in said
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aggregate.wandb_cells import sweep_of
-from aggregate.wandb_runs import EPOCH, FINISHED, OUTCOME, RUNNING, STEP, WandbRun, is_count, is_number
 from hpc.errors import ConfigError
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.outcome import history_csv
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, STARTED
+from hpc.wandb.cells import sweep_of
+from hpc.wandb.runs import EPOCH, FINISHED, OUTCOME, RUNNING, STEP, WandbRun, is_count, is_number
 
 
 @dataclass(frozen=True)

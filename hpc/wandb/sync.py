@@ -1,27 +1,30 @@
 """A sweep's runs brought to a server and compared with the disk, as often as it takes.
 
 The published files are the truth; offline files of W&B are not needed. Every run is looked for first, only what differs
-is sent, and what was sent is read back.
+is sent, and what was sent is read back. A journal keeps what the server was seen to have, so that a mirror that was
+interrupted resumes where it stopped; losing it costs time, never a number: the server is asked again.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from aggregate.wandb_cells import NotWholeError, Target, cell_run, run_id
-from aggregate.wandb_compare import MISSING, differences
-from aggregate.wandb_foreign import check_segments, send_segments
-from aggregate.wandb_journal import Journal
-from aggregate.wandb_process import Helper, WandbTroubleError
-from aggregate.wandb_reader import runs_on_server
-from aggregate.wandb_runs import OUTCOME, WandbRun
-from aggregate.wandb_writer import ONLINE, writing
+from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
+from hpc.wandb.cells import NotWholeError, Target, cell_run, run_id
+from hpc.wandb.compare import MISSING, differences
+from hpc.wandb.foreign import check_segments, send_segments
+from hpc.wandb.helper import Helper, WandbTroubleError
+from hpc.wandb.reader import runs_on_server
+from hpc.wandb.runs import OUTCOME, WandbRun
+from hpc.wandb.writer import ONLINE, writing
 
 _PROGRESS_SECONDS = 5.0
 
@@ -180,3 +183,46 @@ class _Mirror:
                 return faulty
             time.sleep(pause)
             cells, pause = list(faulty), 2 * pause
+
+
+_JOURNAL_SECONDS = 2.0
+
+
+class Journal:
+    """Cells whose runs a server has exactly, by server; each with the outcome it was seen with."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._places = _read(store)
+        self._written = 0.0
+
+    def same(self, place: str, cell: str, outcome: str) -> bool:
+        """Whether the whole run of this outcome was seen on this server."""
+        return self._places.get(place, {}).get(cell) == outcome
+
+    def note(self, place: str, cell: str, outcome: str | None) -> None:
+        """Remember that the server has the outcome, or (None) that it has not. Raises OSError."""
+        cells = self._places.setdefault(place, {})
+        if cells.get(cell) == outcome:
+            return
+        if outcome is None:
+            del cells[cell]
+        else:
+            cells[cell] = outcome
+        if time.monotonic() - self._written > _JOURNAL_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Put it on disk. Raises OSError."""
+        files.make_directory(self._store.wandb_root)
+        text = json.dumps({"format": 1, "same": self._places}, indent=1)
+        files.publish(self._store.wandb_journal_file, text.encode())
+        self._written = time.monotonic()
+
+
+def _read(store: Store) -> dict[str, dict[str, str]]:
+    try:
+        data: Any = json.loads(files.read(store.wandb_journal_file))
+        return {str(place): {str(c): str(o) for c, o in cells.items()} for place, cells in data["same"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return {}

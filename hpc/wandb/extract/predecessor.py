@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aggregate.wandb_outcomes import Entry, Extracted, entry_of, one_entry_a_cell
-from aggregate.wandb_runs import EPOCH, WandbRun, is_count, is_number
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import ConfigError
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
 from hpc.trainers.declaration import read_declaration
+from hpc.wandb.extract.outcomes import Entry, Extracted, entry_of, one_entry_a_cell
+from hpc.wandb.runs import EPOCH, WandbRun, is_count, is_number
 
 # What must be the same in all runs for their numbers to stand in one table.
 _SHARED = ("experiment_type", "epochs", "hidden_dim", "decoder_hidden_dim", "n_layers", "loss_weights")

@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aggregate.wandb_cells import SWEEP_KEY
-from aggregate.wandb_compare import same
-from aggregate.wandb_outcomes import Entry, Extracted, mirrored_outcomes
-from aggregate.wandb_predecessor import predecessor_outcomes
-from aggregate.wandb_process import Helper
-from aggregate.wandb_reader import runs_on_server
-from aggregate.wandb_runs import WandbRun
-from aggregate.wandb_segments import find_segments, join_segments, read_segment
 from hpc import provenance
 from hpc.errors import ConfigError
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.states import CONFLICT, FAILED, FINAL
+from hpc.wandb.cells import SWEEP_KEY
+from hpc.wandb.compare import same
+from hpc.wandb.extract.outcomes import Entry, Extracted, mirrored_outcomes
+from hpc.wandb.extract.predecessor import predecessor_outcomes
+from hpc.wandb.helper import Helper
+from hpc.wandb.offline_files import find_segments, join_segments, read_segment
+from hpc.wandb.reader import runs_on_server
+from hpc.wandb.runs import WandbRun
 
 _SOURCE = "wandb"
 
