@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc.config.load import CommandLine, load
-from hpc.pack_task import PackTask
+from hpc.node.pack import PackTask
+from hpc.node.training_run import TrainingRun
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
-from hpc.training_run import TrainingRun
 from training.pack import Pack
 
 CELLS = 5

@@ -8,9 +8,9 @@ from typing import Any
 from hpc import check_probe
 from hpc.check_cluster import Preemption
 from hpc.finding import Finding, note, ok, problem
+from hpc.node.training_run import BACKGROUND_BYTES, checkpoint_interval
 from hpc.planning.plan import FILES_PER_CELL
 from hpc.slurm.profile import Profile
-from hpc.training_run import BACKGROUND_BYTES, checkpoint_interval
 
 _LEAST_BYTES, _LEAST_INODES = 2 << 30, 20_000
 _SLOW_REPLY_SECONDS = 5.0

@@ -101,7 +101,7 @@ def start_worker(
     with os.fdopen(files.open_log(store.task_log(intent.number, 0, index)), "ab") as log:
         # A session of its own: the terminal's Ctrl-C reaches this command alone, which then asks the workers.
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "hpc.task", *arguments],
+            [sys.executable, "-P", "-m", "hpc.node.task", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

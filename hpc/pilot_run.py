@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
-from hpc.attempt import PackAttempt
+from hpc.node.attempt import PackAttempt
+from hpc.node.training_run import TrainingRun
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.trainers.loading import load_function
 from hpc.trainers.snapshot import user_code
-from hpc.training_run import TrainingRun
 
 WARM_UP_SHARE = 0.3
 # Between checkpoints, each interval is a measurement of its own; their median forgives a busy moment.

@@ -77,8 +77,8 @@ def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
 
 def debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
     """One cell in this very process, its output on the terminal."""
-    from hpc.pack_task import PackTask
-    from hpc.stop import StopFlag
+    from hpc.node.pack import PackTask
+    from hpc.node.stop import StopFlag
 
     cell = one_cell.find_cell(sweep, store, arguments.cell)
     digest, _ = snapshot(store, sweep.trainer)

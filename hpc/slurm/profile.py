@@ -13,8 +13,8 @@ import yaml
 
 from hpc.checkout import PROJECT_ROOT
 from hpc.errors import ConfigError, one_line, shown, unknown_key
+from hpc.node.workers import WORKERS_VARIABLE
 from hpc.slurm.profile_keys import FIELDS, SECTIONS, contradictions
-from hpc.workers import WORKERS_VARIABLE
 from hpc.yaml_files import read_mapping, read_yaml
 
 PROFILES = PROJECT_ROOT / "slurm_templates" / "profiles"
@@ -39,7 +39,7 @@ class Profile:
 
     parameters: for submitit's SlurmExecutor.update_parameters, without ``slurm_``.
     setup: shell lines before the task. device: cpu or cuda; gpu_type: the type asked for, "" if any will do.
-    launcher: words in front of ``-m hpc.task``, ending with the node's Python.
+    launcher: words in front of ``-m hpc.node.task``, ending with the node's Python.
     signal_delay_s: seconds before the time limit at which a task is asked to save and stop.
     array_parallelism: tasks at once, over all arrays of a submission.
     workers: processes that share a task's cells, one a GPU.

@@ -140,7 +140,7 @@ MUTANTS = (
     ),
     Mutant(
         "states written while they change",
-        "hpc/training_run.py",
+        "hpc/node/training_run.py",
         "copies = [_copy(row) for row in rows]",
         "copies = list(rows)",
         (killed_while_writing,),

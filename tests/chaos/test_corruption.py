@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc.attempt import PackAttempt
+from hpc.node.attempt import PackAttempt
 from hpc.storage.checkpoint import Row
 
 from .attempts import ForkServer

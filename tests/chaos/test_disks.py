@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.here import lacking
 
-from hpc.futile import futile
+from hpc.node.giving_up import futile
 
 from .attempts import ForkServer, wait_for
 from .bench import OPTIONS, Bench

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hpc import local, submission
-from hpc.futile import futile
+from hpc.node.giving_up import futile
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, FAILED
 

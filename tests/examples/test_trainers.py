@@ -12,7 +12,7 @@ from helpers.command_line import ROOT, Holdfast
 
 from hpc import submission
 from hpc.config.load import CommandLine, load
-from hpc.pack_task import PackTask
+from hpc.node.pack import PackTask
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc import submission
-from hpc.pack_task import PackTask
+from hpc.node.pack import PackTask
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep, Trainer
@@ -113,7 +113,7 @@ def run_here(store: Store, cells: Sequence[Cell], number: int | None = None) -> 
 def run_task(store: Store, number: int, *prefix: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a submission's task as a node would, in a process of its own."""
     return subprocess.run(
-        [*prefix, sys.executable, "-P", "-m", "hpc.task", str(store.root), str(number), "0", "0"],
+        [*prefix, sys.executable, "-P", "-m", "hpc.node.task", str(store.root), str(number), "0", "0"],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,

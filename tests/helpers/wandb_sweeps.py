@@ -12,7 +12,7 @@ from typing import Any
 
 from aggregate.pipeline import aggregate
 from helpers.wandb_server import WandbServer
-from hpc.pack_task import PackTask
+from hpc.node.pack import PackTask
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep

@@ -9,6 +9,7 @@ import pytest
 from helpers.small_sweeps import make_grid, make_sweep
 
 from hpc import pilot_node
+from hpc.node.training_run import BACKGROUND_BYTES
 from hpc.pilot_node import Request
 from hpc.pilot_run import Mark, seconds_per_epoch, seconds_per_step
 from hpc.planning import pilot_record
@@ -18,7 +19,6 @@ from hpc.slurm.profile import Profile, parse_profile
 from hpc.storage.store import Store
 from hpc.sweep.states import MISSING, CellStatus
 from hpc.trainers.declaration import read_declaration
-from hpc.training_run import BACKGROUND_BYTES
 
 
 def profile(**values: Any) -> Profile:

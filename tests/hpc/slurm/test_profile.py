@@ -203,4 +203,4 @@ def test_a_task_in_a_container_sees_the_sweep_directory_and_the_directories_of_t
     assert f"APPTAINER_BINDPATH=/mine,{sweep}" in environment
     assert "PYTHONPATH=/code:/code/user" in environment
     words = (tmp_path / "apptainer.words").read_text().split()
-    assert words == ["exec", "--bind=/data", "lab.sif", "python3", "-P", "-m", "hpc.task", sweep, "1", "0", "0"]
+    assert words == ["exec", "--bind=/data", "lab.sif", "python3", "-P", "-m", "hpc.node.task", sweep, "1", "0", "0"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hpc.attempt import PackAttempt
-from hpc.background import Background
 from hpc.errors import of_system
+from hpc.node.attempt import PackAttempt
+from hpc.node.background import Background
 from hpc.storage.checkpoint import Row
 from hpc.sweep.cell import Cell
 from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
@@ -180,7 +180,7 @@ class TrainingRun:
     # --- what the task asks ---------------------------------------------------------------------------------------
 
     def hand_over(self, cells: Sequence[Cell]) -> None:
-        """Note that the trainer gets these cells now: from here on an attempt can come to nothing (hpc/futile.py)."""
+        """Note that the trainer gets these cells now: from here on an attempt can come to nothing (hpc/node/giving_up.py)."""
         for cell in cells:
             self._progress.setdefault(cell.name, (0, 0))
         self._report_progress(now=True)

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpc import provenance, workers
-from hpc.attempt import PackAttempt
+from hpc import provenance
 from hpc.errors import SweepError
-from hpc.futile import Futile, futile
-from hpc.pack_log import drop_empty, redirect_output
+from hpc.node import workers
+from hpc.node.attempt import PackAttempt
+from hpc.node.giving_up import Futile, futile
+from hpc.node.output import drop_empty, redirect_output
+from hpc.node.training_run import StorageTroubleError, TrainingRun
 from hpc.processes import start_time
 from hpc.protocol import DONE, FAILED, STOPPED
 from hpc.storage.permissions import check_private
@@ -27,7 +29,6 @@ from hpc.sweep.definition import Sweep
 from hpc.trainers import data
 from hpc.trainers.loading import load_function
 from hpc.trainers.snapshot import user_code
-from hpc.training_run import StorageTroubleError, TrainingRun
 
 # Errors of a file system, whoever meets them: a trainer whose output goes to a full disk has done nothing wrong.
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from helpers.small_sweeps import ROOT, TRAINER, make_grid, make_store, make_sweep, run_task, submit, write_trainer
 
-from hpc.futile import futile
+from hpc.node.giving_up import futile
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
@@ -59,7 +59,7 @@ class Task:
         return run_task(self.store, self._submit(), **{"MEET": str(len(self.cells))} | environment)
 
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "hpc.task", str(self.store.root), str(self._submit()), "0", "0"]
+        command = [sys.executable, "-P", "-m", "hpc.node.task", str(self.store.root), str(self._submit()), "0", "0"]
         common = {"PYTHONPATH": str(ROOT), "MEET": str(len(self.cells)), "WAIT": "until stopped"}
         return subprocess.Popen(command, env=os.environ | common | environment)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.small_sweeps import ROOT, make_grid, make_store, make_sweep, submit, write_trainer
 
-from hpc.workers import chosen, combined, deal, wanted
+from hpc.node.workers import chosen, combined, deal, wanted
 
 # Writes a line when it trains, and trains until it is asked to stop.
 TRAINER = """
@@ -59,7 +59,7 @@ def test_a_signal_at_any_moment_stops_every_worker_with_its_state_saved(tmp_path
     store = make_store(tmp_path / "out", sweep)
     number = submit(store, list(sweep.grid))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_WORKERS": "2", "CUDA_VISIBLE_DEVICES": "4,7"}
-    command = [sys.executable, "-P", "-m", "hpc.task", str(store.root), str(number), "0", "0"]
+    command = [sys.executable, "-P", "-m", "hpc.node.task", str(store.root), str(number), "0", "0"]
     task = subprocess.Popen(command, env=environment, preexec_fn=_ignore_signals)
     try:
         deadline = time.monotonic() + 30
@@ -88,7 +88,7 @@ def test_workers_stop_when_the_one_that_started_them_is_killed(tmp_path: Path) -
     store = make_store(tmp_path / "out", sweep)
     number = submit(store, list(sweep.grid))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_WORKERS": "2", "CUDA_VISIBLE_DEVICES": "0,1"}
-    command = [sys.executable, "-P", "-m", "hpc.task", str(store.root), str(number), "0", "0"]
+    command = [sys.executable, "-P", "-m", "hpc.node.task", str(store.root), str(number), "0", "0"]
     task = subprocess.Popen(command, env=environment)
     deadline = time.monotonic() + 30
     while not (places.exists() and len(places.read_text().splitlines()) == 2):

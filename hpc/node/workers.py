@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from hpc import protocol
-from hpc.stop import STOP_SIGNALS, StopFlag
+from hpc.node.stop import STOP_SIGNALS, StopFlag
 
 CELLS_VARIABLE = "HOLDFAST_CELLS"
 _BESIDE_VARIABLE = "HOLDFAST_SIDE_BY_SIDE"
@@ -62,7 +62,7 @@ def deal(cells: Sequence[int], workers: int) -> list[list[int]]:
 def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int, stop: StopFlag) -> int:
     """Run the task's cells in worker processes and wait for all. Returns the exit status of the whole.
 
-    arguments: of hpc.task. rounds: groups of positions in the task, of cells that are still to do; a group begins when
+    arguments: of hpc.node.task. rounds: groups of positions in the task, of cells that are still to do; a group begins when
     the one before it has ended. workers: how many the whole task is for; they share its CPUs.
     Raises WorkersError if the job has fewer GPUs than the profile says.
     """
@@ -83,7 +83,7 @@ def combined(statuses: Sequence[int]) -> int:
 
 
 def _start(arguments: Sequence[str], environments: Sequence[dict[str, str]]) -> list[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-P", "-m", "hpc.task", *arguments]
+    command = [sys.executable, "-P", "-m", "hpc.node.task", *arguments]
     # Blocked, not ignored: a signal that comes while a worker imports waits there until its handlers are in place.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from helpers.small_sweeps import make_grid, make_sweep
 
-from hpc import attempt as attempt_module
-from hpc.attempt import PackAttempt
+from hpc.node import attempt as attempt_module
+from hpc.node.attempt import PackAttempt
+from hpc.node.training_run import StorageTroubleError, TrainingRun
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
-from hpc.training_run import StorageTroubleError, TrainingRun
 from training.contract import Checkpoint
 
 CELL: Cell = make_grid()[0]

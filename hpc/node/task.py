@@ -1,6 +1,6 @@
 """On the node: one task of a submission, from its line in the task list to published results.
 
-    python -P -m hpc.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX
+    python -P -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX
 
 Exit status: 0 every cell has ended well; 1 a cell failed; 2 wrong call or configuration; 3 the sweep's files cannot
 be read or written; 85 stopped early with all state saved: run it again.
@@ -15,12 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hpc import protocol, workers
+from hpc import protocol
 from hpc.errors import of_system
-from hpc.stop import STOP_SIGNALS, StopFlag
+from hpc.node import workers
+from hpc.node.stop import STOP_SIGNALS, StopFlag
 
 if TYPE_CHECKING:
-    from hpc.pack_task import PackTask
+    from hpc.node.pack import PackTask
     from hpc.storage.store import Store
 
 
@@ -35,11 +36,11 @@ def main(argv: list[str]) -> int:
     if "HOLDFAST_PARENT" in os.environ:
         stop.follow_parent(int(os.environ["HOLDFAST_PARENT"]))
     from hpc.errors import SweepError
+    from hpc.node.training_run import StorageTroubleError
     from hpc.storage.store import Store
-    from hpc.training_run import StorageTroubleError
 
     if len(argv) != 4:
-        print("usage: python -m hpc.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX", file=sys.stderr)
+        print("usage: python -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX", file=sys.stderr)
         return protocol.USAGE
     try:
         return _run(Store(Path(argv[0])), argv, stop)
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
-    from hpc.pack_task import PackTask
+    from hpc.node.pack import PackTask
 
     submission, array, index = map(int, argv[1:])
     task = PackTask.from_list(store, submission, array, index, stop)
@@ -67,7 +68,7 @@ def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
 
 def _rounds(task: PackTask) -> list[list[int]]:
     """Positions of the cells still to do, in groups one after another: all at once, then alone what did not bear it."""
-    from hpc.futile import futile
+    from hpc.node.giving_up import futile
 
     left = [i for i, cell in enumerate(task.cells) if not task.store.has_result(cell.name)]
     if task.sweep.trainer.pack_mode != "concurrent":

@@ -16,11 +16,11 @@ import pytest
 import safetensors.numpy
 from helpers.small_sweeps import make_sweep
 
-from hpc.attempt import PackAttempt
+from hpc.node.attempt import PackAttempt
+from hpc.node.training_run import StorageTroubleError, TrainingRun
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
-from hpc.training_run import StorageTroubleError, TrainingRun
 from training.contract import Checkpoint, ContractError
 
 Begin = Callable[..., TrainingRun]
@@ -254,7 +254,7 @@ def test_slow_storage_stretches_the_interval(cells: list[Cell], begin: Begin, mo
     run = begin(cells[:1])
     assert run.checkpoint_due()
     clock = [1000.0]
-    monkeypatch.setattr("hpc.training_run.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("hpc.node.training_run.time.monotonic", lambda: clock[0])
     real = run._attempt.save
 
     def slow(rows: Any) -> None:

@@ -17,7 +17,7 @@ from helpers.here import lacking
 from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
 from hpc.errors import SweepError
-from hpc.pack_task import PackTask
+from hpc.node.pack import PackTask
 from hpc.storage.store import Store
 from hpc.storage.task_list import read_task, task_line
 from hpc.sweep.cell import Cell
