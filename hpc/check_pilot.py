@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import local, pilot_node
+from hpc import pilot_node
 from hpc.check_answers import gigabytes
 from hpc.finding import Finding, note, ok, problem
 from hpc.planning import pilot_record
 from hpc.planning.pilot_record import Pilot
+from hpc.processes import cores
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
 from hpc.storage import files
@@ -96,7 +97,7 @@ def described(measured: Pilot) -> str:
 
 def _choice(trial: Trial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
     cells = len(trial.sweep.grid)
-    tasks = local.cores() if trial.profile.is_local else pilot_record.tasks_at_once(trial.profile, nodes)
+    tasks = cores() if trial.profile.is_local else pilot_record.tasks_at_once(trial.profile, nodes)
     try:
         choice = pilot_record.choose_pack(measured, trial.profile, cells, tasks)
     except ValueError as error:

@@ -8,7 +8,7 @@ from hpc.slurm.answers import AccountedTask, QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_cells
-from hpc.submission import SLURM, Intent, intents
+from hpc.submission.intents import SLURM, Intent, intents
 from hpc.sweep.cell import Cell
 
 

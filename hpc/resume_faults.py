@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc import local, submission
 from hpc.planning.plan import make_plan
-from hpc.processes import Process, host
+from hpc.processes import Process, cores, host
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.store import Store
+from hpc.submission import intents, local_workers
+from hpc.submission.live import live_cells, live_tasks
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import MISSING, CellStatus
@@ -72,16 +73,16 @@ class Here(Stage):
         running = sum(worker.poll() is None for worker in self._workers.values())
         for cell in cells:
             worker = self._workers.get(cell)
-            if (worker is None or worker.poll() is not None) and running < local.cores():
+            if (worker is None or worker.poll() is not None) and running < cores():
                 self._workers[cell] = self._start(cell)
                 running += 1
 
     def _start(self, cell: Cell) -> subprocess.Popen[bytes]:
         digest, code = self._code
-        intent = submission.begin(
-            self.store, [[[cell]]], kind=submission.LOCAL, profile="local", name=self.sweep.name, code=digest
+        intent = intents.begin(
+            self.store, [[[cell]]], kind=intents.LOCAL, profile="local", name=self.sweep.name, code=digest
         )
-        return local.start_worker(self.store, intent, code, 0, self._profile.device, self._profile.threads)
+        return local_workers.start_worker(self.store, intent, code, 0, self._profile.device, self._profile.threads)
 
     def strike(self, cell: Cell, kind: str) -> bool:
         worker = self._workers[cell]
@@ -112,9 +113,9 @@ class OnCluster(Stage):
         self._live: dict[str, QueuedTask] = {}
 
     def keep_going(self, cells: Sequence[Cell]) -> None:
-        from hpc.submit import submit
+        from hpc.submission.arrays import submit
 
-        live = submission.live_cells(submission.live_tasks(self.store))
+        live = live_cells(live_tasks(self.store))
         self._live = {name: task.queued for name, task in live.items()}
         missing = [CellStatus(cell, MISSING) for cell in cells if cell.name not in self._live]
         if missing:
@@ -139,6 +140,6 @@ class OnCluster(Stage):
 
     def close(self, patience: float) -> None:
         deadline = time.monotonic() + patience
-        while (live := submission.live_tasks(self.store)) and time.monotonic() < deadline:
+        while (live := live_tasks(self.store)) and time.monotonic() < deadline:
             time.sleep(self.poll_seconds)
         Slurm(self._conf).cancel([task.queued for task in live])

@@ -12,7 +12,7 @@ from hpc.planning.plan import table
 from hpc.slurm.commands import SlurmError
 from hpc.storage import files, state_cache
 from hpc.storage.store import Store
-from hpc.submission import LiveTask, live_cells, live_tasks
+from hpc.submission.live import LiveTask, live_cells, live_tasks
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSING, CellStatus

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc import local, submission
 from hpc.commands import say
 from hpc.errors import ConfigError
 from hpc.planning.plan import Plan
+from hpc.processes import cores
 from hpc.requests import Request
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
+from hpc.submission.live import LiveTask, live_cells, live_tasks
 from hpc.sweep.states import CONFLICT, FINAL, CellStatus
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def chosen_pack(
             ]
         )
     left = sum(entry.state not in FINAL for entry in statuses)
-    at_once = local.cores() if profile.is_local else pilot_record.tasks_at_once(profile, Slurm(conf).nodes())
+    at_once = cores() if profile.is_local else pilot_record.tasks_at_once(profile, Slurm(conf).nodes())
     try:
         choice = pilot_record.choose_pack(known, profile, max(1, left), at_once)
     except ValueError as error:
@@ -75,10 +76,10 @@ def tell_notes(request: Request) -> None:
         say(f"note: {note}")
 
 
-def live(store: Store, strict: bool) -> dict[str, submission.LiveTask]:
+def live(store: Store, strict: bool) -> dict[str, LiveTask]:
     """Cells that Slurm has. strict: raise SlurmError if it cannot be asked; otherwise say so and go on."""
     try:
-        return submission.live_cells(submission.live_tasks(store))
+        return live_cells(live_tasks(store))
     except SlurmError as error:
         if strict:
             raise

@@ -180,7 +180,7 @@ class TrainingRun:
     # --- what the task asks ---------------------------------------------------------------------------------------
 
     def hand_over(self, cells: Sequence[Cell]) -> None:
-        """Note that the trainer gets these cells now: from here on an attempt can come to nothing (hpc/node/giving_up.py)."""
+        """Note that the trainer gets these cells now: from here on an attempt can come to nothing (giving_up.py)."""
         for cell in cells:
             self._progress.setdefault(cell.name, (0, 0))
         self._report_progress(now=True)

@@ -62,8 +62,8 @@ def deal(cells: Sequence[int], workers: int) -> list[list[int]]:
 def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int, stop: StopFlag) -> int:
     """Run the task's cells in worker processes and wait for all. Returns the exit status of the whole.
 
-    arguments: of hpc.node.task. rounds: groups of positions in the task, of cells that are still to do; a group begins when
-    the one before it has ended. workers: how many the whole task is for; they share its CPUs.
+    arguments: of hpc.node.task. rounds: groups of positions in the task, of cells that are still to do; a group begins
+    when the one before it has ended. workers: how many the whole task is for; they share its CPUs.
     Raises WorkersError if the job has fewer GPUs than the profile says.
     """
     devices = _devices()

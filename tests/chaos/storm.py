@@ -28,7 +28,7 @@ from hpc.sandbox.cluster import Sandbox
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import SlurmError
 from hpc.storage.store import Store
-from hpc.submission import live_tasks
+from hpc.submission.live import live_tasks
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 

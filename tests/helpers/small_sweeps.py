@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc import submission
 from hpc.node.pack import PackTask
 from hpc.storage.store import Store
+from hpc.submission import intents
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.sweep.grid import Axis, Grid
@@ -101,7 +101,7 @@ def make_store(root: Path, sweep: Sweep) -> Store:
 
 def submit(store: Store, cells: Sequence[Cell]) -> int:
     """A submission of one task with these cells; its number."""
-    return submission.begin(store, [[cells]], kind=submission.LOCAL, profile="local", name="small", code="").number
+    return intents.begin(store, [[cells]], kind=intents.LOCAL, profile="local", name="small", code="").number
 
 
 def run_here(store: Store, cells: Sequence[Cell], number: int | None = None) -> int:

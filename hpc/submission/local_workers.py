@@ -14,7 +14,7 @@ from pathlib import Path
 from hpc import protocol
 from hpc.storage import files
 from hpc.storage.store import Store
-from hpc.submission import Intent
+from hpc.submission.intents import Intent
 from hpc.trainers.snapshot import python_path
 
 POLL_SECONDS = 0.1
@@ -33,11 +33,6 @@ class Ends:
     problems: list[str] = field(default_factory=list)
     exit_code: int = 0
     queued: int = 0
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def run_tasks(

@@ -22,7 +22,7 @@ from hpc.slurm.commands import LimitError, Slurm, SlurmError, submission_environ
 from hpc.slurm.profile import Profile, command_line
 from hpc.storage import files
 from hpc.storage.store import Store
-from hpc.submission import SLURM, Intent, begin, write_receipt
+from hpc.submission.intents import SLURM, Intent, begin, write_receipt
 from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import code_digest, snapshot
 
