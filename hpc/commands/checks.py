@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from hpc import check, finding
 from hpc.commands import DONE, TROUBLE, cluster_of, say
 from hpc.config.load import CommandLine, Loaded, load
 from hpc.errors import ConfigError
+from hpc.preflight import check, finding
 from hpc.slurm.profile import load_profile
 from hpc.storage import files
 

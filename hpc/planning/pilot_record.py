@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpc.pilot_node import Request
 from hpc.planning.packing import Choice, Limits, Measurement, choose
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
 from hpc.storage import files
-from hpc.sweep.definition import Sweep
 
 _WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 # Of training a width; of all wider ones; and at most until the narrowest has ended an epoch.
@@ -91,62 +88,10 @@ def load(profile: Profile, config_digest: str) -> Pilot | None:
     return pilot if pilot.config_digest == config_digest else None
 
 
-def request(sweep: Sweep, profile: Profile) -> Request:
-    """What a pilot of this sweep measures: all widths for trainers that fuse a pack, else one cell."""
-    widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
-    widths = [width for width in _WIDTHS if width <= widest]
-    return Request(
-        widths, _SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile), _EPOCH_SECONDS
-    )
-
-
 def host_bytes(profile: Profile) -> int | None:
     """Memory of one worker, bytes."""
     gigabytes = profile.parameters.get("mem_gb")
     return None if gigabytes is None else int(float(gigabytes) * 2**30 / profile.workers)
-
-
-def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pilot:
-    """A pilot from what hpc.pilot_node wrote. Raises ValueError if nothing could be timed."""
-    found: Sequence[Mapping[str, Any]] = answer["measurements"]
-    if not found:
-        raise ValueError(str(answer["ended"]))
-    unit = "step" if found[0]["seconds_per_step"] else "epoch"
-    timed = [entry for entry in found if entry[f"seconds_per_{unit}"]]
-    if not timed:
-        raise ValueError("a cell ends too soon to be timed; how cells are packed hardly matters for such")
-    first, widest = timed[0], timed[-1]
-    measurements = tuple(
-        Measurement(entry["width"], entry[f"seconds_per_{unit}"], entry["host_bytes"], entry["device_bytes"])
-        for entry in timed
-    )
-    return Pilot(
-        profile=profile.name,
-        device=device_type(profile),
-        config_digest=sweep.config_digest,
-        hardware=first["device"],
-        unit=unit,
-        measurements=measurements,
-        units=_units(first, unit),
-        start_s=max(entry["start_s"] or 0.0 for entry in timed),
-        checkpoint_s=widest["checkpoint_s"],
-        checkpoint_bytes=widest["checkpoint_bytes"],
-        device_total_bytes=first["device_total_bytes"],
-        ended=str(answer["ended"]),
-        at=time.time(),
-    )
-
-
-def _units(entry: Mapping[str, Any], unit: str) -> int | None:
-    """Steps or epochs of a whole cell, as far as the trainer has told while it was watched."""
-    epochs = entry["epochs"]
-    if not epochs:  # a command may leave the number of its epochs out
-        return None
-    if unit == "epoch":
-        return int(epochs)
-    if not entry["seconds_per_epoch"]:
-        return None
-    return int(0.5 + epochs * entry["seconds_per_epoch"] / entry["seconds_per_step"])
 
 
 def choose_pack(pilot: Pilot, profile: Profile, cells: int, tasks: int) -> Choice:

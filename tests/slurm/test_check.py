@@ -10,10 +10,10 @@ import pytest
 import yaml
 from helpers.workplace import Workplace, wait_until
 
-from hpc import check
 from hpc.config.load import CommandLine, load
-from hpc.finding import PROBLEM
 from hpc.planning import pilot_record
+from hpc.preflight import check
+from hpc.preflight.finding import PROBLEM
 from hpc.slurm.profile import load_profile
 
 # A fused trainer whose step takes 60 ms, and 10 ms for every further cell: long beside what a busy machine adds. More

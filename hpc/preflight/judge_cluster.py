@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpc.finding import Finding, note, ok, problem
+from hpc.preflight.finding import Finding, note, ok, problem
 from hpc.slurm.answers import Node, Partition
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile

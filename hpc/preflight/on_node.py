@@ -1,6 +1,6 @@
 """On a node: try what tasks will need, and write what was found as one JSON file.
 
-python -P -m hpc.check_node DIRECTORY
+python -P -m hpc.preflight.on_node DIRECTORY
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hpc import check_probe, provenance
+from hpc import provenance
+from hpc.preflight import probe
 from hpc.storage import files
 
 ANSWER = "node.json"
@@ -42,11 +43,11 @@ def main(argv: list[str]) -> int:
 def _shared(directory: Path) -> dict[str, Any]:
     own = directory / "node"
     os.mkdir(own)
-    faults = check_probe.alone(own)
-    round_trip = check_probe.call(directory)
-    won = check_probe.race(directory / "race", "node") if round_trip is not None else None
-    seconds = check_probe.checkpoint_seconds(own)
-    space = check_probe.space(directory)
+    faults = probe.alone(own)
+    round_trip = probe.call(directory)
+    won = probe.race(directory / "race", "node") if round_trip is not None else None
+    seconds = probe.checkpoint_seconds(own)
+    space = probe.space(directory)
     return {"faults": faults, "round_trip_s": round_trip, "won": won, "checkpoint_s": seconds, "space": space}
 
 

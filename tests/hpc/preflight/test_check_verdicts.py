@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from hpc import check_answers, check_probe
-from hpc.check_cluster import Cluster, Preemption, gpus, judge, preemption
-from hpc.finding import NOTE, OK, PROBLEM, Finding, summary, table
 from hpc.planning.pilot_record import tasks_at_once
+from hpc.preflight import judge_node, probe
+from hpc.preflight.finding import NOTE, OK, PROBLEM, Finding, summary, table
+from hpc.preflight.judge_cluster import Cluster, Preemption, gpus, judge, preemption
 from hpc.slurm.answers import Node, parse_partitions
 from hpc.slurm.profile import Profile, parse_profile
 
@@ -131,26 +131,26 @@ def test_nodes_out_of_service_are_a_note_and_a_problem_when_none_is_left() -> No
 
 def test_what_a_preemption_costs_is_said_in_numbers() -> None:
     signalled, hurried = Preemption("REQUEUE", True, 60), Preemption("REQUEUE", False, 2)
-    quick = check_answers.preemption_cost(signalled, 3.1, 24_000_000, 60)
+    quick = judge_node.preemption_cost(signalled, 3.1, 24_000_000, 60)
     assert (quick.level, quick.text) == (
         OK,
         "a checkpoint of 24 MB takes 3.1 s, an evicted task is given 60 s: a preemption loses no training",
     )
-    lossy = check_answers.preemption_cost(hurried, 1.1, 24_000_000, 60)
+    lossy = judge_node.preemption_cost(hurried, 1.1, 24_000_000, 60)
     assert (lossy.level, "may lose up to 61 s of training" in lossy.text) == (NOTE, True)
-    slow = check_answers.preemption_cost(hurried, 30, 24_000_000, 60)
+    slow = judge_node.preemption_cost(hurried, 30, 24_000_000, 60)
     assert "one is written every 120 s" in slow.text  # one may be in the writing a quarter of the time
-    small = check_answers.preemption_cost(hurried, 3, 24_000, 60)
+    small = judge_node.preemption_cost(hurried, 3, 24_000, 60)
     assert "one is written every 150 s" in small.text  # it holds training up, for 2 % of the time
-    assert "a node that dies costs at most" in check_answers.preemption_cost(Preemption("OFF", True, 60), 1, 1, 60).text
-    assert check_answers.time_limit_cost(profile(), 3.0) is None
-    late = check_answers.time_limit_cost(profile(signal_delay_s=20), 15.0)
+    assert "a node that dies costs at most" in judge_node.preemption_cost(Preemption("OFF", True, 60), 1, 1, 60).text
+    assert judge_node.time_limit_cost(profile(), 3.0) is None
+    late = judge_node.time_limit_cost(profile(signal_delay_s=20), 15.0)
     assert late is not None
     assert late.fix == "set signal_delay_s to 60 or more"
 
 
 def shared(**changes: Any) -> dict[str, Any]:
-    rounds = list(range(check_probe.ROUNDS))
+    rounds = list(range(probe.ROUNDS))
     space = {"free_bytes": 1 << 40, "total_bytes": 1 << 41, "free_inodes": 10**7, "total_inodes": 10**8}
     won = {"mkdir": rounds, "link": rounds}
     return {"faults": [], "round_trip_s": 0.2, "won": won, "checkpoint_s": 0.1, "space": space} | changes
@@ -160,7 +160,7 @@ NONE_WON: dict[str, list[int]] = {"mkdir": [], "link": []}
 
 
 def test_a_directory_that_behaves_is_ok() -> None:
-    assert {finding.level for finding in check_answers.shared(shared(), NONE_WON, 100)} == {OK}
+    assert {finding.level for finding in judge_node.shared(shared(), NONE_WON, 100)} == {OK}
 
 
 @pytest.mark.parametrize(
@@ -178,24 +178,24 @@ def test_a_directory_that_behaves_is_ok() -> None:
 def test_a_directory_where_results_would_not_be_safe_is_a_problem(
     answer: dict[str, Any], won: dict[str, list[int]] | None, subject: str, said: str
 ) -> None:
-    found = verdict([f for f in check_answers.shared(answer, won, 100) if f.level == PROBLEM], subject)
+    found = verdict([f for f in judge_node.shared(answer, won, 100) if f.level == PROBLEM], subject)
     assert said in found.text
     assert found.fix
 
 
 def test_the_probes_find_nothing_wrong_here_and_a_race_has_one_winner(tmp_path: Path) -> None:
-    assert check_probe.alone(tmp_path) == []
+    assert probe.alone(tmp_path) == []
     race = tmp_path / "race"
     race.mkdir()
-    first, second = check_probe.race(race, "here"), check_probe.race(race, "node")
-    assert first["mkdir"] == first["link"] == list(range(check_probe.ROUNDS))
+    first, second = probe.race(race, "here"), probe.race(race, "node")
+    assert first["mkdir"] == first["link"] == list(range(probe.ROUNDS))
     assert second == NONE_WON
-    assert check_probe.race_faults(first, second) == []
+    assert probe.race_faults(first, second) == []
 
 
 def machine(torch: dict[str, Any], **values: Any) -> list[Finding]:
     answer = {"python": "3.11.7", "node": "n1", "executable": "python", "cpus": 4, "cuda_visible_devices": "0,1"}
-    return check_answers.machine(answer | {"torch": torch}, profile(**values))
+    return judge_node.machine(answer | {"torch": torch}, profile(**values))
 
 
 def test_torch_and_gpus_of_a_node_are_held_against_the_profile() -> None:

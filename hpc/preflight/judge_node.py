@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpc import check_probe
-from hpc.check_cluster import Preemption
-from hpc.finding import Finding, note, ok, problem
 from hpc.node.training_run import BACKGROUND_BYTES, checkpoint_interval
 from hpc.planning.plan import FILES_PER_CELL
+from hpc.preflight import probe
+from hpc.preflight.finding import Finding, note, ok, problem
+from hpc.preflight.judge_cluster import Preemption
 from hpc.slurm.profile import Profile
 
 _LEAST_BYTES, _LEAST_INODES = 2 << 30, 20_000
@@ -32,19 +32,19 @@ def shared(found: Mapping[str, Any], won_here: Mapping[str, list[int]] | None, c
 def _semantics(found: Mapping[str, Any], won_here: Mapping[str, list[int]] | None) -> Finding:
     faults = [f"on the node, {fault}" for fault in found["faults"]]
     if won_here is not None and found["won"] is not None:
-        faults += check_probe.race_faults(won_here, found["won"])
+        faults += probe.race_faults(won_here, found["won"])
     if faults:
         return problem("directory", "; ".join(faults), f"results would not be safe here: {_ELSEWHERE}")
     text = "mkdir, link and rename behave"
     if won_here is not None and found["won"] is not None:
-        text += f"; raced against the node {2 * check_probe.ROUNDS} times, always exactly one side won"
+        text += f"; raced against the node {2 * probe.ROUNDS} times, always exactly one side won"
     return ok("directory", text)
 
 
 def _visibility(found: Mapping[str, Any]) -> Finding:
     seconds = found["round_trip_s"]
     if seconds is None:
-        text = f"a file made on the node was not seen here and answered within {check_probe.REPLY_SECONDS:g} s"
+        text = f"a file made on the node was not seen here and answered within {probe.REPLY_SECONDS:g} s"
         return problem("visibility", text, f"is the directory really shared? If so, {_ELSEWHERE}")
     text = f"a file made on the node was seen here and answered within {seconds:.2g} s"
     if seconds > _SLOW_REPLY_SECONDS:

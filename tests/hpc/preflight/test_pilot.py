@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from helpers.small_sweeps import make_grid, make_sweep
 
-from hpc import pilot_node
 from hpc.node.training_run import BACKGROUND_BYTES
-from hpc.pilot_node import Request
-from hpc.pilot_run import Mark, seconds_per_epoch, seconds_per_step
 from hpc.planning import pilot_record
 from hpc.planning.cost import estimate
 from hpc.planning.plan import make_plan
+from hpc.preflight import pilot_on_node
+from hpc.preflight.pilot import from_answer, request
+from hpc.preflight.pilot_on_node import Request
+from hpc.preflight.pilot_width import Mark, seconds_per_epoch, seconds_per_step
 from hpc.slurm.profile import Profile, parse_profile
 from hpc.storage.store import Store
 from hpc.sweep.states import MISSING, CellStatus
@@ -96,7 +97,7 @@ def test_the_narrowest_pack_goes_on_until_an_epoch_has_ended_so_that_a_plan_has_
     sweep = replace(make_sweep(make_grid([1, 2], [42])), trainer=trainer, options=options)
     Store(tmp_path / "pilot").write_sweep(sweep, {})
     request = Request([1], 0.2, 10.0, 1, "cpu", None, epoch_s)  # an epoch takes at least 1.2 s
-    made = pilot_record.from_answer(pilot_node.measure(tmp_path / "pilot", request), sweep, profile())
+    made = from_answer(pilot_on_node.measure(tmp_path / "pilot", request), sweep, profile())
     assert made.unit == "step"
     assert made.units == (pytest.approx(50 * 600, rel=0.3) if known else None)
     told = str(estimate(make_plan([CellStatus(cell, MISSING) for cell in sweep.grid]), None, [], made))
@@ -108,14 +109,14 @@ def test_a_checkpoint_that_is_written_beside_training_is_measured_whole(tmp_path
     trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
     options = {"steps_per_epoch": 10, "saves": True, "numbers": BACKGROUND_BYTES // 8}
     Store(tmp_path / "pilot").write_sweep(replace(make_sweep(), trainer=trainer, options=options), {})
-    answer = pilot_node.measure(tmp_path / "pilot", Request([1], 0.5, 10.0, 1, "cpu", None))
+    answer = pilot_on_node.measure(tmp_path / "pilot", Request([1], 0.5, 10.0, 1, "cpu", None))
     assert answer["ended"] == "the widest pack asked for was measured"
     assert answer["measurements"][0]["checkpoint_bytes"] > BACKGROUND_BYTES
 
 
 def test_a_command_that_leaves_out_how_many_epochs_it_takes_has_no_price_of_zero() -> None:
     answer = {"measurements": [entry(1, 0.1, epochs=0)], "ended": "x"}
-    assert pilot_record.from_answer(answer, make_sweep(), profile()).units is None
+    assert from_answer(answer, make_sweep(), profile()).units is None
 
 
 def test_a_pilot_is_kept_by_profile_device_type_and_configuration(
@@ -123,7 +124,7 @@ def test_a_pilot_is_kept_by_profile_device_type_and_configuration(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     sweep, lab = make_sweep(), profile(gpus_per_node=1, gpu_type="a100", mem_gb=8)
-    made = pilot_record.from_answer({"measurements": [entry(1, 0.1), entry(2, 0.15)], "ended": "x"}, sweep, lab)
+    made = from_answer({"measurements": [entry(1, 0.1), entry(2, 0.15)], "ended": "x"}, sweep, lab)
     path = pilot_record.save(made, lab)
     assert pilot_record.load(lab, sweep.config_digest) == made
     assert made.units == 5000
@@ -136,29 +137,27 @@ def test_a_pilot_is_kept_by_profile_device_type_and_configuration(
 
 
 def test_what_has_no_steps_is_counted_in_epochs_and_what_has_neither_is_told() -> None:
-    by_epoch = pilot_record.from_answer({"measurements": [entry(1, None)], "ended": "x"}, make_sweep(), profile())
+    by_epoch = from_answer({"measurements": [entry(1, None)], "ended": "x"}, make_sweep(), profile())
     assert (by_epoch.unit, by_epoch.measurements[0].seconds, by_epoch.units) == ("epoch", 10.0, 50)
     with pytest.raises(ValueError, match="too soon to be timed"):
-        pilot_record.from_answer(
-            {"measurements": [entry(1, None, seconds_per_epoch=None)], "ended": "x"}, make_sweep(), profile()
-        )
+        from_answer({"measurements": [entry(1, None, seconds_per_epoch=None)], "ended": "x"}, make_sweep(), profile())
     with pytest.raises(ValueError, match="a pack of 1 failed: boom"):
-        pilot_record.from_answer({"measurements": [], "ended": "a pack of 1 failed: boom"}, make_sweep(), profile())
+        from_answer({"measurements": [], "ended": "a pack of 1 failed: boom"}, make_sweep(), profile())
 
 
 def test_only_trainers_that_fuse_are_measured_in_packs_and_no_wider_than_the_sweep() -> None:
     grid = make_grid(range(1, 11), [42])
-    assert pilot_record.request(make_sweep(grid, pack_mode="fused"), profile()).widths == [1, 2, 3, 5, 8]
-    assert pilot_record.request(make_sweep(grid), profile()).widths == [1]
-    assert pilot_record.request(make_sweep(grid), profile(mem_gb=8, gpus_per_node=4)).host_bytes == 2 << 30
+    assert request(make_sweep(grid, pack_mode="fused"), profile()).widths == [1, 2, 3, 5, 8]
+    assert request(make_sweep(grid), profile()).widths == [1]
+    assert request(make_sweep(grid), profile(mem_gb=8, gpus_per_node=4)).host_bytes == 2 << 30
 
 
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict[int, Any], **changes: Any) -> dict[str, Any]:
     """A series with the given results of each width."""
     request = Request(list(costs), 1.0, 1000.0, 1, "cpu", 1 << 30)
     request = Request(**vars(request) | changes)
-    monkeypatch.setattr(pilot_node, "_one", lambda directory, request, width: costs[width])
-    return pilot_node.measure(tmp_path, request)
+    monkeypatch.setattr(pilot_on_node, "_one", lambda directory, request, width: costs[width])
+    return pilot_on_node.measure(tmp_path, request)
 
 
 def test_a_series_ends_with_memory_failure_time_or_when_wider_packs_gain_nothing(
@@ -181,4 +180,4 @@ def test_a_request_comes_back_from_its_file(tmp_path: Path) -> None:
     request = Request([1, 2], 1.0, 2.0, 3, "cpu", None)
     request.write(tmp_path)
     assert Request.read(tmp_path) == request
-    assert json.loads((tmp_path / pilot_node.REQUEST).read_text())["threads"] == 3
+    assert json.loads((tmp_path / pilot_on_node.REQUEST).read_text())["threads"] == 3

@@ -6,16 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import pilot_node
-from hpc.check_answers import gigabytes
-from hpc.finding import Finding, note, ok, problem
 from hpc.planning import pilot_record
-from hpc.planning.pilot_record import Pilot
+from hpc.planning.packing import Measurement
+from hpc.planning.pilot_record import _EPOCH_SECONDS, _SECONDS, _TOTAL_SECONDS, _WIDTHS, Pilot, device_type, host_bytes
+from hpc.preflight import pilot_on_node
+from hpc.preflight.finding import Finding, note, ok, problem
+from hpc.preflight.judge_node import gigabytes
+from hpc.preflight.pilot_on_node import Request
 from hpc.processes import cores
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
@@ -40,16 +43,16 @@ class Trial:
 def prepare(directory: Path, sweep: Sweep, profile: Profile) -> Trial:
     """Write the scratch sweep and the request. Raises OSError."""
     Store(directory).write_sweep(sweep, {})
-    pilot_record.request(sweep, profile).write(directory)
+    request(sweep, profile).write(directory)
     return Trial(directory, sweep, profile)
 
 
 def run_here(trial: Trial) -> None:
-    """Measure on this machine, as hpc.pilot_node does on a node. Raises OSError."""
+    """Measure on this machine, as hpc.preflight.pilot_on_node does on a node. Raises OSError."""
     code = snapshot(Store(trial.directory), trial.sweep.trainer)[1]
     with (trial.directory / "log.txt").open("wb") as log:
         subprocess.run(
-            [sys.executable, "-P", "-m", "hpc.pilot_node", str(trial.directory)],
+            [sys.executable, "-P", "-m", "hpc.preflight.pilot_on_node", str(trial.directory)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -60,7 +63,7 @@ def run_here(trial: Trial) -> None:
 
 def verdicts(trial: Trial, nodes: Sequence[Node], facts: dict[str, Any]) -> list[Finding]:
     """What the pilot measured, kept for `--pack auto`. nodes: of the cluster, none for this machine. Raises OSError."""
-    path = trial.directory / pilot_node.ANSWER
+    path = trial.directory / pilot_on_node.ANSWER
     if path.name not in files.entries(path.parent):
         return [
             problem("pilot", f"it gave no answer: {_last_line(trial.directory)}", "see the configuration's trainer")
@@ -68,7 +71,7 @@ def verdicts(trial: Trial, nodes: Sequence[Node], facts: dict[str, Any]) -> list
     answer = json.loads(files.read(path))
     facts["pilot"] = answer
     try:
-        measured = pilot_record.from_answer(answer, trial.sweep, trial.profile)
+        measured = from_answer(answer, trial.sweep, trial.profile)
     except ValueError as error:
         if not answer["measurements"]:
             return [problem("pilot", str(error), "run one cell here to see it: holdfast run --cell NAME --debug")]
@@ -116,3 +119,55 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def request(sweep: Sweep, profile: Profile) -> Request:
+    """What a pilot of this sweep measures: all widths for trainers that fuse a pack, else one cell."""
+    widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
+    widths = [width for width in _WIDTHS if width <= widest]
+    return Request(
+        widths, _SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile), _EPOCH_SECONDS
+    )
+
+
+def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pilot:
+    """A pilot from what hpc.preflight.pilot_on_node wrote. Raises ValueError if nothing could be timed."""
+    found: Sequence[Mapping[str, Any]] = answer["measurements"]
+    if not found:
+        raise ValueError(str(answer["ended"]))
+    unit = "step" if found[0]["seconds_per_step"] else "epoch"
+    timed = [entry for entry in found if entry[f"seconds_per_{unit}"]]
+    if not timed:
+        raise ValueError("a cell ends too soon to be timed; how cells are packed hardly matters for such")
+    first, widest = timed[0], timed[-1]
+    measurements = tuple(
+        Measurement(entry["width"], entry[f"seconds_per_{unit}"], entry["host_bytes"], entry["device_bytes"])
+        for entry in timed
+    )
+    return Pilot(
+        profile=profile.name,
+        device=device_type(profile),
+        config_digest=sweep.config_digest,
+        hardware=first["device"],
+        unit=unit,
+        measurements=measurements,
+        units=_units(first, unit),
+        start_s=max(entry["start_s"] or 0.0 for entry in timed),
+        checkpoint_s=widest["checkpoint_s"],
+        checkpoint_bytes=widest["checkpoint_bytes"],
+        device_total_bytes=first["device_total_bytes"],
+        ended=str(answer["ended"]),
+        at=time.time(),
+    )
+
+
+def _units(entry: Mapping[str, Any], unit: str) -> int | None:
+    """Steps or epochs of a whole cell, as far as the trainer has told while it was watched."""
+    epochs = entry["epochs"]
+    if not epochs:  # a command may leave the number of its epochs out
+        return None
+    if unit == "epoch":
+        return int(epochs)
+    if not entry["seconds_per_epoch"]:
+        return None
+    return int(0.5 + epochs * entry["seconds_per_epoch"] / entry["seconds_per_step"])

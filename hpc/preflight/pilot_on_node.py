@@ -1,6 +1,6 @@
 """On a node: a pilot's widths one after another, each in a process of its own, as long as wider ones gain something.
 
-    python -P -m hpc.pilot_node DIRECTORY
+    python -P -m hpc.preflight.pilot_on_node DIRECTORY
 
 DIRECTORY holds a scratch sweep and the request; the answer is written there as one JSON file.
 """
@@ -81,7 +81,16 @@ def _one(directory: Path, request: Request, width: int) -> tuple[dict[str, Any] 
     with log.open("wb") as output:
         try:
             done = subprocess.run(
-                [sys.executable, "-P", "-m", "hpc.pilot_run", str(directory), str(width), *times, str(answer)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "hpc.preflight.pilot_width",
+                    str(directory),
+                    str(width),
+                    *times,
+                    str(answer),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

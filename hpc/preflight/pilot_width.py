@@ -1,6 +1,6 @@
 """One width of a pilot: the real trainer on a pack of this many cells, for some seconds, in a process of its own.
 
-    python -P -m hpc.pilot_run DIRECTORY WIDTH SECONDS EPOCH_SECONDS STARTED ANSWER
+    python -P -m hpc.preflight.pilot_width DIRECTORY WIDTH SECONDS EPOCH_SECONDS STARTED ANSWER
 
 Whatever can train under the contract can be measured: progress is what checkpoints and epochs say. The first
 checkpoint ends the warm-up. One whole epoch tells how long a cell is; until EPOCH_SECONDS it is waited for.

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc import check_answers, check_cluster, check_job, check_node, check_pilot, check_probe, provenance
+from hpc import provenance
 from hpc.checkout import PROJECT_ROOT
-from hpc.finding import PROBLEM, Finding, note, ok, problem
 from hpc.planning.pilot_record import Pilot
+from hpc.preflight import job, judge_cluster, judge_node, on_node, probe
+from hpc.preflight import pilot as check_pilot
+from hpc.preflight.finding import PROBLEM, Finding, note, ok, problem
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage import files
@@ -88,17 +90,17 @@ def check(request: Request, say: Callable[[str], None]) -> Report:
     return report
 
 
-def _controller(request: Request, report: Report) -> check_cluster.Cluster | None:
+def _controller(request: Request, report: Report) -> judge_cluster.Cluster | None:
     if request.profile is not None and request.profile.is_local:
         return None
     try:
-        cluster = check_cluster.ask(Slurm(request.conf))
+        cluster = judge_cluster.ask(Slurm(request.conf))
     except SlurmError as error:
         fix = "run this on a login node of the cluster; `holdfast sandbox up` starts a cluster here"
         report.findings.append(problem("Slurm", str(error), fix))
         return None
     report.facts["cluster"] = cluster.to_json()
-    report.findings += check_cluster.judge(cluster, request.profile)
+    report.findings += judge_cluster.judge(cluster, request.profile)
     return cluster
 
 
@@ -106,23 +108,23 @@ def _here(request: Request, directory: Path, report: Report) -> None:
     """The directory, as far as this machine alone can tell."""
     own = directory / "here"
     own.mkdir()
-    faults = check_probe.alone(own)
-    seconds = check_probe.checkpoint_seconds(own)
-    space = check_probe.space(directory)
+    faults = probe.alone(own)
+    seconds = probe.checkpoint_seconds(own)
+    space = probe.space(directory)
     report.facts["directory"] = {"faults": faults, "checkpoint_s": seconds, "space": space}
     cells = len(request.sweep.grid) if request.sweep else 0
     fix = "results would not be safe here: choose a directory on another file system (--directory)"
     fault = problem("directory", "; ".join(faults), fix)
     report.findings.append(fault if faults else ok("directory", "mkdir, link and rename behave, tried from here only"))
-    report.findings += check_answers.space(space, cells)
-    size = check_probe.CHECKPOINT_BYTES / 1e6
+    report.findings += judge_node.space(space, cells)
+    size = probe.CHECKPOINT_BYTES / 1e6
     report.findings.append(ok("checkpoint", f"{size:.0f} MB written safely in {seconds:.2g} s from here"))
 
 
 def _node(
     request: Request,
     profile: Profile,
-    cluster: check_cluster.Cluster,
+    cluster: judge_cluster.Cluster,
     directory: Path,
     report: Report,
     say: Callable[[str], None],
@@ -130,22 +132,20 @@ def _node(
     slurm = Slurm(request.conf)
     name = f"holdfast-check-{uuid.uuid4().hex[:10]}"
     code = code_for(directory, request.sweep)
-    full = check_job.write(profile, directory, code, ["hpc.check_node"], name, minutes=1 << 20)
-    report.findings.append(check_cluster.test_request(slurm, full))
+    full = job.write(profile, directory, code, ["hpc.preflight.on_node"], name, minutes=1 << 20)
+    report.findings.append(judge_cluster.test_request(slurm, full))
     if not report.good:
         return
-    modules, minutes, trial = ["hpc.check_node"], _NODE_MINUTES, None
+    modules, minutes, trial = ["hpc.preflight.on_node"], _NODE_MINUTES, None
     if request.pilot and request.sweep is not None:
         trial = check_pilot.prepare(directory, request.sweep, profile)
-        modules, minutes = [*modules, "hpc.pilot_node"], _NODE_MINUTES + check_pilot.MINUTES
-    script = check_job.write(profile, directory, code, modules, name, minutes)
+        modules, minutes = [*modules, "hpc.preflight.pilot_on_node"], _NODE_MINUTES + check_pilot.MINUTES
+    script = job.write(profile, directory, code, modules, name, minutes)
     (directory / "race").mkdir()
     meeting = Meeting(directory)
     say(f"a small job tries a node (job {name}; at most {request.start_s:g} s in the queue)")
-    end = check_job.run(
-        slurm, script, name, start_s=request.start_s, end_s=60.0 * minutes, poll=meeting, quick=request.quick
-    )
-    answer = read_answer(directory / check_node.ANSWER)
+    end = job.run(slurm, script, name, start_s=request.start_s, end_s=60.0 * minutes, poll=meeting, quick=request.quick)
+    answer = read_answer(directory / on_node.ANSWER)
     if answer is None:
         report.findings.append(job_trouble(end, directory))
         return
@@ -163,21 +163,21 @@ def _verdicts(
     request: Request, profile: Profile, answer: Mapping[str, Any], won: Mapping[str, list[int]] | None, waited_s: float
 ) -> list[Finding]:
     found = [ok("node", f"{answer['node']} began the job after {waited_s:.2g} s")]
-    found += check_answers.machine(answer, profile)
-    return found + check_answers.shared(answer["shared"], won, len(request.sweep.grid) if request.sweep else 0)
+    found += judge_node.machine(answer, profile)
+    return found + judge_node.shared(answer["shared"], won, len(request.sweep.grid) if request.sweep else 0)
 
 
 def _costs(
-    request: Request, profile: Profile, cluster: check_cluster.Cluster, seconds: float, measured: Pilot | None
+    request: Request, profile: Profile, cluster: judge_cluster.Cluster, seconds: float, measured: Pilot | None
 ) -> list[Finding]:
     """What stopping costs; a pilot's checkpoint is a real one, else a write of a usual size stands for it."""
-    size = check_probe.CHECKPOINT_BYTES
+    size = probe.CHECKPOINT_BYTES
     if measured is not None and measured.checkpoint_s is not None:
         seconds, size = measured.checkpoint_s, measured.checkpoint_bytes
-    how = check_cluster.preemption(cluster, cluster.partition(profile.parameters.get("partition")))
+    how = judge_cluster.preemption(cluster, cluster.partition(profile.parameters.get("partition")))
     interval = request.sweep.checkpoint_seconds if request.sweep else _DEFAULT_INTERVAL_S
-    late = check_answers.time_limit_cost(profile, seconds)
-    return [check_answers.preemption_cost(how, seconds, size, interval), *([late] if late else [])]
+    late = judge_node.time_limit_cost(profile, seconds)
+    return [judge_node.preemption_cost(how, seconds, size, interval), *([late] if late else [])]
 
 
 class Meeting:
@@ -188,9 +188,9 @@ class Meeting:
         self.won: dict[str, list[int]] | None = None
 
     def __call__(self) -> None:
-        if self.won is None and check_probe.called(self._directory):
-            check_probe.reply(self._directory)
-            self.won = check_probe.race(self._directory / "race", "here")
+        if self.won is None and probe.called(self._directory):
+            probe.reply(self._directory)
+            self.won = probe.race(self._directory / "race", "here")
 
 
 @contextlib.contextmanager
@@ -218,7 +218,7 @@ def read_answer(path: Path) -> dict[str, Any] | None:
     return dict(json.loads(files.read(path)))
 
 
-def job_trouble(end: check_job.End, directory: Path) -> Finding:
+def job_trouble(end: job.End, directory: Path) -> Finding:
     """Why a job gave no answer, as far as Slurm or its log tell."""
     if not end.started:
         text = f"the job did not start within {end.waited_s:.0f} s and was cancelled: {end.state}, {end.reason}"
