@@ -13,7 +13,7 @@ from hpc.storage.store import Store
 
 def check_resume(arguments: argparse.Namespace) -> int:
     """check resume: train cells straight and disturbed, print the verdict, write the certificate."""
-    from hpc.resume_check import Trial, check
+    from hpc.resume_check.check import Trial, check
 
     profile = load_profile(arguments.profile)
     loaded = load(CommandLine(config=arguments.config, epochs=arguments.epochs, output_dir=arguments.output_dir))

@@ -28,7 +28,7 @@ TERM, USR2, KILL, REQUEUE = "SIGTERM", "SIGUSR2", "SIGKILL", "requeue"
 _SIGNALS = {TERM: signal.SIGTERM, USR2: signal.SIGUSR2, KILL: signal.SIGKILL}
 
 
-class Stage(ABC):
+class Runner(ABC):
     """A sweep directory and the means to train its cells. kinds: the faults that can be had here."""
 
     kinds: tuple[str, ...] = (TERM, USR2, KILL)
@@ -60,7 +60,7 @@ class Stage(ABC):
             return {}
 
 
-class Here(Stage):
+class Here(Runner):
     """Worker processes on this machine, as `holdfast run` starts them."""
 
     def __init__(self, store: Store, sweep: Sweep, profile: Profile) -> None:
@@ -101,7 +101,7 @@ class Here(Stage):
                 worker.wait()
 
 
-class OnCluster(Stage):
+class OnCluster(Runner):
     """Tasks of a Slurm cluster. Processes on this machine can be sent signals, others only be requeued."""
 
     kinds = (REQUEUE, USR2, KILL)
