@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hpc import one_cell, protocol
+from hpc import protocol
 from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, say
 from hpc.commands.preparation import chosen_pack, live, set_damaged_aside, statuses_of
 from hpc.planning.plan import Plan, make_plan
 from hpc.processes import cores
 from hpc.requests import Request
 from hpc.slurm.profile import Profile
+from hpc.status import cell as one_cell
 from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
 from hpc.sweep.definition import Sweep
@@ -58,7 +59,7 @@ def _run_tasks(
     parallel: int,
     device: str,
 ) -> local_workers.Ends:
-    from hpc.progress import Progress
+    from hpc.status.progress import Progress
 
     progress = Progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest)
     ends = local_workers.run_tasks(store, intent, code, parallel=parallel, device=device, on_poll=progress)

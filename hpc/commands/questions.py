@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from hpc import one_cell, status
 from hpc.commands import CONFIGURATION, DONE, INCOMPLETE, say
 from hpc.errors import ConfigError
 from hpc.slurm.commands import Slurm
+from hpc.status import cell as one_cell
+from hpc.status import sweep as status
 from hpc.storage.store import Store
 from hpc.submission import intents
 from hpc.submission.live import by_cluster, live_tasks

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc import bad_nodes, status
+from hpc import bad_nodes
 from hpc.commands import DONE, INCOMPLETE, say
 from hpc.commands.preparation import chosen_pack, pack_asked_for, price, set_damaged_aside, statuses_of
 from hpc.commands.questions import watch
@@ -16,6 +16,7 @@ from hpc.planning.plan import Plan, make_plan
 from hpc.requests import Request
 from hpc.slurm.commands import LimitError, Slurm, SlurmError
 from hpc.slurm.profile import Profile
+from hpc.status import sweep
 from hpc.storage.store import Store
 from hpc.submission.live import by_cluster, live_cells, live_tasks
 from hpc.submission.lock import lock
@@ -111,8 +112,8 @@ def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf
             say(f"{error}; tried again in {_REFUSED_SECONDS} s")
             idle_rounds = 0
             time.sleep(_REFUSED_SECONDS)
-    taken = status.take(request.store)
-    print(status.text(taken))
+    taken = sweep.take(request.store)
+    print(sweep.text(taken))
     return DONE if all(entry.state in FINAL for entry in taken.statuses) else INCOMPLETE
 
 

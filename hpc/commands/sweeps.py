@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 
-from hpc import one_cell
 from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, cluster_of, say, seeds
 from hpc.commands.here import debug, run_here
 from hpc.commands.preparation import chosen_pack, live, pack_asked_for, price, statuses_of, tell_notes
@@ -14,6 +13,7 @@ from hpc.errors import ConfigError
 from hpc.planning.plan import make_plan
 from hpc.requests import resolve
 from hpc.slurm.profile import Profile, load_profile
+from hpc.status import cell
 from hpc.storage.permissions import check_writable
 from hpc.submission.live import LiveTask
 from hpc.submission.lock import lock
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.debug and not arguments.cell:
         raise ConfigError(["command line: --debug runs one cell in the foreground; add --cell NAME"])
     if arguments.cell:
-        one_cell.find_cell(request.sweep, request.store, arguments.cell)
+        cell.find_cell(request.sweep, request.store, arguments.cell)
     check_writable(request.store.root)
     with lock(request.store, "holdfast run", arguments.take_over):
         sweep = request.record(arguments.allow_code_change)

@@ -13,6 +13,7 @@ from scipy import stats
 from hpc.planning.pilot_record import Pilot
 from hpc.planning.plan import FILES_PER_CELL, Plan
 from hpc.slurm.profile import Profile
+from hpc.units import duration, size
 
 _LEVEL = 0.95
 # What results.json, config.json, history, log and claim of a cell take, measured with 50 epochs; weights come on top.
@@ -43,9 +44,9 @@ class Cost:
         if self.hours is None or self.low is None or self.high is None:
             price = self.source
         else:
-            price = f"about {_hours(self.hours)} ({_hours(self.low)} to {_hours(self.high)}) {self.source}"
-        size = f"{self.files:,} files, {self.bytes / 1e6:,.1f} MB of results"
-        lines = [price, size]
+            price = f"about {_amount(self.hours)} ({_amount(self.low)} to {_amount(self.high)}) {self.source}"
+        volume = f"{self.files:,} files, {size(self.bytes)} of results"
+        lines = [price, volume]
         if self.effect is not None:
             lines.append(f"smallest effect these seeds detect: d_z {self.effect:.2f} (80 % power, paired t test)")
         return "\n".join(lines)
@@ -64,7 +65,7 @@ def estimate(
     profile: of the tasks, for the kind of hours.
     """
     kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
-    spent = [_device_seconds(provenance) for provenance in finished]
+    spent = [device_seconds(provenance) for provenance in finished]
     known = [value for value in spent if value is not None]
     weights = pilot.checkpoint_bytes // (3 * pilot.measurements[-1].width) if pilot and pilot.checkpoint_bytes else 0
     size = plan.n_cells * (_BYTES_PER_CELL + weights)
@@ -96,7 +97,7 @@ def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) ->
     return None, 0.0, "cost not known yet"
 
 
-def _device_seconds(provenance: Mapping[str, Any]) -> float | None:
+def device_seconds(provenance: Mapping[str, Any]) -> float | None:
     """Seconds of a device that one cell took: its share of the pack it was trained in."""
     seconds, size = provenance.get("seconds"), provenance.get("pack_size", 1)
     if isinstance(seconds, int | float) and isinstance(size, int) and size > 0:
@@ -104,5 +105,5 @@ def _device_seconds(provenance: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _hours(value: float) -> str:
-    return f"{value:.1f} h" if value >= 1 else f"{60 * value:.1f} min" if value >= 1 / 60 else f"{3600 * value:.0f} s"
+def _amount(hours: float) -> str:
+    return duration(3600 * hours, days=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -128,27 +128,6 @@ def _array_sizes(tasks: int, largest: int | None) -> tuple[int, ...]:
     size = min(tasks, largest) if largest else tasks
     full, rest = divmod(tasks, size)
     return (size,) * full + ((rest,) if rest else ())
-
-
-def table(statuses: Sequence[CellStatus]) -> str:
-    """Counts of states by the values of each factor, as a small table for terminals."""
-    rows: dict[str, Counter[str]] = {}
-    for position, (factor, _) in enumerate(statuses[0].cell.point if statuses else ()):
-        values = list(dict.fromkeys(status.cell.point[position][1] for status in statuses))
-        if len(values) <= _MOST_ROWS:
-            rows |= {f"{factor} {value}": Counter() for value in values}
-            for status in statuses:
-                rows[f"{factor} {status.cell.point[position][1]}"][status.state] += 1
-    present = [state for state in _ORDER if any(counts[state] for counts in rows.values())]
-    width = max(map(len, rows), default=0)
-    lines = [" " * width + "".join(f"  {state:>9}" for state in present)] if rows else []
-    lines += [f"{row:<{width}}" + "".join(f"  {counts[s] or '.':>9}" for s in present) for row, counts in rows.items()]
-    return "\n".join(lines)
-
-
-# A factor of more values is no small table.
-_MOST_ROWS = 16
-_ORDER = ("COMPLETED", "DIVERGED", "RUNNING", "PENDING", "STARTED", "MISSING", "FAILED", "CONFLICT")
 
 
 def _count(number: int, noun: str) -> str:

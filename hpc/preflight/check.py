@@ -25,6 +25,7 @@ from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.trainers.declaration import read_declaration
 from hpc.trainers.snapshot import snapshot
+from hpc.units import duration, size
 
 _NODE_MINUTES = 10
 _DEFAULT_INTERVAL_S = 60.0
@@ -117,8 +118,8 @@ def _here(request: Request, directory: Path, report: Report) -> None:
     fault = problem("directory", "; ".join(faults), fix)
     report.findings.append(fault if faults else ok("directory", "mkdir, link and rename behave, tried from here only"))
     report.findings += judge_node.space(space, cells)
-    size = probe.CHECKPOINT_BYTES / 1e6
-    report.findings.append(ok("checkpoint", f"{size:.0f} MB written safely in {seconds:.2g} s from here"))
+    written = f"{size(probe.CHECKPOINT_BYTES)} written safely in {duration(seconds)} from here"
+    report.findings.append(ok("checkpoint", written))
 
 
 def _node(

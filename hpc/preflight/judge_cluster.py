@@ -12,6 +12,7 @@ from hpc.preflight.finding import Finding, note, ok, problem
 from hpc.slurm.answers import Node, Partition
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
+from hpc.units import duration
 
 # What is worth knowing of `scontrol show config`, and nothing that names people or secrets.
 CONFIG_KEYS = (
@@ -164,7 +165,7 @@ def test_request(slurm: Slurm, script: Any) -> Finding:
 
 
 def _described(cluster: Cluster, partition: Partition) -> Finding:
-    limit = "no time limit" if partition.max_time_min is None else f"at most {_minutes(partition.max_time_min)}"
+    limit = "no time limit" if partition.max_time_min is None else f"at most {duration(60 * partition.max_time_min)}"
     mode = _preempt_mode(cluster, partition)
     evicted = "not preempted" if mode == "OFF" else f"preempted by {mode}, grace {partition.grace_time_s} s"
     counts = gpus(cluster.nodes_of(partition.name))
@@ -202,13 +203,13 @@ def _partition(cluster: Cluster, partition: Partition, profile: Profile) -> list
 def _time_limit(partition: Partition, profile: Profile) -> Finding:
     asked, limit = float(profile.parameters.get("timeout_min", 5)), partition.max_time_min
     if limit is not None and asked > limit:
-        text = f"a task asks for {_minutes(asked)}, {partition.name} allows {_minutes(limit)}"
+        text = f"a task asks for {duration(60 * asked)}, {partition.name} allows {duration(60 * limit)}"
         return problem("time limit", text, f"set timeout_min to {limit:g} or less; longer cells are requeued and go on")
     if asked * 60 < 2 * profile.signal_delay_s:
-        text = f"a task has {_minutes(asked)} and is asked to stop {profile.signal_delay_s} s before its end"
+        text = f"a task has {duration(60 * asked)} and is asked to stop {profile.signal_delay_s} s before its end"
         return problem("time limit", text, "raise timeout_min, or lower signal_delay_s")
-    allowed = "" if limit is None else f"; {partition.name} allows {_minutes(limit)}"
-    return ok("time limit", f"{_minutes(asked)} a task, asked to save {profile.signal_delay_s} s before{allowed}")
+    allowed = "" if limit is None else f"; {partition.name} allows {duration(60 * limit)}"
+    return ok("time limit", f"{duration(60 * asked)} a task, asked to save {profile.signal_delay_s} s before{allowed}")
 
 
 def _gpus(cluster: Cluster, partition: Partition, profile: Profile) -> list[Finding]:
@@ -246,7 +247,7 @@ def _arrays(cluster: Cluster) -> Finding:
 def _accounting(cluster: Cluster) -> Finding:
     if cluster.accounting:
         return ok("accounting", "sacct answers")
-    age = _minutes(_seconds(cluster.config.get("MinJobAge", "300")) / 60)
+    age = duration(_seconds(cluster.config.get("MinJobAge", "300")))
     text = f"sacct does not answer; nothing here needs it, but Slurm forgets how a task ended after {age} (MinJobAge)"
     return note("accounting", text)
 
@@ -275,10 +276,3 @@ def _seconds(text: str) -> float:
     """Seconds of a value such as `30 sec`."""
     found = re.match(r"\d+", text)
     return float(found.group()) if found else 0.0
-
-
-def _minutes(minutes: float) -> str:
-    if minutes < 120:
-        return f"{minutes:g} min"
-    hours = minutes / 60
-    return f"{hours:g} h" if hours < 72 else f"{hours / 24:.3g} days"

@@ -11,6 +11,7 @@ from hpc.preflight import probe
 from hpc.preflight.finding import Finding, note, ok, problem
 from hpc.preflight.judge_cluster import Preemption
 from hpc.slurm.profile import Profile
+from hpc.units import duration, size
 
 _LEAST_BYTES, _LEAST_INODES = 2 << 30, 20_000
 _SLOW_REPLY_SECONDS = 5.0
@@ -55,7 +56,7 @@ def _visibility(found: Mapping[str, Any]) -> Finding:
 def space(found: Mapping[str, Any], cells: int) -> list[Finding]:
     """Verdicts on free space and inodes; statvfs shows a quota only where the file system says it that way."""
     free = found["free_bytes"]
-    text = f"{gigabytes(free)} free of {gigabytes(found['total_bytes'])} (as statvfs says; a quota may be lower)"
+    text = f"{size(free)} free of {size(found['total_bytes'])} (as statvfs says; a quota may be lower)"
     findings = [ok("space", text) if free >= _LEAST_BYTES else problem("space", text, f"make room, or {_ELSEWHERE}")]
     if not found["total_inodes"]:
         return findings  # file systems without a fixed number of inodes
@@ -84,7 +85,7 @@ def machine(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
 
 def _gpus(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
     torch, visible = answer["torch"], answer["cuda_visible_devices"]
-    devices = [f"{device['name']} ({gigabytes(device['bytes'])})" for device in torch["devices"]]
+    devices = [f"{device['name']} ({size(device['bytes'])})" for device in torch["devices"]]
     if profile.device != "cuda":
         return [note("GPU", f"the node has {', '.join(devices)}, unused by device: cpu")] if devices else []
     if torch["trouble"]:
@@ -96,18 +97,18 @@ def _gpus(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
     return [ok("GPU", ", ".join(devices))]
 
 
-def preemption_cost(how: Preemption, checkpoint_s: float, size: int, interval_s: float) -> Finding:
-    """What one preemption costs. checkpoint_s: seconds to write size bytes; interval_s: as configured."""
-    text = f"a checkpoint of {size / 1e6:.0f} MB takes {_seconds(checkpoint_s)}"
-    held_up_s = checkpoint_s if size < BACKGROUND_BYTES else 0.0  # a larger one is written beside training
+def preemption_cost(how: Preemption, checkpoint_s: float, checkpoint_bytes: int, interval_s: float) -> Finding:
+    """What one preemption costs. checkpoint_s: seconds to write checkpoint_bytes; interval_s: as configured."""
+    text = f"a checkpoint of {size(checkpoint_bytes)} takes {duration(checkpoint_s)}"
+    held_up_s = checkpoint_s if checkpoint_bytes < BACKGROUND_BYTES else 0.0  # a larger one is written beside training
     interval = checkpoint_interval(interval_s, checkpoint_s, held_up_s)
-    periodic = f"one is written every {_seconds(interval)}"
+    periodic = f"one is written every {duration(interval)}"
     if how.mode == "OFF":
         return ok("cost", f"{text}; {periodic}: that much training a node that dies costs at most")
     if checkpoint_s * 2 <= how.seconds:
         return ok("cost", f"{text}, an evicted task is given {how.seconds:g} s: a preemption loses no training")
     fix = "ask for preempt_send_user_signal with a GraceTime, or a longer KillWait; or lower checkpoint.every_seconds"
-    lost = f"each preemption may lose up to {_seconds(interval + checkpoint_s)} of training"
+    lost = f"each preemption may lose up to {duration(interval + checkpoint_s)} of training"
     return note("cost", f"{text}, an evicted task is given {how.seconds:g} s: {lost} ({periodic})", fix)
 
 
@@ -119,11 +120,3 @@ def time_limit_cost(profile: Profile, checkpoint_s: float) -> Finding | None:
         f"a task is asked to save {profile.signal_delay_s} s before its limit; a checkpoint takes {checkpoint_s:.0f} s"
     )
     return problem("time limit", text, f"set signal_delay_s to {4 * checkpoint_s:.0f} or more")
-
-
-def gigabytes(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count < 100e9 else f"{count / 1e9:,.0f} GB"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

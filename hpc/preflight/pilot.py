@@ -17,7 +17,6 @@ from hpc.planning.packing import Measurement
 from hpc.planning.pilot_record import _EPOCH_SECONDS, _SECONDS, _TOTAL_SECONDS, _WIDTHS, Pilot, device_type, host_bytes
 from hpc.preflight import pilot_on_node
 from hpc.preflight.finding import Finding, note, ok, problem
-from hpc.preflight.judge_node import gigabytes
 from hpc.preflight.pilot_on_node import Request
 from hpc.processes import cores
 from hpc.slurm.answers import Node
@@ -26,6 +25,7 @@ from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import python_path, snapshot
+from hpc.units import duration, size
 
 MINUTES = 10
 
@@ -90,7 +90,7 @@ def described(measured: Pilot) -> str:
     best = min(series, key=lambda m: m.seconds / m.width)
     widest = series[-1]
     used = widest.host_bytes if widest.device_bytes is None else widest.device_bytes
-    memory = f"; {gigabytes(used)} of memory at {widest.width}" if used else ""
+    memory = f"; {size(used)} of memory at {widest.width}" if used else ""
     plural = "packs" if len(series) > 1 else "a pack"
     text = f"{measured.hardware}: a {measured.unit} of {plural} of {widths} takes {times} ms"
     gain = series[0].seconds / series[0].width / (best.seconds / best.width)
@@ -105,7 +105,7 @@ def _choice(trial: Trial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
         choice = pilot_record.choose_pack(measured, trial.profile, cells, tasks)
     except ValueError as error:
         return problem("pack", str(error), "raise mem_gb in the profile, or make the model smaller")
-    whole = f"; about {_duration(choice.seconds)} of computing for the whole sweep" if measured.units else ""
+    whole = f"; about {duration(choice.seconds)} of computing for the whole sweep" if measured.units else ""
     return ok("pack", f"--pack auto would now take {choice.pack}: {choice.reason}{whole}")
 
 
@@ -113,12 +113,6 @@ def _last_line(directory: Path) -> str:
     log = directory / "log.txt"
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
     return lines[-1] if lines else "it said nothing"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def request(sweep: Sweep, profile: Profile) -> Request:

@@ -10,6 +10,10 @@ from collections.abc import Callable, Sequence
 from hpc.resume_check.runners import KILL, Runner
 from hpc.sweep.cell import Cell
 
+Say = Callable[[str], None]
+
+FAULTS_A_CELL = 3
+
 
 class Disturber:
     """Strikes every cell a few times, each at a random moment after its newest attempt has begun to train."""
@@ -51,9 +55,3 @@ class Disturber:
         if self._runner.strike(cell, kind):
             self._struck[cell, attempt] = kind
             self._say(f"  {cell.name}: {kind} in attempt {attempt}")
-
-
-FAULTS_A_CELL = 3
-
-
-Say = Callable[[str], None]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpc import cli
-from hpc.conflict import conflict, explain
+from hpc.status.conflict import conflict, explain
 from hpc.sweep.states import COMPLETED, CONFLICT
 
 from .attempts import ForkServer, wait_for

@@ -14,8 +14,8 @@ import pytest
 from helpers import modules
 from helpers.blocks import ROOT
 
-from hpc import status
 from hpc.preflight import check, finding
+from hpc.status import sweep as status
 from hpc.sweep.grid import Axis, Grid
 
 TRAINER = ROOT / "tests" / "trainers" / "width.py"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpc.sandbox.cluster import Sandbox
-from hpc.status import take
+from hpc.status.sweep import take
 from hpc.storage.store import Store
 
 ROOT = Path(__file__).parents[2]

@@ -88,7 +88,7 @@ for native in kernels:
 print(json.dumps(found))
 """
     tests = Path(__file__).resolve().parents[1]
-    environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
     command = [sys.executable, "-c", code, json.dumps(config), str(threads)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)

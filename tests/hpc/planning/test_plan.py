@@ -9,7 +9,8 @@ from helpers.small_sweeps import make_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc.planning.plan import make_plan, table
+from hpc.planning.plan import make_plan
+from hpc.status.sweep import table
 from hpc.sweep.states import CellStatus
 
 STATES = ["COMPLETED", "DIVERGED", "FAILED", "CONFLICT", "STARTED", "MISSING"]

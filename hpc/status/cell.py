@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from hpc import last_task
-from hpc.conflict import explain
 from hpc.errors import SweepError
-from hpc.status import duration, told_of_failed_starts
+from hpc.status import task_end
+from hpc.status.conflict import explain
+from hpc.status.sweep import told_of_failed_starts
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
+from hpc.units import duration, size
 
 
 def facts(store: Store, name: str) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def text(store: Store, name: str) -> str:
     known = _facts(store, cell, status)
     lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {status.attempts} attempts"]
     lines += map(_attempt_line, known["attempts"])
-    said = "" if status.state in FINAL else last_task.word(store, cell)
+    said = "" if status.state in FINAL else task_end.word(store, cell)
     lines += [f"Slurm: {said}"] * bool(said)
     if status.state == MISSING and (told := told_of_failed_starts(store)):
         lines += [told]
@@ -67,8 +68,8 @@ def _result_lines(result: dict[str, Any] | None) -> list[str]:
     lines = ["metrics:", *(f"  {metric} {_number(value)}" for metric, value in result["metrics"].items())]
     provenance = result.get("provenance")
     if isinstance(provenance, dict) and {"node", "device", "seconds"} <= provenance.keys():
-        memory = provenance.get("peak_memory", 0) / 1e9
-        where = f"{provenance['node']} ({provenance['device']}), {memory:.1f} GB of memory at most"
+        memory = size(provenance.get("peak_memory", 0))
+        where = f"{provenance['node']} ({provenance['device']}), {memory} of memory at most"
         lines.append(f"trained {duration(provenance['seconds'])} on {where}")
     return lines
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc.planning.plan import table
 from hpc.slurm.commands import SlurmError
 from hpc.storage import files, state_cache
 from hpc.storage.store import Store
@@ -16,6 +15,7 @@ from hpc.submission.live import LiveTask, live_cells, live_tasks
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSING, CellStatus
+from hpc.units import duration
 
 RUNNING, PENDING = "RUNNING", "PENDING"
 _SHOWN_CELLS = 12
@@ -201,9 +201,24 @@ def _seconds(store: Store, cell: Cell) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def duration(seconds: float) -> str:
-    """A length of time for people."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
+def table(statuses: Sequence[CellStatus]) -> str:
+    """Counts of states by the values of each factor, as a small table for terminals."""
+    rows: dict[str, Counter[str]] = {}
+    for position, (factor, _) in enumerate(statuses[0].cell.point if statuses else ()):
+        values = list(dict.fromkeys(status.cell.point[position][1] for status in statuses))
+        if len(values) <= _MOST_ROWS:
+            rows |= {f"{factor} {value}": Counter() for value in values}
+            for status in statuses:
+                rows[f"{factor} {status.cell.point[position][1]}"][status.state] += 1
+    present = [state for state in _ORDER if any(counts[state] for counts in rows.values())]
+    width = max(map(len, rows), default=0)
+    lines = [" " * width + "".join(f"  {state:>9}" for state in present)] if rows else []
+    lines += [f"{row:<{width}}" + "".join(f"  {counts[s] or '.':>9}" for s in present) for row, counts in rows.items()]
+    return "\n".join(lines)
+
+
+# A factor of more values is no small table.
+_MOST_ROWS = 16
+
+
+_ORDER = ("COMPLETED", "DIVERGED", "RUNNING", "PENDING", "STARTED", "MISSING", "FAILED", "CONFLICT")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from helpers import small_sweeps
 
-from hpc import one_cell
 from hpc.cli import main
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
+from hpc.status import cell
 from hpc.storage.store import Store
 from hpc.submission import intents
 from hpc.submission.live import LiveTask
@@ -24,7 +24,7 @@ def test_a_result_that_does_not_say_where_it_is_from_is_shown(store: Store, cell
     small_sweeps.run_here(store, cells[:1])
     path = store.result_file(cells[0])
     path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": provenance}))
-    text = one_cell.text(store, cells[0].name)
+    text = cell.text(store, cells[0].name)
     assert text.startswith(f"{cells[0].name}: COMPLETED\n")
     assert "  loss " in text
     assert "trained" not in text
@@ -37,8 +37,8 @@ def test_a_failure_that_does_not_say_why_is_a_failure_all_the_same(
     small_sweeps.run_here(store, cells[:1])
     store.result_file(cells[0]).unlink()
     store.failure_file(cells[0], 1).write_text(failure)
-    assert one_cell.facts(store, cells[0].name)["state"] == "FAILED"
-    assert one_cell.text(store, cells[0].name).startswith(f"{cells[0].name}: FAILED\n")
+    assert cell.facts(store, cells[0].name)["state"] == "FAILED"
+    assert cell.text(store, cells[0].name).startswith(f"{cells[0].name}: FAILED\n")
 
 
 def test_the_end_of_the_input_cancels_nothing(

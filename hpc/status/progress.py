@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from hpc.status import duration
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import FAILED, FINAL
+from hpc.units import duration
 
 _TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 15.0
 
