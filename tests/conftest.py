@@ -13,6 +13,12 @@ from helpers.here import lacking
 from hpc.sandbox.programs import installed
 
 
+@pytest.fixture(autouse=True)
+def _search_path_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a trainer of a user's puts its folder first; a test's `training.py` there would hide ours from the next."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 @pytest.fixture
 def holdfast(tmp_path: Path) -> Holdfast:
     """The command in an empty directory."""

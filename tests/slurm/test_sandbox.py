@@ -329,8 +329,8 @@ def test_what_a_crash_left_is_cleared_away_by_the_next_up(start_cluster: StartCl
 
 
 def test_daemons_die_with_their_owner_if_asked_to(tmp_path: Path, start_cluster: StartCluster) -> None:
-    source = "import sys, pathlib, time; from hpc import sandbox\n"
-    source += "sandbox.up(pathlib.Path(sys.argv[1]), nodes=1, die_with_owner=True); print('up', flush=True)\n"
+    source = "import sys, pathlib, time; from hpc.sandbox import cluster\n"
+    source += "cluster.up(pathlib.Path(sys.argv[1]), nodes=1, die_with_owner=True); print('up', flush=True)\n"
     source += "time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None

@@ -67,7 +67,7 @@ def test_a_usual_cluster_has_no_problem_and_no_note() -> None:
     [
         ({"partition": "medium"}, "partition", PROBLEM, "there is no partition medium"),
         ({"partition": "low", "timeout_min": 1441}, "time limit", PROBLEM, "low allows 24 h"),
-        ({"partition": "high", "timeout_min": 99999}, "time limit", OK, "69.4 days a task"),
+        ({"partition": "high", "timeout_min": 99999}, "time limit", OK, "69.4 d a task"),
         ({"partition": "low", "timeout_min": 2}, "time limit", PROBLEM, "asked to stop 90 s before its end"),
         ({"partition": "low", "gpus_per_node": 1, "gpu_type": "h100"}, "GPUs", PROBLEM, "no h100 in low"),
     ],
@@ -139,7 +139,7 @@ def test_what_a_preemption_costs_is_said_in_numbers() -> None:
     lossy = judge_node.preemption_cost(hurried, 1.1, 24_000_000, 60)
     assert (lossy.level, "may lose up to 61 s of training" in lossy.text) == (NOTE, True)
     slow = judge_node.preemption_cost(hurried, 30, 24_000_000, 60)
-    assert "one is written every 120 s" in slow.text  # one may be in the writing a quarter of the time
+    assert "one is written every 2 min" in slow.text  # one may be in the writing a quarter of the time
     small = judge_node.preemption_cost(hurried, 3, 24_000, 60)
     assert "one is written every 150 s" in small.text  # it holds training up, for 2 % of the time
     assert "a node that dies costs at most" in judge_node.preemption_cost(Preemption("OFF", True, 60), 1, 1, 60).text
@@ -171,7 +171,7 @@ def test_a_directory_that_behaves_is_ok() -> None:
         (shared(faults=["link replaces a file that exists"]), NONE_WON, "directory", "on the node, link replaces"),
         (shared(round_trip_s=None, won=None), None, "visibility", "not seen here and answered within 90 s"),
         ({"error": "/shared: Permission denied"}, None, "directory", "/shared: Permission denied"),
-        (shared(space=shared()["space"] | {"free_bytes": 10**9}), NONE_WON, "space", "1.0 GB free"),
+        (shared(space=shared()["space"] | {"free_bytes": 10**9}), NONE_WON, "space", "1 GB free"),
         (shared(space=shared()["space"] | {"free_inodes": 1000}), NONE_WON, "inodes", "1,000 free"),
     ],
 )

@@ -10,11 +10,11 @@ import pytest
 from helpers import small_sweeps
 
 from hpc.cli import main
+from hpc.commands import questions
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
 from hpc.status import cell
 from hpc.storage.store import Store
-from hpc.submission import intents
 from hpc.submission.live import LiveTask
 from hpc.sweep.cell import Cell
 
@@ -45,7 +45,7 @@ def test_the_end_of_the_input_cancels_nothing(
     store: Store, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = LiveTask(QueuedTask("a", "12", 0, "PENDING", "", "", "", 0, 1, 0), 1, (cells[0].name,))
-    monkeypatch.setattr(intents, "live_tasks", lambda store: [task])
+    monkeypatch.setattr(questions, "live_tasks", lambda store: [task])
     monkeypatch.setattr(Slurm, "cancel", lambda *tasks: pytest.fail("cancelled"))
     monkeypatch.setattr(sys, "stdin", _Terminal())
     assert main(["cancel", str(store.root)]) == 2

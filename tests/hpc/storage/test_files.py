@@ -179,7 +179,9 @@ def test_the_file_is_synced_before_it_gets_its_name_and_the_directory_after(tmp_
     trace = subprocess.run(["which", "strace"], capture_output=True, text=True, check=False).stdout.strip()
     if not trace:
         lacking("strace is not on this machine")
-    code = f"from hpc import files; from pathlib import Path; files.publish(Path({str(tmp_path / 'a')!r}), b'x')"
+    code = (
+        f"from hpc.storage import files; from pathlib import Path; files.publish(Path({str(tmp_path / 'a')!r}), b'x')"
+    )
     done = subprocess.run(
         [trace, "-f", "-e", "trace=fsync,rename,renameat,renameat2", sys.executable, "-c", code],
         capture_output=True,

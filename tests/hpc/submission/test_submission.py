@@ -59,8 +59,9 @@ def test_a_lock_is_free_again_after_an_error_inside(store: Store) -> None:
 
 def test_the_lock_of_a_killed_process_is_taken_without_asking(store: Store) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from hpc.storage.store import Store; from hpc import submission\n"
-        "with submission.lock(Store(Path(sys.argv[1])), 'holdfast run'): os.kill(os.getpid(), 9)\n"
+        "import os, sys; from pathlib import Path; from hpc.storage.store import Store\n"
+        "from hpc.submission.lock import lock\n"
+        "with lock(Store(Path(sys.argv[1])), 'holdfast run'): os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(store.root)], cwd=ROOT, check=False)
     assert done.returncode == -9
