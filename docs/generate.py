@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 import json_outputs  # noqa: E402
 
-from hpc import cli  # noqa: E402
+from hpc.cli import app  # noqa: E402
 from hpc.slurm import profile_keys  # noqa: E402
 from hpc.storage import store  # noqa: E402
 from hpc.sweep.cell import Cell  # noqa: E402
@@ -74,9 +74,11 @@ def pages() -> dict[str, str]:
 def modules() -> str:
     """Every module with the first sentence of its docstring: where to look for what."""
     text = "# Modules\n\nWhere things are: the first sentence of each module, as it stands in the code.\n"
-    for folder in ("hpc", "hpc/commands", "training", "aggregate"):
-        text += f"\n## {folder}\n\n| module | what it is |\n|---|---|\n"
-        for path in sorted((ROOT / folder).glob("*.py")):
+    for folder in sorted(
+        path.parent for top in ("hpc", "training", "aggregate") for path in (ROOT / top).rglob("__init__.py")
+    ):
+        text += f"\n## {folder.relative_to(ROOT)}\n\n| module | what it is |\n|---|---|\n"
+        for path in sorted(folder.glob("*.py")):
             told = ast.get_docstring(ast.parse(path.read_text())) or ""
             first = " ".join(told.partition("\n\n")[0].split()).replace("|", "\\|")
             text += f"| `{path.name}` | {first} |\n" if first else ""
@@ -85,7 +87,7 @@ def modules() -> str:
 
 def command_line() -> str:
     text = "# Command line\n\n`holdfast`, `.venv/bin/holdfast` and `python -m hpc` are the same.\n"
-    for name, parser in _parsers(cli.parser(), _PROG):
+    for name, parser in _parsers(app.parser(), _PROG):
         # argparse wraps to the terminal it is in; a page has one width.
         parser.formatter_class = _formatter(parser.formatter_class)
         text += f"\n## {name}\n\n```text\n{parser.format_help().strip()}\n```\n"

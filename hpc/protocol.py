@@ -1,6 +1,50 @@
-"""How a task says by its exit status how it ended: to task.sh, and to the process that started it."""
+"""What Holdfast's processes tell each other: exit statuses, and variables of the environment.
+
+task.sh and array.sbatch in slurm_templates use the same numbers and names.
+"""
 
 from __future__ import annotations
 
-DONE, FAILED, USAGE, STORAGE = 0, 1, 2, 3
-STOPPED = 85  # stopped early with all state saved: run it again; task.sh asks for the requeue
+from enum import IntEnum
+
+
+class CommandExit(IntEnum):
+    """How a command of the command line ended; documented in its --help."""
+
+    DONE = 0
+    CONFIGURATION = 2
+    TROUBLE = 3
+    INCOMPLETE = 4
+    INTERRUPTED = 130
+
+
+class TaskExit(IntEnum):
+    """How a task ended: to task.sh, and to the process that started it."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    STORAGE = 3
+    # Stopped early with all state saved: run it again. task.sh asks Slurm for the requeue. No shell, signal or Python
+    # error ends with this number.
+    STOPPED = 85
+
+
+# cpu or cuda: what a task trains on.
+DEVICE = "HOLDFAST_DEVICE"
+# CPU threads of a task where Slurm does not say (SLURM_CPUS_PER_TASK).
+THREADS = "HOLDFAST_THREADS"
+# Digest of the code that a task runs, for its results.
+CODE_DIGEST = "HOLDFAST_CODE_DIGEST"
+# Process id of whoever started this one: without it nobody waits for the result.
+PARENT = "HOLDFAST_PARENT"
+# The signal that reached a task's script before Python ran.
+STOP = "HOLDFAST_STOP"
+# How many GPUs a task deals out, one to each worker.
+WORKERS = "HOLDFAST_WORKERS"
+# In a worker: positions of the task's cells that are its own, with commas.
+CELLS = "HOLDFAST_CELLS"
+# In a worker: how many processes share its GPU.
+SIDE_BY_SIDE = "HOLDFAST_SIDE_BY_SIDE"
+# Where the sandbox cluster is kept.
+SANDBOX = "HOLDFAST_SANDBOX"

@@ -15,7 +15,7 @@ from hpc.sandbox.programs import installed
 
 @pytest.fixture(autouse=True)
 def _search_path_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading a trainer of a user's puts its folder first; a test's `training.py` there would hide ours from the next."""
+    """Loading a trainer of a user's puts its folder first; a `training.py` there would hide ours."""
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpc import provenance
+from hpc import protocol, provenance
 from hpc.errors import SweepError
 from hpc.node import workers
 from hpc.node.attempt import PackAttempt
@@ -20,7 +20,7 @@ from hpc.node.giving_up import Futile, futile
 from hpc.node.output import drop_empty, redirect_output
 from hpc.node.training_run import StorageTroubleError, TrainingRun
 from hpc.processes import start_time
-from hpc.protocol import DONE, FAILED, STOPPED
+from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
 from hpc.storage.store import Store
 from hpc.storage.task_list import read_task
@@ -59,16 +59,16 @@ class PackTask:
         """The task that line ``index`` of a submission's list describes. Raises SweepError, OSError."""
         check_private(store.root)
         cells = read_task(store.tasks_file(submission, array), index)
-        device = os.environ.get("HOLDFAST_DEVICE", "cpu")
-        threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("HOLDFAST_THREADS") or 1)
+        device = os.environ.get(protocol.DEVICE, "cpu")
+        threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get(protocol.THREADS) or 1)
         place, beside = (array, index), workers.beside()
         return cls(store, store.sweep(), cells, submission, stop, device, threads, place=place, beside=beside)
 
     def run(self) -> int:
-        """Train what is still to do. Returns DONE, FAILED (a cell failed) or STOPPED (saved, run it again)."""
+        """Train what is still to do. Returns TaskExit.DONE, FAILED (a cell failed) or STOPPED (saved, run it again)."""
         cells = [cell for cell in self.cells if self._to_do(cell)]
         if not cells:
-            return DONE
+            return TaskExit.DONE
         self._check_data()
         train = self._load()
         if train is None:
@@ -79,9 +79,9 @@ class PackTask:
         alone = [[cell] for cell in left if past[cell].split]
         with self._mirror(left):
             ended = self._run_packs(train, [[cell for cell in left if [cell] not in alone], *alone])
-        if STOPPED in ended:
-            return STOPPED
-        return FAILED if FAILED in ended or len(left) < len(cells) else DONE
+        if TaskExit.STOPPED in ended:
+            return TaskExit.STOPPED
+        return TaskExit.FAILED if TaskExit.FAILED in ended or len(left) < len(cells) else TaskExit.DONE
 
     def _mirror(self, cells: list[Cell]) -> contextlib.AbstractContextManager[None]:
         """W&B beside the training, in a process of its own, if the configuration asks for it."""
@@ -106,7 +106,7 @@ class PackTask:
         for pack in packs:
             cells = [cell for cell in pack if self._to_do(cell)]
             if cells and self.stop():
-                return [*ended, STOPPED]  # without claims that would come to nothing
+                return [*ended, TaskExit.STOPPED]  # without claims that would come to nothing
             if cells and self.sweep.trainer.pack_mode == "fused":
                 ended.append(self._run_fused(train, cells))
             elif cells:
@@ -130,9 +130,9 @@ class PackTask:
         left = [cell for cell in cells if self._to_do(cell)]
         halves = [half for half in (left[: len(left) // 2], left[len(left) // 2 :]) if half]
         print(f"the pack of {len(cells)} failed; trained next in {list(map(len, halves))}", file=sys.stderr, flush=True)
-        if STOPPED in self._run_packs(train, halves):
-            return STOPPED
-        return FAILED if any(self._failed_here(cell) for cell in cells) else DONE
+        if TaskExit.STOPPED in self._run_packs(train, halves):
+            return TaskExit.STOPPED
+        return TaskExit.FAILED if any(self._failed_here(cell) for cell in cells) else TaskExit.DONE
 
     def _run_attempt(
         self,
@@ -154,10 +154,10 @@ class PackTask:
         attempt.end()
         if run.unfinished():
             run.note_stop()
-            return STOPPED
+            return TaskExit.STOPPED
         if self.own_log:
             drop_empty(self.store.pack_log(attempt.pack))
-        return FAILED if failed or any(self._failed_here(cell) for cell in cells) else DONE
+        return TaskExit.FAILED if failed or any(self._failed_here(cell) for cell in cells) else TaskExit.DONE
 
     def _hand_over(
         self, train: Callable[..., None], groups: Sequence[list[Cell]], run: TrainingRun, blame: bool
@@ -212,7 +212,7 @@ class PackTask:
             "device": self.device,
             "threads": self.threads,
             "versions": provenance.versions(),
-            "code_digest": os.environ.get("HOLDFAST_CODE_DIGEST"),
+            "code_digest": os.environ.get(protocol.CODE_DIGEST),
             "git": self.store.commits(),
             "job": provenance.job(),
         }
@@ -261,7 +261,7 @@ class PackTask:
             run.give_up(
                 cell, f"the trainer {self.sweep.trainer.target} cannot be loaded: {last_line}", self._load_error
             )
-        return FAILED
+        return TaskExit.FAILED
 
     def _blame(self, run: TrainingRun, group: list[Cell], error: BaseException) -> None:
         text = "".join(traceback.format_exception(error))

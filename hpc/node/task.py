@@ -19,6 +19,7 @@ from hpc import protocol
 from hpc.errors import of_system
 from hpc.node import workers
 from hpc.node.stop import STOP_SIGNALS, StopFlag
+from hpc.protocol import TaskExit
 
 if TYPE_CHECKING:
     from hpc.node.pack import PackTask
@@ -31,28 +32,28 @@ def main(argv: list[str]) -> int:
     stop = StopFlag()
     stop.install()  # before the imports that take seconds: a signal must find a handler
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # a worker starts with them blocked
-    if "HOLDFAST_STOP" in os.environ:
-        stop.set(f"{os.environ['HOLDFAST_STOP']} before the task began")
-    if "HOLDFAST_PARENT" in os.environ:
-        stop.follow_parent(int(os.environ["HOLDFAST_PARENT"]))
+    if protocol.STOP in os.environ:
+        stop.set(f"{os.environ[protocol.STOP]} before the task began")
+    if protocol.PARENT in os.environ:
+        stop.follow_parent(int(os.environ[protocol.PARENT]))
     from hpc.errors import SweepError
     from hpc.node.training_run import StorageTroubleError
     from hpc.storage.store import Store
 
     if len(argv) != 4:
         print("usage: python -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX", file=sys.stderr)
-        return protocol.USAGE
+        return TaskExit.USAGE
     try:
         return _run(Store(Path(argv[0])), argv, stop)
     except (SweepError, workers.WorkersError) as error:
         print(error, file=sys.stderr)
-        return protocol.USAGE
+        return TaskExit.USAGE
     except StorageTroubleError as error:
         print(error, file=sys.stderr)
-        return protocol.STORAGE
+        return TaskExit.STORAGE
     except OSError as error:
         print(of_system(error), file=sys.stderr)
-        return protocol.STORAGE
+        return TaskExit.STORAGE
 
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:

@@ -15,10 +15,8 @@ from collections.abc import Mapping, Sequence
 
 from hpc import protocol
 from hpc.node.stop import STOP_SIGNALS, StopFlag
+from hpc.protocol import TaskExit
 
-CELLS_VARIABLE = "HOLDFAST_CELLS"
-_BESIDE_VARIABLE = "HOLDFAST_SIDE_BY_SIDE"
-WORKERS_VARIABLE = "HOLDFAST_WORKERS"
 _POLL_SECONDS = 0.1
 
 
@@ -31,7 +29,7 @@ def wanted(cells: int, concurrent: bool, environment: Mapping[str, str] = os.env
 
     concurrent: whether each cell wants a process of its own, also beside others on one GPU.
     """
-    if CELLS_VARIABLE in environment:
+    if protocol.CELLS in environment:
         return 0
     count = max(_gpus(environment), cells if concurrent else 1)
     return count if count > 1 else 0
@@ -39,19 +37,19 @@ def wanted(cells: int, concurrent: bool, environment: Mapping[str, str] = os.env
 
 def _gpus(environment: Mapping[str, str]) -> int:
     """GPUs that the task deals out to workers; 1 where it leaves to its only process what there is."""
-    count = environment.get(WORKERS_VARIABLE, "1")
+    count = environment.get(protocol.WORKERS, "1")
     return int(count) if count.isdecimal() and int(count) > 1 else 1
 
 
 def chosen(count: int, environment: Mapping[str, str] = os.environ) -> list[int]:
     """Which of a task's ``count`` cells are this process's."""
-    dealt = environment.get(CELLS_VARIABLE)
+    dealt = environment.get(protocol.CELLS)
     return list(range(count)) if dealt is None else [int(word) for word in dealt.split(",")]
 
 
 def beside(environment: Mapping[str, str] = os.environ) -> int:
     """How many processes train the task's cells side by side, this one included."""
-    return int(environment.get(_BESIDE_VARIABLE, "1")) if CELLS_VARIABLE in environment else 1
+    return int(environment.get(protocol.SIDE_BY_SIDE, "1")) if protocol.CELLS in environment else 1
 
 
 def deal(cells: Sequence[int], workers: int) -> list[list[int]]:
@@ -70,7 +68,7 @@ def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int,
     statuses: list[int] = []
     for cells in rounds:
         if stop():
-            return combined([*statuses, protocol.STOPPED])
+            return combined([*statuses, TaskExit.STOPPED])
         environments = _environments(deal(cells, workers), devices, workers)
         statuses += _wait(_start(arguments, environments), stop)
     return combined(statuses)
@@ -79,7 +77,7 @@ def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int,
 def combined(statuses: Sequence[int]) -> int:
     """One exit status for all workers: stopped if one was, else the gravest; a signal counts as a shell's 128 + n."""
     plain = [status if status >= 0 else 128 - status for status in statuses]
-    return protocol.STOPPED if protocol.STOPPED in plain else max(plain, default=protocol.DONE)
+    return TaskExit.STOPPED if TaskExit.STOPPED in plain else max(plain, default=TaskExit.DONE)
 
 
 def _start(arguments: Sequence[str], environments: Sequence[dict[str, str]]) -> list[subprocess.Popen[bytes]]:
@@ -126,17 +124,17 @@ def _devices() -> list[str]:
 
 def _environments(shares: Sequence[Sequence[int]], devices: Sequence[str], workers: int) -> list[dict[str, str]]:
     """What each of these workers finds in its environment."""
-    cpus = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("HOLDFAST_THREADS") or "1"
+    cpus = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get(protocol.THREADS) or "1"
     threads = str(max(1, int(cpus) // workers))
     common = os.environ | {
         "SLURM_CPUS_PER_TASK": threads,
         "OMP_NUM_THREADS": threads,
-        "HOLDFAST_PARENT": str(os.getpid()),
+        protocol.PARENT: str(os.getpid()),
         # A process with a GPU of its own has no neighbours that it could be killed for.
-        _BESIDE_VARIABLE: str(len(shares) if workers > max(1, len(devices)) else 1),
+        protocol.SIDE_BY_SIDE: str(len(shares) if workers > max(1, len(devices)) else 1),
     }
     found = []
     for position, share in enumerate(shares):
         device = {"CUDA_VISIBLE_DEVICES": devices[position % len(devices)]} if devices else {}
-        found.append(common | device | {CELLS_VARIABLE: ",".join(map(str, share))})
+        found.append(common | device | {protocol.CELLS: ",".join(map(str, share))})
     return found

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc import protocol
 from hpc.slurm import script
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
@@ -42,7 +43,7 @@ def write(profile: Profile, directory: Path, code: Path, modules: list[str], nam
     job = script.Job(name, directory, str(directory / "log.txt").replace("%", "%%"), directory, timeout_min=limit)
     # A container must see the directory; task.sh does the same for a task.
     binds = [f"APPTAINER_BINDPATH={directory}", f"SINGULARITY_BINDPATH={directory}"]
-    device = f"HOLDFAST_DEVICE={profile.device}"
+    device = f"{protocol.DEVICE}={profile.device}"
     words = ("env", f"PYTHONPATH={python_path(code)}", device, *binds, *profile.launcher, "-P", "-m")
     calls = [command_line((*words, module, str(directory))) for module in modules]
     path = directory / "check.sbatch"

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hpc import protocol
 from hpc.planning.packing import MEMORY_SHARE
 from hpc.storage import files
 from hpc.storage.store import Store
@@ -74,7 +75,7 @@ def measure(directory: Path, request: Request) -> dict[str, Any]:
 def _one(directory: Path, request: Request, width: int) -> tuple[dict[str, Any] | None, str]:
     """One width in its own process: its memory is its own, and running out of it ends nothing else."""
     answer, log = directory / f"width-{width}.json", directory / f"width-{width}.log"
-    threads = {"OMP_NUM_THREADS": str(request.threads), "HOLDFAST_DEVICE": request.device}
+    threads = {"OMP_NUM_THREADS": str(request.threads), protocol.DEVICE: request.device}
     first = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
     epoch_s = request.epoch_s if width == request.widths[0] else 0.0
     times = [str(request.seconds), str(epoch_s), str(time.monotonic())]

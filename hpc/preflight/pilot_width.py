@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import provenance
+from hpc import protocol, provenance
 from hpc.node.attempt import PackAttempt
 from hpc.node.training_run import TrainingRun
 from hpc.storage import files
@@ -150,7 +150,7 @@ def measure(directory: Path, width: int, seconds: float, epoch_seconds: float, s
     cells = [sweep.grid[index] for index in range(len(sweep.grid) - width, len(sweep.grid))]
     train = load_function(user_code(sweep.trainer))
     attempt = PackAttempt.begin(store, sweep, cells, 0, {"pid": os.getpid(), "node": provenance.node()})
-    device = os.environ.get("HOLDFAST_DEVICE", "cpu")
+    device = os.environ.get(protocol.DEVICE, "cpu")
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     run = PilotRun(attempt, seconds=seconds, epoch_seconds=epoch_seconds, device=device, threads=threads)
     train(cells, sweep.options, run)

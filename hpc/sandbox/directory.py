@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hpc import protocol
 from hpc.processes import Process, boot_id
 from hpc.sandbox.conf import SandboxError
 
@@ -30,7 +31,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@:-]+")  # slurm.conf has no way to quo
 
 def default_directory() -> Path:
     """$HOLDFAST_SANDBOX, else holdfast/sandbox in $XDG_STATE_HOME, else in ~/.local/state."""
-    chosen = os.environ.get("HOLDFAST_SANDBOX")
+    chosen = os.environ.get(protocol.SANDBOX)
     if chosen:
         return Path(chosen).absolute()
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")

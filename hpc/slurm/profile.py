@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
+from hpc import protocol
 from hpc.checkout import PROJECT_ROOT
 from hpc.errors import ConfigError, one_line, shown, unknown_key
-from hpc.node.workers import WORKERS_VARIABLE
 from hpc.slurm.profile_keys import FIELDS, SECTIONS, contradictions
 from hpc.yaml_files import read_mapping, read_yaml
 
@@ -139,7 +139,7 @@ def _setup(values: Mapping[str, Any], workers: int) -> tuple[str, ...]:
     lines = [f"module load {name}" for name in values.get("modules") or ()]
     lines += values.get("setup") or ()
     if workers > 1:
-        lines.append(f"export {WORKERS_VARIABLE}={workers}  # one worker a GPU; they share the task's cells")
+        lines.append(f"export {protocol.WORKERS}={workers}  # one worker a GPU; they share the task's cells")
     return tuple(lines)
 
 

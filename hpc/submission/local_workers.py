@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpc import protocol
+from hpc.protocol import TaskExit
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission.intents import Intent
@@ -86,10 +87,10 @@ def start_worker(
     environment = os.environ | {
         "PYTHONPATH": python_path(code),
         "PYTHONUNBUFFERED": "1",
-        "HOLDFAST_PARENT": str(os.getpid()),
-        "HOLDFAST_DEVICE": device,
-        "HOLDFAST_THREADS": str(threads),
-        "HOLDFAST_CODE_DIGEST": intent.code,
+        protocol.PARENT: str(os.getpid()),
+        protocol.DEVICE: device,
+        protocol.THREADS: str(threads),
+        protocol.CODE_DIGEST: intent.code,
         "OMP_NUM_THREADS": str(threads),
     }
     arguments = [str(store.root), str(intent.number), "0", str(index)]
@@ -117,13 +118,13 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         text = log.read_text(errors="replace").strip()
         if not text:
             log.unlink()
-        if code in (protocol.STORAGE, protocol.USAGE):
+        if code in (TaskExit.STORAGE, TaskExit.USAGE):
             ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
         elif code < 0:
             name = signal.Signals(-code).name
             ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
-        elif code not in (protocol.DONE, protocol.FAILED) and not ends.interrupted:
+        elif code not in (TaskExit.DONE, TaskExit.FAILED) and not ends.interrupted:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
 
 

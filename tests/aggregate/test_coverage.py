@@ -12,7 +12,7 @@ from aggregate.coverage import Row, simulate, text
 from aggregate.populations import own, textbook
 from aggregate.reading import read
 from aggregate.study import study
-from hpc.cli import main
+from hpc.cli.app import main
 from hpc.sweep.cell import Cell
 
 

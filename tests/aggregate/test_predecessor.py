@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aggregate.pipeline import aggregate
-from hpc.cli import main
+from hpc.cli.app import main
 from hpc.errors import SweepError
 
 

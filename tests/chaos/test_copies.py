@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc import cli
+from hpc.cli import app
 from hpc.status.conflict import conflict, explain
 from hpc.sweep.states import COMPLETED, CONFLICT
 
@@ -70,7 +70,7 @@ def test_a_conflict_is_explained_with_both_values_and_the_way_to_settle_it(torn:
 def test_aggregation_of_a_sweep_in_conflict_says_so_and_exits_4(
     torn: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["aggregate", str(torn.store.root)]) == 4
+    assert app.main(["aggregate", str(torn.store.root)]) == 4
     assert "width_1_run_0" in capsys.readouterr().err
 
 

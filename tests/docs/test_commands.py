@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.blocks import ROOT, blocks, commands
 
-from hpc import cli
+from hpc.cli import app
 from hpc.sandbox import cluster as sandbox
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "synergy" / "README.md"]
@@ -35,7 +35,7 @@ def environment(tmp_path: Path, cluster: str = "/nonexistent/sandbox") -> dict[s
 
 @pytest.mark.parametrize(("page", "line"), HOLDFAST_LINES, ids=lambda value: getattr(value, "name", value))
 def test_every_line_for_holdfast_is_one_it_understands(page: Path, line: str) -> None:
-    assert cli.parser().parse_args(shlex.split(line)[1:]).call
+    assert app.parser().parse_args(shlex.split(line)[1:]).call
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

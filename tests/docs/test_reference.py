@@ -13,7 +13,7 @@ import pytest
 import yaml
 from helpers import modules
 
-from hpc import cli
+from hpc.cli import app
 from hpc.config.schema import Configuration
 from hpc.slurm import profile_keys
 
@@ -34,7 +34,7 @@ def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def test_every_option_of_every_command_is_in_the_reference(generate: ModuleType) -> None:
     text = generate.command_line()
-    for action in actions(cli.parser()):
+    for action in actions(app.parser()):
         assert all(option in text for option in action.option_strings)
     assert all(len(line) <= 100 for line in text.splitlines())
 

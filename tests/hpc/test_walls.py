@@ -185,7 +185,7 @@ def loaded_by(code: str, *arguments: str, **environment: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-COMMAND = "import sys; from hpc.cli import main; assert main(sys.argv[1:]) in (0, 4), 'the command failed'"
+COMMAND = "import sys; from hpc.cli.app import main; assert main(sys.argv[1:]) in (0, 4), 'the command failed'"
 
 
 @pytest.fixture

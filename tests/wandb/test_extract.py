@@ -15,7 +15,7 @@ from helpers.wandb_server import WandbServer
 from helpers.wandb_sweeps import GROUP, PROJECT, client, tables, train, wandb_settings, width_sweep
 
 from aggregate.pipeline import aggregate
-from hpc.cli import main
+from hpc.cli.app import main
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid

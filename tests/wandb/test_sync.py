@@ -15,7 +15,7 @@ import pytest
 from helpers.wandb_server import StoredRun, WandbServer
 from helpers.wandb_sweeps import GROUP, KEY, PROJECT, assert_complete, client, train, width_sweep
 
-from hpc.cli import main
+from hpc.cli.app import main
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep

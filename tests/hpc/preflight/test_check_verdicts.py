@@ -141,7 +141,7 @@ def test_what_a_preemption_costs_is_said_in_numbers() -> None:
     slow = judge_node.preemption_cost(hurried, 30, 24_000_000, 60)
     assert "one is written every 2 min" in slow.text  # one may be in the writing a quarter of the time
     small = judge_node.preemption_cost(hurried, 3, 24_000, 60)
-    assert "one is written every 150 s" in small.text  # it holds training up, for 2 % of the time
+    assert "one is written every 2.5 min" in small.text  # it holds training up, for 2 % of the time
     assert "a node that dies costs at most" in judge_node.preemption_cost(Preemption("OFF", True, 60), 1, 1, 60).text
     assert judge_node.time_limit_cost(profile(), 3.0) is None
     late = judge_node.time_limit_cost(profile(signal_delay_s=20), 15.0)

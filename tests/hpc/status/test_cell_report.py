@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from helpers import small_sweeps
 
-from hpc.cli import main
-from hpc.commands import questions
+from hpc.cli import questions
+from hpc.cli.app import main
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
 from hpc.status import cell

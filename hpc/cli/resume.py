@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from hpc.commands import DONE, INCOMPLETE, cluster_of, say
 from hpc.config.load import CommandLine, load
+from hpc.launch.preparation import cluster_of, say
+from hpc.protocol import CommandExit
 from hpc.slurm.profile import load_profile
 from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store
@@ -30,4 +31,4 @@ def check_resume(arguments: argparse.Namespace) -> int:
     verdict = check(trial, say)
     print(verdict)
     say(f"certificate: {verdict.certificate}")
-    return DONE if verdict.good else INCOMPLETE
+    return CommandExit.DONE if verdict.good else CommandExit.INCOMPLETE

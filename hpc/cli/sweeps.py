@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 
-from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, cluster_of, say, seeds
-from hpc.commands.here import debug, run_here
-from hpc.commands.preparation import chosen_pack, live, pack_asked_for, price, statuses_of, tell_notes
-from hpc.commands.queueing import dry_run, submit_once, wait
+from hpc.cli.aggregate import aggregate_and_tell
 from hpc.errors import ConfigError
+from hpc.launch import seeds
+from hpc.launch.local import debug, run_here
+from hpc.launch.preparation import chosen_pack, cluster_of, live, pack_asked_for, price, say, statuses_of, tell_notes
+from hpc.launch.request import resolve
+from hpc.launch.slurm import dry_run, submit_once, wait
 from hpc.planning.plan import make_plan
-from hpc.requests import resolve
+from hpc.protocol import CommandExit
 from hpc.slurm.profile import Profile, load_profile
 from hpc.status import cell
 from hpc.storage.permissions import check_writable
@@ -31,7 +33,7 @@ def plan(arguments: argparse.Namespace) -> int:
     statuses = statuses_of(request)
     if arguments.target_halfwidth is not None or arguments.target_effect is not None:
         print(seeds.advice(request.store, request.sweep, arguments))
-        return DONE
+        return CommandExit.DONE
     pack = chosen_pack(wanted, request, profile, statuses, None) or profile.workers
     planned = make_plan(statuses, queued=queued, pack=pack, include_failed=arguments.include_failed)
     cost = price(request, planned, profile, statuses)
@@ -39,7 +41,7 @@ def plan(arguments: argparse.Namespace) -> int:
         print(json.dumps(planned.to_json() | {"cost": cost.to_json()}, indent=1))
     else:
         print(f"{planned}\n{cost}" if planned.tasks else planned)
-    return DONE
+    return CommandExit.DONE
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
         ends = run_here(request, sweep, arguments, pack)
     if ends.interrupted:
         say(f"stopped; the same command goes on ({request.store.root})")
-        return INTERRUPTED
+        return CommandExit.INTERRUPTED
     if ends.exit_code or ends.queued:
-        return ends.exit_code or INCOMPLETE
+        return ends.exit_code or CommandExit.INCOMPLETE
     return aggregate_and_tell(request.store, partial=False)
 
 
@@ -78,19 +80,19 @@ def submit(arguments: argparse.Namespace) -> int:
         statuses = statuses_of(request)
         size = chosen_pack(pack, request, profile, statuses, None) or profile.workers
         print(make_plan(statuses, pack=size, include_failed=arguments.include_failed))
-        return DONE
+        return CommandExit.DONE
     if profile.is_local:
         check_writable(request.store.root)
         arguments.parallel_jobs, arguments.device, arguments.cell = None, "cpu", None
         with lock(request.store, "holdfast submit", arguments.take_over):
             ends = run_here(request, request.record(arguments.allow_code_change), arguments, pack)
-        return ends.exit_code if ends.exit_code else INTERRUPTED if ends.interrupted else DONE
+        return ends.exit_code if ends.exit_code else CommandExit.INTERRUPTED if ends.interrupted else CommandExit.DONE
     if arguments.dry_run:
         return dry_run(request, arguments, profile, conf)
     check_writable(request.store.root)
     with lock(request.store, "holdfast submit", arguments.take_over):
         request.record(arguments.allow_code_change)
         code = submit_once(request, arguments, profile, conf)
-    if code == DONE and arguments.wait:
+    if code == CommandExit.DONE and arguments.wait:
         return wait(request, arguments, profile, conf)
     return code

@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 
-from hpc.commands import DONE, INCOMPLETE, TROUBLE, aggregate_and_tell, say
+from hpc.cli.aggregate import aggregate_and_tell
 from hpc.errors import ConfigError
+from hpc.launch.preparation import say
+from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 from hpc.yaml_files import read_yaml
 
@@ -31,11 +33,11 @@ def sync(arguments: argparse.Namespace) -> int:
         synced = bring(store, sweep, target, say, Patience(arguments.timeout, arguments.settle))
     except (WandbTroubleError, ImportError) as error:
         say(f"{error}; nothing is lost, the same command goes on")
-        return TROUBLE
+        return CommandExit.TROUBLE
     _say_some([*synced.remarks, *synced.differing])
     waiting = f", {synced.without_result} have no result yet" if synced.without_result else ""
     print(f"{synced.same} of {len(sweep.grid)} cells are the same on the server, {synced.sent} sent now{waiting}")
-    return INCOMPLETE if synced.differing else DONE
+    return CommandExit.INCOMPLETE if synced.differing else CommandExit.DONE
 
 
 def extract(arguments: argparse.Namespace) -> int:
@@ -58,7 +60,7 @@ def extract(arguments: argparse.Namespace) -> int:
             runs = from_server(query, idle=arguments.timeout)
     except (WandbTroubleError, ImportError) as error:
         say(str(error))
-        return TROUBLE
+        return CommandExit.TROUBLE
     if not runs:
         raise ConfigError([f"no run of group {query.group!r} in project {query.project!r} fits; check names, filters"])
     say(f"{len(runs)} runs")

@@ -9,9 +9,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from hpc import completion
-from hpc.commands import DONE, say
+from hpc.cli import completion_script
 from hpc.config import starter
+from hpc.launch.preparation import say
+from hpc.protocol import CommandExit
 
 _QUESTIONS = {
     "name": "name of the sweep",
@@ -29,7 +30,7 @@ def start(arguments: argparse.Namespace) -> int:
     """init: write a configuration and a profile from options, or from answers on a terminal."""
     if arguments.all_keys:
         print(starter.ALL_KEYS.read_text(), end="")
-        return DONE
+        return CommandExit.DONE
     given = {field.name: getattr(arguments, field.name) for field in fields(starter.Answers)}
     answers = replace(starter.Answers(), **{name: value for name, value in given.items() if value is not None})
     if all(value is None for value in given.values()) and sys.stdin.isatty():
@@ -39,7 +40,7 @@ def start(arguments: argparse.Namespace) -> int:
     for path in written:
         print(path)
     say(f"edit them, then: holdfast plan --config {written[0]}")
-    return DONE
+    return CommandExit.DONE
 
 
 def _ask(directory: Path, answers: starter.Answers, ask: Callable[[str], str]) -> starter.Answers:
@@ -69,7 +70,7 @@ def _heard(ask: Callable[[str], str], question: str) -> str:
 
 
 def complete(arguments: argparse.Namespace) -> int:
-    from hpc.options import parser
+    from hpc.cli.options import parser
 
-    print(completion.script(parser(), arguments.shell), end="")
-    return DONE
+    print(completion_script.script(parser(), arguments.shell), end="")
+    return CommandExit.DONE

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hpc import protocol
-from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, say
-from hpc.commands.preparation import chosen_pack, live, set_damaged_aside, statuses_of
+from hpc.launch.preparation import chosen_pack, live, say, set_damaged_aside, statuses_of
+from hpc.launch.request import Request
 from hpc.planning.plan import Plan, make_plan
 from hpc.processes import cores
-from hpc.requests import Request
+from hpc.protocol import CommandExit, TaskExit
 from hpc.slurm.profile import Profile
 from hpc.status import cell as one_cell
 from hpc.storage.store import Store
@@ -93,4 +92,6 @@ def debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
     task = PackTask(store, sweep, [cell], intent.number, stop, arguments.device, own_log=False)
     ended = task.run()
     print(one_cell.text(store, cell.name))
-    return {protocol.DONE: DONE, protocol.FAILED: INCOMPLETE}.get(ended, INTERRUPTED)
+    if ended == TaskExit.DONE:
+        return CommandExit.DONE
+    return CommandExit.INCOMPLETE if ended == TaskExit.FAILED else CommandExit.INTERRUPTED

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from hpc.help_examples import EXAMPLES
+from hpc.cli.help_examples import EXAMPLES
 
 _CONFIGURATION = 2
 # Below this difflib calls cpu and gpu alike.

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hpc.commands import DONE, say
+from hpc.launch.preparation import say
+from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def check_stats(arguments: argparse.Namespace) -> int:
     for line in text(_kept(simulate(populations, repeats), rows)):
         print(line, flush=True)
     print(f"\n{verdict(rows)}")
-    return DONE
+    return CommandExit.DONE
 
 
 def _kept(rows: Iterable[Row], kept: list[Row]) -> Iterable[Row]:

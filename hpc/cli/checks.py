@@ -6,10 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from hpc.commands import DONE, TROUBLE, cluster_of, say
 from hpc.config.load import CommandLine, Loaded, load
 from hpc.errors import ConfigError
+from hpc.launch.preparation import cluster_of, say
 from hpc.preflight import check, finding
+from hpc.protocol import CommandExit
 from hpc.slurm.profile import load_profile
 from hpc.storage import files
 
@@ -37,7 +38,7 @@ def cluster(arguments: argparse.Namespace) -> int:
     else:
         print(finding.table(report.findings))
         print(f"\n{finding.summary(report.findings)}")
-    return DONE if report.good else TROUBLE
+    return CommandExit.DONE if report.good else CommandExit.TROUBLE
 
 
 def _directory(arguments: argparse.Namespace, loaded: Loaded | None) -> Path:

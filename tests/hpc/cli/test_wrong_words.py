@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from hpc import cli
+from hpc.cli import app
 
 
 def heard(capsys: pytest.CaptureFixture[str], line: str) -> str:
     """What a wrong command line is answered, without its end of line."""
     with pytest.raises(SystemExit) as left:
-        cli.parser().parse_args(line.split())
+        app.parser().parse_args(line.split())
     assert left.value.code == 2
     told = capsys.readouterr()
     assert told.out == ""
@@ -67,7 +67,7 @@ def test_other_faults_name_the_option_the_value_and_what_would_do(
 
 
 def test_words_may_stand_on_both_sides_of_options() -> None:
-    assert cli.parser().parse_args(["plan", "a.b=1", "--dims", "8", "c.d=2", "-y", "e.f=3"]).words == [
+    assert app.parser().parse_args(["plan", "a.b=1", "--dims", "8", "c.d=2", "-y", "e.f=3"]).words == [
         "a.b=1",
         "c.d=2",
         "e.f=3",
@@ -75,8 +75,8 @@ def test_words_may_stand_on_both_sides_of_options() -> None:
 
 
 def test_a_state_may_be_written_small() -> None:
-    assert cli.parser().parse_args(["cancel", "out", "--state", "pending"]).state == "PENDING"
+    assert app.parser().parse_args(["cancel", "out", "--state", "pending"]).state == "PENDING"
 
 
 def test_an_option_may_still_be_shortened() -> None:
-    assert cli.parser().parse_args(["plan", "--runs", "3"]).runs_per_condition == 3
+    assert app.parser().parse_args(["plan", "--runs", "3"]).runs_per_condition == 3

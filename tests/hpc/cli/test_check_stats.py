@@ -5,7 +5,7 @@ from __future__ import annotations
 from helpers.command_line import Holdfast
 
 from aggregate.coverage import Row
-from hpc.commands.statistics import verdict
+from hpc.cli.statistics import verdict
 
 
 def row(what: str, data: str, share: float, nominal: float = 0.95) -> Row:

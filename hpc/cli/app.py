@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from hpc import commands
+from hpc.cli.options import parser
 from hpc.errors import BusyError, ConfigError, SweepError, of_system
-from hpc.options import parser
+from hpc.protocol import CommandExit
 from hpc.slurm.commands import SlurmError
 
 __all__ = ["main", "parser"]
@@ -25,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _action(arguments.call)(arguments)
     except KeyboardInterrupt:
-        return commands.INTERRUPTED
+        return CommandExit.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
-        return commands.DONE
+        return CommandExit.DONE
     except Exception as error:
         if arguments.verbose:
             logging.exception("the command failed")
@@ -43,21 +43,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _action(name: str) -> Callable[[argparse.Namespace], int]:
     """A command's function. Imported when it is called: `status` need not load what `submit` needs."""
     module, _, function = name.partition(".")
-    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"hpc.commands.{module}"), function)
+    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"hpc.cli.{module}"), function)
     return found
 
 
 def _told(error: Exception) -> tuple[str, int] | None:
     """What a user is told of an error, and the exit code; None for what is a fault of ours."""
     if isinstance(error, ConfigError):
-        return str(error), commands.CONFIGURATION
+        return str(error), CommandExit.CONFIGURATION
     # Two by their names: the modules that raise them are not loaded for every command.
     if isinstance(error, BusyError | SlurmError) or type(error).__name__ in ("SandboxError", "DataError"):
-        return str(error), commands.TROUBLE
+        return str(error), CommandExit.TROUBLE
     if isinstance(error, SweepError):
-        return str(error), commands.CONFIGURATION
+        return str(error), CommandExit.CONFIGURATION
     if isinstance(error, OSError):
-        return of_system(error), commands.TROUBLE
+        return of_system(error), CommandExit.TROUBLE
     return None
 
 

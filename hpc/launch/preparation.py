@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc.commands import say
 from hpc.errors import ConfigError
+from hpc.launch.request import Request
 from hpc.planning.plan import Plan
 from hpc.processes import cores
-from hpc.requests import Request
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
@@ -98,3 +98,20 @@ def price(request: Request, planned: Plan, profile: Profile, statuses: list[Cell
     count = len(request.sweep.grid.seeds)
     effect = detectable_effect(count, float(request.sweep.analysis["alpha"])) if count > 1 else None
     return cost.estimate(planned, effect, provenances, known, profile)
+
+
+def say(text: str) -> None:
+    """Progress and remarks go to stderr; answers go to stdout."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def cluster_of(profile: Profile) -> Path | None:
+    """slurm.conf of the profile's cluster; None for the machine's own. Raises SlurmError if the sandbox is down."""
+    if profile.name != "sandbox":
+        return None
+    from hpc.sandbox import cluster
+
+    found = cluster.find()
+    if found is None:
+        raise SlurmError("the sandbox is not up; start it with `holdfast sandbox up`")
+    return found.conf

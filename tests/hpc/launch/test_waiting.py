@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from helpers.small_sweeps import make_sweep
 
-from hpc.commands import queueing
-from hpc.requests import Request
+from hpc.launch import slurm
+from hpc.launch.request import Request
 from hpc.slurm.commands import LimitError, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
@@ -38,12 +38,12 @@ def wait(request: Request, monkeypatch: pytest.MonkeyPatch, answers: list[Except
     def plan(*_: Any) -> Any:
         return SimpleNamespace(tasks=left)
 
-    monkeypatch.setattr(queueing, "watch", lambda *_, **__: SimpleNamespace(held=set()))
-    monkeypatch.setattr(queueing, "_plan_for_slurm", plan)
-    monkeypatch.setattr(queueing, "submit_once", submit_once)
-    monkeypatch.setattr(queueing.time, "sleep", pauses.append)
+    monkeypatch.setattr(slurm, "watch", lambda *_, **__: SimpleNamespace(held=set()))
+    monkeypatch.setattr(slurm, "_plan_for_slurm", plan)
+    monkeypatch.setattr(slurm, "submit_once", submit_once)
+    monkeypatch.setattr(slurm.time, "sleep", pauses.append)
     arguments = argparse.Namespace(take_over=False)
-    return queueing.wait(request, arguments, Profile("cluster"), None), pauses
+    return slurm.wait(request, arguments, Profile("cluster"), None), pauses
 
 
 def test_it_asks_again_after_a_pause_whatever_the_reason(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 
-from hpc.help_examples import add_examples
-from hpc.parser import Parser
+from hpc.cli.help_examples import add_examples
+from hpc.cli.parser import Parser
 
 _JSON = "machine-readable output; its fields are in the reference"
 EPILOG = """exit codes: 0 done; 2 wrong configuration or arguments; 3 input, output or scheduler trouble;

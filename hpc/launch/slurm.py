@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc import bad_nodes
-from hpc.commands import DONE, INCOMPLETE, say
-from hpc.commands.preparation import chosen_pack, pack_asked_for, price, set_damaged_aside, statuses_of
-from hpc.commands.questions import watch
+from hpc.launch import bad_nodes
+from hpc.launch.preparation import chosen_pack, pack_asked_for, price, say, set_damaged_aside, statuses_of
+from hpc.launch.request import Request
 from hpc.planning.plan import Plan, make_plan
-from hpc.requests import Request
+from hpc.protocol import CommandExit
 from hpc.slurm.commands import LimitError, Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.status import sweep
+from hpc.status import sweep as status
 from hpc.storage.store import Store
+from hpc.submission import intents
 from hpc.submission.live import by_cluster, live_cells, live_tasks
 from hpc.submission.lock import lock
 from hpc.sweep.cell import Cell
@@ -41,7 +43,7 @@ def dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, c
         print(price(request, planned, profile, statuses_of(request)))
         script, word = rehearse(request.store, request.sweep, planned, profile, conf)
         print(f"\n{script.rstrip()}\n\nSlurm says: {word}")
-    return DONE
+    return CommandExit.DONE
 
 
 def submit_once(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
@@ -54,12 +56,12 @@ def submit_once(request: Request, arguments: argparse.Namespace, profile: Profil
     planned = _plan_for_slurm(request, arguments, profile, conf, retry)
     say(str(planned))
     if not planned.tasks:
-        return DONE
+        return CommandExit.DONE
     queued = _queue(request, planned, profile, conf, prepare_only=arguments.prepare)
     if queued.scripts:
         say("everything is written; this queues it:")
         print(sbatch_line(queued.scripts))
-        return DONE
+        return CommandExit.DONE
     if queued.refused:
         say(f"{queued.refused}; what is not queued yet is taken by the next submission, or by --wait")
     if arguments.then_aggregate:
@@ -67,7 +69,7 @@ def submit_once(request: Request, arguments: argparse.Namespace, profile: Profil
 
         say(f"aggregation after them: job {submit_aggregation(request.store, queued, profile, conf)}")
     say(f"holdfast status {request.store.root} --watch")
-    return DONE
+    return CommandExit.DONE
 
 
 def _queue(request: Request, planned: Plan, profile: Profile, conf: Path | None, prepare_only: bool) -> Queued:
@@ -114,7 +116,7 @@ def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf
             time.sleep(_REFUSED_SECONDS)
     taken = sweep.take(request.store)
     print(sweep.text(taken))
-    return DONE if all(entry.state in FINAL for entry in taken.statuses) else INCOMPLETE
+    return CommandExit.DONE if all(entry.state in FINAL for entry in taken.statuses) else CommandExit.INCOMPLETE
 
 
 def _plan_for_slurm(
@@ -172,3 +174,33 @@ def _progress_mark(request: Request) -> tuple[int, int]:
     statuses = statuses_of(request)
     ended = sum(entry.state in (*FINAL, FAILED) for entry in statuses)
     return ended, sum(entry.epoch for entry in statuses)
+
+
+_WATCH_SECONDS = 30.0
+
+
+_SANDBOX_WATCH_SECONDS = 1.0
+
+
+def status_text(store: Store, taken: status.Snapshot) -> str:
+    estimate = status.estimate(store, taken)
+    return status.text(taken) + (f"\n\n{estimate}" if estimate else "")
+
+
+def watch(store: Store, profile: str, quiet: bool) -> status.Snapshot:
+    """Look again and again until nothing more will happen by itself; Slurm is asked at most twice a minute."""
+    here = profile == "sandbox" or any(entry.profile == "sandbox" for entry in intents.intents(store))
+    pause = _SANDBOX_WATCH_SECONDS if here else _WATCH_SECONDS
+    live_view = sys.stdout.isatty() and not quiet
+    last = ""
+    while True:
+        taken = status.take(store)
+        text = status_text(store, taken)
+        if live_view:
+            print(f"\x1b[H\x1b[2J{text}", flush=True)
+        elif text != last:
+            (say if quiet else print)(text.splitlines()[0] if quiet else text + "\n")
+        last = text
+        if taken.finished and not taken.trouble:
+            return taken
+        time.sleep(pause)

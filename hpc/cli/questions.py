@@ -9,20 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 
-from hpc.commands import CONFIGURATION, DONE, INCOMPLETE, say
 from hpc.errors import ConfigError
+from hpc.launch.preparation import say
+from hpc.launch.slurm import status_text, watch
+from hpc.protocol import CommandExit
 from hpc.slurm.commands import Slurm
 from hpc.status import cell as one_cell
 from hpc.status import sweep as status
 from hpc.storage.store import Store
-from hpc.submission import intents
 from hpc.submission.live import by_cluster, live_tasks
 from hpc.submission.lock import busy
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 
-_WATCH_SECONDS = 30.0
-_SANDBOX_WATCH_SECONDS = 1.0
 _FOLLOW_SECONDS = 1.0
 
 
@@ -32,51 +31,27 @@ def show_status(arguments: argparse.Namespace) -> int:
         taken = watch(store, "", quiet=False)
     else:
         taken = status.take(store)
-        print(json.dumps(taken.to_json(), indent=1) if arguments.json else _status_text(store, taken))
+        print(json.dumps(taken.to_json(), indent=1) if arguments.json else status_text(store, taken))
     at_rest = taken.finished and not taken.trouble and not busy(store)
-    return INCOMPLETE if taken.problems or (at_rest and taken.unfinished) else DONE
-
-
-def _status_text(store: Store, taken: status.Snapshot) -> str:
-    estimate = status.estimate(store, taken)
-    return status.text(taken) + (f"\n\n{estimate}" if estimate else "")
-
-
-def watch(store: Store, profile: str, quiet: bool) -> status.Snapshot:
-    """Look again and again until nothing more will happen by itself; Slurm is asked at most twice a minute."""
-    here = profile == "sandbox" or any(entry.profile == "sandbox" for entry in intents.intents(store))
-    pause = _SANDBOX_WATCH_SECONDS if here else _WATCH_SECONDS
-    live_view = sys.stdout.isatty() and not quiet
-    last = ""
-    while True:
-        taken = status.take(store)
-        text = _status_text(store, taken)
-        if live_view:
-            print(f"\x1b[H\x1b[2J{text}", flush=True)
-        elif text != last:
-            (say if quiet else print)(text.splitlines()[0] if quiet else text + "\n")
-        last = text
-        if taken.finished and not taken.trouble:
-            return taken
-        time.sleep(pause)
+    return CommandExit.INCOMPLETE if taken.problems or (at_rest and taken.unfinished) else CommandExit.DONE
 
 
 def show(arguments: argparse.Namespace) -> int:
     store = Store(arguments.directory.absolute())
     if not (arguments.log or arguments.follow):
         print(one_cell.text(store, arguments.cell))
-        return DONE
+        return CommandExit.DONE
     cell = one_cell.find_cell(store.sweep(), store, arguments.cell)
     if arguments.follow:
         _follow(store, cell)
     else:
         print(one_cell.log_text(store, cell))
-    return DONE
+    return CommandExit.DONE
 
 
 def show_json(arguments: argparse.Namespace) -> int:
     print(json.dumps(one_cell.facts(Store(arguments.directory.absolute()), arguments.cell), indent=1))
-    return DONE
+    return CommandExit.DONE
 
 
 def _follow(store: Store, cell: Cell) -> None:
@@ -107,14 +82,14 @@ def cancel(arguments: argparse.Namespace) -> int:
     ]
     if not chosen:
         say("no task of this sweep is queued that matches")
-        return DONE
+        return CommandExit.DONE
     cells = sorted({name for task in chosen for name in task.cells})
     if not _confirmed(f"cancel {len(chosen)} tasks with {len(cells)} cells? ", arguments.yes):
-        return CONFIGURATION
+        return CommandExit.CONFIGURATION
     for conf, tasks in by_cluster(store, chosen).items():
         Slurm(conf).cancel([task.queued for task in tasks])
     say(f"cancelled {len(chosen)} tasks; what they had finished is kept, and submitting again goes on")
-    return DONE
+    return CommandExit.DONE
 
 
 def _filter(sweep: Sweep, arguments: argparse.Namespace) -> Callable[[str], bool]:
