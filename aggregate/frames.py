@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from aggregate.documents import aggregated_results
-from aggregate.predecessor import read_any
-from aggregate.study import Study, study
-from aggregate.tables import cell_table, curve_table
+from aggregate.analysis.study import Study, study
+from aggregate.documents.aggregated_results import aggregated_results
+from aggregate.documents.tables import cell_table, curve_table
+from aggregate.reading.predecessor import read_any
 
 _NOT_FACTORS = ("n_runs", "completeness", "aggregated_metrics", "individual_results")
 

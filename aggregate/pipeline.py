@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregate.analysis import Analysis
-from aggregate.cache import written_before
-from aggregate.documents import aggregated_results, encode, statistics_document
-from aggregate.drawing import Drawn, draw
-from aggregate.findings import cell_lines, doubts, limited
-from aggregate.predecessor import read_any
-from aggregate.reading import Reading
-from aggregate.report import Material, render
-from aggregate.study import Study, study
-from aggregate.tables import cell_table, curve_table, parquet
+from aggregate.analysis.fixed import Analysis
+from aggregate.analysis.study import Study, study
+from aggregate.documents.aggregated_results import aggregated_results, encode
+from aggregate.documents.statistics import statistics_document
+from aggregate.documents.tables import cell_table, curve_table, parquet
+from aggregate.figures.draw import Drawn, draw
+from aggregate.reading.predecessor import read_any
+from aggregate.reading.sweep import Reading
+from aggregate.reading.unchanged import written_before
+from aggregate.report.caveats import cell_lines, doubts, limited
+from aggregate.report.page import Material, render
 from hpc.storage.files import make_directory, publish, remove
 from hpc.storage.results import paused_collector
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aggregate.declaration import Metric
+from aggregate.reading.declared import Metric
 from hpc.sweep.cell import FactorValue
 
 

@@ -123,9 +123,9 @@ def plain_loop(store: Store) -> None:
 
 
 def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -> Iterator[Measured]:
+    from aggregate.analysis.study import study
     from aggregate.pipeline import aggregate
-    from aggregate.reading import read
-    from aggregate.study import study
+    from aggregate.reading.sweep import read
 
     side = {10_000: (40, 50), 100_000: (100, 200)}.get(cells, (cells // SEEDS, 1))
     store = make_sweep(folder / f"sweep-{cells}", side)
@@ -145,10 +145,10 @@ def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -
 
 
 def measure_figures(folder: Path, repeats: int) -> Iterator[Measured]:
-    from aggregate.canvas import encoded, house_style
-    from aggregate.plots import plots
-    from aggregate.reading import read
-    from aggregate.study import study
+    from aggregate.analysis.study import study
+    from aggregate.figures.canvas import encoded, house_style
+    from aggregate.figures.catalogue import plots
+    from aggregate.reading.sweep import read
 
     store = make_sweep(folder / "figures", (7, 6))
     found = study(read(store, afresh=True))

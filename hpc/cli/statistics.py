@@ -6,24 +6,23 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from aggregate.coverage.shortfall import verdict
 from hpc.launch.preparation import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 
 if TYPE_CHECKING:
-    from aggregate.coverage import Row
+    from aggregate.coverage.simulation import Row
 
 _LONG, _SHORT = 20_000, 1_000
-# A shortfall of so many standard errors is none of the simulation: one of 130 rows in 30 runs would show it by chance.
-_SURE = 3.5
 
 
 def check_stats(arguments: argparse.Namespace) -> int:
     """Simulate and print the table and its verdict; with a sweep directory on its own residuals too."""
-    from aggregate.coverage import simulate, text
-    from aggregate.populations import own, textbook
-    from aggregate.reading import read
-    from aggregate.study import study
+    from aggregate.analysis.study import study
+    from aggregate.coverage.populations import own, textbook
+    from aggregate.coverage.simulation import simulate, text
+    from aggregate.reading.sweep import read
 
     populations = list(textbook())
     if arguments.directory is not None:
@@ -45,32 +44,3 @@ def _kept(rows: Iterable[Row], kept: list[Row]) -> Iterable[Row]:
     for row in rows:
         kept.append(row)
         yield row
-
-
-def verdict(rows: Iterable[Row]) -> str:
-    """One line for people: what does not keep its promise, where it is worst, and that the rest does."""
-    worst: dict[str, Row] = {}
-    for row in rows:
-        if _shortfall(row) > _SURE * row.error and _shortfall(row) > _shortfall(worst.get(row.what)):
-            worst[row.what] = row
-    if not worst:
-        return f"verdict: everything keeps its promise, within {_SURE:g} standard errors of the simulation"
-    told = "; ".join(_told(row) for row in sorted(worst.values(), key=_shortfall, reverse=True))
-    return f"verdict: not as promised, at worst: {told}. All else keeps its promise (within {_SURE:g} standard errors)."
-
-
-def _shortfall(row: Row | None) -> float:
-    """By how much it covers less, or errs more, than it promises."""
-    if row is None:
-        return 0.0
-    return row.share - row.nominal if _is_error(row) else row.nominal - row.share
-
-
-def _is_error(row: Row) -> bool:
-    return row.nominal < 0.5
-
-
-def _told(row: Row) -> str:
-    does, promised = ("errs in", "at most ") if _is_error(row) else ("covers", "")
-    measured = f"{100 * row.share:.1f} +- {100 * row.error:.1f} % instead of {promised}{100 * row.nominal:g} %"
-    return f"{row.what} {does} {measured} ({row.data}, {row.seeds} seeds)"

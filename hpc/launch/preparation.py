@@ -89,7 +89,7 @@ def live(store: Store, strict: bool) -> dict[str, LiveTask]:
 
 def price(request: Request, planned: Plan, profile: Profile, statuses: list[CellStatus]) -> Cost:
     """The plan's cost, from a sample of this sweep's finished cells or from a pilot."""
-    from aggregate.planner import detectable_effect
+    from aggregate.stats.seed_planner import detectable_effect
     from hpc.planning import cost, pilot_record
 
     finished = [entry.cell for entry in statuses if entry.state in FINAL][:_COST_SAMPLE]

@@ -22,7 +22,7 @@ def advice(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> str:
     The condition (or the paired difference with the reference condition) of the largest spread decides, so that the
     promise holds for all. Raises ConfigError if there are too few results or the target makes no sense.
     """
-    from aggregate.planner import seeds_for_halfwidth, seeds_for_power
+    from aggregate.stats.seed_planner import seeds_for_halfwidth, seeds_for_power
 
     metric = arguments.metric or sweep.analysis["primary_metrics"][0]
     if metric not in sweep.trainer.metrics:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from helpers.command_line import Holdfast
 
-from aggregate.coverage import Row
-from hpc.cli.statistics import verdict
+from aggregate.coverage.shortfall import verdict
+from aggregate.coverage.simulation import Row
 
 
 def row(what: str, data: str, share: float, nominal: float = 0.95) -> Row:

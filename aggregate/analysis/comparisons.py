@@ -1,0 +1,112 @@
+"""Every condition against the reference condition, paired by seed; and what pairing was worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aggregate.analysis.fixed import Analysis
+from aggregate.analysis.summary import MetricSummary, Summary
+from aggregate.arrays import Floats
+from aggregate.reading.declared import Metric
+from aggregate.stats.inference import (
+    TTest,
+    benjamini_hochberg,
+    equivalence_p,
+    hedges_dz,
+    one_sample_t,
+    pairing_ratio,
+    probability_of_improvement,
+    seed_correlation,
+)
+from aggregate.stats.intervals import without_rounding
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric, every condition minus the reference; arrays of shape (conditions,), NaN at the reference itself.
+
+    test: paired t test of the raw differences. adjusted: its p over all comparisons of the sweep, for the false
+    discovery rate. dz: standardised, corrected for few seeds. improvement: probability that a run beats one of the
+    reference. margin: smallest difference that matters, or None; equivalence: p value of a difference beyond it.
+    """
+
+    metric: Metric
+    reference: int
+    test: TTest
+    adjusted: Floats
+    dz: Floats
+    improvement: Floats
+    margin: float | None
+    equivalence: Floats
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What runs of one seed share over conditions. correlation: measured, over ``seeds`` seeds that have every
+    condition; ratio: width of an interval for a paired difference relative to an unpaired one of as many seeds."""
+
+    metric: Metric
+    correlation: float
+    seeds: int
+    ratio: float
+
+
+def compare(summary: Summary, analysis: Analysis) -> tuple[Comparison, ...]:
+    """The primary metrics of every condition against the reference; none without a reference."""
+    reference = _position(summary, analysis)
+    if reference is None:
+        return ()
+    made = [_compare(entry, reference, analysis, summary.level) for entry in summary.primary_metrics()]
+    return _adjusted(made)
+
+
+def pairings(summary: Summary) -> tuple[Pairing, ...]:
+    """The measured correlation of every metric between conditions under the same seed."""
+    return tuple(_pairing(entry) for entry in summary.metrics)
+
+
+def _position(summary: Summary, analysis: Analysis) -> int | None:
+    if analysis.reference is None:
+        return None
+    wanted = dict(analysis.reference)
+    return next((i for i, point in enumerate(summary.points) if dict(point) == wanted), None)
+
+
+def _compare(entry: MetricSummary, reference: int, analysis: Analysis, level: float) -> Comparison:
+    rounding = np.finfo(np.float64).eps * (np.abs(entry.values) + np.abs(entry.values[reference]))
+    differences = without_rounding(entry.values - entry.values[reference], rounding)
+    differences[reference] = np.nan
+    others = entry.values.copy()
+    others[reference] = np.nan
+    margin = analysis.margins.get(entry.metric.name)
+    test = one_sample_t(differences, level)
+    nothing = np.full(len(differences), np.nan)
+    directed = bool(entry.metric.better)
+    return Comparison(
+        metric=entry.metric,
+        reference=reference,
+        test=test,
+        adjusted=nothing,
+        dz=hedges_dz(differences),
+        improvement=probability_of_improvement(others, entry.values[reference], entry.metric.better)
+        if directed
+        else nothing,
+        margin=margin,
+        equivalence=nothing if margin is None else equivalence_p(differences, margin),
+    )
+
+
+def _adjusted(made: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    if not made:
+        return ()
+    together = benjamini_hochberg(np.concatenate([comparison.test.p for comparison in made]))
+    parts = np.split(together, len(made))
+    return tuple(replace(comparison, adjusted=part) for comparison, part in zip(made, parts, strict=True))
+
+
+def _pairing(entry: MetricSummary) -> Pairing:
+    correlation, seeds = seed_correlation(entry.values)
+    return Pairing(entry.metric, correlation, seeds, pairing_ratio(correlation, seeds))

@@ -1,0 +1,53 @@
+"""Whether cells fail at random: failures against every factor, exactly. If they do not, means of the rest mislead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aggregate.analysis.summary import Summary
+from aggregate.arrays import Integers
+from aggregate.reading.declared import Factor
+from aggregate.stats.exact import FISHER, fisher_p, trend_p
+from aggregate.stats.inference import holm
+from hpc.sweep.states import COMPLETED, MISSING, STARTED
+
+
+@dataclass(frozen=True)
+class Missingness:
+    """Failures against one factor. failed, ended: cells of each level, in the order of the factor's values.
+
+    p: two-sided; NaN if nothing failed, everything did, or there is one level.
+    """
+
+    factor: Factor
+    failed: Integers
+    ended: Integers
+    method: str
+    p: float
+
+
+def missingness(summary: Summary) -> tuple[Missingness, ...]:
+    """Failure against every factor. A cell failed if it ended in any state but COMPLETED; cells still to run do not
+    count."""
+    ended = (summary.states != MISSING) & (summary.states != STARTED)
+    failed = ended & (summary.states != COMPLETED)
+    return tuple(_of_factor(summary, axis, failed, ended) for axis in range(len(summary.factors)))
+
+
+def _of_factor(summary: Summary, axis: int, failed: np.ndarray, ended: np.ndarray) -> Missingness:
+    factor = summary.factors[axis]
+    bad, all_of = (_by_level(summary, axis, cells) for cells in (failed, ended))
+    method, p = FISHER, float("nan")
+    if factor.ordered:
+        order = np.argsort(np.array(factor.values)) if factor.numeric else np.arange(len(factor.values))
+        method, p = trend_p(bad[order], all_of[order])
+    elif 0 < bad.sum() < all_of.sum() and len(bad) > 1:
+        p = float(np.min(holm([fisher_p(b, n, bad.sum(), all_of.sum()) for b, n in zip(bad, all_of, strict=True)])))
+    return Missingness(factor, bad, all_of, method, p)
+
+
+def _by_level(summary: Summary, axis: int, cells: np.ndarray) -> Integers:
+    grid = cells.reshape(*summary.shape, cells.shape[-1])
+    return np.asarray(np.moveaxis(grid, axis, 0).reshape(summary.shape[axis], -1).sum(axis=1))

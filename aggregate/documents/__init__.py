@@ -1,0 +1,4 @@
+"""A study as files for programs.
+
+Imports: aggregate.analysis and what lies below it.
+"""

@@ -1,0 +1,202 @@
+"""statistics.json: claims, comparisons, intervals and what is doubtful about them.
+
+The document is the same bytes for the same outcomes: no times, nodes, paths or attempts, nothing that
+depends on the order in which cells ended, null and never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from aggregate.analysis.claims import Claim
+from aggregate.analysis.comparisons import Comparison, Pairing
+from aggregate.analysis.last_epochs import LastEpochs
+from aggregate.analysis.missingness import Missingness
+from aggregate.analysis.reliability import Flag
+from aggregate.analysis.study import Evidence, Study
+from aggregate.analysis.summary import MetricSummary, Summary
+from aggregate.arrays import number, rows
+from aggregate.documents.aggregated_results import _completeness, _total
+
+
+def statistics_document(study: Study) -> dict[str, Any]:
+    """What stands beside the t intervals: intervals that suit each metric, completion rates, flags, claims."""
+    summary, ends = study.summary, study.ends
+    completeness = _completeness(summary)
+    return {
+        "sweep": summary.name,
+        "partial": not summary.complete,
+        "level": summary.level,
+        "completeness": _total(completeness),
+        "primary_metrics": [metric.name for metric in summary.primary],
+        "metrics": {entry.metric.name: _about(entry) for entry in summary.metrics},
+        "last_epochs": {
+            "count": ends.count,
+            "epoch_budgets": list(ends.budgets),
+            "ci_method": {entry.metric.name: entry.method for entry in ends.entries},
+        },
+        "conditions": _conditions(summary, ends),
+        "unreliable": _unreliable(summary, study.flags),
+        "zero_spread": _zero_spread(summary),
+        "not_finite": _not_finite(summary),
+        **evidence_document(summary, study.evidence),
+    }
+
+
+def _about(entry: MetricSummary) -> dict[str, Any]:
+    metric = entry.metric
+    return {
+        "kind": metric.kind,
+        "better": metric.better or None,
+        "chance": metric.chance,
+        "ci_method": entry.method,
+        "note": entry.note or None,
+    }
+
+
+def _conditions(summary: Summary, ends: LastEpochs) -> dict[str, Any]:
+    completion = rows(
+        {
+            "completed": summary.completed,
+            "planned": np.full(len(summary.conditions), len(summary.seeds)),
+            "rate": summary.completed / len(summary.seeds),
+            "ci_lower": summary.completion[0],
+            "ci_upper": summary.completion[1],
+        }
+    )
+    intervals = {entry.metric.name: _intervals(entry) for entry in summary.metrics}
+    last = {entry.metric.name: _intervals(entry) for entry in ends.entries}
+    return {
+        name: {
+            "completion": completion[i],
+            "intervals": {metric: entries[i] for metric, entries in intervals.items()},
+            "last_epochs": {metric: entries[i] for metric, entries in last.items()},
+        }
+        for i, name in enumerate(summary.conditions)
+    }
+
+
+def _intervals(entry: MetricSummary) -> list[dict[str, Any]]:
+    """What suits the metric, one entry a condition."""
+    d = entry.description
+    return rows(
+        {
+            "mean": d.mean,
+            "n": d.n,
+            "ci_lower": entry.suited[0],
+            "ci_upper": entry.suited[1],
+            "median": d.median,
+            "median_ci_lower": entry.median[0],
+            "median_ci_upper": entry.median[1],
+        }
+    )
+
+
+def _unreliable(summary: Summary, found: Sequence[Flag]) -> list[dict[str, Any]]:
+    return [
+        {
+            "metric": flag.metric,
+            "reason": flag.reason,
+            "conditions": [summary.conditions[i] for i in flag.conditions] or "all",
+        }
+        for flag in found
+    ]
+
+
+def _zero_spread(summary: Summary) -> list[dict[str, Any]]:
+    """Conditions in which all seeds gave the same number: no interval means anything there."""
+    return [
+        {"condition": summary.conditions[i], "metric": entry.metric.name, "value": float(entry.description.mean[i])}
+        for entry in summary.metrics
+        for i in np.flatnonzero(entry.description.zero_spread)
+    ]
+
+
+def _not_finite(summary: Summary) -> list[dict[str, Any]]:
+    """Where COMPLETED cells have no finite value of a metric, so that its n is below n_runs."""
+    return [
+        {"condition": summary.conditions[i], "metric": entry.metric.name, "cells": int(entry.absent[i])}
+        for entry in summary.metrics
+        for i in np.flatnonzero(entry.absent)
+    ]
+
+
+def evidence_document(summary: Summary, evidence: Evidence) -> dict[str, Any]:
+    """The evidence as plain data, for statistics.json."""
+    claims = evidence.claims
+    return {
+        "claims": {
+            "alpha": claims.alpha,
+            "correction": claims.correction,
+            "family": [_claim(claim) for claim in claims.family],
+            "exploratory_correction": "benjamini-hochberg",
+            "exploratory": [_claim(claim) for claim in claims.exploratory],
+        },
+        "comparisons": {entry.metric.name: _comparison(summary, entry) for entry in evidence.comparisons},
+        "pairing": {entry.metric.name: _pairing(entry) for entry in evidence.pairings},
+        "missingness": [_missing(entry) for entry in evidence.missingness],
+    }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    worst = claim.worst
+    return {
+        "metric": claim.metric.name,
+        "label": claim.metric.label,
+        "kind": claim.kind,
+        "factors": list(claim.factors),
+        "per": claim.unit,
+        "confirmatory": claim.confirmatory,
+        "status": claim.status,
+        "reason": claim.reason or None,
+        "seeds": claim.seeds,
+        "planned_seeds": claim.planned,
+        **{name: number(getattr(claim, name)) for name in ("estimate", "low", "high", "p", "adjusted")},
+        "page_p": number(claim.page),
+        "failed_as_worst": worst
+        and {"cells": worst.cells, "seeds": worst.seeds, "estimate": number(worst.estimate), "p": number(worst.p)},
+        "per_seed": [number(value) for value in claim.per_seed],
+    }
+
+
+def _comparison(summary: Summary, entry: Comparison) -> dict[str, Any]:
+    test = entry.test
+    columns = {
+        "difference": test.mean,
+        "n": test.n,
+        "ci_lower": test.low,
+        "ci_upper": test.high,
+        "p": test.p,
+        "p_benjamini_hochberg": entry.adjusted,
+        "dz_hedges": entry.dz,
+        "probability_of_improvement": entry.improvement,
+        "equivalence_p": entry.equivalence,
+    }
+    found = zip(summary.conditions, rows(columns), strict=True)
+    return {
+        "reference": summary.conditions[entry.reference],
+        "stamp": "exploratory",
+        "equivalence_margin": entry.margin,
+        "conditions": {name: row for i, (name, row) in enumerate(found) if i != entry.reference},
+    }
+
+
+def _pairing(entry: Pairing) -> dict[str, Any]:
+    return {
+        "seed_correlation": number(entry.correlation),
+        "seeds": entry.seeds,
+        "paired_over_unpaired_width": number(entry.ratio),
+    }
+
+
+def _missing(entry: Missingness) -> dict[str, Any]:
+    levels = zip(entry.factor.values, np.asarray(entry.failed).tolist(), np.asarray(entry.ended).tolist(), strict=True)
+    return {
+        "factor": entry.factor.name,
+        "method": entry.method,
+        "p": number(entry.p),
+        "levels": [{"value": value, "failed": failed, "ended": ended} for value, failed, ended in levels],
+    }

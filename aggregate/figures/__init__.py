@@ -1,0 +1,4 @@
+"""A study as pictures; computes nothing.
+
+Imports: aggregate.analysis and what lies below it.
+"""

@@ -1,0 +1,81 @@
+"""Which figures a sweep gets, under which names. Draws what the summary says and computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from matplotlib.figure import Figure
+
+from aggregate.analysis.curves import Curves, by_level
+from aggregate.analysis.summary import MetricSummary, Summary
+from aggregate.figures.axes import drawable
+from aggregate.figures.canvas import Pages
+from aggregate.figures.heatmap import draw_heatmap
+from aggregate.figures.overview import draw_overview
+from aggregate.figures.training_curves import draw_curves, draw_level_curves
+from aggregate.figures.versus import draw_versus
+from aggregate.reading.declared import Metric
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure, its name below plots/ without a suffix, the metric it shows (empty: several) and its caption."""
+
+    name: str
+    metric: str
+    caption: str
+    figure: Figure
+
+
+def plots(summary: Summary, curves: Iterable[tuple[Metric, Curves]]) -> Iterator[Plot]:
+    """The statistical summary, each metric versus each factor and over a grid of two, then the training curves.
+
+    One at a time: the next figure may be drawn on the axes of one before. Ask for them and save them inside
+    canvas.house_style.
+    """
+    pages = Pages()
+    summary = _drawable(summary)
+    if summary.primary_metrics():
+        yield Plot("statistical_summary", "", "All conditions, primary metrics", draw_overview(summary))
+    for entry in summary.metrics:
+        yield from _metric_plots(summary, entry, pages)
+    for metric, curve in curves:
+        yield from _curve_plots(summary, metric, _drawable_curves(curve), pages)
+
+
+def _drawable(summary: Summary) -> Summary:
+    return replace(summary, metrics=tuple(map(_drawable_metric, summary.metrics)))
+
+
+def _drawable_metric(entry: MetricSummary) -> MetricSummary:
+    described = replace(entry.description, mean=drawable(entry.description.mean))
+    suited = drawable(entry.suited[0]), drawable(entry.suited[1])
+    return replace(entry, values=drawable(entry.values), description=described, suited=suited)
+
+
+def _drawable_curves(curves: Curves) -> Curves:
+    values, mean, low, high = map(drawable, (curves.values, curves.mean, curves.low, curves.high))
+    return replace(curves, values=values, mean=mean, low=low, high=high)
+
+
+def _curve_plots(summary: Summary, metric: Metric, curves: Curves, pages: Pages) -> Iterator[Plot]:
+    name, label = f"training_curves/{metric.slug}", f"{metric.label} over training"
+    yield Plot(name, metric.name, f"{label}, every condition", draw_curves(summary, metric, curves, pages))
+    axes = [axis for axis, factor in enumerate(summary.factors) if len(factor.values) > 1]
+    for axis in axes if len(summary.factors) > 1 else ():
+        levels = by_level(curves, summary.shape, axis, summary.level)
+        if (levels.n > 0).any():
+            factor = summary.factors[axis]
+            figure = draw_level_curves(summary, metric, levels, axis, pages)
+            yield Plot(f"{name}_by_{factor.slug}", metric.name, f"{label}, by {factor.label}", figure)
+
+
+def _metric_plots(summary: Summary, entry: MetricSummary, pages: Pages) -> Iterator[Plot]:
+    metric = entry.metric
+    for axis, factor in enumerate(summary.factors):
+        caption = f"{metric.label} versus {factor.label}"
+        yield Plot(f"{metric.slug}_vs_{factor.slug}", metric.name, caption, draw_versus(summary, entry, axis, pages))
+    if len(summary.factors) == 2:
+        caption = f"{metric.label} over the grid"
+        yield Plot(f"heatmap_{metric.slug}", metric.name, caption, draw_heatmap(summary, entry))

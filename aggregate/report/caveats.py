@@ -1,0 +1,141 @@
+"""What a reader must be told before believing the numbers, as lines of text: incomplete cells, doubtful values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aggregate.analysis.reliability import Flag
+from aggregate.analysis.study import Evidence, Study
+from aggregate.analysis.summary import Summary
+from aggregate.reading.histories import Fault
+from aggregate.reading.records import Gathered
+from aggregate.wording import counted, p_equals
+from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
+
+_NAMED = 6  # cells named in one line
+_ORDER = (CONFLICT, FAILED, STARTED, MISSING, DIVERGED)
+
+
+def cell_lines(gathered: Gathered) -> list[str]:
+    """One line for every state and cause of the cells that have no number to give, naming cells."""
+    groups: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for record, name in zip(gathered.records, gathered.names, strict=True):
+        if record.state != COMPLETED:
+            groups[_ORDER.index(record.state), _cause(record.state, record.status.cause)].append(name)
+    lines = []
+    for (state, cause), names in sorted(groups.items()):
+        lines.append(f"{_ORDER[state]}: {_cells(names)}" + (f": {cause}" if cause else ""))
+    return lines
+
+
+def doubts(study: Study) -> list[str]:
+    """One line for everything else that a reader of the statistics should know."""
+    summary = study.summary
+    lines = [*study.remarks, *_hanging_failures(summary, study.evidence), *_unmeasured(summary)]
+    lines += [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
+    for entry in summary.metrics:
+        if absent := int(entry.absent.sum()):
+            lines.append(f"{entry.metric.name}: {counted(absent, 'completed cell')} without a finite value; see n")
+        same = [summary.conditions[i] for i in np.flatnonzero(entry.description.zero_spread)]
+        if same:
+            lines.append(
+                f"metric {entry.metric.name}: the same for all seeds in {_named(same)}; its interval says nothing"
+            )
+    lines += _unreliable(summary, study.flags)
+    if len(summary.seeds) == 1:
+        lines.append("one seed per condition: no intervals")
+    if study.gathered.strays:
+        lines.append(f"individual_results holds what is no planned cell, not counted: {_named(study.gathered.strays)}")
+    lines += _budgets(study.ends.budgets)
+    return lines + _revisions(study.manifest["revisions"]) + _history_lines(study.histories.faults)
+
+
+def _unmeasured(summary: Summary) -> list[str]:
+    """Primary metrics of which nothing came back, though cells completed."""
+    found = {entry.metric.name for entry in summary.metrics}
+    if not (completed := int(summary.completed.sum())):
+        return []
+    return [
+        f"{metric.name}: none of {counted(completed, 'completed cell')} has a finite value; it is in no table or figure"
+        for metric in summary.primary
+        if metric.name not in found
+    ]
+
+
+def _unreliable(summary: Summary, flags: Sequence[Flag]) -> list[str]:
+    """Which intervals not to trust, by reason and conditions: metrics that share both stand in one line."""
+    groups: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
+    for flag in flags:
+        groups[flag.reason, flag.conditions].append(flag.metric)
+    return [
+        f"{', '.join(metrics)}: {reason}"
+        + (f" in {_named([summary.conditions[i] for i in conditions])}" if conditions else "")
+        + "; intervals are unreliable, look at the seeds"
+        for (reason, conditions), metrics in groups.items()
+    ]
+
+
+def _budgets(budgets: Sequence[int]) -> list[str]:
+    if len(budgets) < 2:
+        return []
+    return [
+        f"runs trained from {budgets[0]} to {budgets[-1]} epochs: a best epoch out of more is better by chance alone"
+    ]
+
+
+def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:
+    """Failures that hang on a factor: the cells that are left are not like those that failed."""
+    return [
+        f"failures hang on {entry.factor.label} ({p_equals(entry.p)}, {entry.method}): means of what is left mislead"
+        for entry in evidence.missingness
+        if entry.p <= 1 - summary.level
+    ]
+
+
+def _history_lines(faults: Sequence[Fault]) -> list[str]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, reason in faults:
+        groups[reason].append(name)
+    return [f"no training curve of {_cells(names)}: {reason}" for reason, names in groups.items()]
+
+
+def limited(lines: Sequence[str], most: int) -> list[str]:
+    """The first lines and how many more there are."""
+    return list(lines) if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
+
+
+def _cause(state: str, cause: str) -> str:
+    note = "training left the finite numbers; not in the statistics" if state == DIVERGED else ""
+    return " ".join((cause or note).split())
+
+
+def _cells(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{counted(len(names), 'cell')}: {_named(names)}"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _revisions(revisions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was changed after the first job could have been seen."""
+    first, last = revisions[0], revisions[-1]
+    lines = []
+    if first.get("analysis") != last.get("analysis"):
+        lines.append(
+            "the analysis was edited after the sweep began: the first one governs, and anything else is exploratory"
+        )
+    before, after = first["grid"], last["grid"]
+    if len(before["seeds"]) != len(after["seeds"]):
+        lines.append(
+            f"seeds were added after the sweep began ({len(before['seeds'])}, now {len(after['seeds'])}): "
+            "if the results decided that, intervals and tests are too narrow"
+        )
+    if before["axes"] != after["axes"]:
+        lines.append("conditions were added after the sweep began: comparisons with them are exploratory")
+    return lines

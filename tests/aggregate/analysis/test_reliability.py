@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
+
+from aggregate.analysis.reliability import skewed, two_groups
+from aggregate.pipeline import aggregate
+from hpc.sweep.cell import Cell
+
+RANDOM = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_a_collapsed_seed_is_noticed_and_clean_conditions_are_not(seeds: int) -> None:
+    spread = 0.01 * np.exp(RANDOM.normal(0, 0.5, (300, 30, 1)))  # conditions are not all alike
+    clean = 0.9 + spread * RANDOM.normal(size=(300, 30, seeds))
+    assert np.mean([two_groups(sweep).mean() for sweep in clean]) < 0.01
+    collapsed = clean.copy()
+    collapsed[:, 3, 0] -= 0.5
+    found = np.array([two_groups(sweep) for sweep in collapsed])
+    assert found[:, 3].mean() > 0.95
+    assert found[:, [0, 1, 2, *range(4, 30)]].mean() < 0.01
+
+
+def test_too_few_seeds_or_no_spread_are_never_two_groups() -> None:
+    assert not two_groups(np.array([[0.0, 1.0], [0.0, 9.0]])).any()
+    assert not two_groups(np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.9]])).any()
+    assert not two_groups(np.full((2, 3), np.nan)).any()
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(1.2, 0.9), (0.3, 0.0)])
+def test_heavy_skew_is_noticed_over_all_conditions(sigma: float, expected: float) -> None:
+    sweeps = np.exp(sigma * RANDOM.normal(size=(60, 60, 8)))
+    assert np.mean([skewed(sweep) for sweep in sweeps]) == pytest.approx(expected, abs=0.1)
+    assert not skewed(RANDOM.normal(size=(60, 8)))
+
+
+def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: Path) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [4, 8, 16, 32]}, 5))
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        noise = float(np.random.default_rng([cell.seed, int(cell.factors["dim"])]).normal(0, 0.01))
+        collapsed = cell.name == "dim_8_run_2"
+        return {ACCURACY: 1.0 if cell.name == "dim_4_run_0" else 0.95 + noise / 10, LOSS: 0.5 + noise + 3 * collapsed}
+
+    directory.fill(metrics)
+    problems = aggregate(tmp_path, figures=False).problems
+    found = json.loads(directory.store.statistics_file.read_bytes())["unreliable"]
+    assert {"metric": LOSS, "reason": "seeds in two groups", "conditions": ["dim_8"]} in found
+    assert {"metric": ACCURACY, "reason": "seeds at the bound", "conditions": ["dim_4"]} in found
+    assert f"{LOSS}: seeds in two groups in dim_8; intervals are unreliable, look at the seeds" in problems
+
+
+History = Callable[[int], list[float | None]]
+
+
+def _last(root: Path, history: History, last_epochs: int) -> dict[str, dict[str, float | None]]:
+    sweep = make_sweep({"dim": [8]}, 3)
+    directory = Directory(root, sweep)
+    directory.sweep = sweep
+    directory.fill(lambda _: {"best_val_loss": 0.1})
+    for cell in sweep.grid:
+        directory.history(cell, {"val_loss": history(cell.run_id)})
+    data = json.loads(directory.store.sweep_file.read_text())
+    data["revisions"][0]["analysis"]["last_epochs"] = last_epochs
+    directory.store.sweep_file.write_text(json.dumps(data))
+    aggregate(root, figures=False)
+    found = json.loads(directory.store.statistics_file.read_bytes())
+    return dict(found["conditions"]["dim_8"]["last_epochs"])
+
+
+def test_the_last_epochs_are_averaged_in_each_run_and_then_over_seeds(tmp_path: Path) -> None:
+    found = _last(tmp_path, lambda run: [9.0, 9.0, 1.0 + run, 2.0 + run], 2)["val_loss"]
+    assert (found["mean"], found["n"]) == (2.5, 3)
+    assert found["ci_lower"] is not None
+
+
+def test_a_run_shorter_than_the_last_epochs_gives_what_it_has_and_one_with_a_gap_nothing(tmp_path: Path) -> None:
+    histories: list[list[float | None]] = [[1.0, 3.0], [5.0], [1.0, None]]
+    found = _last(tmp_path, lambda run: histories[run], 5)["val_loss"]
+    assert (found["mean"], found["n"]) == (3.5, 2)
+
+
+def test_different_epoch_budgets_are_said(tmp_path: Path) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [8]}, 3))
+    for cell in directory.sweep.grid:
+        directory.finish(cell, {LOSS: 0.1}, epochs=3 + cell.run_id)
+    assert any("trained from 3 to 5 epochs" in line for line in aggregate(tmp_path, figures=False).problems)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.sweeps import ACCURACY, Directory, history_bytes, make_sweep
+
+from aggregate.analysis.curves import curves
+from aggregate.reading import histories
+from aggregate.reading.histories import Histories
+from aggregate.reading.sweep import read
+from hpc.storage import files
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    made = Directory(tmp_path / "out", make_sweep({"dim": [8, 12]}, seeds=2))
+    made.fill(lambda _: {ACCURACY: 0.5})
+    return made
+
+
+def _read(directory: Directory) -> Histories:
+    return read(directory.store).histories()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+def test_numbers_come_back_as_they_were_written(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(histories, "CHUNK", chunk)
+    values = np.random.default_rng(0).random((4, 3)) * 10.0 ** np.arange(-150, 150, 75)[:, None]
+    for cell, row in zip(directory.sweep.grid, values, strict=True):
+        directory.history(cell, {"val_loss": row.tolist()})
+    found = _read(directory)
+    assert found.faults == []
+    assert found.position.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert found.epoch.tolist() == [1, 2, 3] * 4
+    assert (found.columns["val_loss"] == values.ravel()).all()
+
+
+def test_an_empty_field_is_absent_and_columns_may_differ_between_cells(directory: Directory) -> None:
+    first, second, *_ = directory.sweep.grid
+    directory.history(first, {"val_loss": [1.0, None]})
+    directory.history(second, {"train_loss": [3.0], "val_loss": [4.0]})
+    found = _read(directory)
+    np.testing.assert_array_equal(found.columns["val_loss"], [1.0, np.nan, 4.0])
+    np.testing.assert_array_equal(found.columns["train_loss"], [np.nan, np.nan, 3.0])
+
+
+def test_a_missing_link_is_made_from_the_attempt_that_won(directory: Directory) -> None:
+    cell = directory.sweep.grid[0]
+    private = directory.store.private_history(1, cell)
+    files.make_directory(private.parent)
+    files.publish(private, history_bytes({"val_loss": [2.0]}))
+    found = _read(directory)
+    assert found.columns["val_loss"].tolist() == [2.0]
+    assert directory.store.history_file(cell).exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "cut short"),
+        (b"epoch,val_loss\n1,0.5\n2,0.", "cut short"),
+        (b"epoch,val_loss\n1\n", "damaged"),
+        (b"epoch,val_loss\n1,abc\n", "damaged"),
+        (b"epoch,val_loss\n\n", "damaged"),
+        (b"epoch,val_loss\n,1.0\n", "damaged"),
+        (b"epoch,a,a\n1,2,3\n", "damaged"),
+        (b"\xff\xfe\x00\n", "damaged"),
+        (b"step,val_loss\n1,0.5\n", "damaged"),
+    ],
+)
+def test_a_damaged_history_is_named_and_spoils_no_other(directory: Directory, data: bytes, reason: str) -> None:
+    bad, *good = directory.sweep.grid
+    for cell in good:
+        directory.history(cell, {"val_loss": [1.0, 2.0]})
+    files.publish(directory.store.history_file(bad), data)
+    found = _read(directory)
+    assert found.position.tolist() == [1, 1, 2, 2, 3, 3]
+    assert [name for name, _ in found.faults] == [bad.name]
+    assert reason in found.faults[0][1]
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+def test_faults_come_in_the_order_of_the_grid(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(histories, "CHUNK", chunk)
+    first, missing, last, good = directory.sweep.grid
+    directory.history(good, {"val_loss": [1.0]})
+    files.publish(directory.store.history_file(first), b"epoch,val_loss\n1,x\n")
+    files.publish(directory.store.history_file(last), b"epoch,val_loss\n1,0.")
+    assert [name for name, _ in _read(directory).faults] == [first.name, missing.name, last.name]
+
+
+def test_a_history_that_cannot_be_read_ends_the_reading(directory: Directory) -> None:
+    directory.store.history_file(directory.sweep.grid[1]).mkdir()
+    with pytest.raises(IsADirectoryError, match="history"):
+        _read(directory)
+
+
+def test_curves_of_different_length_are_not_filled_forward() -> None:
+    # Two seeds of one condition: the second ends after epoch 1.
+    made = curves(np.array([0, 0, 1]), np.array([1, 2, 1]), np.array([1.0, 3.0, 2.0]), np.array([[True, True]]))
+    np.testing.assert_array_equal(made.values, [[[1.0, 3.0], [2.0, np.nan]]])
+    assert made.n.tolist() == [[2, 1]]
+    assert made.mean.tolist() == [[1.5, 3.0]]
+
+
+def test_a_diverged_seed_is_drawn_but_not_in_the_mean() -> None:
+    made = curves(np.array([0, 1]), np.array([1, 1]), np.array([1.0, 9e9]), np.array([[True, False]]))
+    assert made.values.tolist() == [[[1.0], [9e9]]]
+    assert made.mean.tolist() == [[1.0]]

@@ -1,0 +1,233 @@
+"""Aggregating again: what has not changed is not read, and a full rebuild gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
+
+from aggregate.pipeline import aggregate
+from aggregate.reading import histories, records
+from aggregate.reading.unchanged import cell_stamps
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+
+
+def _metrics(cell: Cell) -> dict[str, float | None]:
+    random = np.random.default_rng([cell.seed, int(cell.factors["dim"])])
+    return {ACCURACY: float(random.random()), LOSS: float(random.random())}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    made = Directory(tmp_path / "out", make_sweep({"dim": [4, 8, 16]}, 3))
+    for cell in made.sweep.grid:
+        made.finish(cell, _metrics(cell))
+        made.history(cell, {"val_loss": np.random.default_rng(cell.seed).random(4).tolist()})
+    return made
+
+
+def _outputs(store: Store) -> dict[str, bytes]:
+    paths = [store.aggregated_file, store.statistics_file, store.table_file, store.curves_file, store.report_file]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def _rebuilt(directory: Directory) -> dict[str, bytes]:
+    """The outputs of a directory that was never aggregated before."""
+    copy = directory.store.root.with_name("copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(directory.store.root, copy)
+    Store(copy).cache_file.unlink()
+    aggregate(copy, figures=False)
+    return _outputs(Store(copy))
+
+
+@pytest.fixture
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many results were read since the last call."""
+    seen: list[str] = []
+    real = Store._outcome
+
+    def counted(self: Store, cell: Cell, directory: str, config_digest: str) -> object:
+        seen.append(cell.name)
+        return real(self, cell, directory, config_digest)
+
+    monkeypatch.setattr(Store, "_outcome", counted)
+
+    def count() -> int:
+        number = len(seen)
+        seen.clear()
+        return number
+
+    return count
+
+
+def test_nothing_changed_reads_no_cell_and_writes_no_file(directory: Directory, count_reads: Callable[[], int]) -> None:
+    first = aggregate(directory.store.root, figures=False)
+    assert count_reads() == 9
+    before = {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()}
+    assert aggregate(directory.store.root, figures=False) == first
+    assert count_reads() == 0
+    assert {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()} == before
+
+
+def test_a_changed_result_is_read_alone_and_gives_the_bytes_of_a_full_rebuild(
+    directory: Directory, count_reads: Callable[[], int]
+) -> None:
+    aggregate(directory.store.root, figures=False)
+    count_reads()
+    cell = directory.cell("dim_8_run_1")
+    directory.finish(cell, {ACCURACY: 0.123, "another": 7})
+    directory.history(cell, {"train_loss": [1.0, None]})
+    aggregate(directory.store.root, figures=False)
+    assert count_reads() == 1
+    changed = _outputs(directory.store)
+    assert b"0.123" in changed["aggregated_results.json"]
+    assert changed == _rebuilt(directory)
+
+
+def test_a_metric_that_went_away_leaves_no_trace(directory: Directory) -> None:
+    cell = directory.cell("dim_8_run_1")
+    directory.finish(cell, {ACCURACY: 0.5, "gone": 1.0})
+    directory.history(cell, {"gone": [1.0], "val_loss": [1.0]})
+    aggregate(directory.store.root, figures=False)
+    directory.finish(cell, {ACCURACY: 0.5})
+    directory.history(cell, {"val_loss": [1.0]})
+    aggregate(directory.store.root, figures=False)
+    outputs = _outputs(directory.store)
+    assert b"gone" not in outputs["aggregated_results.json"] + outputs["curves.parquet"]
+    assert outputs == _rebuilt(directory)
+
+
+def _edit_in_place(directory: Directory) -> None:
+    path = directory.store.result_file(directory.cell("dim_4_run_0"))
+    path.write_bytes(path.read_bytes().replace(b"COMPLETED", b"DIVERGED"))
+
+
+def _conflict(directory: Directory) -> None:
+    directory.conflict(directory.cell("dim_4_run_0"))
+
+
+def _damage_history(directory: Directory) -> None:
+    files.publish(directory.store.history_file(directory.cell("dim_4_run_0")), b"epoch,val_loss\n1,x\n")
+
+
+def _remove_cell(directory: Directory) -> None:
+    shutil.rmtree(directory.store.cell_directory(directory.cell("dim_4_run_0")))
+
+
+def _add_stray(directory: Directory) -> None:
+    (directory.store.results_root / "dim_99_run_0").mkdir()
+
+
+def _grow(directory: Directory) -> None:
+    sweep = directory.sweep
+    directory.store.write_sweep(replace(sweep, grid=replace(sweep.grid, seeds=(42, 43, 44, 45))), {})
+
+
+def _lose_table(directory: Directory) -> None:
+    directory.store.table_file.unlink()
+
+
+def _damage_cache(directory: Directory) -> None:
+    directory.store.cache_file.write_bytes(directory.store.cache_file.read_bytes()[:-50])
+
+
+def _touch_report(directory: Directory) -> None:
+    directory.store.report_file.write_text("edited")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _edit_in_place,
+        _conflict,
+        _damage_history,
+        _remove_cell,
+        _add_stray,
+        _grow,
+        _lose_table,
+        _damage_cache,
+        _touch_report,
+    ],
+)
+def test_whatever_changes_is_noticed(directory: Directory, change: Callable[[Directory], None]) -> None:
+    aggregate(directory.store.root, figures=False)
+    change(directory)
+    told = aggregate(directory.store.root, figures=False)
+    assert _outputs(directory.store) == _rebuilt(directory)
+    # Once more: what was remembered of the changed directory is right too.
+    again = aggregate(directory.store.root, figures=False)
+    assert again.problems == told.problems
+    assert _outputs(directory.store) == _rebuilt(directory)
+
+
+def test_a_failed_cell_that_fails_again_is_noticed(directory: Directory) -> None:
+    cell = directory.cell("dim_4_run_0")
+    shutil.rmtree(directory.store.cell_directory(cell))
+    directory.fail(cell, "first cause")
+    aggregate(directory.store.root, figures=False)
+    directory.fail(cell, "second cause")
+    assert "FAILED: dim_4_run_0: second cause" in aggregate(directory.store.root, figures=False).problems
+    assert _outputs(directory.store) == _rebuilt(directory)
+
+
+def test_a_changed_result_of_a_cell_without_history_is_noticed(directory: Directory) -> None:
+    cell = directory.cell("dim_4_run_0")
+    directory.store.history_file(cell).unlink()
+    aggregate(directory.store.root, figures=False)
+    directory.finish(cell, {LOSS: 0.987})
+    aggregate(directory.store.root, figures=False)
+    assert b"0.987" in directory.store.aggregated_file.read_bytes()
+    assert _outputs(directory.store) == _rebuilt(directory)
+
+
+def test_figures_are_drawn_when_they_are_asked_for_after_all(directory: Directory) -> None:
+    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.root)
+    drawn = directory.store.plots_directory / "statistical_summary.png"
+    assert drawn.exists()
+    os.unlink(drawn)
+    aggregate(directory.store.root)
+    assert drawn.exists()
+
+
+def test_stamps_are_those_of_the_files_and_zero_where_there_is_none(directory: Directory) -> None:
+    store = directory.store
+    shutil.rmtree(store.cell_directory(directory.cell("dim_4_run_0")))
+    store.history_file(directory.cell("dim_4_run_1")).unlink()
+    stamps = cell_stamps(store, records.names_of(directory.sweep))
+    assert stamps[0].tolist() == [0] * 5
+    cell = directory.cell("dim_4_run_1")
+    result = store.result_file(cell).stat()
+    moment = store.cell_directory(cell).stat().st_mtime_ns
+    assert stamps[1].tolist() == [moment, result.st_mtime_ns, result.st_size, 0, 0]
+    assert (stamps[2:] > 0).all()
+
+
+def test_stamps_of_a_sweep_that_never_began_are_zero(tmp_path: Path) -> None:
+    fresh = Directory(tmp_path / "new", make_sweep({"dim": [4]}, 2))
+    assert cell_stamps(fresh.store, records.names_of(fresh.sweep)).tolist() == [[0] * 5] * 2
+
+
+def test_names_are_those_of_the_cells() -> None:
+    sweep = make_sweep({"dim": [4, 8], "scale": [0.1, 1.0]}, 3)
+    assert records.names_of(sweep) == [cell.name for cell in sweep.grid]
+
+
+def test_histories_come_back_from_the_table_as_they_were_read(directory: Directory) -> None:
+    aggregate(directory.store.root, figures=False)
+    from aggregate.reading.sweep import read
+
+    recalled, fresh = read(directory.store).histories(), read(directory.store, afresh=True).histories()
+    assert isinstance(recalled, histories.Histories)
+    np.testing.assert_array_equal(recalled.position, fresh.position)
+    np.testing.assert_array_equal(recalled.epoch, fresh.epoch)
+    np.testing.assert_array_equal(recalled.columns["val_loss"], fresh.columns["val_loss"])
