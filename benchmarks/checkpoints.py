@@ -13,7 +13,7 @@ from hpc.node.pack import PackTask
 from hpc.node.training_run import TrainingRun
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
-from training.pack import Pack
+from training.loop.pack import Pack
 
 CELLS = 5
 PARTS = 10

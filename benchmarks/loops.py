@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from training.data import Split, load
-from training.model import TRUE_OUTPUTS
-from training.settings import FEATURES
+from training.model.rows import TRUE_OUTPUTS
+from training.model.settings import FEATURES
+from training.shapes.dataset import Split, load
 
 BATCH = 32
 HIDDEN = 128

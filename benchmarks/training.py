@@ -23,15 +23,15 @@ import torch
 
 from benchmarks import checkpoints
 from benchmarks.loops import BATCH, DIM, HIDDEN, LARGEST_NORM, LAYERS, LEARNING_RATE, predecessor_loop, tight_loop
-from training.data import Dataset, generate, load
-from training.device import prepare
-from training.loop import CPU_PACK
-from training.model import Architecture
-from training.native import NoKernelError, load_kernel
-from training.pack import Pack, Setup
-from training.settings import Settings, read_settings
-from training.state import Member, joined, new_state
-from training.tables import Tables, make_tables
+from training.loop.device import prepare
+from training.loop.loop import CPU_PACK
+from training.loop.pack import Pack, Setup
+from training.model.rows import Architecture
+from training.model.settings import Settings, read_settings
+from training.model.state import Member, joined, new_state
+from training.model.tables import Tables, make_tables
+from training.shapes.dataset import Dataset, generate, load
+from training.steps.build import NoKernelError, load_kernel
 
 ROWS = 16_000
 ROUNDS = 25

@@ -125,16 +125,16 @@ DATA_FILES = [
 def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
     """Train all cells of a pack (see training/contract.py).
 
-    options: `kernel`, which step trains: native, torch, or auto (see training/native.py). All else is said by the
+    options: `kernel`, which step trains: native, torch, or auto (see steps/native_step.py). All else is said by the
         configuration's own sections.
     Raises SettingsError, DataError or DeviceError for what cannot be trained, StateError for a foreign checkpoint.
     """
-    from training.data import load
-    from training.device import prepare
-    from training.loop import Loop
-    from training.pack import Setup
-    from training.settings import SettingsError, read_kernel, read_settings
-    from training.tables import make_tables
+    from training.loop.device import prepare
+    from training.loop.loop import Loop
+    from training.loop.pack import Setup
+    from training.model.settings import SettingsError, read_kernel, read_settings
+    from training.model.tables import make_tables
+    from training.shapes.dataset import load
 
     kernel = read_kernel(options)
     settings = read_settings(run.config)
@@ -151,8 +151,8 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
 
 def _native_kernel(wanted: str, device: torch.device) -> str | None:
     """The name of the compiled step if it is to train, else None. Raises SettingsError if it is demanded in vain."""
-    from training.native import NoKernelError, load_kernel
-    from training.settings import SettingsError
+    from training.model.settings import SettingsError
+    from training.steps.build import NoKernelError, load_kernel
 
     if wanted == "torch" or (wanted == "auto" and device.type != "cpu"):
         return None
@@ -171,7 +171,7 @@ def _numerics(device: torch.device, native: str | None) -> dict[str, str | int]:
     import numpy
     import torch
 
-    from training.step import NAME
+    from training.steps.torch_step import NAME
 
     cuda = device.type == "cuda"
     return {

@@ -18,7 +18,7 @@ def aggregate(arguments: argparse.Namespace) -> int:
 
 def data_generate(arguments: argparse.Namespace) -> int:
     """data generate: make a data set, or convert one of upstream's."""
-    from training.generate import convert, generate
+    from training.shapes.generate import convert, generate
 
     keep = arguments.keep_images
     if arguments.upstream is not None:
@@ -34,7 +34,7 @@ def data_generate(arguments: argparse.Namespace) -> int:
 
 
 def data_check(arguments: argparse.Namespace) -> int:
-    from training.data import check
+    from training.shapes.dataset import check
 
     if not arguments.directory.is_dir():
         raise ConfigError([f"{arguments.directory}: no such directory; `holdfast data generate DIR` makes a data set"])

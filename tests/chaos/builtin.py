@@ -8,14 +8,14 @@ from typing import Any
 
 from hpc.trainers.data import data_digest
 from hpc.trainers.declaration import read_declaration
-from training.generate import generate
+from training.shapes.generate import generate
 
 from .attempts import ROOT, ForkServer
 from .bench import Bench
 from .kills import campaign as kills
 
 TARGET = "training.workspace:train"
-PRELOAD = ("training.workspace", "training.data", "training.loop", "training.tables")
+PRELOAD = ("training.workspace", "training.shapes.dataset", "training.loop.loop", "training.model.tables")
 
 
 def make_data(directory: Path) -> Path:

@@ -99,7 +99,7 @@ def watch_workspace() -> None:
     if "CHAOS_WITNESS" not in os.environ:
         return
     from hpc.node.training_run import TrainingRun
-    from training.pack import Pack
+    from training.loop.pack import Pack
 
     fd = os.open(os.environ["CHAOS_WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 

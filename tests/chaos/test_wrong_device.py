@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from hpc.storage.store import Store
-from training.generate import generate
+from training.shapes.generate import generate
 
 from .attempts import ROOT
 

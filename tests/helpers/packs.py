@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from helpers.memory_run import MemoryCell
-from training.data import load
-from training.device import prepare
-from training.model import Architecture
-from training.pack import Pack, Setup
-from training.settings import read_settings
-from training.state import Member, State, joined, new_state
-from training.tables import make_tables
+from training.loop.device import prepare
+from training.loop.pack import Pack, Setup
+from training.model.rows import Architecture
+from training.model.settings import read_settings
+from training.model.state import Member, State, joined, new_state
+from training.model.tables import make_tables
+from training.shapes.dataset import load
 
 
 def make_setup(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.data import Split
+from training.shapes.dataset import Split
 
 
 def mlp(inputs: int, hidden: int, outputs: int, n_layers: int) -> nn.Sequential:

@@ -16,7 +16,7 @@ import yaml
 from helpers.workplace import WIDTH, Workplace, outcomes, wait_until
 
 from hpc.sandbox.cluster import Sandbox
-from training.generate import generate
+from training.shapes.generate import generate
 
 
 def saved_step(workplace: Workplace) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from helpers.here import lacking
 
-from training.data import generate
-from training.native import NoKernelError, load_kernel
+from training.shapes.dataset import generate
+from training.steps.build import NoKernelError, load_kernel
 
 
 @pytest.fixture(scope="session")

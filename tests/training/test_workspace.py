@@ -10,8 +10,8 @@ import pytest
 from helpers.memory_run import MemoryRun, cell
 
 from training import workspace
-from training.device import DeviceError
-from training.settings import SettingsError
+from training.loop.device import DeviceError
+from training.model.settings import SettingsError
 
 
 def literals() -> dict[str, Any]:
@@ -94,9 +94,9 @@ def test_options_and_batches_that_cannot_be_honoured_are_refused(config: dict[st
 
 def test_the_trainer_loads_without_submitit_wandb_pydantic_and_the_other_packages() -> None:
     code = (
-        "import sys, training.workspace, training.data, training.settings\n"
+        "import sys, training.workspace, training.shapes.dataset, training.model.settings\n"
         "early = [name for name in ('torch',) if name in sys.modules]\n"
-        "import training.loop\n"
+        "import training.loop.loop\n"
         "print(early + [n for n in ('submitit', 'wandb', 'pydantic', 'hpc', 'aggregate') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

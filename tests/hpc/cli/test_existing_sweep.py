@@ -12,7 +12,7 @@ import pytest
 import yaml
 from helpers.command_line import WIDTH, WITH_DATA, Holdfast, environment
 
-from training.generate import generate
+from training.shapes.generate import generate
 
 
 def write(directory: Path, name: str, content: object) -> str:

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.memory_run import MemoryCell, MemoryRun, cell
+
+from training.contract import Checkpoint
+from training.loop.loop import Loop
+from training.model.state import StateError
+from training.steps.native_step import NativeStep
+from training.workspace import train
+
+CELLS = [cell(8, 1.0, 42), cell(8, 1.0, 43), cell(40, 0.5, 42)]
+
+
+@pytest.fixture(autouse=True)
+def chosen(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here holds for both kernels; looking up after every step, they can be stopped anywhere."""
+    monkeypatch.setitem(OPTIONS, "kernel", kernel)
+    monkeypatch.setattr(NativeStep, "stride", 1)
+
+
+OPTIONS: dict[str, str] = {}
+
+
+def straight(config: dict[str, Any], cells: list[MemoryCell], **options: Any) -> MemoryRun:
+    run = MemoryRun(config, **options)
+    train(cells, OPTIONS, run)
+    return run
+
+
+def attempt(run: MemoryRun, cells: list[MemoryCell], stop_at: int | None) -> MemoryRun:
+    """A new attempt that finds what the earlier one saved and finished, as a requeued task would."""
+    saved = {name: checkpoint for name, checkpoint in run.saved.items() if name not in run.finished}
+    again = MemoryRun(run.config, stop_at=stop_at, saved=saved, finished=dict(run.finished))
+    steps = {name: checkpoint.step // 250 for name, checkpoint in saved.items()}
+    again.history = {name: rows[: steps.get(name, 0)] for name, rows in run.history.items() if name not in run.finished}
+    again.history |= {name: rows for name, rows in run.history.items() if name in run.finished}
+    train([one for one in cells if one.name not in run.finished], OPTIONS, again)
+    return again
+
+
+def assert_same_outcome(found: MemoryRun, expected: MemoryRun) -> None:
+    assert found.finished.keys() == expected.finished.keys()
+    assert found.history == expected.history
+    for name, outcome in expected.finished.items():
+        other = found.finished[name]
+        assert (other.metrics, other.best_epoch, other.diverged) == (
+            outcome.metrics,
+            outcome.best_epoch,
+            outcome.diverged,
+        )
+        assert all(np.array_equal(other.weights[key], array) for key, array in outcome.weights.items())
+
+
+@pytest.mark.parametrize("interval", [137, 250, 411])
+def test_a_run_stopped_again_and_again_ends_with_identical_results(config: dict[str, Any], interval: int) -> None:
+    expected = straight(config, CELLS)
+    run = straight(config, CELLS, stop_at=interval)
+    attempts = 1
+    while len(run.finished) < len(CELLS):
+        run = attempt(run, CELLS, stop_at=interval)
+        attempts += 1
+    assert attempts > 2
+    assert_same_outcome(run, expected)
+
+
+def test_cells_restored_at_different_steps_end_as_if_never_interrupted(config: dict[str, Any]) -> None:
+    expected = straight(config, CELLS)
+    first = straight(config, CELLS[:1], stop_at=320)
+    second = straight(config, CELLS[1:2], stop_at=77)
+    both = MemoryRun(config, saved={**first.saved, **second.saved}, history=first.history)
+    train(CELLS, OPTIONS, both)
+    assert_same_outcome(both, expected)
+
+
+def test_stopping_saves_every_cell_within_one_step(config: dict[str, Any]) -> None:
+    run = straight(config, CELLS[:2], stop_at=30)
+    assert {name: checkpoint.step for name, checkpoint in run.saved.items()} == {one.name: 29 for one in CELLS[:2]}
+    assert not run.finished
+
+
+def test_checkpoints_are_saved_when_due(config: dict[str, Any]) -> None:
+    run = straight(config, CELLS[:1], due_every=2)
+    assert run.saves == 2
+    assert run.saved[CELLS[0].name].step == 300
+
+
+def test_a_cell_taken_over_elsewhere_is_dropped_and_the_others_do_not_notice(config: dict[str, Any]) -> None:
+    expected = straight(config, CELLS[1:])
+    run = straight(config, CELLS, due_every=1, taken={CELLS[0].name})
+    assert CELLS[0].name not in run.finished
+    assert_same_outcome_but(run, expected, CELLS[0].name)
+
+
+def assert_same_outcome_but(found: MemoryRun, expected: MemoryRun, name: str) -> None:
+    found.history.pop(name, None)
+    found.finished.pop(name, None)
+    assert_same_outcome(found, expected)
+
+
+def test_a_cell_that_diverges_leaves_and_changes_no_bit_of_its_neighbours(config: dict[str, Any]) -> None:
+    healthy = [cell(8, 1.0, 42), cell(8, 1.0, 43)]
+    doomed = cell(8, 1e42, 44)
+    expected = straight(config, healthy)
+    run = straight(config, [healthy[0], doomed, healthy[1]])
+    outcome = run.finished[doomed.name]
+    assert outcome.diverged
+    assert not outcome.weights
+    assert outcome.metrics["predictability/synergy_acc"] is None
+    assert doomed.name not in run.history
+    assert_same_outcome_but(run, expected, doomed.name)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(config: dict[str, Any]) -> None:
+    run = straight(config, CELLS[:1], stop_at=30)
+    config["model"]["hidden_dim"] = 48
+    with pytest.raises(StateError, match=r"dim_8_scale_1.0_run_0: checkpoint array 'parameters' has shape"):
+        attempt(run, CELLS[:1], None)
+
+
+def test_a_checkpoint_beyond_the_end_is_refused(config: dict[str, Any]) -> None:
+    run = straight(config, CELLS[:1], stop_at=30)
+    name = CELLS[0].name
+    run.saved[name] = Checkpoint(500, run.saved[name].arrays, run.saved[name].values)
+    with pytest.raises(StateError, match="checkpoint of step 500; training ends at 500"):
+        attempt(run, CELLS[:1], None)
+
+
+def stopping_early(config: dict[str, Any], patience: int, min_delta: float, **options: Any) -> MemoryRun:
+    config["training"] |= {"epochs": 6, "early_stopping": {"patience": patience, "min_delta": min_delta}}
+    return straight(config, CELLS[:2], **options)
+
+
+def test_a_cell_stops_after_the_epochs_it_may_wait_and_reports_only_those_it_trained(config: dict[str, Any]) -> None:
+    run = stopping_early(config, 2, min_delta=100.0)
+    for one in CELLS[:2]:
+        assert len(run.history[one.name]) == 3
+        assert run.finished[one.name].metrics["final_val_loss"] == run.history[one.name][-1]["val_loss"]
+        assert run.finished[one.name].best_epoch == 3
+
+
+def test_a_cell_that_goes_on_improving_is_not_stopped(config: dict[str, Any]) -> None:
+    run = stopping_early(config, 1, min_delta=0.0)
+    losses = [row["val_loss"] for row in run.history[CELLS[0].name]]
+    assert all(later < earlier for earlier, later in itertools.pairwise(losses[:-1]))
+    assert len(losses) == 6 or losses[-1] >= losses[-2]
+
+
+def test_waiting_for_improvement_survives_an_interruption(config: dict[str, Any]) -> None:
+    expected = stopping_early(config, 2, min_delta=100.0)
+    run = stopping_early(config, 2, min_delta=100.0, stop_at=600)
+    assert not run.finished
+    assert_same_outcome(attempt(run, CELLS[:2], None), expected)
+
+
+def test_a_pack_that_keeps_its_width_tells_the_same_of_those_that_stay(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: rows of cells that are taken over or diverge stay, and nobody hears of them again."""
+    cells = [CELLS[0], cell(8, 1e42, 44), CELLS[1]]
+    expected = straight(config, cells, due_every=1, taken={CELLS[0].name})
+    begin = Loop.__init__
+
+    def keeping(self: Loop, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self._compacts = False
+
+    monkeypatch.setattr(Loop, "__init__", keeping)
+    run = straight(config, cells, due_every=1, taken={CELLS[0].name})
+    assert set(run.finished) == {cells[1].name, CELLS[1].name}
+    assert_same_outcome(run, expected)

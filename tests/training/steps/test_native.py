@@ -1,0 +1,165 @@
+"""The compiled step computes what the step in torch computes, and is never a requirement."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.here import lacking
+from helpers.memory_run import MemoryRun, cell
+from helpers.packs import bits, make_pack, make_setup, train_steps
+
+from training import workspace
+from training.model.settings import SettingsError
+from training.steps import build
+from training.steps.build import NoKernelError, load_kernel
+from training.steps.native_step import NativeStep
+
+CELLS = [cell(8, 1.0, 42), cell(12, 5.0, 43)]
+
+
+@pytest.fixture(autouse=True)
+def compiled(request: pytest.FixtureRequest) -> None:
+    if "without_a_compiler" not in request.node.name:
+        try:
+            load_kernel()
+        except NoKernelError as error:
+            lacking(str(error))
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"fusion": 1.0},
+        {"fusion": 1.0, "demi_cycle": 1.0},
+        {"fusion": 1.0, "cycle": 1.0},
+        {"translation": 1.0},
+        {"fusion": 0.5, "demi_cycle": 0.5, "cycle": 0.5, "translation": 0.5},
+    ],
+)
+@pytest.mark.parametrize(
+    ("model", "batch", "training"),
+    [
+        ({}, 32, {"standardize_inputs": True, "source_feature_weight": 4.0}),
+        ({"hidden_dim": 41, "decoder_hidden_dim": 24, "n_layers": 2}, 45, {"grad_clip": None}),
+        ({"n_layers": 0}, 7, {"optimizer": {"type": "adamw", "weight_decay": 0.1}, "grad_clip": 0.05}),
+        ({"n_layers": 3, "fusion_weights": {"attr": 0.7, "v": 0.4}}, 64, {"optimizer": {"weight_decay": 0.01}}),
+    ],
+)
+def test_the_compiled_step_agrees_with_the_one_in_torch(
+    config: dict[str, Any],
+    model: dict[str, Any],
+    batch: int,
+    training: dict[str, Any],
+    weights: dict[str, float],
+) -> None:
+    """Moments are compared: after few steps Adam's update of a parameter hides the size of its gradient."""
+    config["model"] |= model
+    config["training"] |= training
+    config["data"]["batch_size"] = batch
+    config["experiment"]["weights"] = weights
+    packs = [make_pack(make_setup(config, native=chosen), CELLS) for chosen in (False, True)]
+    for pack in packs:
+        train_steps(pack, 5)
+    for expected, found in zip(*(pack.state.tensors() for pack in packs), strict=True):
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5 * max(float(expected.abs().max()), 1e-20))
+
+
+def test_padding_stays_exactly_zero_in_the_compiled_step_too(config: dict[str, Any]) -> None:
+    config["experiment"]["weights"] = {"fusion": 0.5, "demi_cycle": 0.5, "cycle": 0.5, "translation": 0.5}
+    packs = [make_pack(make_setup(config, native=chosen), [cell(5)]) for chosen in (False, True)]
+    for pack in packs:
+        train_steps(pack, 20)
+    untouched = packs[0].state.parameters == 0
+    assert untouched.any()
+    assert not packs[1].state.parameters[untouched].any()
+
+
+def test_steps_handed_over_together_give_the_bits_of_steps_one_by_one(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for stride in (1, 8, 50):
+        monkeypatch.setattr(NativeStep, "stride", stride)
+        pack = make_pack(make_setup(config, native=True), CELLS)
+        train_steps(pack, 50)
+        found.append(bits(pack))
+    assert found[0] == found[1] == found[2]
+
+
+def test_subnormal_moments_are_flushed(config: dict[str, Any]) -> None:
+    pack = make_pack(make_setup(config, native=True), CELLS[:1])
+    pack.state.second.fill_(1e-37)
+    pack.state.first.fill_(1e-37)
+    train_steps(pack, 50)
+    for moments in (pack.state.first, pack.state.second):
+        assert not ((moments != 0) & (moments.abs() < torch.finfo(torch.float32).tiny)).any()
+
+
+def test_a_lost_number_spreads_through_its_own_cell_only(config: dict[str, Any]) -> None:
+    healthy = make_pack(make_setup(config, native=True), CELLS[1:])
+    pack = make_pack(make_setup(config, native=True), CELLS)
+    pack.state.parameters[0, 0, 3] = torch.nan
+    for one in (healthy, pack):
+        train_steps(one, 10)
+    assert pack.finite() == [False, True]
+    assert bits(pack)[CELLS[1].name] == bits(healthy)[CELLS[1].name]
+
+
+def test_the_numerics_say_which_step_trained(config: dict[str, Any]) -> None:
+    config["training"]["epochs"] = 1
+    facts = {}
+    for kernel in ("torch", "native", "auto"):
+        run = MemoryRun(config)
+        workspace.train([cell()], {"kernel": kernel}, run)
+        facts[kernel] = run.facts["kernel"]
+    assert facts["native"] == facts["auto"] != facts["torch"]
+
+
+def test_without_a_compiler_torch_trains(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    load_kernel.cache_clear()
+    run = MemoryRun(config, stop_at=3)
+    workspace.train([cell()], {}, run)
+    assert run.facts["kernel"] == "packed-2"
+    with pytest.raises(SettingsError, match=r"trainer_options.kernel is 'native', but no C compiler on PATH"):
+        workspace.train([cell()], {"kernel": "native"}, MemoryRun(config))
+    load_kernel.cache_clear()
+
+
+def test_a_kernel_is_built_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = build._built()
+    assert path.parent == tmp_path / "holdfast"
+    assert path.parent.stat().st_mode & 0o022 == 0
+    built = path.stat().st_mtime_ns
+    assert build._built() == path
+    assert path.stat().st_mtime_ns == built
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_where_the_users_cache_cannot_be_written_the_kernel_is_built_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert build._built().parent.parent == tmp_path
+
+
+def test_a_cache_that_others_can_write_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "holdfast").mkdir()
+    (tmp_path / "holdfast").chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert build._built().parent != tmp_path / "holdfast"
+
+
+def test_an_unknown_kernel_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"trainer_options.kernel is 'fast'; valid: auto, native, torch"):
+        workspace.train([cell()], {"kernel": "fast"}, MemoryRun(config))

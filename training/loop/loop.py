@@ -1,0 +1,152 @@
+"""Train the cells of one task: who trains next, when an epoch ends, what is saved, who leaves. Nothing of Slurm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
+from typing import Final
+
+from training.contract import Cell, Run
+from training.loop.pack import Pack, Setup
+from training.model.rows import Architecture
+from training.model.state import Member, State, StateError, joined, new_state, restored_state
+
+# On a CPU the state of more cells than this falls out of the cache; on a GPU a pack cannot be too large.
+CPU_PACK: Final = 5
+# Divergence is looked for at these steps only, so that where a cell is dropped does not depend on interruptions.
+CHECK_EVERY: Final = 100
+
+
+class Loop:
+    """All packs of a task. Those that are behind train first, and join the others when they have caught up."""
+
+    def __init__(self, cells: Sequence[Cell], setup: Setup, run: Run, metric_names: Sequence[str]) -> None:
+        self._setup, self._run, self._metric_names = setup, run, metric_names
+        cpu = setup.device.type == "cpu"
+        self._limit = CPU_PACK if cpu else len(cells)
+        self._compacts = cpu
+        self._packs = self._assembled([self._begin(cell) for cell in cells])
+
+    def train(self) -> None:
+        """Train until every cell is finished or the run is told to stop; then save what is still training."""
+        while self._packs and not self._run.stop:
+            self._join_one_pair()
+            self._visit(min(self._packs, key=lambda pack: pack.step))
+            if self._packs and self._run.checkpoint_due():
+                self._save()
+        if self._packs:
+            self._save()
+
+    def _begin(self, cell: Cell) -> tuple[Architecture, State]:
+        settings, device = self._setup.settings, self._setup.device
+        member = Member.of(cell, settings)
+        architecture = Architecture.of(settings, member.dim)
+        saved = self._run.restore(cell)
+        if saved is None:
+            return architecture, new_state(member, architecture, settings, device)
+        if saved.step >= self._setup.total_steps:
+            raise StateError(
+                f"{cell.name}: checkpoint of step {saved.step}; training ends at {self._setup.total_steps}"
+            )
+        return architecture, restored_state(member, saved, architecture, settings, device)
+
+    def _assembled(self, begun: Sequence[tuple[Architecture, State]]) -> list[Pack]:
+        """Packs of cells with the same architecture and step, in the order given, none above the limit."""
+        groups: dict[tuple[Architecture, int], list[State]] = {}
+        for architecture, state in begun:
+            groups.setdefault((architecture, state.step), []).append(state)
+        return [
+            Pack(self._setup, architecture, joined(states[start : start + self._limit]))
+            for (architecture, _), states in groups.items()
+            for start in range(0, len(states), self._limit)
+        ]
+
+    def _visit(self, pack: Pack) -> None:
+        """Train one pack for a while: to the next check, the end of the epoch, or the step of a pack ahead of it."""
+        for indices in pack.batches(self._until(pack)):
+            if self._run.stop:
+                return
+            pack.train(indices)
+        if pack.step % self._setup.steps_per_epoch == 0:
+            self._end_epoch(pack)
+        elif pack.step % CHECK_EVERY == 0:
+            finite = pack.finite()
+            diverged = [row for row in pack.active if not finite[row]]
+            for row in diverged:
+                self._diverged(pack, row)
+            self._drop(pack, diverged)
+
+    def _until(self, pack: Pack) -> int:
+        ends = [next_multiple(pack.step, CHECK_EVERY), next_multiple(pack.step, self._setup.steps_per_epoch)]
+        return min(ends + [other.step for other in self._packs if other.step > pack.step])
+
+    def _end_epoch(self, pack: Pack) -> None:
+        epoch, epochs = pack.step // self._setup.steps_per_epoch, self._setup.settings.epochs
+        measured = pack.finish_epoch()
+        leaving = []
+        for row in pack.active:
+            member, metrics = pack.members[row], measured[row]
+            if not _finite(metrics):
+                self._diverged(pack, row)
+                leaving.append(row)
+                continue
+            member.reached(metrics["val_loss"], epoch)
+            self._run.epoch(member.cell, epoch, epochs, metrics)
+            if member.stalled(metrics["val_loss"], self._setup.settings.early_stopping) or epoch == epochs:
+                self._finish(pack, row, metrics)
+                leaving.append(row)
+        self._drop(pack, leaving)
+
+    def _finish(self, pack: Pack, row: int, metrics: Mapping[str, float]) -> None:
+        member = pack.members[row]
+        final = {**metrics, "best_val_loss": member.best_val_loss, "final_val_loss": metrics["val_loss"]}
+        self._run.finish(member.cell, final, best_epoch=member.best_epoch, weights=pack.weights(row))
+
+    def _diverged(self, pack: Pack, row: int) -> None:
+        member = pack.members[row]
+        metrics: dict[str, float | None] = dict.fromkeys(self._metric_names)
+        if member.best_epoch:
+            metrics["best_val_loss"] = member.best_val_loss
+        self._run.finish(member.cell, metrics, best_epoch=member.best_epoch or None, diverged=True)
+
+    def _save(self) -> None:
+        """Save every cell that is still training, and drop those that a newer attempt has taken over."""
+        checkpoints = {cell: saved for pack in self._packs for cell, saved in pack.state.checkpoints().items()}
+        taken = self._run.save(checkpoints)
+        for pack in list(self._packs):
+            self._drop(pack, [row for row in pack.active if pack.members[row].cell in taken])
+
+    def _drop(self, pack: Pack, rows: Collection[int]) -> None:
+        """Remove rows from a pack, and the pack if none is left. The other rows are copied, not masked.
+
+        On a GPU the rows stay and are trained on unseen: that a pack's width changes no bit there is not measured.
+        """
+        if not rows:
+            return
+        kept = [row for row in pack.active if row not in rows]
+        index = self._packs.index(pack)
+        if kept and not self._compacts:
+            for row in rows:
+                pack.members[row].left = True
+        else:
+            self._packs[index : index + 1] = [pack.keep(kept)] if kept else []
+
+    def _join_one_pair(self) -> None:
+        """Join two packs that fit together and have come to the same step."""
+        partial = [pack for pack in self._packs if len(pack.members) < self._limit]
+        for first, second in combinations(partial, 2):
+            fits = len(first.members) + len(second.members) <= self._limit
+            if fits and (first.step, first.architecture) == (second.step, second.architecture):
+                self._packs[self._packs.index(first)] = first.join(second)
+                self._packs.remove(second)
+                return
+
+
+def next_multiple(step: int, of: int) -> int:
+    """The smallest multiple of `of` above `step`."""
+    return (step // of + 1) * of
+
+
+def _finite(metrics: Mapping[str, float]) -> bool:
+    return math.isfinite(metrics["train_loss"]) and math.isfinite(metrics["val_loss"])

@@ -1,0 +1,4 @@
+"""Global Workspaces, many rows at once.
+
+Imports: training.shapes, training.contract.
+"""

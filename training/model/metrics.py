@@ -1,0 +1,120 @@
+"""What an epoch is judged by: the validation split through the trained routes, cell by cell, sums in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.model.losses import loss_value
+from training.model.network import Network, Rescaling
+from training.model.routes import FUSED, evaluation_routes
+from training.model.rows import Architecture
+from training.model.settings import DOMAINS, FEATURES, Settings
+from training.model.tables import LOGITS, Table
+from training.shapes.distribution import BINS, RANDOM_FEATURE
+
+EVALUATION_BATCH: Final = 256
+
+
+@dataclass(frozen=True)
+class Errors:
+    """One cell's means over the validation split. squares: (slots, 2, OUTPUTS) squared errors, slots as in
+    evaluation_routes. cross_entropy: nats. accuracy: fraction of samples whose synergy class is the largest logit."""
+
+    squares: NDArray[np.float64]
+    cross_entropy: float
+    accuracy: float
+
+
+def evaluate(
+    settings: Settings, architecture: Architecture, parameters: Tensor, table: Table, rescaling: Rescaling
+) -> list[Errors]:
+    """Errors of each cell of a pack; parameters: (P, 2, half)."""
+    routes = evaluation_routes(settings)
+    network = Network(architecture, parameters, None, EVALUATION_BATCH, settings.fusion_weights, routes, rescaling)
+    sums = [_Sums() for _ in range(len(parameters))]
+    for start in range(0, table.rows, EVALUATION_BATCH):
+        rows = torch.arange(start, start + EVALUATION_BATCH, device=table.inputs.device).clamp_(max=table.rows - 1)
+        pairs = torch.stack([rows, rows + table.rows])
+        inputs = table.inputs[pairs].repeat(len(parameters), 1, 1)
+        direct, cycle = network.forward(inputs)
+        outputs = direct if cycle is None else torch.cat([direct, cycle], dim=2)
+        count = min(EVALUATION_BATCH, table.rows - start)
+        targets, classes = table.targets[pairs[:, :count]], table.classes[rows[:count]]
+        for row, cell_sums in enumerate(sums):
+            cell_sums.add(outputs[row, :, :, :count], targets, classes)
+    return [cell_sums.means(table.rows) for cell_sums in sums]
+
+
+class _Sums:
+    """Running sums of one cell, left on the device until the end."""
+
+    def __init__(self) -> None:
+        self._squares: list[Tensor] = []
+        self._entropies: list[Tensor] = []
+        self._hits: list[Tensor] = []
+
+    def add(self, outputs: Tensor, targets: Tensor, classes: Tensor) -> None:
+        """outputs: (2, slots, n, OUTPUTS), the fused slot first. targets: (2, n, OUTPUTS). classes: (n,)."""
+        logits = outputs[0, 0, :, LOGITS].double()
+        self._squares.append((outputs.double() - targets.unsqueeze(1)).square().sum(dim=2).transpose(0, 1))
+        self._entropies.append(torch.nn.functional.cross_entropy(logits, classes, reduction="sum"))
+        self._hits.append((logits.argmax(dim=1) == classes).sum())
+
+    def means(self, rows: int) -> Errors:
+        return Errors(
+            squares=torch.stack(self._squares).sum(dim=0).div(rows).cpu().numpy(),
+            cross_entropy=torch.stack(self._entropies).sum().item() / rows,
+            accuracy=torch.stack(self._hits).sum().item() / rows,
+        )
+
+
+def epoch_metrics(settings: Settings, scale: float, errors: Errors, variances: NDArray[np.float64]) -> dict[str, float]:
+    """The metrics of one cell after an epoch, by their public names.
+
+    variances: (2, OUTPUTS), of the base targets over the validation split. Without configured indices the R2
+    metrics are absent.
+    """
+    routes = evaluation_routes(settings)
+    fused = errors.squares[routes.slots.index(FUSED)]
+    attr, v = fused
+    uncertainty = 1.0 - errors.cross_entropy / math.log(BINS)
+    return {
+        "val_loss": loss_value(routes, settings.source_weight, scale, errors.squares, errors.cross_entropy),
+        "predictability/synergy_acc": errors.accuracy,
+        "predictability/synergy_norm_ce": min(max(uncertainty, 0.0), 1.0) if math.isfinite(uncertainty) else math.nan,
+        "predictability/synergy_norm_ce_raw": uncertainty,
+        "fusion_attr_non_synergy_features_mse": float(attr[:RANDOM_FEATURE].mean()),
+        "fusion_attr_synergy_source_feature_mse": float(attr[RANDOM_FEATURE]),
+        "fusion_attr_synergy_loss": errors.cross_entropy,
+        "fusion_v_loss": float(v[: FEATURES["v"]].mean()),
+        **_r2_metrics("unique_r2", settings.unique, fused, variances),
+        **_r2_metrics("redundant_r2", settings.redundant, fused, variances),
+    }
+
+
+def _r2_metrics(
+    name: str,
+    indices: Mapping[str, Sequence[int]],
+    squares: NDArray[np.float64],
+    variances: NDArray[np.float64],
+) -> dict[str, float]:
+    """Mean R2 = 1 - MSE / variance over the chosen features: of each domain, and of all together."""
+    found: dict[str, list[float]] = {}
+    for domain, chosen in indices.items():
+        row = DOMAINS.index(domain)
+        found[domain] = [
+            1.0 - squares[row, i] / variances[row, i] if variances[row, i] > 0 else math.nan for i in chosen
+        ]
+    if not found:
+        return {}
+    everything = [value for values in found.values() for value in values]
+    by_domain = {f"predictability/{domain}_{name}": float(np.mean(values)) for domain, values in found.items()}
+    return {f"predictability/{name}": float(np.mean(everything)), **by_domain}

@@ -1,0 +1,145 @@
+"""The Global Workspace as a flat row of numbers a cell: where each layer lies in it, and how it begins.
+
+A cell's parameters are one row of two halves, one a domain (attr, v), of equal size; a pack of P cells is (P, 2,
+half). Layer by layer a half holds weight (out, in) and bias (out). Domains differ in features, cells in workspace
+width: the smaller ones are padded with zeros, which stay exactly zero (no input, no gradient). So one batched matrix
+product serves both domains of all cells, and norm, clipping, Adam, checkpoints and removal are row operations.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from training.model.settings import DOMAINS, FEATURES, Settings
+from training.shapes.distribution import BINS
+
+ALIGNMENT: Final = 16
+HALF_MULTIPLE: Final = 512
+INPUTS: Final = 16
+OUTPUTS: Final = 24
+WIDTH_STEP: Final = 32
+
+TRUE_OUTPUTS: Final = {"attr": FEATURES["attr"] + BINS, "v": FEATURES["v"]}
+
+
+def canonical_width(dim: int) -> int:
+    """The width that a workspace of `dim` units is computed at: the next multiple of 32.
+
+    It depends on the cell alone, so a cell's numbers do not depend on what else is in its pack or sweep. Cells of
+    different canonical widths train in different packs.
+    """
+    return WIDTH_STEP * math.ceil(dim / WIDTH_STEP)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One linear layer in a half row. offset: of its weight; the bias follows. rows, columns: padded out and in."""
+
+    offset: int
+    rows: int
+    columns: int
+
+    @property
+    def bias(self) -> int:
+        return self.offset + _align(self.rows * self.columns)
+
+    @property
+    def end(self) -> int:
+        return self.bias + _align(self.rows)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the padded model. width: canonical workspace width."""
+
+    width: int
+    hidden: int
+    decoder_hidden: int
+    n_layers: int
+
+    @classmethod
+    def of(cls, settings: Settings, dim: int) -> Architecture:
+        return cls(canonical_width(dim), settings.hidden_dim, settings.decoder_hidden_dim, settings.n_layers)
+
+    @cached_property
+    def encoder(self) -> tuple[Layer, ...]:
+        return self._layers(0, [INPUTS, *[self.hidden] * (self.n_layers + 1), self.width])
+
+    @cached_property
+    def decoder(self) -> tuple[Layer, ...]:
+        return self._layers(self.encoder[-1].end, [self.width, *[self.decoder_hidden] * (self.n_layers + 1), OUTPUTS])
+
+    @property
+    def half(self) -> int:
+        """Numbers per domain; a multiple of 512, so that a row can be reduced in equal parts."""
+        return HALF_MULTIPLE * math.ceil(self.decoder[-1].end / HALF_MULTIPLE)
+
+    def _layers(self, start: int, sizes: list[int]) -> tuple[Layer, ...]:
+        layers: list[Layer] = []
+        for columns, rows in itertools.pairwise(sizes):
+            layers.append(Layer(layers[-1].end if layers else start, rows, columns))
+        return tuple(layers)
+
+
+def initial_row(architecture: Architecture, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A cell's first parameters, shape (2, half): PyTorch's default Linear initialisation in the order encoder attr,
+    encoder v, decoder attr, decoder v, from a generator of its own. Depends on dim and seed alone."""
+    generator = torch.Generator().manual_seed(seed)
+    row = torch.zeros(2, architecture.half, dtype=dtype)
+    for _, weight, bias in named_parameters(architecture, dim, row):
+        drawn = torch.empty(weight.shape, dtype=dtype)
+        torch.nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+        weight.copy_(drawn)
+        bound = 1.0 / math.sqrt(weight.shape[1])
+        bias.copy_(torch.empty(bias.shape, dtype=dtype).uniform_(-bound, bound, generator=generator))
+    return row
+
+
+def named_parameters(architecture: Architecture, dim: int, row: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Views into a row (2, half) without the padding: (name of the layer, weight (out, in), bias (out)).
+
+    Names are a torch.nn.Sequential's, with ReLU layers counted: encoder_attr.0, encoder_attr.2, ...
+    """
+    for kind, layers in (("encoder", architecture.encoder), ("decoder", architecture.decoder)):
+        for index, domain in enumerate(DOMAINS):
+            ends = (FEATURES[domain], dim) if kind == "encoder" else (dim, TRUE_OUTPUTS[domain])
+            for position, layer in enumerate(layers):
+                columns = ends[0] if position == 0 else layer.columns
+                rows = ends[1] if position == len(layers) - 1 else layer.rows
+                yield (
+                    f"{kind}_{domain}.{2 * position}",
+                    weight_view(row[index], layer)[:rows, :columns],
+                    row[index, layer.bias : layer.bias + rows],
+                )
+
+
+def named_weights(architecture: Architecture, dim: int, row: Tensor) -> dict[str, Any]:
+    """A cell's parameters by name, unpadded numpy arrays of their own: `encoder_attr.0.weight`, `...bias`."""
+    arrays: dict[str, Any] = {}
+    for name, weight, bias in named_parameters(architecture, dim, row.detach().cpu()):
+        arrays[f"{name}.weight"] = weight.clone().numpy()
+        arrays[f"{name}.bias"] = bias.clone().numpy()
+    return arrays
+
+
+def weight_view(half: Tensor, layer: Layer) -> Tensor:
+    """The weight of a layer in rows (..., half), as a view of shape (..., out, in)."""
+    flat = half[..., layer.offset : layer.offset + layer.rows * layer.columns]
+    return flat.view(*flat.shape[:-1], layer.rows, layer.columns)
+
+
+def bias_view(half: Tensor, layer: Layer) -> Tensor:
+    """The bias of a layer in rows (..., half), as a view of shape (..., 1, out)."""
+    return half[..., layer.bias : layer.bias + layer.rows].unsqueeze(-2)
+
+
+def _align(count: int) -> int:
+    return ALIGNMENT * math.ceil(count / ALIGNMENT)

@@ -1,0 +1,161 @@
+"""All that a cell needs to go on as if nothing had happened, as rows of a pack's buffers and as checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from training.contract import Cell, Checkpoint
+from training.model.losses import new_sums
+from training.model.routes import training_routes
+from training.model.rows import Architecture, initial_row
+from training.model.settings import EarlyStopping, Settings
+
+FORMAT: Final = 2
+
+
+class StateError(Exception):
+    """A checkpoint does not fit the cell it is given for; the message names cell, array and shapes."""
+
+
+@dataclass
+class Member:
+    """One cell of a pack and what it has reached. best_epoch counts from 1; 0 before the first.
+
+    mark: the validation loss that early stopping measures progress against; waited: epochs without progress.
+    left: whether the cell has left its pack while its row stays (see Loop).
+    """
+
+    cell: Cell
+    dim: int
+    scale: float
+    best_val_loss: float = math.inf
+    best_epoch: int = 0
+    mark: float = math.inf
+    waited: int = 0
+    left: bool = False
+
+    @classmethod
+    def of(cls, cell: Cell, settings: Settings) -> Member:
+        return cls(
+            cell,
+            dim=int(cell.factors.get("dim", settings.workspace_dim)),
+            scale=float(cell.factors.get("scale", settings.loss_scale)),
+        )
+
+    def reached(self, val_loss: float, epoch: int) -> None:
+        """Take note of an epoch's validation loss; of equal ones the earlier epoch stays the best."""
+        if val_loss < self.best_val_loss:
+            self.best_val_loss, self.best_epoch = val_loss, epoch
+
+    def stalled(self, val_loss: float, rule: EarlyStopping | None) -> bool:
+        """Whether an epoch that ended with this validation loss is the last one; to be asked once an epoch."""
+        if rule is None:
+            return False
+        if val_loss < self.mark - rule.min_delta:
+            self.mark, self.waited = val_loss, 0
+        else:
+            self.waited += 1
+        return self.waited >= rule.patience
+
+
+@dataclass(frozen=True)
+class State:
+    """The buffers of P cells that have all done `step` optimizer steps.
+
+    parameters, first, second: (P, 2, half), with Adam's moments. squares (P, 2, slots, B, OUTPUTS) and cross_entropy
+    (P, B, 8): running sums of the training loss since the epoch began.
+    """
+
+    step: int
+    members: tuple[Member, ...]
+    parameters: Tensor
+    first: Tensor
+    second: Tensor
+    squares: Tensor
+    cross_entropy: Tensor
+
+    def at(self, step: int) -> State:
+        """The same buffers, `step` steps on."""
+        return State(step, self.members, *self.tensors())
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.parameters, self.first, self.second, self.squares, self.cross_entropy
+
+    def rows(self, kept: Sequence[int]) -> State:
+        """Only these rows, copied: the others cannot touch them any more."""
+        index = torch.tensor(kept, device=self.parameters.device)
+        return State(
+            self.step,
+            tuple(self.members[row] for row in kept),
+            *(tensor.index_select(0, index) for tensor in self.tensors()),
+        )
+
+    def checkpoints(self) -> dict[Cell, Checkpoint]:
+        """One checkpoint a cell. On the CPU the arrays are views: write them before training goes on."""
+        arrays = {name: tensor.cpu().numpy() for name, tensor in zip(_NAMES, self.tensors(), strict=True)}
+        return {
+            member.cell: Checkpoint(
+                step=self.step,
+                arrays={name: array[row] for name, array in arrays.items()},
+                values=_values(member),
+            )
+            for row, member in enumerate(self.members)
+            if not member.left
+        }
+
+
+_NAMES: Final = ("parameters", "first", "second", "squares", "cross_entropy")
+
+
+def _values(member: Member) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "best_val_loss": member.best_val_loss if math.isfinite(member.best_val_loss) else None,
+        "best_epoch": member.best_epoch,
+        "mark": member.mark if math.isfinite(member.mark) else None,
+        "waited": member.waited,
+    }
+
+
+def joined(states: Sequence[State]) -> State:
+    """One state of all rows; the states must be at the same step and of the same architecture."""
+    return State(
+        states[0].step,
+        tuple(member for state in states for member in state.members),
+        *(torch.cat(tensors) for tensors in zip(*(state.tensors() for state in states), strict=True)),
+    )
+
+
+def new_state(member: Member, architecture: Architecture, settings: Settings, device: torch.device) -> State:
+    """A cell before its first step."""
+    parameters = initial_row(architecture, member.dim, member.cell.seed).unsqueeze(0).to(device)
+    sums = new_sums(1, len(training_routes(settings).slots), settings.batch_size, parameters)
+    return State(0, (member,), parameters, torch.zeros_like(parameters), torch.zeros_like(parameters), *sums)
+
+
+def restored_state(
+    member: Member, checkpoint: Checkpoint, architecture: Architecture, settings: Settings, device: torch.device
+) -> State:
+    """A cell as it was saved. Raises StateError if the checkpoint is of another format or shape."""
+    if checkpoint.values.get("format") != FORMAT:
+        found = checkpoint.values.get("format")
+        raise StateError(f"{member.cell.name}: checkpoint of format {found}; this trainer reads {FORMAT}")
+    tensors = []
+    expected = new_state(member, architecture, settings, torch.device("cpu"))
+    for name, like in zip(_NAMES, expected.tensors(), strict=True):
+        array = checkpoint.arrays.get(name)
+        shape = None if array is None else tuple(array.shape)
+        if shape != tuple(like.shape[1:]):
+            raise StateError(f"{member.cell.name}: checkpoint array {name!r} has shape {shape}, not {like.shape[1:]}")
+        tensors.append(torch.tensor(array, dtype=like.dtype).unsqueeze(0).to(device))
+    best, mark = checkpoint.values["best_val_loss"], checkpoint.values["mark"]
+    member.best_val_loss = math.inf if best is None else float(best)
+    member.mark = math.inf if mark is None else float(mark)
+    member.best_epoch, member.waited = int(checkpoint.values["best_epoch"]), int(checkpoint.values["waited"])
+    return State(checkpoint.step, (member,), *tensors)

@@ -1,0 +1,4 @@
+"""The SimpleShapes data with XOR targets.
+
+Imports: nothing of ours.
+"""

@@ -1,0 +1,4 @@
+"""Three ways to take the same step.
+
+Imports: training.model and what lies below it.
+"""

@@ -1,0 +1,112 @@
+"""The compiled step's library: built once from kernel.c for this processor, or the reason why there is none."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+SOURCE: Final = Path(__file__).with_name("kernel.c")
+INCLUDED: Final = SOURCE.with_name("kernel_layers.h")
+FLAGS: Final = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
+COMPILERS: Final = ("gcc", "cc", "clang")
+
+
+class NoKernelError(RuntimeError):
+    """The compiled step cannot be had on this machine; the message says why."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The loaded library. name: of source, compiler and instruction set, on which the last bits depend."""
+
+    library: ctypes.CDLL
+    name: str
+
+
+@cache
+def load_kernel() -> Kernel:
+    """The compiled step, built if the cache has none. Raises NoKernelError."""
+    path = _built()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoKernelError(f"the compiled training step cannot be loaded: {error}") from None
+    pointer, number = ctypes.c_void_p, ctypes.c_long
+    library.scratch_size.argtypes, library.scratch_size.restype = [pointer], number
+    library.train.argtypes = [pointer, pointer, pointer, number, number, number, pointer]
+    library.train.restype = None
+    return Kernel(library, path.stem)
+
+
+def _built() -> Path:
+    compiler = _compiler()
+    described = _call([compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
+    key = hashlib.sha256("\0".join([_source(), *FLAGS, described]).encode()).hexdigest()[:16]
+    for folder in _cache_folders():
+        path = folder / f"native-{key}.so"
+        try:
+            if _trusted(folder):
+                return path if path.exists() else _compile(compiler, path)
+        except OSError:
+            continue
+    raise NoKernelError("no folder to keep the compiled training step in")
+
+
+def _compile(compiler: str, path: Path) -> Path:
+    """Built under another name and renamed: two processes may build at once, none sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        built = Path(folder) / path.name
+        _call([compiler, *FLAGS, str(SOURCE), "-o", str(built), "-lm"])
+        built.replace(path)
+    return path
+
+
+def _source() -> str:
+    try:
+        return SOURCE.read_text() + INCLUDED.read_text()
+    except OSError as error:
+        raise NoKernelError(f"{error.filename}: {error.strerror}") from None
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CC", ""), *COMPILERS):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise NoKernelError(f"no C compiler on PATH ({', '.join(COMPILERS)})")
+
+
+def _call(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NoKernelError(f"{command[0]} failed: {done.stderr.strip()[:300]}")
+    return done.stdout
+
+
+def _cache_folders() -> Iterator[Path]:
+    """Where a built kernel may lie: the user's cache, else a new folder for this process alone."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    yield Path(home) / "holdfast"
+    own = Path(tempfile.mkdtemp(prefix="holdfast-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    yield own
+
+
+def _trusted(folder: Path) -> bool:
+    """Whether nobody else can put code there; a folder that is yet to be made is ours."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return True
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022

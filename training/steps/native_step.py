@@ -1,0 +1,145 @@
+"""The compiled training step: kernel.c, built at first use with the machine's C compiler and cached.
+
+It is an accelerator, never a requirement: without a compiler the step in torch trains the same cells, with other
+rounding. Which of the two it was is part of a run's numerics.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from training.model.losses import gradient_factors
+from training.model.optimizer import BETAS, EPSILON
+from training.model.routes import CYCLE, FUSED, OTHER, OWN, Routes
+from training.model.rows import Architecture, Layer
+from training.model.settings import Settings
+from training.model.state import State
+from training.model.tables import Tables
+from training.steps.build import load_kernel
+
+# Steps of one cell before the next cell's turn: its state stays in the cache, a stop is noticed within milliseconds.
+STEPS_A_VISIT: Final = 8
+
+_Float = ctypes.POINTER(ctypes.c_float)
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_long) for name in ("offset", "bias", "rows", "columns")]
+
+
+class _Plan(ctypes.Structure):
+    """As `Plan` in kernel.c."""
+
+    _fields_ = [
+        *((name, ctypes.POINTER(_Layer)) for name in ("encoder", "decoder")),
+        *((name, ctypes.c_void_p) for name in ("inputs", "targets", "rescale", "offset")),
+        *(
+            (name, ctypes.c_long)
+            for name in ("layers", "half", "batch", "width", "direct", "fused", "own", "other", "cycle")
+        ),
+        *((name, ctypes.c_double) for name in ("lr", "beta1", "beta2", "epsilon", "weight_decay")),
+        ("fusion", ctypes.c_float * 2),
+        ("largest_norm", ctypes.c_float),
+        ("decoupled", ctypes.c_long),
+    ]
+
+
+class _Cell(ctypes.Structure):
+    """As `Cell` in kernel.c."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p) for name in ("parameters", "first", "second", "squares", "cross_entropy", "factors")
+    ]
+
+
+class NativeStep:
+    """Steps of a pack's cells, each cell by itself: what is in a pack changes no bit. Writes into the state."""
+
+    stride = STEPS_A_VISIT
+
+    def __init__(
+        self,
+        settings: Settings,
+        routes: Routes,
+        architecture: Architecture,
+        state: State,
+        tables: Tables,
+        threads: int,
+    ) -> None:
+        self._library = load_kernel().library
+        scales = [member.scale for member in state.members]
+        factors = torch.from_numpy(gradient_factors(settings, routes, scales)).float().contiguous()
+        encoder, decoder = _layers(architecture.encoder), _layers(architecture.decoder)
+        self._plan = _plan(settings, routes, architecture, tables, encoder, decoder)
+        self._cells = [
+            _Cell(*(tensor[row].data_ptr() for tensor in (*state.tensors(), factors)))
+            for row in range(len(state.members))
+        ]
+        size = self._library.scratch_size(ctypes.byref(self._plan))
+        self._workers = min(threads, len(self._cells))
+        self._scratch = torch.zeros(self._workers, size)
+        self._kept_alive = (state, tables, factors, encoder, decoder)
+
+    def run(self, indices: Tensor, done: int) -> None:
+        """Train on batches; indices: (steps, P * 2 * B), look-ups into the tables. done: steps before these."""
+        if self._workers == 1:
+            self._work(0, indices, done)
+            return
+        with ThreadPoolExecutor(self._workers) as pool:
+            list(pool.map(lambda worker: self._work(worker, indices, done), range(self._workers)))
+
+    def _work(self, worker: int, indices: Tensor, done: int) -> None:
+        """Every `workers`-th cell from the worker's number on."""
+        steps, stride = indices.shape
+        rows = stride // len(self._cells)
+        scratch = ctypes.c_void_p(self._scratch[worker].data_ptr())
+        for number in range(worker, len(self._cells), self._workers):
+            start = ctypes.c_void_p(indices.data_ptr() + number * rows * indices.element_size())
+            plan, cell = ctypes.byref(self._plan), ctypes.byref(self._cells[number])
+            self._library.train(plan, cell, start, stride, done, steps, scratch)
+
+
+def _layers(layers: Sequence[Layer]) -> ctypes.Array[_Layer]:
+    return (_Layer * len(layers))(*(_Layer(one.offset, one.bias, one.rows, one.columns) for one in layers))
+
+
+def _plan(
+    settings: Settings,
+    routes: Routes,
+    architecture: Architecture,
+    tables: Tables,
+    encoder: ctypes.Array[_Layer],
+    decoder: ctypes.Array[_Layer],
+) -> _Plan:
+    position = {slot: index for index, slot in enumerate(routes.slots)}
+    return _Plan(
+        encoder=encoder,
+        decoder=decoder,
+        inputs=tables.train.inputs.data_ptr(),
+        targets=tables.train.targets.data_ptr(),
+        rescale=tables.rescaling.factor.data_ptr(),
+        offset=tables.rescaling.offset.data_ptr(),
+        layers=len(encoder),
+        half=architecture.half,
+        batch=settings.batch_size,
+        width=architecture.width,
+        direct=len(routes.direct),
+        fused=position.get(FUSED, -1),
+        own=position.get(OWN, -1),
+        other=position.get(OTHER, -1),
+        cycle=int(CYCLE in position),
+        lr=settings.lr,
+        beta1=BETAS[0],
+        beta2=BETAS[1],
+        epsilon=EPSILON,
+        weight_decay=settings.weight_decay,
+        fusion=settings.fusion_weights,
+        largest_norm=settings.grad_clip,
+        decoupled=int(settings.optimizer == "adamw"),
+    )
