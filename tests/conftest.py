@@ -37,3 +37,14 @@ def slurm_here() -> None:
     """Slurm's daemons on this machine. A test that needs them is skipped without; under CI that is a failure."""
     if missing := installed():
         lacking(missing)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files that the built-in trainer reads; planning looks at their bytes alone."""
+    directory = tmp_path_factory.mktemp("shapes")
+    for split in ("train", "val"):
+        for name in (f"{split}_labels.npy", f"{split}_xor_targets.npy", f"saved_latents/{split}/latents.npy"):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(name.encode())
+    return directory

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from aggregate.figures.axes import Span, positions, spacing
 from aggregate.reading.declared import Factor, Metric
-from aggregate.report import tables as tables
 from aggregate.wording import value_text
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#c4c4c4"

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from aggregate.coverage.shortfall import verdict
 from hpc.launch.preparation import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
@@ -21,6 +20,7 @@ def check_stats(arguments: argparse.Namespace) -> int:
     """Simulate and print the table and its verdict; with a sweep directory on its own residuals too."""
     from aggregate.analysis.study import study
     from aggregate.coverage.populations import own, textbook
+    from aggregate.coverage.shortfall import verdict
     from aggregate.coverage.simulation import simulate, text
     from aggregate.reading.sweep import read
 

@@ -68,22 +68,124 @@ def strings(path: Path) -> Iterator[tuple[ast.AST, str]]:
 
 # --- who imports whom -----------------------------------------------------------------------------------------------
 
+# From the top of the house to its ground: a folder, or a module beside folders, imports from lower floors only.
+FLOORS = [
+    ["hpc.__main__"],
+    ["hpc.cli"],
+    ["hpc.launch"],
+    ["hpc.status", "hpc.resume_check", "hpc.preflight"],
+    ["aggregate.pipeline"],
+    ["aggregate.report", "aggregate.frames"],
+    ["aggregate.documents", "aggregate.figures", "aggregate.coverage"],
+    ["aggregate.analysis"],
+    ["aggregate.wording"],
+    ["aggregate.reading", "aggregate.stats"],
+    ["aggregate.arrays"],
+    ["hpc.node", "hpc.submission"],
+    ["hpc.wandb.extract"],
+    ["hpc.wandb", "hpc.config", "hpc.planning", "hpc.sandbox"],
+    ["hpc.trainers", "hpc.slurm"],
+    ["hpc.storage", "hpc.provenance", "hpc.yaml_files"],
+    ["hpc.sweep"],
+    ["hpc.errors", "hpc.units", "hpc.protocol", "hpc.checkout", "hpc.processes"],
+    ["training.workspace"],
+    ["training.loop"],
+    ["training.steps"],
+    ["training.model"],
+    ["training.shapes", "training.command"],
+    ["training.contract"],
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# What aggregation may know of the toolkit: where a sweep lies and what it is.
+OPEN_TO_AGGREGATION = (
+    "hpc.sweep",
+    "hpc.storage",
+    "hpc.trainers.declaration",
+    "hpc.errors",
+    "hpc.checkout",
+)
+# What a task on a node may not load, and the modules in which a task begins.
+NOT_ON_NODES = {"pydantic", "submitit", "click", "rich", "jinja2", "aggregate", "yaml"}
+ON_NODES = ("hpc.node", "hpc.sweep", "hpc.storage")
+MOST_MODULES = 12
+EVERYTHING = modules("hpc", "aggregate", "training")
+
+
+def dotted(path: Path) -> str:
+    return named(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def room(module: str) -> str:
+    """The folder that a module lies in, or the module itself where it lies beside folders."""
+    while module not in FLOOR and "." in module:
+        module = module.rpartition(".")[0]
+    return module
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of ours that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").is_file()
+                found.add(inner if is_module else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.partition(".")[0] in ("hpc", "aggregate", "training")}
+
+
+@pytest.mark.parametrize("path", [path for path in EVERYTHING if path.name != "__init__.py"], ids=named)
+def test_a_module_imports_from_its_own_folder_and_from_lower_floors_only(path: Path) -> None:
+    here = room(dotted(path))
+    for module in imported(path):
+        there = room(module)
+        assert there in FLOOR, f"{named(path)} imports {module}, which has no floor"
+        assert there == here or FLOOR[there] > FLOOR[here], f"{named(path)} imports {module}, which lies above it"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {dotted(path): imported(path) for path in EVERYTHING}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"imports in a circle: {' > '.join((*path, module))}"
+        if module not in done:
+            for other in graph.get(module, ()):
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
 
 @pytest.mark.parametrize("path", modules("training"), ids=named)
 def test_training_knows_neither_aggregation_nor_slurm(path: Path) -> None:
-    assert not imports(path) & {"aggregate", "submitit", "wandb", "pydantic"}
+    assert not imports(path) & {"hpc", "aggregate", "submitit", "wandb", "pydantic"}
 
 
 @pytest.mark.parametrize("path", modules("aggregate"), ids=named)
 def test_aggregation_knows_neither_training_nor_slurm(path: Path) -> None:
     assert not imports(path) & {"training", "torch", "submitit"}
+    for module in imported(path):
+        assert module.startswith(("aggregate", *OPEN_TO_AGGREGATION)), f"{named(path)} imports {module}"
 
 
 @pytest.mark.parametrize("path", modules("hpc"), ids=named)
 def test_the_toolkit_loads_training_and_aggregation_only_where_it_calls_them(path: Path) -> None:
     assert not imports(path, anywhere=False) & {"aggregate", "wandb", "torch"}
+    if not named(path).startswith(("hpc/cli/", "hpc/launch/")):
+        assert "aggregate" not in imports(path)
     if path.name != "training_run.py":  # the contract alone, which is standard library only
         assert "training" not in imports(path, anywhere=False)
+
+
+@pytest.mark.parametrize("path", [path for path in modules("hpc") if dotted(path).startswith(ON_NODES)], ids=named)
+def test_a_task_on_a_node_loads_nothing_that_only_a_login_node_has(path: Path) -> None:
+    assert not imports(path) & NOT_ON_NODES
+    assert not imported(path) & {"hpc.slurm.script"}
+    assert not any(module.startswith(("hpc.config", "hpc.cli", "hpc.launch")) for module in imported(path))
 
 
 def test_the_contract_needs_the_standard_library_only() -> None:
@@ -91,17 +193,33 @@ def test_the_contract_needs_the_standard_library_only() -> None:
 
 
 def test_identity_stands_on_nothing_of_ours() -> None:
-    assert not imports(ROOT / "hpc" / "cell.py") & {"hpc", "training", "aggregate"}
-    for path in modules("hpc"):
-        if path.name in ("cell.py", "files.py", "errors.py"):
-            assert imports(path) <= set(sys.stdlib_module_names), named(path)
+    for name in ("hpc/sweep/cell.py", "hpc/storage/files.py", "hpc/errors.py"):
+        assert imports(ROOT / name) <= set(sys.stdlib_module_names), name
+
+
+# --- what a folder says of itself -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [path for path in EVERYTHING if path.name == "__init__.py"], ids=named)
+def test_a_folder_says_what_lives_there_and_what_it_may_import_and_does_nothing_else(path: Path) -> None:
+    body = ast.parse(path.read_text()).body
+    assert len(body) == 1, f"{named(path)}: a docstring and nothing else"
+    told = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")
+    assert len(told) == 2, f"{named(path)}: one paragraph on what lives there, one on what it may import"
+    assert told[1].startswith("Imports: ")
+
+
+def test_no_folder_is_too_full_to_overlook() -> None:
+    for folder in {path.parent for path in EVERYTHING}:
+        count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+        assert count <= MOST_MODULES or folder == ROOT / "hpc" / "cli", f"{folder} has {count} modules"
 
 
 # --- who runs Slurm's commands --------------------------------------------------------------------------------------
 
 
 def may_name_slurm(path: Path) -> bool:
-    return path.name == "slurm.py" or path.name.startswith("sandbox")
+    return named(path).startswith(("hpc/slurm/", "hpc/sandbox/"))
 
 
 OTHERS = [path for path in modules("hpc", "training", "aggregate") if not may_name_slurm(path)]
@@ -138,7 +256,7 @@ STRANGERS = [path for path in modules("hpc", "aggregate") if not may_name_files(
 @pytest.mark.parametrize("path", STRANGERS, ids=named)
 def test_only_the_store_knows_the_names_in_a_sweep_directory(path: Path) -> None:
     # Probes and certificates have directories of their own, with a log in each.
-    forbidden = FILE_NAMES - ({"log.txt"} if path.name.startswith("check") else set())
+    forbidden = FILE_NAMES - ({"log.txt"} if path.parent.name == "preflight" else set())
     for parent, text in strings(path):
         if makes_a_path(parent, text):
             place = f"{named(path)}: {ast.unparse(parent)}"
@@ -158,7 +276,7 @@ def makes_a_path(parent: ast.AST, text: str) -> bool:
 
 
 def test_the_names_above_are_those_of_the_store() -> None:
-    text = (ROOT / "hpc" / "layout.py").read_text()
+    text = (ROOT / "hpc" / "storage" / "layout.py").read_text()
     assert all(f'"{name}"' in text for name in FILE_NAMES | DIRECTORY_NAMES)
 
 
