@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.statistics import Integers
-from hpc.files import publish
-from hpc.store import Store
+from hpc.storage.files import publish
+from hpc.storage.store import Store
 
 _NONE = (0, 0)
 _NO_CELL = (0, 0, 0, 0, 0)

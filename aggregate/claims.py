@@ -16,7 +16,7 @@ from aggregate.ratio import never_learned, ratio_quantity
 from aggregate.statistics import Floats
 from aggregate.summary import MetricSummary, Summary
 from aggregate.wording import counted
-from hpc.states import MISSING, STARTED
+from hpc.sweep.states import MISSING, STARTED
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
 RATIO = "ratio"

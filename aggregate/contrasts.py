@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aggregate.declaration import Factor
 from aggregate.statistics import Floats, without_rounding
-from hpc.cell import FactorValue
+from hpc.sweep.cell import FactorValue
 
 SLOPE, INTERACTION = "slope", "interaction"
 Levels = Mapping[str, Sequence[FactorValue]]

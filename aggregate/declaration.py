@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpc.cell import FactorValue
-from hpc.sweep import Sweep
+from hpc.sweep.cell import FactorValue
+from hpc.sweep.definition import Sweep
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.+-]+")
 BOUNDED, POSITIVE, REAL = "bounded", "positive", "real"

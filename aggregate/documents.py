@@ -19,7 +19,7 @@ from aggregate.plain import rows
 from aggregate.reliability import Flag
 from aggregate.study import Study
 from aggregate.summary import MetricSummary, Summary
-from hpc.states import CONFLICT, DIVERGED, FAILED, MISSING, STARTED
+from hpc.sweep.states import CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
 _OUTCOME = ("status", "best_epoch", "epochs", "config_digest", "outcome_digest")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from aggregate.report import Picture
 from aggregate.study import Study
 from aggregate.user_figures import draw_user_figures
-from hpc.files import make_directory, publish
+from hpc.storage.files import make_directory, publish
 
 
 @dataclass

@@ -15,7 +15,7 @@ from aggregate.reliability import Flag
 from aggregate.study import Study
 from aggregate.summary import Summary
 from aggregate.wording import counted, p_equals
-from hpc.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
+from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
 _NAMED = 6  # cells named in one line
 _ORDER = (CONFLICT, FAILED, STARTED, MISSING, DIVERGED)

@@ -32,7 +32,7 @@ class Frames:
 def load(directory: str | Path) -> Frames:
     """Read a sweep directory as it is now, finished or not; nothing is written and Slurm is not asked.
 
-    Raises hpc.store.SweepError if there is no sweep, OSError naming the path if it cannot be read.
+    Raises hpc.errors.SweepError if there is no sweep, OSError naming the path if it cannot be read.
     """
     found = study(read_any(Path(directory).absolute()))
     metrics = [entry.metric.name for entry in found.summary.metrics]

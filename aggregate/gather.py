@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc.cell import Cell
-from hpc.states import CONFLICT, FINAL, STATES, CellStatus
-from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import CONFLICT, FINAL, STATES, CellStatus
 
 _OWN = ("seed", "run_id", "condition_id")
 

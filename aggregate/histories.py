@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from aggregate.statistics import Floats, Integers
-from hpc.result_file import content
-from hpc.store import Store
+from hpc.storage.results import content
+from hpc.storage.store import Store
 
 CHUNK = 128  # files: few enough to stay in the processor's cache until they are parsed
 _LARGEST_BLOCK = 1 << 24  # bytes

@@ -12,7 +12,7 @@ from aggregate.histories import Histories
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import MetricSummary, Summary, summarise_metric
 from aggregate.wording import counted
-from hpc.states import COMPLETED
+from hpc.sweep.states import COMPLETED
 
 
 @dataclass(frozen=True)

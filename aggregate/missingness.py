@@ -11,7 +11,7 @@ from aggregate.declaration import Factor
 from aggregate.inference import holm
 from aggregate.statistics import Floats, Integers
 from aggregate.summary import Summary
-from hpc.states import COMPLETED, MISSING, STARTED
+from hpc.sweep.states import COMPLETED, MISSING, STARTED
 
 _MOST_EXACT = 60  # failures (or successes) up to which the exact distribution of the trend costs nothing
 FISHER, TREND, APPROXIMATE_TREND = "Fisher, each level against the rest", "exact trend", "trend, normal approximation"

@@ -15,8 +15,8 @@ from aggregate.reading import Reading
 from aggregate.report import Material, render
 from aggregate.study import Study, study
 from aggregate.tables import cell_table, curve_table, parquet
-from hpc.collector import paused_collector
-from hpc.files import make_directory, publish, remove
+from hpc.storage.files import make_directory, publish, remove
+from hpc.storage.results import paused_collector
 
 _MOST_LINES = 40
 
@@ -42,7 +42,7 @@ def aggregate(root: Path, *, figures: bool = True) -> Outcome:
     Cells that have not changed since the last time are not read again, and if nothing has, nothing is written. A
     directory of the predecessor's is read too; what is made of it goes to a directory inside.
     figures: whether to draw; tables, statistics and report are written anyway.
-    Raises hpc.store.SweepError if ``root`` holds no sweep, OSError naming the path if it cannot be read or written.
+    Raises hpc.errors.SweepError if ``root`` holds no sweep, OSError naming the path if it cannot be read or written.
     """
     reading = read_any(root)
     make_directory(reading.store.root)

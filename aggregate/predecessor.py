@@ -18,11 +18,14 @@ import numpy as np
 from aggregate.gather import Record, names_of
 from aggregate.histories import Histories
 from aggregate.reading import Reading, read
-from hpc.cell import Axis, Cell, Grid
-from hpc.states import COMPLETED, MISSING, CellStatus
-from hpc.store import Store, SweepError
-from hpc.sweep import Sweep
-from hpc.trainer import PROJECT_ROOT, read_declaration
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
+from hpc.errors import SweepError
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.states import COMPLETED, MISSING, CellStatus
+from hpc.trainers.declaration import read_declaration
 
 OUTPUT = "holdfast"
 REMARK = (
@@ -56,7 +59,7 @@ class Predecessor(Reading):
 def read_any(root: Path) -> Reading:
     """A sweep directory, ours or the predecessor's.
 
-    Raises hpc.store.SweepError if there is no sweep in it, OSError naming the path if it cannot be read.
+    Raises hpc.errors.SweepError if there is no sweep in it, OSError naming the path if it cannot be read.
     """
     return read_predecessor(root) if is_predecessor(root) else read(Store(root))
 
@@ -67,14 +70,13 @@ def is_predecessor(root: Path) -> bool:
 
 
 def read_predecessor(root: Path) -> Predecessor:
-    """Every run that can be found. Raises hpc.store.SweepError if there is none, or a file is not what it should be."""
+    """Every run that can be found. Raises SweepError if there is none, or a file is not what it should be."""
     runs = _runs(root)
     if not runs:
         raise SweepError(f"{root}: no run of the predecessor is in it; check the path")
     grid = _grid(runs)
-    from hpc.schema import BUILT_IN  # loads pydantic, which nothing else here needs
 
-    trainer = read_declaration(BUILT_IN, [PROJECT_ROOT])
+    trainer = read_declaration(BUILT_IN_TRAINER, [PROJECT_ROOT])
     analysis: dict[str, Any] = {"primary_metrics": [], "reference": None, "alpha": 0.05}
     sweep = Sweep(root.name or "sweep", grid, trainer, {}, {}, "", analysis, 60.0, {})
     cells, count = list(grid), len(grid)

@@ -15,11 +15,11 @@ from aggregate.gather import Gathered, Record, names_of, read_records
 from aggregate.histories import NOTHING_READ, Histories, Read, joined, read_histories
 from aggregate.recall import recall_histories, recall_records, unchanged
 from aggregate.statistics import Integers
-from hpc.cell import digest
-from hpc.collector import paused_collector
-from hpc.states import FINAL
-from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.storage.results import paused_collector
+from hpc.storage.store import Store
+from hpc.sweep.cell import digest
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import FINAL
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Reading:
 def read(store: Store, *, afresh: bool = False) -> Reading:
     """Look at every cell and read those that changed. afresh: read all, whatever is remembered.
 
-    Raises hpc.store.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
+    Raises hpc.errors.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
     """
     sweep = store.sweep()
     names = names_of(sweep)

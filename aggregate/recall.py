@@ -14,10 +14,10 @@ from aggregate.cache import Cache, intact
 from aggregate.gather import Record
 from aggregate.histories import EPOCH, Block
 from aggregate.tables import RESULT_COLUMNS, curve_columns, metric_columns
-from hpc.cell import Cell
-from hpc.states import CellStatus
-from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import CellStatus
 
 
 def unchanged(store: Store, cache: Cache | None, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:

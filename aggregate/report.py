@@ -17,7 +17,7 @@ from aggregate.report_data import chart_data
 from aggregate.report_script import SCRIPT
 from aggregate.report_style import CSS
 from aggregate.study import Study
-from hpc.states import COMPLETED, DIVERGED, STATES
+from hpc.sweep.states import COMPLETED, DIVERGED, STATES
 
 _SCREEN_DPI = 96 / 150  # figures are drawn at 150 dots an inch, browsers count 96
 _MOST_SENTENCES = 5

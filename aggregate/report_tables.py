@@ -13,7 +13,7 @@ from aggregate.markup import Html, element, folded, table
 from aggregate.study import Study
 from aggregate.summary import MetricSummary, Summary, T
 from aggregate.wording import better_text, counted, p_equals, p_text, percent, short, value_text, with_interval
-from hpc.states import COMPLETED, STATES
+from hpc.sweep.states import COMPLETED, STATES
 
 MOST_ROWS = 200
 _KINDS = {SLOPE: "slope on", INTERACTION: "interaction", RATIO: "hypothesis: slope on"}

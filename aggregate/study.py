@@ -18,8 +18,8 @@ from aggregate.last_epochs import LastEpochs, last_epochs
 from aggregate.reading import Reading
 from aggregate.reliability import Flag, flags
 from aggregate.summary import Summary, summarise
-from hpc.collector import paused_collector
-from hpc.states import COMPLETED
+from hpc.storage.results import paused_collector
+from hpc.sweep.states import COMPLETED
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from aggregate.statistics import (
     median_interval,
     t_interval,
 )
-from hpc.cell import Point
-from hpc.states import COMPLETED, STATES
-from hpc.sweep import Sweep
+from hpc.sweep.cell import Point
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import COMPLETED, STATES
 
 T, DELTA_LOGIT, DELTA_LOG = "t", "delta-logit t", "delta-log t"
 

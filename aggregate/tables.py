@@ -12,7 +12,7 @@ from aggregate.declaration import metrics_of
 from aggregate.gather import Gathered
 from aggregate.histories import EPOCH, Histories
 from aggregate.statistics import Integers
-from hpc.sweep import Sweep
+from hpc.sweep.definition import Sweep
 
 _PREFIX = "metric."
 RESULT_COLUMNS = {

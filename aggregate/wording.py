@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aggregate.declaration import Metric
-from hpc.cell import FactorValue
+from hpc.sweep.cell import FactorValue
 
 
 def value_text(value: FactorValue) -> str:

@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from hpc import files
-from hpc.cell import Axis, Cell, Grid
-from hpc.store import Store
-from hpc.sweep import Sweep, Trainer
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.grid import Axis, Grid
 
 METRICS, EPOCHS, SEEDS = 15, 50, 5
 LARGEST_LOOP = 10_000  # cells; beyond, the plain loop takes minutes

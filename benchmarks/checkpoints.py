@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpc.config import CommandLine, load
-from hpc.pack_task import PackTask
-from hpc.store import Store
-from hpc.sweep import Sweep
-from hpc.training_run import TrainingRun
+from hpc.config.load import CommandLine, load
+from hpc.node.pack import PackTask
+from hpc.node.training_run import TrainingRun
+from hpc.storage.store import Store
+from hpc.sweep.definition import Sweep
 from training.pack import Pack
 
 CELLS = 5

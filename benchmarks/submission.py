@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hpc import sandbox
-from hpc.slurm import environment
+from hpc.sandbox import cluster as sandbox
+from hpc.slurm.commands import environment
 
 ROOT = Path(__file__).parents[1]
 HELD = "partition: low\ntimeout_min: 5\nadditional_parameters: {hold: true}\n"

@@ -18,8 +18,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 import json_outputs  # noqa: E402
 
-from hpc import cli, profile_fields, store  # noqa: E402
-from hpc.cell import Cell  # noqa: E402
+from hpc import cli  # noqa: E402
+from hpc.slurm import profile_keys  # noqa: E402
+from hpc.storage import store  # noqa: E402
+from hpc.sweep.cell import Cell  # noqa: E402
 
 _PROG = "holdfast"
 # What a file is, where its name in the code does not say it well enough.
@@ -118,7 +120,7 @@ def configuration() -> str:
 
 def profile() -> str:
     example = (ROOT / "slurm_templates" / "profiles" / "example.yaml").read_text()
-    rows = "".join(f"| `{name}` | {_rule(check)} |\n" for name, check in profile_fields.FIELDS.items())
+    rows = "".join(f"| `{name}` | {_rule(check)} |\n" for name, check in profile_keys.FIELDS.items())
     return (
         "# Cluster profile\n\nA YAML file, named by its path or by its name in `slurm_templates/profiles/`. `local` "
         "and `sandbox` are built in. `--set key=value` changes one key for one call.\n\n"
@@ -136,7 +138,8 @@ def _rule(check: object) -> str:
 def files() -> str:
     rows = sorted((str(path), text) for text, path in _paths())
     return (
-        "# Files of a sweep\n\nThe names that `hpc/layout.py` gives, here for one cell of a sweep in `out`. Everything "
+        "# Files of a sweep\n\nThe names that `hpc/storage/layout.py` gives, here for one cell of a sweep in `out`. "
+        "Everything "
         "is published whole or not at all; what matters to you is in the top directory and in `individual_results/`."
         "\n\n| file | what it is |\n|---|---|\n" + "".join(f"| `{path}` | {text} |\n" for path, text in rows)
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from hpc import files
-from hpc.cell import Cell
-from hpc.states import FAILED, FINAL, CellStatus
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import FAILED, FINAL, CellStatus
 
 # One failure at the start may be anybody's; the second on the same node is the node's.
 ENOUGH = 2

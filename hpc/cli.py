@@ -10,10 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hpc import commands
-from hpc.errors import ConfigError, of_system
+from hpc.errors import BusyError, ConfigError, SweepError, of_system
 from hpc.options import parser
-from hpc.slurm import SlurmError
-from hpc.store import BusyError, SweepError
+from hpc.slurm.commands import SlurmError
 
 __all__ = ["main", "parser"]
 

@@ -49,3 +49,11 @@ _SHOWN = 60
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, _SHOWN, _SHOWN, _SHOWN
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = 20
+
+
+class SweepError(Exception):
+    """A directory is not the sweep it should be; the message is one line: path, what is wrong, fix."""
+
+
+class BusyError(SweepError):
+    """Another command is at work in the sweep directory."""

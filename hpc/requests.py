@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpc import provenance, sweep_data
-from hpc.code import trainer_digest
-from hpc.config import MOST_CELLS_UNASKED, CommandLine, load
-from hpc.errors import ConfigError
-from hpc.states import FINAL
-from hpc.store import Store, SweepError
-from hpc.sweep import Sweep
-from hpc.trainer import PROJECT_ROOT
+from hpc import provenance
+from hpc.checkout import PROJECT_ROOT
+from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
+from hpc.errors import ConfigError, SweepError
+from hpc.storage.store import Store
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import FINAL
+from hpc.trainers import data
+from hpc.trainers.snapshot import trainer_digest
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[st
 
 def _check_data(store: Store, sweep: Sweep) -> None:
     """Raise SweepError if cells are to train on data that is gone or has changed: each task would only find it out."""
-    found = sweep_data.fault(sweep)
+    found = data.fault(sweep)
     if found and any(status.state not in FINAL for status in store.statuses(sweep.grid, sweep.config_digest)):
         raise SweepError(found)
 

@@ -41,7 +41,7 @@ forward() {
 
 # Python starts with the signals ignored, so that one that comes during its imports cannot kill it.
 trap '' USR2 TERM
-"$@" -P -m hpc.task "$sweep" "$submission" "$array" "$index" &
+"$@" -P -m hpc.node.task "$sweep" "$submission" "$array" "$index" &
 child=$!
 trap 'forward USR2' USR2
 trap 'forward TERM' TERM

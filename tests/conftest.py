@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Holdfast, environment
-from here import lacking
+from helpers.command_line import Holdfast, environment
+from helpers.here import lacking
 
-from hpc.slurm import installed
+from hpc.sandbox.programs import installed
+
+
+@pytest.fixture(autouse=True)
+def _search_path_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a trainer of a user's puts its folder first; a test's `training.py` there would hide ours from the next."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc.slurm import SlurmError
-from hpc.store import Store
+from hpc.slurm.commands import SlurmError
+from hpc.storage.store import Store
 
 if TYPE_CHECKING:
-    from hpc.profile import Profile
+    from hpc.slurm.profile import Profile
 
 DONE, CONFIGURATION, TROUBLE, INCOMPLETE, INTERRUPTED = 0, 2, 3, 4, 130
 
@@ -35,9 +35,9 @@ def cluster_of(profile: Profile) -> Path | None:
     """slurm.conf of the profile's cluster; None for the machine's own. Raises SlurmError if the sandbox is down."""
     if profile.name != "sandbox":
         return None
-    from hpc import sandbox
+    from hpc.sandbox import cluster
 
-    found = sandbox.find()
+    found = cluster.find()
     if found is None:
         raise SlurmError("the sandbox is not up; start it with `holdfast sandbox up`")
     return found.conf

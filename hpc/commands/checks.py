@@ -6,11 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
-from hpc import check, files, finding
 from hpc.commands import DONE, TROUBLE, cluster_of, say
-from hpc.config import CommandLine, Loaded, load
+from hpc.config.load import CommandLine, Loaded, load
 from hpc.errors import ConfigError
-from hpc.profile import load_profile
+from hpc.preflight import check, finding
+from hpc.slurm.profile import load_profile
+from hpc.storage import files
 
 
 def cluster(arguments: argparse.Namespace) -> int:

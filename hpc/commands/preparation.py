@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc import local, submission
 from hpc.commands import say
 from hpc.errors import ConfigError
-from hpc.plan import Plan
-from hpc.profile import Profile
+from hpc.planning.plan import Plan
+from hpc.processes import cores
 from hpc.requests import Request
-from hpc.slurm import Slurm, SlurmError
-from hpc.states import CONFLICT, FINAL, CellStatus
-from hpc.store import Store
+from hpc.slurm.commands import Slurm, SlurmError
+from hpc.slurm.profile import Profile
+from hpc.storage.store import Store
+from hpc.submission.live import LiveTask, live_cells, live_tasks
+from hpc.sweep.states import CONFLICT, FINAL, CellStatus
 
 if TYPE_CHECKING:
-    from hpc.cost import Cost
+    from hpc.planning.cost import Cost
 
 # Finished cells that a cost estimate looks at.
 _COST_SAMPLE = 200
@@ -37,9 +38,9 @@ def chosen_pack(
     """The pack size; for ``--pack auto`` the one that a pilot says is best. Raises ConfigError without a pilot."""
     if not isinstance(wanted, str):
         return wanted
-    from hpc import pilot
+    from hpc.planning import pilot_record
 
-    known = pilot.load(profile, request.sweep.config_digest)
+    known = pilot_record.load(profile, request.sweep.config_digest)
     if known is None:
         raise ConfigError(
             [
@@ -48,9 +49,9 @@ def chosen_pack(
             ]
         )
     left = sum(entry.state not in FINAL for entry in statuses)
-    at_once = local.cores() if profile.is_local else pilot.tasks_at_once(profile, Slurm(conf).nodes())
+    at_once = cores() if profile.is_local else pilot_record.tasks_at_once(profile, Slurm(conf).nodes())
     try:
-        choice = pilot.choose_pack(known, profile, max(1, left), at_once)
+        choice = pilot_record.choose_pack(known, profile, max(1, left), at_once)
     except ValueError as error:
         raise ConfigError([f"command line: --pack auto: {error}"]) from None
     say(f"pack {choice.pack}: {choice.reason}")
@@ -75,10 +76,10 @@ def tell_notes(request: Request) -> None:
         say(f"note: {note}")
 
 
-def live(store: Store, strict: bool) -> dict[str, submission.LiveTask]:
+def live(store: Store, strict: bool) -> dict[str, LiveTask]:
     """Cells that Slurm has. strict: raise SlurmError if it cannot be asked; otherwise say so and go on."""
     try:
-        return submission.live_cells(submission.live_tasks(store))
+        return live_cells(live_tasks(store))
     except SlurmError as error:
         if strict:
             raise
@@ -89,11 +90,11 @@ def live(store: Store, strict: bool) -> dict[str, submission.LiveTask]:
 def price(request: Request, planned: Plan, profile: Profile, statuses: list[CellStatus]) -> Cost:
     """The plan's cost, from a sample of this sweep's finished cells or from a pilot."""
     from aggregate.planner import detectable_effect
-    from hpc import cost, pilot
+    from hpc.planning import cost, pilot_record
 
     finished = [entry.cell for entry in statuses if entry.state in FINAL][:_COST_SAMPLE]
     provenances = [(request.store.result(cell) or {}).get("provenance") or {} for cell in finished]
-    known = pilot.load(profile, request.sweep.config_digest)
+    known = pilot_record.load(profile, request.sweep.config_digest)
     count = len(request.sweep.grid.seeds)
     effect = detectable_effect(count, float(request.sweep.analysis["alpha"])) if count > 1 else None
     return cost.estimate(planned, effect, provenances, known, profile)

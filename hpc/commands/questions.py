@@ -9,13 +9,17 @@ import sys
 import time
 from collections.abc import Callable
 
-from hpc import one_cell, status, submission
-from hpc.cell import Cell
 from hpc.commands import CONFIGURATION, DONE, INCOMPLETE, say
 from hpc.errors import ConfigError
-from hpc.slurm import Slurm
-from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.slurm.commands import Slurm
+from hpc.status import cell as one_cell
+from hpc.status import sweep as status
+from hpc.storage.store import Store
+from hpc.submission import intents
+from hpc.submission.live import by_cluster, live_tasks
+from hpc.submission.lock import busy
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 _WATCH_SECONDS = 30.0
 _SANDBOX_WATCH_SECONDS = 1.0
@@ -29,7 +33,7 @@ def show_status(arguments: argparse.Namespace) -> int:
     else:
         taken = status.take(store)
         print(json.dumps(taken.to_json(), indent=1) if arguments.json else _status_text(store, taken))
-    at_rest = taken.finished and not taken.trouble and not submission.busy(store)
+    at_rest = taken.finished and not taken.trouble and not busy(store)
     return INCOMPLETE if taken.problems or (at_rest and taken.unfinished) else DONE
 
 
@@ -40,7 +44,7 @@ def _status_text(store: Store, taken: status.Snapshot) -> str:
 
 def watch(store: Store, profile: str, quiet: bool) -> status.Snapshot:
     """Look again and again until nothing more will happen by itself; Slurm is asked at most twice a minute."""
-    here = profile == "sandbox" or any(entry.profile == "sandbox" for entry in submission.intents(store))
+    here = profile == "sandbox" or any(entry.profile == "sandbox" for entry in intents.intents(store))
     pause = _SANDBOX_WATCH_SECONDS if here else _WATCH_SECONDS
     live_view = sys.stdout.isatty() and not quiet
     last = ""
@@ -97,7 +101,7 @@ def cancel(arguments: argparse.Namespace) -> int:
     wanted = _filter(sweep, arguments)
     chosen = [
         task
-        for task in submission.live_tasks(store)
+        for task in live_tasks(store)
         if any(wanted(name) for name in task.cells)
         and (arguments.state is None or task.queued.state == arguments.state)
     ]
@@ -107,7 +111,7 @@ def cancel(arguments: argparse.Namespace) -> int:
     cells = sorted({name for task in chosen for name in task.cells})
     if not _confirmed(f"cancel {len(chosen)} tasks with {len(cells)} cells? ", arguments.yes):
         return CONFIGURATION
-    for conf, tasks in submission.by_cluster(store, chosen).items():
+    for conf, tasks in by_cluster(store, chosen).items():
         Slurm(conf).cancel([task.queued for task in tasks])
     say(f"cancelled {len(chosen)} tasks; what they had finished is kept, and submitting again goes on")
     return DONE

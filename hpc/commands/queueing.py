@@ -8,20 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc import bad_nodes, status, submission
-from hpc.cell import Cell
+from hpc import bad_nodes
 from hpc.commands import DONE, INCOMPLETE, say
 from hpc.commands.preparation import chosen_pack, pack_asked_for, price, set_damaged_aside, statuses_of
 from hpc.commands.questions import watch
-from hpc.plan import Plan, make_plan
-from hpc.profile import Profile
+from hpc.planning.plan import Plan, make_plan
 from hpc.requests import Request
-from hpc.slurm import LimitError, Slurm, SlurmError
-from hpc.states import FAILED, FINAL
-from hpc.store import Store
+from hpc.slurm.commands import LimitError, Slurm, SlurmError
+from hpc.slurm.profile import Profile
+from hpc.status import sweep
+from hpc.storage.store import Store
+from hpc.submission.live import by_cluster, live_cells, live_tasks
+from hpc.submission.lock import lock
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import FAILED, FINAL
 
 if TYPE_CHECKING:
-    from hpc.submit import Queued
+    from hpc.submission.arrays import Queued
 
 # --wait gives up after as many submissions in a row that brought no cell an epoch further.
 _MOST_IDLE_ROUNDS = 2
@@ -30,7 +33,7 @@ _REFUSED_SECONDS, _MOST_REFUSALS = 60, 30
 
 def dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
     """The plan, its cost, the script, and Slurm's word on it. Writes nothing in the sweep directory."""
-    from hpc.submit import rehearse
+    from hpc.submission.arrays import rehearse
 
     planned = _plan_for_slurm(request, arguments, profile, conf, set())
     print(planned)
@@ -43,7 +46,7 @@ def dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, c
 
 def submit_once(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
     """Queue what is missing. Raises SlurmError; LimitError if Slurm's limits allow not a single task now."""
-    from hpc.submit import sbatch_line
+    from hpc.submission.arrays import sbatch_line
 
     _cancel_held(request.store)
     set_damaged_aside(request)
@@ -60,7 +63,7 @@ def submit_once(request: Request, arguments: argparse.Namespace, profile: Profil
     if queued.refused:
         say(f"{queued.refused}; what is not queued yet is taken by the next submission, or by --wait")
     if arguments.then_aggregate:
-        from hpc.submit import submit_aggregation
+        from hpc.submission.arrays import submit_aggregation
 
         say(f"aggregation after them: job {submit_aggregation(request.store, queued, profile, conf)}")
     say(f"holdfast status {request.store.root} --watch")
@@ -69,7 +72,7 @@ def submit_once(request: Request, arguments: argparse.Namespace, profile: Profil
 
 def _queue(request: Request, planned: Plan, profile: Profile, conf: Path | None, prepare_only: bool) -> Queued:
     """Queue a plan; in smaller and smaller arrays where a limit that cannot be read refuses them."""
-    from hpc.submit import submit
+    from hpc.submission.arrays import submit
 
     while True:
         try:
@@ -99,7 +102,7 @@ def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf
         try:
             if not seen.held and not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
                 break
-            with submission.lock(request.store, "holdfast submit", arguments.take_over):
+            with lock(request.store, "holdfast submit", arguments.take_over):
                 submit_once(request, arguments, profile, conf)
             refusals = 0
         except SlurmError as error:  # other jobs have all the room, or nobody answers: neither need last
@@ -109,8 +112,8 @@ def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf
             say(f"{error}; tried again in {_REFUSED_SECONDS} s")
             idle_rounds = 0
             time.sleep(_REFUSED_SECONDS)
-    taken = status.take(request.store)
-    print(status.text(taken))
+    taken = sweep.take(request.store)
+    print(sweep.text(taken))
     return DONE if all(entry.state in FINAL for entry in taken.statuses) else INCOMPLETE
 
 
@@ -122,7 +125,7 @@ def _plan_for_slurm(
     retry: failed cells to take along all the same.
     """
     slurm = Slurm(conf)
-    queued = submission.live_cells(submission.live_tasks(request.store))
+    queued = live_cells(live_tasks(request.store))
     statuses = statuses_of(request)
     # A whole node of GPUs is busy with a cell for each.
     pack = chosen_pack(pack_asked_for(arguments.pack), request, profile, statuses, conf) or profile.workers
@@ -143,8 +146,8 @@ def _cancel_held(store: Store) -> None:
 
     Releasing them may take an operator, cancelling does not. Raises SlurmError.
     """
-    held = [task for task in submission.live_tasks(store) if task.queued.held]
-    for conf, tasks in submission.by_cluster(store, held).items():
+    held = [task for task in live_tasks(store) if task.queued.held]
+    for conf, tasks in by_cluster(store, held).items():
         Slurm(conf).cancel([task.queued for task in tasks])
     if held:
         say(f"{len(held)} tasks that Slurm holds since a launch failed are cancelled; their cells are queued again")

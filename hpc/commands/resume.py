@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 
 from hpc.commands import DONE, INCOMPLETE, cluster_of, say
-from hpc.config import CommandLine, load
-from hpc.permissions import check_writable
-from hpc.profile import load_profile
-from hpc.store import Store
+from hpc.config.load import CommandLine, load
+from hpc.slurm.profile import load_profile
+from hpc.storage.permissions import check_writable
+from hpc.storage.store import Store
 
 
 def check_resume(arguments: argparse.Namespace) -> int:
     """check resume: train cells straight and disturbed, print the verdict, write the certificate."""
-    from hpc.resume_check import Trial, check
+    from hpc.resume_check.check import Trial, check
 
     profile = load_profile(arguments.profile)
     loaded = load(CommandLine(config=arguments.config, epochs=arguments.epochs, output_dir=arguments.output_dir))

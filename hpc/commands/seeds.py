@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-from collections.abc import Mapping
-from typing import Any
 
 from hpc.errors import ConfigError
-from hpc.states import COMPLETED
-from hpc.status import duration
-from hpc.store import Store
-from hpc.sweep import Sweep
+from hpc.planning.cost import device_seconds
+from hpc.storage.store import Store
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import COMPLETED
+from hpc.units import duration
 
 Values = dict[str, dict[int, float]]
 
@@ -59,14 +58,9 @@ def _values(store: Store, sweep: Sweep, metric: str) -> tuple[Values, list[float
             value = result["metrics"].get(metric)
             if value is not None:
                 values.setdefault(status.cell.condition, {})[status.cell.seed] = float(value)
-            seconds += _device_seconds(result.get("provenance"))
+            spent = device_seconds(result.get("provenance") or {})
+            seconds += [] if spent is None else [spent]
     return values, seconds
-
-
-def _device_seconds(provenance: Any) -> list[float]:
-    if not isinstance(provenance, Mapping) or "seconds" not in provenance:
-        return []
-    return [float(provenance["seconds"]) / max(1, int(provenance.get("pack_size", 1)))]
 
 
 def _widest(values: Values) -> tuple[str, float, int]:

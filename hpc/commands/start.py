@@ -9,8 +9,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from hpc import completion, init
+from hpc import completion
 from hpc.commands import DONE, say
+from hpc.config import starter
 
 _QUESTIONS = {
     "name": "name of the sweep",
@@ -27,28 +28,28 @@ _QUESTIONS = {
 def start(arguments: argparse.Namespace) -> int:
     """init: write a configuration and a profile from options, or from answers on a terminal."""
     if arguments.all_keys:
-        print(init.ALL_KEYS.read_text(), end="")
+        print(starter.ALL_KEYS.read_text(), end="")
         return DONE
-    given = {field.name: getattr(arguments, field.name) for field in fields(init.Answers)}
-    answers = replace(init.Answers(), **{name: value for name, value in given.items() if value is not None})
+    given = {field.name: getattr(arguments, field.name) for field in fields(starter.Answers)}
+    answers = replace(starter.Answers(), **{name: value for name, value in given.items() if value is not None})
     if all(value is None for value in given.values()) and sys.stdin.isatty():
-        init.refuse_to_overwrite(arguments.directory)  # before a person has answered eight questions
+        starter.refuse_to_overwrite(arguments.directory)  # before a person has answered eight questions
         answers = _ask(arguments.directory, answers, input)
-    written = init.write(arguments.directory, answers)
+    written = starter.write(arguments.directory, answers)
     for path in written:
         print(path)
     say(f"edit them, then: holdfast plan --config {written[0]}")
     return DONE
 
 
-def _ask(directory: Path, answers: init.Answers, ask: Callable[[str], str]) -> init.Answers:
+def _ask(directory: Path, answers: starter.Answers, ask: Callable[[str], str]) -> starter.Answers:
     """The answers, each asked for until it can be one; an empty line keeps the default."""
     for name, question in _QUESTIONS.items():
         default: Any = getattr(answers, name)
         while said := _heard(ask, f"{question} [{default}]: "):
             try:
                 given = replace(answers, **{name: type(default)(said)})
-                fault = init.fault(directory, given)
+                fault = starter.fault(directory, given)
             except ValueError:
                 fault = f"{said!r} is no {'whole ' if isinstance(default, int) else ''}number"
             if not fault:

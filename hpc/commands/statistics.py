@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hpc.commands import DONE, say
-from hpc.store import Store
+from hpc.storage.store import Store
 
 if TYPE_CHECKING:
     from aggregate.coverage import Row

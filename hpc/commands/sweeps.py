@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 
-from hpc import one_cell, submission
 from hpc.commands import DONE, INCOMPLETE, INTERRUPTED, aggregate_and_tell, cluster_of, say, seeds
 from hpc.commands.here import debug, run_here
 from hpc.commands.preparation import chosen_pack, live, pack_asked_for, price, statuses_of, tell_notes
 from hpc.commands.queueing import dry_run, submit_once, wait
 from hpc.errors import ConfigError
-from hpc.permissions import check_writable
-from hpc.plan import make_plan
-from hpc.profile import Profile, load_profile
+from hpc.planning.plan import make_plan
 from hpc.requests import resolve
+from hpc.slurm.profile import Profile, load_profile
+from hpc.status import cell
+from hpc.storage.permissions import check_writable
+from hpc.submission.live import LiveTask
+from hpc.submission.lock import lock
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -23,7 +25,7 @@ def plan(arguments: argparse.Namespace) -> int:
     request = resolve(arguments)
     tell_notes(request)
     profile = load_profile(arguments.profile, arguments.set) if arguments.profile else Profile("local")
-    queued: dict[str, submission.LiveTask] = {}
+    queued: dict[str, LiveTask] = {}
     if request.store.exists():
         queued = live(request.store, strict=False)
     statuses = statuses_of(request)
@@ -50,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.debug and not arguments.cell:
         raise ConfigError(["command line: --debug runs one cell in the foreground; add --cell NAME"])
     if arguments.cell:
-        one_cell.find_cell(request.sweep, request.store, arguments.cell)
+        cell.find_cell(request.sweep, request.store, arguments.cell)
     check_writable(request.store.root)
-    with submission.lock(request.store, "holdfast run", arguments.take_over):
+    with lock(request.store, "holdfast run", arguments.take_over):
         sweep = request.record(arguments.allow_code_change)
         if arguments.cell and arguments.debug:
             return debug(request.store, sweep, arguments)
@@ -80,13 +82,13 @@ def submit(arguments: argparse.Namespace) -> int:
     if profile.is_local:
         check_writable(request.store.root)
         arguments.parallel_jobs, arguments.device, arguments.cell = None, "cpu", None
-        with submission.lock(request.store, "holdfast submit", arguments.take_over):
+        with lock(request.store, "holdfast submit", arguments.take_over):
             ends = run_here(request, request.record(arguments.allow_code_change), arguments, pack)
         return ends.exit_code if ends.exit_code else INTERRUPTED if ends.interrupted else DONE
     if arguments.dry_run:
         return dry_run(request, arguments, profile, conf)
     check_writable(request.store.root)
-    with submission.lock(request.store, "holdfast submit", arguments.take_over):
+    with lock(request.store, "holdfast submit", arguments.take_over):
         request.record(arguments.allow_code_change)
         code = submit_once(request, arguments, profile, conf)
     if code == DONE and arguments.wait:

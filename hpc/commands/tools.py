@@ -7,7 +7,7 @@ import time
 
 from hpc.commands import DONE, TROUBLE, aggregate_and_tell, say
 from hpc.errors import ConfigError
-from hpc.store import Store
+from hpc.storage.store import Store
 
 
 def aggregate(arguments: argparse.Namespace) -> int:
@@ -42,7 +42,7 @@ def data_check(arguments: argparse.Namespace) -> int:
 
 def sandbox(arguments: argparse.Namespace) -> int:
     """sandbox up, down, status, preempt."""
-    from hpc import sandbox as cluster
+    from hpc.sandbox import cluster as cluster
 
     if arguments.action == "up":
         started = time.monotonic()

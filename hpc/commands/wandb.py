@@ -9,19 +9,19 @@ from typing import Any
 import yaml
 
 from hpc.commands import DONE, INCOMPLETE, TROUBLE, aggregate_and_tell, say
-from hpc.documents import read_yaml
 from hpc.errors import ConfigError
-from hpc.store import Store
+from hpc.storage.store import Store
+from hpc.yaml_files import read_yaml
 
 _MOST_LINES = 40
 
 
 def sync(arguments: argparse.Namespace) -> int:
     """wandb sync: bring a sweep's results to a server, audited."""
-    from aggregate.wandb_cells import target_of
-    from aggregate.wandb_process import WandbTroubleError
-    from aggregate.wandb_sync import Patience
-    from aggregate.wandb_sync import sync as bring
+    from hpc.wandb.cells import target_of
+    from hpc.wandb.helper import WandbTroubleError
+    from hpc.wandb.sync import Patience
+    from hpc.wandb.sync import sync as bring
 
     store = Store(arguments.directory.absolute())
     sweep = store.sweep()
@@ -40,9 +40,9 @@ def sync(arguments: argparse.Namespace) -> int:
 
 def extract(arguments: argparse.Namespace) -> int:
     """wandb extract: runs of a group, from a server or from files, aggregated like a sweep."""
-    from aggregate.wandb_extract import Query, from_files, from_server
-    from aggregate.wandb_extract import extract as write
-    from aggregate.wandb_process import WandbTroubleError
+    from hpc.wandb.extract.extract import Query, from_files, from_server
+    from hpc.wandb.extract.extract import extract as write
+    from hpc.wandb.helper import WandbTroubleError
 
     tags = [tag for text in arguments.tags for tag in text.split(",") if tag]
     query = Query(

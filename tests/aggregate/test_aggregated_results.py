@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 from pyarrow import parquet
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import Outcome, aggregate
-from hpc.cell import Cell
-from hpc.sweep import Trainer
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Trainer
 
 GRID = {"dim": [8, 12], "scale": [0.1, 1.0]}
 

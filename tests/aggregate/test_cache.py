@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate import gather, histories
 from aggregate.cache import cell_stamps
 from aggregate.pipeline import aggregate
-from hpc import files
-from hpc.cell import Cell
-from hpc.store import Store
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
 
 
 def _metrics(cell: Cell) -> dict[str, float | None]:

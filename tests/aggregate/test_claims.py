@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
-from hpc.cell import Axis, Cell, Grid
-from hpc.sweep import Sweep, Trainer
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.grid import Axis, Grid
 
 R2 = "predictability/unique_r2"
 Metrics = Callable[[Cell], dict[str, float | None]]

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.coverage import Row, simulate, text
 from aggregate.populations import own, textbook
 from aggregate.reading import read
 from aggregate.study import study
-from hpc.cell import Cell
 from hpc.cli import main
+from hpc.sweep.cell import Cell
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.labels import fitted
 from aggregate.pipeline import aggregate
-from hpc.cell import Cell
-from hpc.sweep import Trainer
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Trainer
 
 PNG = b"\x89PNG\r\n\x1a\n"
 WORDS = Trainer(

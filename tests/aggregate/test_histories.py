@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import ACCURACY, Directory, history_bytes, make_sweep
+from helpers.sweeps import ACCURACY, Directory, history_bytes, make_sweep
 
 from aggregate import histories
 from aggregate.curves import curves
 from aggregate.histories import Histories
 from aggregate.reading import read
-from hpc import files
+from hpc.storage import files
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps import LOSS, Directory, make_sweep
+from helpers.sweeps import LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
-from hpc.cell import Cell
+from hpc.sweep.cell import Cell
 
 FIGURE = """
 import neighbour

@@ -11,7 +11,7 @@ import pytest
 
 from aggregate.pipeline import aggregate
 from hpc.cli import main
-from hpc.store import SweepError
+from hpc.errors import SweepError
 
 
 def _run(dim: int, scale: float, run: int) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
 from aggregate.reliability import skewed, two_groups
-from hpc.cell import Cell
+from hpc.sweep.cell import Cell
 
 RANDOM = np.random.default_rng(3)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, run_in_browser
-from here import lacking
-from sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.browser import CHROMIUM, run_in_browser
+from helpers.here import lacking
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
-from hpc.sweep import Trainer
+from hpc.sweep.definition import Trainer
 
 if CHROMIUM is None:
     lacking("chromium is not installed")

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc import submission
-from hpc.cell import Axis, Cell, Grid
-from hpc.states import COMPLETED
-from hpc.store import Store, SweepError
-from hpc.sweep import Sweep
-from hpc.trainer import read_declaration
+from hpc.errors import SweepError
+from hpc.storage.store import Store
+from hpc.submission import intents
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.states import COMPLETED
+from hpc.trainers.declaration import read_declaration
 
 from .attempts import ROOT, Attempt, ForkServer
 
@@ -29,7 +31,7 @@ class Bench:
     store: Store
     sweep: Sweep
     tasks: list[tuple[Cell, ...]]
-    submission: int = 0
+    intents: int = 0
     seen: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
@@ -69,7 +71,7 @@ class Bench:
 
     def submit(self) -> None:
         """A new submission of all tasks, as `submit --include-failed` makes it."""
-        intent = submission.begin(self.store, [self.tasks], kind=submission.LOCAL, profile="p", name="chaos", code="")
+        intent = intents.begin(self.store, [self.tasks], kind=intents.LOCAL, profile="p", name="chaos", code="")
         self.submission = intent.number
 
     def arguments(self, task: int) -> list[str]:

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hpc.trainer import data_digest, read_declaration
+from hpc.trainers.data import data_digest
+from hpc.trainers.declaration import read_declaration
 from training.generate import generate
 
 from .attempts import ROOT, ForkServer

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc import sandbox
-from hpc.sandbox import Sandbox
+from hpc.sandbox import cluster as sandbox
+from hpc.sandbox.cluster import Sandbox
 
 from .attempts import ForkServer, scratch
 

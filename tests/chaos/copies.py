@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from hpc.cell import Cell
+from hpc.sweep.cell import Cell
 
 from .attempts import ForkServer, wait_for
 from .bench import OPTIONS, Bench

@@ -20,7 +20,7 @@ from typing import Any
 
 
 def serve(preload: list[str]) -> None:
-    for name in ["hpc.task", "hpc.pack_task", "numpy.random", *preload]:
+    for name in ["hpc.node.task", "hpc.node.pack", "numpy.random", *preload]:
         importlib.import_module(name)
     importlib.import_module("hpc.provenance").versions()  # reads many files the first time
     wake_read, wake_write = os.pipe()
@@ -66,7 +66,7 @@ def start(order: dict[str, Any]) -> int:
 
 
 def become_task(order: dict[str, Any]) -> None:
-    """What `python -P -m hpc.task` does from here on, in a process of its own."""
+    """What `python -P -m hpc.node.task` does from here on, in a process of its own."""
     code = 70
     try:
         signal.set_wakeup_fd(-1)
@@ -81,7 +81,7 @@ def become_task(order: dict[str, Any]) -> None:
             watch_workspace()
         if order["frozen"]:
             os.kill(os.getpid(), signal.SIGSTOP)
-        from hpc.task import main
+        from hpc.node.task import main
 
         code = main(order["argv"])
     except BaseException:
@@ -98,7 +98,7 @@ def watch_workspace() -> None:
     """Let the built-in trainer note in CHAOS_WITNESS what the tiny one notes by itself: steps done, saved, finished."""
     if "CHAOS_WITNESS" not in os.environ:
         return
-    from hpc.training_run import TrainingRun
+    from hpc.node.training_run import TrainingRun
     from training.pack import Pack
 
     fd = os.open(os.environ["CHAOS_WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

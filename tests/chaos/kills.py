@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpc.attempt import PackAttempt
+from hpc.node.attempt import PackAttempt
 
 from .attempts import PATIENCE, Attempt, ForkServer, readable
 from .bench import Bench, causes

@@ -125,7 +125,7 @@ def cut_once(disk: Disk, bench: Bench, server: ForkServer, witness: Path, moment
 
 def check(bench: Bench, told: Acknowledged) -> None:
     """Everything that was acknowledged is there: results whole, and of every other cell the last saved step."""
-    from hpc.attempt import PackAttempt
+    from hpc.node.attempt import PackAttempt
 
     for cell in bench.sweep.grid:
         if cell.name in told.finished:

@@ -1,4 +1,4 @@
-"""A file that is replaced is old or new at every moment: SIGKILL in front of every system call of hpc.files.publish."""
+"""A file that is replaced is old or new at every moment: SIGKILL before every system call of files.publish."""
 
 from __future__ import annotations
 

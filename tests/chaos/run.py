@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hpc import sandbox
-from hpc.slurm import installed
+from hpc.sandbox import cluster as sandbox
+from hpc.sandbox.programs import installed
 
 from . import builtin, copies, corruption, kills, powercut, replacing, storm, syscalls, waste
 from .attempts import ForkServer, scratch

@@ -23,13 +23,14 @@ from typing import Any
 
 import yaml
 
-from hpc.cell import Cell
 from hpc.processes import Process, start_time
-from hpc.sandbox import Sandbox
-from hpc.slurm import QueuedTask, SlurmError
-from hpc.store import Store
-from hpc.submission import live_tasks
-from hpc.sweep import Sweep
+from hpc.sandbox.cluster import Sandbox
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import SlurmError
+from hpc.storage.store import Store
+from hpc.submission.live import live_tasks
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 from .attempts import ROOT, wait_for
 from .bench import TRAINERS

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 
 from .attempts import ROOT, ForkServer, wait_for
 from .bench import OPTIONS, Bench

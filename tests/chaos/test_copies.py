@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hpc import cli
-from hpc.conflict import conflict, explain
-from hpc.states import COMPLETED, CONFLICT
+from hpc.status.conflict import conflict, explain
+from hpc.sweep.states import COMPLETED, CONFLICT
 
 from .attempts import ForkServer, wait_for
 from .bench import Bench

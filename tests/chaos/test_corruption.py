@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc.attempt import PackAttempt
-from hpc.checkpoint import Row
+from hpc.node.attempt import PackAttempt
+from hpc.storage.checkpoint import Row
 
 from .attempts import ForkServer
 from .bench import Bench

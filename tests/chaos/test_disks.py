@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from here import lacking
+from helpers.here import lacking
 
-from hpc.futile import futile
+from hpc.node.giving_up import futile
 
 from .attempts import ForkServer, wait_for
 from .bench import OPTIONS, Bench

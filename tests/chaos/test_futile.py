@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from hpc import local, submission
-from hpc.cell import Cell
-from hpc.futile import futile
-from hpc.states import COMPLETED, FAILED
+from hpc.node.giving_up import futile
+from hpc.submission import intents, local_workers
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import COMPLETED, FAILED
 
 from .attempts import ROOT, ForkServer, wait_for
 from .bench import OPTIONS, Bench, causes
@@ -56,10 +56,8 @@ def test_a_cell_that_is_killed_three_times_before_its_first_checkpoint_fails_wit
 def test_the_cause_names_the_signal_where_the_tasks_starter_saw_it(memory: Path) -> None:
     bench = deadly(memory, widths=[1])
     for _ in range(4):
-        intent = submission.begin(
-            bench.store, [[bench.tasks[0]]], kind=submission.LOCAL, profile="local", name="x", code=""
-        )
-        local.run_tasks(bench.store, intent, ROOT, parallel=1, device="cpu", on_poll=lambda: None)
+        intent = intents.begin(bench.store, [[bench.tasks[0]]], kind=intents.LOCAL, profile="local", name="x", code="")
+        local_workers.run_tasks(bench.store, intent, ROOT, parallel=1, device="cpu", on_poll=lambda: None)
     assert causes(bench) == ["ended 3 times without progress (last: killed by signal 9, as when memory runs out)"]
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hpc.sandbox import Sandbox
-from hpc.store import Store
+from hpc.sandbox.cluster import Sandbox
+from hpc.storage.store import Store
 
 from .attempts import ROOT
 from .bench import TRAINERS

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hpc.permissions import check_writable
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
+from hpc.storage.permissions import check_writable
 
 from .attempts import ROOT
 from .bench import TRAINERS, Bench
@@ -74,7 +74,7 @@ def test_a_sticky_or_shared_directory_will_do(tmp_path: Path, mode: int) -> None
 def test_a_task_refuses_a_sweep_directory_that_anybody_may_write_to(memory: Path) -> None:
     bench = Bench.make(memory / "out")
     bench.store.root.chmod(0o777)
-    command = [sys.executable, "-P", "-m", "hpc.task", *bench.arguments(0)]
+    command = [sys.executable, "-P", "-m", "hpc.node.task", *bench.arguments(0)]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import lacking
+from helpers.here import lacking
 
 from .attempts import ForkServer
 from .audit import audit

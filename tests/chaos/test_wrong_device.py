@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from hpc.store import Store
+from hpc.storage.store import Store
 from training.generate import generate
 
 from .attempts import ROOT

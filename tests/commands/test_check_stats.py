@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from command_line import Holdfast
+from helpers.command_line import Holdfast
 
 from aggregate.coverage import Row
 from hpc.commands.statistics import verdict

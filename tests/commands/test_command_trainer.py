@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import ON_A_TERMINAL, Holdfast, environment, result, statuses
+from helpers.command_line import ON_A_TERMINAL, Holdfast, environment, result, statuses
 
-from hpc.store import Store
+from hpc.storage.store import Store
 
 SCRIPT = """
 n=0; [ -f "$HOLDFAST_STATE" ] && n=$(cat "$HOLDFAST_STATE")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import WIDTH, WITH_DATA, Holdfast, environment
+from helpers.command_line import WIDTH, WITH_DATA, Holdfast, environment
 
 from training.generate import generate
 

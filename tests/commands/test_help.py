@@ -8,11 +8,11 @@ import shutil
 import subprocess
 
 import pytest
-from here import lacking
+from helpers.here import lacking
 
 from hpc import cli, completion
 from hpc.help_examples import EXAMPLES
-from hpc.sandbox_directory import LONGEST_DIRECTORY
+from hpc.sandbox.directory import LONGEST_DIRECTORY
 
 
 def commands(parser: argparse.ArgumentParser, path: str = "") -> dict[str, argparse.ArgumentParser]:

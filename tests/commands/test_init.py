@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import ROOT, WIDTH, Holdfast, environment
+from helpers.command_line import ROOT, WIDTH, Holdfast, environment
 
-from hpc.profile import load_profile
-from hpc.schema import Configuration
+from hpc.config.schema import Configuration
+from hpc.slurm.profile import load_profile
 
 
 def test_what_it_writes_can_be_planned_and_submitted_as_it_is(holdfast: Holdfast, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, result, statuses
+from helpers.command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, result, statuses
 
-from hpc.store import Store
+from hpc.storage.store import Store
 
 
 def configure(directory: Path, **changes: Any) -> str:

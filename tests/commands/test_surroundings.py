@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command_line import WITH_DATA, Holdfast
+from helpers.command_line import WITH_DATA, Holdfast
 
 
 @pytest.fixture

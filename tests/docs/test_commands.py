@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from blocks import ROOT, blocks, commands
+from helpers.blocks import ROOT, blocks, commands
 
-from hpc import cli, sandbox
+from hpc import cli
+from hpc.sandbox import cluster as sandbox
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "synergy" / "README.md"]
 HOLDFAST_LINES = [(page, line) for page in PAGES for line in commands(page) if line.startswith("holdfast ")]

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import modules
 import pytest
-from blocks import ROOT
+from helpers import modules
+from helpers.blocks import ROOT
 
-from hpc import check, finding, status
-from hpc.cell import Axis, Grid
+from hpc.preflight import check, finding
+from hpc.status import sweep as status
+from hpc.sweep.grid import Axis, Grid
 
 TRAINER = ROOT / "tests" / "trainers" / "width.py"
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import modules
 import pytest
 import yaml
+from helpers import modules
 
-from hpc import cli, profile_fields
-from hpc.schema import Configuration
+from hpc import cli
+from hpc.config.schema import Configuration
+from hpc.slurm import profile_keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +41,7 @@ def test_every_option_of_every_command_is_in_the_reference(generate: ModuleType)
 
 def test_every_key_of_a_profile_is_in_the_reference(generate: ModuleType) -> None:
     text = generate.profile()
-    assert all(f"| `{key}` |" in text for key in profile_fields.FIELDS)
+    assert all(f"| `{key}` |" in text for key in profile_keys.FIELDS)
 
 
 def test_every_section_of_a_configuration_is_in_the_reference(generate: ModuleType) -> None:

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, Holdfast, environment
+from helpers.command_line import ROOT, Holdfast, environment
 
 from aggregate.frames import load
-from hpc.store import SweepError
+from hpc.errors import SweepError
 
 RIDGE = ROOT / "examples" / "trainers" / "ridge.yaml"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import Holdfast
+from helpers.command_line import Holdfast
 
 DECLARED = """FACTORS = {"width": {"kind": "integer"}}
 METRICS = {"error": {"kind": "positive", "better": "lower"}}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import ROOT
+from helpers.command_line import ROOT
 
-from hpc.plan import FILES_PER_CELL
-from hpc.profile import load_profile
-from hpc.schema import Configuration
+from hpc.config.schema import Configuration
+from hpc.planning.plan import FILES_PER_CELL
+from hpc.slurm.profile import load_profile
 
 SWEEPS = ROOT / "examples" / "synergy"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import ROOT, Holdfast
+from helpers.command_line import ROOT, Holdfast
 
-from hpc import submission
-from hpc.cell import Cell
-from hpc.config import CommandLine, load
-from hpc.pack_task import PackTask
-from hpc.store import Store
+from hpc.config.load import CommandLine, load
+from hpc.node.pack import PackTask
+from hpc.storage.store import Store
+from hpc.submission import intents
+from hpc.sweep.cell import Cell
 
 TRAINERS = ROOT / "examples" / "trainers"
 NAMES = ("ridge", "torch_loop", "walk", "batched")
@@ -43,7 +43,7 @@ def train(store: Store, packs: Sequence[Sequence[Cell]], looks: int | None = Non
     sweep = store.sweep()
     for pack in packs:
         for attempt in range(20):
-            made = submission.begin(store, [[pack]], kind=submission.LOCAL, profile="local", name="example", code="")
+            made = intents.begin(store, [[pack]], kind=intents.LOCAL, profile="local", name="example", code="")
             stop = StopAfter(10**9 if looks is None else looks + attempt)
             if PackTask(store, sweep, list(pack), made.number, stop, own_log=False).run() == 0:
                 break

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import yaml
-from command_line import Holdfast
+from helpers.command_line import Holdfast
 
 DECLARED = """from training.contract import Checkpoint
 FACTORS = {"width": {"kind": "integer"}}

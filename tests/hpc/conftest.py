@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import small_sweeps
+from helpers import small_sweeps
 
-from hpc.cell import Cell
-from hpc.store import Store
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
 
 
 @pytest.fixture(scope="session")

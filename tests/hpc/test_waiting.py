@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from small_sweeps import make_sweep
+from helpers.small_sweeps import make_sweep
 
 from hpc.commands import queueing
-from hpc.profile import Profile
 from hpc.requests import Request
-from hpc.slurm import LimitError, SlurmError
-from hpc.store import Store
+from hpc.slurm.commands import LimitError, SlurmError
+from hpc.slurm.profile import Profile
+from hpc.storage.store import Store
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_sweeps import ROOT, make_store, make_sweep, run_here, write_trainer
+from helpers.small_sweeps import ROOT, make_store, make_sweep, run_here, write_trainer
 
 SLURM_COMMANDS = {
     "sbatch", "srun", "salloc", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "sreport", "sdiag",
@@ -129,7 +129,7 @@ DIRECTORY_NAMES = {"individual_results", "packs", "attempts", "submissions", "co
 
 
 def may_name_files(path: Path) -> bool:
-    return named(path) in ("hpc/layout.py", "hpc/store.py", "hpc/files.py")
+    return named(path) in ("hpc/storage/layout.py", "hpc/storage/store.py", "hpc/storage/files.py")
 
 
 STRANGERS = [path for path in modules("hpc", "aggregate") if not may_name_files(path)]
@@ -262,8 +262,8 @@ def test_a_task_runs_where_only_numpy_and_safetensors_are_installed(tmp_path: Pa
     path = write_trainer(tmp_path / "user")
     store = make_store(tmp_path / "out", make_sweep(path=path))
     code = (
-        f"BLOCKED = {blocked!r}{BLOCK}sys.path.insert(0, 'tests/hpc')\n"
-        "from small_sweeps import run_here; from pathlib import Path; from hpc.store import Store\n"
+        f"BLOCKED = {blocked!r}{BLOCK}sys.path.append('tests')\n"
+        "from helpers.small_sweeps import run_here; from pathlib import Path; from hpc.storage.store import Store\n"
         "store = Store(Path(sys.argv[1])); assert run_here(store, list(store.sweep().grid)) == 0"
     )
     assert not loaded_by(code, str(store.root)) & blocked

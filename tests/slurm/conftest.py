@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workplace import Workplace, wait_until
+from helpers.workplace import Workplace, wait_until
 
-from hpc import sandbox
-from hpc.sandbox import Sandbox
+from hpc.sandbox import cluster as sandbox
+from hpc.sandbox.cluster import Sandbox
 
 StartCluster = Callable[..., Sandbox]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from accounting import accounting, limit, missing
-from here import lacking
-from workplace import Workplace, wait_until
+from helpers.accounting import accounting, limit, missing
+from helpers.here import lacking
+from helpers.workplace import Workplace, wait_until
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 
 if REASON := missing():
     lacking(REASON)

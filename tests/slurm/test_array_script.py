@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from workplace import Workplace, wait_until
+from helpers.workplace import Workplace, wait_until
 
 # Everything that a shell and sbatch could take for something else.
 OUT = "out here 100%j"

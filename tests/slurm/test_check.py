@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from workplace import Workplace, wait_until
+from helpers.workplace import Workplace, wait_until
 
-from hpc import check, pilot
-from hpc.config import CommandLine, load
-from hpc.finding import PROBLEM
-from hpc.profile import load_profile
+from hpc.config.load import CommandLine, load
+from hpc.planning import pilot_record
+from hpc.preflight import check
+from hpc.preflight.finding import PROBLEM
+from hpc.slurm.profile import load_profile
 
 # A fused trainer whose step takes 60 ms, and 10 ms for every further cell: long beside what a busy machine adds. More
 # than `fits` cells do not fit.
@@ -114,7 +115,7 @@ def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(workplace.directory / "state"))
-    monkeypatch.setattr(pilot, "_SECONDS", 2.0)
+    monkeypatch.setattr(pilot_record, "_SECONDS", 2.0)
     (workplace.directory / "fused.py").write_text(FUSED)
     sweep = {"name": "pilot", "axes": {"width": list(range(1, 9))}, "runs_per_condition": 1}
     config = {"trainer": "fused.py:train", "trainer_options": {"steps": 2000, "fits": 4}, "sweep": sweep}
@@ -126,15 +127,15 @@ def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
     )
     report = check.check(request, print)
     assert report.good, report.findings
-    kept = pilot.load(profile, loaded.sweep.config_digest)
+    kept = pilot_record.load(profile, loaded.sweep.config_digest)
     assert kept is not None
     assert kept.ended == "a pack of 5 failed: MemoryError: 5 cells do not fit"
     assert [measurement.width for measurement in kept.measurements] == [1, 2, 3]
     for measurement in kept.measurements:
         assert measurement.seconds == pytest.approx(0.050 + 0.010 * measurement.width, rel=0.5)
     assert kept.units == pytest.approx(2000, rel=0.2)
-    assert pilot.choose_pack(kept, profile, cells=8, tasks=1).pack == 3
-    assert pilot.choose_pack(kept, profile, cells=8, tasks=8).pack == 1
+    assert pilot_record.choose_pack(kept, profile, cells=8, tasks=1).pack == 3
+    assert pilot_record.choose_pack(kept, profile, cells=8, tasks=8).pack == 1
     (pack,) = [finding for finding in report.findings if finding.subject == "pack"]
     assert pack.text.startswith("--pack auto would now take 1: 8 cells in packs of 1, 8 at once")
 
@@ -143,7 +144,7 @@ def test_a_pilot_of_a_trainer_that_takes_one_cell_at_a_time_works_here_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(pilot, "_SECONDS", 0.5)
+    monkeypatch.setattr(pilot_record, "_SECONDS", 0.5)
     (tmp_path / "fused.py").write_text(FUSED.replace('PACK_MODE = "fused"', ""))
     sweep = {"name": "pilot", "axes": {"width": [1, 2]}, "runs_per_condition": 1}
     config = {"trainer": "fused.py:train", "trainer_options": {"steps": 20, "fits": 1}, "sweep": sweep}
@@ -151,7 +152,7 @@ def test_a_pilot_of_a_trainer_that_takes_one_cell_at_a_time_works_here_too(
     loaded = load(CommandLine(config=tmp_path / "sweep.yaml"))
     report = check.check(check.Request(load_profile("local"), tmp_path, None, loaded.sweep, pilot=True), print)
     assert report.good
-    kept = pilot.load(load_profile("local"), loaded.sweep.config_digest)
+    kept = pilot_record.load(load_profile("local"), loaded.sweep.config_digest)
     assert kept is not None
     (measurement,) = kept.measurements
     assert (measurement.width, kept.hardware) == (1, "cpu")

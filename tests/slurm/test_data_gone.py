@@ -6,8 +6,8 @@ import os
 import shutil
 import subprocess
 
-from command_line import WITH_DATA
-from workplace import Workplace
+from helpers.command_line import WITH_DATA
+from helpers.workplace import Workplace
 
 
 def test_tasks_without_their_data_say_so_and_blame_no_node(workplace: Workplace) -> None:

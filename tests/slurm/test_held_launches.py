@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from workplace import Workplace, outcomes, wait_until
+from helpers.workplace import Workplace, outcomes, wait_until
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 
 NODES = 2
 

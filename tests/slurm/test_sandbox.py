@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.workplace import wait_until
 from submitit import SlurmExecutor
-from workplace import wait_until
 
-from hpc import sandbox
-from hpc.sandbox import Sandbox, SandboxError
-from hpc.slurm import QueuedTask, SlurmError, submission_environment
+from hpc.sandbox import cluster as sandbox
+from hpc.sandbox.cluster import Sandbox, SandboxError
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import SlurmError, submission_environment
 
 StartCluster = Callable[..., Sandbox]
 
@@ -328,8 +329,8 @@ def test_what_a_crash_left_is_cleared_away_by_the_next_up(start_cluster: StartCl
 
 
 def test_daemons_die_with_their_owner_if_asked_to(tmp_path: Path, start_cluster: StartCluster) -> None:
-    source = "import sys, pathlib, time; from hpc import sandbox\n"
-    source += "sandbox.up(pathlib.Path(sys.argv[1]), nodes=1, die_with_owner=True); print('up', flush=True)\n"
+    source = "import sys, pathlib, time; from hpc.sandbox import cluster\n"
+    source += "cluster.up(pathlib.Path(sys.argv[1]), nodes=1, die_with_owner=True); print('up', flush=True)\n"
     source += "time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from hpc.cell import Axis, Grid
-from hpc.plan import make_plan
-from hpc.profile import parse_profile
-from hpc.sandbox import Sandbox
-from hpc.slurm import SlurmError, find_program
-from hpc.store import Store
-from hpc.submission import live_cells, live_tasks, lock
-from hpc.submit import submit
-from hpc.sweep import Sweep, Trainer
+from hpc.planning.plan import make_plan
+from hpc.sandbox.cluster import Sandbox
+from hpc.sandbox.programs import find_program
+from hpc.slurm.commands import SlurmError
+from hpc.slurm.profile import parse_profile
+from hpc.storage.store import Store
+from hpc.submission.arrays import submit
+from hpc.submission.live import live_cells, live_tasks
+from hpc.submission.lock import lock
+from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.grid import Axis, Grid
 
 FAULTY_SUBMISSIONS = 200
 WIDTH = Path(__file__).parents[1] / "trainers" / "width.py"
@@ -93,7 +95,7 @@ def test_two_hundred_faulty_submissions_double_and_lose_nothing(
     print(f"seed {seed}", file=sys.stderr)
     chance = random.Random(seed)
     monkeypatch.setenv("PATH", f"{faulty_sbatch(tmp_path)}:{os.environ['PATH']}")
-    monkeypatch.setattr("hpc.submit._LOOK_UP_SECONDS", 0.0)
+    monkeypatch.setattr("hpc.submission.arrays._LOOK_UP_SECONDS", 0.0)
     sweep = small_sweep()
     seen: Counter[str] = Counter()
     with start_cluster(nodes=1) as cluster:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workplace import WIDTH, Workplace, outcomes, wait_until
+from helpers.workplace import WIDTH, Workplace, outcomes, wait_until
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 from training.generate import generate
 
 

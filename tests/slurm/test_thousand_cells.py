@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hpc.sandbox import Sandbox
-from hpc.status import take
-from hpc.store import Store
+from hpc.sandbox.cluster import Sandbox
+from hpc.status.sweep import take
+from hpc.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"

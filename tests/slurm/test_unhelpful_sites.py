@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from workplace import WIDTH, Workplace, outcomes, wait_until
+from helpers.workplace import WIDTH, Workplace, outcomes, wait_until
 
-from hpc.sandbox import Sandbox
+from hpc.sandbox.cluster import Sandbox
 
 
 def test_where_preemption_cancels_waiting_submission_goes_on_until_all_is_done(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from here import lacking
+from helpers.here import lacking
 
 from training.data import generate
 from training.native import NoKernelError, load_kernel

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from memory_run import MemoryRun, cell
-from packs import make_pack, make_setup, train_steps
+from helpers.memory_run import MemoryRun, cell
+from helpers.packs import make_pack, make_setup, train_steps
 
 from training.workspace import train
 

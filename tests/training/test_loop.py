@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memory_run import MemoryCell, MemoryRun, cell
+from helpers.memory_run import MemoryCell, MemoryRun, cell
 
 from training.contract import Checkpoint
 from training.loop import Loop

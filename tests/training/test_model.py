@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from memory_run import cell
-from packs import make_pack, make_setup, train_steps
-from reference import ReferenceWorkspace, batch_of
+from helpers.memory_run import cell
+from helpers.packs import make_pack, make_setup, train_steps
+from helpers.reference import ReferenceWorkspace, batch_of
 
 from training.data import load
 from training.model import Architecture, canonical_width, initial_row, named_parameters, named_weights

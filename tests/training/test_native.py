@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from here import lacking
-from memory_run import MemoryRun, cell
-from packs import bits, make_pack, make_setup, train_steps
+from helpers.here import lacking
+from helpers.memory_run import MemoryRun, cell
+from helpers.packs import bits, make_pack, make_setup, train_steps
 
 from training import native, workspace
 from training.native import NativeStep, NoKernelError, load_kernel

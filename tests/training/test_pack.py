@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from memory_run import MemoryCell, cell
-from packs import bits, make_pack, make_setup, train_steps
+from helpers.memory_run import MemoryCell, cell
+from helpers.packs import bits, make_pack, make_setup, train_steps
 
 CELLS = [cell(8, 1.0, 42), cell(16, 0.5, 43), cell(32, 10.0, 44), cell(4, 0.0, 42), cell(24, 2.0, 45), cell(2, 1.0, 42)]
 BIG = {"hidden_dim": 128, "decoder_hidden_dim": 128, "n_layers": 4}
@@ -67,8 +67,8 @@ def _digests_in_fresh_process(config: dict[str, Any], threads: int) -> dict[str,
     """Digests of packs of one and of five cells, with and without the cycle, by each kernel that can be had."""
     code = """
 import sys, json, hashlib
-from memory_run import cell
-from packs import bits, make_pack, make_setup, train_steps
+from helpers.memory_run import cell
+from helpers.packs import bits, make_pack, make_setup, train_steps
 from training.native import NoKernelError, load_kernel
 kernels = [False]
 try:
@@ -87,8 +87,8 @@ for native in kernels:
             found[f"{native} {weights} {len(scales)}"] = digest
 print(json.dumps(found))
 """
-    here = Path(__file__).resolve()
-    environment = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here.parents[2]}"}
+    tests = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
     command = [sys.executable, "-c", code, json.dumps(config), str(threads)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)

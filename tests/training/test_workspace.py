@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_run import MemoryRun, cell
+from helpers.memory_run import MemoryRun, cell
 
 from training import workspace
 from training.device import DeviceError

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wandb_server import WandbServer
+from helpers.wandb_server import WandbServer
+from helpers.wandb_sweeps import KEY
 
-KEY = "c0ffee" * 6 + "beef"  # 40 digits, as W&B's keys are
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 

@@ -1,0 +1,64 @@
+"""Paths of a configuration: where the data is, what is in it, and where results may go."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpc.checkout import BUILT_IN_TRAINER
+from hpc.config.faults import Faults
+from hpc.config.schema import Configuration
+from hpc.sweep.definition import Trainer
+from hpc.trainers.data import data_digest
+
+
+def read_path(name: str, text: str, faults: Faults) -> Path | None:
+    """A path as users write it, with ~ for home; None if it can be none. Paths go into scripts: no line breaks."""
+    try:
+        path = Path(text).expanduser()
+        if not str(path).isprintable():
+            raise ValueError
+        os.lstat(path)
+    except (ValueError, RuntimeError):  # control characters; the home of somebody nobody knows
+        faults.value(name, text, "this cannot be a path")
+        return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            faults.value(name, text, "this is too long for a path")
+            return None
+    return path
+
+
+def data_directory(
+    configuration: Configuration, trainer: Trainer, places: Sequence[Path], faults: Faults
+) -> Path | None:
+    """Where the data is, looked for from each of the places; None if the trainer takes none."""
+    if trainer.target != BUILT_IN_TRAINER and "dir" not in configuration.data.model_fields_set:
+        return None
+    given = read_path("data.dir", configuration.data.dir, faults)
+    if given is None:
+        return None
+    for place in places:
+        if (place / given).is_dir():
+            return (place / given).resolve()
+    fix = "there is no such directory; `holdfast data generate DIR` makes one"
+    faults.value("data.dir", configuration.data.dir, fix)
+    return None
+
+
+def image_directory(configuration: Configuration) -> str | None:
+    """The predecessor's second directory, if it is there: its latents may lie in it."""
+    given = configuration.data.image_dir
+    return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().is_dir() else None
+
+
+def data_content(directory: Path, images: str | None, patterns: Sequence[str], faults: Faults) -> str:
+    """Digest of the data's content: names and bytes of the files that match the trainer's patterns."""
+    try:
+        return data_digest(directory, patterns, Path(images) if images else None)
+    except FileNotFoundError:
+        fix = "it holds no data set; `holdfast data generate DIR` makes one"
+        faults.value("data.dir", str(directory), fix)
+        return ""

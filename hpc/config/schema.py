@@ -1,0 +1,274 @@
+"""The keys of a configuration file, their types, bounds and defaults; nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from hpc.checkout import BUILT_IN_TRAINER
+
+Modality = Literal["v", "attr"]
+
+
+def read_number(value: object) -> object:
+    """YAML 1.1 and JSON users write 1e-3 as text; it is read as the number it is."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("must be a number") from None
+    return value
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Real = Annotated[float, BeforeValidator(read_number)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Indices = dict[str, list[Annotated[int, Field(ge=0, le=10**12)]]]
+_DEEPEST = 50
+
+
+def _plain(value: Any, name: str = "", depth: int = 0) -> Any:
+    """Options go to sweep.json and into digests: they must come back from JSON as they went in."""
+    if depth > _DEEPEST:
+        raise ValueError(f"must be nested less than {_DEEPEST} deep")
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"key {key!r:.40} of {name or 'the section'} must be text; put it in quotes")
+            _plain(entry, f"{name}.{key}" if name else key, depth + 1)
+    elif isinstance(value, list):
+        for i, entry in enumerate(value):
+            _plain(entry, f"{name}[{i}]", depth + 1)
+    elif not isinstance(value, str | int | float | None):
+        raise ValueError(f"{name} must be text, a number, a list or a section; put it in quotes")
+    elif isinstance(value, int | float) and not -(2**63) < value < 2**63:
+        raise ValueError(f"{name} must be a finite number below 2^63")
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_plain)]
+
+
+class Data(Section):
+    dir: str = "data/simple_shapes_xor_targets"
+    image_dir: str | None = None
+    batch_size: Count = 32
+    num_workers: Annotated[int, Field(ge=0)] = 0
+
+
+class Domain(Section):
+    domain_type: str
+    checkpoint_path: str | None = None
+    name: Modality
+
+
+def _default_domains() -> list[Domain]:
+    return [Domain(domain_type="v_latents", name="v"), Domain(domain_type="attr", name="attr")]
+
+
+def _default_fusion_weights() -> dict[Modality, float]:
+    return {"v": 0.5, "attr": 0.5}
+
+
+def _default_synergy_domains() -> list[Modality]:
+    return ["attr", "v"]
+
+
+def _default_features() -> dict[str, list[Any]]:
+    return {"attr": ["xor_target_normalized"]}
+
+
+def _synergy_feature(value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The data sets hold one synergy feature, by name or position; it is stored by name so that both mean the same."""
+    known = ("xor_target_normalized", 11, -1)
+    if set(value) != {"attr"} or len(value["attr"]) != 1 or value["attr"][0] not in known:
+        raise ValueError("the data has one synergy feature: {attr: [xor_target_normalized]}")
+    return _default_features()
+
+
+class Model(Section):
+    domains: list[Domain] = Field(default_factory=_default_domains)
+    workspace_dim: Count = 12
+    hidden_dim: Count = 128
+    decoder_hidden_dim: Count = 128
+    n_layers: Annotated[int, Field(ge=0)] = 4
+    fusion_weights: dict[Modality, NotNegative] = Field(default_factory=_default_fusion_weights)
+
+
+class Synergy(Section):
+    domains: list[Modality] = Field(default_factory=_default_synergy_domains)
+    feature_indices: Annotated[dict[str, list[Any]], AfterValidator(_synergy_feature)] = Field(
+        default_factory=_default_features
+    )
+    loss_scale: NotNegative = 1.0
+    unique_indices: Indices = Field(default_factory=dict)
+    redundant_indices: Indices = Field(default_factory=dict)
+
+
+class Optimizer(Section):
+    type: Literal["Adam"] = "Adam"
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.0
+
+
+class Weights(Section):
+    fusion: NotNegative = 0.0
+    demi_cycle: NotNegative = 0.0
+    cycle: NotNegative = 0.0
+    translation: NotNegative = 0.0
+
+
+class LossConfig(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    weights: Weights
+    epochs: Count | None = None
+
+
+def _default_losses() -> list[LossConfig]:
+    named = {
+        "fusion_only": (1.0, 0.0, 0.0, 0.0),
+        "fusion_demi": (1.0, 1.0, 0.0, 0.0),
+        "fusion_cycle": (1.0, 0.0, 1.0, 0.0),
+        "translation_only": (0.0, 0.0, 0.0, 1.0),
+        "all_losses": (0.5, 0.5, 0.5, 0.5),
+    }
+    return [
+        LossConfig(name=name, weights=Weights(fusion=f, demi_cycle=d, cycle=c, translation=t))
+        for name, (f, d, c, t) in named.items()
+    ]
+
+
+class EarlyStopping(Section):
+    patience: Count
+    min_delta: NotNegative = 0.0
+
+
+class Training(Section):
+    epochs: Count = 50
+    optimizer: Optimizer = Field(default_factory=Optimizer)
+    grad_clip: NotNegative | None = 1.0
+    reset_model_per_experiment: bool = True
+    loss_configs: list[LossConfig] = Field(default_factory=_default_losses, min_length=1)
+    standardize_inputs: bool = False
+    source_feature_weight: Positive = 1.0
+    early_stopping: EarlyStopping | None = None
+
+
+# What W&B itself takes as a name; a slash would make two of one.
+WandbName = Annotated[str, Field(pattern=r"^[^/\\#?%:\x00-\x1f\x7f]{1,128}$")]
+
+
+class Mirror(Section):
+    """How cells are shown in Weights & Biases. group: default by the trainer; see docs/wandb.md."""
+
+    mode: Literal["off", "offline", "live"] = "offline"
+    group: WandbName | None = None
+    job_type: WandbName | None = None
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(default_factory=list)
+
+
+def _read_mirror(value: Any) -> Any:
+    """true, false and live are short for a section."""
+    if isinstance(value, bool):
+        return Mirror(mode="offline" if value else "off")
+    if value in ("off", "offline", "live"):
+        return Mirror(mode=value)
+    if not isinstance(value, dict | Mirror):
+        raise ValueError("must be true, false, live, or a section with mode, group, job_type, tags")
+    return value
+
+
+def _short_mirror(mirror: Mirror) -> bool | dict[str, Any]:
+    """As short as it can be said: most sweeps only say yes or no."""
+    given = mirror.model_dump()
+    if given == Mirror(mode="off").model_dump() or given == Mirror().model_dump():
+        return mirror.mode == "offline"
+    return given
+
+
+MirrorSetting = Annotated[Mirror, BeforeValidator(_read_mirror), PlainSerializer(_short_mirror)]
+
+
+def _no_mirror() -> Mirror:
+    return Mirror(mode="off")
+
+
+class Experiment(Section):
+    name: str = "fusion_only"
+    output_dir: Annotated[str, Field(min_length=1)] = "out"
+    wandb_project: WandbName = "synergy-bottleneck-sweep-2025"
+    wandb_entity: WandbName | None = None
+    log_to_wandb: MirrorSetting = Field(default_factory=_no_mirror)
+
+
+class SweepSection(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "sweep"
+    dims: list[Any] | None = None
+    scales: list[Any] | None = None
+    axes: dict[str, list[Any]] | None = None
+    runs_per_condition: Count | None = None
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = None
+
+
+class Checkpoint(Section):
+    every_seconds: Positive = 60.0
+
+
+class Keep(Section):
+    weights: Literal["final", "none"] = "final"
+    checkpoints: bool = False
+
+
+def _default_formats() -> list[Literal["png", "pdf"]]:
+    return ["png"]
+
+
+class Ratio(Section):
+    """log of (numerator's error / denominator's), each relative to the error of guessing; its slope on the factor."""
+
+    numerator: str
+    denominator: str
+    numerator_chance: Positive | None = None
+    denominator_chance: Positive | None = None
+    factor: str
+
+
+class Analysis(Section):
+    primary_metrics: list[str] | None = None
+    reference: dict[str, Any] | None = None
+    alpha: Annotated[Real, Field(gt=0, lt=1)] = 0.05
+    correction: Literal["holm", "bonferroni"] = "holm"
+    equivalence_margin: dict[str, Positive] = Field(default_factory=dict)
+    ratio: Ratio | None = None
+    last_epochs: Annotated[int, Field(ge=1, le=10**6)] = 5
+    figures: list[str] = Field(default_factory=list)
+    formats: Annotated[list[Literal["png", "pdf"]], Field(min_length=1)] = Field(default_factory=_default_formats)
+
+
+def _trainer(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise ValueError("must be module:function, path/to/file.py:function, or {command: ...}")
+    return value
+
+
+class Configuration(Section):
+    data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
+    synergy: Synergy = Field(default_factory=Synergy)
+    training: Training = Field(default_factory=Training)
+    experiment: Experiment = Field(default_factory=Experiment)
+    sweep: SweepSection = Field(default_factory=SweepSection)
+    trainer: Annotated[Any, AfterValidator(_trainer)] = BUILT_IN_TRAINER
+    trainer_options: Options = Field(default_factory=dict)
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    keep: Keep = Field(default_factory=Keep)
+    analysis: Analysis = Field(default_factory=Analysis)
+    wandb: MirrorSetting | None = None  # short for experiment.log_to_wandb

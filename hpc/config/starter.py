@@ -1,0 +1,183 @@
+"""First files of a sweep: a commented configuration and a cluster profile, for a person to edit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
+from hpc.config.schema import SweepSection
+from hpc.errors import ConfigError, shown
+from hpc.slurm.profile import parse_profile
+from hpc.trainers.declaration import read_declaration
+from hpc.trainers.source import TrainerError
+
+# Every key with its default, commented; it is installed with the profiles.
+ALL_KEYS = PROJECT_ROOT / "slurm_templates" / "config_template.yaml"
+CONFIGURATION, PROFILE = "sweep.yaml", "cluster.yaml"
+_PLACEHOLDERS: dict[str, list[Any]] = {"integer": [1, 2], "real": [0.1, 1.0], "word": ["a", "b"]}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a person said, or the defaults. partition: "" to leave it to the cluster."""
+
+    name: str = "sweep"
+    trainer: str = BUILT_IN_TRAINER
+    runs: int = 5
+    partition: str = ""
+    timeout_min: int = 240
+    gpus: int = 0
+    cpus: int = 1
+    mem_gb: float = 4
+
+
+def write(directory: Path, answers: Answers) -> list[Path]:
+    """Write both files. Returns their paths. Raises ConfigError for wrong answers or files that are there, OSError."""
+    refuse_to_overwrite(directory)
+    texts = {directory / CONFIGURATION: configuration(directory, answers), directory / PROFILE: profile(answers)}
+    directory.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        with path.open("x") as file:  # whoever wrote one since then keeps it
+            file.write(text)
+    return list(texts)
+
+
+def refuse_to_overwrite(directory: Path) -> None:
+    """Raise ConfigError if one of the files is there."""
+    there = [path for path in (directory / CONFIGURATION, directory / PROFILE) if path.exists()]
+    if there:
+        raise ConfigError(
+            [f"{path}: is there already and stays as it is; name another directory, or remove it" for path in there]
+        )
+
+
+def fault(directory: Path, answers: Answers) -> str:
+    """What is wrong with the answers so far, on one line; empty if nothing is."""
+    try:
+        configuration(directory, answers)
+        profile(answers)
+    except ConfigError as error:
+        return error.faults[0].removeprefix("command line: --")
+    return ""
+
+
+def configuration(directory: Path, answers: Answers) -> str:
+    """A configuration with the keys people change, commented. Raises ConfigError."""
+    try:
+        SweepSection(name=answers.name)
+    except ValueError:
+        raise ConfigError([f"command line: --name is {shown(answers.name)}; letters, digits, _ . - only"]) from None
+    if answers.runs < 1:
+        raise ConfigError([f"command line: --runs is {answers.runs}; give a whole number, 1 or more"])
+    if answers.trainer == BUILT_IN_TRAINER:
+        body = _EXPERIMENT
+    else:
+        try:
+            found = read_declaration(answers.trainer, [PROJECT_ROOT, Path.cwd(), directory])
+        except TrainerError as error:
+            raise ConfigError([f"command line: --trainer: {error}"]) from None
+        axes = "".join(_axis(name, factor) for name, factor in found.factors.items())
+        body = _OWN.format(
+            trainer=_quoted(_from(answers.trainer, directory)),
+            axes=axes or "    {}\n",
+            metrics=", ".join(found.metrics),
+        )
+    return _CONFIGURATION.format(name=_quoted(answers.name), runs=answers.runs, body=body)
+
+
+def profile(answers: Answers) -> str:
+    """A cluster profile. Raises ConfigError if a value cannot be one."""
+    partition = f"partition: {_quoted(answers.partition)}" if answers.partition else "# partition: gpu"
+    gpus = f"gpus_per_node: {answers.gpus}" if answers.gpus else "# gpus_per_node: 1"
+    text = _PROFILE.format(
+        partition=f"{partition:<29}",
+        gpus=f"{gpus:<29}",
+        timeout=f"{f'timeout_min: {answers.timeout_min}':<29}",
+        cpus=f"{f'cpus_per_task: {answers.cpus}':<29}",
+        memory=f"{f'mem_gb: {answers.mem_gb:g}':<29}",
+    )
+    text = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    parse_profile(Path(PROFILE).stem, yaml.safe_load(text), PROFILE)
+    return text
+
+
+def _quoted(text: str) -> str:
+    """Text as YAML writes it on one line."""
+    return yaml.safe_dump(text, width=10**6, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+
+
+def _axis(name: str, factor: Mapping[str, Any]) -> str:
+    values = _PLACEHOLDERS[factor["kind"]]
+    least = factor.get("minimum")
+    if least is not None:
+        values = [value if value >= least else least + value for value in values]
+    return (
+        f"    {name}: {values}        # {factor['kind']}{f', {least} or more' if least is not None else ''}\n".replace(
+            "'", ""
+        )
+    )
+
+
+_CONFIGURATION = """\
+# A sweep. `holdfast plan --config sweep.yaml` says what would run; `holdfast run --config sweep.yaml` runs it here;
+# `holdfast submit --config sweep.yaml --profile cluster.yaml` on the cluster. All keys: `holdfast init --all-keys`.
+sweep:
+  name: {name}
+  runs_per_condition: {runs}       # seeds 42, 43, ... in every condition; can be raised later
+{body}
+checkpoint: {{every_seconds: 60}}   # at most this much is lost when a task dies without warning
+experiment:
+  output_dir: out             # one directory a sweep; --output-dir wins
+  log_to_wandb: false
+"""
+_EXPERIMENT = """\
+  dims: [8, 12, 16, 24, 32]   # workspace dimensions
+  scales: [0.1, 1.0, 10.0]    # synergy loss scales
+
+data:
+  dir: data/simple_shapes_xor_targets   # `holdfast data generate data/simple_shapes_xor_targets` makes it
+  batch_size: 32
+training:
+  epochs: 50
+  optimizer: {type: Adam, lr: 1.0e-3}
+analysis:                     # fixed before the first job; anything else is stamped exploratory
+  primary_metrics: [predictability/synergy_acc, best_val_loss]
+  reference: {dim: 32, scale: 1.0}      # compared with every other condition
+"""
+
+
+def _from(trainer: str, directory: Path) -> str:
+    """A trainer's file as the written configuration finds it; a module is found as it is."""
+    source, _, function = trainer.rpartition(":")
+    if not source.endswith(".py") or not Path(source).is_file():
+        return trainer
+    return f"{os.path.relpath(Path(source).resolve(), directory.resolve())}:{function}"
+
+
+_OWN = """\
+  axes:                       # the factors of the trainer; every combination is a condition
+{axes}
+trainer: {trainer}
+trainer_options: {{}}           # handed to the trainer as they are
+analysis:                     # fixed before the first job; anything else is stamped exploratory
+  # primary_metrics: [{metrics}]
+  alpha: 0.05
+"""
+_PROFILE = """\
+# A cluster profile. `holdfast check cluster --profile cluster.yaml` asks the cluster whether it fits, and tries a node.
+{partition} # as `sinfo` lists it; preemptible partitions are fine
+{timeout} # minutes a task; one that needs longer is requeued and goes on
+{gpus} # GPUs a task; without it tasks train on the CPU
+{cpus} # also the number of CPU threads
+{memory}
+array_parallelism: 64         # at most this many tasks at once
+# account: lab
+# modules: [cuda/12.4]        # loaded before the task
+# python: /shared/env/bin/python         # default: the Python that submits
+"""

@@ -1,0 +1,215 @@
+"""One attempt at one pack: claims, private checkpoints, results published exactly once.
+
+Nothing here excludes another live copy of the same cells, and nothing depends on that: attempts write to directories
+of their own, the first result wins, and training is deterministic. Looking for newer claims only bounds waste.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpc.errors import SweepError
+from hpc.processes import host
+from hpc.provenance import node
+from hpc.storage import files
+from hpc.storage.checkpoint import CorruptCheckpointError, Row, decode, encode
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.outcome import Outcome
+
+KEPT_GENERATIONS = 2
+
+
+class PackAttempt:
+    """A pack attempt that this process has begun; the only writer of its directory."""
+
+    def __init__(self, store: Store, sweep: Sweep, pack: int, claims: Mapping[Cell, int], submission: int) -> None:
+        self.store = store
+        self.sweep = sweep
+        self.pack = pack
+        self.claims = dict(claims)
+        self.submission = submission
+        self._generation = 0
+        self._saved_in: dict[int, set[str]] = {}
+
+    @classmethod
+    def begin(
+        cls, store: Store, sweep: Sweep, cells: Sequence[Cell], submission: int, about: Mapping[str, Any]
+    ) -> PackAttempt:
+        """Claim the next attempt of every cell. Raises OSError naming the path.
+
+        about: where this attempt runs (job, node, pid); a label for people, never an identity.
+        """
+        pack = store.new_pack()
+        record = {"cells": [cell.name for cell in cells], "submission": submission, "host": host(), **about}
+        files.publish(store.pack_file(pack), json.dumps(record, indent=1).encode())
+        claims = {}
+        for cell in cells:
+            claims[cell] = store.new_attempt(cell)
+            pointer = json.dumps({"pack": pack}).encode()
+            files.publish(store.pointer_file(cell, claims[cell]), pointer)
+            description = {**_factor_fields(sweep, cell), "seed": cell.seed, "run_id": cell.run_id}
+            config = {"cell": cell.name, **description, "config_digest": sweep.config_digest, **sweep.identity()}
+            files.publish_once(store.cell_config_file(cell), json.dumps(config, indent=1).encode())
+        return cls(store, sweep, pack, claims, submission)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    def save(self, rows: Sequence[Row]) -> None:
+        """Publish one generation and drop the one before the last. Raises OSError; older generations stay whole."""
+        self._generation += 1
+        files.publish(self.store.generation_file(self.pack, self._generation), encode(rows))
+        self._saved_in[self._generation] = {row.cell for row in rows}
+        self._drop_own_checkpoints()
+        if self._generation == KEPT_GENERATIONS:
+            self._drop_earlier_checkpoints({row.cell for row in rows})
+
+    def restore(self, cell: Cell) -> Row | None:
+        """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used."""
+        wanted = self.sweep.cell_digest(cell)
+        for attempt in reversed(self.store.attempts(cell)):
+            pack = self.store.pack_of(cell, attempt)
+            if pack is None:
+                continue
+            for path in self.store.generations(pack):
+                try:
+                    rows = decode(files.read(path))
+                except FileNotFoundError:
+                    continue  # its owner has just rotated it away
+                except CorruptCheckpointError as error:
+                    with contextlib.suppress(FileNotFoundError):  # another task has just done so
+                        aside = files.quarantine(path)
+                        self.log(cell, f"{path.name} of pack {pack} is damaged ({error}); set aside as {aside.name}")
+                    continue
+                for row in rows:
+                    if row.cell == cell.name and row.cell_digest == wanted:
+                        return row
+        return None
+
+    def superseded(self, cells: Sequence[Cell]) -> frozenset[Cell]:
+        """Cells that have a result, or a claim newer than ours."""
+        return frozenset(
+            cell
+            for cell in cells
+            if self.store.has_result(cell.name) or max(self.store.attempts(cell), default=0) > self.claims[cell]
+        )
+
+    def report_progress(self, progress: Mapping[str, tuple[int, int]], ended: str = "") -> None:
+        """Say how far each cell handed to the trainer is: {name: (epoch, of)}, and if so, why the attempt ended early.
+
+        Advisory: failing to write it harms nothing.
+        """
+        record = {"cells": progress, "at": time.time(), **({"ended": ended} if ended else {})}
+        with contextlib.suppress(OSError):
+            files.publish(self.store.progress_file(self.pack), json.dumps(record).encode(), durable=bool(ended))
+
+    def retract_progress(self) -> None:
+        """Take the report back: where files cannot be written, nothing counts against a cell. A full disk can do it."""
+        with contextlib.suppress(OSError):
+            files.remove(self.store.progress_file(self.pack))
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    def publish(self, cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> bool:
+        """Publish a cell's outcome unless it has one; the first wins. Returns whether ours is the result.
+
+        A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped.
+        """
+        history, weights = self.store.private_history(self.pack, cell), self.store.private_weights(self.pack, cell)
+        files.publish(history, outcome.history_csv)
+        if outcome.weights is not None and self.sweep.keep["weights"] != "none":
+            files.publish(weights, outcome.weights)
+        full = {"attempts": self.claims[cell], "pack": self.pack, **provenance}
+        record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
+        text = json.dumps(record | {"provenance": full}, indent=1, allow_nan=False)
+        won = files.publish_once(self.store.result_file(cell), text.encode())
+        if won:
+            self.store.link_outcome(cell, self.pack)
+            return True
+        self._compare_with_winner(cell, record)
+        return False
+
+    def fail(self, cell: Cell, cause: str, traceback: str, at_start: bool = False) -> None:
+        """Record that this attempt at a cell ended with an error.
+
+        at_start: before anything was trained; where that happens on one node only, the node is to blame.
+        """
+        record = {"cause": cause, "traceback": traceback, "submission": self.submission, "host": host()}
+        record |= {"node": node(), "at_start": at_start}
+        path = self.store.failure_file(cell, self.claims[cell])
+        files.publish(path, json.dumps(record, indent=1).encode())
+
+    def end(self) -> None:
+        """Remove the checkpoints that nothing can need any more: of packs all of whose cells have results."""
+        if self.sweep.keep["checkpoints"]:
+            return
+        for pack in {self.pack} | self._earlier_packs(self.claims):
+            if self._needless(pack, set()):
+                for path in self.store.generations(pack):
+                    files.remove(path)
+                files.remove(self.store.progress_file(pack))
+
+    def log(self, cell: Cell, text: str) -> None:
+        """A line for people in the cell's own log. It must never stop training."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+        with contextlib.suppress(OSError):
+            files.append(self.store.log_file(cell), f"{stamp} attempt {self.claims[cell]}: {text}\n")
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _compare_with_winner(self, cell: Cell, record: Mapping[str, Any]) -> None:
+        try:
+            winner = self.store.result(cell) or {}
+        except SweepError:
+            winner = {}
+        if winner.get("config_digest") == record["config_digest"] and (
+            winner.get("outcome_digest") == record["outcome_digest"]
+        ):
+            self.log(cell, "another attempt had published the same outcome")
+            return
+        conflict = {"pack": self.pack, "outcome": dict(record), "published": winner.get("outcome_digest")}
+        files.publish_once(self.store.conflict_file(cell), json.dumps(conflict, indent=1).encode())
+        self.log(cell, "another attempt had published a different outcome: kept both, see conflict.json")
+
+    def _drop_own_checkpoints(self) -> None:
+        """Remove our generations but the last two, unless one has the only state of a cell.
+
+        A newer attempt that claimed the cell takes it out of ours, and may have been killed before it restored it.
+        """
+        kept = set[str]()
+        for number in sorted(self._saved_in, reverse=True):
+            cells = self._saved_in[number]
+            if self._generation - number >= KEPT_GENERATIONS and all(
+                cell in kept or self.store.has_result(cell) for cell in cells
+            ):
+                files.remove(self.store.generation_file(self.pack, number))
+                del self._saved_in[number]
+            kept |= cells
+
+    def _drop_earlier_checkpoints(self, saved: set[str]) -> None:
+        """Earlier attempts' generations count as ours: two newer ones exist, so a third is not needed."""
+        for pack in self._earlier_packs(self.claims):
+            if self._needless(pack, saved):
+                for path in self.store.generations(pack):
+                    files.remove(path)
+
+    def _earlier_packs(self, cells: Mapping[Cell, int]) -> set[int]:
+        found = set()
+        for cell, own in cells.items():
+            earlier = (self.store.pack_of(cell, attempt) for attempt in self.store.attempts(cell) if attempt < own)
+            found |= {pack for pack in earlier if pack is not None}
+        return found - {self.pack}
+
+    def _needless(self, pack: int, saved: set[str]) -> bool:
+        """Whether every cell of a pack has a result or is among those saved elsewhere. Unknown cells: no."""
+        names = self.store.cells_of(pack)
+        return names is not None and all(name in saved or self.store.has_result(name) for name in names)
+
+
+def _factor_fields(sweep: Sweep, cell: Cell) -> dict[str, Any]:
+    return {sweep.trainer.field_of(name): value for name, value in cell.point}

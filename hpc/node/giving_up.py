@@ -1,0 +1,133 @@
+"""Attempts at a cell that came to nothing, and when to stop trying.
+
+Killed tasks leave no word, so the files have to tell whether training gets anywhere. An attempt came to nothing if its
+cell was handed to the trainer and no checkpoint of its pack was ever saved. It does not count against the cell
+
+- if it ended in good order: asked to stop (before its first step, else it would have saved), or its files could not be
+  written, which is not the cell's fault;
+- if its process still runs on this machine;
+- if Slurm requeued its job (preemption, node failure): then the next attempt has the same job and more restarts.
+  Nobody requeues a process that died by itself, so what is submitted again after that counts.
+
+A checkpoint is removed only when a later attempt has saved two, so the newest attempts' tell the truth. The first
+attempt, looking back, that saved a checkpoint or recorded a failure ends the count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc import provenance
+from hpc.processes import host, start_time
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+
+MOST_ALONE = 3
+MOST_PACKED = 2
+_KILLED = re.compile(r"(Killed|Segmentation fault|Aborted|Bus error|Illegal instruction|ended by SIG[A-Z0-9]+)")
+_WORDS = {
+    "Killed": "killed by signal 9, as when memory runs out",
+    "ended by SIGKILL": "killed by signal 9, as when memory runs out",
+    "Segmentation fault": "killed by signal 11, a segmentation fault",
+    "Aborted": "killed by signal 6, an abort",
+}
+_NO_WORD = "without a word: killed with its job, or its node failed"
+
+
+@dataclass(frozen=True)
+class Futile:
+    """What came to nothing lately. attempts: how many. packed: how many of all since a pack last got somewhere had
+    more than one cell trained together or side by side. last_alone: whether the newest had this cell alone.
+    last: how it ended."""
+
+    attempts: int
+    packed: int
+    last_alone: bool
+    last: str
+
+    @property
+    def hopeless(self) -> bool:
+        """A cell fails only alone: a pack's end may be the fault of its other cells, or of their number."""
+        return self.attempts >= MOST_ALONE and self.last_alone
+
+    @property
+    def split(self) -> bool:
+        """Whether the cell should be trained alone from now on."""
+        return self.packed >= MOST_PACKED
+
+    @property
+    def cause(self) -> str:
+        return f"ended {self.attempts} times without progress (last: {self.last})"
+
+
+def futile(store: Store, cell: Cell, fused: bool) -> Futile:
+    """Look back over a cell's attempts. fused: whether a pack's cells are trained together, or side by side."""
+    attempts = packed = 0
+    newest: tuple[bool, str] | None = None
+    counting = counting_packed = True
+    job_after: Mapping[str, Any] = provenance.job()
+    for attempt in reversed(store.attempts(cell)):
+        pack = store.pack_of(cell, attempt)
+        record = _record(store.pack_file(pack)) if pack is not None else {}
+        together = fused and _width(record) > 1
+        if store.failure(cell, attempt) is not None or (pack is not None and store.has_saved(pack)):
+            # Success alone says nothing about the pack: what was split stays so until a pack gets somewhere.
+            counting, counting_packed = False, counting_packed and not together
+        elif pack is not None and _counts(store, pack, record, cell, job_after):
+            if counting:
+                attempts += 1
+                newest = newest or (not together, _how_it_ended(store, record))
+            packed += together and counting_packed
+        job_after = record.get("job", {})
+        if not counting and not (fused and counting_packed):
+            break
+    return Futile(attempts, packed, *(newest or (False, "")))
+
+
+def _counts(store: Store, pack: int, record: Mapping[str, Any], cell: Cell, job_after: Mapping[str, Any]) -> bool:
+    progress = _record(store.progress_file(pack))
+    if cell.name not in progress.get("cells", {}) or progress.get("ended"):
+        return False
+    return not _runs_here(record) and not _was_requeued(record.get("job", {}), job_after)
+
+
+def _record(path: Path) -> Mapping[str, Any]:
+    try:
+        return dict(files.read_json(path))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _width(record: Mapping[str, Any]) -> int:
+    """Cells that were trained at once where this attempt was: one of them may have taken the memory of all."""
+    return max(len(record.get("cells", ())), int(record.get("side_by_side", 1)))
+
+
+def _runs_here(record: Mapping[str, Any]) -> bool:
+    return record.get("host") == host() and start_time(int(record.get("pid", 0))) == record.get("began", -1)
+
+
+def _was_requeued(job: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    ids = ("array_job_id", "array_task_id") if "array_job_id" in job else ("job_id",)
+    if not all(name in job and job[name] == after.get(name) for name in ids):
+        return False
+    return int(after.get("restarts", 0)) > int(job.get("restarts", 0))
+
+
+def _how_it_ended(store: Store, record: Mapping[str, Any]) -> str:
+    """In words for people, from what the task's shell or its starter noted in the task's log; nothing rests on it."""
+    try:
+        array, index = record["task"]
+        text = store.task_log(record["submission"], array, index).read_text(errors="replace")
+    except (OSError, KeyError, TypeError, ValueError):
+        return _NO_WORD
+    for line in reversed(text.splitlines()):
+        found = _KILLED.search(line)
+        if found and str(record.get("pid")) in line.split():
+            return _WORDS.get(found[1], found[1])
+    return _NO_WORD

@@ -1,0 +1,88 @@
+"""On the node: one task of a submission, from its line in the task list to published results.
+
+    python -P -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX
+
+Exit status: 0 every cell has ended well; 1 a cell failed; 2 wrong call or configuration; 3 the sweep's files cannot
+be read or written; 85 stopped early with all state saved: run it again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from hpc import protocol
+from hpc.errors import of_system
+from hpc.node import workers
+from hpc.node.stop import STOP_SIGNALS, StopFlag
+
+if TYPE_CHECKING:
+    from hpc.node.pack import PackTask
+    from hpc.storage.store import Store
+
+
+def main(argv: list[str]) -> int:
+    """Run the task named by the arguments; see the module's text."""
+    os.umask(os.umask(0o022) | 0o022)  # whatever the trainer or a library writes is never writable by others
+    stop = StopFlag()
+    stop.install()  # before the imports that take seconds: a signal must find a handler
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # a worker starts with them blocked
+    if "HOLDFAST_STOP" in os.environ:
+        stop.set(f"{os.environ['HOLDFAST_STOP']} before the task began")
+    if "HOLDFAST_PARENT" in os.environ:
+        stop.follow_parent(int(os.environ["HOLDFAST_PARENT"]))
+    from hpc.errors import SweepError
+    from hpc.node.training_run import StorageTroubleError
+    from hpc.storage.store import Store
+
+    if len(argv) != 4:
+        print("usage: python -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX", file=sys.stderr)
+        return protocol.USAGE
+    try:
+        return _run(Store(Path(argv[0])), argv, stop)
+    except (SweepError, workers.WorkersError) as error:
+        print(error, file=sys.stderr)
+        return protocol.USAGE
+    except StorageTroubleError as error:
+        print(error, file=sys.stderr)
+        return protocol.STORAGE
+    except OSError as error:
+        print(of_system(error), file=sys.stderr)
+        return protocol.STORAGE
+
+
+def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
+    from hpc.node.pack import PackTask
+
+    submission, array, index = map(int, argv[1:])
+    task = PackTask.from_list(store, submission, array, index, stop)
+    count = workers.wanted(len(task.cells), task.sweep.trainer.pack_mode == "concurrent")
+    if count:
+        return workers.run(argv, _rounds(task), count, stop)
+    return replace(task, cells=[task.cells[i] for i in workers.chosen(len(task.cells))]).run()
+
+
+def _rounds(task: PackTask) -> list[list[int]]:
+    """Positions of the cells still to do, in groups one after another: all at once, then alone what did not bear it."""
+    from hpc.node.giving_up import futile
+
+    left = [i for i, cell in enumerate(task.cells) if not task.store.has_result(cell.name)]
+    if task.sweep.trainer.pack_mode != "concurrent":
+        return [left]
+    alone = [i for i in left if futile(task.store, task.cells[i], True).split]
+    return [[i for i in left if i not in alone], *([i] for i in alone)]
+
+
+def _exit(status: int) -> NoReturn:
+    """End with this status whatever comes now: as Python shuts down, a second signal would kill it and hide it."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    _exit(main(sys.argv[1:]))

@@ -1,0 +1,109 @@
+"""What a plan will cost: device-hours with an interval, bytes, and the smallest effect its seeds can detect."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scipy import stats
+
+from hpc.planning.pilot_record import Pilot
+from hpc.planning.plan import FILES_PER_CELL, Plan
+from hpc.slurm.profile import Profile
+from hpc.units import duration, size
+
+_LEVEL = 0.95
+# What results.json, config.json, history, log and claim of a cell take, measured with 50 epochs; weights come on top.
+_BYTES_PER_CELL = 40_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The price of what a plan would run.
+
+    hours: device-hours (CPU core or GPU), with the interval low to high; None where nothing was measured.
+    source: what the estimate rests on. files, bytes: what the results take. effect: the smallest paired effect (d_z)
+    that the seeds detect with 80 % power at the family's alpha, one contrast alone; None for fewer than two seeds.
+    """
+
+    hours: float | None
+    low: float | None
+    high: float | None
+    source: str
+    files: int
+    bytes: int
+    effect: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        if self.hours is None or self.low is None or self.high is None:
+            price = self.source
+        else:
+            price = f"about {_amount(self.hours)} ({_amount(self.low)} to {_amount(self.high)}) {self.source}"
+        volume = f"{self.files:,} files, {size(self.bytes)} of results"
+        lines = [price, volume]
+        if self.effect is not None:
+            lines.append(f"smallest effect these seeds detect: d_z {self.effect:.2f} (80 % power, paired t test)")
+        return "\n".join(lines)
+
+
+def estimate(
+    plan: Plan,
+    effect: float | None,
+    finished: Iterable[Mapping[str, Any]] = (),
+    pilot: Pilot | None = None,
+    profile: Profile | None = None,
+) -> Cost:
+    """The cost of a plan, from cells that are finished, else from a pilot.
+
+    effect: the smallest that the seeds detect. finished: provenance of finished cells.
+    profile: of the tasks, for the kind of hours.
+    """
+    kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
+    spent = [device_seconds(provenance) for provenance in finished]
+    known = [value for value in spent if value is not None]
+    weights = pilot.checkpoint_bytes // (3 * pilot.measurements[-1].width) if pilot and pilot.checkpoint_bytes else 0
+    size = plan.n_cells * (_BYTES_PER_CELL + weights)
+    hours, spread, source = _hours_of(plan, known, pilot, kind)
+    if hours is None and pilot is None:
+        where = "local" if profile is None or profile.is_local else "P"
+        source = f"{source}: `holdfast check cluster --profile {where} --config FILE --pilot` measures it"
+    elif hours is None:
+        source = f"{source}: no epoch ended in the pilot's time; two finished cells will tell"
+    low = None if hours is None else max(0.0, hours - spread)
+    high = None if hours is None else hours + spread
+    return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, effect)
+
+
+def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) -> tuple[float | None, float, str]:
+    """(device-hours, half-width of their interval, what they rest on)."""
+    cells = plan.n_cells
+    if len(known) >= 2:
+        mean, deviation = statistics.mean(known), statistics.stdev(known)
+        factor = float(stats.t.ppf((1 + _LEVEL) / 2, len(known) - 1))
+        spread = factor * deviation * math.sqrt(cells + cells * cells / len(known))
+        return cells * mean / 3600, spread / 3600, f"of {kind} time, from {len(known)} finished cells"
+    if pilot is not None and pilot.units is not None:
+        widest = max(map(len, plan.tasks), default=1)
+        nearest = min(pilot.measurements, key=lambda entry: abs(entry.width - widest))
+        seconds = cells * pilot.units * nearest.seconds / nearest.width + len(plan.tasks) * pilot.start_s
+        # One measurement has no spread of its own; shared nodes were seen to differ by this much.
+        return seconds / 3600, 0.25 * seconds / 3600, f"of {kind} time, from the pilot on {pilot.hardware}"
+    return None, 0.0, "cost not known yet"
+
+
+def device_seconds(provenance: Mapping[str, Any]) -> float | None:
+    """Seconds of a device that one cell took: its share of the pack it was trained in."""
+    seconds, size = provenance.get("seconds"), provenance.get("pack_size", 1)
+    if isinstance(seconds, int | float) and isinstance(size, int) and size > 0:
+        return float(seconds) / size
+    return None
+
+
+def _amount(hours: float) -> str:
+    return duration(3600 * hours, days=False)

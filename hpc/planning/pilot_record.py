@@ -1,0 +1,124 @@
+"""Pilots: what packs of a configuration cost on a device, measured once, kept, and used to choose the pack size."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpc.planning.packing import Choice, Limits, Measurement, choose
+from hpc.slurm.answers import Node
+from hpc.slurm.profile import Profile
+from hpc.storage import files
+
+_WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
+# Of training a width; of all wider ones; and at most until the narrowest has ended an epoch.
+_SECONDS, _TOTAL_SECONDS, _EPOCH_SECONDS = 6.0, 240.0, 150.0
+_FORMAT = 1
+_UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """One pilot. profile, device, config_digest: what it holds for. hardware: the device's name.
+
+    unit: what ``seconds`` of the measurements and ``units`` count, step or epoch. units: of one cell to its end, None
+    if unknown. start_s: seconds from a process's start to its first step. checkpoint_s, checkpoint_bytes: of the
+    widest pack measured. device_total_bytes: memory of the GPU. ended: why no wider pack was measured. at: unix time.
+    """
+
+    profile: str
+    device: str
+    config_digest: str
+    hardware: str
+    unit: str
+    measurements: tuple[Measurement, ...]
+    units: int | None
+    start_s: float
+    checkpoint_s: float | None
+    checkpoint_bytes: int
+    device_total_bytes: int | None
+    ended: str
+    at: float
+
+    def to_json(self) -> dict[str, Any]:
+        measurements = [vars(measurement) for measurement in self.measurements]
+        return {"format": _FORMAT, **vars(self), "measurements": measurements}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Pilot:
+        """Raises KeyError, TypeError or ValueError if this is no pilot of this format."""
+        if data["format"] != _FORMAT:
+            raise ValueError("another format")
+        values = {key: value for key, value in data.items() if key != "format"}
+        return cls(**values | {"measurements": tuple(Measurement(**entry) for entry in data["measurements"])})
+
+
+def device_type(profile: Profile) -> str:
+    """The device as far as a profile tells: cpu, cuda, or cuda-a100."""
+    return f"{profile.device}-{profile.gpu_type}" if profile.gpu_type else profile.device
+
+
+def path_of(profile: Profile, config_digest: str) -> Path:
+    """Where the pilot of a configuration on a profile's device is kept: one file each, per user."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{profile.name}-{device_type(profile)}-{config_digest[:16]}")
+    return base / "holdfast" / "pilots" / f"{name}.json"
+
+
+def save(pilot: Pilot, profile: Profile) -> Path:
+    """Keep a pilot. Returns its file. Raises OSError."""
+    path = path_of(profile, pilot.config_digest)
+    files.make_directory(path.parent)
+    files.publish(path, json.dumps(pilot.to_json(), indent=1).encode())
+    return path
+
+
+def load(profile: Profile, config_digest: str) -> Pilot | None:
+    """The pilot of a configuration on a profile's device; None if there is none, or none that can be read."""
+    try:
+        pilot = Pilot.from_json(files.read_json(path_of(profile, config_digest)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return pilot if pilot.config_digest == config_digest else None
+
+
+def host_bytes(profile: Profile) -> int | None:
+    """Memory of one worker, bytes."""
+    gigabytes = profile.parameters.get("mem_gb")
+    return None if gigabytes is None else int(float(gigabytes) * 2**30 / profile.workers)
+
+
+def choose_pack(pilot: Pilot, profile: Profile, cells: int, tasks: int) -> Choice:
+    """The pack for what is left of a sweep. cells: still to do. tasks: of the profile that run at once.
+
+    Raises ValueError if not even one cell fits the memory of a task.
+    """
+    limits = Limits(tasks * profile.workers, profile.workers, host_bytes(profile), pilot.device_total_bytes)
+    return choose(cells, pilot.measurements, limits, steps=pilot.units, start_s=pilot.start_s)
+
+
+def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:
+    """How many tasks of a profile run at once: what is idle now, or else what there is, but no more than it allows."""
+    partition = profile.parameters.get("partition")
+    usable = [
+        node
+        for node in nodes
+        if not _UNAVAILABLE.match(node.state) and (partition is None or partition in node.partitions)
+    ]
+    room = sum(_fitting(profile, node) for node in usable)
+    if not room:
+        room = sum(_fitting(profile, replace(node, idle_cpus=node.cpus)) for node in usable)
+    return max(1, min(room, profile.array_parallelism or room))
+
+
+def _fitting(profile: Profile, node: Node) -> int:
+    cpus = node.idle_cpus // int(profile.parameters.get("cpus_per_task", 1))
+    wanted = profile.workers if profile.device == "cuda" or profile.workers > 1 else 0
+    gpus = sum(int(number) for number in re.findall(r"gpu:(?:[^:(,]+:)?(\d+)", node.gres))
+    return min(cpus, gpus // wanted) if wanted else cpus

@@ -1,0 +1,251 @@
+"""Preflight of a cluster: what it says of itself, what a node really does, and what that means for a sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpc import provenance
+from hpc.checkout import PROJECT_ROOT
+from hpc.planning.pilot_record import Pilot
+from hpc.preflight import job, judge_cluster, judge_node, on_node, probe
+from hpc.preflight import pilot as check_pilot
+from hpc.preflight.finding import PROBLEM, Finding, note, ok, problem
+from hpc.slurm.commands import Slurm, SlurmError
+from hpc.slurm.profile import Profile
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.definition import Sweep
+from hpc.trainers.declaration import read_declaration
+from hpc.trainers.snapshot import snapshot
+from hpc.units import duration, size
+
+_NODE_MINUTES = 10
+_DEFAULT_INTERVAL_S = 60.0
+_LOG_LINES = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to check. profile: None for what can be asked from here alone. directory: shared, to be tried.
+
+    conf: slurm.conf of the cluster, None for the machine's own. sweep: for its size and intervals, if there is one.
+    pilot: also measure the sweep's trainer by pack width. start_s: seconds a job may wait in the queue. quick: the
+    cluster is our own and may be asked often.
+    """
+
+    profile: Profile | None
+    directory: Path
+    conf: Path | None = None
+    sweep: Sweep | None = None
+    pilot: bool = False
+    start_s: float = 300.0
+    quick: bool = False
+
+
+@dataclass
+class Report:
+    """Findings in order, and the facts they rest on, as plain JSON without secrets."""
+
+    findings: list[Finding] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        return not any(finding.level == PROBLEM for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable output of ``holdfast check cluster --json``."""
+        return {"good": self.good, "findings": [finding.to_json() for finding in self.findings], "facts": self.facts}
+
+
+def check(request: Request, say: Callable[[str], None]) -> Report:
+    """Check a cluster, a directory and, with a profile, a node. What does not work is a finding, not an error.
+
+    Raises OSError if nothing can be written to the directory from here.
+    """
+    report = Report()
+    report.facts["versions"] = provenance.versions()
+    cluster = _controller(request, report)
+    with scratch(request.directory) as directory:
+        if request.profile is not None and not request.profile.is_local and cluster is not None:
+            report.facts["profile"] = profile_facts(request.profile)
+            if report.good:
+                _node(request, request.profile, cluster, directory, report, say)
+            else:
+                report.findings.append(note("node", "not tried: first fix what is above"))
+        else:
+            _here(request, directory, report)
+            if request.pilot and request.sweep is not None and request.profile is not None and report.good:
+                trial = check_pilot.prepare(directory, request.sweep, request.profile)
+                say("training packs of growing width for some seconds each")
+                check_pilot.run_here(trial)
+                report.findings += check_pilot.verdicts(trial, [], report.facts)
+    return report
+
+
+def _controller(request: Request, report: Report) -> judge_cluster.Cluster | None:
+    if request.profile is not None and request.profile.is_local:
+        return None
+    try:
+        cluster = judge_cluster.ask(Slurm(request.conf))
+    except SlurmError as error:
+        fix = "run this on a login node of the cluster; `holdfast sandbox up` starts a cluster here"
+        report.findings.append(problem("Slurm", str(error), fix))
+        return None
+    report.facts["cluster"] = cluster.to_json()
+    report.findings += judge_cluster.judge(cluster, request.profile)
+    return cluster
+
+
+def _here(request: Request, directory: Path, report: Report) -> None:
+    """The directory, as far as this machine alone can tell."""
+    own = directory / "here"
+    own.mkdir()
+    faults = probe.alone(own)
+    seconds = probe.checkpoint_seconds(own)
+    space = probe.space(directory)
+    report.facts["directory"] = {"faults": faults, "checkpoint_s": seconds, "space": space}
+    cells = len(request.sweep.grid) if request.sweep else 0
+    fix = "results would not be safe here: choose a directory on another file system (--directory)"
+    fault = problem("directory", "; ".join(faults), fix)
+    report.findings.append(fault if faults else ok("directory", "mkdir, link and rename behave, tried from here only"))
+    report.findings += judge_node.space(space, cells)
+    written = f"{size(probe.CHECKPOINT_BYTES)} written safely in {duration(seconds)} from here"
+    report.findings.append(ok("checkpoint", written))
+
+
+def _node(
+    request: Request,
+    profile: Profile,
+    cluster: judge_cluster.Cluster,
+    directory: Path,
+    report: Report,
+    say: Callable[[str], None],
+) -> None:
+    slurm = Slurm(request.conf)
+    name = f"holdfast-check-{uuid.uuid4().hex[:10]}"
+    code = code_for(directory, request.sweep)
+    full = job.write(profile, directory, code, ["hpc.preflight.on_node"], name, minutes=1 << 20)
+    report.findings.append(judge_cluster.test_request(slurm, full))
+    if not report.good:
+        return
+    modules, minutes, trial = ["hpc.preflight.on_node"], _NODE_MINUTES, None
+    if request.pilot and request.sweep is not None:
+        trial = check_pilot.prepare(directory, request.sweep, profile)
+        modules, minutes = [*modules, "hpc.preflight.pilot_on_node"], _NODE_MINUTES + check_pilot.MINUTES
+    script = job.write(profile, directory, code, modules, name, minutes)
+    (directory / "race").mkdir()
+    meeting = Meeting(directory)
+    say(f"a small job tries a node (job {name}; at most {request.start_s:g} s in the queue)")
+    end = job.run(slurm, script, name, start_s=request.start_s, end_s=60.0 * minutes, poll=meeting, quick=request.quick)
+    answer = read_answer(directory / on_node.ANSWER)
+    if answer is None:
+        report.findings.append(job_trouble(end, directory))
+        return
+    report.facts["node"] = {**answer, "won_here": meeting.won, "waited_s": end.waited_s}
+    report.findings += _verdicts(request, profile, answer, meeting.won, end.waited_s)
+    measured = None
+    if trial is not None:
+        report.findings += check_pilot.verdicts(trial, cluster.nodes, report.facts)
+        measured = trial.pilot
+    if "checkpoint_s" in answer["shared"]:
+        report.findings += _costs(request, profile, cluster, answer["shared"]["checkpoint_s"], measured)
+
+
+def _verdicts(
+    request: Request, profile: Profile, answer: Mapping[str, Any], won: Mapping[str, list[int]] | None, waited_s: float
+) -> list[Finding]:
+    found = [ok("node", f"{answer['node']} began the job after {waited_s:.2g} s")]
+    found += judge_node.machine(answer, profile)
+    return found + judge_node.shared(answer["shared"], won, len(request.sweep.grid) if request.sweep else 0)
+
+
+def _costs(
+    request: Request, profile: Profile, cluster: judge_cluster.Cluster, seconds: float, measured: Pilot | None
+) -> list[Finding]:
+    """What stopping costs; a pilot's checkpoint is a real one, else a write of a usual size stands for it."""
+    size = probe.CHECKPOINT_BYTES
+    if measured is not None and measured.checkpoint_s is not None:
+        seconds, size = measured.checkpoint_s, measured.checkpoint_bytes
+    how = judge_cluster.preemption(cluster, cluster.partition(profile.parameters.get("partition")))
+    interval = request.sweep.checkpoint_seconds if request.sweep else _DEFAULT_INTERVAL_S
+    late = judge_node.time_limit_cost(profile, seconds)
+    return [judge_node.preemption_cost(how, seconds, size, interval), *([late] if late else [])]
+
+
+class Meeting:
+    """This side of the meeting with the node: answers its call and races it, once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.won: dict[str, list[int]] | None = None
+
+    def __call__(self) -> None:
+        if self.won is None and probe.called(self._directory):
+            probe.reply(self._directory)
+            self.won = probe.race(self._directory / "race", "here")
+
+
+@contextlib.contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """A directory of our own in the shared one, removed afterwards. Raises OSError naming the path."""
+    files.make_directory(parent)
+    directory = parent / f".holdfast-check-{uuid.uuid4().hex[:8]}"
+    files.make_directory(directory)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def code_for(directory: Path, sweep: Sweep | None) -> Path:
+    """A snapshot of the code that a sweep's tasks would run, in the scratch directory. Raises OSError."""
+    trainer = sweep.trainer if sweep else read_declaration("training.workspace:train", [PROJECT_ROOT])
+    return snapshot(Store(directory), trainer)[1]
+
+
+def read_answer(path: Path) -> dict[str, Any] | None:
+    """What a job wrote; None if it wrote nothing. Listing the directory refreshes a network file system's view."""
+    if path.name not in files.entries(path.parent):
+        return None
+    return dict(json.loads(files.read(path)))
+
+
+def job_trouble(end: job.End, directory: Path) -> Finding:
+    """Why a job gave no answer, as far as Slurm or its log tell."""
+    if not end.started:
+        text = f"the job did not start within {end.waited_s:.0f} s and was cancelled: {end.state}, {end.reason}"
+        fix = "wait longer with --wait SECONDS, or ask for less: `squeue --start` and `sinfo` show what is free"
+        return problem("node", text, fix)
+    log = directory / "log.txt"
+    lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:] if log.is_file() else []
+    nothing = "it said nothing" if log.is_file() else "its log is missing, so the node may not see this directory"
+    said = " / ".join(lines) or nothing
+    if "Unknown option: -P" in said:
+        return problem("node", "the Python on the node is older than 3.11", "set python in the profile to a newer one")
+    state = end.reason or end.state or "ended"
+    text = f"the job on {end.node or '?'} gave no answer ({state}): {said}"
+    return problem("node", text, "see python, modules, setup and container in the profile")
+
+
+def profile_facts(profile: Profile) -> dict[str, Any]:
+    """A profile for a bug report. Setup lines may hold secrets: only their number is told."""
+    return {
+        "name": profile.name,
+        "parameters": dict(profile.parameters),
+        "additional": sorted(profile.additional),
+        "setup_lines": len(profile.setup),
+        "device": profile.device,
+        "workers": profile.workers,
+        "signal_delay_s": profile.signal_delay_s,
+        "array_parallelism": profile.array_parallelism,
+        "own_python": profile.launcher != (sys.executable,),
+    }

@@ -1,0 +1,104 @@
+"""One small real job with a profile's resources: queued, waited for within bounds, and never left behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc.slurm import script
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import Slurm
+from hpc.slurm.profile import Profile, command_line
+from hpc.storage import files
+from hpc.trainers.snapshot import python_path
+
+_POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
+_CANCEL_SECONDS = 40.0  # a usual KillWait, and some
+_ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL")
+
+
+@dataclass(frozen=True)
+class End:
+    """How a job ended. started: it ran at all. state: Slurm's, "" if it has forgotten. waited_s: until it ran.
+
+    reason: why it has not started, as Slurm says.
+    """
+
+    started: bool
+    state: str
+    reason: str
+    node: str
+    waited_s: float
+
+
+def write(profile: Profile, directory: Path, code: Path, modules: list[str], name: str, minutes: int) -> Path:
+    """Write a script that runs modules of ours, one after another, with the directory as argument. Raises OSError.
+
+    minutes: time limit, if the profile's is not shorter.
+    """
+    limit = min(minutes, int(profile.parameters.get("timeout_min", minutes)))
+    job = script.Job(name, directory, str(directory / "log.txt").replace("%", "%%"), directory, timeout_min=limit)
+    # A container must see the directory; task.sh does the same for a task.
+    binds = [f"APPTAINER_BINDPATH={directory}", f"SINGULARITY_BINDPATH={directory}"]
+    device = f"HOLDFAST_DEVICE={profile.device}"
+    words = ("env", f"PYTHONPATH={python_path(code)}", device, *binds, *profile.launcher, "-P", "-m")
+    calls = [command_line((*words, module, str(directory))) for module in modules]
+    path = directory / "check.sbatch"
+    files.publish(path, script.text(profile, job, " &&\n".join(calls)).encode())
+    return path
+
+
+def run(
+    slurm: Slurm, path: Path, name: str, *, start_s: float, end_s: float, poll: Callable[[], None], quick: bool = False
+) -> End:
+    """Queue a script and wait until it has ended. poll: called while it runs. quick: the controller is our own.
+
+    start_s: seconds it may wait in the queue. end_s: seconds it may run. A job that takes longer is cancelled, and so
+    is one whose caller is interrupted. Raises SlurmError.
+    """
+    began = time.monotonic()
+    pause = _SANDBOX_POLL_SECONDS if quick else _POLL_SECONDS
+    started: float | None = None
+    seen: QueuedTask | None = None
+    try:
+        slurm.sbatch(path)
+        while True:
+            found = slurm.queue([name], finished=True)
+            if not found or found[0].state in _ENDED:
+                seen = found[0] if found else seen
+                waited = (started or time.monotonic()) - began
+                return End(True, seen.state if found and seen else "", "", seen.node if seen else "", waited)
+            seen = found[0]
+            now = time.monotonic()
+            if seen.state == "PENDING":
+                if now - began > start_s:
+                    return End(False, seen.state, seen.reason, "", now - began)
+            else:
+                started = started or now
+                if now - started > end_s:
+                    return End(True, seen.state, f"still running after {end_s:g} s", seen.node, started - began)
+            _pause(pause, poll)
+    finally:
+        _end(slurm, name, pause)
+
+
+def _end(slurm: Slurm, name: str, pause: float) -> None:
+    """Cancel what is left of a job and wait until it no longer writes, within bounds. Raises SlurmError."""
+    until = time.monotonic() + _CANCEL_SECONDS
+    while left := slurm.queue([name]):
+        slurm.cancel(left)
+        if time.monotonic() > until:
+            return
+        time.sleep(pause)
+
+
+def _pause(seconds: float, poll: Callable[[], None]) -> None:
+    """Look at the directory much more often than at the controller: it costs nobody anything."""
+    until = time.monotonic() + seconds
+    while True:
+        poll()
+        if time.monotonic() >= until:
+            return
+        time.sleep(0.02)

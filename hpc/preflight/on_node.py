@@ -1,0 +1,75 @@
+"""On a node: try what tasks will need, and write what was found as one JSON file.
+
+python -P -m hpc.preflight.on_node DIRECTORY
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hpc import provenance
+from hpc.preflight import probe
+from hpc.storage import files
+
+ANSWER = "node.json"
+
+
+def main(argv: list[str]) -> int:
+    """Probe from the node's side. What fails is an answer, too."""
+    directory = Path(argv[0])
+    answer: dict[str, Any] = {
+        "node": provenance.node(),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "cpus": len(os.sched_getaffinity(0)),
+        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+    try:
+        answer["shared"] = _shared(directory)
+    except OSError as error:
+        answer["shared"] = {"error": f"{error.filename or directory}: {error.strerror}"}
+    answer["torch"] = _torch()
+    answer["versions"] = provenance.versions()
+    files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
+    return 0
+
+
+def _shared(directory: Path) -> dict[str, Any]:
+    own = directory / "node"
+    os.mkdir(own)
+    faults = probe.alone(own)
+    round_trip = probe.call(directory)
+    won = probe.race(directory / "race", "node") if round_trip is not None else None
+    seconds = probe.checkpoint_seconds(own)
+    space = probe.space(directory)
+    return {"faults": faults, "round_trip_s": round_trip, "won": won, "checkpoint_s": seconds, "space": space}
+
+
+def _torch() -> dict[str, Any]:
+    started = time.monotonic()
+    try:
+        import torch
+    except Exception as error:  # a broken library raises anything
+        return {"error": f"{type(error).__name__}: {error}"}
+    seconds = time.monotonic() - started
+    devices = []
+    trouble = ""
+    try:
+        for number in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(number)
+            devices.append({"name": facts.name, "bytes": facts.total_memory})
+        if devices:
+            torch.zeros(1, device="cuda").add_(1).item()
+    except Exception as error:
+        trouble = str(error).splitlines()[0]
+    return {"version": str(torch.__version__), "import_s": seconds, "devices": devices, "trouble": trouble}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

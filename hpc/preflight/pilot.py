@@ -1,0 +1,167 @@
+"""The pilot as part of a check: prepare it, run it here or let a job do so, keep what it measured, and judge it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc.planning import pilot_record
+from hpc.planning.packing import Measurement
+from hpc.planning.pilot_record import _EPOCH_SECONDS, _SECONDS, _TOTAL_SECONDS, _WIDTHS, Pilot, device_type, host_bytes
+from hpc.preflight import pilot_on_node
+from hpc.preflight.finding import Finding, note, ok, problem
+from hpc.preflight.pilot_on_node import Request
+from hpc.processes import cores
+from hpc.slurm.answers import Node
+from hpc.slurm.profile import Profile
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.definition import Sweep
+from hpc.trainers.snapshot import python_path, snapshot
+from hpc.units import duration, size
+
+MINUTES = 10
+
+
+@dataclass
+class Trial:
+    """A pilot in its scratch directory. pilot: once it has been measured."""
+
+    directory: Path
+    sweep: Sweep
+    profile: Profile
+    pilot: Pilot | None = None
+
+
+def prepare(directory: Path, sweep: Sweep, profile: Profile) -> Trial:
+    """Write the scratch sweep and the request. Raises OSError."""
+    Store(directory).write_sweep(sweep, {})
+    request(sweep, profile).write(directory)
+    return Trial(directory, sweep, profile)
+
+
+def run_here(trial: Trial) -> None:
+    """Measure on this machine, as hpc.preflight.pilot_on_node does on a node. Raises OSError."""
+    code = snapshot(Store(trial.directory), trial.sweep.trainer)[1]
+    with (trial.directory / "log.txt").open("wb") as log:
+        subprocess.run(
+            [sys.executable, "-P", "-m", "hpc.preflight.pilot_on_node", str(trial.directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": python_path(code)},
+            check=False,  # what it has not written is a finding
+        )
+
+
+def verdicts(trial: Trial, nodes: Sequence[Node], facts: dict[str, Any]) -> list[Finding]:
+    """What the pilot measured, kept for `--pack auto`. nodes: of the cluster, none for this machine. Raises OSError."""
+    path = trial.directory / pilot_on_node.ANSWER
+    if path.name not in files.entries(path.parent):
+        return [
+            problem("pilot", f"it gave no answer: {_last_line(trial.directory)}", "see the configuration's trainer")
+        ]
+    answer = json.loads(files.read(path))
+    facts["pilot"] = answer
+    try:
+        measured = from_answer(answer, trial.sweep, trial.profile)
+    except ValueError as error:
+        if not answer["measurements"]:
+            return [problem("pilot", str(error), "run one cell here to see it: holdfast run --cell NAME --debug")]
+        return [note("pilot", str(error))]
+    trial.pilot = measured
+    kept = pilot_record.save(measured, trial.profile)
+    found = [ok("pilot", f"{described(measured)}; {measured.ended}"), ok("pilot", f"kept in {kept}")]
+    return [*found, _choice(trial, measured, nodes)]
+
+
+def described(measured: Pilot) -> str:
+    """Times and memory by width, for people."""
+    series = measured.measurements
+    widths = ", ".join(str(m.width) for m in series)
+    times = ", ".join(f"{m.seconds * 1e3:.3g}" for m in series)
+    best = min(series, key=lambda m: m.seconds / m.width)
+    widest = series[-1]
+    used = widest.host_bytes if widest.device_bytes is None else widest.device_bytes
+    memory = f"; {size(used)} of memory at {widest.width}" if used else ""
+    plural = "packs" if len(series) > 1 else "a pack"
+    text = f"{measured.hardware}: a {measured.unit} of {plural} of {widths} takes {times} ms"
+    gain = series[0].seconds / series[0].width / (best.seconds / best.width)
+    better = f", a cell gets {gain:.2g} times as fast at {best.width}" if best.width > 1 else ""
+    return f"{text}{better}{memory}"
+
+
+def _choice(trial: Trial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
+    cells = len(trial.sweep.grid)
+    tasks = cores() if trial.profile.is_local else pilot_record.tasks_at_once(trial.profile, nodes)
+    try:
+        choice = pilot_record.choose_pack(measured, trial.profile, cells, tasks)
+    except ValueError as error:
+        return problem("pack", str(error), "raise mem_gb in the profile, or make the model smaller")
+    whole = f"; about {duration(choice.seconds)} of computing for the whole sweep" if measured.units else ""
+    return ok("pack", f"--pack auto would now take {choice.pack}: {choice.reason}{whole}")
+
+
+def _last_line(directory: Path) -> str:
+    log = directory / "log.txt"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    return lines[-1] if lines else "it said nothing"
+
+
+def request(sweep: Sweep, profile: Profile) -> Request:
+    """What a pilot of this sweep measures: all widths for trainers that fuse a pack, else one cell."""
+    widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
+    widths = [width for width in _WIDTHS if width <= widest]
+    return Request(
+        widths, _SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile), _EPOCH_SECONDS
+    )
+
+
+def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pilot:
+    """A pilot from what hpc.preflight.pilot_on_node wrote. Raises ValueError if nothing could be timed."""
+    found: Sequence[Mapping[str, Any]] = answer["measurements"]
+    if not found:
+        raise ValueError(str(answer["ended"]))
+    unit = "step" if found[0]["seconds_per_step"] else "epoch"
+    timed = [entry for entry in found if entry[f"seconds_per_{unit}"]]
+    if not timed:
+        raise ValueError("a cell ends too soon to be timed; how cells are packed hardly matters for such")
+    first, widest = timed[0], timed[-1]
+    measurements = tuple(
+        Measurement(entry["width"], entry[f"seconds_per_{unit}"], entry["host_bytes"], entry["device_bytes"])
+        for entry in timed
+    )
+    return Pilot(
+        profile=profile.name,
+        device=device_type(profile),
+        config_digest=sweep.config_digest,
+        hardware=first["device"],
+        unit=unit,
+        measurements=measurements,
+        units=_units(first, unit),
+        start_s=max(entry["start_s"] or 0.0 for entry in timed),
+        checkpoint_s=widest["checkpoint_s"],
+        checkpoint_bytes=widest["checkpoint_bytes"],
+        device_total_bytes=first["device_total_bytes"],
+        ended=str(answer["ended"]),
+        at=time.time(),
+    )
+
+
+def _units(entry: Mapping[str, Any], unit: str) -> int | None:
+    """Steps or epochs of a whole cell, as far as the trainer has told while it was watched."""
+    epochs = entry["epochs"]
+    if not epochs:  # a command may leave the number of its epochs out
+        return None
+    if unit == "epoch":
+        return int(epochs)
+    if not entry["seconds_per_epoch"]:
+        return None
+    return int(0.5 + epochs * entry["seconds_per_epoch"] / entry["seconds_per_step"])

@@ -1,0 +1,136 @@
+"""On a node: a pilot's widths one after another, each in a process of its own, as long as wider ones gain something.
+
+    python -P -m hpc.preflight.pilot_on_node DIRECTORY
+
+DIRECTORY holds a scratch sweep and the request; the answer is written there as one JSON file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc.planning.packing import MEMORY_SHARE
+from hpc.storage import files
+from hpc.storage.store import Store
+
+REQUEST, ANSWER = "pilot-request.json", "pilot.json"
+_PATIENCE_SECONDS = 90.0
+_GAIN = 0.98
+_LOG_LINES = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure. widths: cells a pack, ascending. seconds: training time a width; total_s: of all of them.
+
+    epoch_s: the narrowest pack goes on for so long, if need be, until an epoch has ended: a cell's length is known
+    from then on. threads: CPU threads of one process. device: cpu or cuda. host_bytes: memory one process may fill,
+    None if unknown.
+    """
+
+    widths: Sequence[int]
+    seconds: float
+    total_s: float
+    threads: int
+    device: str
+    host_bytes: int | None
+    epoch_s: float = 0.0
+
+    def write(self, directory: Path) -> None:
+        files.publish(directory / REQUEST, json.dumps(asdict(self)).encode())
+
+    @classmethod
+    def read(cls, directory: Path) -> Request:
+        return cls(**json.loads(files.read(directory / REQUEST)))
+
+
+def measure(directory: Path, request: Request) -> dict[str, Any]:
+    """Measure width after width. Returns the measurements and why there are no wider ones."""
+    began = time.monotonic()
+    found: list[dict[str, Any]] = []
+    for width in request.widths:
+        if found and time.monotonic() - began + _expected(found, request) > request.total_s:
+            return {"measurements": found, "ended": f"{request.total_s:g} s were up before a pack of {width}"}
+        answer, trouble = _one(directory, request, width)
+        if answer is None:
+            return {"measurements": found, "ended": f"a pack of {width} failed: {trouble}"}
+        if not found:
+            began = time.monotonic()  # the narrowest took as long as its epoch; the wider ones have their own time
+        found.append(answer)
+        reason = _no_wider(found, request)
+        if reason:
+            return {"measurements": found, "ended": reason}
+    return {"measurements": found, "ended": "the widest pack asked for was measured"}
+
+
+def _one(directory: Path, request: Request, width: int) -> tuple[dict[str, Any] | None, str]:
+    """One width in its own process: its memory is its own, and running out of it ends nothing else."""
+    answer, log = directory / f"width-{width}.json", directory / f"width-{width}.log"
+    threads = {"OMP_NUM_THREADS": str(request.threads), "HOLDFAST_DEVICE": request.device}
+    first = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    epoch_s = request.epoch_s if width == request.widths[0] else 0.0
+    times = [str(request.seconds), str(epoch_s), str(time.monotonic())]
+    with log.open("wb") as output:
+        try:
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "hpc.preflight.pilot_width",
+                    str(directory),
+                    str(width),
+                    *times,
+                    str(answer),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | threads | first,
+                timeout=4 * request.seconds + epoch_s + _PATIENCE_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return None, "the trainer did not stop when asked to"
+    if done.returncode == 0:
+        return dict(json.loads(files.read(answer))), ""
+    said = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
+    if done.returncode < 0:
+        return None, f"ended by signal {-done.returncode}, as when memory runs out"
+    return None, said[-1] if said else f"exit status {done.returncode}"
+
+
+def _expected(found: Sequence[dict[str, Any]], request: Request) -> float:
+    return float(found[-1]["start_s"] or 0.0) + 1.5 * request.seconds
+
+
+def _no_wider(found: Sequence[dict[str, Any]], request: Request) -> str:
+    """Why a wider pack than those measured needs no trial; empty if it does."""
+    last = found[-1]
+    for used, limit in ((last["host_bytes"], request.host_bytes), (last["device_bytes"], last["device_total_bytes"])):
+        if used is not None and limit is not None and used > MEMORY_SHARE * limit:
+            return f"a pack of {last['width']} fills the memory"
+    costs = [entry["seconds_per_step"] / entry["width"] for entry in found if entry["seconds_per_step"]]
+    # Two widths in a row, as one measurement on a shared machine may be unlucky.
+    if len(costs) > 2 and min(costs[-2:]) > _GAIN * min(costs[:-2]):
+        return f"packs wider than {found[-3]['width']} gain nothing"
+    return ""
+
+
+def main(argv: list[str]) -> int:
+    directory = Path(argv[0])
+    Store(directory).sweep()  # a scratch sweep that cannot be read is the whole job's fault, not a width's
+    answer = measure(directory, Request.read(directory))
+    files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,192 @@
+"""One width of a pilot: the real trainer on a pack of this many cells, for some seconds, in a process of its own.
+
+    python -P -m hpc.preflight.pilot_width DIRECTORY WIDTH SECONDS EPOCH_SECONDS STARTED ANSWER
+
+Whatever can train under the contract can be measured: progress is what checkpoints and epochs say. The first
+checkpoint ends the warm-up. One whole epoch tells how long a cell is; until EPOCH_SECONDS it is waited for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc import provenance
+from hpc.node.attempt import PackAttempt
+from hpc.node.training_run import TrainingRun
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.trainers.loading import load_function
+from hpc.trainers.snapshot import user_code
+
+WARM_UP_SHARE = 0.3
+# Between checkpoints, each interval is a measurement of its own; their median forgives a busy moment.
+INTERVALS = 5
+# A trainer that asks for checkpoints once an epoch only is stopped after this multiple of the time, and measured so.
+PATIENCE = 3.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment at which the progress of the pack was known. before, after: seconds, around what the mark cost itself.
+
+    steps: mean over the cells.
+    """
+
+    before: float
+    after: float
+    steps: float
+
+
+class PilotRun(TrainingRun):
+    """The run object of a real task that takes the time, and asks the trainer to stop when it knows enough."""
+
+    def __init__(
+        self, attempt: PackAttempt, *, seconds: float, epoch_seconds: float, device: str, threads: int
+    ) -> None:
+        super().__init__(attempt, stop_requested=self._enough, device=device, threads=threads, provenance={})
+        self._wanted, self._epoch_wanted = seconds, epoch_seconds
+        self._cells = len(attempt.claims)
+        self._pack = attempt.store, attempt.pack
+        self._first: float | None = None
+        self.marks: list[Mark] = []
+        self.epochs: dict[str, list[float]] = {}
+        self.epochs_planned: int | None = None
+        self.checkpoint_bytes = 0
+
+    def restore(self, cell: Any) -> Any:
+        found = super().restore(cell)
+        now = time.monotonic()
+        self.marks[:] = [Mark(now, now, 0.0)]
+        return found
+
+    def checkpoint_due(self) -> bool:
+        now, began = time.monotonic(), self._began_training()
+        if not self._saved():
+            return now - began >= WARM_UP_SHARE * self._wanted
+        if now - began > PATIENCE * self._wanted:  # only an epoch's end is waited for; it comes sooner without more
+            return False
+        return now - self.marks[-1].after >= (1 - WARM_UP_SHARE) * self._wanted / INTERVALS
+
+    def save(self, checkpoints: Mapping[Any, Any]) -> frozenset[Any]:
+        before = time.monotonic()
+        steps = sum(checkpoint.step for checkpoint in checkpoints.values()) / self._cells
+        dropped = super().save(checkpoints)
+        self.check_storage()  # also what is written beside training is waited for: a mark is the whole price
+        self.marks.append(Mark(before, time.monotonic(), steps))
+        store, pack = self._pack
+        self.checkpoint_bytes = max(path.stat().st_size for path in store.generations(pack))
+        return dropped
+
+    def epoch(self, cell: Any, epoch: int, of: int, metrics: Mapping[str, float]) -> None:
+        self._began_training()
+        super().epoch(cell, epoch, of, metrics)
+        self.epochs.setdefault(cell.name, []).append(time.monotonic())
+        self.epochs_planned = int(of)
+
+    @property
+    def start(self) -> float | None:
+        """When the first sign of training came; on the clock of time.monotonic."""
+        return self._first
+
+    def _began_training(self) -> float:
+        if self._first is None:
+            self._first = time.monotonic()
+        return self._first
+
+    def _saved(self) -> int:
+        return sum(mark.steps > 0 for mark in self.marks)
+
+    def _enough(self) -> bool:
+        if self._first is None and not self.marks:
+            return False
+        elapsed = time.monotonic() - (self._first or self.marks[0].after)
+        if elapsed > max(self._epoch_wanted, PATIENCE * self._wanted):
+            return True
+        if self._first is None or (self._epoch_wanted and not self.epochs):
+            return False
+        return (self._saved() > 1 and elapsed > self._wanted) or elapsed > PATIENCE * self._wanted
+
+
+def seconds_per_step(marks: list[Mark]) -> float | None:
+    """The median over the intervals between checkpoints; from the start if there is one checkpoint only."""
+    saved = [mark for mark in marks if mark.steps > 0]
+    pairs = list(itertools.pairwise(saved if len(saved) > 1 else marks))
+    found = [(end.before - start.after) / (end.steps - start.steps) for start, end in pairs if end.steps > start.steps]
+    return statistics.median(found) if found else None
+
+
+def seconds_per_epoch(epochs: Mapping[str, list[float]], marks: Sequence[Mark] = ()) -> float | None:
+    """From the first epoch's end to the last one's, of the cell that got furthest, without the checkpoints between.
+
+    Where only one epoch has ended, from the start of training, which is the first of the marks; None without either.
+    """
+    times = max(epochs.values(), key=len, default=[])
+    if not times or (len(times) == 1 and not marks):
+        return None
+    start = times[0] if len(times) > 1 else marks[0].after
+    saving = sum(mark.after - mark.before for mark in marks if mark.before >= start and mark.after <= times[-1])
+    return (times[-1] - start - saving) / max(1, len(times) - 1)
+
+
+def measure(directory: Path, width: int, seconds: float, epoch_seconds: float, started: float) -> dict[str, Any]:
+    """Train the last ``width`` cells of the grid for a while. Raises whatever the trainer raises.
+
+    directory: holds the sweep; the cells are trained in a sweep directory of their own below it, from the beginning.
+    epoch_seconds: go on for as long, if need be, until one epoch has ended; 0 to wait for none.
+    started: when this process was started, on the clock of time.monotonic.
+    """
+    store = Store(directory / f"width-{width}")
+    sweep = store.write_sweep(Store(directory).sweep(), {})
+    cells = [sweep.grid[index] for index in range(len(sweep.grid) - width, len(sweep.grid))]
+    train = load_function(user_code(sweep.trainer))
+    attempt = PackAttempt.begin(store, sweep, cells, 0, {"pid": os.getpid(), "node": provenance.node()})
+    device = os.environ.get("HOLDFAST_DEVICE", "cpu")
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    run = PilotRun(attempt, seconds=seconds, epoch_seconds=epoch_seconds, device=device, threads=threads)
+    train(cells, sweep.options, run)
+    saves = [mark.after - mark.before for mark in run.marks if mark.steps > 0]
+    return {
+        "width": width,
+        "seconds_per_step": seconds_per_step(run.marks),
+        "seconds_per_epoch": seconds_per_epoch(run.epochs, run.marks),
+        "epochs": run.epochs_planned,
+        "start_s": None if run.start is None else run.start - started,
+        "checkpoint_s": max(saves, default=None),
+        "checkpoint_bytes": run.checkpoint_bytes,
+        "host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **_device_memory(),
+    }
+
+
+def _device_memory() -> dict[str, Any]:
+    """Peak and whole memory of the GPU, if this process has used one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {"device_bytes": None, "device_total_bytes": None, "device": "cpu"}
+    facts = torch.cuda.get_device_properties(0)
+    return {
+        "device_bytes": torch.cuda.max_memory_reserved(),
+        "device_total_bytes": facts.total_memory,
+        "device": facts.name,
+    }
+
+
+def main(argv: list[str]) -> int:
+    directory, width, seconds, epoch_seconds, started, answer = argv
+    found = measure(Path(directory), int(width), float(seconds), float(epoch_seconds), float(started))
+    files.publish(Path(answer), json.dumps(found).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

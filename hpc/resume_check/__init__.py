@@ -1,0 +1,4 @@
+"""Train cells undisturbed and again under kills, and compare them bit by bit.
+
+Imports: hpc.node, hpc.submission, hpc.planning and what lies below them.
+"""

@@ -1,0 +1,181 @@
+"""`holdfast check resume`: does this trainer, on this machine, end the same when it is stopped, killed and requeued?
+
+A few cells of the real configuration train twice: straight, and again under faults at random moments. Results, metrics,
+histories and weights have to agree in every bit. What was found goes to a certificate in the sweep directory.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpc import provenance
+from hpc.errors import SweepError
+from hpc.processes import host
+from hpc.resume_check.compare import differences, weights_differ
+from hpc.resume_check.disturber import FAULTS_A_CELL, Disturber, Say
+from hpc.resume_check.runners import Here, OnCluster, Runner
+from hpc.resume_check.verdict import CellVerdict, Verdict
+from hpc.slurm.profile import Profile
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import FAILED
+from hpc.trainers.snapshot import code_digest
+
+# Faults fall within this share of a straight training's time after an attempt has begun to train.
+_REACH = 0.4
+_LONGEST_CHECKPOINT_INTERVAL = 1 / 12  # of a straight training's time, so that kills find something to resume from
+# A task whose last result is there has its links to make and its checkpoints to remove.
+_PATIENCE = 20.0
+
+
+class ResumeCheckError(SweepError):
+    """The check could not come to a verdict; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be checked. target: the sweep directory that gets the certificate. conf: slurm.conf or None."""
+
+    sweep: Sweep
+    profile: Profile
+    target: Store
+    conf: Path | None = None
+    cells: int = 3
+    seconds: float = 600.0
+    seed: int = 0
+
+
+def check(trial: Trial, say: Say) -> Verdict:
+    """Train, disturb, compare, certify. Raises ResumeCheckError, SlurmError, OSError."""
+    cells = chosen(trial.sweep, trial.cells)
+    generator = random.Random(trial.seed)
+    deadline = time.monotonic() + trial.seconds
+    with _workplace(trial.target) as directory:
+        say(f"training {len(cells)} cells straight: {', '.join(cell.name for cell in cells)}")
+        straight = _runner(directory / "straight", trial, trial.sweep)
+        began = time.monotonic()
+        _train(straight, cells, deadline, lambda: None)
+        length = _training_seconds(straight.store, cells)
+        say(f"straight in {time.monotonic() - began:.0f} s; again with {FAULTS_A_CELL} faults a cell")
+        interval = min(trial.sweep.checkpoint_seconds, length * _LONGEST_CHECKPOINT_INTERVAL)
+        disturbed = _runner(directory / "disturbed", trial, replace(trial.sweep, checkpoint_seconds=interval))
+        disturber = Disturber(disturbed, cells, generator, length * _REACH, say)
+        _train(disturbed, cells, deadline, disturber.look)
+        verdict = _verdict(straight.store, disturbed.store, cells, disturber)
+    return replace(verdict, certificate=_certify(trial, verdict))
+
+
+def chosen(sweep: Sweep, count: int) -> list[Cell]:
+    """Cells spread over the grid, the first and the last among them."""
+    total = len(sweep.grid)
+    if count >= total:
+        return list(sweep.grid)
+    return [sweep.grid[round(i * (total - 1) / max(1, count - 1))] for i in range(count)]
+
+
+@contextmanager
+def _workplace(target: Store) -> Iterator[Path]:
+    """A directory beside the certificates, where the cluster's nodes see it; removed unless something went wrong."""
+    directory = target.certificates_directory / f".check-{uuid.uuid4().hex[:8]}"
+    files.make_directory(directory)
+    try:
+        yield directory
+    except ResumeCheckError as error:
+        raise ResumeCheckError(f"{error} (kept for a look: {directory})") from None
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _runner(root: Path, trial: Trial, sweep: Sweep) -> Runner:
+    store = Store(root)
+    store.write_sweep(sweep, {})
+    if trial.profile.is_local:
+        return Here(store, sweep, trial.profile)
+    return OnCluster(store, sweep, trial.profile, trial.conf)
+
+
+def _train(runner: Runner, cells: Sequence[Cell], deadline: float, look: Callable[[], None]) -> None:
+    patience = 0.0
+    try:
+        while left := [cell for cell in cells if not runner.store.has_result(cell.name)]:
+            _refuse_failures(runner, left)
+            if time.monotonic() > deadline:
+                raise ResumeCheckError(_too_long(runner, left))
+            runner.keep_going(left)
+            look()
+            time.sleep(runner.poll_seconds)
+        patience = _PATIENCE
+    finally:
+        runner.close(patience)
+    list(runner.store.statuses(cells, runner.sweep.config_digest))  # makes what links a killed writer could not
+
+
+def _refuse_failures(runner: Runner, cells: Sequence[Cell]) -> None:
+    for status in runner.store.statuses(cells, runner.sweep.config_digest):
+        if status.state == FAILED:
+            raise ResumeCheckError(f"{status.cell.name}: failed in the check: {status.cause}")
+
+
+def _too_long(runner: Runner, left: Sequence[Cell]) -> str:
+    reached = [
+        f"{status.cell.name} epoch {status.epoch} of {status.epochs or '?'}"
+        for status in runner.store.statuses(left, runner.sweep.config_digest)
+    ]
+    return f"out of time with {', '.join(reached)}; give more --minutes, or train shorter for the check: --epochs 1"
+
+
+def _training_seconds(store: Store, cells: Sequence[Cell]) -> float:
+    return min(float((store.result(cell) or {})["provenance"]["seconds"]) for cell in cells)
+
+
+def _verdict(straight: Store, disturbed: Store, cells: Sequence[Cell], disturber: Disturber) -> Verdict:
+    verdicts = [
+        CellVerdict(
+            cell.name,
+            disturber.interruptions(cell),
+            differences(straight, disturbed, cell) or weights_differ(straight, disturbed, cell),
+        )
+        for cell in cells
+    ]
+    facts = (disturbed.result(cells[0]) or {})["provenance"]
+    total: Counter[str] = Counter()
+    for verdict in verdicts:
+        total.update(verdict.faults)
+    hardware = str(facts.get("numerics", {}).get("hardware", ""))
+    return Verdict(verdicts, str(facts["device"]), hardware, faults=dict(total))
+
+
+def _certify(trial: Trial, verdict: Verdict) -> Path:
+    """Write the certificate: what was checked, how, and what was found."""
+    code = code_digest(trial.sweep.trainer)
+    content: dict[str, Any] = {
+        "format": 1,
+        "exact": verdict.good,
+        "conclusion": verdict.conclusion,
+        "code_digest": code,
+        "config_digest": trial.sweep.config_digest,
+        "trainer": trial.sweep.trainer.target,
+        "device": verdict.device,
+        "hardware": verdict.hardware,
+        "profile": trial.profile.name,
+        "faults": verdict.faults,
+        "cells": [asdict(cell) for cell in verdict.cells],
+        "seed": trial.seed,
+        "host": host(),
+        "versions": provenance.versions(),
+        "at": time.time(),
+    }
+    path = trial.target.certificate_file(code, verdict.device)
+    files.publish(path, json.dumps(content, indent=1).encode())
+    return path

@@ -1,0 +1,59 @@
+"""What a check of resuming found, cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class CellVerdict:
+    """One cell: faults that interrupted it by kind, and what differs from the straight run; nothing if all is equal."""
+
+    cell: str
+    faults: dict[str, int]
+    differences: list[str]
+
+    @property
+    def interrupted(self) -> bool:
+        return sum(self.faults.values()) > 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check found. certificate: where it was written."""
+
+    cells: list[CellVerdict]
+    device: str
+    hardware: str
+    certificate: Path | None = None
+    faults: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        return all(cell.interrupted and not cell.differences for cell in self.cells)
+
+    def __str__(self) -> str:
+        lines = []
+        for cell in self.cells:
+            faults = ", ".join(f"{number} {kind}" for kind, number in cell.faults.items()) or "no fault took effect"
+            lines.append(f"{cell.cell}: {'DIFFERENT' if cell.differences else 'identical'} after {faults}")
+            lines += [f"    {line}" for line in cell.differences]
+        return "\n".join([*lines, "", self.conclusion])
+
+    @property
+    def conclusion(self) -> str:
+        """EXACT, NOT EXACT or UNDECIDED, and what to do, in words."""
+        where = self.device + (f" ({self.hardware})" if self.hardware else "")
+        if any(cell.differences for cell in self.cells):
+            return (
+                f"NOT EXACT: on {where} a resumed cell ends differently. Usual causes: state that the checkpoint lacks "
+                "(a random generator, the data order, a schedule), or a kernel that is not deterministic."
+            )
+        if not all(cell.interrupted for cell in self.cells):
+            return "UNDECIDED: some cells finished before a fault took effect; train longer, such as --epochs N."
+        total = sum(self.faults.values())
+        return (
+            f"EXACT: {len(self.cells)} cells, interrupted {total} times on {where}, ended with the same results, "
+            "metrics, histories and weights as undisturbed, bit for bit."
+        )

@@ -1,0 +1,259 @@
+"""A real Slurm cluster on this machine, up in seconds: no root, nothing to configure, gone without a trace.
+
+Several slurmd, one per pretended node, and one slurmctld listen on the loopback address only. A munged of the cluster's
+own, with a key and a socket in a directory only its owner can enter, sees to it that no other user of the machine can
+run jobs here. The cluster is a preemptible one: jobs in partition `high` evict those in `low`, which Slurm requeues.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from hpc.processes import Process, boot_id
+from hpc.sandbox.conf import (
+    CONTROLLER,
+    MUNGE,
+    PreemptMode,
+    SandboxError,
+    Settings,
+    free_ports,
+    write_files,
+)
+from hpc.sandbox.daemons import end, start, stop, wait_for
+from hpc.sandbox.directory import (
+    daemons,
+    default_directory,
+    is_sandbox,
+    lock,
+    prepared,
+    read_state,
+    resolved,
+    write_state,
+)
+from hpc.sandbox.preemption import preempt
+from hpc.sandbox.programs import installed
+from hpc.slurm.answers import Node, QueuedTask
+from hpc.slurm.commands import Slurm, SlurmError
+
+__all__ = ["Sandbox", "SandboxError", "Settings", "Status", "default_directory", "down", "find", "up"]
+
+_PORT_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a sandbox is doing. daemons: by name, whether it runs. error: why the controller could not be asked."""
+
+    directory: Path
+    daemons: dict[str, bool]
+    nodes: list[Node]
+    tasks: list[QueuedTask]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A cluster started by `up`. As a context manager it stops at the end, whatever happens.
+
+    Daemons go by the names slurmctld, munged, and, for a slurmd, its node's: n1, n2, ...
+    """
+
+    directory: Path
+
+    @property
+    def conf(self) -> Path:
+        """Its slurm.conf: what SLURM_CONF must say for Slurm's commands to talk to it."""
+        return self.directory / "slurm.conf"
+
+    @property
+    def slurm(self) -> Slurm:
+        """Its commands."""
+        return Slurm(self.conf)
+
+    @property
+    def settings(self) -> Settings:
+        """What it was started with."""
+        return Settings(**read_state(self.directory)["settings"])
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """TCP port of each Slurm daemon, on 127.0.0.1."""
+        return dict(read_state(self.directory)["ports"])
+
+    def daemons(self) -> dict[str, Process]:
+        """The daemons started last, by name, alive or not."""
+        return daemons(self.directory)
+
+    def status(self) -> Status:
+        """Daemons, nodes and queue; with the reason where the controller does not answer."""
+        daemons = {name: daemon.alive() for name, daemon in self.daemons().items()}
+        try:
+            return Status(self.directory, daemons, self.slurm.nodes(), self.slurm.queue(), None)
+        except SlurmError as error:
+            return Status(self.directory, daemons, [], [], str(error))
+
+    def preempt(self, count: int | None = None, hold_seconds: float = 3.0, timeout_s: float = 60.0) -> list[QueuedTask]:
+        """Evicts running tasks of partition low, by jobs of partition high, and waits until they are gone.
+
+        count: how many (as nearly as the scheduler allows); None for all. hold_seconds: how long the evicting jobs keep
+        the nodes. Returns the evicted tasks as they were. Raises SandboxError if it takes more than timeout_s seconds.
+        """
+        return preempt(self.directory, self.slurm, count, hold_seconds, timeout_s)
+
+    def kill(self, name: str) -> None:
+        """Ends a daemon by SIGKILL, as a crash would, and waits until it is gone. Running jobs go on.
+
+        slurmctld forgets what it has not written to disk yet: jobs it has acknowledged in the last seconds.
+        """
+        end(name, self._daemon(name), signal.SIGKILL)
+
+    def stop(self, name: str) -> None:
+        """Ends a daemon in good order and waits until it is gone. Running jobs go on, the queue is kept."""
+        end(name, self._daemon(name), signal.SIGTERM)
+
+    def start(self, name: str) -> None:
+        """Starts a daemon that was ended, with the state it left, and waits until it answers."""
+        with lock(self.directory):
+            if not self._daemon(name).alive():
+                start(self.directory, name)
+        wait_for(self.directory, [name])
+
+    def pause(self, name: str) -> None:
+        """Stops a daemon with SIGSTOP: it is there but answers nobody."""
+        self._daemon(name).signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Lets a paused daemon go on."""
+        self._daemon(name).signal(signal.SIGCONT)
+
+    def reconfigure(self) -> None:
+        """Makes the daemons read slurm.conf again."""
+        self.slurm.reconfigure()
+
+    def down(self) -> None:
+        """Stops it; see `down`."""
+        down(self.directory)
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def _daemon(self, name: str) -> Process:
+        started = self.daemons()
+        if name not in started:
+            raise SandboxError(f"{self.directory}: no daemon {name!r}; there are {', '.join(started)}")
+        return started[name]
+
+
+def up(
+    directory: Path | None = None,
+    *,
+    nodes: int = 4,
+    cpus: int = 4,
+    gpus: int = 2,
+    memory_mb: int = 64_000,
+    max_array_size: int = 10_001,
+    max_job_count: int = 50_000,
+    kill_wait: int = 2,
+    preempt_mode: PreemptMode = "REQUEUE",
+    user_signal: bool = True,
+    grace_time: int = 0,
+    requeue_delay: int = 5,
+    job_requeue: bool = True,
+    slurmd_timeout: int = 10,
+    die_with_owner: bool = False,
+) -> Sandbox:
+    """Starts a cluster, waits until all its nodes take jobs, and returns it. One that is up stays as it is.
+
+    directory: where its state lives; must be new, empty or an earlier sandbox's, which is cleared. The rest: see
+    Settings. Raises SandboxError if Slurm is not installed, the directory will not do or a daemon does not start.
+    """
+    settings = Settings(
+        nodes=nodes,
+        cpus=cpus,
+        gpus=gpus,
+        memory_mb=memory_mb,
+        max_array_size=max_array_size,
+        max_job_count=max_job_count,
+        kill_wait=kill_wait,
+        preempt_mode=preempt_mode,
+        user_signal=user_signal,
+        grace_time=grace_time,
+        requeue_delay=requeue_delay,
+        job_requeue=job_requeue,
+        slurmd_timeout=slurmd_timeout,
+        die_with_owner=die_with_owner,
+    )
+    missing = installed()
+    if missing:
+        raise SandboxError(missing)
+    directory = prepared(resolved(directory))
+    with lock(directory):
+        sandbox = find(directory)
+        if sandbox is None:
+            return _boot(directory, settings)
+        _revive(sandbox)
+        return sandbox
+
+
+def find(directory: Path | None = None) -> Sandbox | None:
+    """The sandbox in this directory if its controller runs, else None."""
+    sandbox = Sandbox(resolved(directory))
+    if not is_sandbox(sandbox.directory):
+        return None
+    controller = sandbox.daemons().get(CONTROLLER)
+    return sandbox if controller is not None and controller.alive() else None
+
+
+def down(directory: Path | None = None) -> None:
+    """Stops the cluster in this directory, its jobs included; logs stay. Nothing to stop is no error.
+
+    Daemons get TERM, then KILL; then what is left of its jobs gets KILL. Raises SandboxError if a process survives.
+    """
+    directory = resolved(directory)
+    if is_sandbox(directory):
+        with lock(directory):
+            stop(directory)
+
+
+def _boot(directory: Path, settings: Settings) -> Sandbox:
+    for attempt in range(1, _PORT_ATTEMPTS + 1):
+        try:
+            return _boot_once(directory, settings)
+        except SandboxError as error:
+            # Somebody can take a port between our looking for a free one and the daemon's using it.
+            if "Address already in use" not in str(error) or attempt == _PORT_ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _revive(sandbox: Sandbox) -> None:
+    dead = [name for name, daemon in sandbox.daemons().items() if not daemon.alive()]
+    for name in dead:
+        start(sandbox.directory, name)
+    if dead:
+        wait_for(sandbox.directory, dead)
+
+
+def _boot_once(directory: Path, settings: Settings) -> Sandbox:
+    sandbox = Sandbox(directory)
+    if is_sandbox(directory):
+        stop(directory)
+    ports = free_ports([CONTROLLER, *settings.node_names])
+    write_state(directory, {"boot": boot_id(), "settings": asdict(settings), "ports": ports, "daemons": {}})
+    write_files(directory, settings, ports)
+    try:
+        for name in (MUNGE, CONTROLLER, *settings.node_names):
+            start(directory, name)
+        wait_for(directory, [CONTROLLER, *settings.node_names])
+    except BaseException:  # also an interrupt must leave no daemon behind
+        stop(directory)
+        raise
+    return sandbox

@@ -1,0 +1,177 @@
+"""What a sandbox cluster is made of: its settings, ports and the files Slurm's daemons read."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import random
+import secrets
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hpc.slurm.commands import SlurmError
+
+LOW = "low"
+HIGH = "high"
+CONTROLLER = "slurmctld"
+MUNGE = "munged"
+PreemptMode = Literal["REQUEUE", "CANCEL"]
+
+_DIRECTORIES = ("state", "spool", "log", "munge", "gpu")
+_PORTS = range(20_000, 32_000)  # the kernel's outgoing connections get theirs from 32768 on
+
+_SLURM_CONF = """\
+ClusterName=sandbox
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser={user}
+SlurmdUser={user}
+# Without this the daemons listen on every address of the machine.
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+AuthType=auth/munge
+CredType=cred/munge
+# A requeued job waits for cred_expire seconds.
+AuthInfo=socket={directory}/munge/socket,cred_expire={requeue_delay}
+StateSaveLocation={directory}/state
+SlurmdSpoolDir={directory}/spool/%n
+SlurmctldPidFile={directory}/state/slurmctld.pid
+SlurmdPidFile={directory}/spool/%n.pid
+SlurmctldLogFile={directory}/log/slurmctld.log
+SlurmdLogFile={directory}/log/%n.log
+ProctrackType=proctrack/pgid
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+# Nodes are what is said below, whatever the machine has.
+SlurmdParameters=config_overrides
+{gres_types}
+ReturnToService=2
+KillWait={kill_wait}
+SlurmdTimeout={slurmd_timeout}
+JobRequeue={job_requeue:d}
+# There is no accounting here: the controller itself remembers ended jobs for a day.
+MinJobAge=86400
+MaxArraySize={max_array_size}
+MaxJobCount={max_job_count}
+SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=1,bf_continue,default_queue_depth=10000
+PreemptType=preempt/partition_prio
+PreemptMode={preempt_mode}
+{parameters}
+{node_lines}
+PartitionName={low} Nodes=ALL Default=YES PriorityTier=1 PreemptMode={preempt_mode} \
+GraceTime={grace_time}
+PartitionName={high} Nodes=ALL PriorityTier=10 PreemptMode=OFF
+"""
+
+
+class SandboxError(SlurmError):
+    """The sandbox cannot be started, stopped or used. The message names what failed and quotes the log."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What kind of cluster to start.
+
+    cpus, gpus, memory_mb (MiB): of each node, as advertised; the machine may have fewer. GPUs are pretended: jobs get
+    CUDA_VISIBLE_DEVICES, no device. max_array_size: as Slurm's MaxArraySize, one more than the largest index.
+    kill_wait: seconds between TERM and KILL. preempt_mode: what becomes of evicted jobs. user_signal: whether an
+    evicted job gets its `--signal` first. grace_time: seconds an evicted job may go on. requeue_delay: seconds until a
+    requeued job may start again, 5 or more. job_requeue: whether jobs may be requeued unless they say otherwise.
+    slurmd_timeout: seconds until a silent node counts as failed. die_with_owner: whether the daemons end when the
+    process that started them does, however it ends (its jobs are then on their own).
+    """
+
+    nodes: int
+    cpus: int
+    gpus: int
+    memory_mb: int
+    max_array_size: int
+    max_job_count: int
+    kill_wait: int
+    preempt_mode: PreemptMode
+    user_signal: bool
+    grace_time: int
+    requeue_delay: int
+    job_requeue: bool
+    slurmd_timeout: int
+    die_with_owner: bool
+
+    @property
+    def node_names(self) -> list[str]:
+        """n1, n2, ..."""
+        return [f"n{number}" for number in range(1, self.nodes + 1)]
+
+
+def write_files(directory: Path, settings: Settings, ports: Mapping[str, int]) -> None:
+    """Clears what an earlier cluster left in the directory and writes what a new one needs. ports: by daemon."""
+    for name in _DIRECTORIES:
+        shutil.rmtree(directory / name, ignore_errors=True)
+        (directory / name).mkdir(mode=0o700)
+    for node in settings.node_names:
+        (directory / "spool" / node).mkdir()
+    for number in range(settings.gpus):
+        (directory / "gpu" / f"nvidia{number}").symlink_to(os.devnull)  # no plain file: Slurm wants a device
+    (directory / "munge" / "key").write_bytes(secrets.token_bytes(128))
+    (directory / "munge" / "key").chmod(0o400)
+    (directory / "hold.sh").write_text('#!/bin/sh\nexec sleep "$1"\n')
+    (directory / "slurm.conf").write_text(_slurm_conf(directory, settings, ports))
+    (directory / "gres.conf").write_text(_gres_conf(directory, settings))
+
+
+def _slurm_conf(directory: Path, settings: Settings, ports: Mapping[str, int]) -> str:
+    host = socket.gethostname().partition(".")[0]
+    return _SLURM_CONF.format(
+        directory=directory,
+        host=host,
+        user=_user(),
+        port=ports[CONTROLLER],
+        low=LOW,
+        high=HIGH,
+        gres_types="GresTypes=gpu" if settings.gpus else "",
+        parameters="SlurmctldParameters=preempt_send_user_signal" if settings.user_signal else "",
+        node_lines="\n".join(_node_line(node, host, ports[node], settings) for node in settings.node_names),
+        **vars(settings),
+    )
+
+
+def _node_line(node: str, host: str, port: int, settings: Settings) -> str:
+    gres = f" Gres=gpu:{settings.gpus}" if settings.gpus else ""
+    size = f"CPUs={settings.cpus} RealMemory={settings.memory_mb}{gres}"
+    return f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {size}"
+
+
+def _gres_conf(directory: Path, settings: Settings) -> str:
+    if not settings.gpus:
+        return ""
+    numbers = "0" if settings.gpus == 1 else f"[0-{settings.gpus - 1}]"
+    nodes = ",".join(settings.node_names)
+    # The flag makes Slurm set CUDA_VISIBLE_DEVICES, as for GPUs it has found itself.
+    return f"NodeName={nodes} Name=gpu Flags=nvidia_gpu_env File={directory}/gpu/nvidia{numbers}\n"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise SandboxError(f"user id {os.geteuid()} has no name on this machine; Slurm needs one") from None
+
+
+def free_ports(names: Sequence[str]) -> dict[str, int]:
+    """For each name a TCP port nobody listens on now. Raises SandboxError if there are not that many."""
+    free = (port for port in random.SystemRandom().sample(_PORTS, len(_PORTS)) if _is_free(port))
+    ports = dict(zip(names, free, strict=False))
+    if len(ports) < len(names):
+        raise SandboxError(f"fewer than {len(names)} TCP ports are free from {_PORTS.start} to {_PORTS.stop - 1}")
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

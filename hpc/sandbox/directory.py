@@ -1,0 +1,123 @@
+"""A sandbox's directory: where it may be, who may change it, and what is written down there.
+
+What is running is written to `sandbox.json` as process ids together with their start times, so that a process which
+got an old id is never taken for ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpc.processes import Process, boot_id
+from hpc.sandbox.conf import SandboxError
+
+_STATE_FILE = "sandbox.json"
+_LOCK_FILE = "lock"
+_POLL_S = 0.05
+_LOCK_TIMEOUT_S = 60.0
+# slurmstepd binds a socket <directory>/spool/<node>/<node>_<job>.<step>; a socket's path has at most 107 bytes.
+LONGEST_DIRECTORY = 107 - len("/spool/n99/n99_1234567.4294967291")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@:-]+")  # slurm.conf has no way to quote the rest everywhere
+
+
+def default_directory() -> Path:
+    """$HOLDFAST_SANDBOX, else holdfast/sandbox in $XDG_STATE_HOME, else in ~/.local/state."""
+    chosen = os.environ.get("HOLDFAST_SANDBOX")
+    if chosen:
+        return Path(chosen).absolute()
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state).absolute() / "holdfast" / "sandbox"
+
+
+def resolved(directory: Path | None) -> Path:
+    """The directory meant, by its real path: /proc names a process's working directory without symbolic links."""
+    return (directory or default_directory()).resolve()
+
+
+def prepared(directory: Path) -> Path:
+    """Makes the directory, for its owner only: whoever can read it can run jobs as its owner."""
+    remedy = "choose another one with HOLDFAST_SANDBOX"
+    if not _PLAIN_PATH.fullmatch(str(directory)):
+        raise SandboxError(f"{directory}: slurm.conf takes no such path; {remedy}")
+    if len(os.fsencode(directory)) > LONGEST_DIRECTORY:
+        raise SandboxError(f"{directory}: longer than {LONGEST_DIRECTORY} bytes, too long for sockets; {remedy}")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if directory.stat().st_uid != os.geteuid():
+            raise SandboxError(f"{directory}: belongs to somebody else; {remedy}")
+        if _is_foreign(directory):
+            raise SandboxError(f"{directory}: not empty and no sandbox; {remedy}")
+        directory.chmod(0o700)
+    except OSError as error:
+        raise SandboxError(f"{directory}: {error.strerror}; {remedy}") from error
+    return directory
+
+
+def _is_foreign(directory: Path) -> bool:
+    entries = {entry.name for entry in directory.iterdir()}
+    return bool(entries - {_LOCK_FILE}) and _STATE_FILE not in entries
+
+
+@contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Only one process at a time starts or stops daemons: two at once would lose sight of some."""
+    with (directory / _LOCK_FILE).open("w") as file:
+        if not wait_until(lambda: _locked(file.fileno()), _LOCK_TIMEOUT_S):
+            raise SandboxError(f"{directory}: another process has been starting or stopping this sandbox for a minute")
+        yield
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_sandbox(directory: Path) -> bool:
+    """Whether a sandbox has ever been started here."""
+    return (directory / _STATE_FILE).exists()
+
+
+def read_state(directory: Path) -> dict[str, Any]:
+    """Boot, settings, ports and daemons of the sandbox here. Raises SandboxError if they cannot be read."""
+    path = directory / _STATE_FILE
+    try:
+        state: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SandboxError(f"{path}: {error}; end its daemons by hand and remove {directory}") from error
+    if state["boot"] != boot_id():
+        state["daemons"] = {}  # process ids of before the machine was restarted mean nothing now
+    return state
+
+
+def write_state(directory: Path, state: Mapping[str, Any]) -> None:
+    """Replaces what read_state gives, whole or not at all."""
+    path = directory / _STATE_FILE
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(state, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def daemons(directory: Path) -> dict[str, Process]:
+    """The daemons started last, by name, alive or not."""
+    return {name: Process(**entry) for name, entry in read_state(directory)["daemons"].items()}
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Asks until the answer is yes; False if it is still no after timeout_s seconds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True

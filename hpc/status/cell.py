@@ -1,0 +1,117 @@
+"""One cell: its state, its attempts, how they ended, what it gave, its log."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from hpc.errors import SweepError
+from hpc.status import task_end
+from hpc.status.conflict import explain
+from hpc.status.sweep import told_of_failed_starts
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
+from hpc.units import duration, size
+
+
+def facts(store: Store, name: str) -> dict[str, Any]:
+    """One cell: everything known, as plain data. Raises SweepError."""
+    return _facts(store, *_found(store, name))
+
+
+def text(store: Store, name: str) -> str:
+    """The same for people, with what Slurm says of its last task. Raises SweepError."""
+    cell, status = _found(store, name)
+    known = _facts(store, cell, status)
+    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {status.attempts} attempts"]
+    lines += map(_attempt_line, known["attempts"])
+    said = "" if status.state in FINAL else task_end.word(store, cell)
+    lines += [f"Slurm: {said}"] * bool(said)
+    if status.state == MISSING and (told := told_of_failed_starts(store)):
+        lines += [told]
+    failure = known["attempts"][-1]["failure"] if known["attempts"] else None
+    if failure and failure.get("traceback"):
+        lines += ["", str(failure["traceback"]).rstrip()]
+    if status.state == CONFLICT:
+        lines += ["", explain(store, cell)]
+    return "\n".join(lines + _result_lines(known["result"]))
+
+
+def _found(store: Store, name: str) -> tuple[Cell, CellStatus]:
+    sweep = store.sweep()
+    cell = find_cell(sweep, store, name)
+    return cell, next(store.statuses([cell], sweep.config_digest))
+
+
+def _facts(store: Store, cell: Cell, status: CellStatus) -> dict[str, Any]:
+    attempts: list[dict[str, Any]] = []
+    for number in store.attempts(cell):
+        pack = store.pack_of(cell, number)
+        node = _node(store, pack)
+        attempts.append({"attempt": number, "pack": pack, "node": node, "failure": store.failure(cell, number)})
+    result = store.result(cell) if status.state in FINAL else None
+    return {"cell": cell.name, "state": status.state, "cause": status.cause, "attempts": attempts, "result": result}
+
+
+def _attempt_line(entry: dict[str, Any]) -> str:
+    where = f" on {entry['node']}" if entry["node"] else ""
+    failed = f": failed: {entry['failure']['cause']}" if entry["failure"] else ""
+    return f"  attempt {entry['attempt']} in pack {entry['pack']}{where}{failed}"
+
+
+def _result_lines(result: dict[str, Any] | None) -> list[str]:
+    """What a cell gave and took, as far as its result says so: a result may come from elsewhere."""
+    if result is None:
+        return []
+    lines = ["metrics:", *(f"  {metric} {_number(value)}" for metric, value in result["metrics"].items())]
+    provenance = result.get("provenance")
+    if isinstance(provenance, dict) and {"node", "device", "seconds"} <= provenance.keys():
+        memory = size(provenance.get("peak_memory", 0))
+        where = f"{provenance['node']} ({provenance['device']}), {memory} of memory at most"
+        lines.append(f"trained {duration(provenance['seconds'])} on {where}")
+    return lines
+
+
+def _node(store: Store, pack: int | None) -> str:
+    """The node of a pack attempt, as it wrote it down; empty if it did not come to that."""
+    return str(store.pack_record(pack).get("node", "")) if pack else ""
+
+
+def _number(value: float | None) -> str:
+    return "not a finite number" if value is None else str(value)
+
+
+def _progress(status: CellStatus) -> str:
+    return f"epoch {status.epoch} of {status.epochs}" if status.epochs else "no epoch finished"
+
+
+def find_cell(sweep: Sweep, store: Store, name: str) -> Cell:
+    """The planned cell with this name. Raises SweepError naming the nearest."""
+    for cell in sweep.grid:
+        if cell.name == name:
+            return cell
+    near = difflib.get_close_matches(name, [cell.name for cell in sweep.grid[:5000]], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise SweepError(f"{store.root}: no cell is called {name!r}{hint}")
+
+
+def has_ended(store: Store, cell: Cell) -> bool:
+    """Whether a cell has a result, or its newest attempt failed."""
+    status = next(store.statuses([cell], store.sweep().config_digest))
+    return status.state in (*FINAL, FAILED, CONFLICT)
+
+
+def log_text(store: Store, cell: Cell) -> str:
+    """A cell's own log and the output of its newest pack attempt."""
+    parts = []
+    if store.log_file(cell).exists():
+        parts.append(store.log_file(cell).read_text(errors="replace").rstrip())
+    attempts = store.attempts(cell)
+    pack = store.pack_of(cell, attempts[-1]) if attempts else None
+    if pack is not None and store.pack_log(pack).exists():
+        output = store.pack_log(pack).read_text(errors="replace").strip()
+        if output:
+            parts.append(f"--- output of pack attempt {pack} ---\n{output}")
+    return "\n".join(parts) or "no log yet"

@@ -1,0 +1,237 @@
+"""The names inside a sweep directory: the one place that knows where anything lies.
+
+Directories may be listed here; what files say is hpc.storage.store's, and writing them hpc.storage.files'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc.storage import files
+from hpc.sweep.cell import Cell
+
+PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
+
+
+@dataclass(frozen=True)
+class FailedStart:
+    """A task that ended before it had a pack attempt. log: what it said."""
+
+    submission: int
+    node: str
+    log: Path
+
+
+class Layout:
+    """Where things are below ``root``. Constructing one touches nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._results = str(self.results_root)  # names of a hundred thousand cells are made from it
+
+    # --- the plan -------------------------------------------------------------------------------------------------
+
+    @property
+    def sweep_file(self) -> Path:
+        return self.root / "sweep.json"
+
+    # --- cells, packs, submissions, results -----------------------------------------------------------------------
+
+    @property
+    def results_root(self) -> Path:
+        return self.root / "individual_results"
+
+    def cell_directory(self, cell: Cell) -> Path:
+        return self.results_root / cell.name
+
+    def result_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "results.json"
+
+    def history_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "history.csv"
+
+    # By name and as text, for whoever goes through a hundred thousand of them.
+    def result_path(self, name: str) -> str:
+        return f"{self._results}/{name}/results.json"
+
+    def history_path(self, name: str) -> str:
+        return f"{self._results}/{name}/history.csv"
+
+    def weights_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "weights.safetensors"
+
+    def conflict_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "conflict.json"
+
+    def log_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "log.txt"
+
+    def cell_config_file(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "config.json"
+
+    def attempts_directory(self, cell: Cell) -> Path:
+        return self.cell_directory(cell) / "attempts"
+
+    def attempt_directory(self, cell: Cell, attempt: int) -> Path:
+        return self.attempts_directory(cell) / f"{attempt:0{ATTEMPT_DIGITS}d}"
+
+    def failure_file(self, cell: Cell, attempt: int) -> Path:
+        return self.attempt_directory(cell, attempt) / "failure.json"
+
+    def pointer_file(self, cell: Cell, attempt: int) -> Path:
+        return self.attempt_directory(cell, attempt) / "pack.json"
+
+    @property
+    def packs_root(self) -> Path:
+        return self.root / "packs"
+
+    def pack_directory(self, pack: int) -> Path:
+        return self.packs_root / f"{pack:0{PACK_DIGITS}d}"
+
+    def pack_file(self, pack: int) -> Path:
+        return self.pack_directory(pack) / "pack.json"
+
+    def pack_log(self, pack: int) -> Path:
+        return self.pack_directory(pack) / "log.txt"
+
+    def progress_file(self, pack: int) -> Path:
+        return self.pack_directory(pack) / "progress.json"
+
+    def private_history(self, pack: int, cell: Cell) -> Path:
+        return self.pack_directory(pack) / f"{cell.name}.history.csv"
+
+    def private_weights(self, pack: int, cell: Cell) -> Path:
+        return self.pack_directory(pack) / f"{cell.name}.weights.safetensors"
+
+    def generation_file(self, pack: int, generation: int) -> Path:
+        return self.pack_directory(pack) / f"checkpoint-{generation:0{GENERATION_DIGITS}d}"
+
+    def generations(self, pack: int) -> list[Path]:
+        """Checkpoint files of a pack attempt, newest first."""
+        directory = self.pack_directory(pack)
+        names = [n for n in files.entries(directory) if n.startswith("checkpoint-") and "." not in n]
+        return [directory / name for name in sorted(names, reverse=True)]
+
+    def has_saved(self, pack: int) -> bool:
+        """Whether a pack attempt has a checkpoint, sound or set aside; later attempts that save remove it."""
+        return any(name.startswith("checkpoint-") for name in files.entries(self.pack_directory(pack)))
+
+    @property
+    def submissions_root(self) -> Path:
+        return self.root / "submissions"
+
+    def submission_directory(self, number: int) -> Path:
+        return self.submissions_root / f"{number:0{SUBMISSION_DIGITS}d}"
+
+    def intent_file(self, submission: int) -> Path:
+        return self.submission_directory(submission) / "intent.json"
+
+    def receipt_file(self, submission: int) -> Path:
+        return self.submission_directory(submission) / "receipt.json"
+
+    def tasks_file(self, submission: int, array: int) -> Path:
+        return self.submission_directory(submission) / f"tasks-{array}.jsonl"
+
+    def logs_directory(self, submission: int) -> Path:
+        return self.submission_directory(submission) / "logs"
+
+    def task_log(self, submission: int, array: int, index: int) -> Path:
+        """What a task said before it had a pack attempt of its own."""
+        return self.logs_directory(submission) / f"{array}_{index}.log"
+
+    def array_script(self, submission: int, array: int) -> Path:
+        """A prepared array's script, for sbatch alone."""
+        return self.submission_directory(submission) / f"array-{array}.sbatch"
+
+    def scratch_directory(self, submission: int) -> Path:
+        """What submitit writes about a submission: the scripts it queued."""
+        return self.submission_directory(submission) / "submitit"
+
+    def failed_starts(self) -> list[FailedStart]:
+        """Every task that ended before it had a pack attempt, as task.sh leaves them, by submission."""
+        found = []
+        for submission in sorted(files.numbers(self.submissions_root)):
+            logs = self.logs_directory(submission)
+            for name in files.entries(logs):
+                if name.endswith(".failed"):
+                    task, _, node = name.removesuffix(".failed").split(".", 2)
+                    found.append(FailedStart(submission, node, logs / f"{task}.log"))
+        return found
+
+    @property
+    def lock_directory(self) -> Path:
+        return self.submissions_root / "lock"
+
+    @staticmethod
+    def lock_owner_file(lock: Path) -> Path:
+        """Who holds a lock; it is written before the directory takes the lock's place."""
+        return lock / "owner.json"
+
+    def code_directory(self, digest: str) -> Path:
+        return self.root / "code" / digest[:16]
+
+    @property
+    def aggregated_file(self) -> Path:
+        return self.root / "aggregated_results.json"
+
+    @property
+    def statistics_file(self) -> Path:
+        return self.root / "statistics.json"
+
+    @property
+    def table_file(self) -> Path:
+        return self.root / "table.parquet"
+
+    @property
+    def curves_file(self) -> Path:
+        return self.root / "curves.parquet"
+
+    @property
+    def state_cache_file(self) -> Path:
+        return self.root / ".states.json"
+
+    @property
+    def plots_directory(self) -> Path:
+        return self.root / "plots"
+
+    @property
+    def report_file(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def cache_file(self) -> Path:
+        """What an aggregation remembers of the cells it read; safe to remove."""
+        return self.root / ".aggregate-cache"
+
+    @property
+    def wandb_root(self) -> Path:
+        """Where wandb itself would put runs of this directory; `wandb sync` of it works."""
+        return self.root / "wandb"
+
+    @property
+    def wandb_journal_file(self) -> Path:
+        """What `holdfast wandb sync` has seen to be the same on a server."""
+        return self.wandb_root / "journal.json"
+
+    @property
+    def wandb_raw_file(self) -> Path:
+        """Runs as `holdfast wandb extract` found them."""
+        return self.root / "wandb_raw.json"
+
+    @property
+    def wandb_processed_file(self) -> Path:
+        """The same, an entry a cell."""
+        return self.root / "wandb_processed.json"
+
+    def wandb_segment_file(self, run: str) -> Path:
+        """The offline file of the run with this id; wandb takes the folder's name for that of an offline run."""
+        return self.wandb_root / f"offline-{run}" / f"run-{run}.wandb"
+
+    @property
+    def certificates_directory(self) -> Path:
+        """What `holdfast check resume` found."""
+        return self.root / "certificates"
+
+    def certificate_file(self, code_digest: str, device: str) -> Path:
+        return self.certificates_directory / f"{code_digest[:16]}-{device}.json"

@@ -1,0 +1,70 @@
+"""States of a large sweep, remembered between looks.
+
+A result is written once, and anything new in a cell's directory changes that directory's time stamp, so a finished
+cell whose stamp is as it was need not be read again. The stamps are only compared with themselves, never with a clock.
+The cache is a convenience: without it, or where it cannot be written, everything is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+
+from hpc.storage import files
+from hpc.storage.results import paused_collector
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import FINAL, MISSING, CellStatus
+
+# Below this number of cells reading them all takes less than a quarter of a second.
+_WORTH_IT = 2_000
+_FORMAT = 1
+
+Entry = tuple[int, str, int, int]  # stamp, state, attempts, epochs
+_NEVER: Entry = (-1, "", 0, 0)
+
+
+def statuses(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterator[CellStatus]:
+    """State of every cell, as Store.statuses gives it, with finished cells from the cache where they are unchanged."""
+    if len(cells) < _WORTH_IT:
+        yield from store.statuses(cells, config_digest)
+        return
+    known = _load(store, config_digest)
+    stamps = store.stamps()
+    # Stamps are taken before files are read: what comes in between changes the stamp and is read again next time.
+    changed = [c for c in cells if (name := c.name) in stamps and known.get(name, _NEVER)[0] != stamps[name]]
+    with paused_collector():
+        read = dict(zip((c.name for c in changed), store.statuses(changed, config_digest), strict=True))
+    for cell in cells:
+        name = cell.name
+        if name in read:
+            yield read[name]
+        elif name in stamps:
+            _, state, attempts, epochs = known[name]
+            yield CellStatus(cell, state, attempts, epochs, epochs)
+        else:
+            yield CellStatus(cell, MISSING)
+    fresh = {
+        name: (stamps[name], status.state, status.attempts, status.epochs)
+        for name, status in read.items()
+        if status.state in FINAL
+    }
+    if len(fresh) > len(cells) // 100:
+        _write(store, config_digest, {**known, **fresh})
+
+
+def _load(store: Store, config_digest: str) -> dict[str, Entry]:
+    try:
+        data = files.read_json(store.state_cache_file)
+        if data["format"] == _FORMAT and data["config_digest"] == config_digest:
+            return dict(data["cells"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {}
+
+
+def _write(store: Store, config_digest: str, cells: dict[str, Entry]) -> None:
+    content = {"format": _FORMAT, "config_digest": config_digest, "cells": cells}
+    with contextlib.suppress(OSError):  # somebody else's sweep may be read-only for us
+        files.publish(store.state_cache_file, json.dumps(content, separators=(",", ":")).encode(), durable=False)

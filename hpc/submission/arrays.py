@@ -1,0 +1,189 @@
+"""A plan -> Slurm arrays through submitit, each queued once whatever happens to this process.
+
+submitit checks the parameters, renders the script and calls sbatch; what the tasks run is our own command, so there is
+no pickle per task and nothing of submitit on the nodes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc.planning.plan import Plan
+from hpc.processes import host
+from hpc.slurm import script
+from hpc.slurm.commands import LimitError, Slurm, SlurmError, submission_environment
+from hpc.slurm.profile import Profile, command_line
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.submission.intents import SLURM, Intent, begin, write_receipt
+from hpc.sweep.definition import Sweep
+from hpc.trainers.snapshot import code_digest, snapshot
+
+_LOOK_UPS = 3
+_LOOK_UP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Queued:
+    """What a submission queued: job ids of its arrays in order, or scripts that were only written.
+
+    refused: why Slurm took no more arrays than these, if it did not take all.
+    """
+
+    intent: Intent
+    job_ids: tuple[str, ...] = ()
+    scripts: tuple[Path, ...] = ()
+    refused: str = ""
+
+
+def submit(
+    store: Store,
+    sweep: Sweep,
+    plan: Plan,
+    profile: Profile,
+    *,
+    conf: Path | None = None,
+    prepare_only: bool = False,
+    on_array: Callable[[str], None] = lambda text: None,
+) -> Queued:
+    """Queue a plan's tasks. The caller holds the sweep's lock and has asked Slurm which cells are live.
+
+    conf: slurm.conf of the cluster, None for the machine's own. prepare_only: write everything, queue nothing.
+    Raises LimitError if already the first array is more than Slurm's limits allow now, SlurmError if an array was not
+    queued for another reason, or if it cannot be found out whether it was; the next submission looks it up by its name.
+    """
+    digest, code = snapshot(store, sweep.trainer)
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", sweep.name)
+    intent = begin(store, plan.arrays(), kind=SLURM, profile=profile.name, name=name, code=digest, conf=conf)
+    arrays = [_Array(store, intent, i, code, profile) for i in range(len(intent.tokens))]
+    if prepare_only:
+        return Queued(intent, scripts=tuple(array.write_script() for array in arrays))
+    job_ids: list[str] = []
+    for array in arrays:
+        # One %N throttles one array only, so the arrays of a throttled submission run one after another.
+        after = job_ids[-1] if job_ids and profile.array_parallelism else None
+        try:
+            job_ids.append(array.queue(conf, after))
+        except SlurmError as error:
+            if not _is_limit(error):
+                raise
+            if not job_ids:
+                raise LimitError(str(error)) from error
+            return Queued(intent, tuple(job_ids), refused=str(error))
+        write_receipt(store, intent, job_ids)
+        on_array(f"array {array.token}: job {job_ids[-1]}, {array.size} tasks")
+    return Queued(intent, tuple(job_ids))
+
+
+# What sbatch says where a user, account or QOS has as many jobs as it may have.
+_LIMITS = ("QOSMax", "AssocMax", "AssocGrp", "QOSGrp", "accounting/QOS policy", "temporarily unable to accept job")
+
+
+def _is_limit(error: SlurmError) -> bool:
+    return any(limit in str(error) for limit in _LIMITS)
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One array of a submission."""
+
+    store: Store
+    intent: Intent
+    number: int
+    code: Path
+    profile: Profile
+
+    @property
+    def token(self) -> str:
+        return self.intent.tokens[self.number]
+
+    @property
+    def size(self) -> int:
+        return self.intent.sizes[self.number]
+
+    @property
+    def command(self) -> str:
+        """The body of the script. Slurm signals the batch shell, so task.sh is read by that very shell."""
+        task = self.code / "slurm_templates" / "task.sh"
+        words = (".", str(task), str(self.code), str(self.store.root), str(self.intent.number))
+        arguments = (str(self.number), self.profile.device, self.intent.code)
+        return command_line((*words, *arguments, *self.profile.launcher))
+
+    def queue(self, conf: Path | None, after: str | None) -> str:
+        """Queue the array and return its job id. Raises SlurmError."""
+        files.make_directory(self._job(after).scratch)
+        with submission_environment(conf):
+            executor = script.executor(self.profile, self._job(after))
+            try:
+                return str(executor._submit_command(self.command).job_id)
+            except Exception as error:  # submitit wraps what sbatch said in errors of several kinds
+                return self._look_up(conf, error)
+
+    def text(self) -> str:
+        """The whole script, which sbatch alone can submit."""
+        with submission_environment(None):
+            return script.text(self.profile, self._job(None), self.command)
+
+    def write_script(self) -> Path:
+        """Write the script for a person to submit with sbatch alone."""
+        path = self.store.array_script(self.intent.number, self.number)
+        files.publish(path, self.text().encode())
+        return path
+
+    def _job(self, after: str | None) -> script.Job:
+        log = str(self.store.task_log(self.intent.number, self.number, 0))
+        # A per cent sign in a path would be taken for one of sbatch's own patterns.
+        output = log.replace("%", "%%").removesuffix("0.log") + "%a.log"
+        scratch = self.store.scratch_directory(self.intent.number)
+        return script.Job(self.token, self.store.root, output, scratch, self.size, after)
+
+    def _look_up(self, conf: Path | None, error: Exception) -> str:
+        """sbatch failed, but the array may have been queued: only its name tells. Raises SlurmError if it was not."""
+        for _ in range(_LOOK_UPS):
+            found = Slurm(conf).queue([self.token])
+            if found:
+                return found[0].job_id
+            time.sleep(_LOOK_UP_SECONDS)
+        said = [line for line in str(error).splitlines() if "sbatch: error" in line] or str(error).splitlines()[:1]
+        reason = said[0].removeprefix("sbatch: error: ").strip() if said else type(error).__name__
+        raise SlurmError(f"sbatch did not queue array {self.number} of submission {self.intent.number}: {reason}")
+
+
+def rehearse(store: Store, sweep: Sweep, plan: Plan, profile: Profile, conf: Path | None) -> tuple[str, str]:
+    """(script of the first array, what Slurm says about it); nothing is queued, the sweep directory is not touched.
+
+    Raises SlurmError if Slurm would refuse it.
+    """
+    digest = code_digest(sweep.trainer)
+    sizes = tuple(map(len, plan.arrays()))
+    tokens = tuple(f"{sweep.name}-dry-run.{i}" for i in range(len(sizes)))
+    intent = Intent(0, SLURM, profile.name, tokens, sizes, None, digest, host(), time.time())
+    text = _Array(store, intent, 0, store.code_directory(digest), profile).text()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "array.sbatch"
+        path.write_text(text)
+        return text, Slurm(conf).test_only(path)
+
+
+def sbatch_line(scripts: Sequence[Path]) -> str:
+    """What a person types to queue prepared scripts."""
+    return " && ".join(f"sbatch {shlex.quote(os.fspath(path))}" for path in scripts)
+
+
+def submit_aggregation(store: Store, queued: Queued, profile: Profile, conf: Path | None) -> str:
+    """Queue a job that aggregates once all arrays have ended, however they ended. Returns its id. Raises SlurmError."""
+    code = store.code_directory(queued.intent.code)
+    log = store.logs_directory(queued.intent.number) / "aggregate.log"
+    options = [f"--dependency=afterany:{':'.join(queued.job_ids)}", f"--output={log}", f"--chdir={store.root}"]
+    for name in ("partition", "account", "qos"):
+        if name in profile.parameters:
+            options.append(f"--{name}={profile.parameters[name]}")
+    script = code / "slurm_templates" / "aggregate.sbatch"
+    return Slurm(conf).sbatch(script, options, [str(code), str(store.root), *profile.launcher])

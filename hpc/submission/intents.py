@@ -1,0 +1,100 @@
+"""Submissions: the lock, the intent written before anything is queued, the receipt after it, and who is live.
+
+A submission's arrays carry unique job names (tokens). Whether a cell is queued is asked of Slurm by these names, so a
+client that died at any point, or an sbatch that failed after it had queued, loses and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from hpc.errors import SweepError
+from hpc.processes import host
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.storage.task_list import task_line
+from hpc.sweep.cell import Cell
+
+LOCAL, SLURM = "local", "slurm"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a submission was about to do, written before it did it.
+
+    kind: local or slurm. tokens: job name of each array. conf: slurm.conf of the cluster, None for the default one.
+    sizes: tasks per array. code: digest of the snapshot.
+    """
+
+    number: int
+    kind: str
+    profile: str
+    tokens: tuple[str, ...]
+    sizes: tuple[int, ...]
+    conf: str | None
+    code: str
+    host: str
+    at: float
+
+
+def begin(
+    store: Store,
+    arrays: Sequence[Sequence[Sequence[Cell]]],
+    *,
+    kind: str,
+    profile: str,
+    name: str,
+    code: str,
+    conf: Path | None = None,
+) -> Intent:
+    """Make a submission's directory: task lists, then the intent. Nothing is queued yet. Raises OSError."""
+    number = store.new_submission()
+    files.make_directory(store.logs_directory(number))
+    for i, tasks in enumerate(arrays):
+        files.publish(store.tasks_file(number, i), "".join(task_line(cells) for cells in tasks).encode())
+    unique = uuid.uuid4().hex[:10]
+    intent = Intent(
+        number=number,
+        kind=kind,
+        profile=profile,
+        tokens=tuple(f"{name}-{number}.{i}-{unique}" for i in range(len(arrays))),
+        sizes=tuple(len(tasks) for tasks in arrays),
+        conf=str(conf) if conf else None,
+        code=code,
+        host=host(),
+        at=time.time(),
+    )
+    files.publish(store.intent_file(number), json.dumps(asdict(intent), indent=1).encode())
+    return intent
+
+
+def write_receipt(store: Store, intent: Intent, job_ids: Sequence[str]) -> None:
+    """Record the job ids of the arrays queued so far; labels for people."""
+    record = [{"token": token, "job_id": job} for token, job in zip(intent.tokens, job_ids, strict=False)]
+    files.publish(store.receipt_file(intent.number), json.dumps({"arrays": record}, indent=1).encode())
+
+
+def intents(store: Store) -> list[Intent]:
+    """All submissions that got as far as an intent, oldest first. Raises SweepError for one that cannot be read."""
+    found = []
+    for number in sorted(files.numbers(store.submissions_root)):
+        path = store.intent_file(number)
+        try:
+            intent = Intent(**files.read_json(path))
+            found.append(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes)))
+        except FileNotFoundError:
+            continue  # it died before it could queue anything
+        except (ValueError, TypeError):
+            # Passing over it would make its tasks look absent, and queue their cells again.
+            raise SweepError(
+                f"{path}: cannot be read by this version of Holdfast; use the version that wrote it"
+            ) from None
+    return found
+
+
+# --- one at a time --------------------------------------------------------------------------------------------------

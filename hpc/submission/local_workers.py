@@ -1,0 +1,133 @@
+"""A submission's tasks in worker processes on this machine, as Slurm would run them on its nodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpc import protocol
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.submission.intents import Intent
+from hpc.trainers.snapshot import python_path
+
+POLL_SECONDS = 0.1
+
+
+@dataclass
+class Ends:
+    """How a local run ended.
+
+    interrupted: the user asked it to stop. problems: one line a task that ended badly.
+    queued: cells that were left to Slurm, which has them.
+    exit_code: of a task that no other task can do better than (wrong sweep, unreachable files), else 0.
+    """
+
+    interrupted: bool = False
+    problems: list[str] = field(default_factory=list)
+    exit_code: int = 0
+    queued: int = 0
+
+
+def run_tasks(
+    store: Store,
+    intent: Intent,
+    code: Path,
+    *,
+    parallel: int,
+    device: str,
+    threads: int = 1,
+    on_poll: Callable[[], None],
+) -> Ends:
+    """Run all tasks of a local submission, ``parallel`` at a time, until they end or the user interrupts.
+
+    Ctrl-C asks the workers to save and stop; a second one kills them. Returns how they ended.
+    """
+    ends = Ends()
+    waiting = list(range(sum(intent.sizes)))
+    workers: dict[int, subprocess.Popen[bytes]] = {}
+    try:
+        while waiting or workers:
+            try:
+                while waiting and len(workers) < parallel:
+                    index = waiting.pop(0)
+                    workers[index] = start_worker(store, intent, code, index, device, threads)
+                time.sleep(POLL_SECONDS)
+                _reap(store, intent, workers, ends)
+                if ends.exit_code:
+                    waiting.clear()
+                on_poll()
+            except KeyboardInterrupt:
+                if ends.interrupted:
+                    raise
+                ends.interrupted = True
+                waiting.clear()
+                print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
+                _signal_all(workers, signal.SIGTERM)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        _signal_all(workers, signal.SIGKILL)
+        for worker in workers.values():
+            worker.wait()
+    return ends
+
+
+def start_worker(
+    store: Store, intent: Intent, code: Path, index: int, device: str, threads: int
+) -> subprocess.Popen[bytes]:
+    """Start one task of a local submission in a process and a session of its own."""
+    environment = os.environ | {
+        "PYTHONPATH": python_path(code),
+        "PYTHONUNBUFFERED": "1",
+        "HOLDFAST_PARENT": str(os.getpid()),
+        "HOLDFAST_DEVICE": device,
+        "HOLDFAST_THREADS": str(threads),
+        "HOLDFAST_CODE_DIGEST": intent.code,
+        "OMP_NUM_THREADS": str(threads),
+    }
+    arguments = [str(store.root), str(intent.number), "0", str(index)]
+    with os.fdopen(files.open_log(store.task_log(intent.number, 0, index)), "ab") as log:
+        # A session of its own: the terminal's Ctrl-C reaches this command alone, which then asks the workers.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "hpc.node.task", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[bytes]], ends: Ends) -> None:
+    for index, worker in list(workers.items()):
+        code = worker.poll()
+        if code is None:
+            continue
+        del workers[index]
+        log = store.task_log(intent.number, 0, index)
+        if code < 0:
+            files.append(log, f"task process {worker.pid} ended by {signal.Signals(-code).name}\n")
+        text = log.read_text(errors="replace").strip()
+        if not text:
+            log.unlink()
+        if code in (protocol.STORAGE, protocol.USAGE):
+            ends.exit_code = code
+            ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
+        elif code < 0:
+            name = signal.Signals(-code).name
+            ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
+        elif code not in (protocol.DONE, protocol.FAILED) and not ends.interrupted:
+            ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
+
+
+def _signal_all(workers: dict[int, subprocess.Popen[bytes]], number: int) -> None:
+    for worker in workers.values():
+        if worker.poll() is None:
+            worker.send_signal(number)

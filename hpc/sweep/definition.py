@@ -1,0 +1,114 @@
+"""A sweep: what is to be run, validated, as plain data that goes to sweep.json and comes back unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from hpc.sweep.cell import Cell, digest
+from hpc.sweep.grid import Grid
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Which code trains a cell and what it declared.
+
+    target: ``module:function`` or ``file.py:function`` (identity: the file's name without its directory).
+    path: absolute path of the file, or of the module's source; provenance, never part of a digest.
+    factors, metrics: the declaration, as training/contract.py describes.
+    pack_mode: fused (one call for a pack), concurrent (one process a cell, side by side) or sequential (one call a
+        cell, one after another).
+    data_files: patterns of the files in the data directory whose content counts.
+    """
+
+    target: str
+    path: str
+    factors: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    pack_mode: str = "sequential"
+    data_files: tuple[str, ...] = ("*",)
+
+    def field_of(self, factor: str) -> str:
+        """Name of a factor in results.json."""
+        return str(self.factors.get(factor, {}).get("field", factor))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One revision of a sweep, complete and validated.
+
+    sections: data, model, synergy, training and the chosen experiment, as the trainer gets them.
+    data_digest: digest of the data's content; empty without data.
+    analysis, checkpoint_seconds, keep_weights, wandb, output_dir: not part of a cell's identity.
+    """
+
+    name: str
+    grid: Grid
+    trainer: Trainer
+    options: Mapping[str, Any]
+    sections: Mapping[str, Any]
+    data_digest: str
+    analysis: Mapping[str, Any]
+    checkpoint_seconds: float
+    keep: Mapping[str, Any]
+    wandb: Mapping[str, Any] = field(default_factory=dict)
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the numbers of a cell besides its factors and seed, without paths and factor values."""
+        sections = {name: dict(section) for name, section in self.sections.items() if name != "data"}
+        for axis in self.grid.axes:
+            override = self.trainer.factors.get(axis.name, {}).get("overrides")
+            if override:
+                section, _, key = override.partition(".")
+                sections.get(section, {}).pop(key, None)
+        if self.data_digest or "data" in self.sections:
+            data = self.sections.get("data", {})
+            sections["data"] = {"digest": self.data_digest, "batch_size": data.get("batch_size")}
+        return {"trainer": self.trainer.target, "options": dict(self.options), **sections}
+
+    @cached_property
+    def config_digest(self) -> str:
+        """A result belongs to this configuration if it carries this digest."""
+        return digest(self.identity())
+
+    def cell_digest(self, cell: Cell) -> str:
+        """Digest of a cell under this configuration, carried by its checkpoints."""
+        return digest([self.config_digest, cell.to_json()])
+
+    def conflicting(self, other: Sweep) -> list[str]:
+        """Dotted names of the fields that differ between two configurations, for the error that refuses a mixture."""
+        return sorted(_differences(self.identity(), other.identity()))
+
+    def with_runs(self, count: int) -> Sweep:
+        """The same sweep with ``count`` runs a condition: the seeds it has, then the integers after the largest."""
+        seeds = self.grid.seeds
+        added = range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds))
+        return replace(self, grid=Grid(self.grid.axes, (*seeds, *added)[:count]))
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(replace(self, grid=Grid((), ())))
+        result: dict[str, Any] = plain(data | {"grid": self.grid.to_json(), "config_digest": self.config_digest})
+        return result
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Sweep:
+        """Raises KeyError or ValueError if ``data`` was not written by to_json of this version or an earlier one."""
+        values = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
+        trainer = Trainer(**data["trainer"] | {"data_files": tuple(data["trainer"]["data_files"])})
+        return cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": trainer})
+
+
+def plain(value: Any) -> Any:
+    """The value with tuples as lists and mappings as dictionaries, as JSON gives it back."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        keys = a.keys() | b.keys()
+        return [d for key in keys for d in _differences(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else key)]
+    return [] if a == b else [prefix]

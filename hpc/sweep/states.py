@@ -1,0 +1,35 @@
+"""The states of cells, as files tell them: COMPLETED and DIVERGED are final, the others are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpc.sweep.cell import Cell
+
+COMPLETED, DIVERGED, FAILED, STARTED, MISSING, CONFLICT = (
+    "COMPLETED",
+    "DIVERGED",
+    "FAILED",
+    "STARTED",
+    "MISSING",
+    "CONFLICT",
+)
+STATES = (COMPLETED, DIVERGED, FAILED, CONFLICT, STARTED, MISSING)
+FINAL = (COMPLETED, DIVERGED)
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """What the files say of one cell.
+
+    attempts: claims so far. epoch, epochs: progress of the newest attempt, 0 if none. cause: of a failure or conflict.
+    pack: number of the newest pack attempt, or None.
+    """
+
+    cell: Cell
+    state: str
+    attempts: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    cause: str = ""
+    pack: int | None = None

@@ -1,0 +1,48 @@
+"""The data a sweep was planned with: its content as a digest, and whether it is still there and still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from hpc.sweep.definition import Sweep
+
+
+def fault(sweep: Sweep) -> str:
+    """What is wrong with a sweep's data, in one line; empty if nothing is. Reads all of it. Raises OSError."""
+    if not sweep.data_digest:
+        return ""
+    directory = Path(sweep.sections["data"]["dir"])
+    images = sweep.sections["data"].get("image_dir")
+    try:
+        found = data_digest(directory, sweep.trainer.data_files, Path(images) if images else None)
+    except FileNotFoundError:
+        return f"{directory}: the data of this sweep is not there; put it back"
+    if found != sweep.data_digest:
+        return f"{directory}: the data has changed since planning; restore it, or use another --output-dir"
+    return ""
+
+
+def data_digest(directory: Path, patterns: Iterable[str], images: Path | None = None) -> str:
+    """Digest of the content of a data directory's files that match the patterns, by name and bytes.
+
+    images: a second directory in which files that the first one lacks may lie.
+    Raises FileNotFoundError if no file of the data directory matches.
+    """
+    wanted = list(patterns)
+    found = _matching(directory, wanted)
+    if not found:
+        raise FileNotFoundError(f"no file of {directory} matches {', '.join(wanted)}")
+    if images is not None:
+        found = _matching(images, wanted) | found
+    total = hashlib.sha256()
+    for name, path in sorted(found.items()):
+        with path.open("rb") as file:
+            total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _matching(directory: Path, patterns: Iterable[str]) -> dict[str, Path]:
+    paths = {path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}
+    return {path.relative_to(directory).as_posix(): path for path in paths}

@@ -1,0 +1,173 @@
+"""What a trainer declares: its factors, metrics and pack mode, read without importing it.
+
+The declaration is read from literals at the top level of the trainer's module (see training/contract.py), so that
+planning, submission and status load neither torch nor the user's code.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hpc.checkout import PROJECT_ROOT
+from hpc.sweep.cell import check_factor_name
+from hpc.sweep.definition import Trainer
+from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
+
+_LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
+_FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
+_METRIC_KEYS = {"kind", "better", "chance", "label"}
+_KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": "True or False", "log": "True or False"}
+_METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
+COMMAND_TRAINER = "training.command:train"
+_COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
+PACK_MODES = ("fused", "concurrent", "sequential")
+_COMMAND_MODES = ("concurrent", "sequential")  # a command gets one cell a call
+
+
+def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
+    """Find a trainer and read its literals. Nothing of it is executed.
+
+    target: ``module:function`` or ``path/to/file.py:function``.
+    search: directories for modules and relative files, in order.
+    Raises TrainerError.
+    """
+    source, _, function = target.rpartition(":")
+    if not source or not function.isidentifier():
+        raise TrainerError(f"{target!r} does not name a trainer; write module:function or path/to/file.py:function")
+    path = find(source, list(search))
+    tree = parse(path)
+    refuse_shadowed(source, tree, path)
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
+    if not found:
+        raise TrainerError(f"{path.name} has no function {function!r}; give the trainer's name after the colon")
+    _check_signature(found[-1].args, f"{path.name}: {function}")
+    literals = _literals(tree, path)
+    for required in ("FACTORS", "METRICS"):
+        if not isinstance(literals.get(required), dict):
+            raise TrainerError(f"{path.name} does not declare {required}; add a literal dictionary at its top level")
+    _check_factors(literals["FACTORS"], path.name)
+    _check_metrics(literals["METRICS"], path.name)
+    mode = literals.get("PACK_MODE", "sequential")
+    if mode not in PACK_MODES:
+        raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
+    name = f"{path.name}:{function}" if source.endswith(".py") else target
+    return Trainer(name, str(path), literals["FACTORS"], literals["METRICS"], mode, _data_files(literals, path.name))
+
+
+def _check_signature(arguments: ast.arguments, what: str) -> None:
+    """Raise TrainerError unless the function can be called with three values in order."""
+    given = len(arguments.posonlyargs) + len(arguments.args)
+    needed = given - len(arguments.defaults)
+    extra = [name for name, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
+    if needed > 3 or (given < 3 and arguments.vararg is None) or extra:
+        raise TrainerError(f"{what}({ast.unparse(arguments)}) cannot be called; write (cells, options, run)")
+
+
+def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
+    """A shell command as a trainer: its declaration stands in the configuration.
+
+    spec: {command, factors, metrics, data_files, pack_mode}. Returns (trainer, command). Raises TrainerError.
+    """
+    unknown = sorted(set(spec) - set(_COMMAND_KEYS))
+    if unknown:
+        raise TrainerError(f"unknown key {unknown[0]!r}; valid: {', '.join(_COMMAND_KEYS)}")
+    command = spec.get("command")
+    if not isinstance(command, str) or not command.strip():
+        raise TrainerError("a trainer in the configuration needs a command: the shell command to run for each cell")
+    for key in ("factors", "metrics"):
+        if not isinstance(spec.get(key), Mapping):
+            raise TrainerError(f"a command needs {key}: a section like a trainer's {key.upper()}")
+    factors, metrics = dict(spec["factors"]), dict(spec["metrics"])
+    _check_factors(factors, "trainer")
+    _check_metrics(metrics, "trainer")
+    patterns = spec.get("data_files", ["*"])
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise TrainerError("data_files must be a list of patterns, such as ['*.npy']")
+    mode = spec.get("pack_mode", "sequential")
+    if mode not in _COMMAND_MODES:
+        raise TrainerError(f"pack_mode is {mode!r}; valid for a command: {', '.join(_COMMAND_MODES)}")
+    path = PROJECT_ROOT.joinpath(*COMMAND_TRAINER.rpartition(":")[0].split(".")).with_suffix(".py")
+    return Trainer(COMMAND_TRAINER, str(path), factors, metrics, mode, tuple(patterns)), command
+
+
+def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _LITERALS:
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if name in _LITERALS:
+                pass
+            case _:
+                continue
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, TypeError, RecursionError, MemoryError):
+            raise TrainerError(
+                f"{path.name}:{node.lineno}: {name} is computed; write it as a literal, it is read without running code"
+            ) from None
+    return found
+
+
+def _data_files(literals: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    patterns = literals.get("DATA_FILES", ["*"])
+    if not isinstance(patterns, list | tuple) or not patterns:
+        raise TrainerError(f"{where}: DATA_FILES is {patterns!r}; write a list of patterns, such as ['*.npy']")
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
+            raise TrainerError(f"{where}: DATA_FILES has {pattern!r}; write text relative to the data directory")
+    return tuple(patterns)
+
+
+def _check_factors(factors: dict[str, Any], where: str) -> None:
+    _check_entries(factors, _FACTOR_KEYS, ("integer", "real", "word"), f"{where}: FACTORS")
+    fields: dict[str, str] = {}
+    for name, factor in factors.items():
+        field = factor.get("field", name)
+        for text in (name, field):
+            try:
+                check_factor_name(text)
+            except ValueError as error:
+                raise TrainerError(f"{where}: FACTORS[{name!r}]: {text!r}: {error}") from None
+        if field in fields:
+            raise TrainerError(f"{where}: FACTORS[{name!r}] has the field {field!r} of {fields[field]!r}; rename one")
+        fields[field] = name
+
+
+def _check_metrics(metrics: dict[str, Any], where: str) -> None:
+    _check_entries(metrics, _METRIC_KEYS, ("bounded", "positive", "real"), f"{where}: METRICS")
+    for name in metrics:
+        # Names become columns of CSV files and names of figures.
+        if not _METRIC.fullmatch(name) or name == "epoch":
+            raise TrainerError(
+                f"{where}: METRICS[{name!r}]: a metric's name is letters, digits and any of _ . / @ : + -, "
+                "beginning with a letter, and not 'epoch'"
+            )
+
+
+def _check_entries(entries: dict[str, Any], keys: set[str], kinds: tuple[str, ...], where: str) -> None:
+    for name, entry in entries.items():
+        if not isinstance(name, str):
+            raise TrainerError(f"{where} has the name {name!r}; a name is text")
+        if not isinstance(entry, Mapping) or entry.get("kind") not in kinds:
+            given = entry.get("kind") if isinstance(entry, Mapping) else entry
+            raise TrainerError(f"{where}[{name!r}] has kind {given!r}; valid: {', '.join(kinds)}")
+        unknown = sorted(str(key) for key in set(entry) - keys)
+        if unknown:
+            raise TrainerError(f"{where}[{name!r}] has unknown key {unknown[0]!r}; valid: {', '.join(sorted(keys))}")
+        for key, value in entry.items():
+            if not _is_of_kind(value, _KEY_KINDS.get(key, "text")):
+                raise TrainerError(f"{where}[{name!r}]: {key!r} is {value!r}; it must be {_KEY_KINDS.get(key, 'text')}")
+        if "better" in keys and entry.get("better") not in ("higher", "lower"):
+            raise TrainerError(f"{where}[{name!r}] needs 'better': higher or lower")
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if kind == "a number":
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    return isinstance(value, bool if kind == "True or False" else str)

@@ -1,0 +1,4 @@
+"""Runs in Weights & Biases back into results.
+
+Imports: hpc.wandb and what that may import.
+"""

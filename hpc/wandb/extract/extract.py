@@ -1,0 +1,147 @@
+"""Runs from a server or from `.wandb` files -> a sweep directory, which is then aggregated like any other.
+
+Statistics, bands and figures thus come from the same code, whoever wrote the runs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpc import provenance
+from hpc.errors import ConfigError
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.states import CONFLICT, FAILED, FINAL
+from hpc.wandb.cells import SWEEP_KEY
+from hpc.wandb.compare import same
+from hpc.wandb.extract.outcomes import Entry, Extracted, mirrored_outcomes
+from hpc.wandb.extract.predecessor import predecessor_outcomes
+from hpc.wandb.helper import Helper
+from hpc.wandb.offline_files import find_segments, join_segments, read_segment
+from hpc.wandb.reader import runs_on_server
+from hpc.wandb.runs import WandbRun
+
+_SOURCE = "wandb"
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which runs. Empty: any. tags: one of them suffices. config: values that must be equal."""
+
+    project: str
+    group: str
+    entity: str = ""
+    tags: Sequence[str] = ()
+    state: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def filters(self) -> dict[str, Any]:
+        """As the public interface takes them: a mapping, never a text."""
+        parts: list[dict[str, Any]] = [{"group": self.group}]
+        parts += [{"tags": {"$in": list(self.tags)}}] if self.tags else []
+        parts += [{"state": self.state}] if self.state else []
+        parts += [{f"config.{key}": value} for key, value in self.config.items()]
+        return {"$and": parts}
+
+    def fits(self, run: WandbRun) -> bool:
+        """The same question asked of a run that was read from files, which may say nothing of project and entity."""
+        return (
+            run.group == self.group
+            and run.project in (self.project, "")
+            and (not self.entity or run.entity in (self.entity, ""))
+            and (not self.tags or bool(set(self.tags) & set(run.tags)))
+            and self.state in ("", run.state)
+            and all(same(value, run.config.get(key)) for key, value in self.config.items())
+        )
+
+
+def from_server(query: Query, *, idle: float) -> list[WandbRun]:
+    """Runs and their whole histories. Raises WandbTroubleError, OSError."""
+    with Helper(needs_key=True, idle=idle) as helper:
+        return runs_on_server(helper, query.project, query.entity, query.filters())
+
+
+def from_files(query: Query, root: Path, say: Callable[[str], None]) -> list[WandbRun]:
+    """Runs in the `.wandb` files below a directory; what is damaged is named, and its true prefix used.
+
+    Raises OSError, ImportError where wandb is not installed.
+    """
+    segments = [read_segment(path) for path in find_segments(root)]
+    for segment in segments:
+        if segment.fault:
+            say(f"{segment.path}: {segment.fault}; {len(segment.rows)} rows before that are read")
+    return [run for run in join_segments(segments) if query.fits(run)]
+
+
+def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:
+    """Write raw and processed JSON and a sweep directory. Returns remarks, one line each.
+
+    Raises ConfigError if the runs are no sweep or the directory holds a sweep of its own, OSError.
+    """
+    store = Store(output)
+    _make_room(store)
+    ordered = sorted(runs, key=lambda run: run.id)
+    _write(store.wandb_raw_file, [run.to_json() for run in ordered])
+    mirrored = any(SWEEP_KEY in run.config for run in ordered)
+    found = mirrored_outcomes(ordered) if mirrored else predecessor_outcomes(ordered, query.group)
+    _write(store.wandb_processed_file, list(_processed(found)))
+    _fill(store, found, query)
+    return [*found.remarks, *(f"{e.cell.name}: {e.cause}" for e in found.entries if e.state == CONFLICT)]
+
+
+def _make_room(store: Store) -> None:
+    """Remove an earlier extraction; a sweep that was trained is never touched. Raises ConfigError, SweepError."""
+    if store.exists():
+        if _SOURCE not in store.manifest()["revisions"][-1].get("provenance", {}):
+            raise ConfigError([f"{store.root}: holds a sweep that was run there; give another --output-dir"])
+        files.remove(store.sweep_file)
+        shutil.rmtree(store.results_root, ignore_errors=True)
+    files.make_directory(store.root)
+
+
+def _fill(store: Store, found: Extracted, query: Query) -> None:
+    about = {"project": query.project, "group": query.group, "runs": len(found.entries)}
+    store.write_sweep(found.sweep, {"versions": provenance.versions(), "git": None, _SOURCE: about})
+    for entry in found.entries:
+        files.make_directory(store.cell_directory(entry.cell))
+        if entry.state in FINAL:
+            files.publish(store.history_file(entry.cell), entry.history)
+            result = {**entry.result, "provenance": {_SOURCE: entry.run.source}}
+            files.publish(store.result_file(entry.cell), json.dumps(result, indent=1, allow_nan=False).encode())
+        elif entry.state == CONFLICT:
+            files.publish(store.conflict_file(entry.cell), json.dumps({"cause": entry.cause}).encode())
+        else:
+            attempt = store.new_attempt(entry.cell)
+            if entry.state == FAILED:
+                failure = json.dumps({"cause": entry.cause}).encode()
+                files.publish(store.failure_file(entry.cell, attempt), failure)
+
+
+def _processed(found: Extracted) -> Iterator[dict[str, Any]]:
+    """One entry a cell, in the order of the grid."""
+    by_cell: dict[Any, Entry] = {entry.cell: entry for entry in found.entries}
+    for cell in found.sweep.grid:
+        entry = by_cell.get(cell)
+        if entry is not None:
+            fields = {found.sweep.trainer.field_of(name): value for name, value in cell.point}
+            yield {
+                "cell": cell.name,
+                "run": entry.run.source,
+                "state": entry.state,
+                "cause": entry.cause,
+                **fields,
+                "seed": cell.seed,
+                "run_id": cell.run_id,
+                "metrics": dict(entry.result.get("metrics", {})),
+                "history": entry.history.decode().splitlines(),
+            }
+
+
+def _write(path: Path, entries: list[dict[str, Any]]) -> None:
+    lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
+    files.publish(path, f"[\n{lines}\n]\n".encode())

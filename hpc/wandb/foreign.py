@@ -1,0 +1,83 @@
+"""`.wandb` files in a sweep's directory that Holdfast did not write: a trainer's own runs, whole or not.
+
+One broken file makes `wandb sync` of many upload nothing and say that all is well. So they are looked at first, what is
+broken is set aside, and the others are sent one by one and looked for on the server.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.wandb.compare import rows_missing
+from hpc.wandb.helper import Helper, environment
+from hpc.wandb.offline_files import Segment, find_segments, join_segments, read_segment
+from hpc.wandb.reader import runs_on_server
+from hpc.wandb.runs import WandbRun
+
+_SYNC_SECONDS = 300
+
+
+@dataclass
+class Found:
+    """What was found. remarks: for the user, one line each. whole: files to send, oldest first."""
+
+    remarks: list[str] = field(default_factory=list)
+    whole: list[Segment] = field(default_factory=list)
+
+
+def check_segments(store: Store) -> Found:
+    """Look at every `.wandb` file and set the broken ones aside. Raises OSError; ImportError without wandb."""
+    ours = (store.results_root, store.packs_root, store.submissions_root, store.code_directory("").parent)
+    found = Found()
+    for path in find_segments(store.root, {path.name for path in ours}):
+        segment = read_segment(path)
+        shown = path.relative_to(store.root)
+        if segment.fault:
+            aside = files.quarantine(path)
+            rows = f"; {len(segment.rows)} rows can be read" if segment.rows else ""
+            found.remarks.append(f"{shown}: {segment.fault}{rows}; set aside as {aside.name}")
+        elif path == store.wandb_segment_file(segment.id) or path.with_suffix(".wandb.synced").exists():
+            continue
+        elif not segment.whole:
+            # Sent now, it would count as sent for good, and it may still be growing.
+            found.remarks.append(f"{shown}: run {segment.id} has not ended; `wandb sync` sends it as it is")
+        else:
+            found.whole.append(segment)
+    found.whole.sort(key=lambda segment: (segment.started, segment.path))
+    return found
+
+
+def send_segments(segments: list[Segment], helper: Helper, say: Callable[[str], None]) -> list[str]:
+    """Send whole foreign runs with the vendor's command. Returns what the server then lacks, one line each."""
+    for number, segment in enumerate(segments, start=1):
+        say(f"run {segment.id} of another program: {number} of {len(segments)}")
+        _sync(segment.path)
+    return [line for run in join_segments(segments) for line in _lacking(run, helper)]
+
+
+def _sync(path: Path) -> None:
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "wandb", "sync", str(path)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SYNC_SECONDS,
+            env=environment(needs_key=True),
+            check=False,  # it also says 0 when nothing was sent
+        )
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _lacking(run: WandbRun, helper: Helper) -> list[str]:
+    found = runs_on_server(helper, run.project or "uncategorized", run.entity, {"name": run.id})
+    name = f"run {run.id} ({Path(run.source).name})"
+    if not found:
+        return [f"{name}: it is not on the server"]
+    return [f"{name}: {line}" for line in rows_missing(run, found[0])]

@@ -1,0 +1,70 @@
+"""W&B beside a task's training: never in its process, never in its way.
+
+By default nothing happens until the task's cells have ended; then their runs are written offline from the published
+files. With `live`, a process follows the checkpoints while training goes on. Either way the task waits a bounded time,
+says at most one line, and its results do not depend on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.wandb.cells import LIVE, OFFLINE, target_of
+from hpc.wandb.helper import Helper, WandbTroubleError
+from hpc.wandb.writer import writing
+
+# The longest a task that has trained all its cells waits for W&B.
+SECONDS, SECONDS_A_CELL = 20.0, 1.0
+
+
+@contextlib.contextmanager
+def mirrored(store: Store, sweep: Sweep, cells: Sequence[Cell], stop: Callable[[], bool]) -> Iterator[None]:
+    """Mirror what the block publishes, if the configuration asks for it. stop: once true, nothing is waited for."""
+    mode = target_of(sweep).mode
+    helper = _start(store, sweep, cells) if mode == LIVE else None
+    try:
+        yield
+        if mode == OFFLINE and not stop():
+            helper = _start(store, sweep, cells)
+        if helper is not None and not stop():
+            _finish(helper, store, SECONDS + SECONDS_A_CELL * len(cells), stop)
+    finally:
+        if helper is not None:
+            helper.stop()
+
+
+def _start(store: Store, sweep: Sweep, cells: Sequence[Cell]) -> Helper | None:
+    target = target_of(sweep)
+    try:
+        # A cell that failed has nothing to show; in live mode, none has yet.
+        shown = [cell.name for cell in cells if target.mode == LIVE or store.has_result(cell.name)]
+        if not shown:
+            return None
+        helper = Helper(needs_key=target.mode == LIVE)
+        helper.tell(writing(store, target.mode, shown, target))
+    except OSError as error:
+        _warn(store, str(error))
+        return None
+    return helper
+
+
+def _finish(helper: Helper, store: Store, seconds: float, stop: Callable[[], bool]) -> None:
+    """Let the helper end what it does, for a bounded time."""
+    faults: list[str] = []
+    try:
+        helper.close()
+        faults = [answer["fault"] for answer in helper.answers(seconds, stop) if answer["fault"]]
+    except (WandbTroubleError, OSError, ValueError) as error:
+        faults.append(str(error))
+    if faults:
+        _warn(store, faults[0])
+
+
+def _warn(store: Store, reason: str) -> None:
+    text = f"not everything was written to W&B ({reason}); results are safe, `holdfast wandb sync {store.root}` goes on"
+    print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,254 @@
+"""Runs from `.wandb` files, without a server: what each attempt logged, attempts of one run joined.
+
+The records are read without wandb: LevelDB's log format with W&B's 7-byte header.
+32 KiB blocks hold fragments: CRC-32 of type and data (4 bytes), length (2), type (1: whole, 2 first, 3 middle, 4 last),
+all little-endian. What is left of a block below 7 bytes is padding. A file that a killed process left is a prefix of
+the whole one, and every fragment carries a checksum: what is read is what was written, up to the first fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpc.wandb.runs import CRASHED, FAILED, FINISHED, STEP, WandbRun, one_row_a_step
+
+SUFFIX = ".wandb"
+
+
+@dataclass
+class Segment:
+    """One `.wandb` file: what one attempt at a run left.
+
+    fault: why reading ended before the end of the file; empty if it did not. exit_code: None if the run did not end.
+    started: seconds since 1970, which orders the attempts of a run.
+    """
+
+    path: Path
+    fault: str = ""
+    id: str = ""
+    about: dict[str, Any] = field(default_factory=dict)
+    started: float = 0.0
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    exit_code: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the run is there from its beginning to its end."""
+        return bool(self.id) and not self.fault and self.exit_code is not None
+
+    @property
+    def state(self) -> str:
+        if self.exit_code is None:
+            return CRASHED
+        return FINISHED if self.exit_code == 0 else FAILED
+
+
+def find_segments(root: Path, leave_out: Iterable[str] = ()) -> list[Path]:
+    """All `.wandb` files below a directory, sorted; links are not followed (`latest-run` is one).
+
+    leave_out: names of directories that are not looked into.
+    """
+    skipped = set(leave_out)
+    found: list[Path] = []
+    for directory, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in skipped]
+        found += [Path(directory) / name for name in names if name.endswith(SUFFIX)]
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def read_segment(path: Path) -> Segment:
+    """One file: a true prefix of what was logged, and the fault that ended it.
+
+    Raises OSError, and ImportError where wandb is not installed.
+    """
+    # Imported here: loading wandb takes a second, and only segments need its record types.
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from wandb.proto import wandb_internal_pb2
+
+    records = read_records(path.read_bytes())
+    segment = Segment(path, records.fault)
+    for payload in records.payloads:
+        try:
+            _take(segment, wandb_internal_pb2.Record.FromString(payload))  # type: ignore[attr-defined]
+        except (DecodeError, ValueError, RecursionError):
+            segment.fault = "a record is not as W&B writes it"
+            break
+    if not segment.id and not segment.fault:
+        segment.fault = "it names no run"
+    return segment
+
+
+def join_segments(segments: Iterable[Segment]) -> list[WandbRun]:
+    """One run for each id: rows of all its attempts, the newest attempt's word on everything else."""
+    by_id: dict[str, list[Segment]] = defaultdict(list)
+    for segment in segments:
+        if segment.id:
+            by_id[segment.id].append(segment)
+    return [_run(sorted(group, key=lambda s: (s.started, s.path))) for group in by_id.values()]
+
+
+def _run(attempts: list[Segment]) -> WandbRun:
+    config: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    for segment in attempts:
+        config |= segment.config
+        summary |= segment.summary
+    last = attempts[-1]
+    # A file with a fault may have lost the end of its run, whatever it still holds.
+    return WandbRun(
+        id=last.id,
+        state=CRASHED if last.fault else last.state,
+        config=config,
+        summary=summary,
+        rows=one_row_a_step(row for segment in attempts for row in segment.rows),
+        source=str(last.path),
+        **last.about,
+    )
+
+
+def _take(segment: Segment, record: Any) -> None:
+    """Apply one record, in the order in which they were written. Raises ValueError for JSON that is none."""
+    kind = record.WhichOneof("record_type")
+    if kind == "run":
+        _take_run(segment, record.run)
+    elif kind == "config":
+        _update(segment.config, record.config)
+        segment.config.pop("_wandb", None)
+    elif kind == "summary":
+        _update(segment.summary, record.summary)
+    elif kind == "history":
+        row = {".".join(_path(item)): _value(item.value_json) for item in record.history.item}
+        row.setdefault(STEP, record.history.step.num)
+        segment.rows.append(row)
+    elif kind == "exit":
+        segment.exit_code = record.exit.exit_code
+
+
+def _take_run(segment: Segment, run: Any) -> None:
+    segment.id = run.run_id
+    segment.started = run.start_time.seconds + run.start_time.nanos / 1e9
+    segment.about = {
+        "name": run.display_name or run.run_id,
+        "project": run.project,
+        "entity": run.entity,
+        "group": run.run_group,
+        "job_type": run.job_type,
+        "tags": tuple(run.tags),
+    }
+    _update(segment.config, run.config)
+    segment.config.pop("_wandb", None)
+
+
+def _update(target: dict[str, Any], change: Any) -> None:
+    for item in change.update:
+        *parents, last = _path(item)
+        place = target
+        for name in parents:
+            inner = place.get(name)
+            if not isinstance(inner, dict):
+                inner = place[name] = {}
+            place = inner
+        place[last] = _value(item.value_json)
+    for item in change.remove:
+        *parents, last = _path(item)
+        found: Any = target
+        for name in parents:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if isinstance(found, dict):
+            found.pop(last, None)
+
+
+def _path(item: Any) -> list[str]:
+    return list(item.nested_key) or [item.key]
+
+
+def _value(text: str) -> Any:
+    # Go writes -0.0 as -0, which json reads as the whole number 0.
+    return json.loads(text, parse_int=lambda digits: -0.0 if digits == "-0" else int(digits))
+
+
+FILE_HEADER = b":W&B\xe1\xbe\x00"
+
+
+_BLOCK = 32 * 1024
+
+
+_FRAGMENT = struct.Struct("<IHB")
+
+
+_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Records:
+    """Payloads of the whole records before the first fault. fault: what ended the reading; empty at a clean end.
+
+    A file that was cut exactly between two records looks like a clean end: only an exit record says a run is whole.
+    """
+
+    payloads: list[bytes]
+    fault: str
+
+
+class _FaultError(Exception):
+    pass
+
+
+def read_records(data: bytes) -> Records:
+    """Every record before the first fault. A wrong number is never read; less than all may be."""
+    payloads: list[bytes] = []
+    try:
+        for payload in _joined(data):
+            payloads.append(payload)
+    except _FaultError as error:
+        return Records(payloads, str(error))
+    return Records(payloads, "")
+
+
+def _joined(data: bytes) -> Iterator[bytes]:
+    """Whole records, fragments joined. Raises _FaultError at the first fault."""
+    parts: list[bytes] = []
+    for kind, body in _fragments(data):
+        if (kind in (_WHOLE, _FIRST)) == bool(parts):
+            raise _FaultError("its fragments are out of order")
+        parts.append(body)
+        if kind in (_WHOLE, _LAST):
+            yield b"".join(parts)
+            parts = []
+    if parts:
+        raise _FaultError(f"it is cut short after {len(data)} bytes, inside a record")
+
+
+def _fragments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    if not data.startswith(FILE_HEADER):
+        raise _FaultError("it does not begin as a .wandb file")
+    if len(data) == len(FILE_HEADER):
+        raise _FaultError("it holds its 7-byte header and nothing else")
+    at = len(FILE_HEADER)
+    while at < len(data):
+        left = _BLOCK - at % _BLOCK
+        if left < _FRAGMENT.size:
+            at += left
+            continue
+        if len(data) - at < _FRAGMENT.size:
+            raise _FaultError(f"it is cut short after {len(data)} bytes, inside a record")
+        checksum, length, kind = _FRAGMENT.unpack_from(data, at)
+        body = data[at + _FRAGMENT.size : at + _FRAGMENT.size + length]
+        if length > left - _FRAGMENT.size or kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST):
+            raise _FaultError(f"it is damaged at byte {at}")
+        if len(body) < length:
+            raise _FaultError(f"it is cut short after {len(data)} bytes, inside a record")
+        if zlib.crc32(body, zlib.crc32(bytes([kind]))) != checksum:
+            raise _FaultError(f"it is damaged at byte {at}")
+        at += _FRAGMENT.size + length
+        yield kind, body

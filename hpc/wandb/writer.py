@@ -1,0 +1,248 @@
+"""Cells' runs written with the real client, from files that are published already, checkpoints among them.
+
+Runs in the helper process (hpc.wandb.client); the other processes only make requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hpc.storage import files
+from hpc.storage.checkpoint import CorruptCheckpointError, decode
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.wandb.cells import LIVE, OFFLINE, NotWholeError, Target, begun_run, cell_run
+from hpc.wandb.compare import differences
+from hpc.wandb.helper import WRITE, WandbTroubleError, without_key
+from hpc.wandb.offline_files import join_segments, read_segment
+from hpc.wandb.runs import EPOCH, STEP, WandbRun, is_number
+
+ONLINE = "online"
+_POLL_SECONDS, _RETRY_SECONDS = 2.0, 60.0
+_WHOLE_SECONDS, _PAUSE_SECONDS = 10.0, 0.02
+_NICE = 10
+_SETTINGS = {
+    "console": "off",
+    "silent": True,
+    "disable_git": True,
+    "disable_code": True,
+    "save_code": False,
+    "x_disable_stats": True,
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+}
+
+
+def write(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Write the runs of a request that `writing` made. Yields a cell and why it was not written, or nothing, each."""
+    if request["mode"] != ONLINE:
+        os.nice(_NICE)  # on a node, the training comes first
+    store = Store(Path(request["root"]))
+    sweep = store.sweep()
+    wanted = set(request["cells"])
+    cells = [cell for cell in sweep.grid if cell.name in wanted]
+    target = Target(**request["target"] | {"tags": tuple(request["target"]["tags"])})
+    with tempfile.TemporaryDirectory(prefix="holdfast-wandb-", ignore_cleanup_errors=True) as directory:
+        writer = _Writer(store, sweep, target, Path(directory))
+        written = writer.follow(cells) if request["mode"] == LIVE else writer.write(cells, request["mode"])
+        yield from ({"cell": cell.name, "fault": fault} for cell, fault in written)
+
+
+def writing(store: Store, mode: str, cells: Sequence[str], target: Target) -> dict[str, Any]:
+    """The request to write cells' runs. mode: offline, online or live; live ends with stdin, when training has."""
+    return {"do": WRITE, "root": str(store.root), "mode": mode, "cells": list(cells), "target": asdict(target)}
+
+
+class _Writer:
+    """Writes runs of one sweep. directory: scratch space for wandb, removed afterwards."""
+
+    def __init__(self, store: Store, sweep: Sweep, target: Target, directory: Path) -> None:
+        self._store = store
+        self._sweep = sweep
+        self._target = target
+        self._directory = directory
+
+    def write(self, cells: Sequence[Cell], mode: str) -> Iterator[tuple[Cell, str]]:
+        """Write every cell that has a result. Yields each cell with why it was not written, or nothing."""
+        for cell in cells:
+            try:
+                run = cell_run(self._store, self._sweep, cell, self._target)
+                if run is not None:
+                    self._write(run, mode)
+                fault = "" if run is not None else "it has no result yet"
+            except Exception as error:  # whatever wandb raises: the next cell may do better, and nothing is lost
+                fault = _said(error)
+            yield cell, fault
+
+    def follow(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
+        """Stream epochs as they reach checkpoints, until each cell has a result or stdin ends."""
+        follower = _Follower(self._store, self._sweep, self._target, self._directory)
+        left = list(cells)
+        ended = False
+        while left and not ended:
+            ended = _stdin_ended(_POLL_SECONDS)  # then one look more, at what was published last
+            for cell in list(left):
+                if follower.advance(cell):
+                    left.remove(cell)
+                    yield cell, ""
+        for cell in left:
+            yield cell, follower.faults.get(cell, "it has no result yet")
+
+    def _write(self, run: WandbRun, mode: str) -> None:
+        segment = self._store.wandb_segment_file(run.id)
+        if mode == OFFLINE and segment.name in files.entries(segment.parent):
+            return
+        stream = Stream(run, self._directory, mode)
+        stream.rows(run.rows)
+        stream.end(run)
+        if mode == OFFLINE:
+            (found,) = self._directory.glob(f"**/run-{run.id}.wandb")
+            _wait_until_whole(found, run)
+            files.make_directory(segment.parent)
+            files.publish_once(segment, found.read_bytes())
+
+
+def _wait_until_whole(path: Path, run: WandbRun) -> None:
+    """wandb says that a run has finished a moment before its file is written. Raises WandbTroubleError."""
+    deadline = time.monotonic() + _WHOLE_SECONDS
+    while not (segment := read_segment(path)).whole:
+        if time.monotonic() > deadline:
+            raise WandbTroubleError(f"{path.name}: {segment.fault or 'it has no end'}")
+        time.sleep(_PAUSE_SECONDS)
+    wrong = differences(run, join_segments([segment])[0])
+    if wrong:
+        raise WandbTroubleError(f"{path.name}: {wrong[0]}")
+
+
+class _Follower:
+    """Streams of cells in training. faults: why a cell's stream is behind."""
+
+    def __init__(self, store: Store, sweep: Sweep, target: Target, directory: Path) -> None:
+        self._store = store
+        self._sweep = sweep
+        self._target = target
+        self._directory = directory
+        self._streams: dict[Cell, Stream] = {}
+        self._seen: dict[Cell, Path] = {}
+        self._not_before = 0.0
+        self.faults: dict[Cell, str] = {}
+
+    def advance(self, cell: Cell) -> bool:
+        """Log what is new of one cell. Returns whether its run is complete."""
+        try:
+            run = cell_run(self._store, self._sweep, cell, self._target)
+            newest = newest_generation(self._store, cell)
+            if run is None and (newest is None or newest == self._seen.get(cell)):
+                return False
+            rows = run.rows if run is not None else saved_rows(self._store, self._sweep, cell)
+            stream = self._stream(cell)
+            if stream is None:
+                return False
+            stream.rows(rows)
+            if run is not None:
+                stream.end(run)
+                return True
+            if newest is not None:
+                self._seen[cell] = newest
+        except (NotWholeError, OSError) as error:  # published a moment ago: the next look finds it whole
+            self.faults[cell] = _said(error)
+        except Exception as error:  # whatever wandb raises
+            self._streams.pop(cell, None)
+            self._not_before = time.monotonic() + _RETRY_SECONDS
+            self.faults[cell] = _said(error)
+        return False
+
+    def _stream(self, cell: Cell) -> Stream | None:
+        """The cell's stream, opened if it is time to try; None if not."""
+        if cell not in self._streams and time.monotonic() >= self._not_before:
+            self._streams[cell] = Stream(begun_run(self._sweep, cell, self._target), self._directory)
+        return self._streams.get(cell)
+
+
+class Stream:
+    """One open run of the real client. Online, it goes on behind the rows the server has. Raises what wandb raises."""
+
+    def __init__(self, run: WandbRun, directory: Path, mode: str = ONLINE) -> None:
+        import wandb
+
+        known = wandb.Settings.model_fields
+        settings: dict[str, Any] = {key: value for key, value in _SETTINGS.items() if key in known}
+        self._run = wandb.init(
+            project=run.project,
+            entity=run.entity or None,
+            id=run.id,
+            name=run.name,
+            group=run.group,
+            job_type=run.job_type,
+            tags=list(run.tags),
+            config=dict(run.config),
+            resume="allow" if mode == ONLINE else None,
+            mode=mode,  # type: ignore[arg-type]
+            dir=str(directory),
+            reinit="create_new",
+            settings=wandb.Settings(**settings),
+        )
+        # The summary is the result, not whatever the last epoch logged.
+        self._run.define_metric(EPOCH)
+        self._run.define_metric("*", step_metric=EPOCH, summary="none")
+        self._next = max(self._run.starting_step, 0)
+
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Log the epochs that are not there yet."""
+        for row in rows:
+            if row[STEP] >= self._next:
+                self._run.log({key: value for key, value in row.items() if key != STEP}, step=row[STEP], commit=True)
+                self._next = row[STEP] + 1
+
+    def end(self, run: WandbRun) -> None:
+        """Set the summary and end the run."""
+        self._run.summary.update(dict(run.summary))
+        self._run.finish(exit_code=0)
+
+
+def newest_generation(store: Store, cell: Cell) -> Path | None:
+    """The newest checkpoint of the newest attempt at a cell that has one."""
+    return next(_generations(store, cell), None)
+
+
+def saved_rows(store: Store, sweep: Sweep, cell: Cell) -> list[dict[str, Any]]:
+    """Epochs of a cell's newest whole checkpoint over all its attempts. Damaged files are left to the trainer."""
+    wanted = sweep.cell_digest(cell)
+    for path in _generations(store, cell):
+        with contextlib.suppress(OSError, CorruptCheckpointError):
+            for row in decode(files.read(path)):
+                if row.cell == cell.name and row.cell_digest == wanted:
+                    return [_row(entry) for entry in row.history]
+    return []
+
+
+def _generations(store: Store, cell: Cell) -> Iterator[Path]:
+    for attempt in reversed(store.attempts(cell)):
+        pack = store.pack_of(cell, attempt)
+        if pack is not None:
+            yield from store.generations(pack)
+
+
+def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{key: value for key, value in entry.items() if is_number(value)}, STEP: entry[EPOCH]}
+
+
+def _stdin_ended(seconds: float) -> bool:
+    """Wait for the end of stdin, at most so long."""
+    ready, _, _ = select.select([0], [], [], seconds)
+    return bool(ready) and not os.read(0, 4096)
+
+
+def _said(error: Exception) -> str:
+    """An error in one line."""
+    return without_key(" ".join(f"{type(error).__name__}: {error}".split()))[:300]

@@ -1,0 +1,33 @@
+"""The command as a user has it, in a directory that holds nothing of the checkout, and what a sweep directory says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hpc.storage.store import Store
+
+ROOT = Path(__file__).parents[2]
+WIDTH = ROOT / "tests" / "trainers" / "width.py"
+WITH_DATA = ROOT / "tests" / "trainers" / "with_data.py"
+# Before a command that is to be interrupted: what a shell starts in the background ignores it, and so do its children.
+ON_A_TERMINAL = ["env", "--default-signal=INT"]
+Holdfast = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_SANDBOX": "/nonexistent/sandbox"}
+
+
+def statuses(store: Store) -> list[Any]:
+    sweep = store.sweep()
+    return list(store.statuses(sweep.grid, sweep.config_digest))
+
+
+def result(store: Store, cell: Any) -> dict[str, Any]:
+    found = store.result(cell)
+    assert found is not None
+    return found

@@ -1,0 +1,104 @@
+"""Small sweeps with results, and runs of the real client, for the tests of this folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aggregate.pipeline import aggregate
+from helpers.wandb_server import WandbServer
+from hpc.node.pack import PackTask
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import Axis, Grid
+from hpc.trainers.declaration import read_declaration
+
+TRAINERS = Path(__file__).parents[1] / "trainers"
+KEY = "c0ffee" * 6 + "beef"  # 40 digits, as W&B's keys are
+PROJECT, GROUP = "mirror-tests", "widths"
+OFF: dict[str, Any] = {"wandb_project": PROJECT, "wandb_entity": None, "log_to_wandb": False}
+
+
+def wandb_settings(mode: str, **more: Any) -> dict[str, Any]:
+    return OFF | {"log_to_wandb": {"mode": mode, "group": GROUP, "job_type": None, "tags": [], **more}}
+
+
+def width_sweep(
+    root: Path,
+    *,
+    widths: Sequence[int] = (2, 1),
+    runs: int = 2,
+    epochs: int = 5,
+    seconds: float = 0.0,
+    mode: str = "off",
+    checkpoint_seconds: float = 60.0,
+) -> tuple[Store, Sweep]:
+    """A sweep of the 25-line trainer, recorded and not yet run."""
+    sweep = Sweep(
+        name="widths",
+        grid=Grid((Axis("width", tuple(widths)),), tuple(range(42, 42 + runs))),
+        trainer=read_declaration("width.py:train", [TRAINERS]),
+        options={"epochs": epochs, "seconds": seconds},
+        sections={},
+        data_digest="",
+        analysis={"primary_metrics": ["error"], "reference": None, "alpha": 0.05},
+        checkpoint_seconds=checkpoint_seconds,
+        keep={"weights": "final", "checkpoints": False},
+        wandb=wandb_settings(mode, tags=["test"]),
+    )
+    store = Store(root)
+    store.write_sweep(sweep, {"versions": {}, "git": None})
+    return store, sweep
+
+
+def train(
+    store: Store, sweep: Sweep, cells: Sequence[Cell] | None = None, stop: Callable[[], bool] = lambda: False
+) -> int:
+    """Run cells as one task, in this process."""
+    wanted = list(sweep.grid) if cells is None else list(cells)
+    return PackTask(store, sweep, wanted, 1, stop, own_log=False).run()
+
+
+def tables(root: Path) -> dict[str, bytes]:
+    """Everything that aggregation computes."""
+    store = Store(root)
+    aggregate(root, figures=False)
+    paths = (store.aggregated_file, store.statistics_file, store.table_file, store.curves_file)
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def client(script: str, *arguments: str, timeout: float = 60) -> str:
+    """Run a script that uses wandb as a user would; returns what it printed."""
+    return subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(script), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    ).stdout
+
+
+def assert_complete(server: WandbServer, store: Store, sweep: Sweep) -> None:
+    """Exactly one run a cell, and each says what results.json and history.csv say; read by other code than ours."""
+    cells = [cell for cell in sweep.grid if store.result(cell) is not None]
+    runs = {run.fields["displayName"]: run for run in server.all()}
+    assert len(server.all()) == len(runs) == len(cells)
+    for cell in cells:
+        run, result = runs[cell.name], json.loads(store.result_file(cell).read_text())
+        assert (run.project, run.state) == (PROJECT, "finished")
+        assert (run.fields["groupName"], run.fields["jobType"]) == (GROUP, "cell")
+        lines = store.history_file(cell).read_text().splitlines()[1:]
+        newest = {row["_step"]: row for row in run.history}
+        assert [(row["epoch"], row["error"]) for _, row in sorted(newest.items())] == [
+            (int(epoch), float(error)) for epoch, error in (line.split(",") for line in lines)
+        ]
+        assert {name: run.summary[name] for name in result["metrics"]} == result["metrics"]
+        assert run.summary["holdfast"]["outcome_digest"] == result["outcome_digest"]
+        assert run.settings["seed"] == result["seed"]
+        assert run.settings["width"] == result["width"]

@@ -1,0 +1,152 @@
+"""Arbitrary nonsense: a configuration is read or refused in lines; it never ends in a traceback."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.predecessor import PREDECESSOR
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpc.config.load import CommandLine, load
+from hpc.errors import ConfigError
+
+WORDS = """data model synergy training experiment sweep trainer trainer_options checkpoint keep analysis
+    dir batch_size domains name domain_type workspace_dim fusion_weights feature_indices unique_indices
+    loss_scale epochs optimizer lr type grad_clip loss_configs weights early_stopping patience fusion
+    dims scales axes dim scale runs_per_condition seeds every_seconds checkpoints alpha reference attr v
+    primary_metrics output_dir log_to_wandb wandb_project min_delta cycle int str [key] 0 a.b"""
+KEYS = sorted(WORDS.split())
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    st.dates(),
+    st.binary(max_size=4),
+    st.text(max_size=12),
+    st.sampled_from(
+        ["1e-3", "nan", "-inf", "0x1F", "~", "<<", "=", "fusion_only", "training.workspace:train", "a.py:b"]
+    ),
+)
+NAMES = st.sampled_from(KEYS) | st.text(max_size=6) | st.integers(-3, 3) | st.booleans()
+NESTED = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=25
+)
+ROOTS = st.dictionaries(st.sampled_from(KEYS[:]), NESTED, max_size=5) | NESTED
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def check(path: Path, **options: Any) -> None:
+    """The promise: a sweep that goes through JSON unchanged, or faults of one line each that say where."""
+    try:
+        sweep = load(CommandLine(config=path, **options)).sweep
+    except ConfigError as error:
+        faults = error.faults
+    else:
+        assert json.loads(json.dumps(sweep.to_json(), allow_nan=False)) == sweep.to_json()
+        return
+    assert faults
+    for line in faults:
+        assert line.isprintable()
+        assert line.startswith((f"{path.name}: ", "command line: "))
+        assert len(line) < 1000
+
+
+def paths(document: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if prefix:
+        yield prefix
+    entries = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, entry in entries:
+        yield from paths(entry, (*prefix, key))
+
+
+def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    copy = dict(document) if isinstance(document, dict) else list(document)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], value)
+    return copy
+
+
+@settings(max_examples=120, deadline=None)
+@given(ROOTS)
+def test_any_structure_in_yaml_is_read_or_refused_in_lines(place: Path, document: Any) -> None:
+    path = place / "f.yaml"
+    path.write_text(yaml.dump(document, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
+    check(path)
+
+
+PLAIN = st.recursive(
+    LEAVES.filter(lambda leaf: leaf is None or isinstance(leaf, str | int | float)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(PLAIN)
+def test_any_structure_in_json_is_read_or_refused_in_lines(place: Path, document: Any) -> None:
+    path = place / "f.json"
+    path.write_text(json.dumps(document))
+    check(path)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(list(paths(PREDECESSOR))), NESTED)
+def test_any_value_in_the_place_of_a_good_one_is_read_or_refused_in_lines(
+    place: Path, data_dir: Path, where: tuple[Any, ...], value: Any
+) -> None:
+    path = place / "f.yaml"
+    document = replaced(replaced(PREDECESSOR, ("data", "dir"), str(data_dir)), where, value)
+    path.write_text(yaml.dump(document, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
+    check(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=60) | st.text(alphabet="{}[]:,-&*!|>'\"#%@`? \n\tab1.~", max_size=40))
+def test_any_text_is_read_or_refused_in_lines(place: Path, text: str) -> None:
+    for name in ("f.yaml", "f.json"):
+        path = place / name
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
+        check(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40))
+def test_any_bytes_are_read_or_refused_in_lines(place: Path, data: bytes) -> None:
+    for name in ("f.yaml", "f.json"):
+        path = place / name
+        path.write_bytes(data)
+        check(path)
+
+
+DOTTED = st.lists(st.sampled_from(KEYS) | st.text(max_size=4), max_size=4).map(".".join)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.lists(st.builds("{}={}".format, DOTTED, st.text(max_size=12)) | st.text(max_size=20), max_size=3),
+    st.none() | st.text(max_size=12),
+    st.lists(st.builds("{}={}".format, st.sampled_from(KEYS), st.text(max_size=8)), max_size=2),
+    st.none() | st.integers(-3, 10**9),
+)
+def test_any_command_line_is_read_or_refused_in_lines(
+    place: Path, data_dir: Path, overrides: list[str], dims: str | None, axes: list[str], runs: int | None
+) -> None:
+    path = place / "f.yaml"
+    path.write_text(yaml.safe_dump(replaced(PREDECESSOR, ("data", "dir"), str(data_dir))))
+    check(path, overrides=overrides, dims=dims, axes=axes, runs_per_condition=runs)

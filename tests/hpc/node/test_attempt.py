@@ -1,0 +1,572 @@
+"""One attempt at a pack through the run object a trainer gets: checkpoints, restores, results, conflicts."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers.small_sweeps import make_sweep
+
+from hpc.node.attempt import PackAttempt
+from hpc.node.training_run import StorageTroubleError, TrainingRun
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from training.contract import Checkpoint, ContractError
+
+Begin = Callable[..., TrainingRun]
+
+
+@pytest.fixture
+def begin(store: Store) -> Begin:
+    """Begin an attempt at some cells; the run object that its trainer gets."""
+
+    def start(cells: Sequence[Cell], stop: Callable[[], bool] = lambda: False, **changes: Any) -> TrainingRun:
+        attempt = PackAttempt.begin(store, store.sweep(), list(cells), 1, {})
+        about = {"node": "n1", "device": "cpu"}
+        return TrainingRun(attempt, stop_requested=stop, device="cpu", threads=1, provenance=about, **changes)
+
+    return start
+
+
+def state(store: Store, cell: Cell) -> str:
+    (status,) = store.statuses([cell], store.sweep().config_digest)
+    return status.state
+
+
+def checkpoint_files(store: Store, pack: int) -> list[str]:
+    return sorted(name for name in files.entries(store.pack_directory(pack)) if name.startswith("checkpoint"))
+
+
+def save(run: TrainingRun, cells: Sequence[Cell], step: int, epochs: bool = True) -> None:
+    """Train the cells one epoch further and save them; the state says which step it is."""
+    for cell in cells:
+        if epochs:
+            run.epoch(cell, step, 9, {"loss": 1 / step})
+    run.save({cell: Checkpoint(step, {"w": np.full(3, step + cell.seed)}, {"step": step}) for cell in cells})
+
+
+def finish(run: TrainingRun, cell: Cell, loss: float = 0.5, **options: Any) -> None:
+    run.finish(cell, {"loss": loss, "accuracy": 0.25}, **options)
+
+
+# --- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def test_two_generations_are_kept_and_the_third_is_removed(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    seen = []
+    for step in (1, 2, 3, 4):
+        save(run, cells[:2], step)
+        seen.append(checkpoint_files(store, 1))
+    assert [len(names) for names in seen] == [1, 2, 2, 2]
+    assert seen[-1] == ["checkpoint-000003", "checkpoint-000004"]
+
+
+def test_the_state_of_a_cell_whose_newer_attempt_died_before_it_restored_is_not_rotated_away(
+    store: Store, cells: list[Cell], begin: Begin
+) -> None:
+    run = begin(cells[:2])
+    save(run, cells[:2], 1)
+    begin(cells[1:2])  # claims the second cell, and is killed at once
+    save(run, cells[:2], 2)
+    for step in (3, 4, 5):
+        save(run, cells[:1], step)
+    assert begin(cells[:2]).restore(cells[1]).step == 1
+    assert checkpoint_files(store, 1) == ["checkpoint-000001", "checkpoint-000004", "checkpoint-000005"]
+
+
+def test_the_state_of_a_cell_that_has_its_result_is_rotated_away(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    save(run, cells[:2], 1)
+    finish(run, cells[1])
+    for step in (2, 3):
+        save(run, cells[:1], step)
+    assert checkpoint_files(store, 1) == ["checkpoint-000002", "checkpoint-000003"]
+
+
+def test_a_cell_goes_on_from_its_newest_state(cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    assert run.restore(cells[0]) is None
+    for step in (1, 2, 3):
+        save(run, cells[:2], step)
+    restored = begin(cells[:2]).restore(cells[1])
+    assert restored.step == 3
+    assert restored.values == {"step": 3}
+    assert restored.arrays["w"].tolist() == [3 + cells[1].seed] * 3
+
+
+def test_the_history_goes_on_where_it_was(store: Store, cells: list[Cell], begin: Begin) -> None:
+    save(begin(cells[:1]), cells[:1], 1)
+    run = begin(cells[:1])
+    run.restore(cells[0])
+    with pytest.raises(ContractError, match="epoch 1 was reported after epoch 1"):
+        run.epoch(cells[0], 1, 9, {"loss": 1.0})
+    run.epoch(cells[0], 2, 9, {"loss": 0.5})
+    finish(run, cells[0])
+    rows = list(csv.DictReader(store.history_file(cells[0]).read_text().splitlines()))
+    assert [(row["epoch"], float(row["loss"])) for row in rows] == [("1", 1.0), ("2", 0.5)]
+    assert store.result(cells[0])["epochs"] == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "foreign"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
+    store: Store, cells: list[Cell], begin: Begin, damage: str
+) -> None:
+    run = begin(cells[:1])
+    for step in (1, 2):
+        save(run, cells[:1], step)
+    newest = store.generations(1)[0]
+    data = newest.read_bytes()
+    flipped = data[:-1] + bytes([data[-1] ^ 1])
+    newest.write_bytes({"truncated": data[:-1], "empty": b"", "flipped": flipped, "foreign": b"PK\3\4"}[damage])
+    assert begin(cells[:1]).restore(cells[0]).step == 1
+    assert [name.partition(".")[0] for name in checkpoint_files(store, 1)] == ["checkpoint-000001", "checkpoint-000002"]
+    assert len(store.generations(1)) == 1
+    assert "damaged" in store.log_file(cells[0]).read_text()
+
+
+def test_if_all_checkpoints_are_damaged_an_older_attempt_is_used(store: Store, cells: list[Cell], begin: Begin) -> None:
+    save(begin(cells[:1]), cells[:1], 1)
+    run = begin(cells[:1])
+    run.restore(cells[0])
+    save(run, cells[:1], 2)
+    store.generations(2)[0].write_bytes(b"")
+    assert begin(cells[:1]).restore(cells[0]).step == 1
+    store.generations(1)[0].write_bytes(b"")
+    assert begin(cells[:1]).restore(cells[0]) is None
+
+
+def test_a_checkpoint_that_another_task_has_just_set_aside_is_passed_over(
+    store: Store, cells: list[Cell], begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(begin(cells[:1]), cells[:1], 1)
+    store.generations(1)[0].write_bytes(b"")
+    real = files.quarantine
+
+    def other_was_first(path: Path) -> Path:
+        real(path)
+        return real(path)
+
+    monkeypatch.setattr(files, "quarantine", other_was_first)
+    assert begin(cells[:1]).restore(cells[0]) is None
+
+
+def test_packs_may_be_cut_differently_next_time(store: Store, cells: list[Cell], begin: Begin) -> None:
+    one, two, three, four = cells
+    first, second = begin([one, two]), begin([three, four])
+    save(first, [one, two], 1)
+    save(second, [three, four], 1)
+    save(second, [three, four], 2)
+    mixed = begin([four, one, two])
+    assert {cell.name: mixed.restore(cell).step for cell in (one, two, four)} == {
+        one.name: 1,
+        two.name: 1,
+        four.name: 2,
+    }
+    assert mixed.restore(four).arrays["w"].tolist() == [2 + four.seed] * 3
+
+
+def test_a_state_of_another_configuration_is_never_restored(store: Store, cells: list[Cell], begin: Begin) -> None:
+    save(begin(cells[:1]), cells[:1], 1)
+    other = make_sweep(options={"lr": 2})
+    attempt = PackAttempt.begin(store, other, cells[:1], 1, {})
+    assert attempt.restore(cells[0]) is None
+
+
+def test_an_attempt_that_died_before_its_first_checkpoint_is_passed_over(
+    store: Store, cells: list[Cell], begin: Begin
+) -> None:
+    save(begin(cells[:1]), cells[:1], 1)
+    begin(cells[:1])
+    store.new_attempt(cells[0])
+    assert begin(cells[:1]).restore(cells[0]).step == 1
+
+
+def test_values_metrics_and_nan_survive_a_resume(cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:1])
+    run.epoch(cells[0], 1, 3, {"loss": float("nan")})
+    arrays = {"zero_d": np.array(7, "u1"), "empty": np.zeros((0, 2)), "odd": np.array([np.nan, np.inf, -0.0])}
+    run.save({cells[0]: Checkpoint(1, arrays, {"best": float("inf"), "text": "ä\n"})})
+    restored = begin(cells[:1]).restore(cells[0])
+    assert restored.values == {"best": float("inf"), "text": "ä\n"}
+    for name, array in arrays.items():
+        assert restored.arrays[name].shape == array.shape
+        assert restored.arrays[name].tobytes() == array.tobytes()
+
+
+def test_older_attempts_checkpoints_go_after_two_of_ones_own(store: Store, cells: list[Cell], begin: Begin) -> None:
+    save(begin(cells[:2]), cells[:2], 1)
+    save(begin(cells[2:]), cells[2:], 1)
+    run = begin(cells[:2])
+    for cell in cells[:2]:
+        run.restore(cell)
+    save(run, cells[:2], 2)
+    assert checkpoint_files(store, 1) == ["checkpoint-000001"]
+    save(run, cells[:2], 3)
+    assert checkpoint_files(store, 1) == []
+    assert len(checkpoint_files(store, 2)) == 1
+    assert len(checkpoint_files(store, 3)) == 2
+
+
+def test_older_checkpoints_stay_while_another_cell_still_needs_them(
+    store: Store, cells: list[Cell], begin: Begin
+) -> None:
+    save(begin(cells[:2]), cells[:2], 1)
+    run = begin(cells[:1])
+    run.restore(cells[0])
+    for step in (2, 3, 4):
+        save(run, cells[:1], step)
+    assert begin(cells[1:2]).restore(cells[1]).step == 1
+
+
+def test_a_full_disk_leaves_the_generation_before_intact(
+    store: Store, cells: list[Cell], begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(cells[:1])
+    save(run, cells[:1], 1)
+    before = store.generations(1)[0].read_bytes()
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageTroubleError, match=f"{store.generation_file(1, 2)}: No space left"):
+        save(run, cells[:1], 2)
+    monkeypatch.undo()
+    assert run.stop
+    with pytest.raises(StorageTroubleError):
+        run.check_storage()
+    assert [path.read_bytes() for path in store.generations(1)] == [before]
+    assert begin(cells[:1]).restore(cells[0]).step == 1
+
+
+def test_slow_storage_stretches_the_interval(cells: list[Cell], begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin(cells[:1])
+    assert run.checkpoint_due()
+    clock = [1000.0]
+    monkeypatch.setattr("hpc.node.training_run.time.monotonic", lambda: clock[0])
+    real = run._attempt.save
+
+    def slow(rows: Any) -> None:
+        real(rows)
+        clock[0] += 10.0
+
+    monkeypatch.setattr(run._attempt, "save", slow)
+    save(run, cells[:1], 1)
+    clock[0] += 490
+    assert not run.checkpoint_due()
+    clock[0] += 20
+    assert run.checkpoint_due()
+
+
+# --- who else is at work --------------------------------------------------------------------------------------------
+
+
+def test_a_cell_with_a_newer_claim_is_dropped_and_the_others_go_on(cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    begin(cells[:1])
+    assert run.save({cell: Checkpoint(1) for cell in cells[:2]}) == {cells[0]}
+    assert run.unfinished() == [cells[1]]
+    assert not run.stop
+    with pytest.raises(ContractError, match=cells[0].name):
+        run.epoch(cells[0], 1, 2, {})
+
+
+def test_a_cell_that_another_attempt_has_finished_is_dropped(cells: list[Cell], begin: Begin) -> None:
+    run, other = begin(cells[:1]), begin(cells[:1])
+    finish(other, cells[0])
+    assert run.save({cells[0]: Checkpoint(1)}) == {cells[0]}
+    assert run.stop
+
+
+def test_a_dropped_cell_is_not_in_the_generation(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    newer = begin(cells[:1])
+    run.save({cell: Checkpoint(5) for cell in cells[:2]})
+    assert newer.restore(cells[0]) is None
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_holds_what_is_documented(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:1])
+    run.numerics(dtype="float64")
+    run.epoch(cells[0], 1, 1, {"loss": 0.5})
+    finish(run, cells[0], best_epoch=1, weights={"w": np.arange(3.0), "b": np.array(2.0)})
+    result = json.loads(store.result_file(cells[0]).read_text())
+    assert result["width"] == 1
+    assert (result["cell"], result["condition_id"], result["run_id"], result["seed"]) == (
+        "width_1_run_0",
+        "width_1",
+        0,
+        42,
+    )
+    assert (result["status"], result["best_epoch"], result["epochs"]) == ("COMPLETED", 1, 1)
+    assert result["metrics"] == {"loss": 0.5, "accuracy": 0.25}
+    assert result["config_digest"] == store.sweep().config_digest
+    assert result["provenance"]["numerics"] == {"dtype": "float64"}
+    assert result["provenance"]["attempts"] == 1
+    weights = safetensors.numpy.load_file(store.weights_file(cells[0]))
+    assert weights["w"].tolist() == [0.0, 1.0, 2.0]
+    assert weights["b"].shape == ()
+    assert store.history_file(cells[0]).read_text() == "epoch,loss\n1,0.5\n"
+
+
+def test_the_outcome_digest_is_over_outcome_alone(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:1])
+    run.epoch(cells[0], 1, 1, {"loss": 0.5})
+    finish(run, cells[0], best_epoch=1)
+    history = hashlib.sha256(b"epoch,loss\n1,0.5\n").hexdigest()
+    text = (
+        '[{"point":[["width",1]],"run_id":0,"seed":42},"COMPLETED",{"accuracy":0.25,"loss":0.5},1,1,'
+        f'"{history}",null]'
+    )
+    assert store.result(cells[0])["outcome_digest"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_result_is_published_once_and_the_same_outcome_is_no_conflict(
+    store: Store, cells: list[Cell], begin: Begin
+) -> None:
+    first, second = begin(cells[:1]), begin(cells[:1])
+    finish(second, cells[0])
+    before = store.result_file(cells[0]).read_bytes()
+    finish(first, cells[0])
+    assert store.result_file(cells[0]).read_bytes() == before
+    assert not store.conflict_file(cells[0]).exists()
+    assert state(store, cells[0]) == "COMPLETED"
+    assert "the same outcome" in store.log_file(cells[0]).read_text()
+
+
+@pytest.mark.parametrize(
+    "differently",
+    [
+        lambda run, cell: finish(run, cell, 0.6),
+        lambda run, cell: finish(run, cell, diverged=True),
+        lambda run, cell: finish(run, cell, best_epoch=1),
+        lambda run, cell: finish(run, cell, weights={"w": np.ones(1)}),
+        lambda run, cell: (run.epoch(cell, 1, 1, {"loss": 0.1}), finish(run, cell)),
+    ],
+    ids=["metric", "status", "best_epoch", "weights", "history"],
+)
+def test_a_second_different_outcome_is_kept_beside_the_first_as_a_conflict(
+    store: Store, cells: list[Cell], begin: Begin, differently: Callable[[TrainingRun, Cell], Any]
+) -> None:
+    first, second = begin(cells[:1]), begin(cells[:1])
+    finish(first, cells[0])
+    before = store.result_file(cells[0]).read_bytes()
+    differently(second, cells[0])
+    assert store.result_file(cells[0]).read_bytes() == before
+    assert state(store, cells[0]) == "CONFLICT"
+    conflict = json.loads(store.conflict_file(cells[0]).read_text())
+    assert conflict["published"] == json.loads(before)["outcome_digest"]
+    assert conflict["outcome"]["outcome_digest"] != conflict["published"]
+
+
+def test_a_diverged_cell_has_ended_with_numbers_that_json_holds(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:1])
+    run.epoch(cells[0], 1, 2, {"loss": float("inf")})
+    run.finish(cells[0], {"loss": float("nan"), "accuracy": None}, diverged=True)
+    assert state(store, cells[0]) == "DIVERGED"
+    assert store.result(cells[0])["metrics"] == {"loss": None, "accuracy": None}
+    assert store.history_file(cells[0]).read_text() == "epoch,loss\n1,\n"
+
+
+def test_numbers_of_numpy_are_numbers(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:1])
+    run.epoch(cells[0], np.int64(1), np.int64(2), {"loss": np.float32(0.5)})
+    run.save({cells[0]: Checkpoint(1)})
+    run.finish(cells[0], {"loss": np.float64(0.25)}, best_epoch=np.int64(1))
+    assert store.result(cells[0])["metrics"] == {"loss": 0.25}
+    assert store.result(cells[0])["best_epoch"] == 1
+
+
+def test_the_loser_of_a_race_leaves_the_winners_files_alone(store: Store, cells: list[Cell], begin: Begin) -> None:
+    first, second = begin(cells[:1]), begin(cells[:1])
+    for run, loss in ((first, 0.1), (second, 0.2)):
+        run.epoch(cells[0], 1, 1, {"loss": loss})
+    finish(first, cells[0], weights={"w": np.ones(1)})
+    finish(second, cells[0], weights={"w": np.zeros(1)})
+    assert store.history_file(cells[0]).read_text() == "epoch,loss\n1,0.1\n"
+    assert safetensors.numpy.load_file(store.weights_file(cells[0]))["w"].tolist() == [1.0]
+
+
+def test_where_links_between_directories_are_refused_the_history_is_copied(
+    store: Store, cells: list[Cell], begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def within_one_directory(source: Path, target: Path) -> None:
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target)
+
+    run = begin(cells[:1])
+    run.epoch(cells[0], 1, 1, {"loss": 0.5})
+    monkeypatch.setattr(os, "link", within_one_directory)
+    finish(run, cells[0])
+    assert store.history_file(cells[0]).read_text() == "epoch,loss\n1,0.5\n"
+
+
+def test_weights_can_be_left_out_and_still_count(tmp_path: Path, cells: list[Cell]) -> None:
+    digests = []
+    for keep in ("final", "none"):
+        store = Store(tmp_path / keep)
+        sweep = store.write_sweep(make_sweep(keep={"weights": keep, "checkpoints": False}), {})
+        attempt = PackAttempt.begin(store, sweep, cells[:1], 1, {})
+        run = TrainingRun(attempt, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
+        finish(run, cells[0], weights={"w": np.ones(1)})
+        assert store.weights_file(cells[0]).exists() == (keep == "final")
+        digests.append(store.result(cells[0])["outcome_digest"])
+    assert digests[0] == digests[1]
+
+
+def test_checkpoints_go_once_all_cells_of_the_pack_have_results(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    save(run, cells[:2], 1)
+    finish(run, cells[0])
+    run._attempt.end()
+    assert len(checkpoint_files(store, 1)) == 1
+    finish(run, cells[1])
+    run._attempt.end()
+    assert checkpoint_files(store, 1) == []
+
+
+def test_the_last_attempt_clears_what_earlier_ones_left(store: Store, cells: list[Cell], begin: Begin) -> None:
+    save(begin(cells[:2]), cells[:2], 1)
+    for cell in cells[:2]:
+        run = begin([cell])
+        run.restore(cell)
+        finish(run, cell)
+        run._attempt.end()
+    assert checkpoint_files(store, 1) == []
+
+
+def test_checkpoints_stay_where_the_user_keeps_them(tmp_path: Path, cells: list[Cell]) -> None:
+    store = Store(tmp_path / "kept")
+    sweep = store.write_sweep(make_sweep(keep={"weights": "final", "checkpoints": True}), {})
+    attempt = PackAttempt.begin(store, sweep, cells[:1], 1, {})
+    run = TrainingRun(attempt, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
+    save(run, cells[:1], 1)
+    finish(run, cells[0])
+    attempt.end()
+    assert checkpoint_files(store, 1) == ["checkpoint-000001"]
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_cell_is_started_again_by_a_new_attempt(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    run.fail(cells[0], "the data are bad")
+    assert state(store, cells[0]) == "FAILED"
+    assert state(store, cells[1]) == "STARTED"
+    assert run.unfinished() == [cells[1]]
+    begin(cells[:1])
+    assert state(store, cells[0]) == "STARTED"
+
+
+def test_a_failure_of_an_older_attempt_does_not_hide_a_newer_one(store: Store, cells: list[Cell], begin: Begin) -> None:
+    old = begin(cells[:1])
+    begin(cells[:1])
+    old.fail(cells[0], "too late")
+    assert state(store, cells[0]) == "STARTED"
+
+
+# --- the contract ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        (lambda run, cell: run.epoch(cell, 1, 2, {"los": 1.0}), "metric 'los' is not declared; did you mean 'loss'?"),
+        (lambda run, cell: run.epoch(cell, 1, 2, {"xyzzy": 1.0}), "metric 'xyzzy' is not declared; add it to METRICS"),
+        (lambda run, cell: run.finish(cell, {"acuracy": 1}), "did you mean 'accuracy'?"),
+        (lambda run, cell: run.epoch(cell, 1, 2, {"loss": "low"}), "metric 'loss' is 'low'; give a number"),
+        (lambda run, cell: run.epoch(cell, 1, 2, {"loss": True}), "metric 'loss' is True; give a number"),
+        (lambda run, cell: run.epoch(cell, 1, 2, {"loss": 10**400}), "give a number"),
+        (lambda run, cell: run.epoch(cell, 2, 2, {"loss": 1.0}), "epoch 2 was reported after epoch 0"),
+        (lambda run, cell: run.epoch(cell, 0, 2, {"loss": 1.0}), "epoch 0 was reported after epoch 0"),
+    ],
+)
+def test_what_the_contract_does_not_allow_is_named_with_cell_and_fix(
+    store: Store, cells: list[Cell], begin: Begin, act: Callable[[TrainingRun, Cell], None], reason: str
+) -> None:
+    run = begin(cells[:1])
+    with pytest.raises(ContractError) as caught:
+        act(run, cells[0])
+    assert str(caught.value).startswith(f"{cells[0].name}: ")
+    assert reason in str(caught.value)
+    assert store.result(cells[0]) is None
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda run, cell: run.epoch(cell, 1, 1, {}),
+        lambda run, cell: run.save({cell: Checkpoint(1)}),
+        lambda run, cell: run.finish(cell, {}),
+        lambda run, cell: run.fail(cell, "x"),
+        lambda run, cell: run.restore(cell),
+    ],
+    ids=["epoch", "save", "finish", "fail", "restore"],
+)
+def test_a_cell_that_has_ended_or_is_foreign_cannot_be_used(
+    cells: list[Cell], begin: Begin, use: Callable[[TrainingRun, Cell], None]
+) -> None:
+    run = begin(cells[:2])
+    finish(run, cells[0])
+    for cell in (cells[0], cells[3]):
+        with pytest.raises(ContractError, match=f"{cell.name}: this cell has ended or is not of this task"):
+            use(run, cell)
+
+
+def test_a_resume_under_other_numerics_is_stamped(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    run.numerics(device="cpu")
+    save(run, cells[:2], 1)
+    again = begin(cells[:2])
+    again.numerics(device="cuda")
+    for cell in cells[:1]:
+        again.restore(cell)
+    for cell in cells[:2]:
+        finish(again, cell)
+    assert store.result(cells[0])["provenance"]["numerics_before"] == {"device": "cpu"}
+    assert store.result(cells[0])["provenance"]["restored_at_step"] == 1
+    assert "numerics_before" not in store.result(cells[1])["provenance"]
+
+
+def test_provenance_is_no_part_of_the_outcome(tmp_path: Path, cells: list[Cell]) -> None:
+    digests = set()
+    for node in ("n1", "n2"):
+        store = Store(tmp_path / node)
+        sweep = store.write_sweep(make_sweep(), {})
+        attempt = PackAttempt.begin(store, sweep, cells[:1], 1, {"node": node})
+        about = {"node": node, "device": node}
+        run = TrainingRun(attempt, stop_requested=lambda: False, device="cpu", threads=1, provenance=about)
+        finish(run, cells[0])
+        digests.add(store.result(cells[0])["outcome_digest"])
+    assert len(digests) == 1
+
+
+def test_progress_that_cannot_be_written_stops_nothing(
+    store: Store, cells: list[Cell], begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(cells[:1])
+    run.epoch(cells[0], 1, 2, {"loss": 1.0})
+    store.progress_file(1).unlink(missing_ok=True)
+    store.progress_file(1).mkdir()
+    (store.progress_file(1) / "x").touch()
+    save(run, cells[:1], 1, epochs=False)
+    finish(run, cells[0])
+    assert state(store, cells[0]) == "COMPLETED"

@@ -1,0 +1,126 @@
+"""Large checkpoints are written beside training: what training does meanwhile changes nothing of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.small_sweeps import make_grid, make_sweep
+
+from hpc.node import attempt as attempt_module
+from hpc.node.attempt import PackAttempt
+from hpc.node.training_run import StorageTroubleError, TrainingRun
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from training.contract import Checkpoint
+
+CELL: Cell = make_grid()[0]
+
+
+def begin(store: Store, stop: bool = False) -> TrainingRun:
+    sweep = store.sweep()
+    made = PackAttempt.begin(store, sweep, [CELL], 1, {})
+    return TrainingRun(made, stop_requested=lambda: stop, device="cpu", threads=1, provenance={})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    found = Store(tmp_path)
+    found.write_sweep(make_sweep(), {})
+    return found
+
+
+def large(value: float) -> dict[str, Any]:
+    return {"weights": np.full(500_000, value)}
+
+
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Writing waits until the event is set."""
+    release, real = threading.Event(), attempt_module.PackAttempt.save
+
+    def save(self: PackAttempt, rows: Any) -> None:
+        assert release.wait(30)
+        real(self, rows)
+
+    monkeypatch.setattr(attempt_module.PackAttempt, "save", save)
+    return release
+
+
+def test_training_goes_on_while_a_large_checkpoint_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = held(monkeypatch)
+    run = begin(store)
+    run.restore(CELL)
+    arrays, values = large(1.0), {"seen": [1]}
+    run.save({CELL: Checkpoint(1, arrays, values)})
+    arrays["weights"][:] = 2.0
+    values["seen"].append(2)
+    run.epoch(CELL, 1, 3, {"loss": 0.5})
+    assert not store.generations(1)
+    release.set()
+    run.check_storage()
+    restored = begin(store).restore(CELL)
+    assert restored is not None
+    assert restored.step == 1
+    assert restored.values == {"seen": [1]}
+    assert (restored.arrays["weights"] == 1.0).all()
+
+
+def test_writing_beside_training_does_not_stretch_the_interval_and_one_is_enough(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = held(monkeypatch)
+    sweep = replace(store.sweep(), checkpoint_seconds=0.2)
+    made = PackAttempt.begin(store, sweep, [CELL], 1, {})
+    run = TrainingRun(made, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
+    run.restore(CELL)
+    run.save({CELL: Checkpoint(1, large(1.0))})
+    time.sleep(0.25)
+    assert not run.checkpoint_due()  # the one before is not written yet
+    release.set()
+    run.check_storage()
+    deadline = time.monotonic() + 4 * 0.25 + 2  # one may be in the writing a quarter of the time
+    while not run.checkpoint_due():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_next_save_waits_for_the_one_before(store: Store) -> None:
+    run = begin(store)
+    run.restore(CELL)
+    for step in range(1, 6):
+        run.save({CELL: Checkpoint(step, large(step))})
+    run.check_storage()
+    restored = begin(store).restore(CELL)
+    assert restored is not None
+    assert restored.step == 5
+    assert len(store.generations(1)) == 2
+
+
+def test_a_stop_is_saved_before_the_trainer_returns(store: Store) -> None:
+    run = begin(store, stop=True)
+    run.restore(CELL)
+    run.save({CELL: Checkpoint(7, large(7.0))})
+    assert len(store.generations(1)) == 1
+
+
+def test_a_write_that_fails_stops_training_and_is_no_fault_of_the_cell(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(self: PackAttempt, rows: Any) -> None:
+        raise OSError(28, "No space left on device", "checkpoint")
+
+    monkeypatch.setattr(attempt_module.PackAttempt, "save", save)
+    run = begin(store)
+    run.restore(CELL)
+    run.save({CELL: Checkpoint(1, large(1.0))})
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint":
+            thread.join()
+    assert run.stop
+    with pytest.raises(StorageTroubleError, match="No space left"):
+        run.check_storage()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.small_sweeps import ROOT, make_grid, make_store, make_sweep, submit, write_trainer
+
+from hpc.node.workers import chosen, combined, deal, wanted
+
+# Writes a line when it trains, and trains until it is asked to stop.
+TRAINER = """
+import os, time
+
+def train(cells, options, run):
+    with open(options["places"], "a") as places:
+        places.write(f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']} {len(cells)}\\n")
+    while not run.stop:
+        time.sleep(0.02)
+    run.save({cell: Checkpoint(step=1) for cell in cells})
+"""
+
+
+def test_cells_are_dealt_in_turn_and_no_worker_goes_without() -> None:
+    assert deal([0, 1, 2, 3, 4], 2) == [[0, 2, 4], [1, 3]]
+    assert deal([7], 4) == [[7]]
+    assert deal([], 4) == []
+
+
+def test_a_process_knows_whether_it_deals_or_is_dealt_to() -> None:
+    assert wanted(3, False, {}) == wanted(3, False, {"HOLDFAST_WORKERS": "many"}) == 0
+    assert wanted(1, True, {}) == wanted(1, True, {"HOLDFAST_WORKERS": "1"}) == 0
+    assert wanted(3, True, {}) == 3
+    assert wanted(1, False, {"HOLDFAST_WORKERS": "4"}) == wanted(9, False, {"HOLDFAST_WORKERS": "4"}) == 4
+    assert wanted(9, True, {"HOLDFAST_WORKERS": "4"}) == 9
+    assert wanted(9, True, {"HOLDFAST_WORKERS": "4", "HOLDFAST_CELLS": "0"}) == 0
+    assert chosen(3, {}) == [0, 1, 2]
+    assert chosen(9, {"HOLDFAST_CELLS": "1,5"}) == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [([], 0), ([0, 0], 0), ([0, 1], 1), ([3, 1], 3), ([0, 85], 85), ([3, 85], 85), ([0, -9], 137), ([1, -15], 143)],
+)
+def test_several_ends_are_one_status(statuses: list[int], expected: int) -> None:
+    assert combined(statuses) == expected
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.2])
+def test_a_signal_at_any_moment_stops_every_worker_with_its_state_saved(tmp_path: Path, moment: float) -> None:
+    path = write_trainer(tmp_path / "trainer", TRAINER)
+    places = tmp_path / "places"
+    options = {"places": str(places)}
+    sweep = make_sweep(make_grid([1, 2, 3], [42]), path=path, pack_mode="fused", options=options)
+    store = make_store(tmp_path / "out", sweep)
+    number = submit(store, list(sweep.grid))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_WORKERS": "2", "CUDA_VISIBLE_DEVICES": "4,7"}
+    command = [sys.executable, "-P", "-m", "hpc.node.task", str(store.root), str(number), "0", "0"]
+    task = subprocess.Popen(command, env=environment, preexec_fn=_ignore_signals)
+    try:
+        deadline = time.monotonic() + 30
+        while moment and not (places.exists() and len(places.read_text().splitlines()) == 2):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(moment)
+        while task.poll() is None:  # again and again: the first may be ignored, and the last meet a task that ends
+            task.send_signal(signal.SIGUSR2)
+            time.sleep(0.05)
+            assert time.monotonic() < deadline
+    finally:
+        task.kill()
+    assert task.returncode == 85
+    if moment:
+        lines = [line.split() for line in places.read_text().splitlines()]
+        assert sorted((gpu, cells) for _, gpu, cells in lines) == [("4", "2"), ("7", "1")]
+        for cell in sweep.grid:
+            assert "saved at step 1" in store.log_file(cell).read_text()
+
+
+def test_workers_stop_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:
+    path = write_trainer(tmp_path / "trainer", TRAINER)
+    places = tmp_path / "places"
+    sweep = make_sweep(make_grid([1, 2], [42]), path=path, pack_mode="fused", options={"places": str(places)})
+    store = make_store(tmp_path / "out", sweep)
+    number = submit(store, list(sweep.grid))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_WORKERS": "2", "CUDA_VISIBLE_DEVICES": "0,1"}
+    command = [sys.executable, "-P", "-m", "hpc.node.task", str(store.root), str(number), "0", "0"]
+    task = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + 30
+    while not (places.exists() and len(places.read_text().splitlines()) == 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    task.kill()
+    task.wait()
+    pids = [int(line.split()[0]) for line in places.read_text().splitlines()]
+    while any(_alive(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert all("saved at step 1" in store.log_file(cell).read_text() for cell in sweep.grid)
+
+
+def _ignore_signals() -> None:
+    """As task.sh does it, until Python has handlers of its own."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+
+import pytest
+from helpers.small_sweeps import make_grid
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpc.planning.plan import make_plan
+from hpc.status.sweep import table
+from hpc.sweep.states import CellStatus
+
+STATES = ["COMPLETED", "DIVERGED", "FAILED", "CONFLICT", "STARTED", "MISSING"]
+
+
+def statuses(states: Sequence[str]) -> list[CellStatus]:
+    grid = make_grid(range(1, len(states) + 1), (42,))
+    return [CellStatus(cell, state) for cell, state in zip(grid, states, strict=True)]
+
+
+@given(
+    st.lists(st.sampled_from(STATES), max_size=40),
+    st.sets(st.integers(0, 39)),
+    st.integers(1, 9),
+    st.booleans(),
+    st.none() | st.integers(1, 7),
+    st.none() | st.integers(0, 9),
+)
+def test_every_cell_that_is_wanted_is_planned_exactly_once_and_no_other(
+    states: list[str], live: set[int], pack: int, include_failed: bool, largest: int | None, room: int | None
+) -> None:
+    entries = statuses(states)
+    queued = {entries[i].cell.name for i in live if i < len(entries)}
+    plan = make_plan(entries, queued=queued, pack=pack, include_failed=include_failed, largest_array=largest, room=room)
+    runnable = {"STARTED", "MISSING"} | ({"FAILED"} if include_failed else set())
+    wanted = [e.cell for e in entries if e.state in runnable and e.cell.name not in queued]
+    planned = [cell for task in plan.tasks for cell in task]
+    assert planned == wanted[: len(planned)]
+    assert len(planned) + plan.deferred == len(wanted)
+    assert plan.deferred == 0 or room is not None
+    assert all(1 <= len(task) <= pack for task in plan.tasks)
+    assert [task for array in plan.arrays() for task in array] == list(plan.tasks)
+    assert all(1 <= size <= (largest or 10**9) for size in plan.array_sizes)
+    assert plan.total == len(entries) == sum(plan.counts.values())
+
+
+@given(st.lists(st.sampled_from(STATES), min_size=1, max_size=40))
+def test_counts_are_those_of_the_states(states: list[str]) -> None:
+    plan = make_plan(statuses(states))
+    assert plan.counts == {state: states.count(state) for state in STATES if state in states}
+    assert json.loads(json.dumps(plan.to_json()))["states"] == plan.counts
+
+
+@pytest.mark.parametrize(
+    ("tasks", "largest", "sizes"),
+    [(0, 5, ()), (3, None, (3,)), (3, 5, (3,)), (5, 5, (5,)), (6, 5, (5, 1)), (1000, 400, (400, 400, 200))],
+)
+def test_arrays_are_as_large_as_the_cluster_allows(tasks: int, largest: int | None, sizes: tuple[int, ...]) -> None:
+    assert make_plan(statuses(["MISSING"] * tasks), largest_array=largest).array_sizes == sizes
+
+
+@pytest.mark.parametrize(
+    ("states", "options", "text"),
+    [
+        (["MISSING"] * 4, {}, "4 cells: 0 done, 4 to run as 4 tasks"),
+        (["MISSING"] * 5, {"pack": 2}, "5 cells: 0 done, 5 to run as 3 tasks of up to 2"),
+        (["MISSING"], {}, "1 cell: 0 done, 1 to run as 1 task"),
+        (["COMPLETED", "DIVERGED"], {}, "2 cells: 2 done, nothing to run"),
+        (["COMPLETED", "MISSING", "MISSING"], {"largest_array": 1}, "3 cells: 1 done, 2 to run as 2 tasks, 2 arrays"),
+        (["FAILED"], {}, "1 cell: 0 done, 1 failed (skipped; --include-failed takes them along), nothing to run"),
+        (["FAILED"], {"include_failed": True}, "1 cell: 0 done, 1 to run as 1 task"),
+        (["CONFLICT"], {"include_failed": True}, "1 cell: 0 done, 1 in conflict, nothing to run"),
+        (["MISSING", "STARTED"], {"queued": {"width_1_run_0"}}, "2 cells: 0 done, 1 queued, 1 to run as 1 task"),
+    ],
+)
+def test_a_plan_says_in_one_line_what_would_run(states: list[str], options: dict, text: str) -> None:
+    assert str(make_plan(statuses(states), **options)) == text
+
+
+def test_a_queued_cell_that_failed_before_is_not_queued_twice() -> None:
+    plan = make_plan(statuses(["FAILED"]), queued={"width_1_run_0"}, include_failed=True)
+    assert (plan.tasks, plan.queued, plan.skipped_failed) == ((), 1, 0)
+
+
+def test_a_hundred_thousand_cells_are_planned_in_order() -> None:
+    states = random.Random(0).choices(STATES, k=100_000)
+    plan = make_plan(statuses(states), pack=7, largest_array=1000)
+    assert plan.n_cells == states.count("MISSING") + states.count("STARTED")
+    assert max(plan.array_sizes) == 1000
+
+
+def test_the_table_counts_each_state_by_the_first_factor() -> None:
+    grid = make_grid((8, 16), (42, 43))
+    entries = [
+        CellStatus(cell, state) for cell, state in zip(grid, ["COMPLETED", "FAILED", "MISSING", "MISSING"], strict=True)
+    ]
+    header, first, second = table(entries).splitlines()
+    assert header.split() == ["COMPLETED", "MISSING", "FAILED"]
+    assert first.split() == ["width", "8", "1", ".", "1"]
+    assert second.split() == ["width", "16", ".", "2", "."]

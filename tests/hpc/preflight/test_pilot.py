@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.small_sweeps import make_grid, make_sweep
+
+from hpc.node.training_run import BACKGROUND_BYTES
+from hpc.planning import pilot_record
+from hpc.planning.cost import estimate
+from hpc.planning.plan import make_plan
+from hpc.preflight import pilot_on_node
+from hpc.preflight.pilot import from_answer, request
+from hpc.preflight.pilot_on_node import Request
+from hpc.preflight.pilot_width import Mark, seconds_per_epoch, seconds_per_step
+from hpc.slurm.profile import Profile, parse_profile
+from hpc.storage.store import Store
+from hpc.sweep.states import MISSING, CellStatus
+from hpc.trainers.declaration import read_declaration
+
+
+def profile(**values: Any) -> Profile:
+    return parse_profile("lab", values, "lab.yaml")
+
+
+def entry(width: int, per_step: float | None, **changes: Any) -> dict[str, Any]:
+    return {
+        "width": width,
+        "seconds_per_step": per_step,
+        "seconds_per_epoch": 10.0,
+        "epochs": 50,
+        "start_s": 4.0,
+        "checkpoint_s": 0.2,
+        "checkpoint_bytes": 1000,
+        "host_bytes": 1 << 29,
+        "device_bytes": None,
+        "device_total_bytes": None,
+        "device": "cpu",
+    } | changes
+
+
+def test_a_step_is_timed_between_checkpoints_without_what_they_cost() -> None:
+    start, first, last = Mark(0, 0, 0), Mark(10, 13, 100), Mark(23, 25, 200)
+    assert seconds_per_step([start, first, last]) == 0.1
+    assert seconds_per_step([start, first]) == 0.1  # one checkpoint only: from the start
+    slow, usual = Mark(35, 36, 210), Mark(46, 47, 310)
+    assert seconds_per_step([start, first, last, slow, usual]) == 0.1  # a busy moment does not count
+    assert seconds_per_step([start, first, first]) is None
+    assert seconds_per_step([start]) is None
+    assert seconds_per_step([]) is None
+
+
+def test_an_epoch_is_timed_from_the_end_of_the_first() -> None:
+    assert seconds_per_epoch({"a": [5.0, 7.0, 9.0], "b": [5.0]}) == 2.0
+    assert seconds_per_epoch({"a": [5.0]}) is None
+    assert seconds_per_epoch({"a": [5.0, 9.0]}, [Mark(1, 1, 0), Mark(2, 3, 10), Mark(6, 7, 30)]) == 3.0
+    assert seconds_per_epoch({}) is None
+
+
+def test_an_epoch_longer_than_a_pilots_seconds_is_timed_from_the_start_without_its_checkpoints() -> None:
+    assert seconds_per_epoch({"a": [31.0]}, [Mark(1, 1, 0), Mark(5, 7, 40), Mark(40, 50, 300)]) == 28.0
+    assert seconds_per_epoch({}, [Mark(1, 1, 0)]) is None
+
+
+LONG = """
+import time
+import numpy
+from training.contract import Checkpoint
+FACTORS = {"width": {"kind": "integer"}}
+METRICS = {"loss": {"kind": "positive", "better": "lower"}}
+
+def train(cells, options, run):
+    for cell in cells:
+        run.restore(cell)
+        for step in range(1, 100_000):
+            time.sleep(0.002)
+            if step % options["steps_per_epoch"] == 0:
+                run.epoch(cell, step // options["steps_per_epoch"], 50, {"loss": 1.0})
+            if run.stop or (options["saves"] and run.checkpoint_due()):
+                run.save({cell: Checkpoint(step, {"x": numpy.zeros(options["numbers"])})})
+            if run.stop:
+                return
+"""
+
+
+@pytest.mark.parametrize("saves", [True, False])
+@pytest.mark.parametrize(("epoch_s", "known"), [(60.0, True), (0.0, False)])
+def test_the_narrowest_pack_goes_on_until_an_epoch_has_ended_so_that_a_plan_has_a_price(
+    tmp_path: Path, saves: bool, epoch_s: float, known: bool
+) -> None:
+    (tmp_path / "long.py").write_text(LONG)
+    trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
+    options = {"steps_per_epoch": 600, "saves": saves, "numbers": 1}
+    sweep = replace(make_sweep(make_grid([1, 2], [42])), trainer=trainer, options=options)
+    Store(tmp_path / "pilot").write_sweep(sweep, {})
+    request = Request([1], 0.2, 10.0, 1, "cpu", None, epoch_s)  # an epoch takes at least 1.2 s
+    made = from_answer(pilot_on_node.measure(tmp_path / "pilot", request), sweep, profile())
+    assert made.unit == "step"
+    assert made.units == (pytest.approx(50 * 600, rel=0.3) if known else None)
+    told = str(estimate(make_plan([CellStatus(cell, MISSING) for cell in sweep.grid]), None, [], made))
+    assert told.startswith("about " if known else "cost not known yet: no epoch ended in the pilot's time")
+
+
+def test_a_checkpoint_that_is_written_beside_training_is_measured_whole(tmp_path: Path) -> None:
+    (tmp_path / "long.py").write_text(LONG)
+    trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
+    options = {"steps_per_epoch": 10, "saves": True, "numbers": BACKGROUND_BYTES // 8}
+    Store(tmp_path / "pilot").write_sweep(replace(make_sweep(), trainer=trainer, options=options), {})
+    answer = pilot_on_node.measure(tmp_path / "pilot", Request([1], 0.5, 10.0, 1, "cpu", None))
+    assert answer["ended"] == "the widest pack asked for was measured"
+    assert answer["measurements"][0]["checkpoint_bytes"] > BACKGROUND_BYTES
+
+
+def test_a_command_that_leaves_out_how_many_epochs_it_takes_has_no_price_of_zero() -> None:
+    answer = {"measurements": [entry(1, 0.1, epochs=0)], "ended": "x"}
+    assert from_answer(answer, make_sweep(), profile()).units is None
+
+
+def test_a_pilot_is_kept_by_profile_device_type_and_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    sweep, lab = make_sweep(), profile(gpus_per_node=1, gpu_type="a100", mem_gb=8)
+    made = from_answer({"measurements": [entry(1, 0.1), entry(2, 0.15)], "ended": "x"}, sweep, lab)
+    path = pilot_record.save(made, lab)
+    assert pilot_record.load(lab, sweep.config_digest) == made
+    assert made.units == 5000
+    assert pilot_record.load(profile(gpus_per_node=1, gpu_type="h100"), sweep.config_digest) is None
+    assert pilot_record.load(lab, "0" * 64) is None
+    path.write_text("{}")
+    assert pilot_record.load(lab, sweep.config_digest) is None
+    path.write_bytes(b"\xff[")
+    assert pilot_record.load(lab, sweep.config_digest) is None
+
+
+def test_what_has_no_steps_is_counted_in_epochs_and_what_has_neither_is_told() -> None:
+    by_epoch = from_answer({"measurements": [entry(1, None)], "ended": "x"}, make_sweep(), profile())
+    assert (by_epoch.unit, by_epoch.measurements[0].seconds, by_epoch.units) == ("epoch", 10.0, 50)
+    with pytest.raises(ValueError, match="too soon to be timed"):
+        from_answer({"measurements": [entry(1, None, seconds_per_epoch=None)], "ended": "x"}, make_sweep(), profile())
+    with pytest.raises(ValueError, match="a pack of 1 failed: boom"):
+        from_answer({"measurements": [], "ended": "a pack of 1 failed: boom"}, make_sweep(), profile())
+
+
+def test_only_trainers_that_fuse_are_measured_in_packs_and_no_wider_than_the_sweep() -> None:
+    grid = make_grid(range(1, 11), [42])
+    assert request(make_sweep(grid, pack_mode="fused"), profile()).widths == [1, 2, 3, 5, 8]
+    assert request(make_sweep(grid), profile()).widths == [1]
+    assert request(make_sweep(grid), profile(mem_gb=8, gpus_per_node=4)).host_bytes == 2 << 30
+
+
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict[int, Any], **changes: Any) -> dict[str, Any]:
+    """A series with the given results of each width."""
+    request = Request(list(costs), 1.0, 1000.0, 1, "cpu", 1 << 30)
+    request = Request(**vars(request) | changes)
+    monkeypatch.setattr(pilot_on_node, "_one", lambda directory, request, width: costs[width])
+    return pilot_on_node.measure(tmp_path, request)
+
+
+def test_a_series_ends_with_memory_failure_time_or_when_wider_packs_gain_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = {width: (entry(width, 1.0), "") for width in (1, 2, 3)}
+    whole = measured(tmp_path, monkeypatch, good)
+    assert ([e["width"] for e in whole["measurements"]], "widest" in whole["ended"]) == ([1, 2, 3], True)
+    failed = measured(tmp_path, monkeypatch, good | {2: (None, "MemoryError")})
+    assert (len(failed["measurements"]), failed["ended"]) == (1, "a pack of 2 failed: MemoryError")
+    full = measured(tmp_path, monkeypatch, good | {2: (entry(2, 1.0, host_bytes=1 << 30), "")})
+    assert (len(full["measurements"]), full["ended"]) == (2, "a pack of 2 fills the memory")
+    late = measured(tmp_path, monkeypatch, good, total_s=1.0)
+    assert (len(late["measurements"]), late["ended"]) == (1, "1 s were up before a pack of 2")
+    flat = {width: (entry(width, float(width)), "") for width in (1, 2, 3, 5)}
+    assert measured(tmp_path, monkeypatch, flat)["ended"] == "packs wider than 1 gain nothing"
+
+
+def test_a_request_comes_back_from_its_file(tmp_path: Path) -> None:
+    request = Request([1, 2], 1.0, 2.0, 3, "cpu", None)
+    request.write(tmp_path)
+    assert Request.read(tmp_path) == request
+    assert json.loads((tmp_path / pilot_on_node.REQUEST).read_text())["threads"] == 3

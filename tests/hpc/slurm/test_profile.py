@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hpc.errors import ConfigError
+from hpc.slurm.profile import PROFILES, Profile, load_profile, parse_profile
+
+
+def parse(**values: Any) -> Profile:
+    return parse_profile("lab", values, "lab.yaml")
+
+
+def faults(**values: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(**values)
+    return caught.value.faults
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    path = tmp_path / "lab.yaml"
+    path.write_text(yaml.safe_dump({"slurm_partition": "low", "timeout_min": 60, "gpus_per_node": 1, "mem_gb": 4}))
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_profile_is_valid(path: Path) -> None:
+    profile = load_profile(path.stem)
+    assert profile.parameters["timeout_min"] > 0
+    assert profile.parameters["partition"]
+
+
+def test_the_example_profile_names_every_key(tmp_path: Path) -> None:
+    text = (PROFILES / "example.yaml").read_text()
+    body = "\n".join(line.removeprefix("# ") for line in text.splitlines() if line.removeprefix("# ")[:1].islower())
+    everything = yaml.safe_load("\n".join(line for line in body.splitlines() if ": " in line))
+    assert parse(**{k: v for k, v in everything.items() if k != "device"}).workers == 1
+    from hpc.slurm.profile_keys import FIELDS
+
+    assert set(everything) | {"gres", "nodelist", "comment"} == set(FIELDS)
+
+
+def test_names_work_with_and_without_slurm_but_not_twice() -> None:
+    assert parse(slurm_partition="low").parameters == parse(partition="low").parameters == {"partition": "low"}
+    assert "given twice" in faults(partition="low", slurm_partition="low")[0]
+
+
+def test_gpus_make_the_device_cuda_unless_it_is_said_otherwise() -> None:
+    assert parse(gpus_per_node=1).device == "cuda"
+    assert parse(gpus_per_node=1, device="cpu").device == "cpu"
+    assert parse(gpus_per_node=0).device == parse().device == "cpu"
+
+
+def test_a_gpu_type_is_asked_for_as_a_generic_resource() -> None:
+    typed = parse(gpus_per_node=4, gpu_type="a100")
+    assert typed.parameters == {"gres": "gpu:a100:4"}
+    assert typed.gpu_type == "a100"
+    assert parse(gpus_per_node=4).parameters == {"gpus_per_node": 4}
+    assert "say how many GPUs" in faults(gpu_type="a100")[0]
+    assert "gres and gpu_type" in faults(gpu_type="a100", gpus_per_node=1, gres="gpu:1")[0]
+
+
+def test_several_gpus_are_as_many_workers_that_share_the_cpus() -> None:
+    node = parse(gpus_per_node=4, cpus_per_task=34)
+    assert (node.workers, node.threads) == (4, 8)
+    assert node.setup == ("export HOLDFAST_WORKERS=4  # one worker a GPU; they share the task's cells",)
+    assert (parse(gpus_per_node=1, cpus_per_task=3).workers, parse(gpus_per_node=1, cpus_per_task=3).threads) == (1, 3)
+
+
+def test_modules_are_loaded_before_the_setup_lines() -> None:
+    assert parse(modules=["cuda/12.4", "gcc"], setup=["source lab.sh"]).setup == (
+        "module load cuda/12.4",
+        "module load gcc",
+        "source lab.sh",
+    )
+
+
+def test_a_container_runs_its_own_python_with_gpus_and_directories() -> None:
+    image = {"image": "/shared/my lab.sif", "bind": ["/data", "/scratch/a b"]}
+    launcher = parse(gpus_per_node=1, container=image).launcher
+    assert launcher == (
+        "apptainer",
+        "exec",
+        "--nv",
+        "--bind=/data",
+        "--bind=/scratch/a b",
+        "/shared/my lab.sif",
+        "python3",
+    )
+    assert parse(container={"image": "a.sif"}, python="/opt/python").launcher[-2:] == ("a.sif", "/opt/python")
+    assert "--nv" not in parse(container={"image": "a.sif"}).launcher
+    assert parse().launcher == (sys.executable,)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("partition", "low\n#SBATCH --uid=0"),
+        ("partition", "a b"),
+        ("partition", "-x"),
+        ("account", "$(id)"),
+        ("gpu_type", "a100:8"),
+        ("gpu_type", "a100 --wrap=id"),
+        ("modules", ["cuda; rm -rf ~"]),
+        ("modules", "cuda"),
+        ("setup", "module load cuda"),
+        ("setup", ["one\ntwo"]),
+        ("setup", ["  #SBATCH --partition=other"]),
+        ("container", {"image": "a\nb"}),
+        ("container", {"image": "a.sif", "runtime": "docker"}),
+        ("container", {"image": "a.sif", "bind": "/data"}),
+        ("container", {"runtime": "apptainer"}),
+        ("additional_parameters", {"output": "x"}),
+        ("additional_parameters", {"outp": "x"}),
+        ("additional_parameters", {"open_mode": "truncate"}),
+        ("additional_parameters", {"mail-type": "FAIL\n#SBATCH --uid=0"}),
+        ("additional_parameters", {"exclusive": False}),
+        ("additional_parameters", {"exclusive": None}),
+        ("python", "python\nrm"),
+        ("gpus_per_node", True),
+        ("gpus_per_node", 65),
+        ("timeout_min", 0),
+        ("timeout_min", 1.5),
+        ("mem_gb", float("nan")),
+        ("signal_delay_s", 1),
+        ("device", "tpu"),
+    ],
+)
+def test_what_must_not_reach_a_script_is_refused_in_one_line_naming_the_key(key: str, value: Any) -> None:
+    (fault,) = faults(**{key: value})
+    assert fault.startswith(f"lab.yaml: {key} is ")
+    assert "\n" not in fault
+
+
+def test_an_unknown_key_is_answered_with_the_nearest_one() -> None:
+    assert "Did you mean 'timeout_min'?" in faults(timeout=3)[0]
+
+
+def test_every_fault_is_named_at_once() -> None:
+    assert len(faults(timeout_min=0, mem_gb=-1, partitions="x")) == 3
+
+
+def test_a_profile_that_is_not_there_is_answered_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"local, sandbox, cpu, .*whole-node"):
+        load_profile("no-such-profile")
+
+
+def test_one_submission_can_change_a_key_leave_one_out_and_set_one_in_a_section(lab: Path) -> None:
+    profile = load_profile(str(lab), ["partition=high", "slurm_timeout_min=5", "mem_gb=", "gpu_type=a100"])
+    assert profile.parameters == {"partition": "high", "timeout_min": 5, "gres": "gpu:a100:1"}
+    assert profile.name == "lab"
+    mailed = load_profile(str(lab), ["additional_parameters.mail-type=FAIL", "additional_parameters.exclusive=true"])
+    assert mailed.additional == {"mail-type": "FAIL", "exclusive": True}
+    assert load_profile(str(lab), ['setup=["a=1 b", c]']).setup == ("a=1 b", "c")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("partition", "write key=value"),
+        ("=low", "write key=value"),
+        ("partitoin=low", "Did you mean 'partition'"),
+        ("timeout_min=soon", "lab.yaml with --set: timeout_min is 'soon'; must be a whole number"),
+        ("setup=[", "is not valid YAML"),
+        ("timeout_min.x=1", "unknown key"),
+        ("output=x", "unknown key"),
+    ],
+)
+def test_a_wrong_override_is_one_line_naming_it(lab: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_profile(str(lab), [override])
+    assert len(caught.value.faults) == 1
+    assert said in caught.value.faults[0]
+
+
+def test_the_local_profile_has_nothing_to_set() -> None:
+    assert load_profile("local").is_local
+    with pytest.raises(ConfigError, match="has no settings"):
+        load_profile("local", ["partition=x"])
+
+
+def test_a_task_in_a_container_sees_the_sweep_directory_and_the_directories_of_the_profile(tmp_path: Path) -> None:
+    """task.sh under a stand-in for apptainer that only writes down what it was given."""
+    runtime = tmp_path / "apptainer"
+    runtime.write_text('#!/bin/sh\nenv > "$0.env"\necho "$@" > "$0.words"\n')
+    runtime.chmod(0o755)
+    launcher = parse(container={"image": "lab.sif", "bind": ["/data"]}).launcher
+    task = PROFILES.parent / "task.sh"
+    sweep = str(tmp_path / "out")
+    subprocess.run(
+        ["bash", str(task), "/code", sweep, "1", "0", "cpu", "abc", *launcher],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "APPTAINER_BINDPATH": "/mine"},
+        check=True,
+        timeout=30,
+    )
+    environment = (tmp_path / "apptainer.env").read_text().splitlines()
+    assert f"APPTAINER_BINDPATH=/mine,{sweep}" in environment
+    assert "PYTHONPATH=/code:/code/user" in environment
+    words = (tmp_path / "apptainer.words").read_text().split()
+    assert words == ["exec", "--bind=/data", "lab.sif", "python3", "-P", "-m", "hpc.node.task", sweep, "1", "0", "0"]

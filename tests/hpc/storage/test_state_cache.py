@@ -1,0 +1,69 @@
+"""Status of large sweeps: quick the second time, and never wrong for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hpc.storage import state_cache
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.states import COMPLETED, CONFLICT, MISSING
+
+
+@pytest.fixture(autouse=True)
+def caches_small_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_cache, "_WORTH_IT", 1)
+
+
+GRID = Grid((Axis("width", tuple(range(1, 11))),), (42,))
+
+
+def finish(store: Store, cell: Cell) -> None:
+    store.cell_directory(cell).mkdir(parents=True, exist_ok=True)
+    result = {"status": COMPLETED, "metrics": {}, "seed": 42, "run_id": 0, "epochs": 3, "best_epoch": None}
+    result |= {"config_digest": "d", "outcome_digest": "o", "provenance": {"attempts": 2}}
+    store.result_file(cell).write_text(json.dumps(result))
+
+
+def test_the_cache_says_what_the_files_say(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for cell in GRID[:6]:
+        finish(store, cell)
+    plain = list(store.statuses(GRID, "d"))
+    assert list(state_cache.statuses(store, GRID, "d")) == plain
+    assert store.state_cache_file.exists()
+    assert list(state_cache.statuses(store, GRID, "d")) == plain
+
+
+def test_finished_cells_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    for cell in GRID:
+        finish(store, cell)
+    list(state_cache.statuses(store, GRID, "d"))
+    monkeypatch.setattr("hpc.storage.store.parse_result", lambda *_: pytest.fail("read again"))
+    assert {status.state for status in state_cache.statuses(store, GRID, "d")} == {COMPLETED}
+
+
+def test_what_comes_later_is_seen(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for cell in GRID[:9]:
+        finish(store, cell)
+    assert [s.state for s in state_cache.statuses(store, GRID, "d")][-1] == MISSING
+    finish(store, GRID[9])
+    store.conflict_file(GRID[0]).write_text("{}")
+    states = [status.state for status in state_cache.statuses(store, GRID, "d")]
+    assert (states[0], states[9]) == (CONFLICT, COMPLETED)
+
+
+def test_another_configuration_or_a_damaged_cache_is_read_from_the_files(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for cell in GRID:
+        finish(store, cell)
+    list(state_cache.statuses(store, GRID, "d"))
+    assert {status.state for status in state_cache.statuses(store, GRID, "other")} == {MISSING}
+    store.state_cache_file.write_text("{")
+    assert {status.state for status in state_cache.statuses(store, GRID, "d")} == {COMPLETED}

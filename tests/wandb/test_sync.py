@@ -1,0 +1,228 @@
+"""`holdfast wandb sync`: one complete run a cell on the server, whatever happened before, compared with the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.wandb_server import StoredRun, WandbServer
+from helpers.wandb_sweeps import GROUP, KEY, PROJECT, assert_complete, client, train, width_sweep
+
+from hpc.cli import main
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.wandb.cells import cell_run, run_id, target_of
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> tuple[Store, Sweep]:
+    """A sweep of four cells, all with results."""
+    store, sweep = width_sweep(tmp_path / "out")
+    assert train(store, sweep) == 0
+    return store, sweep
+
+
+def sync(store: Store, *words: str, expect: int = 0) -> None:
+    assert main(["wandb", "sync", str(store.root), "--group", GROUP, "--settle", "0", *words]) == expect
+
+
+def first(sweep: Sweep) -> Cell:
+    cell: Cell = sweep.grid[0]
+    return cell
+
+
+def test_a_sweep_arrives_whole_and_a_second_sync_sends_nothing(
+    server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, sweep = done
+    sync(store)
+    assert "4 of 4 cells are the same on the server, 4 sent now" in capsys.readouterr().out
+    assert_complete(server, store, sweep)
+    assert [len(run.lines) for run in server.all()] == [5] * 4
+    before = len(server.operations)
+    sync(store)
+    assert "4 of 4 cells are the same on the server, 0 sent now" in capsys.readouterr().out
+    assert "UpsertBucket" not in server.operations[before:]
+    assert "HistoryPage" not in server.operations[before:]  # the journal vouches for what was compared
+
+
+def test_a_sync_that_is_killed_is_taken_up_by_the_next(server: WandbServer, tmp_path: Path) -> None:
+    store, sweep = width_sweep(tmp_path / "out", widths=(1, 2, 3), runs=4)
+    train(store, sweep)
+    server.seconds = 0.05
+    words = [sys.executable, "-m", "hpc", "wandb", "sync", str(store.root), "--group", GROUP]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while sum(run.state == "finished" for run in server.all()) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    time.sleep(1)  # its helper notices that nobody listens any more
+    assert sum(run.state == "finished" for run in server.all()) >= 3
+    server.seconds = 0.0
+    sync(store)
+    assert_complete(server, store, sweep)
+
+
+def test_a_run_that_a_preempted_stream_left_is_gone_on_with(server: WandbServer, done: tuple[Store, Sweep]) -> None:
+    store, sweep = done
+    whole = cell_run(store, sweep, first(sweep), target_of(sweep))
+    assert whole is not None
+    server.stream("tester", PROJECT, whole.id, {"files": {}})
+    partial = server.run("tester", PROJECT, whole.id)
+    partial.lines = [json.dumps(dict(row)) for row in whole.rows[:3]]
+    partial.fields["groupName"] = GROUP
+    server.dropped = 1  # which the client tries again
+    sync(store)
+    assert_complete(server, store, sweep)
+    assert [row["_step"] for row in partial.history] == [1, 2, 3, 4, 5]
+
+
+def test_what_can_be_put_right_is_and_what_cannot_is_named_with_exit_code_4(
+    server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, sweep = width_sweep(tmp_path / "out", widths=(1, 2, 3))
+    train(store, sweep)
+    sync(store)
+    capsys.readouterr()
+    value, gap, summary, state, repeated, _ = (server.named(cell.name) for cell in sweep.grid)
+    summary.summary["error"] = 7.0
+    state.state = "crashed"
+    sync(store)  # the listing shows it, although the journal vouches for the rows
+    assert "6 of 6 cells are the same on the server, 2 sent now" in capsys.readouterr().out
+    assert_complete(server, store, sweep)
+    store.wandb_journal_file.unlink()
+    repeated.lines += repeated.lines[2:4]
+    row = value.history[1]
+    value.lines[1] = json.dumps(row | {"error": row["error"] + 1e-12})
+    del gap.lines[2]
+    stray = server.run("tester", PROJECT, "stray")
+    stray.config, stray.fields = dict(gap.config), {"groupName": GROUP, "displayName": "copy"}
+    sync(store, expect=4)
+    said = capsys.readouterr()
+    assert f"{sweep.grid[0].name}: epoch 2: 'error' is" in said.err
+    assert f"{sweep.grid[1].name}: epoch 3 is not there" in said.err
+    assert "run stray (copy) is on the server and of no cell" in said.err
+    assert "4 of 6 cells are the same" in said.out
+
+
+def test_only_cells_with_results_are_sent_and_a_grown_sweep_adds_to_them(
+    server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, sweep = width_sweep(tmp_path / "out")
+    train(store, sweep, sweep.grid[:1])
+    sync(store)
+    assert "1 of 4 cells are the same on the server, 1 sent now, 3 have no result yet" in capsys.readouterr().out
+    store, grown = width_sweep(tmp_path / "out", runs=3)
+    train(store, grown)
+    sync(store)
+    assert "6 of 6 cells are the same on the server, 5 sent now" in capsys.readouterr().out
+    assert_complete(server, store, grown)
+
+
+def test_a_damaged_history_is_named_and_never_sent(
+    server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, sweep = done
+    path = store.history_file(first(sweep))
+    path.write_bytes(path.read_bytes()[:-3])
+    sync(store, expect=4)
+    assert f"{first(sweep).name}: history.csv is cut short" in capsys.readouterr().err
+    assert first(sweep).name not in {run.fields["displayName"] for run in server.all()}
+
+
+def test_a_server_that_is_down_or_silent_is_trouble_in_bounded_time(
+    server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, _ = done
+    server.seconds = 30.0
+    began = time.monotonic()
+    sync(store, "--timeout", "2", expect=3)
+    assert time.monotonic() - began < 20
+    said = capsys.readouterr().err.strip().splitlines()
+    assert re.search(r"W&B did not answer in 2 s; nothing is lost", said[-1])
+
+
+def test_broken_files_of_other_programs_are_set_aside_and_whole_ones_sent(
+    server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, sweep = done
+    script = """
+        import sys, wandb
+        for name in ("whole", "cut"):
+            run = wandb.init(project="theirs", entity="lab", id=name, dir=sys.argv[1], mode="offline")
+            for step in range(20):
+                run.log({"x": step / 3}, step=step)
+            run.finish()
+    """
+    client(script, str(store.root))
+    whole, cut = (next(store.wandb_root.glob(f"*/run-{name}.wandb")) for name in ("whole", "cut"))
+    cut.write_bytes(cut.read_bytes()[:-9])
+    empty = store.wandb_root / "offline-run-1-empty" / "run-empty.wandb"
+    empty.parent.mkdir()
+    empty.write_bytes(whole.read_bytes()[:7])
+    sync(store)
+    said = capsys.readouterr().err
+    assert re.search(r"run-empty.wandb: it holds its 7-byte header and nothing else; set aside as", said)
+    assert re.search(r"run-cut.wandb: it is cut short after \d+ bytes, inside a record; \d+ rows can be read", said)
+    assert not cut.exists()
+    assert not empty.exists()
+    theirs: StoredRun = server.runs.pop(("lab", "theirs", "whole"))
+    assert [row["x"] for row in theirs.history] == [step / 3 for step in range(20)]
+    assert_complete(server, store, sweep)
+    before = len(server.operations)
+    sync(store)
+    assert "UpsertBucket" not in server.operations[before:]
+
+
+def test_the_key_is_in_no_file_and_in_no_argument(server: WandbServer, tmp_path: Path) -> None:
+    store, sweep = width_sweep(tmp_path / "out", mode="offline")
+    train(store, sweep)
+    words = [sys.executable, "-m", "hpc", "wandb", "sync", str(store.root), "--group", GROUP]
+    server.seconds = 0.02
+    environment = os.environ | {"TMPDIR": str(tmp_path / "scratch")}
+    (tmp_path / "scratch").mkdir()
+    lines: set[bytes] = set()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
+        while process.poll() is None:
+            lines |= _command_lines()
+            time.sleep(0.02)
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 0, said
+    assert any(b"hpc.wandb.client" in line for line in lines)
+    assert not [line for line in lines if KEY.encode() in line]
+    assert KEY.encode() not in said
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    assert not [body for body in server.bodies if KEY.encode() in body]
+
+
+def _command_lines() -> set[bytes]:
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            try:
+                found.add(Path(f"/proc/{entry}/cmdline").read_bytes())
+            except OSError:  # it has just ended
+                continue
+    return found
+
+
+def test_a_cell_has_one_id_for_ever_and_another_under_another_configuration(tmp_path: Path) -> None:
+    _, sweep = width_sweep(tmp_path / "a")
+    _, grown = width_sweep(tmp_path / "b", widths=(2, 1, 7), runs=5)
+    _, longer = width_sweep(tmp_path / "c", epochs=6)
+    ids = [[run_id(entry, cell) for cell in sweep.grid] for entry in (sweep, grown, longer)]
+    assert ids[0] == ids[1]
+    assert not set(ids[0]) & set(ids[2])
+    assert len(set(ids[0])) == 4
