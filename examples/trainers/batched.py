@@ -1,7 +1,7 @@
-"""A trainer that gains from packs: all cells of a task as one batch, a leading axis for the cells.
+"""A trainer that gains from packs: it trains all cells of a task as one batch, with a leading axis for the cells.
 
-Logistic regression by gradient descent. `holdfast run ... --pack 8` trains eight cells in one call; the numbers are
-the same for any pack, because each cell's rows are computed by themselves (einsum without a blocked product).
+Logistic regression by gradient descent. `holdfast run ... --pack 8` trains eight cells in one call. The numbers are the
+same for any pack, because each cell's rows are computed separately (einsum without a blocked product).
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def train(cells, options, run):
             done[i], weights[i] = saved.step, saved.arrays["weights"]
     live = list(range(len(cells)))
     while live and not run.stop:
-        # Cells that came back behind the others catch up first, so that all go through the same epoch together.
+        # Cells that resumed behind the others catch up first, so that all train the same epoch together.
         now = [i for i in live if done[i] == done[live].min()]
         loss, accuracy = step(x[now], y[now], weights, lr, now)
         done[now] += 1
@@ -44,7 +44,7 @@ def train(cells, options, run):
 
 
 def task(seed, features, rows=200):
-    """A linearly separable problem with a tenth of the labels turned."""
+    """A linearly separable problem with a tenth of the labels flipped."""
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(rows, features))
     y = (x @ generator.normal(size=features) > 0) ^ (generator.random(rows) < 0.1)

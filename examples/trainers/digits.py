@@ -1,6 +1,6 @@
-"""scikit-learn: a model that is fitted in one go. Nothing to stop, so nothing to save or restore.
+"""A scikit-learn model that is fitted in one go, so there is nothing to save or restore.
 
-How well a random forest reads the handwritten digits that come with scikit-learn, by its size and depth.
+It measures how well a random forest classifies scikit-learn's handwritten digits, by number and depth of its trees.
 """
 
 from sklearn.datasets import load_digits

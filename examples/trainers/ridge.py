@@ -1,4 +1,4 @@
-"""A model that is fitted in one go, in numpy: nothing to stop, so nothing to save or restore.
+"""A numpy model that is fitted in one go, so there is nothing to save or restore.
 
 Polynomial ridge regression on noisy samples of a sine.
 """

@@ -1,6 +1,6 @@
-"""A plain PyTorch loop. Five lines in it, marked, let it be preempted at any epoch and end alike bit for bit.
+"""A plain PyTorch loop. With the five numbered lines, it can be preempted at any epoch and still ends bit-identical.
 
-The two functions below them fit any model and optimizer that keep their state in `state_dict`.
+The two functions below the loop work for any model and optimizer that keep their state in `state_dict`.
 """
 
 import io
@@ -41,7 +41,7 @@ def train(cells, options, run):
 
 
 def taken(epoch, loss, model, optimizer):
-    """All that the next step depends on, the random generator included, as the bytes of torch.save."""
+    """Everything the next step depends on, including the random generator, as the bytes of torch.save."""
     buffer = io.BytesIO()
     torch.save([epoch, loss.detach(), model.state_dict(), optimizer.state_dict(), torch.get_rng_state()], buffer)
     return Checkpoint(epoch, {"state": np.frombuffer(buffer.getvalue(), dtype=np.uint8)})
