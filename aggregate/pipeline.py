@@ -51,7 +51,11 @@ def aggregate(root: Path, *, figures: bool = True) -> Outcome:
     if before is not None and not (figures and Analysis.of(reading.sweep.analysis).figures):
         store = reading.store
         return Outcome(
-            before["complete"], before["counts"], before["problems"], store.report_file, store.plots_directory
+            before["complete"],
+            before["counts"],
+            before["problems"],
+            store.paths.report_file,
+            store.paths.plots_directory,
         )
     found = study(reading)
     with paused_collector():
@@ -63,20 +67,26 @@ def _publish_all(reading: Reading, found: Study, figures: bool) -> Outcome:
     stale = set(written_before(store))
     metrics = [entry.metric.name for entry in found.summary.metrics]
     document = encode(aggregated_results(found))
-    publish(store.aggregated_file, document)
-    publish(store.statistics_file, encode(statistics_document(found)))
-    publish(store.table_file, parquet(cell_table(gathered, metrics)))
-    publish(store.curves_file, parquet(curve_table(gathered, found.histories)))
-    written = [store.aggregated_file, store.statistics_file, store.table_file, store.curves_file, store.report_file]
-    drawn = draw(store.plots_directory, found, document) if figures else Drawn()
+    publish(store.paths.aggregated_file, document)
+    publish(store.paths.statistics_file, encode(statistics_document(found)))
+    publish(store.paths.table_file, parquet(cell_table(gathered, metrics)))
+    publish(store.paths.curves_file, parquet(curve_table(gathered, found.histories)))
+    written = [
+        store.paths.aggregated_file,
+        store.paths.statistics_file,
+        store.paths.table_file,
+        store.paths.curves_file,
+        store.paths.report_file,
+    ]
+    drawn = draw(store.paths.plots_directory, found, document) if figures else Drawn()
     written += drawn.files
     cells, remarks = cell_lines(gathered), [*doubts(found), *drawn.faults]
     lines = limited(cells, _MOST_LINES), limited(remarks, _MOST_LINES)
-    publish(store.report_file, render(Material(found, *lines, drawn.pictures, store.certificates())))
+    publish(store.paths.report_file, render(Material(found, *lines, drawn.pictures, store.certificates())))
     if figures:
         for path in stale.difference(written):
             remove(path)
     problems = limited([*cells, *remarks], _MOST_LINES)
     told = {"complete": gathered.complete, "counts": gathered.counts, "problems": problems}
     reading.remember(gathered, found.histories, metrics, written, told | {"options": {"figures": figures}})
-    return Outcome(gathered.complete, gathered.counts, problems, store.report_file, store.plots_directory)
+    return Outcome(gathered.complete, gathered.counts, problems, store.paths.report_file, store.paths.plots_directory)

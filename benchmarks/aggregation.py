@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from hpc.storage import files
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep, Trainer
@@ -53,7 +54,7 @@ def make_sweep(root: Path, conditions: tuple[int, int]) -> Store:
     analysis = {"primary_metrics": ["m00", "m01"], "reference": {"dim": dims[0], "scale": scales[0]}, "alpha": 0.05}
     sweep = Sweep("synthetic", grid, trainer, {}, {}, "", analysis, 60.0, {})
     store = Store(root)
-    store.write_sweep(sweep, {})
+    write_sweep(store, sweep, {})
     random = np.random.default_rng(0)
     for cell in grid:
         _write_cell(store, sweep, cell, random)
@@ -64,7 +65,7 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
     values = random.uniform(0.05, 0.95, METRICS)
     curve = values * (1 + np.exp(-0.1 * np.arange(EPOCHS))[:, None] * random.uniform(0.5, 0.6, METRICS)) / 2
     names = list(sweep.trainer.metrics)
-    directory = store.cell_directory(cell)
+    directory = store.paths.cell_directory(cell)
     os.makedirs(directory / "attempts" / "0001")
     result = {
         **{sweep.trainer.field_of(name): value for name, value in cell.point},
@@ -99,7 +100,7 @@ def timed(action: Callable[[], object], repeats: int = 1) -> tuple[float, float]
 
 def open_and_read(store: Store) -> None:
     """What nobody can do without: the bytes of every file."""
-    for path in store.results_root.iterdir():
+    for path in store.paths.results_root.iterdir():
         for name in ("results.json", "history.csv"):
             (path / name).read_bytes()
 
@@ -110,7 +111,7 @@ def plain_loop(store: Store) -> None:
     import scipy.stats
 
     rows, curves = [], []
-    for path in sorted(store.results_root.iterdir()):
+    for path in sorted(store.paths.results_root.iterdir()):
         result = json.loads((path / "results.json").read_text())
         rows.append({"condition": result["condition_id"], **result["metrics"]})
         curves.append(pd.read_csv(path / "history.csv").assign(cell=path.name))
@@ -136,7 +137,7 @@ def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -
     yield count, "aggregate, first time, all files written", timed(lambda: aggregate(store.root, figures=False))
     yield count, "aggregate, nothing changed", timed(lambda: aggregate(store.root, figures=False), repeats)
     changed = store.sweep().grid[0]
-    path = store.result_file(changed)
+    path = store.paths.result_file(changed)
     files.publish(path, path.read_bytes().replace(b'"seconds": 12.5', b'"seconds": 13.5'))
     yield count, "aggregate, one cell changed", timed(lambda: aggregate(store.root, figures=False))
     if beside:

@@ -11,6 +11,7 @@ from typing import Any
 from hpc.config.load import CommandLine, load
 from hpc.node.pack import PackTask
 from hpc.node.training_run import TrainingRun
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from training.loop.pack import Pack
@@ -49,7 +50,7 @@ def _recorded(data: Path, directory: Path) -> tuple[Store, Sweep]:
     grid = {"dims": "16", "scales": "1.0", "runs_per_condition": CELLS}
     loaded = load(CommandLine(output_dir=str(directory), overrides=[f"data.dir={data}"], no_wandb=True, **grid))
     store = Store(loaded.output_dir)
-    store.write_sweep(loaded.sweep, {})
+    write_sweep(store, loaded.sweep, {})
     return store, loaded.sweep
 
 

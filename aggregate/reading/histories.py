@@ -94,7 +94,7 @@ def _read_chunk(store: Store, ended: Sequence[tuple[int, str]]) -> tuple[list[Bl
 def _files(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) -> Iterator[_File]:
     for position, name in ended:
         try:
-            data = content(store.history_path(name))
+            data = content(store.paths.history_path(name))
         except FileNotFoundError:
             faults.append((name, "history.csv is missing"))
             continue

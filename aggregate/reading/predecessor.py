@@ -66,7 +66,7 @@ def read_any(root: Path) -> Reading:
 
 def is_predecessor(root: Path) -> bool:
     """Whether a directory without a sweep of ours holds runs of the predecessor's."""
-    return not Store(root).exists() and (Store(root).aggregated_file.is_file() or any(_files(root)))
+    return not Store(root).exists() and (Store(root).paths.aggregated_file.is_file() or any(_files(root)))
 
 
 def read_predecessor(root: Path) -> Predecessor:
@@ -99,7 +99,7 @@ def _runs(root: Path) -> dict[Key, Mapping[str, Any]]:
 
 
 def _aggregated(root: Path) -> Iterator[Mapping[str, Any]]:
-    path = Store(root).aggregated_file
+    path = Store(root).paths.aggregated_file
     if path.is_file():
         conditions = _json(path)
         for condition in conditions.values() if isinstance(conditions, dict) else ():
@@ -121,7 +121,7 @@ def _single(root: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    return iter(sorted(Store(root).results_root.glob("*/**/sweep_results_*.json")))
+    return iter(sorted(Store(root).paths.results_root.glob("*/**/sweep_results_*.json")))
 
 
 def _json(path: Path) -> Any:

@@ -24,7 +24,7 @@ def unchanged(store: Store, cache: Cache | None, stamps: NDArray[np.int64]) -> N
     """Which cells are as they were when the tables were written, shape (cells,)."""
     if cache is None or cache.stamps.shape != stamps.shape:
         return np.zeros(len(stamps), dtype=bool)
-    if not intact(store, cache, [store.table_file, store.curves_file]):
+    if not intact(store, cache, [store.paths.table_file, store.paths.curves_file]):
         return np.zeros(len(stamps), dtype=bool)
     return np.asarray(cache.whole & (cache.stamps == stamps).all(axis=1))
 
@@ -36,7 +36,7 @@ def recall_records(
     names = metric_columns(sweep, metrics)
     positions = np.flatnonzero(kept)
     columns = ["state", "attempts", *RESULT_COLUMNS, *names.values()]
-    table = pa.parquet.read_table(store.table_file, columns=columns).take(pa.array(positions))
+    table = pa.parquet.read_table(store.paths.table_file, columns=columns).take(pa.array(positions))
     plain = {name: table[name].to_pylist() for name in columns}
     values = zip(*(plain[column] for column in names.values()), strict=True) if names else ([()] * len(positions))
     rows = zip(
@@ -60,7 +60,7 @@ def _record(cell: Cell, metrics: list[str], row: tuple[Any, ...]) -> Record:
 
 def recall_histories(store: Store, sweep: Sweep, names: Sequence[str], kept: NDArray[np.bool_]) -> list[Block]:
     """The histories of the cells that are kept, as one block."""
-    file = pa.parquet.ParquetFile(store.curves_file)
+    file = pa.parquet.ParquetFile(store.paths.curves_file)
     columns = curve_columns(sweep, file.schema_arrow.names)
     table = file.read(columns=["cell", EPOCH, *columns.values()])
     cells = table["cell"].combine_chunks().dictionary_encode()

@@ -62,7 +62,7 @@ def read_records(store: Store, sweep: Sweep, cells: Sequence[Cell], names: Seque
     fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
     for name, (status, result) in zip(names, store.outcomes(cells, sweep.config_digest, names), strict=True):
         if status.state == CONFLICT:
-            yield Record(replace(status, cause=status.cause.removeprefix(f"{store.results_root}/")), None)
+            yield Record(replace(status, cause=status.cause.removeprefix(f"{store.paths.results_root}/")), None)
         elif result is None:
             yield Record(status, None)
         else:

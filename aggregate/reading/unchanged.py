@@ -56,8 +56,8 @@ def cell_stamps(store: Store, names: Sequence[str]) -> Integers:
     if not present:
         return np.zeros((len(names), 5), dtype=np.int64)
     found = array("q")
-    result, history = os.path.basename(store.result_path("")), os.path.basename(store.history_path(""))
-    root = os.open(store.results_root, os.O_RDONLY | os.O_DIRECTORY)
+    result, history = os.path.basename(store.paths.result_path("")), os.path.basename(store.paths.history_path(""))
+    root = os.open(store.paths.results_root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in names:
             found.extend(_cell_stamp(root, name, result, history) if name in present else _NO_CELL)
@@ -80,7 +80,7 @@ def _cell_stamp(root: int, name: str, result: str, history: str) -> tuple[int, .
 def load(store: Store) -> Cache | None:
     """The cache, if there is one that may be believed."""
     try:
-        with np.load(io.BytesIO(store.cache_file.read_bytes()), allow_pickle=False) as data:
+        with np.load(io.BytesIO(store.paths.cache_file.read_bytes()), allow_pickle=False) as data:
             header = json.loads(bytes(data["header"]))
             if header["key"] != _key(store):
                 return None
@@ -92,7 +92,7 @@ def load(store: Store) -> Cache | None:
 def written_before(store: Store) -> list[Path]:
     """Every file that the last aggregation wrote, whatever code that was; none if that is not known."""
     try:
-        with np.load(io.BytesIO(store.cache_file.read_bytes()), allow_pickle=False) as data:
+        with np.load(io.BytesIO(store.paths.cache_file.read_bytes()), allow_pickle=False) as data:
             return [store.root / name for name in json.loads(bytes(data["header"]))["written"]]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return []
@@ -111,7 +111,7 @@ def save(
     header = {"key": _key(store), "written": paths, "told": told, "metrics": list(metrics)}
     buffer = io.BytesIO()
     np.savez(buffer, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8), stamps=stamps, whole=whole)
-    publish(store.cache_file, buffer.getvalue())
+    publish(store.paths.cache_file, buffer.getvalue())
 
 
 def intact(store: Store, cache: Cache, paths: Iterable[Path] | None = None) -> bool:
@@ -131,7 +131,7 @@ def _stamp(path: Path | str, root: int | None = None) -> tuple[int, int]:
 
 def _key(store: Store) -> str:
     """Digest of the plan, of what else the report shows, and of the code that reads, computes and draws."""
-    total = hashlib.sha256(store.sweep_file.read_bytes())
+    total = hashlib.sha256(store.paths.sweep_file.read_bytes())
     total.update(json.dumps(store.certificates(), sort_keys=True).encode())
     total.update(_code_digest())
     return total.hexdigest()

@@ -35,7 +35,7 @@ def plan(arguments: argparse.Namespace) -> int:
         print(seeds.advice(request.store, request.sweep, arguments))
         return CommandExit.DONE
     pack = chosen_pack(wanted, request, profile, statuses, None) or profile.workers
-    planned = make_plan(statuses, queued=queued, pack=pack, include_failed=arguments.include_failed)
+    planned = make_plan(statuses, queued=queued, pack_size=pack, include_failed=arguments.include_failed)
     cost = price(request, planned, profile, statuses)
     if arguments.json:
         print(json.dumps(planned.to_json() | {"cost": cost.to_json()}, indent=1))
@@ -79,7 +79,7 @@ def submit(arguments: argparse.Namespace) -> int:
     if profile.is_local and arguments.dry_run:
         statuses = statuses_of(request)
         size = chosen_pack(pack, request, profile, statuses, None) or profile.workers
-        print(make_plan(statuses, pack=size, include_failed=arguments.include_failed))
+        print(make_plan(statuses, pack_size=size, include_failed=arguments.include_failed))
         return CommandExit.DONE
     if profile.is_local:
         check_writable(request.store.root)

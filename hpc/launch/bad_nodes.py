@@ -23,7 +23,7 @@ def find(store: Store, statuses: Iterable[CellStatus]) -> tuple[dict[str, int], 
     known = list(statuses)
     began = _submissions_that_began(store)
     # Where no task of a submission began anywhere, it is the sweep, not a node, that something is wrong with.
-    early = Counter(start.node for start in store.failed_starts() if start.submission in began)
+    early = Counter(start.node for start in store.paths.failed_starts() if start.submission in began)
     loading: dict[Cell, str] = {}
     for status in known:
         if status.state == FAILED and status.attempts:
@@ -40,7 +40,7 @@ def find(store: Store, statuses: Iterable[CellStatus]) -> tuple[dict[str, int], 
 
 def _submissions_that_began(store: Store) -> set[int]:
     """Submissions of which a task got so far as to try a cell."""
-    return {store.pack_record(pack).get("submission", 0) for pack in files.numbers(store.packs_root)}
+    return {store.pack_record(pack).get("submission", 0) for pack in files.numbers(store.paths.packs_root)}
 
 
 def _nodes_with_results(store: Store, statuses: Iterable[CellStatus]) -> set[str]:

@@ -35,7 +35,7 @@ def run_here(
     parallel = arguments.parallel_jobs or cores()
     to_do = sum(1 for entry in statuses if entry.state not in FINAL)
     size = chosen_pack(pack, request, Profile("local"), statuses, None) or _local_pack(sweep, to_do, parallel)
-    planned = make_plan(statuses, queued=elsewhere, pack=size, include_failed=arguments.include_failed)
+    planned = make_plan(statuses, queued=elsewhere, pack_size=size, include_failed=arguments.include_failed)
     say(str(planned))
     if not planned.tasks:
         if planned.queued:

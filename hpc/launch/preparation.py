@@ -12,6 +12,7 @@ from hpc.planning.plan import Plan
 from hpc.processes import cores
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
+from hpc.storage import published
 from hpc.storage.store import Store
 from hpc.submission.live import LiveTask, live_cells, live_tasks
 from hpc.sweep.states import CONFLICT, FINAL, CellStatus
@@ -54,8 +55,8 @@ def chosen_pack(
         choice = pilot_record.choose_pack(known, profile, max(1, left), at_once)
     except ValueError as error:
         raise ConfigError([f"command line: --pack auto: {error}"]) from None
-    say(f"pack {choice.pack}: {choice.reason}")
-    return choice.pack
+    say(f"pack {choice.pack_size}: {choice.reason}")
+    return choice.pack_size
 
 
 def statuses_of(request: Request) -> list[CellStatus]:
@@ -66,7 +67,7 @@ def statuses_of(request: Request) -> list[CellStatus]:
 def set_damaged_aside(request: Request) -> None:
     """Quarantine results that are none, and say so: their cells are trained again."""
     for status in statuses_of(request):
-        if status.state == CONFLICT and (damage := request.store.set_damaged_aside(status.cell)):
+        if status.state == CONFLICT and (damage := published.set_damaged_aside(request.store.paths, status.cell)):
             say(f"{damage.partition(';')[0]}; it is set aside and the cell trained again")
 
 

@@ -13,6 +13,7 @@ from hpc import provenance
 from hpc.checkout import PROJECT_ROOT
 from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError, SweepError
+from hpc.storage.revisions import admit, has_work, write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL
@@ -42,14 +43,14 @@ class Request:
         code = trainer_digest(self.sweep.trainer)
         if self.store.exists():
             recorded = self.store.manifest()["revisions"][-1].get("provenance", {}).get("trainer_digest")
-            if recorded not in (None, code) and not allow_code_change and self.store.has_work():
+            if recorded not in (None, code) and not allow_code_change and has_work(self.store):
                 raise SweepError(
                     f"{self.store.root}: the code of {self.sweep.trainer.target} has changed since cells were trained "
                     "here; use another --output-dir, or mix old and new with --allow-code-change, which is recorded"
                 )
         git = {"holdfast": provenance.git_state(PROJECT_ROOT), "trainer": provenance.git_state(path.parent)}
         facts: dict[str, Any] = {"versions": provenance.versions(), "git": git, "trainer_digest": code}
-        self.store.write_sweep(self.sweep, facts)
+        write_sweep(self.store, self.sweep, facts)
         return self.sweep
 
 
@@ -67,7 +68,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
     if store.root.exists() and not store.root.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a directory; name another --output-dir", str(store.root))
     if store.exists():
-        store.admit(loaded.sweep)
+        admit(store, loaded.sweep)
     return Request(store, loaded.sweep, tuple(loaded.notes))
 
 

@@ -135,7 +135,7 @@ def _plan_for_slurm(
     return make_plan(
         statuses,
         queued=queued,
-        pack=pack,
+        pack_size=pack,
         include_failed=arguments.include_failed,
         retry=retry,
         largest_array=slurm.max_array_size(),

@@ -17,6 +17,8 @@ from hpc.processes import host
 from hpc.provenance import node
 from hpc.storage import files
 from hpc.storage.checkpoint import CorruptCheckpointError, Row, decode, encode
+from hpc.storage.claims import new_attempt, new_pack
+from hpc.storage.published import link_outcome
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -28,10 +30,10 @@ KEPT_GENERATIONS = 2
 class PackAttempt:
     """A pack attempt that this process has begun; the only writer of its directory."""
 
-    def __init__(self, store: Store, sweep: Sweep, pack: int, claims: Mapping[Cell, int], submission: int) -> None:
+    def __init__(self, store: Store, sweep: Sweep, number: int, claims: Mapping[Cell, int], submission: int) -> None:
         self.store = store
         self.sweep = sweep
-        self.pack = pack
+        self.number = number
         self.claims = dict(claims)
         self.submission = submission
         self._generation = 0
@@ -45,25 +47,25 @@ class PackAttempt:
 
         about: where this attempt runs (job, node, pid); a label for people, never an identity.
         """
-        pack = store.new_pack()
+        number = new_pack(store)
         record = {"cells": [cell.name for cell in cells], "submission": submission, "host": host(), **about}
-        files.publish(store.pack_file(pack), json.dumps(record, indent=1).encode())
+        files.publish(store.paths.pack_file(number), json.dumps(record, indent=1).encode())
         claims = {}
         for cell in cells:
-            claims[cell] = store.new_attempt(cell)
-            pointer = json.dumps({"pack": pack}).encode()
-            files.publish(store.pointer_file(cell, claims[cell]), pointer)
+            claims[cell] = new_attempt(store, cell)
+            pointer = json.dumps({"pack": number}).encode()
+            files.publish(store.paths.pointer_file(cell, claims[cell]), pointer)
             description = {**_factor_fields(sweep, cell), "seed": cell.seed, "run_id": cell.run_id}
             config = {"cell": cell.name, **description, "config_digest": sweep.config_digest, **sweep.identity()}
-            files.publish_once(store.cell_config_file(cell), json.dumps(config, indent=1).encode())
-        return cls(store, sweep, pack, claims, submission)
+            files.publish_once(store.paths.cell_config_file(cell), json.dumps(config, indent=1).encode())
+        return cls(store, sweep, number, claims, submission)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def save(self, rows: Sequence[Row]) -> None:
         """Publish one generation and drop the one before the last. Raises OSError; older generations stay whole."""
         self._generation += 1
-        files.publish(self.store.generation_file(self.pack, self._generation), encode(rows))
+        files.publish(self.store.paths.generation_file(self.number, self._generation), encode(rows))
         self._saved_in[self._generation] = {row.cell for row in rows}
         self._drop_own_checkpoints()
         if self._generation == KEPT_GENERATIONS:
@@ -76,7 +78,7 @@ class PackAttempt:
             pack = self.store.pack_of(cell, attempt)
             if pack is None:
                 continue
-            for path in self.store.generations(pack):
+            for path in self.store.paths.generations(pack):
                 try:
                     rows = decode(files.read(path))
                 except FileNotFoundError:
@@ -106,12 +108,12 @@ class PackAttempt:
         """
         record = {"cells": progress, "at": time.time(), **({"ended": ended} if ended else {})}
         with contextlib.suppress(OSError):
-            files.publish(self.store.progress_file(self.pack), json.dumps(record).encode(), durable=bool(ended))
+            files.publish(self.store.paths.progress_file(self.number), json.dumps(record).encode(), durable=bool(ended))
 
     def retract_progress(self) -> None:
         """Take the report back: where files cannot be written, nothing counts against a cell. A full disk can do it."""
         with contextlib.suppress(OSError):
-            files.remove(self.store.progress_file(self.pack))
+            files.remove(self.store.paths.progress_file(self.number))
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -120,16 +122,19 @@ class PackAttempt:
 
         A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped.
         """
-        history, weights = self.store.private_history(self.pack, cell), self.store.private_weights(self.pack, cell)
+        history, weights = (
+            self.store.paths.private_history(self.number, cell),
+            self.store.paths.private_weights(self.number, cell),
+        )
         files.publish(history, outcome.history_csv)
         if outcome.weights is not None and self.sweep.keep["weights"] != "none":
             files.publish(weights, outcome.weights)
-        full = {"attempts": self.claims[cell], "pack": self.pack, **provenance}
+        full = {"attempts": self.claims[cell], "pack": self.number, **provenance}
         record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
         text = json.dumps(record | {"provenance": full}, indent=1, allow_nan=False)
-        won = files.publish_once(self.store.result_file(cell), text.encode())
+        won = files.publish_once(self.store.paths.result_file(cell), text.encode())
         if won:
-            self.store.link_outcome(cell, self.pack)
+            link_outcome(self.store.paths, cell, self.number)
             return True
         self._compare_with_winner(cell, record)
         return False
@@ -141,24 +146,24 @@ class PackAttempt:
         """
         record = {"cause": cause, "traceback": traceback, "submission": self.submission, "host": host()}
         record |= {"node": node(), "at_start": at_start}
-        path = self.store.failure_file(cell, self.claims[cell])
+        path = self.store.paths.failure_file(cell, self.claims[cell])
         files.publish(path, json.dumps(record, indent=1).encode())
 
     def end(self) -> None:
         """Remove the checkpoints that nothing can need any more: of packs all of whose cells have results."""
         if self.sweep.keep["checkpoints"]:
             return
-        for pack in {self.pack} | self._earlier_packs(self.claims):
+        for pack in {self.number} | self._earlier_packs(self.claims):
             if self._needless(pack, set()):
-                for path in self.store.generations(pack):
+                for path in self.store.paths.generations(pack):
                     files.remove(path)
-                files.remove(self.store.progress_file(pack))
+                files.remove(self.store.paths.progress_file(pack))
 
     def log(self, cell: Cell, text: str) -> None:
         """A line for people in the cell's own log. It must never stop training."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
         with contextlib.suppress(OSError):
-            files.append(self.store.log_file(cell), f"{stamp} attempt {self.claims[cell]}: {text}\n")
+            files.append(self.store.paths.log_file(cell), f"{stamp} attempt {self.claims[cell]}: {text}\n")
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -172,8 +177,8 @@ class PackAttempt:
         ):
             self.log(cell, "another attempt had published the same outcome")
             return
-        conflict = {"pack": self.pack, "outcome": dict(record), "published": winner.get("outcome_digest")}
-        files.publish_once(self.store.conflict_file(cell), json.dumps(conflict, indent=1).encode())
+        conflict = {"pack": self.number, "outcome": dict(record), "published": winner.get("outcome_digest")}
+        files.publish_once(self.store.paths.conflict_file(cell), json.dumps(conflict, indent=1).encode())
         self.log(cell, "another attempt had published a different outcome: kept both, see conflict.json")
 
     def _drop_own_checkpoints(self) -> None:
@@ -187,7 +192,7 @@ class PackAttempt:
             if self._generation - number >= KEPT_GENERATIONS and all(
                 cell in kept or self.store.has_result(cell) for cell in cells
             ):
-                files.remove(self.store.generation_file(self.pack, number))
+                files.remove(self.store.paths.generation_file(self.number, number))
                 del self._saved_in[number]
             kept |= cells
 
@@ -195,7 +200,7 @@ class PackAttempt:
         """Earlier attempts' generations count as ours: two newer ones exist, so a third is not needed."""
         for pack in self._earlier_packs(self.claims):
             if self._needless(pack, saved):
-                for path in self.store.generations(pack):
+                for path in self.store.paths.generations(pack):
                     files.remove(path)
 
     def _earlier_packs(self, cells: Mapping[Cell, int]) -> set[int]:
@@ -203,7 +208,7 @@ class PackAttempt:
         for cell, own in cells.items():
             earlier = (self.store.pack_of(cell, attempt) for attempt in self.store.attempts(cell) if attempt < own)
             found |= {pack for pack in earlier if pack is not None}
-        return found - {self.pack}
+        return found - {self.number}
 
     def _needless(self, pack: int, saved: set[str]) -> bool:
         """Whether every cell of a pack has a result or is among those saved elsewhere. Unknown cells: no."""

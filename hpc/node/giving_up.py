@@ -73,9 +73,9 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
     job_after: Mapping[str, Any] = provenance.job()
     for attempt in reversed(store.attempts(cell)):
         pack = store.pack_of(cell, attempt)
-        record = _record(store.pack_file(pack)) if pack is not None else {}
+        record = _record(store.paths.pack_file(pack)) if pack is not None else {}
         together = fused and _width(record) > 1
-        if store.failure(cell, attempt) is not None or (pack is not None and store.has_saved(pack)):
+        if store.failure(cell, attempt) is not None or (pack is not None and store.paths.has_saved(pack)):
             # Success alone says nothing about the pack: what was split stays so until a pack gets somewhere.
             counting, counting_packed = False, counting_packed and not together
         elif pack is not None and _counts(store, pack, record, cell, job_after):
@@ -90,7 +90,7 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
 
 
 def _counts(store: Store, pack: int, record: Mapping[str, Any], cell: Cell, job_after: Mapping[str, Any]) -> bool:
-    progress = _record(store.progress_file(pack))
+    progress = _record(store.paths.progress_file(pack))
     if cell.name not in progress.get("cells", {}) or progress.get("ended"):
         return False
     return not _runs_here(record) and not _was_requeued(record.get("job", {}), job_after)
@@ -123,7 +123,7 @@ def _how_it_ended(store: Store, record: Mapping[str, Any]) -> str:
     """In words for people, from what the task's shell or its starter noted in the task's log; nothing rests on it."""
     try:
         array, index = record["task"]
-        text = store.task_log(record["submission"], array, index).read_text(errors="replace")
+        text = store.paths.task_log(record["submission"], array, index).read_text(errors="replace")
     except (OSError, KeyError, TypeError, ValueError):
         return _NO_WORD
     for line in reversed(text.splitlines()):

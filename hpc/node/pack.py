@@ -22,6 +22,7 @@ from hpc.node.training_run import StorageTroubleError, TrainingRun
 from hpc.processes import start_time
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
+from hpc.storage.published import set_damaged_aside
 from hpc.storage.store import Store
 from hpc.storage.task_list import read_task
 from hpc.sweep.cell import Cell
@@ -58,7 +59,7 @@ class PackTask:
     def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
         """The task that line ``index`` of a submission's list describes. Raises SweepError, OSError."""
         check_private(store.root)
-        cells = read_task(store.tasks_file(submission, array), index)
+        cells = read_task(store.paths.tasks_file(submission, array), index)
         device = os.environ.get(protocol.DEVICE, "cpu")
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get(protocol.THREADS) or 1)
         place, beside = (array, index), workers.beside()
@@ -156,7 +157,7 @@ class PackTask:
             run.note_stop()
             return TaskExit.STOPPED
         if self.own_log:
-            drop_empty(self.store.pack_log(attempt.pack))
+            drop_empty(self.store.paths.pack_log(attempt.number))
         return TaskExit.FAILED if failed or any(self._failed_here(cell) for cell in cells) else TaskExit.DONE
 
     def _hand_over(
@@ -206,7 +207,7 @@ class PackTask:
             about["side_by_side"] = self.beside
         attempt = PackAttempt.begin(self.store, self.sweep, cells, self.submission, about)
         if self.own_log:
-            redirect_output(self.store.pack_log(attempt.pack))
+            redirect_output(self.store.paths.pack_log(attempt.number))
         facts = {
             "node": provenance.node(),
             "device": self.device,
@@ -229,7 +230,7 @@ class PackTask:
 
         Raises SweepError for a result of another configuration: training could never take its place.
         """
-        if damage := self.store.set_damaged_aside(cell):
+        if damage := set_damaged_aside(self.store.paths, cell):
             print(damage, file=sys.stderr)
             return True
         result = self.store.result(cell)
@@ -237,7 +238,7 @@ class PackTask:
             return not self._failed_here(cell)
         if result["config_digest"] == self.sweep.config_digest:
             return False
-        path = self.store.result_file(cell)
+        path = self.store.paths.result_file(cell)
         raise SweepError(f"{path}: a result of another configuration; move it away if this sweep is to make its own")
 
     def _failed_here(self, cell: Cell) -> bool:

@@ -42,9 +42,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Choice:
-    """The pack to use. pack: cells a task. width: cells a process. seconds: estimated time to the whole sweep."""
+    """The pack to use.
 
-    pack: int
+    pack_size: cells per task. width: cells per process. seconds: estimated time to the whole sweep.
+    """
+
+    pack_size: int
     width: int
     seconds: float
     reason: str

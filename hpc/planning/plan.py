@@ -91,13 +91,13 @@ def make_plan(
     statuses: Iterable[CellStatus],
     *,
     queued: Collection[str] = (),
-    pack: int = 1,
+    pack_size: int = 1,
     include_failed: bool = False,
     retry: Collection[Cell] = (),
     largest_array: int | None = None,
     room: int | None = None,
 ) -> Plan:
-    """Cut what is still to do into packs of at most ``pack`` cells and arrays of at most ``largest_array`` tasks.
+    """Cut what is still to do into packs of at most ``pack_size`` cells and arrays of at most ``largest_array`` tasks.
 
     queued: names of cells that a live task already has. retry: failed cells to run again anyway.
     room: tasks that the queue takes now; None: any number.
@@ -115,7 +115,7 @@ def make_plan(
             skipped += 1
         else:
             wanted.append(status.cell)
-    tasks = tuple(tuple(wanted[i : i + pack]) for i in range(0, len(wanted), pack))
+    tasks = tuple(tuple(wanted[i : i + pack_size]) for i in range(0, len(wanted), pack_size))
     fitting = tasks if room is None else tasks[: max(0, room)]
     deferred = sum(len(task) for task in tasks[len(fitting) :])
     ordered = {state: counts[state] for state in STATES if counts[state]}

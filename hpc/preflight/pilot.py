@@ -22,6 +22,7 @@ from hpc.processes import cores
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
 from hpc.storage import files
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import python_path, snapshot
@@ -42,7 +43,7 @@ class Trial:
 
 def prepare(directory: Path, sweep: Sweep, profile: Profile) -> Trial:
     """Write the scratch sweep and the request. Raises OSError."""
-    Store(directory).write_sweep(sweep, {})
+    write_sweep(Store(directory), sweep, {})
     request(sweep, profile).write(directory)
     return Trial(directory, sweep, profile)
 
@@ -106,7 +107,7 @@ def _choice(trial: Trial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
     except ValueError as error:
         return problem("pack", str(error), "raise mem_gb in the profile, or make the model smaller")
     whole = f"; about {duration(choice.seconds)} of computing for the whole sweep" if measured.units else ""
-    return ok("pack", f"--pack auto would now take {choice.pack}: {choice.reason}{whole}")
+    return ok("pack", f"--pack auto would now take {choice.pack_size}: {choice.reason}{whole}")
 
 
 def _last_line(directory: Path) -> str:

@@ -24,6 +24,7 @@ from hpc import protocol, provenance
 from hpc.node.attempt import PackAttempt
 from hpc.node.training_run import TrainingRun
 from hpc.storage import files
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.trainers.loading import load_function
 from hpc.trainers.snapshot import user_code
@@ -56,7 +57,7 @@ class PilotRun(TrainingRun):
         super().__init__(attempt, stop_requested=self._enough, device=device, threads=threads, provenance={})
         self._wanted, self._epoch_wanted = seconds, epoch_seconds
         self._cells = len(attempt.claims)
-        self._pack = attempt.store, attempt.pack
+        self._pack = attempt.store, attempt.number
         self._first: float | None = None
         self.marks: list[Mark] = []
         self.epochs: dict[str, list[float]] = {}
@@ -84,7 +85,7 @@ class PilotRun(TrainingRun):
         self.check_storage()  # also what is written beside training is waited for: a mark is the whole price
         self.marks.append(Mark(before, time.monotonic(), steps))
         store, pack = self._pack
-        self.checkpoint_bytes = max(path.stat().st_size for path in store.generations(pack))
+        self.checkpoint_bytes = max(path.stat().st_size for path in store.paths.generations(pack))
         return dropped
 
     def epoch(self, cell: Any, epoch: int, of: int, metrics: Mapping[str, float]) -> None:
@@ -146,7 +147,7 @@ def measure(directory: Path, width: int, seconds: float, epoch_seconds: float, s
     started: when this process was started, on the clock of time.monotonic.
     """
     store = Store(directory / f"width-{width}")
-    sweep = store.write_sweep(Store(directory).sweep(), {})
+    sweep = write_sweep(store, Store(directory).sweep(), {})
     cells = [sweep.grid[index] for index in range(len(sweep.grid) - width, len(sweep.grid))]
     train = load_function(user_code(sweep.trainer))
     attempt = PackAttempt.begin(store, sweep, cells, 0, {"pid": os.getpid(), "node": provenance.node()})

@@ -27,6 +27,7 @@ from hpc.resume_check.runners import Here, OnCluster, Runner
 from hpc.resume_check.verdict import CellVerdict, Verdict
 from hpc.slurm.profile import Profile
 from hpc.storage import files
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -88,7 +89,7 @@ def chosen(sweep: Sweep, count: int) -> list[Cell]:
 @contextmanager
 def _workplace(target: Store) -> Iterator[Path]:
     """A directory beside the certificates, where the cluster's nodes see it; removed unless something went wrong."""
-    directory = target.certificates_directory / f".check-{uuid.uuid4().hex[:8]}"
+    directory = target.paths.certificates_directory / f".check-{uuid.uuid4().hex[:8]}"
     files.make_directory(directory)
     try:
         yield directory
@@ -99,7 +100,7 @@ def _workplace(target: Store) -> Iterator[Path]:
 
 def _runner(root: Path, trial: Trial, sweep: Sweep) -> Runner:
     store = Store(root)
-    store.write_sweep(sweep, {})
+    write_sweep(store, sweep, {})
     if trial.profile.is_local:
         return Here(store, sweep, trial.profile)
     return OnCluster(store, sweep, trial.profile, trial.conf)
@@ -176,6 +177,6 @@ def _certify(trial: Trial, verdict: Verdict) -> Path:
         "versions": provenance.versions(),
         "at": time.time(),
     }
-    path = trial.target.certificate_file(code, verdict.device)
+    path = trial.target.paths.certificate_file(code, verdict.device)
     files.publish(path, json.dumps(content, indent=1).encode())
     return path

@@ -23,19 +23,19 @@ def differences(one: Store, other: Store, cell: Cell) -> list[str]:
         for name in ("status", "epochs", "best_epoch")
         if a[name] != b.get(name)
     ]
-    found += _first_epoch(*(files.read(store.history_file(cell)).decode() for store in (one, other)))
+    found += _first_epoch(*(files.read(store.paths.history_file(cell)).decode() for store in (one, other)))
     return found
 
 
 def weights_differ(one: Store, other: Store, cell: Cell) -> list[str]:
     """Which of a cell's final weights differ; their bytes are compared, not only their values."""
-    names = [files.entries(store.cell_directory(cell)) for store in (one, other)]
-    there = [store.weights_file(cell).name in found for store, found in zip((one, other), names, strict=True)]
+    names = [files.entries(store.paths.cell_directory(cell)) for store in (one, other)]
+    there = [store.paths.weights_file(cell).name in found for store, found in zip((one, other), names, strict=True)]
     if there[0] != there[1]:
         return ["only one of the runs has weights"]
     if not there[0]:
         return []
-    a, b = (files.read(store.weights_file(cell)) for store in (one, other))
+    a, b = (files.read(store.paths.weights_file(cell)) for store in (one, other))
     if a == b:
         return []
     left, right = safetensors.numpy.load(a), safetensors.numpy.load(b)

@@ -50,7 +50,7 @@ class Disturber:
     def _strike(self, cell: Cell, attempt: int) -> None:
         kind = self._runner.kinds[(self._times(cell) + self._cells.index(cell)) % len(self._runner.kinds)]
         pack = self._runner.store.pack_of(cell, attempt)
-        if kind == KILL and (pack is None or not self._runner.store.has_saved(pack)):
+        if kind == KILL and (pack is None or not self._runner.store.paths.has_saved(pack)):
             return  # later: kills before anything is saved would make the cell fail
         if self._runner.strike(cell, kind):
             self._struck[cell, attempt] = kind

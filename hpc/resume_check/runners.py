@@ -55,7 +55,7 @@ class Runner(ABC):
         attempts = self.store.attempts(cell)
         pack = self.store.pack_of(cell, attempts[-1]) if attempts else None
         try:
-            return dict(files.read_json(self.store.pack_file(pack))) if pack is not None else {}
+            return dict(files.read_json(self.store.paths.pack_file(pack))) if pack is not None else {}
         except (OSError, ValueError):
             return {}
 

@@ -106,12 +106,12 @@ def has_ended(store: Store, cell: Cell) -> bool:
 def log_text(store: Store, cell: Cell) -> str:
     """A cell's own log and the output of its newest pack attempt."""
     parts = []
-    if store.log_file(cell).exists():
-        parts.append(store.log_file(cell).read_text(errors="replace").rstrip())
+    if store.paths.log_file(cell).exists():
+        parts.append(store.paths.log_file(cell).read_text(errors="replace").rstrip())
     attempts = store.attempts(cell)
     pack = store.pack_of(cell, attempts[-1]) if attempts else None
-    if pack is not None and store.pack_log(pack).exists():
-        output = store.pack_log(pack).read_text(errors="replace").strip()
+    if pack is not None and store.paths.pack_log(pack).exists():
+        output = store.paths.pack_log(pack).read_text(errors="replace").strip()
         if output:
             parts.append(f"--- output of pack attempt {pack} ---\n{output}")
     return "\n".join(parts) or "no log yet"

@@ -35,7 +35,7 @@ class Conflict:
 
 def conflict(store: Store, cell: Cell) -> Conflict | None:
     """The conflict of a cell, if it has one. Raises SweepError if its record cannot be read."""
-    path = store.conflict_file(cell)
+    path = store.paths.conflict_file(cell)
     try:
         record = files.read_json(path)
         other, pack = dict(record["outcome"]), record.get("pack")
@@ -56,7 +56,7 @@ def explain(store: Store, cell: Cell) -> str:
     found = conflict(store, cell)
     if found is None:
         return ""
-    directory = store.cell_directory(cell)
+    directory = store.paths.cell_directory(cell)
     lines = [
         "two attempts ended with different outcomes: the trainer is not deterministic, or its surroundings differed"
     ]
@@ -71,10 +71,10 @@ def explain(store: Store, cell: Cell) -> str:
         lines.append("  metrics agree; history or weights differ")
     for label, pack in (("published", found.published_pack), ("other", found.other_pack)):
         if pack is not None:
-            lines.append(f"  {label}: {store.pack_directory(pack)}")
+            lines.append(f"  {label}: {store.paths.pack_directory(pack)}")
     lines += [
         "neither counts until you settle it:",
-        f"  keep the published one:   rm {store.conflict_file(cell)}",
+        f"  keep the published one:   rm {store.paths.conflict_file(cell)}",
         f"  train the cell afresh:    mv {directory} {store.root}/{cell.name}.conflict, then submit again",
     ]
     return "\n".join(lines)

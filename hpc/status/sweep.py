@@ -112,8 +112,8 @@ def told_of_failed_starts(store: Store) -> str:
 
     Empty if all of them began.
     """
-    last = max(files.numbers(store.submissions_root), default=0)
-    starts = [start for start in store.failed_starts() if start.submission == last]
+    last = max(files.numbers(store.paths.submissions_root), default=0)
+    starts = [start for start in store.paths.failed_starts() if start.submission == last]
     if not starts:
         return ""
     log = starts[-1].log

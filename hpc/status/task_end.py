@@ -27,7 +27,7 @@ def word(store: Store, cell: Cell) -> str:
 def _place(store: Store, intent: Intent, name: str) -> tuple[int, int] | None:
     """Array and index of the task that has a cell."""
     for array in range(len(intent.tokens)):
-        for index, cells in enumerate(task_cells(store.tasks_file(intent.number, array))):
+        for index, cells in enumerate(task_cells(store.paths.tasks_file(intent.number, array))):
             if name in cells:
                 return array, index
     return None

@@ -86,36 +86,36 @@ class Layout:
     def packs_root(self) -> Path:
         return self.root / "packs"
 
-    def pack_directory(self, pack: int) -> Path:
-        return self.packs_root / f"{pack:0{PACK_DIGITS}d}"
+    def pack_directory(self, pack_attempt: int) -> Path:
+        return self.packs_root / f"{pack_attempt:0{PACK_DIGITS}d}"
 
-    def pack_file(self, pack: int) -> Path:
-        return self.pack_directory(pack) / "pack.json"
+    def pack_file(self, pack_attempt: int) -> Path:
+        return self.pack_directory(pack_attempt) / "pack.json"
 
-    def pack_log(self, pack: int) -> Path:
-        return self.pack_directory(pack) / "log.txt"
+    def pack_log(self, pack_attempt: int) -> Path:
+        return self.pack_directory(pack_attempt) / "log.txt"
 
-    def progress_file(self, pack: int) -> Path:
-        return self.pack_directory(pack) / "progress.json"
+    def progress_file(self, pack_attempt: int) -> Path:
+        return self.pack_directory(pack_attempt) / "progress.json"
 
-    def private_history(self, pack: int, cell: Cell) -> Path:
-        return self.pack_directory(pack) / f"{cell.name}.history.csv"
+    def private_history(self, pack_attempt: int, cell: Cell) -> Path:
+        return self.pack_directory(pack_attempt) / f"{cell.name}.history.csv"
 
-    def private_weights(self, pack: int, cell: Cell) -> Path:
-        return self.pack_directory(pack) / f"{cell.name}.weights.safetensors"
+    def private_weights(self, pack_attempt: int, cell: Cell) -> Path:
+        return self.pack_directory(pack_attempt) / f"{cell.name}.weights.safetensors"
 
-    def generation_file(self, pack: int, generation: int) -> Path:
-        return self.pack_directory(pack) / f"checkpoint-{generation:0{GENERATION_DIGITS}d}"
+    def generation_file(self, pack_attempt: int, generation: int) -> Path:
+        return self.pack_directory(pack_attempt) / f"checkpoint-{generation:0{GENERATION_DIGITS}d}"
 
-    def generations(self, pack: int) -> list[Path]:
+    def generations(self, pack_attempt: int) -> list[Path]:
         """Checkpoint files of a pack attempt, newest first."""
-        directory = self.pack_directory(pack)
+        directory = self.pack_directory(pack_attempt)
         names = [n for n in files.entries(directory) if n.startswith("checkpoint-") and "." not in n]
         return [directory / name for name in sorted(names, reverse=True)]
 
-    def has_saved(self, pack: int) -> bool:
+    def has_saved(self, pack_attempt: int) -> bool:
         """Whether a pack attempt has a checkpoint, sound or set aside; later attempts that save remove it."""
-        return any(name.startswith("checkpoint-") for name in files.entries(self.pack_directory(pack)))
+        return any(name.startswith("checkpoint-") for name in files.entries(self.pack_directory(pack_attempt)))
 
     @property
     def submissions_root(self) -> Path:

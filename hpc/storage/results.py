@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from hpc.errors import SweepError
 from hpc.storage import files
 from hpc.sweep.states import FINAL
 
@@ -32,6 +33,16 @@ def content(path: str) -> bytes:
     except OSError:
         return files.read(path)
     return data if len(data) == size else files.read(path)
+
+
+def read_result(path: str) -> dict[str, Any]:
+    """The result in a file. Raises SweepError naming the path and the reason if the file is no whole result, OSError if
+    it is no file.
+    """
+    try:
+        return parse_result(content(path))
+    except ValueError as error:
+        raise SweepError(f"{path}: not a whole result: {error}; set it aside and run the cell again") from None
 
 
 def parse_result(data: bytes) -> dict[str, Any]:

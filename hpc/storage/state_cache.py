@@ -56,7 +56,7 @@ def statuses(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterato
 
 def _load(store: Store, config_digest: str) -> dict[str, Entry]:
     try:
-        data = files.read_json(store.state_cache_file)
+        data = files.read_json(store.paths.state_cache_file)
         if data["format"] == _FORMAT and data["config_digest"] == config_digest:
             return dict(data["cells"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -67,4 +67,4 @@ def _load(store: Store, config_digest: str) -> dict[str, Entry]:
 def _write(store: Store, config_digest: str, cells: dict[str, Entry]) -> None:
     content = {"format": _FORMAT, "config_digest": config_digest, "cells": cells}
     with contextlib.suppress(OSError):  # somebody else's sweep may be read-only for us
-        files.publish(store.state_cache_file, json.dumps(content, separators=(",", ":")).encode(), durable=False)
+        files.publish(store.paths.state_cache_file, json.dumps(content, separators=(",", ":")).encode(), durable=False)

@@ -133,15 +133,15 @@ class _Array:
 
     def write_script(self) -> Path:
         """Write the script for a person to submit with sbatch alone."""
-        path = self.store.array_script(self.intent.number, self.number)
+        path = self.store.paths.array_script(self.intent.number, self.number)
         files.publish(path, self.text().encode())
         return path
 
     def _job(self, after: str | None) -> script.Job:
-        log = str(self.store.task_log(self.intent.number, self.number, 0))
+        log = str(self.store.paths.task_log(self.intent.number, self.number, 0))
         # A per cent sign in a path would be taken for one of sbatch's own patterns.
         output = log.replace("%", "%%").removesuffix("0.log") + "%a.log"
-        scratch = self.store.scratch_directory(self.intent.number)
+        scratch = self.store.paths.scratch_directory(self.intent.number)
         return script.Job(self.token, self.store.root, output, scratch, self.size, after)
 
     def _look_up(self, conf: Path | None, error: Exception) -> str:
@@ -165,7 +165,7 @@ def rehearse(store: Store, sweep: Sweep, plan: Plan, profile: Profile, conf: Pat
     sizes = tuple(map(len, plan.arrays()))
     tokens = tuple(f"{sweep.name}-dry-run.{i}" for i in range(len(sizes)))
     intent = Intent(0, SLURM, profile.name, tokens, sizes, None, digest, host(), time.time())
-    text = _Array(store, intent, 0, store.code_directory(digest), profile).text()
+    text = _Array(store, intent, 0, store.paths.code_directory(digest), profile).text()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "array.sbatch"
         path.write_text(text)
@@ -179,8 +179,8 @@ def sbatch_line(scripts: Sequence[Path]) -> str:
 
 def submit_aggregation(store: Store, queued: Queued, profile: Profile, conf: Path | None) -> str:
     """Queue a job that aggregates once all arrays have ended, however they ended. Returns its id. Raises SlurmError."""
-    code = store.code_directory(queued.intent.code)
-    log = store.logs_directory(queued.intent.number) / "aggregate.log"
+    code = store.paths.code_directory(queued.intent.code)
+    log = store.paths.logs_directory(queued.intent.number) / "aggregate.log"
     options = [f"--dependency=afterany:{':'.join(queued.job_ids)}", f"--output={log}", f"--chdir={store.root}"]
     for name in ("partition", "account", "qos"):
         if name in profile.parameters:

@@ -16,6 +16,7 @@ from pathlib import Path
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.storage import files
+from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_line
 from hpc.sweep.cell import Cell
@@ -53,10 +54,10 @@ def begin(
     conf: Path | None = None,
 ) -> Intent:
     """Make a submission's directory: task lists, then the intent. Nothing is queued yet. Raises OSError."""
-    number = store.new_submission()
-    files.make_directory(store.logs_directory(number))
+    number = new_submission(store)
+    files.make_directory(store.paths.logs_directory(number))
     for i, tasks in enumerate(arrays):
-        files.publish(store.tasks_file(number, i), "".join(task_line(cells) for cells in tasks).encode())
+        files.publish(store.paths.tasks_file(number, i), "".join(task_line(cells) for cells in tasks).encode())
     unique = uuid.uuid4().hex[:10]
     intent = Intent(
         number=number,
@@ -69,21 +70,21 @@ def begin(
         host=host(),
         at=time.time(),
     )
-    files.publish(store.intent_file(number), json.dumps(asdict(intent), indent=1).encode())
+    files.publish(store.paths.intent_file(number), json.dumps(asdict(intent), indent=1).encode())
     return intent
 
 
 def write_receipt(store: Store, intent: Intent, job_ids: Sequence[str]) -> None:
     """Record the job ids of the arrays queued so far; labels for people."""
     record = [{"token": token, "job_id": job} for token, job in zip(intent.tokens, job_ids, strict=False)]
-    files.publish(store.receipt_file(intent.number), json.dumps({"arrays": record}, indent=1).encode())
+    files.publish(store.paths.receipt_file(intent.number), json.dumps({"arrays": record}, indent=1).encode())
 
 
 def intents(store: Store) -> list[Intent]:
     """All submissions that got as far as an intent, oldest first. Raises SweepError for one that cannot be read."""
     found = []
-    for number in sorted(files.numbers(store.submissions_root)):
-        path = store.intent_file(number)
+    for number in sorted(files.numbers(store.paths.submissions_root)):
+        path = store.paths.intent_file(number)
         try:
             intent = Intent(**files.read_json(path))
             found.append(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes)))

@@ -36,7 +36,7 @@ def live_tasks(store: Store) -> list[LiveTask]:
         for task in queue:
             intent, array = places[task.name]
             if task.name not in cells:
-                cells[task.name] = task_cells(store.tasks_file(intent.number, array))
+                cells[task.name] = task_cells(store.paths.tasks_file(intent.number, array))
             if task.index is not None and task.index < len(cells[task.name]):
                 found.append(LiveTask(task, intent.number, cells[task.name][task.index]))
     return found

@@ -94,7 +94,7 @@ def start_worker(
         "OMP_NUM_THREADS": str(threads),
     }
     arguments = [str(store.root), str(intent.number), "0", str(index)]
-    with os.fdopen(files.open_log(store.task_log(intent.number, 0, index)), "ab") as log:
+    with os.fdopen(files.open_log(store.paths.task_log(intent.number, 0, index)), "ab") as log:
         # A session of its own: the terminal's Ctrl-C reaches this command alone, which then asks the workers.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "hpc.node.task", *arguments],
@@ -112,7 +112,7 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         if code is None:
             continue
         del workers[index]
-        log = store.task_log(intent.number, 0, index)
+        log = store.paths.task_log(intent.number, 0, index)
         if code < 0:
             files.append(log, f"task process {worker.pid} ended by {signal.Signals(-code).name}\n")
         text = log.read_text(errors="replace").strip()

@@ -31,7 +31,7 @@ def lock(store: Store, command: str, take_over: bool = False) -> Iterator[None]:
     Raises BusyError saying who holds it and how to take over. It spares work, it does not guard results: those are
     safe with any number of writers.
     """
-    files.make_directory(store.submissions_root)
+    files.make_directory(store.paths.submissions_root)
     ours = _take(store, command, take_over)
     try:
         yield
@@ -41,7 +41,7 @@ def lock(store: Store, command: str, take_over: bool = False) -> Iterator[None]:
 
 def busy(store: Store) -> bool:
     """Whether a command is at work in the sweep directory, as far as can be seen from here."""
-    holder = _holder(store, store.lock_directory)
+    holder = _holder(store, store.paths.lock_directory)
     return bool(holder) and not _is_gone(holder)
 
 
@@ -50,17 +50,17 @@ def _take(store: Store, command: str, take_over: bool) -> dict[str, Any]:
 
     Returns the owner's record, ours.
     """
-    prepared = store.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
+    prepared = store.paths.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
     os.mkdir(prepared, 0o755)
     try:
         pid = os.getpid()
         record = {"command": command, "host": host(), "pid": pid, "began": start_time(pid), "boot": boot_id()}
         record["id"] = uuid.uuid4().hex
-        files.publish(store.lock_owner_file(prepared), json.dumps(record).encode())
+        files.publish(store.paths.lock_owner_file(prepared), json.dumps(record).encode())
         for _ in range(_LOCK_TRIES):
-            if _put(prepared, store.lock_directory):
+            if _put(prepared, store.paths.lock_directory):
                 return record
-            holder = _holder(store, store.lock_directory)
+            holder = _holder(store, store.paths.lock_directory)
             if holder and not take_over and not _is_gone(holder):
                 who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
                 raise BusyError(
@@ -94,7 +94,7 @@ def _may_remove(store: Store, holder: dict[str, Any]) -> bool:
     The mark stays: whoever was slow would else remove the lock of the next owner.
     """
     try:
-        os.mkdir(store.lock_directory.with_name(f".gone-{holder.get('id', 'unknown')}"), 0o755)
+        os.mkdir(store.paths.lock_directory.with_name(f".gone-{holder.get('id', 'unknown')}"), 0o755)
     except FileExistsError:
         return False
     return True
@@ -102,7 +102,7 @@ def _may_remove(store: Store, holder: dict[str, Any]) -> bool:
 
 def _holder(store: Store, lock: Path) -> dict[str, Any]:
     try:
-        return dict(files.read_json(store.lock_owner_file(lock)))
+        return dict(files.read_json(store.paths.lock_owner_file(lock)))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -118,11 +118,11 @@ def _is_gone(holder: dict[str, Any]) -> bool:
 
 def _remove_lock(store: Store, owner: dict[str, Any]) -> None:
     """Remove the lock if it is still the one this owner holds; another's goes back to its place."""
-    aside = store.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
+    aside = store.paths.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
     with contextlib.suppress(FileNotFoundError):
-        os.rename(store.lock_directory, aside)
+        os.rename(store.paths.lock_directory, aside)
         if _holder(store, aside) != owner:
             with contextlib.suppress(OSError):
-                os.rename(aside, store.lock_directory)
+                os.rename(aside, store.paths.lock_directory)
                 return
         shutil.rmtree(aside, ignore_errors=True)

@@ -23,7 +23,7 @@ class CellStatus:
     """What the files say of one cell.
 
     attempts: claims so far. epoch, epochs: progress of the newest attempt, 0 if none. cause: of a failure or conflict.
-    pack: number of the newest pack attempt, or None.
+    pack_attempt: number of the newest one, or None.
     """
 
     cell: Cell
@@ -32,4 +32,4 @@ class CellStatus:
     epoch: int = 0
     epochs: int = 0
     cause: str = ""
-    pack: int | None = None
+    pack_attempt: int | None = None

@@ -57,7 +57,7 @@ def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
     Returns (digest, directory). Raises OSError.
     """
     digest = code_digest(trainer)
-    target = store.code_directory(digest)
+    target = store.paths.code_directory(digest)
     if target.is_dir():
         return digest, target
     files.make_directory(target.parent)

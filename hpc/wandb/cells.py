@@ -164,11 +164,11 @@ def _without_paths(sweep: Sweep) -> dict[str, Any]:
 
 def _history_bytes(store: Store, cell: Cell, result: Mapping[str, Any]) -> bytes:
     try:
-        return files.read(store.history_file(cell))
+        return files.read(store.paths.history_file(cell))
     except FileNotFoundError:
         pack = result.get("provenance", {}).get("pack")
     try:  # the winner did not live to link it
-        return files.read(store.private_history(pack, cell)) if isinstance(pack, int) else b""
+        return files.read(store.paths.private_history(pack, cell)) if isinstance(pack, int) else b""
     except FileNotFoundError:
         return b""
 

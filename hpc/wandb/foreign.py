@@ -33,7 +33,12 @@ class Found:
 
 def check_segments(store: Store) -> Found:
     """Look at every `.wandb` file and set the broken ones aside. Raises OSError; ImportError without wandb."""
-    ours = (store.results_root, store.packs_root, store.submissions_root, store.code_directory("").parent)
+    ours = (
+        store.paths.results_root,
+        store.paths.packs_root,
+        store.paths.submissions_root,
+        store.paths.code_directory("").parent,
+    )
     found = Found()
     for path in find_segments(store.root, {path.name for path in ours}):
         segment = read_segment(path)
@@ -42,7 +47,7 @@ def check_segments(store: Store) -> Found:
             aside = files.quarantine(path)
             rows = f"; {len(segment.rows)} rows can be read" if segment.rows else ""
             found.remarks.append(f"{shown}: {segment.fault}{rows}; set aside as {aside.name}")
-        elif path == store.wandb_segment_file(segment.id) or path.with_suffix(".wandb.synced").exists():
+        elif path == store.paths.wandb_segment_file(segment.id) or path.with_suffix(".wandb.synced").exists():
             continue
         elif not segment.whole:
             # Sent now, it would count as sent for good, and it may still be growing.

@@ -214,15 +214,15 @@ class Journal:
 
     def write(self) -> None:
         """Put it on disk. Raises OSError."""
-        files.make_directory(self._store.wandb_root)
+        files.make_directory(self._store.paths.wandb_root)
         text = json.dumps({"format": 1, "same": self._places}, indent=1)
-        files.publish(self._store.wandb_journal_file, text.encode())
+        files.publish(self._store.paths.wandb_journal_file, text.encode())
         self._written = time.monotonic()
 
 
 def _read(store: Store) -> dict[str, dict[str, str]]:
     try:
-        data: Any = json.loads(files.read(store.wandb_journal_file))
+        data: Any = json.loads(files.read(store.paths.wandb_journal_file))
         return {str(place): {str(c): str(o) for c, o in cells.items()} for place, cells in data["same"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return {}

@@ -99,7 +99,7 @@ class _Writer:
             yield cell, follower.faults.get(cell, "it has no result yet")
 
     def _write(self, run: WandbRun, mode: str) -> None:
-        segment = self._store.wandb_segment_file(run.id)
+        segment = self._store.paths.wandb_segment_file(run.id)
         if mode == OFFLINE and segment.name in files.entries(segment.parent):
             return
         stream = Stream(run, self._directory, mode)
@@ -230,7 +230,7 @@ def _generations(store: Store, cell: Cell) -> Iterator[Path]:
     for attempt in reversed(store.attempts(cell)):
         pack = store.pack_of(cell, attempt)
         if pack is not None:
-            yield from store.generations(pack)
+            yield from store.paths.generations(pack)
 
 
 def _row(entry: Mapping[str, Any]) -> dict[str, Any]:

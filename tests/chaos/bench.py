@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission import intents
 from hpc.sweep.cell import Cell
@@ -63,7 +64,7 @@ class Bench:
             | changes
         )
         store = Store(root)
-        store.write_sweep(sweep, {})
+        write_sweep(store, sweep, {})
         cells = list(grid)
         bench = cls(store, sweep, [tuple(cells[i : i + pack]) for i in range(0, len(cells), pack)])
         bench.submit()
@@ -78,7 +79,7 @@ class Bench:
         return [str(self.store.root), str(self.submission), "0", str(task)]
 
     def log(self, task: int) -> Path:
-        return self.store.task_log(self.submission, 0, task)
+        return self.store.paths.task_log(self.submission, 0, task)
 
     def start(self, server: ForkServer, task: int, **options: Any) -> Attempt:
         return server.start(self.arguments(task), self.log(task), **options)
@@ -91,7 +92,7 @@ class Bench:
 
     def text(self, task: int) -> str:
         """What a task said, in its own log and in its packs'."""
-        logs = [self.log(task), *sorted(self.store.packs_root.glob("*/log.txt"))[-3:]]
+        logs = [self.log(task), *sorted(self.store.paths.packs_root.glob("*/log.txt"))[-3:]]
         return "\n".join(log.read_text() for log in logs if log.exists())[-3000:]
 
     def done(self, task: int) -> bool:
@@ -111,7 +112,7 @@ class Bench:
             if not self.store.has_result(cell.name):
                 continue
             outcome(self.store, cell)
-            data = self.store.result_file(cell).read_bytes()
+            data = self.store.paths.result_file(cell).read_bytes()
             before = self.seen.setdefault(cell.name, data)
             assert before == data, f"{cell.name}: a published result has changed"
 
@@ -123,7 +124,7 @@ class Bench:
             ours, theirs = outcome(self.store, cell), outcome(other.store, cell)
             assert ours == theirs, f"{cell.name}: {ours} is not {theirs}"
             for name in ("history_file", "weights_file"):
-                here, there = (getattr(bench.store, name)(cell) for bench in (self, other))
+                here, there = (getattr(bench.store.paths, name)(cell) for bench in (self, other))
                 assert here.exists() == there.exists(), f"{here} is {'there' if here.exists() else 'missing'}"
                 assert not here.exists() or here.read_bytes() == there.read_bytes(), f"{here} differs"
         self.check_clean()

@@ -38,21 +38,21 @@ def overlap(bench: Bench, server: ForkServer, task: int, pause: float, head_star
     wait_for(lambda: len(bench.store.attempts(cell)) == 2 or new.over, "the successor's claim")
     time.sleep(head_start)
     first, second = (bench.store.pack_of(cell, number) for number in (1, 2))
-    before = snapshot(bench.store.pack_directory(first or 0))
+    before = snapshot(bench.store.paths.pack_directory(first or 0))
     bench.check_results((cell,))
     old.signal(signal.SIGCONT)
     codes = old.wait(), new.wait()
     assert set(codes) <= {0}, f"{codes}: {bench.text(task)}"
     if second is None:
         return ""
-    if snapshot(bench.store.pack_directory(first or 0)) != before:
+    if snapshot(bench.store.paths.pack_directory(first or 0)) != before:
         return "files of the old copy changed"
     return "the old copy went on" if _spoke_late(bench, cell) else ""
 
 
 def _spoke_late(bench: Bench, cell: Cell) -> bool:
     """Whether the first attempt wrote to the cell's log after the second had begun to."""
-    lines = bench.store.log_file(cell).read_text().splitlines()
+    lines = bench.store.paths.log_file(cell).read_text().splitlines()
     second = next((i for i, line in enumerate(lines) if "attempt 2:" in line), len(lines))
     return any("attempt 1:" in line for line in lines[second:])
 

@@ -43,7 +43,7 @@ DAMAGES: tuple[Damage, ...] = (cut, flip, flip_in_arrays, break_header, zeros)
 
 
 def _has_two_generations(bench: Bench, pack: int) -> bool:
-    return len(bench.store.generations(pack)) == 2
+    return len(bench.store.paths.generations(pack)) == 2
 
 
 def campaign(directory: Path, server: ForkServer, seed: int, rounds: int) -> Counter[str]:
@@ -65,15 +65,15 @@ def campaign(directory: Path, server: ForkServer, seed: int, rounds: int) -> Cou
         attempt.wait()
         damage = DAMAGES[task % len(DAMAGES)]
         both = generator.random() < 0.3
-        for path in bench.store.generations(pack)[: 2 if both else 1]:
+        for path in bench.store.paths.generations(pack)[: 2 if both else 1]:
             path.write_bytes(damage(path.read_bytes(), generator))
             counts["files damaged"] += 1
         code = bench.start(server, task).wait()
         assert code == 0, f"{cell.name}: after {damage.__name__} the task ended with {code}: {bench.text(task)}"
-        aside = len(list(bench.store.pack_directory(pack).glob("*.corrupt-*")))
+        aside = len(list(bench.store.paths.pack_directory(pack).glob("*.corrupt-*")))
         assert aside >= 1, f"{cell.name}: a checkpoint damaged by {damage.__name__} was accepted"
         counts["set aside"] += aside
-        for path in bench.store.pack_directory(pack).glob("*.corrupt-*"):
+        for path in bench.store.paths.pack_directory(pack).glob("*.corrupt-*"):
             path.unlink()
     bench.check_equal(calm)
     return counts

@@ -132,10 +132,11 @@ MUTANTS = (
     ),
     Mutant(
         "no attempt directories of their own",
-        "hpc/storage/store.py",
-        "        return files.claim(self.packs_root, PACK_DIGITS)[0]",
-        '        files.make_directory(self.pack_directory(int(os.environ.get("SLURM_JOB_ID", "1"))))\n'
-        '        return int(os.environ.get("SLURM_JOB_ID", "1"))',
+        "hpc/storage/claims.py",
+        "    return files.claim(store.paths.packs_root, PACK_DIGITS)[0]",
+        "    import os\n"
+        '    files.make_directory(store.paths.pack_directory(int(os.environ.get("SLURM_JOB_ID", "1"))))\n'
+        '    return int(os.environ.get("SLURM_JOB_ID", "1"))',
         (killed, two_copies),
     ),
     Mutant(

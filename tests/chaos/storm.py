@@ -114,7 +114,7 @@ class Storm:
         """aggregated_results.json of the same sweep undisturbed, run here."""
         self.set_pace(0)
         self.holdfast("run", "--config", "sweep.yaml", "--output-dir", "calm", "--parallel-jobs", "2")
-        return Store(self.directory / "calm").aggregated_file.read_bytes()
+        return Store(self.directory / "calm").paths.aggregated_file.read_bytes()
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class Storm:
         """What the newest attempt at a cell says of itself."""
         pack = self.store.pack_of(cell, self.newest(cell))
         try:
-            return dict(json.loads(self.store.pack_file(pack or 0).read_text()))
+            return dict(json.loads(self.store.paths.pack_file(pack or 0).read_text()))
         except (OSError, ValueError):
             return {}
 
@@ -155,7 +155,7 @@ class Storm:
     def training(self, cell: Cell) -> bool:
         """Whether the newest attempt has saved, runs, and has not been struck yet."""
         pack = self.store.pack_of(cell, self.newest(cell)) if self.newest(cell) else None
-        if pack is None or (cell.name, self.newest(cell)) in self.struck or not self.store.generations(pack):
+        if pack is None or (cell.name, self.newest(cell)) in self.struck or not self.store.paths.generations(pack):
             return False
         return start_time(int(self.about(cell).get("pid", 0))) is not None
 
@@ -180,7 +180,7 @@ class Storm:
         """An attempt that was asked to stop, but not because of a fault of ours, ran into its time limit."""
         pack = self.store.pack_of(cell, attempt)
         with contextlib.suppress(OSError, ValueError):
-            if json.loads(self.store.progress_file(pack or 0).read_text()).get("ended"):
+            if json.loads(self.store.paths.progress_file(pack or 0).read_text()).get("ended"):
                 self.struck.setdefault((cell.name, attempt), TIME_LIMIT)
 
     def operate(self) -> None:
@@ -297,7 +297,7 @@ class Storm:
 
     def aggregated(self) -> bytes:
         self.holdfast("aggregate", "out")
-        return self.store.aggregated_file.read_bytes()
+        return self.store.paths.aggregated_file.read_bytes()
 
 
 @contextlib.contextmanager

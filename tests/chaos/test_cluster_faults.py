@@ -42,14 +42,14 @@ def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submis
     environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_CONF": str(memory / "slurm.conf")}
     with bench.log(0).open("wb") as log:
         shell = subprocess.Popen(["bash", *map(str, script), sys.executable], env=environment, stdout=log, stderr=log)
-        wait_for(lambda: bench.store.has_saved(1), "a checkpoint")
+        wait_for(lambda: bench.store.paths.has_saved(1), "a checkpoint")
         shell.send_signal(signal.SIGUSR2)
         assert shell.wait(60) == 85
     assert "all state is saved; the requeue was refused" in bench.text(0)
     bench.submit()
     assert bench.start(server, 0).wait() == 0
     bench.check_equal(calm)
-    assert "restored at step" in bench.store.log_file(bench.tasks[0][0]).read_text()
+    assert "restored at step" in bench.store.paths.log_file(bench.tasks[0][0]).read_text()
 
 
 @pytest.mark.slurm

@@ -54,7 +54,7 @@ def test_different_outcomes_of_two_copies_are_a_conflict_and_both_are_kept(torn:
     assert found.differing == ["error"]
     assert found.published_pack == 2, "the first to publish wins"
     assert found.other_pack == 1
-    assert torn.store.private_history(1, cell).exists(), "the other's history is kept too"
+    assert torn.store.paths.private_history(1, cell).exists(), "the other's history is kept too"
 
 
 def test_a_conflict_is_explained_with_both_values_and_the_way_to_settle_it(torn: Bench) -> None:
@@ -63,7 +63,7 @@ def test_a_conflict_is_explained_with_both_values_and_the_way_to_settle_it(torn:
     found = conflict(torn.store, cell)
     assert found is not None
     assert str(found.other["metrics"]["error"]) in text
-    assert f"rm {torn.store.conflict_file(cell)}" in text
+    assert f"rm {torn.store.paths.conflict_file(cell)}" in text
     assert explain(torn.store, torn.tasks[1][0]) == ""
 
 
@@ -76,9 +76,9 @@ def test_aggregation_of_a_sweep_in_conflict_says_so_and_exits_4(
 
 def test_a_conflict_ends_when_the_user_settles_it_either_way(torn: Bench, server: ForkServer) -> None:
     cell = torn.tasks[0][0]
-    torn.store.conflict_file(cell).unlink()
+    torn.store.paths.conflict_file(cell).unlink()
     assert state(torn) == COMPLETED
-    shutil.move(torn.store.cell_directory(cell), torn.store.root / "aside")
+    shutil.move(torn.store.paths.cell_directory(cell), torn.store.root / "aside")
     torn.submit()
     assert torn.start(server, 0).wait() == 0
     assert state(torn) == COMPLETED

@@ -31,7 +31,7 @@ def saved(memory: Path) -> tuple[PackAttempt, Path, bytes]:
     attempt = PackAttempt.begin(bench.store, bench.sweep, [cell], 1, {})
     for step in (1, 2):
         attempt.save([Row(cell.name, bench.sweep.cell_digest(cell), bench.sweep.config_digest, step)])
-    newest = bench.store.generations(1)[0]
+    newest = bench.store.paths.generations(1)[0]
     return attempt, newest, newest.read_bytes()
 
 

@@ -47,7 +47,7 @@ def test_a_disk_that_fills_up_while_a_task_trains_costs_nothing_but_time(
     bench, calm = (Bench.make(place / "out", options=SLOW) for place in (disk, memory))
     calm.run_all(server)
     task = bench.start(server, 0)
-    wait_for(lambda: bench.store.has_saved(1), "a checkpoint")
+    wait_for(lambda: bench.store.paths.has_saved(1), "a checkpoint")
     filler = disk / "filler"
     fill(filler)
     assert task.wait() == 3
@@ -66,15 +66,15 @@ def test_a_file_system_that_turns_read_only_costs_nothing_but_time(
     bench, calm = (Bench.make(place / "out", options=SLOW) for place in (disk, memory))
     calm.run_all(server)
     task = bench.start(server, 0)
-    wait_for(lambda: bench.store.has_saved(1), "a checkpoint")
+    wait_for(lambda: bench.store.paths.has_saved(1), "a checkpoint")
     task.signal(9)
     task.wait()
-    kept = [path.read_bytes() for path in bench.store.generations(1)]
+    kept = [path.read_bytes() for path in bench.store.paths.generations(1)]
     remount(disk, "ro")
     assert server.start(bench.arguments(0), memory / "log").wait() == 3
     assert "Read-only file system" in (memory / "log").read_text()
     assert str(bench.store.root) in (memory / "log").read_text()
-    assert [path.read_bytes() for path in bench.store.generations(1)] == kept
+    assert [path.read_bytes() for path in bench.store.paths.generations(1)] == kept
     remount(disk, "rw")
     assert bench.start(server, 0).wait() == 0
     bench.check_equal(calm)

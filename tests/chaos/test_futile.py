@@ -78,7 +78,7 @@ def test_no_number_of_kills_fails_a_cell_that_gets_on(memory: Path, server: Fork
     cell = bench.tasks[0][0]
     for pack in range(1, 9):
         task = bench.start(server, 0)
-        wait_for(partial(bench.store.has_saved, pack), "a checkpoint")
+        wait_for(partial(bench.store.paths.has_saved, pack), "a checkpoint")
         task.signal(signal.SIGKILL)
         assert task.wait() == CHILD_KILLED
     assert attempt(bench, server) == 0
@@ -92,7 +92,7 @@ def test_being_stopped_before_the_first_step_never_counts(memory: Path, server: 
     for _ in range(5):
         task = bench.start(server, 0, frozen=when == "before the trainer")
         if when == "in the trainer":
-            wait_for(lambda: list(bench.store.packs_root.glob("*/progress.json")), "the trainer to be called")
+            wait_for(lambda: list(bench.store.paths.packs_root.glob("*/progress.json")), "the trainer to be called")
         task.signal(signal.SIGTERM)
         task.signal(signal.SIGCONT)
         assert task.wait() in (85, -signal.SIGTERM)
@@ -111,7 +111,7 @@ def test_attempts_that_slurm_requeued_do_not_count(memory: Path, server: ForkSer
 def test_copies_that_still_run_do_not_count(memory: Path, server: ForkServer) -> None:
     bench = deadly(memory, seconds=30)
     tasks = [bench.start(server, 0) for _ in range(4)]
-    wait_for(lambda: len(list(bench.store.packs_root.glob("*/progress.json"))) == 4, "four live copies")
+    wait_for(lambda: len(list(bench.store.paths.packs_root.glob("*/progress.json"))) == 4, "four live copies")
     assert futile(bench.store, bench.tasks[0][0], fused=True).attempts == 0
     for task in tasks:
         task.signal(signal.SIGKILL)
@@ -145,11 +145,13 @@ def test_a_split_pack_stays_split_until_a_pack_gets_somewhere(memory: Path, serv
     bench = deadly(memory, pack=3, together=1, seconds=0.01)
     assert [attempt(bench, server) for _ in range(2)] == [CHILD_KILLED] * 2
     task = bench.start(server, 0)
-    wait_for(lambda: bench.store.has_saved(3), "progress of the first cell alone")
+    wait_for(lambda: bench.store.paths.has_saved(3), "progress of the first cell alone")
     task.signal(signal.SIGTERM)
     assert task.wait() == 85
     assert attempt(bench, server) == 0
-    sizes = [len(json.loads(path.read_text())["cells"]) for path in sorted(bench.store.packs_root.glob("*/pack.json"))]
+    sizes = [
+        len(json.loads(path.read_text())["cells"]) for path in sorted(bench.store.paths.packs_root.glob("*/pack.json"))
+    ]
     assert sizes == [3, 3, 1, 1, 1, 1]
 
 

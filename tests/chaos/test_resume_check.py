@@ -69,8 +69,10 @@ def test_an_exact_trainer_gets_a_certificate(tmp_path: Path) -> None:
     assert certificate["device"] == "cpu"
     assert [cell["cell"] for cell in certificate["cells"]] == ["width_1_run_0", "width_2_run_0"]
     assert all(sum(cell["faults"].values()) >= 1 for cell in certificate["cells"])
-    assert store.certificate_file(certificate["code_digest"], "cpu").exists()
-    assert os.listdir(store.certificates_directory) == [store.certificate_file(certificate["code_digest"], "cpu").name]
+    assert store.paths.certificate_file(certificate["code_digest"], "cpu").exists()
+    assert os.listdir(store.paths.certificates_directory) == [
+        store.paths.certificate_file(certificate["code_digest"], "cpu").name
+    ]
 
 
 def test_a_trainer_that_forgets_its_generator_is_found_out(tmp_path: Path) -> None:

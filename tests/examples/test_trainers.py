@@ -12,6 +12,7 @@ from helpers.command_line import ROOT, Holdfast
 
 from hpc.config.load import CommandLine, load
 from hpc.node.pack import PackTask
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission import intents
 from hpc.sweep.cell import Cell
@@ -34,7 +35,7 @@ class StopAfter:
 def store_of(name: str, root: Path, *overrides: str) -> Store:
     config = TRAINERS / f"{name}.yaml"
     store = Store(root)
-    store.write_sweep(load(CommandLine(config=config, overrides=overrides)).sweep, {})
+    write_sweep(store, load(CommandLine(config=config, overrides=overrides)).sweep, {})
     return store
 
 

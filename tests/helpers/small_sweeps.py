@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.node.pack import PackTask
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission import intents
 from hpc.sweep.cell import Cell
@@ -95,7 +96,7 @@ def write_trainer(directory: Path, body: str = TRAINER, name: str = "toy.py") ->
 
 def make_store(root: Path, sweep: Sweep) -> Store:
     store = Store(root)
-    store.write_sweep(sweep, {})
+    write_sweep(store, sweep, {})
     return store
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hpc.storage import files
+from hpc.storage.claims import new_attempt
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, digest
 from hpc.sweep.definition import Sweep, Trainer
@@ -60,7 +62,7 @@ class Directory:
 
     def __init__(self, root: Path, sweep: Sweep) -> None:
         self.store, self.sweep = Store(root), sweep
-        self.store.write_sweep(sweep, {"git": "0123abc", "versions": {"holdfast": "0.1.0"}})
+        write_sweep(self.store, sweep, {"git": "0123abc", "versions": {"holdfast": "0.1.0"}})
 
     def result(self, cell: Cell, metrics: Mapping[str, float | None], **changes: Any) -> dict[str, Any]:
         """A cell's results.json as it should be, but for the changes."""
@@ -85,20 +87,20 @@ class Directory:
 
     def write(self, cell: Cell, data: bytes) -> None:
         """Publish these bytes as the cell's results.json."""
-        files.make_directory(self.store.cell_directory(cell))
-        files.publish(self.store.result_file(cell), data)
+        files.make_directory(self.store.paths.cell_directory(cell))
+        files.publish(self.store.paths.result_file(cell), data)
 
     def history(self, cell: Cell, rows: Mapping[str, Sequence[float | None]]) -> None:
-        files.make_directory(self.store.cell_directory(cell))
-        files.publish(self.store.history_file(cell), history_bytes(rows))
+        files.make_directory(self.store.paths.cell_directory(cell))
+        files.publish(self.store.paths.history_file(cell), history_bytes(rows))
 
     def fail(self, cell: Cell, cause: str) -> None:
-        attempt = self.store.new_attempt(cell)
-        files.publish(self.store.failure_file(cell, attempt), json.dumps({"cause": cause}).encode())
+        attempt = new_attempt(self.store, cell)
+        files.publish(self.store.paths.failure_file(cell, attempt), json.dumps({"cause": cause}).encode())
 
     def conflict(self, cell: Cell) -> None:
-        files.make_directory(self.store.cell_directory(cell))
-        files.publish(self.store.conflict_file(cell), b"{}")
+        files.make_directory(self.store.paths.cell_directory(cell))
+        files.publish(self.store.paths.conflict_file(cell), b"{}")
 
     def fill(self, metrics: Callable[[Cell], Mapping[str, float | None]]) -> None:
         """Finish every cell."""

@@ -13,6 +13,7 @@ from typing import Any
 from aggregate.pipeline import aggregate
 from helpers.wandb_server import WandbServer
 from hpc.node.pack import PackTask
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -53,7 +54,7 @@ def width_sweep(
         wandb=wandb_settings(mode, tags=["test"]),
     )
     store = Store(root)
-    store.write_sweep(sweep, {"versions": {}, "git": None})
+    write_sweep(store, sweep, {"versions": {}, "git": None})
     return store, sweep
 
 
@@ -69,7 +70,7 @@ def tables(root: Path) -> dict[str, bytes]:
     """Everything that aggregation computes."""
     store = Store(root)
     aggregate(root, figures=False)
-    paths = (store.aggregated_file, store.statistics_file, store.table_file, store.curves_file)
+    paths = (store.paths.aggregated_file, store.paths.statistics_file, store.paths.table_file, store.paths.curves_file)
     return {path.name: path.read_bytes() for path in paths}
 
 
@@ -90,10 +91,10 @@ def assert_complete(server: WandbServer, store: Store, sweep: Sweep) -> None:
     runs = {run.fields["displayName"]: run for run in server.all()}
     assert len(server.all()) == len(runs) == len(cells)
     for cell in cells:
-        run, result = runs[cell.name], json.loads(store.result_file(cell).read_text())
+        run, result = runs[cell.name], json.loads(store.paths.result_file(cell).read_text())
         assert (run.project, run.state) == (PROJECT, "finished")
         assert (run.fields["groupName"], run.fields["jobType"]) == (GROUP, "cell")
-        lines = store.history_file(cell).read_text().splitlines()[1:]
+        lines = store.paths.history_file(cell).read_text().splitlines()[1:]
         newest = {row["_step"]: row for row in run.history}
         assert [(row["epoch"], row["error"]) for _, row in sorted(newest.items())] == [
             (int(epoch), float(error)) for epoch, error in (line.split(",") for line in lines)

@@ -124,7 +124,7 @@ class Workplace:
 
     def aggregated(self, out: str = "out") -> bytes:
         self.holdfast("aggregate", out)
-        return self.store(out).aggregated_file.read_bytes()
+        return self.store(out).paths.aggregated_file.read_bytes()
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 150) -> None:

@@ -70,5 +70,5 @@ def test_a_job_of_another_name_is_refused_since_status_would_not_find_it(workpla
     bash(workplace, "-c", line.replace("--job-name=", "--job-name=my-"))
     wait_until(lambda: not workplace.cluster.slurm.queue(), "the end of all tasks")
     store = workplace.store(OUT)
-    assert "this job must be called foreign-1.0-" in store.task_log(1, 0, 0).read_text()
+    assert "this job must be called foreign-1.0-" in store.paths.task_log(1, 0, 0).read_text()
     assert not store.present()

@@ -134,8 +134,8 @@ def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
     for measurement in kept.measurements:
         assert measurement.seconds == pytest.approx(0.050 + 0.010 * measurement.width, rel=0.5)
     assert kept.units == pytest.approx(2000, rel=0.2)
-    assert pilot_record.choose_pack(kept, profile, cells=8, tasks=1).pack == 3
-    assert pilot_record.choose_pack(kept, profile, cells=8, tasks=8).pack == 1
+    assert pilot_record.choose_pack(kept, profile, cells=8, tasks=1).pack_size == 3
+    assert pilot_record.choose_pack(kept, profile, cells=8, tasks=8).pack_size == 1
     (pack,) = [finding for finding in report.findings if finding.subject == "pack"]
     assert pack.text.startswith("--pack auto would now take 1: 8 cells in packs of 1, 8 at once")
 

@@ -18,6 +18,7 @@ from hpc.sandbox.cluster import Sandbox
 from hpc.sandbox.programs import find_program
 from hpc.slurm.commands import SlurmError
 from hpc.slurm.profile import parse_profile
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission.arrays import submit
 from hpc.submission.live import live_cells, live_tasks
@@ -102,7 +103,7 @@ def test_two_hundred_faulty_submissions_double_and_lose_nothing(
         submissions = round_number = 0
         while submissions < FAULTY_SUBMISSIONS:
             store = Store(tmp_path / f"out{round_number}")
-            store.write_sweep(sweep, {})
+            write_sweep(store, sweep, {})
             while True:
                 fault = chance.choice(FAULTS)
                 monkeypatch.setenv("FAULT", fault)
@@ -135,7 +136,7 @@ def test_jobs_that_a_crashed_controller_forgot_are_queued_again(
     start_cluster: Callable[..., Sandbox], tmp_path: Path, held_profile: object
 ) -> None:
     sweep, store = small_sweep(), Store(tmp_path / "out")
-    store.write_sweep(sweep, {})
+    write_sweep(store, sweep, {})
     with start_cluster(nodes=1) as cluster:
         one_submission(store, sweep, held_profile, cluster)
         cluster.kill("slurmctld")

@@ -22,7 +22,9 @@ from training.shapes.generate import generate
 def saved_step(workplace: Workplace) -> int:
     """The last step that every cell of a sweep has saved, by its log."""
     store = workplace.store()
-    logs = [store.log_file(cell).read_text() for cell in store.sweep().grid if store.log_file(cell).exists()]
+    logs = [
+        store.paths.log_file(cell).read_text() for cell in store.sweep().grid if store.paths.log_file(cell).exists()
+    ]
     steps = [[int(step) for step in re.findall(r"saved at step (\d+)", log)] for log in logs]
     return min((max(found, default=0) for found in steps), default=0)
 
@@ -38,7 +40,7 @@ def test_an_array_completes_and_equals_the_same_sweep_run_here(workplace: Workpl
     assert workplace.states() == {"COMPLETED": 6}
     workplace.holdfast("run", "--config", config, "--output-dir", "here")
     assert workplace.aggregated() == workplace.aggregated("here")
-    assert (workplace.store().plots_directory / "error_vs_width.png").stat().st_size > 1000
+    assert (workplace.store().paths.plots_directory / "error_vs_width.png").stat().st_size > 1000
 
 
 def test_a_preempted_sweep_of_a_foreign_trainer_comes_back_and_ends_as_if_undisturbed(workplace: Workplace) -> None:
@@ -78,7 +80,7 @@ def test_a_preempted_workspace_has_the_same_weights_and_numbers_bit_for_bit(work
     assert outcomes(results) == outcomes(workplace.results("here"))
     for cell in workplace.store().sweep().grid:
         for name in ("weights_file", "history_file"):
-            there, here = (getattr(workplace.store(out), name)(cell).read_bytes() for out in ("out", "here"))
+            there, here = (getattr(workplace.store(out).paths, name)(cell).read_bytes() for out in ("out", "here"))
             assert there == here
     assert workplace.aggregated() == workplace.aggregated("here")
 
@@ -109,7 +111,7 @@ def test_a_task_killed_outright_is_taken_up_by_the_next_submission(workplace: Wo
     wait_until(lambda: saved_step(workplace) >= 5, "checkpoints of both cells")
     store = workplace.store()
     victim = store.sweep().grid[0]
-    about = json.loads(store.pack_file(store.pack_of(victim, 1) or 0).read_text())
+    about = json.loads(store.paths.pack_file(store.pack_of(victim, 1) or 0).read_text())
     os.kill(about["pid"], signal.SIGKILL)
     workplace.release()
     workplace.wait_until_ended()
@@ -234,7 +236,7 @@ def test_a_node_that_dies_costs_at_most_the_last_interval(
         wait_until(lambda: saved_step(workplace) >= 5, "a checkpoint")
         node = cluster.slurm.queue()[0].node
         store = workplace.store()
-        about = json.loads(store.pack_file(1).read_text())
+        about = json.loads(store.paths.pack_file(1).read_text())
         task = parent(about["pid"])
         victims = [parent(task), task, about["pid"]]  # slurmstepd, task.sh, Python: all a node takes with it
         cluster.kill(node)

@@ -36,7 +36,7 @@ def test_a_thousand_cells_end_once_each_whatever_happens_meanwhile(
         client = submission(tmp_path, cluster)
         store = Store(tmp_path / "out")
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not (store.exists() and store.receipt_file(1).exists()):
+        while not (store.exists() and store.paths.receipt_file(1).exists()):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         client.send_signal(signal.SIGKILL)  # after its first array, before its last
@@ -53,7 +53,7 @@ def test_a_thousand_cells_end_once_each_whatever_happens_meanwhile(
             time.sleep(0.5)
     numbers = [store.result(cell) for cell in store.sweep().grid]
     assert len({result["outcome_digest"] for result in numbers if result}) == 1000
-    assert len(list(store.submissions_root.glob("0*/tasks-*.jsonl"))) >= 3
+    assert len(list(store.paths.submissions_root.glob("0*/tasks-*.jsonl"))) >= 3
 
 
 def submission(directory: Path, cluster: Sandbox) -> subprocess.Popen[bytes]:

@@ -69,6 +69,6 @@ def test_the_statistics_are_there_when_the_last_task_has_ended(workplace: Workpl
     config = workplace.foreign(widths=[1, 2], epochs=3, seconds=0)
     workplace.submit(config, "--then-aggregate")
     wait_until(lambda: not workplace.cluster.slurm.queue(), "the end of the tasks and of the aggregation job")
-    assert workplace.store().report_file.exists()
-    aggregated = json.loads(workplace.store().aggregated_file.read_text())
+    assert workplace.store().paths.report_file.exists()
+    aggregated = json.loads(workplace.store().paths.aggregated_file.read_text())
     assert [condition["n_runs"] for condition in aggregated.values()] == [1, 1]

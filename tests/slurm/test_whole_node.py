@@ -124,5 +124,5 @@ def test_a_killed_cell_leaves_its_neighbours_alone_and_is_taken_by_the_next_subm
 def test_fewer_gpus_than_the_profile_says_is_one_line_with_the_fix(node: Workplace) -> None:
     submit(node, cells=2, setup=["export CUDA_VISIBLE_DEVICES=0"])
     wait_for_end(node)
-    said = node.store().task_log(1, 0, 0).read_text()
+    said = node.store().paths.task_log(1, 0, 0).read_text()
     assert "asks for 2 GPUs a node, but this job got 1 (CUDA_VISIBLE_DEVICES=0); see gpus_per_node" in said

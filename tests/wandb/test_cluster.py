@@ -82,7 +82,7 @@ def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wa
         assert found.pop("table.parquet") != b""
         assert found == {name: data for name, data in expected.items() if name != "table.parquet"}
         assert cells(tmp_path / place) == cells(store.root)
-        assert (Store(tmp_path / place).plots_directory / "error_vs_width.png").stat().st_size > 1000
+        assert (Store(tmp_path / place).paths.plots_directory / "error_vs_width.png").stat().st_size > 1000
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
 
 
@@ -94,4 +94,4 @@ def cells(root: Path) -> object:
     """The table of cells but for the number of attempts, which W&B does not know."""
     import pyarrow.parquet
 
-    return pyarrow.parquet.read_table(Store(root).table_file).drop_columns(["attempts"]).to_pylist()
+    return pyarrow.parquet.read_table(Store(root).paths.table_file).drop_columns(["attempts"]).to_pylist()

@@ -16,6 +16,7 @@ from helpers.wandb_sweeps import GROUP, PROJECT, client, tables, train, wandb_se
 
 from aggregate.pipeline import aggregate
 from hpc.cli.app import main
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
@@ -70,7 +71,7 @@ def awkward_sweep(root: Path, directory: Path) -> tuple[Store, Sweep]:
         wandb=wandb_settings("offline"),
     )
     store = Store(root)
-    store.write_sweep(sweep, {"versions": {}, "git": None})
+    write_sweep(store, sweep, {"versions": {}, "git": None})
     return store, sweep
 
 
@@ -85,11 +86,14 @@ def test_server_and_files_give_the_table_of_aggregate_byte_for_byte(server: Wand
     assert tables(tmp_path / "files") == expected
     for cell in sweep.grid:
         for copy in ("server", "files"):
-            assert Store(tmp_path / copy).history_file(cell).read_bytes() == store.history_file(cell).read_bytes()
+            assert (
+                Store(tmp_path / copy).paths.history_file(cell).read_bytes()
+                == store.paths.history_file(cell).read_bytes()
+            )
     raw = json.loads((tmp_path / "server" / "wandb_raw.json").read_text())
     processed = json.loads((tmp_path / "server" / "wandb_processed.json").read_text())
     assert len(raw) == len(processed) == len(sweep.grid)
-    results = {cell.name: json.loads(store.result_file(cell).read_text()) for cell in sweep.grid}
+    results = {cell.name: json.loads(store.paths.result_file(cell).read_text()) for cell in sweep.grid}
     assert {entry["cell"]: entry["metrics"] for entry in processed} == {n: r["metrics"] for n, r in results.items()}
 
 
@@ -223,7 +227,10 @@ def test_a_killed_runs_file_is_never_complete_whatever_it_holds(
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out", mode="offline")
     train(store, sweep)
-    paths = [store.wandb_segment_file(run) for run in sorted(p.name.split("-")[1] for p in store.wandb_root.iterdir())]
+    paths = [
+        store.paths.wandb_segment_file(run)
+        for run in sorted(p.name.split("-")[1] for p in store.paths.wandb_root.iterdir())
+    ]
     whole = paths[0].read_bytes()
     paths[0].write_bytes(whole[:-20])
     paths[1].write_bytes(whole[:7])

@@ -35,7 +35,7 @@ def undisturbed(tmp_path: Path) -> dict[str, str]:
 def test_without_being_asked_nothing_of_wandb_is_done(tmp_path: Path) -> None:
     store, sweep = width_sweep(tmp_path / "out")
     train(store, sweep)
-    assert not store.wandb_root.exists()
+    assert not store.paths.wandb_root.exists()
 
 
 def test_offline_files_are_written_from_what_was_published_one_a_cell(
@@ -81,7 +81,7 @@ def test_where_its_files_cannot_be_written_training_ends_well(
     tmp_path: Path, undisturbed: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out", mode="offline")
-    store.wandb_root.write_text("in the way")
+    store.paths.wandb_root.write_text("in the way")
     assert train(store, sweep) == 0
     assert outcomes(store, sweep) == undisturbed
     assert "Not a directory" in capfd.readouterr().err

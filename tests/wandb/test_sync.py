@@ -99,7 +99,7 @@ def test_what_can_be_put_right_is_and_what_cannot_is_named_with_exit_code_4(
     sync(store)  # the listing shows it, although the journal vouches for the rows
     assert "6 of 6 cells are the same on the server, 2 sent now" in capsys.readouterr().out
     assert_complete(server, store, sweep)
-    store.wandb_journal_file.unlink()
+    store.paths.wandb_journal_file.unlink()
     repeated.lines += repeated.lines[2:4]
     row = value.history[1]
     value.lines[1] = json.dumps(row | {"error": row["error"] + 1e-12})
@@ -132,7 +132,7 @@ def test_a_damaged_history_is_named_and_never_sent(
     server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = done
-    path = store.history_file(first(sweep))
+    path = store.paths.history_file(first(sweep))
     path.write_bytes(path.read_bytes()[:-3])
     sync(store, expect=4)
     assert f"{first(sweep).name}: history.csv is cut short" in capsys.readouterr().err
@@ -164,9 +164,9 @@ def test_broken_files_of_other_programs_are_set_aside_and_whole_ones_sent(
             run.finish()
     """
     client(script, str(store.root))
-    whole, cut = (next(store.wandb_root.glob(f"*/run-{name}.wandb")) for name in ("whole", "cut"))
+    whole, cut = (next(store.paths.wandb_root.glob(f"*/run-{name}.wandb")) for name in ("whole", "cut"))
     cut.write_bytes(cut.read_bytes()[:-9])
-    empty = store.wandb_root / "offline-run-1-empty" / "run-empty.wandb"
+    empty = store.paths.wandb_root / "offline-run-1-empty" / "run-empty.wandb"
     empty.parent.mkdir()
     empty.write_bytes(whole.read_bytes()[:7])
     sync(store)

@@ -15,6 +15,8 @@ from typing import Any
 from hpc import provenance
 from hpc.errors import ConfigError
 from hpc.storage import files
+from hpc.storage.claims import new_attempt
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.states import CONFLICT, FAILED, FINAL
 from hpc.wandb.cells import SWEEP_KEY
@@ -86,10 +88,10 @@ def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:
     store = Store(output)
     _make_room(store)
     ordered = sorted(runs, key=lambda run: run.id)
-    _write(store.wandb_raw_file, [run.to_json() for run in ordered])
+    _write(store.paths.wandb_raw_file, [run.to_json() for run in ordered])
     mirrored = any(SWEEP_KEY in run.config for run in ordered)
     found = mirrored_outcomes(ordered) if mirrored else predecessor_outcomes(ordered, query.group)
-    _write(store.wandb_processed_file, list(_processed(found)))
+    _write(store.paths.wandb_processed_file, list(_processed(found)))
     _fill(store, found, query)
     return [*found.remarks, *(f"{e.cell.name}: {e.cause}" for e in found.entries if e.state == CONFLICT)]
 
@@ -99,27 +101,27 @@ def _make_room(store: Store) -> None:
     if store.exists():
         if _SOURCE not in store.manifest()["revisions"][-1].get("provenance", {}):
             raise ConfigError([f"{store.root}: holds a sweep that was run there; give another --output-dir"])
-        files.remove(store.sweep_file)
-        shutil.rmtree(store.results_root, ignore_errors=True)
+        files.remove(store.paths.sweep_file)
+        shutil.rmtree(store.paths.results_root, ignore_errors=True)
     files.make_directory(store.root)
 
 
 def _fill(store: Store, found: Extracted, query: Query) -> None:
     about = {"project": query.project, "group": query.group, "runs": len(found.entries)}
-    store.write_sweep(found.sweep, {"versions": provenance.versions(), "git": None, _SOURCE: about})
+    write_sweep(store, found.sweep, {"versions": provenance.versions(), "git": None, _SOURCE: about})
     for entry in found.entries:
-        files.make_directory(store.cell_directory(entry.cell))
+        files.make_directory(store.paths.cell_directory(entry.cell))
         if entry.state in FINAL:
-            files.publish(store.history_file(entry.cell), entry.history)
+            files.publish(store.paths.history_file(entry.cell), entry.history)
             result = {**entry.result, "provenance": {_SOURCE: entry.run.source}}
-            files.publish(store.result_file(entry.cell), json.dumps(result, indent=1, allow_nan=False).encode())
+            files.publish(store.paths.result_file(entry.cell), json.dumps(result, indent=1, allow_nan=False).encode())
         elif entry.state == CONFLICT:
-            files.publish(store.conflict_file(entry.cell), json.dumps({"cause": entry.cause}).encode())
+            files.publish(store.paths.conflict_file(entry.cell), json.dumps({"cause": entry.cause}).encode())
         else:
-            attempt = store.new_attempt(entry.cell)
+            attempt = new_attempt(store, entry.cell)
             if entry.state == FAILED:
                 failure = json.dumps({"cause": entry.cause}).encode()
-                files.publish(store.failure_file(entry.cell, attempt), failure)
+                files.publish(store.paths.failure_file(entry.cell, attempt), failure)
 
 
 def _processed(found: Extracted) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ import scipy.stats
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
+from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.sweep.grid import Axis, Grid
@@ -25,7 +26,7 @@ Metrics = Callable[[Cell], dict[str, float | None]]
 
 def _statistics(directory: Directory) -> dict[str, Any]:
     aggregate(directory.store.root, figures=False)
-    document: dict[str, Any] = json.loads(directory.store.statistics_file.read_bytes())
+    document: dict[str, Any] = json.loads(directory.store.paths.statistics_file.read_bytes())
     return document
 
 
@@ -236,7 +237,7 @@ def test_levels_added_later_are_exploratory(tmp_path: Path) -> None:
     sweep = make_sweep({"dim": [4, 8]}, 4, primary=[LOSS])
     directory = Directory(tmp_path, sweep)
     grown = replace(sweep, grid=Grid((Axis("dim", (4, 8, 16)),), sweep.grid.seeds))
-    directory.store.write_sweep(grown, {})
+    write_sweep(directory.store, grown, {})
     directory.sweep = grown
     directory.fill(_linear_dim)
     statistics = _statistics(directory)
@@ -310,7 +311,7 @@ def test_a_hypothesis_about_what_was_never_learned_is_withheld_and_says_why(tmp_
     assert found["status"] == ("shown" if learned else "withheld")
     said = "best validation loss is nowhere shown to be better than guessing"
     assert (said in str(found["reason"])) is not learned
-    assert (f"The hypothesis: withheld, because {said}" in directory.store.report_file.read_text()) is not learned
+    assert (f"The hypothesis: withheld, because {said}" in directory.store.paths.report_file.read_text()) is not learned
 
 
 def test_a_primary_metric_that_is_null_in_every_result_is_named_and_keeps_its_label(tmp_path: Path) -> None:
@@ -319,7 +320,7 @@ def test_a_primary_metric_that_is_null_in_every_result_is_named_and_keeps_its_la
     assert (found["label"], found["reason"]) == ("synergy accuracy", "no seed has every condition")
     said = f"{ACCURACY}: none of 6 completed cells has a finite value"
     assert any(said in line for line in aggregate(tmp_path, figures=False).problems)
-    report = directory.store.report_file.read_text()
+    report = directory.store.paths.report_file.read_text()
     assert "How synergy accuracy and best validation loss depend on workspace dimension" in report
 
 

@@ -50,7 +50,7 @@ def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: P
 
     directory.fill(metrics)
     problems = aggregate(tmp_path, figures=False).problems
-    found = json.loads(directory.store.statistics_file.read_bytes())["unreliable"]
+    found = json.loads(directory.store.paths.statistics_file.read_bytes())["unreliable"]
     assert {"metric": LOSS, "reason": "seeds in two groups", "conditions": ["dim_8"]} in found
     assert {"metric": ACCURACY, "reason": "seeds at the bound", "conditions": ["dim_4"]} in found
     assert f"{LOSS}: seeds in two groups in dim_8; intervals are unreliable, look at the seeds" in problems
@@ -66,11 +66,11 @@ def _last(root: Path, history: History, last_epochs: int) -> dict[str, dict[str,
     directory.fill(lambda _: {"best_val_loss": 0.1})
     for cell in sweep.grid:
         directory.history(cell, {"val_loss": history(cell.run_id)})
-    data = json.loads(directory.store.sweep_file.read_text())
+    data = json.loads(directory.store.paths.sweep_file.read_text())
     data["revisions"][0]["analysis"]["last_epochs"] = last_epochs
-    directory.store.sweep_file.write_text(json.dumps(data))
+    directory.store.paths.sweep_file.write_text(json.dumps(data))
     aggregate(root, figures=False)
-    found = json.loads(directory.store.statistics_file.read_bytes())
+    found = json.loads(directory.store.paths.statistics_file.read_bytes())
     return dict(found["conditions"]["dim_8"]["last_epochs"])
 
 

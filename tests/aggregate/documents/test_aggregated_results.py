@@ -15,6 +15,7 @@ from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 from pyarrow import parquet
 
 from aggregate.pipeline import Outcome, aggregate
+from hpc.storage.claims import new_attempt
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Trainer
 
@@ -28,7 +29,7 @@ def _metrics(cell: Cell) -> dict[str, float | None]:
 
 def _aggregate(directory: Directory) -> tuple[Outcome, dict[str, Any], dict[str, Any]]:
     outcome = aggregate(directory.store.root, figures=False)
-    documents = [directory.store.aggregated_file, directory.store.statistics_file]
+    documents = [directory.store.paths.aggregated_file, directory.store.paths.statistics_file]
     return outcome, *(json.loads(path.read_bytes()) for path in documents)
 
 
@@ -80,7 +81,7 @@ def test_the_predecessors_reading_snippet_works(make: Callable[..., Directory]) 
     directory.fill(_metrics)
     aggregate(directory.store.root, figures=False)
     rows = []
-    for _name, c in json.loads(directory.store.aggregated_file.read_text()).items():
+    for _name, c in json.loads(directory.store.paths.aggregated_file.read_text()).items():
         row = {"workspace_dim": c["workspace_dim"], "synergy_scale": c["synergy_scale"], "n_runs": c["n_runs"]}
         for metric, s in c["aggregated_metrics"].items():
             row[f"{metric}_mean"] = s["mean"]
@@ -141,7 +142,7 @@ def test_only_completed_cells_enter_and_every_planned_cell_is_counted(make: Call
 
 def test_a_started_cell_counts_as_missing(make: Callable[..., Directory]) -> None:
     directory = make(seeds=1)
-    directory.store.new_attempt(directory.cell("dim_8_scale_0.1_run_0"))
+    new_attempt(directory.store, directory.cell("dim_8_scale_0.1_run_0"))
     outcome, document, _ = _aggregate(directory)
     assert outcome.counts["STARTED"] == 1
     assert document["dim_8_scale_0.1"]["completeness"]["missing"] == 1
@@ -169,13 +170,15 @@ def test_the_same_outcomes_give_the_same_bytes_whatever_their_order_and_provenan
         generator.shuffle(cells)
         for cell in cells:
             for _ in range(generator.randrange(3)):
-                directory.store.new_attempt(cell)
+                new_attempt(directory.store, cell)
             metrics = list(_metrics(cell).items())
             generator.shuffle(metrics)
             provenance = {"attempts": generator.randrange(9), "seconds": generator.random(), "node": name, "path": name}
             directory.finish(cell, dict(metrics), outcome_digest="0" * 64, provenance=provenance)
         aggregate(directory.store.root, figures=False)
-        documents.append((directory.store.aggregated_file.read_bytes(), directory.store.statistics_file.read_bytes()))
+        documents.append(
+            (directory.store.paths.aggregated_file.read_bytes(), directory.store.paths.statistics_file.read_bytes())
+        )
     assert documents[0] == documents[1]
 
 
@@ -183,9 +186,9 @@ def test_aggregating_again_changes_nothing(make: Callable[..., Directory]) -> No
     directory = make()
     directory.fill(_metrics)
     aggregate(directory.store.root, figures=False)
-    first = directory.store.aggregated_file.read_bytes(), directory.store.report_file.read_bytes()
+    first = directory.store.paths.aggregated_file.read_bytes(), directory.store.paths.report_file.read_bytes()
     aggregate(directory.store.root, figures=False)
-    assert (directory.store.aggregated_file.read_bytes(), directory.store.report_file.read_bytes()) == first
+    assert (directory.store.paths.aggregated_file.read_bytes(), directory.store.paths.report_file.read_bytes()) == first
 
 
 def test_results_carry_no_provenance_and_metrics_come_in_the_order_of_the_declaration(
@@ -258,13 +261,13 @@ def test_the_table_has_one_row_for_every_planned_cell_and_the_curves_one_for_eve
     directory.history(directory.cell("dim_8_scale_0.1_run_0"), {"val_loss": [3.0, 2.0, None]})
     directory.fail(directory.cell("dim_8_scale_0.1_run_1"), "killed")
     aggregate(directory.store.root, figures=False)
-    table = parquet.read_table(directory.store.table_file).to_pydict()
+    table = parquet.read_table(directory.store.paths.table_file).to_pydict()
     assert table["cell"] == [cell.name for cell in directory.sweep.grid]
     assert table["state"][:3] == ["COMPLETED", "FAILED", "MISSING"]
     assert table["cause"][1] == "killed"
     assert table["synergy_scale"][:3] == [0.1, 0.1, 1.0]
     assert table[LOSS][:2] == [0.25, None]
-    curves = parquet.read_table(directory.store.curves_file).to_pydict()
+    curves = parquet.read_table(directory.store.paths.curves_file).to_pydict()
     assert curves["cell"] == ["dim_8_scale_0.1_run_0"] * 3
     assert curves["epoch"] == [1, 2, 3]
     assert curves["val_loss"] == [3.0, 2.0, None]
@@ -275,7 +278,7 @@ def test_a_metric_may_be_called_like_a_column_of_the_table(tmp_path: Path) -> No
     directory = Directory(tmp_path, make_sweep({"width": [1, 2]}, 2, trainer, primary=["epochs"]))
     directory.fill(lambda _: {"epochs": 7.5, "cell": 1.0})
     aggregate(tmp_path, figures=False)
-    table = parquet.read_table(directory.store.table_file).to_pydict()
+    table = parquet.read_table(directory.store.paths.table_file).to_pydict()
     assert table["metric.epochs"] == [7.5] * 4
     assert table["epochs"] == [3] * 4
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from aggregate.figures.labels import fitted
 from aggregate.pipeline import aggregate
+from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Trainer
 
@@ -30,7 +31,7 @@ def _metrics(cell: Cell) -> dict[str, float | None]:
 
 
 def _plots(directory: Directory) -> set[str]:
-    root = directory.store.plots_directory
+    root = directory.store.paths.plots_directory
     return {path.relative_to(root).as_posix() for path in root.rglob("*.png")}
 
 
@@ -54,7 +55,7 @@ def test_a_two_factor_sweep_gets_its_figures_under_the_predecessors_names(tmp_pa
     }
     assert _plots(directory) == names | curves | {"statistical_summary.png"}
     for name in _plots(directory):
-        assert (directory.store.plots_directory / name).read_bytes().startswith(PNG)
+        assert (directory.store.paths.plots_directory / name).read_bytes().startswith(PNG)
 
 
 def test_a_foreign_trainer_with_one_factor_of_words_gets_no_heatmap(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_foreign_trainer_with_one_factor_of_words_gets_no_heatmap(tmp_path: Pa
     directory.fill(lambda cell: {"score/$x$": float(cell.seed)})
     aggregate(tmp_path)
     assert _plots(directory) == {"score_x__vs_optimizer.png", "statistical_summary.png"}
-    assert "optimizer &amp; &lt;friends&gt;" in directory.store.report_file.read_text()
+    assert "optimizer &amp; &lt;friends&gt;" in directory.store.paths.report_file.read_text()
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -86,7 +87,7 @@ def test_three_factors_are_drawn_line_by_line(tmp_path: Path) -> None:
 def test_a_sweep_without_results_still_gets_a_report(tmp_path: Path) -> None:
     directory = Directory(tmp_path, make_sweep({"dim": [8, 12]}, 2))
     outcome = aggregate(tmp_path)
-    assert outcome.report == directory.store.report_file
+    assert outcome.report == directory.store.paths.report_file
     report = outcome.report.read_text()
     assert "PARTIAL" in report
     assert "()" not in report[report.index("<body>") : report.index("<script>")]
@@ -116,7 +117,7 @@ def test_a_patch_is_shown_by_its_size(tmp_path: Path) -> None:
     directory = Directory(tmp_path, sweep)
     git = {"here": {"commit": "0123abc", "modified": True, "diff": "--- a\n+++ b\n+a line of code"}}
     git["there"] = {"commit": "0123abc", "modified": True, "diff": "300000 bytes"}
-    directory.store.write_sweep(replace(sweep, grid=replace(sweep.grid, seeds=(42, 43))), {"git": git})
+    write_sweep(directory.store, replace(sweep, grid=replace(sweep.grid, seeds=(42, 43))), {"git": git})
     report = aggregate(tmp_path, figures=False).report.read_text()
     assert "modified, patch of 3 lines in sweep.json" in report
     assert "modified, patch of 300000 bytes, not kept" in report
@@ -207,5 +208,5 @@ def test_problems_are_limited_and_say_how_many_more_there_are(tmp_path: Path) ->
 def test_growing_a_sweep_is_said_in_the_report(tmp_path: Path) -> None:
     sweep = make_sweep({"dim": [8]}, 2)
     directory = Directory(tmp_path, sweep)
-    directory.store.write_sweep(replace(sweep, grid=replace(sweep.grid, seeds=(42, 43, 44))), {})
+    write_sweep(directory.store, replace(sweep, grid=replace(sweep.grid, seeds=(42, 43, 44))), {})
     assert any("seeds were added" in line for line in aggregate(tmp_path, figures=False).problems)

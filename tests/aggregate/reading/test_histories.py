@@ -50,12 +50,12 @@ def test_an_empty_field_is_absent_and_columns_may_differ_between_cells(directory
 
 def test_a_missing_link_is_made_from_the_attempt_that_won(directory: Directory) -> None:
     cell = directory.sweep.grid[0]
-    private = directory.store.private_history(1, cell)
+    private = directory.store.paths.private_history(1, cell)
     files.make_directory(private.parent)
     files.publish(private, history_bytes({"val_loss": [2.0]}))
     found = _read(directory)
     assert found.columns["val_loss"].tolist() == [2.0]
-    assert directory.store.history_file(cell).exists()
+    assert directory.store.paths.history_file(cell).exists()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_damaged_history_is_named_and_spoils_no_other(directory: Directory, da
     bad, *good = directory.sweep.grid
     for cell in good:
         directory.history(cell, {"val_loss": [1.0, 2.0]})
-    files.publish(directory.store.history_file(bad), data)
+    files.publish(directory.store.paths.history_file(bad), data)
     found = _read(directory)
     assert found.position.tolist() == [1, 1, 2, 2, 3, 3]
     assert [name for name, _ in found.faults] == [bad.name]
@@ -90,13 +90,13 @@ def test_faults_come_in_the_order_of_the_grid(
     monkeypatch.setattr(histories, "CHUNK", chunk)
     first, missing, last, good = directory.sweep.grid
     directory.history(good, {"val_loss": [1.0]})
-    files.publish(directory.store.history_file(first), b"epoch,val_loss\n1,x\n")
-    files.publish(directory.store.history_file(last), b"epoch,val_loss\n1,0.")
+    files.publish(directory.store.paths.history_file(first), b"epoch,val_loss\n1,x\n")
+    files.publish(directory.store.paths.history_file(last), b"epoch,val_loss\n1,0.")
     assert [name for name, _ in _read(directory).faults] == [first.name, missing.name, last.name]
 
 
 def test_a_history_that_cannot_be_read_ends_the_reading(directory: Directory) -> None:
-    directory.store.history_file(directory.sweep.grid[1]).mkdir()
+    directory.store.paths.history_file(directory.sweep.grid[1]).mkdir()
     with pytest.raises(IsADirectoryError, match="history"):
         _read(directory)
 

@@ -132,5 +132,5 @@ def test_a_result_of_another_configuration_is_named_and_the_cell_is_missing(dire
 
 
 def test_directories_of_no_planned_cell_are_reported(directory: Directory) -> None:
-    (directory.store.results_root / "dim_64_scale_0.1_run_0").mkdir(parents=True)
+    (directory.store.paths.results_root / "dim_64_scale_0.1_run_0").mkdir(parents=True)
     assert _gather(directory).strays == ["dim_64_scale_0.1_run_0"]

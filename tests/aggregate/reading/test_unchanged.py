@@ -16,6 +16,7 @@ from aggregate.pipeline import aggregate
 from aggregate.reading import histories, records
 from aggregate.reading.unchanged import cell_stamps
 from hpc.storage import files
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
@@ -35,7 +36,13 @@ def directory(tmp_path: Path) -> Directory:
 
 
 def _outputs(store: Store) -> dict[str, bytes]:
-    paths = [store.aggregated_file, store.statistics_file, store.table_file, store.curves_file, store.report_file]
+    paths = [
+        store.paths.aggregated_file,
+        store.paths.statistics_file,
+        store.paths.table_file,
+        store.paths.curves_file,
+        store.paths.report_file,
+    ]
     return {path.name: path.read_bytes() for path in paths}
 
 
@@ -44,7 +51,7 @@ def _rebuilt(directory: Directory) -> dict[str, bytes]:
     copy = directory.store.root.with_name("copy")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(directory.store.root, copy)
-    Store(copy).cache_file.unlink()
+    Store(copy).paths.cache_file.unlink()
     aggregate(copy, figures=False)
     return _outputs(Store(copy))
 
@@ -107,7 +114,7 @@ def test_a_metric_that_went_away_leaves_no_trace(directory: Directory) -> None:
 
 
 def _edit_in_place(directory: Directory) -> None:
-    path = directory.store.result_file(directory.cell("dim_4_run_0"))
+    path = directory.store.paths.result_file(directory.cell("dim_4_run_0"))
     path.write_bytes(path.read_bytes().replace(b"COMPLETED", b"DIVERGED"))
 
 
@@ -116,32 +123,32 @@ def _conflict(directory: Directory) -> None:
 
 
 def _damage_history(directory: Directory) -> None:
-    files.publish(directory.store.history_file(directory.cell("dim_4_run_0")), b"epoch,val_loss\n1,x\n")
+    files.publish(directory.store.paths.history_file(directory.cell("dim_4_run_0")), b"epoch,val_loss\n1,x\n")
 
 
 def _remove_cell(directory: Directory) -> None:
-    shutil.rmtree(directory.store.cell_directory(directory.cell("dim_4_run_0")))
+    shutil.rmtree(directory.store.paths.cell_directory(directory.cell("dim_4_run_0")))
 
 
 def _add_stray(directory: Directory) -> None:
-    (directory.store.results_root / "dim_99_run_0").mkdir()
+    (directory.store.paths.results_root / "dim_99_run_0").mkdir()
 
 
 def _grow(directory: Directory) -> None:
     sweep = directory.sweep
-    directory.store.write_sweep(replace(sweep, grid=replace(sweep.grid, seeds=(42, 43, 44, 45))), {})
+    write_sweep(directory.store, replace(sweep, grid=replace(sweep.grid, seeds=(42, 43, 44, 45))), {})
 
 
 def _lose_table(directory: Directory) -> None:
-    directory.store.table_file.unlink()
+    directory.store.paths.table_file.unlink()
 
 
 def _damage_cache(directory: Directory) -> None:
-    directory.store.cache_file.write_bytes(directory.store.cache_file.read_bytes()[:-50])
+    directory.store.paths.cache_file.write_bytes(directory.store.paths.cache_file.read_bytes()[:-50])
 
 
 def _touch_report(directory: Directory) -> None:
-    directory.store.report_file.write_text("edited")
+    directory.store.paths.report_file.write_text("edited")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +178,7 @@ def test_whatever_changes_is_noticed(directory: Directory, change: Callable[[Dir
 
 def test_a_failed_cell_that_fails_again_is_noticed(directory: Directory) -> None:
     cell = directory.cell("dim_4_run_0")
-    shutil.rmtree(directory.store.cell_directory(cell))
+    shutil.rmtree(directory.store.paths.cell_directory(cell))
     directory.fail(cell, "first cause")
     aggregate(directory.store.root, figures=False)
     directory.fail(cell, "second cause")
@@ -181,18 +188,18 @@ def test_a_failed_cell_that_fails_again_is_noticed(directory: Directory) -> None
 
 def test_a_changed_result_of_a_cell_without_history_is_noticed(directory: Directory) -> None:
     cell = directory.cell("dim_4_run_0")
-    directory.store.history_file(cell).unlink()
+    directory.store.paths.history_file(cell).unlink()
     aggregate(directory.store.root, figures=False)
     directory.finish(cell, {LOSS: 0.987})
     aggregate(directory.store.root, figures=False)
-    assert b"0.987" in directory.store.aggregated_file.read_bytes()
+    assert b"0.987" in directory.store.paths.aggregated_file.read_bytes()
     assert _outputs(directory.store) == _rebuilt(directory)
 
 
 def test_figures_are_drawn_when_they_are_asked_for_after_all(directory: Directory) -> None:
     aggregate(directory.store.root, figures=False)
     aggregate(directory.store.root)
-    drawn = directory.store.plots_directory / "statistical_summary.png"
+    drawn = directory.store.paths.plots_directory / "statistical_summary.png"
     assert drawn.exists()
     os.unlink(drawn)
     aggregate(directory.store.root)
@@ -201,13 +208,13 @@ def test_figures_are_drawn_when_they_are_asked_for_after_all(directory: Director
 
 def test_stamps_are_those_of_the_files_and_zero_where_there_is_none(directory: Directory) -> None:
     store = directory.store
-    shutil.rmtree(store.cell_directory(directory.cell("dim_4_run_0")))
-    store.history_file(directory.cell("dim_4_run_1")).unlink()
+    shutil.rmtree(store.paths.cell_directory(directory.cell("dim_4_run_0")))
+    store.paths.history_file(directory.cell("dim_4_run_1")).unlink()
     stamps = cell_stamps(store, records.names_of(directory.sweep))
     assert stamps[0].tolist() == [0] * 5
     cell = directory.cell("dim_4_run_1")
-    result = store.result_file(cell).stat()
-    moment = store.cell_directory(cell).stat().st_mtime_ns
+    result = store.paths.result_file(cell).stat()
+    moment = store.paths.cell_directory(cell).stat().st_mtime_ns
     assert stamps[1].tolist() == [moment, result.st_mtime_ns, result.st_size, 0, 0]
     assert (stamps[2:] > 0).all()
 

@@ -85,13 +85,13 @@ def test_workers_of_a_command_that_was_killed_save_and_end(tmp_path: Path) -> No
     while not store.exists() or max(s.epoch for s in statuses(store)) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    worker = json.loads(store.pack_file(1).read_text())["pid"]
+    worker = json.loads(store.paths.pack_file(1).read_text())["pid"]
     running.kill()
     running.wait()
     while Path(f"/proc/{worker}").exists() and Path(f"/proc/{worker}/stat").read_text().split(") ")[1][0] != "Z":
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert store.generations(1)
+    assert store.paths.generations(1)
 
 
 def test_more_runs_grow_a_sweep_and_keep_what_is_done(holdfast: Holdfast, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_only_one_command_at_a_time_works_in_a_directory(holdfast: Holdfast, tmp
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
-        while not Store(tmp_path / "out").lock_directory.exists():
+        while not Store(tmp_path / "out").paths.lock_directory.exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         heard = holdfast("run", "--config", config, expect=3).stderr

@@ -14,13 +14,14 @@ from hpc.launch import slurm
 from hpc.launch.request import Request
 from hpc.slurm.commands import LimitError, SlurmError
 from hpc.slurm.profile import Profile
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 
 
 @pytest.fixture
 def request_(tmp_path: Path) -> Request:
     store, sweep = Store(tmp_path), make_sweep()
-    store.write_sweep(sweep, {})
+    write_sweep(store, sweep, {})
     return Request(store, sweep)
 
 

@@ -19,6 +19,8 @@ from helpers.small_sweeps import make_sweep
 from hpc.node.attempt import PackAttempt
 from hpc.node.training_run import StorageTroubleError, TrainingRun
 from hpc.storage import files
+from hpc.storage.claims import new_attempt
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from training.contract import Checkpoint, ContractError
@@ -44,7 +46,7 @@ def state(store: Store, cell: Cell) -> str:
 
 
 def checkpoint_files(store: Store, pack: int) -> list[str]:
-    return sorted(name for name in files.entries(store.pack_directory(pack)) if name.startswith("checkpoint"))
+    return sorted(name for name in files.entries(store.paths.pack_directory(pack)) if name.startswith("checkpoint"))
 
 
 def save(run: TrainingRun, cells: Sequence[Cell], step: int, epochs: bool = True) -> None:
@@ -113,7 +115,7 @@ def test_the_history_goes_on_where_it_was(store: Store, cells: list[Cell], begin
         run.epoch(cells[0], 1, 9, {"loss": 1.0})
     run.epoch(cells[0], 2, 9, {"loss": 0.5})
     finish(run, cells[0])
-    rows = list(csv.DictReader(store.history_file(cells[0]).read_text().splitlines()))
+    rows = list(csv.DictReader(store.paths.history_file(cells[0]).read_text().splitlines()))
     assert [(row["epoch"], float(row["loss"])) for row in rows] == [("1", 1.0), ("2", 0.5)]
     assert store.result(cells[0])["epochs"] == 2
 
@@ -125,14 +127,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
     run = begin(cells[:1])
     for step in (1, 2):
         save(run, cells[:1], step)
-    newest = store.generations(1)[0]
+    newest = store.paths.generations(1)[0]
     data = newest.read_bytes()
     flipped = data[:-1] + bytes([data[-1] ^ 1])
     newest.write_bytes({"truncated": data[:-1], "empty": b"", "flipped": flipped, "foreign": b"PK\3\4"}[damage])
     assert begin(cells[:1]).restore(cells[0]).step == 1
     assert [name.partition(".")[0] for name in checkpoint_files(store, 1)] == ["checkpoint-000001", "checkpoint-000002"]
-    assert len(store.generations(1)) == 1
-    assert "damaged" in store.log_file(cells[0]).read_text()
+    assert len(store.paths.generations(1)) == 1
+    assert "damaged" in store.paths.log_file(cells[0]).read_text()
 
 
 def test_if_all_checkpoints_are_damaged_an_older_attempt_is_used(store: Store, cells: list[Cell], begin: Begin) -> None:
@@ -140,9 +142,9 @@ def test_if_all_checkpoints_are_damaged_an_older_attempt_is_used(store: Store, c
     run = begin(cells[:1])
     run.restore(cells[0])
     save(run, cells[:1], 2)
-    store.generations(2)[0].write_bytes(b"")
+    store.paths.generations(2)[0].write_bytes(b"")
     assert begin(cells[:1]).restore(cells[0]).step == 1
-    store.generations(1)[0].write_bytes(b"")
+    store.paths.generations(1)[0].write_bytes(b"")
     assert begin(cells[:1]).restore(cells[0]) is None
 
 
@@ -150,7 +152,7 @@ def test_a_checkpoint_that_another_task_has_just_set_aside_is_passed_over(
     store: Store, cells: list[Cell], begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(begin(cells[:1]), cells[:1], 1)
-    store.generations(1)[0].write_bytes(b"")
+    store.paths.generations(1)[0].write_bytes(b"")
     real = files.quarantine
 
     def other_was_first(path: Path) -> Path:
@@ -188,7 +190,7 @@ def test_an_attempt_that_died_before_its_first_checkpoint_is_passed_over(
 ) -> None:
     save(begin(cells[:1]), cells[:1], 1)
     begin(cells[:1])
-    store.new_attempt(cells[0])
+    new_attempt(store, cells[0])
     assert begin(cells[:1]).restore(cells[0]).step == 1
 
 
@@ -234,19 +236,19 @@ def test_a_full_disk_leaves_the_generation_before_intact(
 ) -> None:
     run = begin(cells[:1])
     save(run, cells[:1], 1)
-    before = store.generations(1)[0].read_bytes()
+    before = store.paths.generations(1)[0].read_bytes()
 
     def full(fd: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageTroubleError, match=f"{store.generation_file(1, 2)}: No space left"):
+    with pytest.raises(StorageTroubleError, match=f"{store.paths.generation_file(1, 2)}: No space left"):
         save(run, cells[:1], 2)
     monkeypatch.undo()
     assert run.stop
     with pytest.raises(StorageTroubleError):
         run.check_storage()
-    assert [path.read_bytes() for path in store.generations(1)] == [before]
+    assert [path.read_bytes() for path in store.paths.generations(1)] == [before]
     assert begin(cells[:1]).restore(cells[0]).step == 1
 
 
@@ -304,7 +306,7 @@ def test_a_result_holds_what_is_documented(store: Store, cells: list[Cell], begi
     run.numerics(dtype="float64")
     run.epoch(cells[0], 1, 1, {"loss": 0.5})
     finish(run, cells[0], best_epoch=1, weights={"w": np.arange(3.0), "b": np.array(2.0)})
-    result = json.loads(store.result_file(cells[0]).read_text())
+    result = json.loads(store.paths.result_file(cells[0]).read_text())
     assert result["width"] == 1
     assert (result["cell"], result["condition_id"], result["run_id"], result["seed"]) == (
         "width_1_run_0",
@@ -317,10 +319,10 @@ def test_a_result_holds_what_is_documented(store: Store, cells: list[Cell], begi
     assert result["config_digest"] == store.sweep().config_digest
     assert result["provenance"]["numerics"] == {"dtype": "float64"}
     assert result["provenance"]["attempts"] == 1
-    weights = safetensors.numpy.load_file(store.weights_file(cells[0]))
+    weights = safetensors.numpy.load_file(store.paths.weights_file(cells[0]))
     assert weights["w"].tolist() == [0.0, 1.0, 2.0]
     assert weights["b"].shape == ()
-    assert store.history_file(cells[0]).read_text() == "epoch,loss\n1,0.5\n"
+    assert store.paths.history_file(cells[0]).read_text() == "epoch,loss\n1,0.5\n"
 
 
 def test_the_outcome_digest_is_over_outcome_alone(store: Store, cells: list[Cell], begin: Begin) -> None:
@@ -340,12 +342,12 @@ def test_a_result_is_published_once_and_the_same_outcome_is_no_conflict(
 ) -> None:
     first, second = begin(cells[:1]), begin(cells[:1])
     finish(second, cells[0])
-    before = store.result_file(cells[0]).read_bytes()
+    before = store.paths.result_file(cells[0]).read_bytes()
     finish(first, cells[0])
-    assert store.result_file(cells[0]).read_bytes() == before
-    assert not store.conflict_file(cells[0]).exists()
+    assert store.paths.result_file(cells[0]).read_bytes() == before
+    assert not store.paths.conflict_file(cells[0]).exists()
     assert state(store, cells[0]) == "COMPLETED"
-    assert "the same outcome" in store.log_file(cells[0]).read_text()
+    assert "the same outcome" in store.paths.log_file(cells[0]).read_text()
 
 
 @pytest.mark.parametrize(
@@ -364,11 +366,11 @@ def test_a_second_different_outcome_is_kept_beside_the_first_as_a_conflict(
 ) -> None:
     first, second = begin(cells[:1]), begin(cells[:1])
     finish(first, cells[0])
-    before = store.result_file(cells[0]).read_bytes()
+    before = store.paths.result_file(cells[0]).read_bytes()
     differently(second, cells[0])
-    assert store.result_file(cells[0]).read_bytes() == before
+    assert store.paths.result_file(cells[0]).read_bytes() == before
     assert state(store, cells[0]) == "CONFLICT"
-    conflict = json.loads(store.conflict_file(cells[0]).read_text())
+    conflict = json.loads(store.paths.conflict_file(cells[0]).read_text())
     assert conflict["published"] == json.loads(before)["outcome_digest"]
     assert conflict["outcome"]["outcome_digest"] != conflict["published"]
 
@@ -379,7 +381,7 @@ def test_a_diverged_cell_has_ended_with_numbers_that_json_holds(store: Store, ce
     run.finish(cells[0], {"loss": float("nan"), "accuracy": None}, diverged=True)
     assert state(store, cells[0]) == "DIVERGED"
     assert store.result(cells[0])["metrics"] == {"loss": None, "accuracy": None}
-    assert store.history_file(cells[0]).read_text() == "epoch,loss\n1,\n"
+    assert store.paths.history_file(cells[0]).read_text() == "epoch,loss\n1,\n"
 
 
 def test_numbers_of_numpy_are_numbers(store: Store, cells: list[Cell], begin: Begin) -> None:
@@ -397,8 +399,8 @@ def test_the_loser_of_a_race_leaves_the_winners_files_alone(store: Store, cells:
         run.epoch(cells[0], 1, 1, {"loss": loss})
     finish(first, cells[0], weights={"w": np.ones(1)})
     finish(second, cells[0], weights={"w": np.zeros(1)})
-    assert store.history_file(cells[0]).read_text() == "epoch,loss\n1,0.1\n"
-    assert safetensors.numpy.load_file(store.weights_file(cells[0]))["w"].tolist() == [1.0]
+    assert store.paths.history_file(cells[0]).read_text() == "epoch,loss\n1,0.1\n"
+    assert safetensors.numpy.load_file(store.paths.weights_file(cells[0]))["w"].tolist() == [1.0]
 
 
 def test_where_links_between_directories_are_refused_the_history_is_copied(
@@ -415,18 +417,18 @@ def test_where_links_between_directories_are_refused_the_history_is_copied(
     run.epoch(cells[0], 1, 1, {"loss": 0.5})
     monkeypatch.setattr(os, "link", within_one_directory)
     finish(run, cells[0])
-    assert store.history_file(cells[0]).read_text() == "epoch,loss\n1,0.5\n"
+    assert store.paths.history_file(cells[0]).read_text() == "epoch,loss\n1,0.5\n"
 
 
 def test_weights_can_be_left_out_and_still_count(tmp_path: Path, cells: list[Cell]) -> None:
     digests = []
     for keep in ("final", "none"):
         store = Store(tmp_path / keep)
-        sweep = store.write_sweep(make_sweep(keep={"weights": keep, "checkpoints": False}), {})
+        sweep = write_sweep(store, make_sweep(keep={"weights": keep, "checkpoints": False}), {})
         attempt = PackAttempt.begin(store, sweep, cells[:1], 1, {})
         run = TrainingRun(attempt, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
         finish(run, cells[0], weights={"w": np.ones(1)})
-        assert store.weights_file(cells[0]).exists() == (keep == "final")
+        assert store.paths.weights_file(cells[0]).exists() == (keep == "final")
         digests.append(store.result(cells[0])["outcome_digest"])
     assert digests[0] == digests[1]
 
@@ -454,7 +456,7 @@ def test_the_last_attempt_clears_what_earlier_ones_left(store: Store, cells: lis
 
 def test_checkpoints_stay_where_the_user_keeps_them(tmp_path: Path, cells: list[Cell]) -> None:
     store = Store(tmp_path / "kept")
-    sweep = store.write_sweep(make_sweep(keep={"weights": "final", "checkpoints": True}), {})
+    sweep = write_sweep(store, make_sweep(keep={"weights": "final", "checkpoints": True}), {})
     attempt = PackAttempt.begin(store, sweep, cells[:1], 1, {})
     run = TrainingRun(attempt, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
     save(run, cells[:1], 1)
@@ -550,7 +552,7 @@ def test_provenance_is_no_part_of_the_outcome(tmp_path: Path, cells: list[Cell])
     digests = set()
     for node in ("n1", "n2"):
         store = Store(tmp_path / node)
-        sweep = store.write_sweep(make_sweep(), {})
+        sweep = write_sweep(store, make_sweep(), {})
         attempt = PackAttempt.begin(store, sweep, cells[:1], 1, {"node": node})
         about = {"node": node, "device": node}
         run = TrainingRun(attempt, stop_requested=lambda: False, device="cpu", threads=1, provenance=about)
@@ -564,9 +566,9 @@ def test_progress_that_cannot_be_written_stops_nothing(
 ) -> None:
     run = begin(cells[:1])
     run.epoch(cells[0], 1, 2, {"loss": 1.0})
-    store.progress_file(1).unlink(missing_ok=True)
-    store.progress_file(1).mkdir()
-    (store.progress_file(1) / "x").touch()
+    store.paths.progress_file(1).unlink(missing_ok=True)
+    store.paths.progress_file(1).mkdir()
+    (store.paths.progress_file(1) / "x").touch()
     save(run, cells[:1], 1, epochs=False)
     finish(run, cells[0])
     assert state(store, cells[0]) == "COMPLETED"

@@ -15,6 +15,7 @@ from helpers.small_sweeps import make_grid, make_sweep
 from hpc.node import attempt as attempt_module
 from hpc.node.attempt import PackAttempt
 from hpc.node.training_run import StorageTroubleError, TrainingRun
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from training.contract import Checkpoint
@@ -31,7 +32,7 @@ def begin(store: Store, stop: bool = False) -> TrainingRun:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     found = Store(tmp_path)
-    found.write_sweep(make_sweep(), {})
+    write_sweep(found, make_sweep(), {})
     return found
 
 
@@ -60,7 +61,7 @@ def test_training_goes_on_while_a_large_checkpoint_is_written(store: Store, monk
     arrays["weights"][:] = 2.0
     values["seen"].append(2)
     run.epoch(CELL, 1, 3, {"loss": 0.5})
-    assert not store.generations(1)
+    assert not store.paths.generations(1)
     release.set()
     run.check_storage()
     restored = begin(store).restore(CELL)
@@ -98,14 +99,14 @@ def test_the_next_save_waits_for_the_one_before(store: Store) -> None:
     restored = begin(store).restore(CELL)
     assert restored is not None
     assert restored.step == 5
-    assert len(store.generations(1)) == 2
+    assert len(store.paths.generations(1)) == 2
 
 
 def test_a_stop_is_saved_before_the_trainer_returns(store: Store) -> None:
     run = begin(store, stop=True)
     run.restore(CELL)
     run.save({CELL: Checkpoint(7, large(7.0))})
-    assert len(store.generations(1)) == 1
+    assert len(store.paths.generations(1)) == 1
 
 
 def test_a_write_that_fails_stops_training_and_is_no_fault_of_the_cell(

@@ -113,7 +113,7 @@ def test_a_stop_signal_saves_every_cell(tmp_path: Path) -> None:
     wait_until(lambda: len(task.said()) == 2)
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 85
-    assert all("saved at step 1" in task.store.log_file(cell).read_text() for cell in task.cells)
+    assert all("saved at step 1" in task.store.paths.log_file(cell).read_text() for cell in task.cells)
 
 
 def test_a_killed_cell_takes_no_neighbour_with_it_and_the_next_start_completes(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_killed_twice_beside_others_a_cell_trains_alone_and_fails_only_then(tmp_
     assert task.finished() == [True, False]
     pack = task.store.pack_of(task.cells[1], 3)
     assert pack is not None
-    assert "side_by_side" not in json.loads(task.store.pack_file(pack).read_bytes())
+    assert "side_by_side" not in json.loads(task.store.paths.pack_file(pack).read_bytes())
     assert task.run(MEET="1").returncode == 1
     failure = task.store.failure(task.cells[1], 4)
     assert failure is not None
@@ -171,7 +171,9 @@ def test_side_by_side_and_one_after_another_give_the_same_results_in_every_bit(t
 def without_provenance(store: Store, cell: Cell) -> tuple[Mapping[str, Any], bytes]:
     found = store.result(cell)
     assert found is not None
-    return {key: value for key, value in found.items() if key != "provenance"}, store.history_file(cell).read_bytes()
+    return {key: value for key, value in found.items() if key != "provenance"}, store.paths.history_file(
+        cell
+    ).read_bytes()
 
 
 # Each command ends only when it has seen the other.

@@ -46,8 +46,8 @@ def outcomes(store: Store) -> list[tuple[str, str, str]]:
     """What a cell ended with, as it lies there: metrics, history and the digest over all of it."""
     found = []
     for cell in store.sweep().grid:
-        result = json.loads(store.result_file(cell).read_text())
-        history = store.history_file(cell).read_text()
+        result = json.loads(store.paths.result_file(cell).read_text())
+        history = store.paths.history_file(cell).read_text()
         found.append((json.dumps(result["metrics"]), history, result["outcome_digest"]))
     return found
 
@@ -80,7 +80,7 @@ def test_checkpoints_on_the_way_change_nothing(
     store: Store, cells: list[Cell], undisturbed: list[tuple[str, str, str]]
 ) -> None:
     assert run_here(store, cells) == 0
-    assert "saved at step" in store.log_file(cells[0]).read_text()
+    assert "saved at step" in store.paths.log_file(cells[0]).read_text()
     assert outcomes(store) == undisturbed
 
 
@@ -99,9 +99,9 @@ def test_running_a_finished_task_again_touches_nothing(store: Store, cells: list
 
 def test_only_what_is_missing_is_trained(store: Store, cells: list[Cell]) -> None:
     assert run_here(store, cells[:2]) == 0
-    before = [store.result_file(cell).stat().st_mtime_ns for cell in cells[:2]]
+    before = [store.paths.result_file(cell).stat().st_mtime_ns for cell in cells[:2]]
     assert run_here(store, cells) == 0
-    assert [store.result_file(cell).stat().st_mtime_ns for cell in cells[:2]] == before
+    assert [store.paths.result_file(cell).stat().st_mtime_ns for cell in cells[:2]] == before
     assert [len(store.attempts(cell)) for cell in cells] == [1, 1, 1, 1]
 
 
@@ -109,7 +109,7 @@ def test_what_a_trainer_prints_is_in_the_packs_log(make: Make) -> None:
     body = "def train(cells, options, run):\n    print('hello'); run.finish(cells[0], {})\n    os.write(2, b'native')\n"
     store = make(body, grid=make_grid((1,), (42,)))
     assert run_task(store, submit(store, list(store.sweep().grid))).returncode == 0
-    assert store.pack_log(1).read_text() == "hello\nnative"
+    assert store.paths.pack_log(1).read_text() == "hello\nnative"
 
 
 # --- stopped and killed ---------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_a_task_asked_to_stop_saves_and_says_so_and_goes_on_to_the_same_end(
     # Each cell is asked to stop once, in its fifth epoch.
     assert codes == [85, 85, 85, 85, 0]
     assert outcomes(store) == undisturbed
-    log = store.log_file(cells[0]).read_text()
+    log = store.paths.log_file(cells[0]).read_text()
     assert "attempt 1: saved at step 5, epoch 5" in log
     assert "attempt 2: restored at step 5, epoch 5" in log
 
@@ -141,7 +141,7 @@ def test_a_task_killed_at_once_goes_on_from_its_last_checkpoint_to_the_same_end(
     number = submit(store, list(store.sweep().grid))
     assert [run_task(store, number).returncode for _ in range(5)] == [-9, -9, -9, -9, 0]
     assert outcomes(store) == undisturbed
-    assert "restored at step 4" in store.log_file(store.sweep().grid[0]).read_text()
+    assert "restored at step 4" in store.paths.log_file(store.sweep().grid[0]).read_text()
 
 
 def test_a_task_killed_before_any_checkpoint_begins_again_and_ends_the_same(
@@ -175,13 +175,13 @@ def test_a_task_killed_between_result_and_history_leaves_a_history_that_the_next
     assert run_task(store, number).returncode == -9
     assert states(store) == ["COMPLETED"]
     assert run_task(store, number).returncode == 0
-    assert store.history_file(cell).read_text() == "epoch,loss\n1,0.5\n"
+    assert store.paths.history_file(cell).read_text() == "epoch,loss\n1,0.5\n"
 
 
 def test_a_stop_before_the_first_step_begins_no_training(store: Store, cells: list[Cell]) -> None:
     task = PackTask(store, store.sweep(), cells, submit(store, cells), lambda: True, own_log=False)
     assert task.run() == 85
-    assert not any(store.generations(pack) for pack in (1, 2))
+    assert not any(store.paths.generations(pack) for pack in (1, 2))
     assert run_here(store, cells) == 0
     assert states(store) == ["COMPLETED"] * 4
 
@@ -199,7 +199,7 @@ def test_a_cell_that_raises_has_failed_with_its_traceback_and_the_others_finish(
     assert states(store) == ["COMPLETED", "FAILED", "COMPLETED", "COMPLETED"]
     assert causes(store)[1] == "ValueError: no good"
     cell = store.sweep().grid[1]
-    record = json.loads(store.failure_file(cell, 1).read_text())
+    record = json.loads(store.paths.failure_file(cell, 1).read_text())
     assert "toy.py" in record["traceback"]
     assert "raise ValueError" in record["traceback"]
 
@@ -256,19 +256,19 @@ def test_a_trainer_that_cannot_be_loaded_fails_all_cells_of_the_task(make: Make)
     done = run_task(store, submit(store, list(store.sweep().grid)))
     assert done.returncode == 1
     assert states(store) == ["FAILED"] * 4
-    assert "ModuleNotFoundError" in store.pack_log(1).read_text()
+    assert "ModuleNotFoundError" in store.paths.pack_log(1).read_text()
 
 
 def test_a_damaged_result_is_set_aside_and_the_cell_is_trained_again(
     store: Store, cells: list[Cell], undisturbed: list[tuple[str, str, str]]
 ) -> None:
     run_here(store, cells)
-    whole = store.result_file(cells[1]).read_bytes()
-    store.result_file(cells[1]).write_bytes(whole[:-20])
+    whole = store.paths.result_file(cells[1]).read_bytes()
+    store.paths.result_file(cells[1]).write_bytes(whole[:-20])
     assert states(store)[1] == "CONFLICT"
     assert run_here(store, cells) == 0
     assert outcomes(store) == undisturbed
-    (aside,) = store.cell_directory(cells[1]).glob("results.json.corrupt-*")
+    (aside,) = store.paths.cell_directory(cells[1]).glob("results.json.corrupt-*")
     assert aside.read_bytes() == whole[:-20]
 
 
@@ -276,13 +276,13 @@ def test_a_result_of_another_configuration_is_named_and_left_alone(make: Make, t
     one, other = make(name="one"), make(name="two", options={"other": 1})
     cells = list(one.sweep().grid)
     run_here(one, cells)
-    other.cell_directory(cells[0]).mkdir(parents=True)
-    shutil.copy(one.result_file(cells[0]), other.result_file(cells[0]))
-    before = other.result_file(cells[0]).read_bytes()
+    other.paths.cell_directory(cells[0]).mkdir(parents=True)
+    shutil.copy(one.paths.result_file(cells[0]), other.paths.result_file(cells[0]))
+    before = other.paths.result_file(cells[0]).read_bytes()
     done = run_task(other, submit(other, cells))
     assert done.returncode == 2
-    assert done.stderr.startswith(f"{other.result_file(cells[0])}: a result of another configuration; ")
-    assert other.result_file(cells[0]).read_bytes() == before
+    assert done.stderr.startswith(f"{other.paths.result_file(cells[0])}: a result of another configuration; ")
+    assert other.paths.result_file(cells[0]).read_bytes() == before
 
 
 # --- data and storage -----------------------------------------------------------------------------------------------
@@ -354,9 +354,9 @@ def test_a_full_disk_ends_the_task_with_three_names_the_path_and_keeps_the_last_
     (cell,) = store.sweep().grid
     done = run_task(store, submit(store, [cell]))
     assert done.returncode == 3
-    assert "packs/000001/checkpoint-000005: No space left on device" in store.pack_log(1).read_text()
-    assert [path.name for path in store.generations(1)] == ["checkpoint-000004", "checkpoint-000003"]
-    assert not [name for name in os.listdir(store.pack_directory(1)) if name.endswith(".tmp")]
+    assert "packs/000001/checkpoint-000005: No space left on device" in store.paths.pack_log(1).read_text()
+    assert [path.name for path in store.paths.generations(1)] == ["checkpoint-000004", "checkpoint-000003"]
+    assert not [name for name in os.listdir(store.paths.pack_directory(1)) if name.endswith(".tmp")]
     assert states(store) == ["STARTED"]
 
 
@@ -402,7 +402,7 @@ def test_a_trainer_that_swallows_a_storage_error_still_ends_the_task_with_three(
     )
     done = run_task(store, submit(store, list(store.sweep().grid)))
     assert done.returncode == 3
-    assert "/a/path: No space left on device" in store.pack_log(1).read_text()
+    assert "/a/path: No space left on device" in store.paths.pack_log(1).read_text()
     assert states(store) == ["STARTED"]
 
 
@@ -430,9 +430,9 @@ def test_a_line_that_is_no_task_is_named(tmp_path: Path, index: int, said: str) 
 def test_a_task_without_its_list_or_sweep_says_which_file_is_missing(store: Store, cells: list[Cell]) -> None:
     done = run_task(store, 7)
     assert done.returncode == 3
-    assert done.stderr == f"{store.tasks_file(7, 0)}: No such file or directory\n"
+    assert done.stderr == f"{store.paths.tasks_file(7, 0)}: No such file or directory\n"
     number = submit(store, cells)
-    store.sweep_file.unlink()
+    store.paths.sweep_file.unlink()
     done = run_task(store, number)
     assert done.returncode == 2
     assert done.stderr.startswith(f"{store.root}: there is no sweep here")

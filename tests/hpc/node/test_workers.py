@@ -78,7 +78,7 @@ def test_a_signal_at_any_moment_stops_every_worker_with_its_state_saved(tmp_path
         lines = [line.split() for line in places.read_text().splitlines()]
         assert sorted((gpu, cells) for _, gpu, cells in lines) == [("4", "2"), ("7", "1")]
         for cell in sweep.grid:
-            assert "saved at step 1" in store.log_file(cell).read_text()
+            assert "saved at step 1" in store.paths.log_file(cell).read_text()
 
 
 def test_workers_stop_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_workers_stop_when_the_one_that_started_them_is_killed(tmp_path: Path) -
     while any(_alive(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert all("saved at step 1" in store.log_file(cell).read_text() for cell in sweep.grid)
+    assert all("saved at step 1" in store.paths.log_file(cell).read_text() for cell in sweep.grid)
 
 
 def _ignore_signals() -> None:

@@ -15,7 +15,7 @@ from hpc.sweep.states import MISSING, CellStatus
 
 def plan_of(cells: int, pack: int = 1) -> Plan:
     grid = Grid((Axis("width", tuple(range(1, cells + 1))),), (42,))
-    return make_plan([CellStatus(cell, MISSING) for cell in grid], pack=pack)
+    return make_plan([CellStatus(cell, MISSING) for cell in grid], pack_size=pack)
 
 
 def test_equal_cells_give_an_exact_price() -> None:

@@ -53,7 +53,7 @@ def test_starting_a_process_counts_once_the_length_of_a_cell_is_known() -> None:
 
 def test_processes_of_one_task_share_its_cells() -> None:
     choice = choose(64, GPU, Limits(processes=8, per_task=4))
-    assert (choice.width, choice.pack) == (8, 32)
+    assert (choice.width, choice.pack_size) == (8, 32)
 
 
 def test_no_pack_is_wider_than_the_cells_that_are_left() -> None:

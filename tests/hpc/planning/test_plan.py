@@ -34,7 +34,9 @@ def test_every_cell_that_is_wanted_is_planned_exactly_once_and_no_other(
 ) -> None:
     entries = statuses(states)
     queued = {entries[i].cell.name for i in live if i < len(entries)}
-    plan = make_plan(entries, queued=queued, pack=pack, include_failed=include_failed, largest_array=largest, room=room)
+    plan = make_plan(
+        entries, queued=queued, pack_size=pack, include_failed=include_failed, largest_array=largest, room=room
+    )
     runnable = {"STARTED", "MISSING"} | ({"FAILED"} if include_failed else set())
     wanted = [e.cell for e in entries if e.state in runnable and e.cell.name not in queued]
     planned = [cell for task in plan.tasks for cell in task]
@@ -87,7 +89,7 @@ def test_a_queued_cell_that_failed_before_is_not_queued_twice() -> None:
 
 def test_a_hundred_thousand_cells_are_planned_in_order() -> None:
     states = random.Random(0).choices(STATES, k=100_000)
-    plan = make_plan(statuses(states), pack=7, largest_array=1000)
+    plan = make_plan(statuses(states), pack_size=7, largest_array=1000)
     assert plan.n_cells == states.count("MISSING") + states.count("STARTED")
     assert max(plan.array_sizes) == 1000
 

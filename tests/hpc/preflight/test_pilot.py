@@ -17,6 +17,7 @@ from hpc.preflight.pilot import from_answer, request
 from hpc.preflight.pilot_on_node import Request
 from hpc.preflight.pilot_width import Mark, seconds_per_epoch, seconds_per_step
 from hpc.slurm.profile import Profile, parse_profile
+from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.states import MISSING, CellStatus
 from hpc.trainers.declaration import read_declaration
@@ -95,7 +96,7 @@ def test_the_narrowest_pack_goes_on_until_an_epoch_has_ended_so_that_a_plan_has_
     trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
     options = {"steps_per_epoch": 600, "saves": saves, "numbers": 1}
     sweep = replace(make_sweep(make_grid([1, 2], [42])), trainer=trainer, options=options)
-    Store(tmp_path / "pilot").write_sweep(sweep, {})
+    write_sweep(Store(tmp_path / "pilot"), sweep, {})
     request = Request([1], 0.2, 10.0, 1, "cpu", None, epoch_s)  # an epoch takes at least 1.2 s
     made = from_answer(pilot_on_node.measure(tmp_path / "pilot", request), sweep, profile())
     assert made.unit == "step"
@@ -108,7 +109,7 @@ def test_a_checkpoint_that_is_written_beside_training_is_measured_whole(tmp_path
     (tmp_path / "long.py").write_text(LONG)
     trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
     options = {"steps_per_epoch": 10, "saves": True, "numbers": BACKGROUND_BYTES // 8}
-    Store(tmp_path / "pilot").write_sweep(replace(make_sweep(), trainer=trainer, options=options), {})
+    write_sweep(Store(tmp_path / "pilot"), replace(make_sweep(), trainer=trainer, options=options), {})
     answer = pilot_on_node.measure(tmp_path / "pilot", Request([1], 0.5, 10.0, 1, "cpu", None))
     assert answer["ended"] == "the widest pack asked for was measured"
     assert answer["measurements"][0]["checkpoint_bytes"] > BACKGROUND_BYTES

@@ -22,7 +22,7 @@ from hpc.sweep.cell import Cell
 @pytest.mark.parametrize("provenance", [{}, None, {"node": "n1"}])
 def test_a_result_that_does_not_say_where_it_is_from_is_shown(store: Store, cells: list[Cell], provenance: Any) -> None:
     small_sweeps.run_here(store, cells[:1])
-    path = store.result_file(cells[0])
+    path = store.paths.result_file(cells[0])
     path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": provenance}))
     text = cell.text(store, cells[0].name)
     assert text.startswith(f"{cells[0].name}: COMPLETED\n")
@@ -35,8 +35,8 @@ def test_a_failure_that_does_not_say_why_is_a_failure_all_the_same(
     store: Store, cells: list[Cell], failure: str
 ) -> None:
     small_sweeps.run_here(store, cells[:1])
-    store.result_file(cells[0]).unlink()
-    store.failure_file(cells[0], 1).write_text(failure)
+    store.paths.result_file(cells[0]).unlink()
+    store.paths.failure_file(cells[0], 1).write_text(failure)
     assert cell.facts(store, cells[0].name)["state"] == "FAILED"
     assert cell.text(store, cells[0].name).startswith(f"{cells[0].name}: FAILED\n")
 

@@ -23,10 +23,10 @@ GRID = Grid((Axis("width", tuple(range(1, 11))),), (42,))
 
 
 def finish(store: Store, cell: Cell) -> None:
-    store.cell_directory(cell).mkdir(parents=True, exist_ok=True)
+    store.paths.cell_directory(cell).mkdir(parents=True, exist_ok=True)
     result = {"status": COMPLETED, "metrics": {}, "seed": 42, "run_id": 0, "epochs": 3, "best_epoch": None}
     result |= {"config_digest": "d", "outcome_digest": "o", "provenance": {"attempts": 2}}
-    store.result_file(cell).write_text(json.dumps(result))
+    store.paths.result_file(cell).write_text(json.dumps(result))
 
 
 def test_the_cache_says_what_the_files_say(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_the_cache_says_what_the_files_say(tmp_path: Path) -> None:
         finish(store, cell)
     plain = list(store.statuses(GRID, "d"))
     assert list(state_cache.statuses(store, GRID, "d")) == plain
-    assert store.state_cache_file.exists()
+    assert store.paths.state_cache_file.exists()
     assert list(state_cache.statuses(store, GRID, "d")) == plain
 
 
@@ -54,7 +54,7 @@ def test_what_comes_later_is_seen(tmp_path: Path) -> None:
         finish(store, cell)
     assert [s.state for s in state_cache.statuses(store, GRID, "d")][-1] == MISSING
     finish(store, GRID[9])
-    store.conflict_file(GRID[0]).write_text("{}")
+    store.paths.conflict_file(GRID[0]).write_text("{}")
     states = [status.state for status in state_cache.statuses(store, GRID, "d")]
     assert (states[0], states[9]) == (CONFLICT, COMPLETED)
 
@@ -65,5 +65,5 @@ def test_another_configuration_or_a_damaged_cache_is_read_from_the_files(tmp_pat
         finish(store, cell)
     list(state_cache.statuses(store, GRID, "d"))
     assert {status.state for status in state_cache.statuses(store, GRID, "other")} == {MISSING}
-    store.state_cache_file.write_text("{")
+    store.paths.state_cache_file.write_text("{")
     assert {status.state for status in state_cache.statuses(store, GRID, "d")} == {COMPLETED}

@@ -12,8 +12,10 @@ import pytest
 from helpers.small_sweeps import make_grid, make_store, make_sweep
 
 from hpc.errors import SweepError
+from hpc.storage.claims import new_attempt, new_pack, new_submission
 from hpc.storage.permissions import check_writable
 from hpc.storage.results import parse_result
+from hpc.storage.revisions import admit, write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.grid import Grid
@@ -58,55 +60,55 @@ def test_a_cell_without_files_is_missing(store: Store, cells: list[Cell]) -> Non
 
 @pytest.mark.parametrize("status", ["COMPLETED", "DIVERGED"])
 def test_a_cell_with_a_result_has_ended(store: Store, cells: list[Cell], status: str) -> None:
-    write(store.result_file(cells[0]), a_result(store, cells[0], status=status))
+    write(store.paths.result_file(cells[0]), a_result(store, cells[0], status=status))
     found = state(store, cells[0])
     assert (found.state, found.epoch, found.epochs, found.attempts) == (status, 3, 3, 2)
 
 
 def test_a_claim_alone_is_a_start(store: Store, cells: list[Cell]) -> None:
-    store.new_attempt(cells[0])
+    new_attempt(store, cells[0])
     assert state(store, cells[0]).state == "STARTED"
 
 
 def test_progress_is_that_of_the_newest_attempt(store: Store, cells: list[Cell]) -> None:
     for epoch in (7, 3):
-        pack, attempt = store.new_pack(), store.new_attempt(cells[0])
-        write(store.pointer_file(cells[0], attempt), {"pack": pack})
-        write(store.progress_file(pack), {"cells": {cells[0].name: [epoch, 9]}})
+        pack, attempt = new_pack(store), new_attempt(store, cells[0])
+        write(store.paths.pointer_file(cells[0], attempt), {"pack": pack})
+        write(store.paths.progress_file(pack), {"cells": {cells[0].name: [epoch, 9]}})
     found = state(store, cells[0])
-    assert (found.state, found.attempts, found.epoch, found.epochs, found.pack) == ("STARTED", 2, 3, 9, 2)
+    assert (found.state, found.attempts, found.epoch, found.epochs, found.pack_attempt) == ("STARTED", 2, 3, 9, 2)
 
 
 def test_a_cell_has_failed_if_its_newest_attempt_has(store: Store, cells: list[Cell]) -> None:
-    first = store.new_attempt(cells[0])
-    write(store.failure_file(cells[0], first), {"cause": "ValueError: no"})
+    first = new_attempt(store, cells[0])
+    write(store.paths.failure_file(cells[0], first), {"cause": "ValueError: no"})
     found = state(store, cells[0])
     assert (found.state, found.cause) == ("FAILED", "ValueError: no")
-    store.new_attempt(cells[0])
+    new_attempt(store, cells[0])
     assert state(store, cells[0]).state == "STARTED"
 
 
 def test_a_failure_that_cannot_be_read_is_still_a_failure(store: Store, cells: list[Cell]) -> None:
-    write(store.failure_file(cells[0], store.new_attempt(cells[0])), b"{")
+    write(store.paths.failure_file(cells[0], new_attempt(store, cells[0])), b"{")
     assert state(store, cells[0]).state == "FAILED"
 
 
 def test_a_result_outweighs_a_failure(store: Store, cells: list[Cell]) -> None:
-    write(store.failure_file(cells[0], store.new_attempt(cells[0])), {"cause": "x"})
-    write(store.result_file(cells[0]), a_result(store, cells[0]))
+    write(store.paths.failure_file(cells[0], new_attempt(store, cells[0])), {"cause": "x"})
+    write(store.paths.result_file(cells[0]), a_result(store, cells[0]))
     assert state(store, cells[0]).state == "COMPLETED"
 
 
 def test_two_different_outcomes_are_a_conflict_whatever_else_is_there(store: Store, cells: list[Cell]) -> None:
-    write(store.result_file(cells[0]), a_result(store, cells[0]))
-    write(store.conflict_file(cells[0]), {})
+    write(store.paths.result_file(cells[0]), a_result(store, cells[0]))
+    write(store.paths.conflict_file(cells[0]), {})
     found = state(store, cells[0])
     assert found.state == "CONFLICT"
     assert "conflict.json" in found.cause
 
 
 def test_a_result_of_another_configuration_does_not_count_and_is_said(store: Store, cells: list[Cell]) -> None:
-    write(store.result_file(cells[0]), a_result(store, cells[0], config_digest="f" * 64))
+    write(store.paths.result_file(cells[0]), a_result(store, cells[0], config_digest="f" * 64))
     found = state(store, cells[0])
     assert found.state == "MISSING"
     assert "another configuration" in found.cause
@@ -117,8 +119,8 @@ def test_every_state_is_one_of_those_documented(store: Store, cells: list[Cell])
 
 
 def test_leftovers_of_network_file_systems_are_no_cells_and_no_attempts(store: Store, cells: list[Cell]) -> None:
-    write(store.results_root / ".nfs0001", b"")
-    write(store.attempts_directory(cells[0]) / ".nfs0002", b"")
+    write(store.paths.results_root / ".nfs0001", b"")
+    write(store.paths.attempts_directory(cells[0]) / ".nfs0002", b"")
     assert state(store, cells[0]).state == "MISSING"
     assert ".nfs0001" not in store.present()
 
@@ -129,10 +131,10 @@ def test_leftovers_of_network_file_systems_are_no_cells_and_no_attempts(store: S
 @pytest.mark.parametrize("length", [0, 1, 20, -1])
 def test_a_truncated_result_is_named_and_not_counted(store: Store, cells: list[Cell], length: int) -> None:
     text = json.dumps(a_result(store, cells[0]))
-    write(store.result_file(cells[0]), text[:length])
+    write(store.paths.result_file(cells[0]), text[:length])
     found = state(store, cells[0])
     assert found.state == "CONFLICT"
-    assert str(store.result_file(cells[0])) in found.cause
+    assert str(store.paths.result_file(cells[0])) in found.cause
     assert "not a whole result" in found.cause
 
 
@@ -156,7 +158,7 @@ def test_a_truncated_result_is_named_and_not_counted(store: Store, cells: list[C
 def test_a_result_that_is_no_result_is_named_with_the_reason(
     store: Store, cells: list[Cell], old: str, new: str, reason: str
 ) -> None:
-    path = store.result_file(cells[0])
+    path = store.paths.result_file(cells[0])
     write(path, json.dumps(a_result(store, cells[0])).replace(old, new, 1))
     with pytest.raises(SweepError) as caught:
         store.result(cells[0])
@@ -181,7 +183,7 @@ def test_no_result_is_none(store: Store, cells: list[Cell]) -> None:
 def written(root: Path, first: Any, *later: Any) -> Store:
     store = make_store(root, first)
     for sweep in later:
-        store.write_sweep(sweep, {})
+        write_sweep(store, sweep, {})
     return store
 
 
@@ -192,8 +194,8 @@ def revisions(store: Store) -> list[dict[str, Any]]:
 def test_the_same_sweep_written_again_changes_nothing(tmp_path: Path) -> None:
     store = written(tmp_path, make_sweep())
     before = (tmp_path / "sweep.json").stat()
-    store.write_sweep(make_sweep(), {"versions": {"python": "another"}})
-    store.write_sweep(store.sweep(), {})
+    write_sweep(store, make_sweep(), {"versions": {"python": "another"}})
+    write_sweep(store, store.sweep(), {})
     after = (tmp_path / "sweep.json").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
@@ -220,7 +222,7 @@ def test_a_grid_that_would_lose_cells_is_refused_and_nothing_is_written(tmp_path
     store = written(tmp_path, make_sweep())
     before = (tmp_path / "sweep.json").read_bytes()
     with pytest.raises(SweepError, match="the sweep here has cells that the new grid lacks") as caught:
-        store.write_sweep(make_sweep(grid), {})
+        write_sweep(store, make_sweep(grid), {})
     assert "width 1, 2" in str(caught.value)
     assert (tmp_path / "sweep.json").read_bytes() == before
 
@@ -229,7 +231,7 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(tmp_path: 
     store = written(tmp_path, make_sweep(options={"lr": 1, "a": {"b": 1, "c": 2}}))
     before = (tmp_path / "sweep.json").read_bytes()
     with pytest.raises(SweepError, match=r"different in: options\.a\.b, options\.lr;") as caught:
-        store.write_sweep(make_sweep(options={"lr": 2, "a": {"b": 2, "c": 2}}), {})
+        write_sweep(store, make_sweep(options={"lr": 2, "a": {"b": 2, "c": 2}}), {})
     assert str(tmp_path) in str(caught.value)
     assert (tmp_path / "sweep.json").read_bytes() == before
 
@@ -261,12 +263,12 @@ def test_what_is_no_identity_follows_the_newest_wish(tmp_path: Path) -> None:
 def test_asking_what_would_be_admitted_writes_nothing(tmp_path: Path) -> None:
     store = written(tmp_path, make_sweep())
     before = (tmp_path / "sweep.json").read_bytes()
-    assert len(store.admit(make_sweep(make_grid((1, 2, 4)))).grid) == 6
+    assert len(admit(store, make_sweep(make_grid((1, 2, 4)))).grid) == 6
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
 def test_an_empty_directory_admits_anything_and_stays_empty(tmp_path: Path) -> None:
-    assert Store(tmp_path / "none").admit(make_sweep()) == make_sweep()
+    assert admit(Store(tmp_path / "none"), make_sweep()) == make_sweep()
     assert not (tmp_path / "none").exists()
 
 
@@ -311,9 +313,9 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 
 NUMBERED: dict[str, Callable[[Store, Cell], int]] = {
-    "packs": lambda store, cell: store.new_pack(),
-    "submissions": lambda store, cell: store.new_submission(),
-    "attempts": lambda store, cell: store.new_attempt(cell),
+    "packs": lambda store, cell: new_pack(store),
+    "submissions": lambda store, cell: new_submission(store),
+    "attempts": lambda store, cell: new_attempt(store, cell),
 }
 
 

@@ -18,6 +18,7 @@ from helpers.small_sweeps import ROOT
 from hpc.errors import BusyError
 from hpc.processes import boot_id, host, start_time
 from hpc.storage import files
+from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.storage.task_list import read_task
 from hpc.submission import intents
@@ -29,14 +30,14 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def locks(store: Store) -> list[str]:
-    return [name for name in os.listdir(store.submissions_root) if "lock" in name]
+    return [name for name in os.listdir(store.paths.submissions_root) if "lock" in name]
 
 
 def held_by(store: Store, **changes: Any) -> None:
     """A lock that another process has left here."""
-    store.lock_directory.mkdir(parents=True)
+    store.paths.lock_directory.mkdir(parents=True)
     record = {"command": "holdfast run", "host": host(), "pid": 1, "began": start_time(1), "boot": boot_id(), "id": "x"}
-    (store.lock_directory / "owner.json").write_text(json.dumps(record | changes))
+    (store.paths.lock_directory / "owner.json").write_text(json.dumps(record | changes))
 
 
 def test_the_second_command_is_refused_and_told_who_holds_the_lock(store: Store) -> None:
@@ -90,7 +91,7 @@ def test_a_lock_of_a_live_process_or_of_another_machine_is_taken_only_when_asked
     with pytest.raises(BusyError, match=f"process .* on {alive.get('host', host())}"), lock(store, "x"):
         pass
     with lock(store, "x", take_over=True):
-        assert json.loads((store.lock_directory / "owner.json").read_text())["command"] == "x"
+        assert json.loads((store.paths.lock_directory / "owner.json").read_text())["command"] == "x"
     assert locks(store) == []
 
 
@@ -105,15 +106,15 @@ def test_one_whose_lock_was_taken_over_does_not_remove_its_successors(store: Sto
 
 
 def test_a_lock_that_names_nobody_does_not_block_for_good(store: Store) -> None:
-    store.lock_directory.mkdir(parents=True)
+    store.paths.lock_directory.mkdir(parents=True)
     with lock(store, "holdfast run"):
         pass
 
 
 @pytest.mark.parametrize("owner", ["", "garbage", "5", "{}"])
 def test_a_lock_that_cannot_be_read_is_taken_over_when_asked(store: Store, owner: str) -> None:
-    store.lock_directory.mkdir(parents=True)
-    (store.lock_directory / "owner.json").write_text(owner)
+    store.paths.lock_directory.mkdir(parents=True)
+    (store.paths.lock_directory / "owner.json").write_text(owner)
     with pytest.raises(BusyError, match="add --take-over if none is at work here"), lock(store, "x"):
         pass
     with lock(store, "x", take_over=True):
@@ -164,8 +165,8 @@ def test_an_intent_is_there_before_anything_could_be_queued(store: Store, cells:
     assert intent.sizes == (2, 1)
     assert len(set(intent.tokens)) == 2
     assert intents.intents(store) == [intent]
-    assert read_task(store.tasks_file(1, 0), 0) == cells[:2]
-    assert read_task(store.tasks_file(1, 1), 0) == cells[3:]
+    assert read_task(store.paths.tasks_file(1, 0), 0) == cells[:2]
+    assert read_task(store.paths.tasks_file(1, 1), 0) == cells[3:]
 
 
 def test_tokens_of_two_submissions_differ_even_in_two_copies_of_a_sweep(store: Store, cells: list[Cell]) -> None:
@@ -179,8 +180,8 @@ def test_tokens_of_two_submissions_differ_even_in_two_copies_of_a_sweep(store: S
 
 
 def test_a_submission_that_died_before_its_intent_is_passed_over(store: Store, cells: list[Cell]) -> None:
-    store.new_submission()
-    files.make_directory(store.logs_directory(1))
+    new_submission(store)
+    files.make_directory(store.paths.logs_directory(1))
     intent = intents.begin(store, [[cells]], kind=intents.LOCAL, profile="local", name="small", code="")
     assert intent.number == 2
     assert intents.intents(store) == [intent]
