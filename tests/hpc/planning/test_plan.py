@@ -68,7 +68,7 @@ def test_arrays_are_as_large_as_the_cluster_allows(tasks: int, largest: int | No
     ("states", "options", "text"),
     [
         (["MISSING"] * 4, {}, "4 cells: 0 done, 4 to run as 4 tasks"),
-        (["MISSING"] * 5, {"pack": 2}, "5 cells: 0 done, 5 to run as 3 tasks of up to 2"),
+        (["MISSING"] * 5, {"pack_size": 2}, "5 cells: 0 done, 5 to run as 3 tasks of up to 2"),
         (["MISSING"], {}, "1 cell: 0 done, 1 to run as 1 task"),
         (["COMPLETED", "DIVERGED"], {}, "2 cells: 2 done, nothing to run"),
         (["COMPLETED", "MISSING", "MISSING"], {"largest_array": 1}, "3 cells: 1 done, 2 to run as 2 tasks, 2 arrays"),
