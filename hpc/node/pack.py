@@ -18,7 +18,8 @@ from hpc.node import workers
 from hpc.node.attempt import PackAttempt
 from hpc.node.giving_up import Futile, futile
 from hpc.node.output import drop_empty, redirect_output
-from hpc.node.training_run import StorageTroubleError, TrainingRun
+from hpc.node.saving import StorageTroubleError
+from hpc.node.training_run import TrainingRun
 from hpc.processes import start_time
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private

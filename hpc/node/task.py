@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     if protocol.PARENT in os.environ:
         stop.follow_parent(int(os.environ[protocol.PARENT]))
     from hpc.errors import SweepError
-    from hpc.node.training_run import StorageTroubleError
+    from hpc.node.saving import StorageTroubleError
     from hpc.storage.store import Store
 
     if len(argv) != 4:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hpc.errors import of_system
 from hpc.node.attempt import PackAttempt
-from hpc.node.background import Background
+from hpc.node.books import Book, mixture
+from hpc.node.saving import BACKGROUND_BYTES, Saving
 from hpc.storage.checkpoint import Row
 from hpc.sweep.cell import Cell
 from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
@@ -23,26 +23,19 @@ from hpc.sweep.states import COMPLETED, DIVERGED
 from training.contract import Checkpoint, ContractError
 
 _PROGRESS_SECONDS = 1.0
-# Checkpoints may hold training up for this fraction of the time, and be in the writing for that one.
-_HELD_UP_SHARE, _WRITING_SHARE = 0.02, 0.25
-# A smaller checkpoint is written sooner than a thread is worth.
-BACKGROUND_BYTES = 1_000_000
-
-
-def checkpoint_interval(every_s: float, write_s: float, held_up_s: float) -> float:
-    """Seconds from one checkpoint to the next: as configured, longer only where storage is very slow.
-
-    write_s: what writing one takes. held_up_s: for how long of that training cannot go on.
-    """
-    return max(every_s, write_s / _WRITING_SHARE, held_up_s / _HELD_UP_SHARE)
-
-
-class StorageTroubleError(Exception):
-    """The sweep's files cannot be written or read; training ends and nothing of it is blamed on a cell."""
 
 
 class TrainingRun:
-    """Implements training.contract.Run for the cells of one pack attempt."""
+    """Implements training.contract.Run for the cells of one pack attempt: checks what a trainer says, and acts on it.
+
+    What is known of each cell is in its book (hpc.node.books), how checkpoints are written in hpc.node.saving.
+
+    >>> run = TrainingRun(attempt, stop_requested=stop, device="cpu", threads=1, provenance={})
+    >>> run.hand_over(cells)                      # from here on the attempt counts
+    >>> train(cells, sweep.options, run)          # restore, epoch, save, finish, as the trainer likes
+    >>> run.check_storage()                       # nothing is under way any more, and nothing has failed
+    >>> run.unfinished()                          # what is left was saved: a later attempt resumes it
+    """
 
     def __init__(
         self,
@@ -60,24 +53,17 @@ class TrainingRun:
         self._threads = threads
         self._provenance = dict(provenance)
         self._live = set(attempt.claims)
-        self._histories: dict[Cell, list[dict[str, Any]]] = {cell: [] for cell in attempt.claims}
-        self._seconds = dict.fromkeys(attempt.claims, 0.0)
-        self._restored: dict[Cell, int] = {}
-        self._asked: set[Cell] = set()
-        self._changed: dict[Cell, Mapping[str, Any]] = {}
+        self._books = {cell: Book() for cell in attempt.claims}
         self._numerics: dict[str, str | int] = {}
-        self._progress: dict[str, tuple[int, int]] = {}
-        self._trouble: OSError | None = None
-        self._began = self._last_save = time.monotonic()
-        self._write_seconds = self._held_up_seconds = 0.0
-        self._writer = Background()
+        self._handed_over: set[Cell] = set()
+        self._saving = Saving(self._sweep.checkpoint_seconds)
         self._last_progress = 0.0
 
     # --- what a trainer asks --------------------------------------------------------------------------------------
 
     @property
     def stop(self) -> bool:
-        return self._stop_requested() or not self._live or self._trouble is not None or self._writer.failed
+        return self._stop_requested() or not self._live or self._saving.in_trouble
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -95,23 +81,18 @@ class TrainingRun:
         self._numerics = dict(facts)
 
     def checkpoint_due(self) -> bool:
-        every = self._sweep.checkpoint_seconds
-        interval = checkpoint_interval(every, self._write_seconds, self._held_up_seconds)
-        return time.monotonic() - self._last_save >= interval and not self._writer.busy
+        return self._saving.due()
 
     def restore(self, cell: Any) -> Checkpoint | None:
         self._check_live(cell)
-        self._asked.add(cell)
-        row = self._guard(lambda: self._attempt.restore(cell))
+        book = self._books[cell]
+        book.asked = True
+        row = self._saving.guard(lambda: self._attempt.restore(cell))
         if row is None:
             self._attempt.log(cell, "started from the beginning")
             return None
-        self._histories[cell] = [dict(entry) for entry in row.history]
-        self._seconds[cell] = row.seconds
-        self._restored[cell] = row.step
-        self._progress[cell.name] = (len(row.history), row.epochs)
-        if self._numerics and row.numerics and dict(row.numerics) != self._numerics:
-            self._changed[cell] = row.numerics
+        book.resume(row)
+        self._handed_over.add(cell)
         self._attempt.log(cell, f"restored at step {row.step}, epoch {len(row.history)}")
         return Checkpoint(step=row.step, arrays=row.arrays, values=row.values)
 
@@ -121,33 +102,31 @@ class TrainingRun:
         for cell in checkpoints:
             self._check_live(cell)
             self._check_asked(cell)
-        dropped: frozenset[Any] = self._guard(lambda: self._attempt.superseded(list(checkpoints)))
+        dropped: frozenset[Any] = self._saving.guard(lambda: self._attempt.superseded(list(checkpoints)))
         self._drop(dropped)
         rows = [self._row(cell, checkpoint) for cell, checkpoint in checkpoints.items() if cell not in dropped]
-        self._guard(self._writer.wait)
-        started = time.monotonic()
-        if rows and self._worth_a_thread(rows):
-            copies = [_copy(row) for row in rows]
-            self._guard(lambda: self._writer.start(lambda: self._write(copies)))
-            self._held_up_seconds = time.monotonic() - started
-        elif rows:
-            self._guard(lambda: self._write(rows))
-            self._held_up_seconds = self._write_seconds
-        self._last_save = time.monotonic()
+        beside = self._worth_a_thread(rows)
+        if beside:
+            rows = [_copy(row) for row in rows]
+        if rows:
+            self._saving.write(lambda: self._write(rows), beside)
+        self._saving.restart_interval()
         self._report_progress(now=True)
         return dropped
 
     def epoch(self, cell: Any, epoch: int, of: int, metrics: Mapping[str, float]) -> None:
         self._check_live(cell)
         self._check_asked(cell)
-        history = self._histories[cell]
+        book = self._books[cell]
+        history = book.history
         if epoch != len(history) + 1:
             raise ContractError(
                 f"{cell.name}: epoch {epoch} was reported after epoch {len(history)}; "
                 "report each epoch once, and go on from restore() where training went on before"
             )
         history.append({"epoch": len(history) + 1, **self._checked(cell, metrics)})
-        self._progress[cell.name] = (len(history), int(of))
+        book.planned = int(of)
+        self._handed_over.add(cell)
         self._report_progress()
 
     def finish(
@@ -160,7 +139,7 @@ class TrainingRun:
         diverged: bool = False,
     ) -> None:
         self._check_live(cell)
-        history = self._histories[cell]
+        history = self._books[cell].history
         outcome = Outcome(
             status=DIVERGED if diverged else COMPLETED,
             metrics=self._checked(cell, metrics),
@@ -169,7 +148,7 @@ class TrainingRun:
             history_csv=history_csv(history, list(self._sweep.trainer.metrics)),
             weights=weights_bytes(weights) if weights is not None else None,
         )
-        won = self._guard(lambda: self._attempt.publish(cell, outcome, self._provenance_of(cell)))
+        won = self._saving.guard(lambda: self._attempt.publish(cell, outcome, self._provenance_of(cell)))
         self._live.discard(cell)
         if won:
             self._attempt.log(cell, f"published: {outcome.status} after {outcome.epochs} epochs")
@@ -181,19 +160,18 @@ class TrainingRun:
 
     def hand_over(self, cells: Sequence[Cell]) -> None:
         """Note that the trainer gets these cells now: from here on an attempt can come to nothing (giving_up.py)."""
-        for cell in cells:
-            self._progress.setdefault(cell.name, (0, 0))
+        self._handed_over.update(cells)
         self._report_progress(now=True)
 
     def note_stop(self) -> None:
         """Note that this attempt ended early because it was asked to."""
-        self._attempt.report_progress(self._progress, ended="stopped")
+        self._attempt.report_progress(self._progress(), ended="stopped")
 
     def give_up(self, cell: Cell, cause: str, traceback: str) -> None:
         """Record a failed attempt at a cell, with the traceback if there is one."""
         self._check_live(cell)
-        at_start = not self._histories[cell]
-        self._guard(lambda: self._attempt.fail(cell, cause, traceback, at_start))
+        at_start = not self._books[cell].history
+        self._saving.guard(lambda: self._attempt.fail(cell, cause, traceback, at_start))
         self._live.discard(cell)
         self._attempt.log(cell, f"failed: {cause}")
 
@@ -206,21 +184,12 @@ class TrainingRun:
 
         Waits for a checkpoint that is still being written.
         """
-        try:
-            self._writer.wait()
-        except OSError as error:
-            self._trouble = self._trouble or error
-        if self._trouble is not None:
-            raise StorageTroubleError(of_system(self._trouble)) from self._trouble
+        self._saving.check()
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _guard(self, action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        except OSError as error:
-            self._trouble = error
-            self.check_storage()
+    def _progress(self) -> dict[str, tuple[int, int]]:
+        return {cell.name: self._books[cell].progress for cell in self._books if cell in self._handed_over}
 
     def _check_live(self, cell: Cell) -> None:
         if cell not in self._live:
@@ -229,10 +198,11 @@ class TrainingRun:
 
     def _check_asked(self, cell: Cell) -> None:
         """Training that begins again over a saved state was not meant: it would lose what was done, unnoticed."""
-        if cell in self._asked:
+        book = self._books[cell]
+        if book.asked:
             return
-        self._asked.add(cell)
-        row = self._guard(lambda: self._attempt.restore(cell))
+        book.asked = True
+        row = self._saving.guard(lambda: self._attempt.restore(cell))
         if row is not None:
             raise ContractError(
                 f"{cell.name}: its state at step {row.step} was not restored; call run.restore(cell) first"
@@ -254,18 +224,23 @@ class TrainingRun:
         return {name: plain_number(value) for name, value in metrics.items()}
 
     def _row(self, cell: Cell, checkpoint: Checkpoint) -> Row:
+        book = self._books[cell]
         return Row(
             cell=cell.name,
             cell_digest=self._sweep.cell_digest(cell),
             config_digest=self._sweep.config_digest,
             step=checkpoint.step,
             values=checkpoint.values,
-            history=self._histories[cell],
+            history=book.history,
             numerics=self._numerics,
-            seconds=self._seconds[cell] + time.monotonic() - self._began,
-            epochs=self._progress.get(cell.name, (0, 0))[1],
+            lineage=self._lineage(book),
+            seconds=book.seconds,
+            epochs=book.planned or 0,
             arrays=checkpoint.arrays,
         )
+
+    def _lineage(self, book: Book) -> Sequence[Mapping[str, Any]]:
+        return book.lineage(self._provenance.get("trainer_digest"), self._numerics)
 
     def _worth_a_thread(self, rows: Sequence[Row]) -> bool:
         """Whether training should go on meanwhile: not for small states, and not if there is no training to go on."""
@@ -273,9 +248,7 @@ class TrainingRun:
         return size >= BACKGROUND_BYTES and not self.stop
 
     def _write(self, rows: Sequence[Row]) -> None:
-        started = time.monotonic()
         self._attempt.save(rows)
-        self._write_seconds = time.monotonic() - started
         for row in rows:
             self._attempt.log(self._cell_named(row.cell), f"saved at step {row.step}, epoch {len(row.history)}")
 
@@ -289,22 +262,20 @@ class TrainingRun:
 
     def _report_progress(self, now: bool = False) -> None:
         if now or time.monotonic() - self._last_progress >= _PROGRESS_SECONDS:
-            self._attempt.report_progress(self._progress)
+            self._attempt.report_progress(self._progress())
             self._last_progress = time.monotonic()
 
     def _provenance_of(self, cell: Cell) -> dict[str, Any]:
-        facts: dict[str, Any] = {
+        book = self._books[cell]
+        return {
             **self._provenance,
-            "seconds": round(self._seconds[cell] + time.monotonic() - self._began, 3),
+            "seconds": round(book.seconds, 3),
             "pack_size": len(self._attempt.claims),
             "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "numerics": self._numerics,
+            **({"restored_at_step": book.restored.step} if book.restored else {}),
+            **mixture(self._lineage(book)),
         }
-        if cell in self._restored:
-            facts["restored_at_step"] = self._restored[cell]
-        if cell in self._changed:
-            facts["numerics_before"] = dict(self._changed[cell])
-        return facts
 
 
 def _copy(row: Row) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpc.node.training_run import BACKGROUND_BYTES, checkpoint_interval
+from hpc.node.saving import BACKGROUND_BYTES, checkpoint_interval
 from hpc.planning.plan import FILES_PER_CELL
 from hpc.preflight import probe
 from hpc.preflight.finding import Finding, note, ok, problem

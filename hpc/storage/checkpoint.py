@@ -30,6 +30,8 @@ class Row:
     cell: its name. cell_digest: identity and configuration; a row is only restored where it is equal.
     step: the trainer's count. values: plain JSON. history: the metrics of each finished epoch.
     numerics: what bit-identity depends on, as the trainer stated it.
+    lineage: every code and numerics that trained the cell so far, {from_step, code, numerics}, the last one ours;
+        empty in rows of versions that did not keep it.
     seconds: training time that went into this state, over all attempts.
     epochs: number of epochs planned, for progress displays; 0 if not known.
     """
@@ -41,6 +43,7 @@ class Row:
     values: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     numerics: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Sequence[Mapping[str, Any]] = ()
     seconds: float = 0.0
     arrays: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 0
@@ -60,6 +63,7 @@ def encode(rows: Sequence[Row]) -> bytes:
             "values": dict(row.values),
             "history": list(row.history),
             "numerics": dict(row.numerics),
+            "lineage": [dict(part) for part in row.lineage],
             "seconds": row.seconds,
             "epochs": row.epochs,
         }
@@ -83,4 +87,7 @@ def decode(data: bytes) -> list[Row]:
     for key, array in arrays.items():
         number, _, name = key.partition("/")
         by_row.setdefault(int(number), {})[name] = array
-    return [Row(**entry, arrays=by_row.get(i, {})) for i, entry in enumerate(json.loads(text))]
+    # What a later version adds to a row is passed over: its tasks and ours may train the same sweep in turn.
+    known = Row.__dataclass_fields__
+    entries = [{key: value for key, value in entry.items() if key in known} for entry in json.loads(text)]
+    return [Row(**entry, arrays=by_row.get(i, {})) for i, entry in enumerate(entries)]

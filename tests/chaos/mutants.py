@@ -142,8 +142,8 @@ MUTANTS = (
     Mutant(
         "states written while they change",
         "hpc/node/training_run.py",
-        "copies = [_copy(row) for row in rows]",
-        "copies = list(rows)",
+        "rows = [_copy(row) for row in rows]",
+        "rows = list(rows)",
         (killed_while_writing,),
     ),
     Mutant(

@@ -17,7 +17,8 @@ import safetensors.numpy
 from helpers.small_sweeps import make_sweep
 
 from hpc.node.attempt import PackAttempt
-from hpc.node.training_run import StorageTroubleError, TrainingRun
+from hpc.node.saving import StorageTroubleError
+from hpc.node.training_run import TrainingRun
 from hpc.storage import files
 from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
@@ -256,7 +257,7 @@ def test_slow_storage_stretches_the_interval(cells: list[Cell], begin: Begin, mo
     run = begin(cells[:1])
     assert run.checkpoint_due()
     clock = [1000.0]
-    monkeypatch.setattr("hpc.node.training_run.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("hpc.node.saving.time.monotonic", lambda: clock[0])
     real = run._attempt.save
 
     def slow(rows: Any) -> None:

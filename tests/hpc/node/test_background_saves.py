@@ -14,7 +14,8 @@ from helpers.small_sweeps import make_grid, make_sweep
 
 from hpc.node import attempt as attempt_module
 from hpc.node.attempt import PackAttempt
-from hpc.node.training_run import StorageTroubleError, TrainingRun
+from hpc.node.saving import StorageTroubleError
+from hpc.node.training_run import TrainingRun
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell

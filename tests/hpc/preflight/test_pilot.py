@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.small_sweeps import make_grid, make_sweep
 
-from hpc.node.training_run import BACKGROUND_BYTES
+from hpc.node.saving import BACKGROUND_BYTES
 from hpc.planning import pilot_record
 from hpc.planning.cost import estimate
 from hpc.planning.plan import make_plan
