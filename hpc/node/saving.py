@@ -1,0 +1,93 @@
+"""Writing checkpoints beside training: when, in which thread, and what an error of the storage means.
+
+An error of the file system is nobody's fault in the sweep: it ends the attempt at once, is told to whoever started the
+task, and counts against no cell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hpc.errors import of_system
+from hpc.node.background import Background
+
+# Checkpoints may hold training up for this fraction of the time, and be in the writing for that one.
+_HELD_UP_SHARE, _WRITING_SHARE = 0.02, 0.25
+# A smaller checkpoint is written sooner than a thread is worth.
+BACKGROUND_BYTES = 1_000_000
+
+
+class StorageTroubleError(Exception):
+    """The sweep's files cannot be written or read; training ends and nothing of it is blamed on a cell."""
+
+
+def checkpoint_interval(every_s: float, write_s: float, held_up_s: float) -> float:
+    """Seconds from one checkpoint to the next: as configured, longer only where storage is very slow.
+
+    write_s: what writing one takes. held_up_s: for how long of that training cannot go on.
+    """
+    return max(every_s, write_s / _WRITING_SHARE, held_up_s / _HELD_UP_SHARE)
+
+
+class Saving:
+    """Paces the checkpoints of one attempt, writes one at a time, and keeps the first trouble with the storage."""
+
+    def __init__(self, every_seconds: float) -> None:
+        self._every = every_seconds
+        self._writer = Background()
+        self._trouble: OSError | None = None
+        self._last = time.monotonic()
+        self._write_seconds = self._held_up_seconds = 0.0
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether a file operation has failed; training on would be for nothing."""
+        return self._trouble is not None or self._writer.failed
+
+    def due(self) -> bool:
+        """Whether the interval has passed and nothing is being written."""
+        interval = checkpoint_interval(self._every, self._write_seconds, self._held_up_seconds)
+        return time.monotonic() - self._last >= interval and not self._writer.busy
+
+    def write(self, action: Callable[[], None], beside: bool) -> None:
+        """Write a generation. beside: while training continues. Raises StorageTroubleError."""
+        # One at a time, in order: a generation counts as saved only if those before it are.
+        self.guard(self._writer.wait)
+        started = time.monotonic()
+        if beside:
+            self.guard(lambda: self._writer.start(lambda: self._timed(action)))
+            self._held_up_seconds = time.monotonic() - started
+        else:
+            self.guard(lambda: self._timed(action))
+            self._held_up_seconds = self._write_seconds
+
+    def restart_interval(self) -> None:
+        """Count the seconds to the next checkpoint from now."""
+        self._last = time.monotonic()
+
+    def guard(self, action: Callable[[], Any]) -> Any:
+        """The action's value. Raises StorageTroubleError for an OSError, and remembers that for check()."""
+        try:
+            return action()
+        except OSError as error:
+            self._trouble = error
+            self.check()
+
+    def check(self) -> None:
+        """Raise StorageTroubleError if a file operation failed, even if the trainer swallowed that.
+
+        Waits for a checkpoint that is still being written.
+        """
+        try:
+            self._writer.wait()
+        except OSError as error:
+            self._trouble = self._trouble or error
+        if self._trouble is not None:
+            raise StorageTroubleError(of_system(self._trouble)) from self._trouble
+
+    def _timed(self, action: Callable[[], None]) -> None:
+        started = time.monotonic()
+        action()
+        self._write_seconds = time.monotonic() - started
