@@ -39,10 +39,10 @@ test: setup  ## all tests, those on a real Slurm cluster included (make slurm-in
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 chaos: setup  ## crash safety: faults by the thousand, counted (20 minutes; ARGS="--seed S --minutes M --only PART")
-	$(VENV)/bin/python -m tests.chaos.run $(ARGS)
+	PYTHONPATH=tests $(VENV)/bin/python -m chaos.run $(ARGS)
 
 chaos-mutants: setup  ## is the chaos suite sensitive? rules broken on purpose have to be caught
-	$(VENV)/bin/python -m tests.chaos.mutants $(ARGS)
+	PYTHONPATH=tests $(VENV)/bin/python -m chaos.mutants $(ARGS)
 
 run: setup  ## holdfast run --config CONFIG --output-dir OUT
 	$(HOLDFAST) run --config $(CONFIG) --output-dir $(OUT) $(ARGS)

@@ -81,10 +81,10 @@ class Bench:
     def start(self, server: ForkServer, task: int, **options: Any) -> Attempt:
         return server.start(self.arguments(task), self.log(task), **options)
 
-    def run_all(self, server: ForkServer) -> None:
+    def run_all(self, server: ForkServer, **options: Any) -> None:
         """Every task once, undisturbed."""
         for task in range(len(self.tasks)):
-            code = self.start(server, task).wait()
+            code = self.start(server, task, **options).wait()
             assert code == 0, f"an undisturbed task ended with {code}: {self.text(task)}"
 
     def text(self, task: int) -> str:

@@ -1,6 +1,6 @@
 """Is the suite sensitive? Each mutant breaks one rule of the protocol in a copy of the code and has to be caught.
 
-python -m tests.chaos.mutants [--only NAME]
+PYTHONPATH=tests python -m chaos.mutants [--only NAME]
 """
 
 from __future__ import annotations
