@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .attempts import Attempt, ForkServer, wait_for, wait_stopped
+from waiting import PATIENCE, wait_until
+
+from .attempts import Attempt, ForkServer, wait_stopped
 from .bench import Bench
 
 CHANGING = ("openat", "write", "fsync", "rename", "link", "mkdir", "unlink")
@@ -68,11 +70,11 @@ def attach(pid: int, trace: Path, inject: str, names: Iterable[str]) -> Iterator
     command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(trace), *options, "-p", str(pid)]
     tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: is_traced(pid), "strace to attach")
+        wait_until(lambda: is_traced(pid), "strace to attach", pause=0.002)
         yield
     finally:
         try:
-            tracer.wait(30)
+            tracer.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             tracer.kill()
             tracer.wait()

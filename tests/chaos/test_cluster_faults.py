@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE, wait_until
 
 from hpc.sandbox import Sandbox
 
-from .attempts import ROOT, ForkServer, wait_for
+from .attempts import ROOT, ForkServer, Hold
 from .bench import OPTIONS, Bench
 from .storm import CUT, Storm, at_cluster
 
@@ -35,16 +36,17 @@ PartitionName=p Nodes=n1
 def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submission(
     memory: Path, server: ForkServer, slurm_here: None
 ) -> None:
-    bench, calm = (Bench.make(memory / name, options=OPTIONS | {"seconds": 0.05}) for name in ("out", "calm"))
+    bench, calm = (Bench.make(memory / name, options=OPTIONS) for name in ("out", "calm"))
     calm.run_all(server)
     (memory / "slurm.conf").write_text(NOBODY_THERE)
     script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.root, bench.submission, 0, "cpu", "x"]
-    environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_CONF": str(memory / "slurm.conf")}
+    hold = Hold.at(memory / "hold", 10)
+    environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_CONF": str(memory / "slurm.conf")} | hold.environment
     with bench.log(0).open("wb") as log:
         shell = subprocess.Popen(["bash", *map(str, script), sys.executable], env=environment, stdout=log, stderr=log)
-        wait_for(lambda: bench.store.has_saved(1), "a checkpoint")
+        hold.reached()
         shell.send_signal(signal.SIGUSR2)
-        assert shell.wait(60) == 85
+        assert shell.wait(PATIENCE) == 85
     assert "all state is saved; the requeue was refused" in bench.text(0)
     bench.submit()
     assert bench.start(server, 0).wait() == 0
@@ -53,7 +55,6 @@ def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submis
 
 
 @pytest.mark.slurm
-@pytest.mark.timeout(240)
 def test_a_node_that_is_cut_off_while_its_tasks_go_on_changes_no_result(tmp_path: Path, cluster: Sandbox) -> None:
     storm = Storm(tmp_path, cluster, SEED, cells=6)
     storm.prepare(steps=300, pace=0.2)
@@ -61,6 +62,6 @@ def test_a_node_that_is_cut_off_while_its_tasks_go_on_changes_no_result(tmp_path
         storm.submit()
         storm.await_running(6)
         storm.cut_off()
-        wait_for(lambda: storm.effective()[CUT] >= 1, "a successor of a cut-off task", pause=0.3)
-        storm.settle(120)
+        wait_until(lambda: storm.effective()[CUT] >= 1, "a successor of a cut-off task", pause=0.3)
+        storm.settle()
     assert storm.aggregated() == storm.calm()
