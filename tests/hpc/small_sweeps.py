@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE
+
 from hpc import submission
 from hpc.cell import Axis, Cell, Grid
 from hpc.pack_task import PackTask
@@ -116,5 +118,5 @@ def run_task(store: Store, number: int, *prefix: str, **environment: str) -> sub
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )

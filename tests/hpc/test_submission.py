@@ -121,15 +121,20 @@ def test_a_lock_without_a_process_is_of_nobody(store: Store) -> None:
     assert not submission.busy(store)
 
 
+TURNS = 5
+
+
 def _hold(root: str, barrier: Any, number: int, log: Any) -> None:
     store = Store(Path(root))
     barrier.wait()
-    for _ in range(40):
+    held = 0
+    while held < TURNS:
         try:
             with submission.lock(store, f"number {number}"):
                 entered = time.monotonic()
                 time.sleep(0.001)
                 log.put((entered, time.monotonic()))
+            held += 1
         except BusyError:
             time.sleep(0.001)
 
@@ -148,7 +153,7 @@ def test_eight_commands_that_race_for_a_dead_ones_lock_never_hold_it_together(st
             time.sleep(0.01)
     assert [worker.exitcode for worker in workers] == [0] * 8
     times.sort()
-    assert len(times) > 8
+    assert len(times) == 8 * TURNS
     assert all(left <= entered for (_, left), (entered, _) in itertools.pairwise(times))
     assert locks(store) == []
 
