@@ -24,9 +24,9 @@ def snapshot(directory: Path) -> dict[str, int]:
 def overlap(bench: Bench, server: ForkServer, task: int, generator: random.Random) -> str:
     """One overlap of two copies of a task of one cell, both of which are in mid-training at the time.
 
-    The old copy is stopped at a step drawn at random, and its successor has a number of steps drawn at random behind
-    it when the old one goes on. Returns how it is proven that the old copy wrote beside its successor; empty if it did
-    not.
+    The old copy is stopped at a step drawn at random. It goes on when its successor has come to a later one: side by
+    side with it, to its own end before it, or only when the successor has ended. Returns how it is proven that the old
+    copy wrote beside its successor; empty if it did not.
     """
     [cell] = bench.tasks[task]
     steps = bench.sweep.options["steps"]
@@ -39,15 +39,19 @@ def overlap(bench: Bench, server: ForkServer, task: int, generator: random.Rando
     old.signal(signal.SIGSTOP)
     new = bench.start(server, task, environment=head_start.environment)
     head_start.reached(new)
+    goes_on = generator.choice(["with it", "before it", "after its end"])
+    if goes_on == "after its end":
+        head_start.release()
+        new.wait()
     first = bench.store.pack_of(cell, 1) or 0
     before = snapshot(bench.store.pack_directory(first))
     bench.check_results((cell,))
     halt.release()
-    if generator.random() < 0.5:
+    if goes_on == "with it":
         head_start.release()
     old.signal(signal.SIGCONT)
     codes = [old.wait()]
-    if head_start.path.exists():  # the old copy was to come to its end first
+    if goes_on == "before it":
         head_start.release()
     codes.append(new.wait())
     assert set(codes) <= {0}, f"{codes}: {bench.text(task)}"

@@ -120,7 +120,7 @@ def damage(order: Order) -> Counter[str]:
 def effectiveness(order: Order) -> Counter[str]:
     """A cell of the built-in trainer that trains for a minute, with four faults."""
     measured = waste.builtin(
-        order.directory, order.seed, interval=1.0, epochs=20, seconds=max(10.0, 60.0 * order.share)
+        order.directory, order.seed, interval=1.0, epochs=20, seconds=max(30.0, 60.0 * order.share)
     )
     print(f"  {measured}")
     assert measured.lost("TERM") == [0, 0], "a graceful stop lost steps"

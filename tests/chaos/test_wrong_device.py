@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import yaml
+from waiting import PATIENCE
 
 from hpc.store import Store
 from training.generate import generate
@@ -34,7 +35,7 @@ def test_a_sweep_on_a_gpu_that_is_not_there_fails_within_30_seconds_and_says_so(
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=4 * SECONDS,
+        timeout=PATIENCE,
     )
     assert time.monotonic() - began < SECONDS
     assert done.returncode == 4, done.stderr
