@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import Holdfast, environment
 from here import lacking
+from waiting import PATIENCE
 
 from hpc.slurm import installed
 
@@ -19,7 +20,9 @@ def holdfast(tmp_path: Path) -> Holdfast:
 
     def call(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hpc", *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE
+        )
         assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

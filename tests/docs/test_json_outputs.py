@@ -13,6 +13,7 @@ from typing import Any
 import modules
 import pytest
 from blocks import ROOT
+from waiting import PATIENCE
 
 from hpc import check, finding, status
 from hpc.cell import Axis, Grid
@@ -24,7 +25,7 @@ def run(directory: Path, *words: str) -> Any:
     """The JSON a command prints."""
     command = [sys.executable, "-m", "hpc", *words]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(directory), "LANG": "C.UTF-8"}
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout) if "--json" in words else None
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from waiting import PATIENCE
+
 from hpc.sandbox import Sandbox
 from hpc.sandbox_conf import free_ports
 
@@ -91,7 +93,9 @@ def limit(cluster: Sandbox, **limits: int) -> None:
 def _database(stack: ExitStack, directory: Path, port: int) -> None:
     data, user = directory / "db", f"--user={getpass.getuser()}"
     install = ["mariadb-install-db", "--no-defaults", user, f"--datadir={data}", "--skip-test-db"]
-    subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True, timeout=PATIENCE
+    )
     first = directory / "first.sql"
     user_name = "holdfast@'127.0.0.1'"  # a statement a line, or MariaDB reads none
     first.write_text(f"CREATE USER {user_name} IDENTIFIED BY 'holdfast';\nGRANT ALL ON *.* TO {user_name};\n")
@@ -114,7 +118,7 @@ def _start(stack: ExitStack, words: Sequence[str], log: Path, variables: dict[st
 def _sacctmgr(cluster: Sandbox, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"SLURM_CONF": str(cluster.conf)}
     return subprocess.run(
-        ["sacctmgr", *words], env=environment, capture_output=True, text=True, timeout=30, check=False
+        ["sacctmgr", *words], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workplace import Workplace, wait_until
+from waiting import wait_until
+from workplace import Workplace
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox

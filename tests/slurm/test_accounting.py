@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from accounting import accounting, limit, missing
 from here import lacking
-from workplace import Workplace, wait_until
+from waiting import PATIENCE, wait_until
+from workplace import Workplace
 
 from hpc.sandbox import Sandbox
 
@@ -51,7 +52,7 @@ def test_waiting_submission_waits_for_room_that_other_jobs_take(lab: Workplace) 
     lab.release()
     wait_until(lambda: "tried again in 60 s" in (lab.directory / "said").read_text(), "a refusal")
     limit(lab.cluster, MaxSubmitJobs=-1)
-    assert waiting.wait(150) == 0, (lab.directory / "said").read_text()
+    assert waiting.wait(PATIENCE) == 0, (lab.directory / "said").read_text()
     assert lab.states() == {"COMPLETED": 4}
 
 

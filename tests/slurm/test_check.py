@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from workplace import Workplace, wait_until
+from waiting import wait_until
+from workplace import Workplace
 
 from hpc import check, pilot
 from hpc.config import CommandLine, load

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from submitit import SlurmExecutor
-from workplace import wait_until
+from waiting import wait_until
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox, SandboxError

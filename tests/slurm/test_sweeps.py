@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workplace import WIDTH, Workplace, outcomes, wait_until
+from command_line import WIDTH
+from waiting import PATIENCE, wait_until
+from workplace import Workplace, outcomes
 
 from hpc.sandbox import Sandbox
 from training.generate import generate
@@ -91,7 +93,9 @@ def test_a_task_that_runs_out_of_time_saves_requeues_itself_and_goes_on(workplac
         config = workplace.foreign(widths=[3], epochs=450, seconds=0.1)
         workplace.submit(config, profile="short.yaml")
         wait_until(
-            lambda: len(workplace.store().attempts(workplace.store().sweep().grid[0])) == 2, "a requeue", timeout=200
+            lambda: len(workplace.store().attempts(workplace.store().sweep().grid[0])) == 2,
+            "a requeue",
+            timeout=PATIENCE,
         )
         workplace.wait_until_ended()
     result = workplace.results()["width_3_run_0"]
@@ -191,7 +195,7 @@ def test_prepared_scripts_are_submitted_with_sbatch_alone(workplace: Workplace) 
     done = workplace.holdfast("submit", "--config", config, "--profile", "sandbox", "--prepare", "--output-dir", "out")
     assert workplace.cluster.slurm.queue() == []
     environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
-    subprocess.run(["bash", "-c", done.stdout], env=environment, check=True, capture_output=True, timeout=90)
+    subprocess.run(["bash", "-c", done.stdout], env=environment, check=True, capture_output=True, timeout=PATIENCE)
     workplace.wait_until_ended()
     assert workplace.states() == {"COMPLETED": 2}
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from workplace import Workplace, wait_until
+from waiting import wait_until
+from workplace import Workplace
 
 # A trainer that says which GPUs it sees and how many threads it may use; one width may break it.
 TRAINER = """

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import KEY
+from held import held_trainer, hold, release
 from test_wandb_sync import assert_complete
+from waiting import PATIENCE, wait_until
 from wandb_server import WandbServer
-from wandb_sweeps import GROUP, PROJECT, TRAINERS, tables
+from wandb_sweeps import GROUP, PROJECT, tables
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox
@@ -39,25 +40,18 @@ def holdfast(cluster: Sandbox, directory: Path, *words: str, expect: int = 0) ->
         env=os.environ | {"HOLDFAST_SANDBOX": str(cluster.directory), "PYTHONPATH": str(PROJECT_ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stderr
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s for: {what}"
-        time.sleep(0.1)
 
 
 def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wandb(
     cluster: Sandbox, server: WandbServer, tmp_path: Path
 ) -> None:
     settings = {
-        "trainer": f"{TRAINERS / 'width.py'}:train",
-        "trainer_options": {"epochs": 30, "seconds": 0.1},
+        "trainer": f"{held_trainer(tmp_path)}:train",
+        "trainer_options": {"epochs": 40, "seconds": 0.1} | hold(tmp_path),
         "sweep": {"name": "foreign", "axes": {"width": [2, 1]}, "runs_per_condition": 2},
         "experiment": {"wandb_project": PROJECT, "log_to_wandb": {"group": GROUP}},
     }
@@ -68,7 +62,8 @@ def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wa
     sweep = store.sweep()
     wait_until(lambda: begun(store, sweep) == 2, "the first cell of both packs in mid-training")
     assert "evicted 2 tasks" in holdfast(cluster, tmp_path, "sandbox", "preempt")
-    wait_until(lambda: not cluster.slurm.queue(), "the end of the sweep", timeout=90)
+    release(tmp_path)
+    wait_until(lambda: not cluster.slurm.queue(), "the end of the sweep")
     results = [store.result(cell) or {} for cell in sweep.grid]
     assert max(result["provenance"]["attempts"] for result in results) == 2
     assert server.requests == []  # nodes wrote files, and asked nobody

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KEY
+from waiting import wait_until
 from wandb_server import StoredRun, WandbServer
 from wandb_sweeps import GROUP, PROJECT, client, train, width_sweep
 
@@ -81,12 +82,9 @@ def test_a_sync_that_is_killed_is_taken_up_by_the_next(server: WandbServer, tmp_
     server.seconds = 0.05
     words = [sys.executable, "-m", "hpc", "wandb", "sync", str(store.root), "--group", GROUP]
     with subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-        deadline = time.monotonic() + 60
-        while sum(run.state == "finished" for run in server.all()) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: sum(run.state == "finished" for run in server.all()) >= 3, "three cells sent", pause=0.01)
         os.kill(process.pid, signal.SIGKILL)
-    time.sleep(1)  # its helper notices that nobody listens any more
+    wait_until(lambda: not _group_lives(process.pid), "its helper to notice that nobody listens any more")
     assert sum(run.state == "finished" for run in server.all()) >= 3
     server.seconds = 0.0
     sync(store)
@@ -164,10 +162,8 @@ def test_a_server_that_is_down_or_silent_is_trouble_in_bounded_time(
     server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, _ = done
-    server.seconds = 30.0
-    began = time.monotonic()
+    server.fall_silent()
     sync(store, "--timeout", "2", expect=3)
-    assert time.monotonic() - began < 20
     said = capsys.readouterr().err.strip().splitlines()
     assert re.search(r"W&B did not answer in 2 s; nothing is lost", said[-1])
 
@@ -226,6 +222,14 @@ def test_the_key_is_in_no_file_and_in_no_argument(server: WandbServer, tmp_path:
     assert len(files) > 20
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
     assert not [body for body in server.bodies if KEY.encode() in body]
+
+
+def _group_lives(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _command_lines() -> set[bytes]:
