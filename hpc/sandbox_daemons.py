@@ -12,9 +12,9 @@ from hpc.sandbox_conf import CONTROLLER, MUNGE, SandboxError
 from hpc.sandbox_directory import daemons, read_state, wait_until, write_state
 from hpc.slurm import Slurm, start_daemon
 
-_BOOT_TIMEOUT_S = 30.0
+_BOOT_TIMEOUT_S = 120.0
 _TERM_TIMEOUT_S = 5.0
-_KILL_TIMEOUT_S = 10.0
+_KILL_TIMEOUT_S = 60.0
 
 
 def start(directory: Path, name: str) -> None:

@@ -14,6 +14,12 @@ from waiting import PATIENCE
 from hpc.slurm import installed
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "slurm_here" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slurm)
+
+
 @pytest.fixture
 def holdfast(tmp_path: Path) -> Holdfast:
     """The command in an empty directory."""

@@ -15,6 +15,7 @@ from hpc.sweep import Trainer
 
 if CHROMIUM is None:
     lacking("chromium is not installed")
+pytestmark = pytest.mark.slow
 
 HOVER = """
   const svg = document.querySelector("#chart-means svg"), box = svg.getBoundingClientRect();

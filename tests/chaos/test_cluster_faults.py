@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from waiting import PATIENCE, wait_until
 
 from hpc.sandbox import Sandbox
@@ -54,7 +53,6 @@ def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submis
     assert "restored at step" in bench.store.log_file(bench.tasks[0][0]).read_text()
 
 
-@pytest.mark.slurm
 def test_a_node_that_is_cut_off_while_its_tasks_go_on_changes_no_result(tmp_path: Path, cluster: Sandbox) -> None:
     storm = Storm(tmp_path, cluster, SEED, cells=6)
     storm.prepare(steps=300, pace=0.2)

@@ -6,18 +6,16 @@ import getpass
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from waiting import PATIENCE
+from waiting import PATIENCE, comes
 
 from hpc.sandbox import Sandbox
 from hpc.sandbox_conf import free_ports
 
 PROGRAMS = ("mariadbd", "mariadb-install-db", "my_print_defaults", "slurmdbd", "sacctmgr")
-BOOT_SECONDS = 60
 
 _SLURMDBD_CONF = """\
 AuthType=auth/munge
@@ -111,7 +109,7 @@ def _start(stack: ExitStack, words: Sequence[str], log: Path, variables: dict[st
     with log.open("wb") as out:
         command = ["setpriv", "--pdeathsig", "KILL", *words]
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=log.parent)
-    stack.callback(process.wait, 30)
+    stack.callback(process.wait, PATIENCE)
     stack.callback(process.terminate)
 
 
@@ -123,7 +121,4 @@ def _sacctmgr(cluster: Sandbox, *words: str) -> subprocess.CompletedProcess[str]
 
 
 def _wait(ready: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + BOOT_SECONDS
-    while not ready():
-        assert time.monotonic() < deadline, log.read_text(errors="replace")[-2000:]
-        time.sleep(0.2)
+    assert comes(ready, pause=0.2), log.read_text(errors="replace")[-2000:]

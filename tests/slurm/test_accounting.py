@@ -72,7 +72,7 @@ def test_check_cluster_says_that_sacct_answers(lab: Workplace) -> None:
 
 
 def test_show_tells_how_slurm_says_a_task_ended(lab: Workplace) -> None:
-    config = lab.foreign(widths=[1], epochs=200)
+    config = lab.foreign(widths=[1], held=True)
     lab.submit(config)
     wait_until(lambda: (lab.directory / "out" / "packs").exists() and min(lab.epochs()) >= 2, "mid-training")
     (task,) = lab.cluster.slurm.queue()

@@ -22,7 +22,6 @@ from hpc.sandbox import Sandbox
 from hpc.store import Store
 from hpc.sweep import Sweep
 
-pytestmark = pytest.mark.slurm
 PROJECT_ROOT = Path(__file__).parents[2]
 
 
