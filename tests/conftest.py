@@ -6,12 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from command_line import Holdfast, environment
 from here import lacking
 from waiting import PATIENCE
 
 from hpc.slurm import installed
+
+# An example may take as long as the machine needs for it.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

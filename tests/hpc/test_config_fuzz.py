@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_config import PREDECESSOR
 
 from hpc.config import CommandLine, load
 from hpc.errors import ConfigError
 
-SLOW_IS_HEALTHY = [HealthCheck.too_slow]  # on any machine
 WORDS = """data model synergy training experiment sweep trainer trainer_options checkpoint keep analysis
     dir batch_size domains name domain_type workspace_dim fusion_weights feature_indices unique_indices
     loss_scale epochs optimizer lr type grad_clip loss_configs weights early_stopping patience fusion
@@ -84,7 +83,7 @@ def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
     return copy
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=SLOW_IS_HEALTHY)
+@settings(max_examples=120)
 @given(ROOTS)
 def test_any_structure_in_yaml_is_read_or_refused_in_lines(place: Path, document: Any) -> None:
     path = place / "f.yaml"
@@ -98,7 +97,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW_IS_HEALTHY)
+@settings(max_examples=100)
 @given(PLAIN)
 def test_any_structure_in_json_is_read_or_refused_in_lines(place: Path, document: Any) -> None:
     path = place / "f.json"
@@ -106,7 +105,7 @@ def test_any_structure_in_json_is_read_or_refused_in_lines(place: Path, document
     check(path)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=SLOW_IS_HEALTHY)
+@settings(max_examples=120)
 @given(st.sampled_from(list(paths(PREDECESSOR))), NESTED)
 def test_any_value_in_the_place_of_a_good_one_is_read_or_refused_in_lines(
     place: Path, data_dir: Path, where: tuple[Any, ...], value: Any
@@ -117,7 +116,7 @@ def test_any_value_in_the_place_of_a_good_one_is_read_or_refused_in_lines(
     check(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW_IS_HEALTHY)
+@settings(max_examples=150)
 @given(st.text(max_size=60) | st.text(alphabet="{}[]:,-&*!|>'\"#%@`? \n\tab1.~", max_size=40))
 def test_any_text_is_read_or_refused_in_lines(place: Path, text: str) -> None:
     for name in ("f.yaml", "f.json"):
@@ -126,7 +125,7 @@ def test_any_text_is_read_or_refused_in_lines(place: Path, text: str) -> None:
         check(path)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW_IS_HEALTHY)
+@settings(max_examples=100)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_read_or_refused_in_lines(place: Path, data: bytes) -> None:
     for name in ("f.yaml", "f.json"):
@@ -138,7 +137,7 @@ def test_any_bytes_are_read_or_refused_in_lines(place: Path, data: bytes) -> Non
 DOTTED = st.lists(st.sampled_from(KEYS) | st.text(max_size=4), max_size=4).map(".".join)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=SLOW_IS_HEALTHY)
+@settings(max_examples=120)
 @given(
     st.lists(st.builds("{}={}".format, DOTTED, st.text(max_size=12)) | st.text(max_size=20), max_size=3),
     st.none() | st.text(max_size=12),
