@@ -9,8 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 from command_line import Holdfast, environment
+from helpers.waiting import PATIENCE
 from here import lacking
-from waiting import PATIENCE
 
 from hpc.slurm import installed
 

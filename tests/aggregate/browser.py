@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

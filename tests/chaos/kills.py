@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc.attempt import PackAttempt
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from waiting import wait_until
+from helpers.waiting import wait_until
 
 from .attempts import ForkServer
 from .bench import Bench

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from .attempts import ROOT, wait_stopped
 from .syscalls import CHANGING, attach, read_trace

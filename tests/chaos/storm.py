@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from waiting import PATIENCE, comes, wait_until
+from helpers.waiting import PATIENCE, comes, wait_until
 
 from hpc.cell import Cell
 from hpc.processes import Process, start_time

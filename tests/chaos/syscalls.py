@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from waiting import PATIENCE, wait_until
+from helpers.waiting import PATIENCE, wait_until
 
 from .attempts import Attempt, ForkServer, wait_stopped
 from .bench import Bench

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from waiting import PATIENCE, wait_until
+from helpers.waiting import PATIENCE, wait_until
 
 from hpc.sandbox import Sandbox
 

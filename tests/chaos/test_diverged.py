@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc.store import Store
 from training.generate import generate

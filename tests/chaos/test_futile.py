@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_until
+from helpers.waiting import wait_until
 
 from hpc import local, submission
 from hpc.cell import Cell

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import yaml
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc.store import Store
 from training.generate import generate

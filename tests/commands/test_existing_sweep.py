@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import WITH_DATA, Holdfast, environment
-from held import held_trainer, hold
-from waiting import PATIENCE, wait_until
+from helpers.held import held_trainer, hold
+from helpers.waiting import PATIENCE, wait_until
 
 from training.generate import generate
 

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 
 import pytest
+from helpers.waiting import PATIENCE
 from here import lacking
-from waiting import PATIENCE
 
 from hpc import cli, completion
 from hpc.help_examples import EXAMPLES

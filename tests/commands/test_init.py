@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import ROOT, WIDTH, Holdfast, environment
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc.profile import load_profile
 from hpc.schema import Configuration

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, result, statuses
-from held import held_trainer, hold, release
-from waiting import PATIENCE, wait_until
+from helpers.held import held_trainer, hold, release
+from helpers.waiting import PATIENCE, wait_until
 
 from hpc.store import Store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from blocks import ROOT, blocks, commands
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc import cli, sandbox
 

@@ -13,7 +13,7 @@ from typing import Any
 import modules
 import pytest
 from blocks import ROOT
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc import check, finding, status
 from hpc.cell import Axis, Grid

@@ -12,7 +12,7 @@ from types import ModuleType
 import modules
 import pytest
 import yaml
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc import cli, profile_fields
 from hpc.schema import Configuration

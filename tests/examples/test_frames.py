@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import ROOT, Holdfast, environment
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from aggregate.frames import load
 from hpc.store import SweepError

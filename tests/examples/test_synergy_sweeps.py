@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import ROOT
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc.plan import FILES_PER_CELL
 from hpc.profile import load_profile

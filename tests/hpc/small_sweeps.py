@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc import submission
 from hpc.cell import Axis, Cell, Grid

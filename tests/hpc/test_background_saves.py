@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.waiting import PATIENCE
 from small_sweeps import make_grid, make_sweep
-from waiting import PATIENCE
 
 from hpc import attempt as attempt_module
 from hpc.attempt import PackAttempt

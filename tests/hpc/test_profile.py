@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 
 from hpc.errors import ConfigError
 from hpc.profile import PROFILES, Profile, load_profile, parse_profile

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.waiting import PATIENCE, wait_until
 from small_sweeps import ROOT, TRAINER, make_grid, make_store, make_sweep, run_task, submit, write_trainer
-from waiting import PATIENCE, wait_until
 
 from hpc.cell import Cell
 from hpc.futile import futile

@@ -262,7 +262,7 @@ def test_a_task_runs_where_only_numpy_and_safetensors_are_installed(tmp_path: Pa
     path = write_trainer(tmp_path / "user")
     store = make_store(tmp_path / "out", make_sweep(path=path))
     code = (
-        f"BLOCKED = {blocked!r}{BLOCK}sys.path.insert(0, 'tests/hpc')\n"
+        f"BLOCKED = {blocked!r}{BLOCK}sys.path[:0] = ['tests/hpc', 'tests']\n"
         "from small_sweeps import run_here; from pathlib import Path; from hpc.store import Store\n"
         "store = Store(Path(sys.argv[1])); assert run_here(store, list(store.sweep().grid)) == 0"
     )

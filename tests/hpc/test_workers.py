@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.waiting import wait_until
 from small_sweeps import ROOT, make_grid, make_store, make_sweep, submit, write_trainer
-from waiting import wait_until
 
 from hpc.workers import chosen, combined, deal, wanted
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from waiting import PATIENCE, comes
+from helpers.waiting import PATIENCE, comes
 
 from hpc.sandbox import Sandbox
 from hpc.sandbox_conf import free_ports

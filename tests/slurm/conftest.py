@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_until
+from helpers.waiting import wait_until
 from workplace import Workplace
 
 from hpc import sandbox

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from accounting import accounting, limit, missing
+from helpers.waiting import PATIENCE, wait_until
 from here import lacking
-from waiting import PATIENCE, wait_until
 from workplace import Workplace
 
 from hpc.sandbox import Sandbox

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from waiting import PATIENCE, wait_until
+from helpers.waiting import PATIENCE, wait_until
 from workplace import Workplace
 
 # Everything that a shell and sbatch could take for something else.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from waiting import wait_until
+from helpers.waiting import wait_until
 from workplace import Workplace
 
 from hpc import check, pilot

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from command_line import WITH_DATA
-from waiting import PATIENCE
+from helpers.waiting import PATIENCE
 from workplace import Workplace
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from waiting import PATIENCE, wait_until
+from helpers.waiting import PATIENCE, wait_until
 from workplace import Workplace, outcomes
 
 from hpc.sandbox import Sandbox

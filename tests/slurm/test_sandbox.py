@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.waiting import wait_until
 from submitit import SlurmExecutor
-from waiting import wait_until
 
 from hpc import sandbox
 from hpc.sandbox import Sandbox, SandboxError

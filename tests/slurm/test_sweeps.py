@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import WIDTH
-from waiting import PATIENCE, wait_until
+from helpers.waiting import PATIENCE, wait_until
 from workplace import Workplace, outcomes
 
 from hpc.sandbox import Sandbox

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from command_line import WIDTH
-from waiting import PATIENCE, wait_until
+from helpers.waiting import PATIENCE, wait_until
 from workplace import Workplace, outcomes
 
 from hpc.sandbox import Sandbox

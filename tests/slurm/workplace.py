@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from command_line import WIDTH
-from held import held_trainer, hold, release
-from waiting import PATIENCE
+from helpers.held import held_trainer, hold, release
+from helpers.waiting import PATIENCE
 
 from hpc.sandbox import Sandbox
 from hpc.store import Store

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import KEY
-from held import held_trainer, hold, release
+from helpers.held import held_trainer, hold, release
+from helpers.waiting import PATIENCE, wait_until
 from test_wandb_sync import assert_complete
-from waiting import PATIENCE, wait_until
 from wandb_server import WandbServer
 from wandb_sweeps import GROUP, PROJECT, tables
 

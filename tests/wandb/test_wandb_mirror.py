@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from conftest import KEY
-from held import hold, release
-from waiting import PATIENCE
+from helpers.held import hold, release
+from helpers.waiting import PATIENCE
 from wandb_server import WandbServer
 from wandb_sweeps import GROUP, PROJECT, train, width_sweep
 

@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
+from helpers.waiting import wait_until
 from wandb_sweeps import client
 
 from aggregate.wandb_records import FILE_HEADER, read_records

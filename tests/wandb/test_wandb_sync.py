@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KEY
-from waiting import wait_until
+from helpers.waiting import wait_until
 from wandb_server import StoredRun, WandbServer
 from wandb_sweeps import GROUP, PROJECT, client, train, width_sweep
 

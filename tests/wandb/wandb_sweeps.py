@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from held import held_trainer
-from waiting import PATIENCE
+from helpers.held import held_trainer
+from helpers.waiting import PATIENCE
 
 from aggregate.pipeline import aggregate
 from hpc.cell import Axis, Cell, Grid
