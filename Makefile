@@ -12,7 +12,7 @@ DEMO := demo
 # Tests wait for Slurm more than they compute.
 WORKERS ?= 3
 
-.PHONY: help setup demo test run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench docs chaos chaos-mutants clean
+.PHONY: help setup demo test test-quick run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench docs chaos chaos-mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,14 +35,21 @@ demo: setup  ## a small sweep here, with statistics, plots and a report
 	$(HOLDFAST) run --config examples/demo.yaml --output-dir $(DEMO)/out
 	@echo "open $(DEMO)/out/report.html"
 
-test: setup  ## all tests, those on a real Slurm cluster included (make slurm-install)
+test: setup  ## all tests, those on a real Slurm cluster included (make slurm-install): about ten minutes on two cores
+	@echo "all tests: about ten minutes on two quiet cores, longer where they are busy"
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
+# What a unit does, without whole commands, clusters, kills and W&B's client.
+QUICK := tests/hpc tests/aggregate tests/training tests/docs
+
+test-quick: setup  ## for every edit: the tests of single modules, two minutes at most on two quiet cores
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal -m "not slurm and not slow" $(QUICK) $(ARGS)
+
 chaos: setup  ## crash safety: faults by the thousand, counted (20 minutes; ARGS="--seed S --minutes M --only PART")
-	$(VENV)/bin/python -m tests.chaos.run $(ARGS)
+	PYTHONPATH=tests $(VENV)/bin/python -m chaos.run $(ARGS)
 
 chaos-mutants: setup  ## is the chaos suite sensitive? rules broken on purpose have to be caught
-	$(VENV)/bin/python -m tests.chaos.mutants $(ARGS)
+	PYTHONPATH=tests $(VENV)/bin/python -m chaos.mutants $(ARGS)
 
 run: setup  ## holdfast run --config CONFIG --output-dir OUT
 	$(HOLDFAST) run --config $(CONFIG) --output-dir $(OUT) $(ARGS)

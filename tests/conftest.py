@@ -6,11 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from helpers.command_line import Holdfast, environment
 from helpers.here import lacking
+from helpers.waiting import PATIENCE
 
 from hpc.sandbox.programs import installed
+
+# An example may take as long as the machine needs for it.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "slurm_here" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slurm)
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +39,9 @@ def holdfast(tmp_path: Path) -> Holdfast:
 
     def call(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hpc", *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE
+        )
         assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

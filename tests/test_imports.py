@@ -325,7 +325,7 @@ def test_questions_about_a_sweep_load_no_torch(tmp_path: Path, no_slurm: dict[st
     path = write_trainer(tmp_path / "user")
     store = make_store(tmp_path / "out", make_sweep(path=path))
     assert run_here(store, list(store.sweep().grid)) == 0
-    where = str(store.root)
+    where = str(store.paths.root)
     for command in (["status", where], ["show", where, "width_1_run_0"], ["cancel", where, "-y"], ["plan", where]):
         assert not loaded_by(COMMAND, *command, **no_slurm) & {*HEAVY, "submitit", "matplotlib", "pydantic_settings"}
 
@@ -343,7 +343,7 @@ def test_aggregating_loads_no_torch_no_training_and_no_submitit(tmp_path: Path) 
     path = write_trainer(tmp_path / "user")
     store = make_store(tmp_path / "out", make_sweep(path=path))
     assert run_here(store, list(store.sweep().grid)) == 0
-    assert not loaded_by(COMMAND, "aggregate", str(store.root)) & {*HEAVY, "training", "submitit"}
+    assert not loaded_by(COMMAND, "aggregate", str(store.paths.root)) & {*HEAVY, "training", "submitit"}
     assert store.paths.report_file.is_file()
 
 
@@ -384,6 +384,6 @@ def test_a_task_runs_where_only_numpy_and_safetensors_are_installed(tmp_path: Pa
         "from helpers.small_sweeps import run_here; from pathlib import Path; from hpc.storage.store import Store\n"
         "store = Store(Path(sys.argv[1])); assert run_here(store, list(store.sweep().grid)) == 0"
     )
-    assert not loaded_by(code, str(store.root)) & blocked
+    assert not loaded_by(code, str(store.paths.root)) & blocked
     results = [json.loads(store.paths.result_file(cell).read_text())["status"] for cell in store.sweep().grid]
     assert results == ["COMPLETED"] * 4

@@ -95,7 +95,9 @@ class Sandbox:
         except SlurmError as error:
             return Status(self.directory, daemons, [], [], str(error))
 
-    def preempt(self, count: int | None = None, hold_seconds: float = 3.0, timeout_s: float = 60.0) -> list[QueuedTask]:
+    def preempt(
+        self, count: int | None = None, hold_seconds: float = 3.0, timeout_s: float = 300.0
+    ) -> list[QueuedTask]:
         """Evicts running tasks of partition low, by jobs of partition high, and waits until they are gone.
 
         count: how many (as nearly as the scheduler allows); None for all. hold_seconds: how long the evicting jobs keep

@@ -14,9 +14,9 @@ from hpc.sandbox.members import members
 from hpc.sandbox.programs import start_daemon
 from hpc.slurm.commands import Slurm
 
-_BOOT_TIMEOUT_S = 30.0
+_BOOT_TIMEOUT_S = 120.0
 _TERM_TIMEOUT_S = 5.0
-_KILL_TIMEOUT_S = 10.0
+_KILL_TIMEOUT_S = 60.0
 
 
 def start(directory: Path, name: str) -> None:

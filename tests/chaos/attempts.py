@@ -6,18 +6,17 @@ import contextlib
 import json
 import os
 import queue
-import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.waiting import PATIENCE, wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
 
 
 @dataclass
@@ -37,11 +36,11 @@ class Attempt:
             return False
         return True
 
-    def wait(self, timeout: float = PATIENCE) -> int:
+    def wait(self) -> int:
         """Its exit code, negative for the signal that ended it."""
-        if not self.ended.wait(timeout):
+        if not self.ended.wait(PATIENCE):
             self.signal(signal.SIGKILL)
-            raise TimeoutError(f"task process {self.pid} did not end within {timeout:.0f} s")
+            raise TimeoutError(f"task process {self.pid} did not end within {PATIENCE:.0f} s")
         return os.waitstatus_to_exitcode(self.status)
 
     @property
@@ -121,26 +120,42 @@ class ForkServer:
             return os.open("/dev/null", os.O_RDONLY)
 
 
-def wait_stopped(pid: int, timeout: float = PATIENCE) -> None:
+@dataclass(frozen=True)
+class Hold:
+    """A step after which a trainer waits until it is released, asked to stop, or killed: whatever strikes it meanwhile
+    strikes in mid-training, on any machine.
+    """
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: Path, step: int) -> Hold:
+        path.write_text(str(step))
+        return cls(path)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the attempt that is to wait."""
+        return {"CHAOS_HOLD": str(self.path)}
+
+    def reached(self, attempt: Attempt | None = None) -> None:
+        """Wait until the trainer waits, which is that of an attempt that must not end before."""
+        there = Path(f"{self.path}.reached").exists
+        what = f"a trainer at step {self.path.read_text()}"
+        wait_until(lambda: there() or (attempt is not None and attempt.over), what, pause=0.002)
+        assert there(), f"its process ended before there was {what}"
+
+    def release(self) -> None:
+        self.path.unlink()
+
+
+def wait_stopped(pid: int) -> None:
     """Wait until a process is stopped."""
-    wait_for(lambda: state_of(pid) in "Tt", f"process {pid} to be stopped", timeout)
+    wait_until(lambda: state_of(pid) in "Tt", f"process {pid} to be stopped", pause=0.002)
 
 
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def wait_for(condition, what: str, timeout: float = PATIENCE, pause: float = 0.002) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout:.0f} s for {what}")
-        time.sleep(pause)
-
-
-def readable(handles: Sequence[int], timeout: float) -> list[int]:
-    """Which of these process handles have ended."""
-    return select.select(handles, [], [], timeout)[0]
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ class Bench:
         self.submission = intent.number
 
     def arguments(self, task: int) -> list[str]:
-        return [str(self.store.root), str(self.submission), "0", str(task)]
+        return [str(self.store.paths.root), str(self.submission), "0", str(task)]
 
     def log(self, task: int) -> Path:
         return self.store.paths.task_log(self.submission, 0, task)
@@ -84,10 +84,10 @@ class Bench:
     def start(self, server: ForkServer, task: int, **options: Any) -> Attempt:
         return server.start(self.arguments(task), self.log(task), **options)
 
-    def run_all(self, server: ForkServer) -> None:
+    def run_all(self, server: ForkServer, **options: Any) -> None:
         """Every task once, undisturbed."""
         for task in range(len(self.tasks)):
-            code = self.start(server, task).wait()
+            code = self.start(server, task, **options).wait()
             assert code == 0, f"an undisturbed task ended with {code}: {self.text(task)}"
 
     def text(self, task: int) -> str:
@@ -136,11 +136,11 @@ class Bench:
             "packs/*/*.corrupt-*",
             "individual_results/*/*.corrupt-*",
         ):
-            found = sorted(self.store.root.glob(pattern))
+            found = sorted(self.store.paths.root.glob(pattern))
             assert not found, f"there should be no {found[0]}"
 
     def failures(self) -> list[Path]:
-        return sorted(self.store.root.glob("individual_results/*/attempts/*/failure.json"))
+        return sorted(self.store.paths.root.glob("individual_results/*/attempts/*/failure.json"))
 
 
 def outcome(store: Store, cell: Cell) -> dict[str, Any] | None:

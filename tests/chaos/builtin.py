@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ def workspace(
     )
 
 
-def campaign(directory: Path, seed: int, runs: int, code: Path = ROOT) -> Counter[str]:
-    """Kills over packs of the built-in trainer. Returns what was counted."""
+def campaign(directory: Path, seed: int, runs: int, wanted: Mapping[str, int], code: Path = ROOT) -> Counter[str]:
+    """Kills over packs of the built-in trainer, until the counts are as wanted. Returns what was counted."""
     data = make_data(directory)
 
     def make(root: Path) -> Bench:
@@ -66,4 +67,4 @@ def campaign(directory: Path, seed: int, runs: int, code: Path = ROOT) -> Counte
         return workspace(root, data, epochs=40, interval=0.02, factors=factors, runs=runs, pack=3)
 
     with ForkServer(code, PRELOAD) as server:
-        return kills(directory, server, seed, make, quota=10, share=0.3, abreast=2)
+        return kills(directory, server, seed, make, wanted, quota=10, share=0.3, abreast=2)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import random
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
 from hpc.sweep.cell import Cell
 
-from .attempts import ForkServer, wait_for
+from .attempts import ForkServer, Hold
 from .bench import OPTIONS, Bench
 
 
@@ -22,30 +21,41 @@ def snapshot(directory: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
 
 
-def overlap(bench: Bench, server: ForkServer, task: int, pause: float, head_start: float) -> str:
-    """One overlap of two copies of a task of one cell.
+def overlap(bench: Bench, server: ForkServer, task: int, generator: random.Random) -> str:
+    """One overlap of two copies of a task of one cell, both of which are in mid-training at the time.
 
-    pause: seconds after its claim at which the old copy is stopped. head_start: seconds the successor then has.
-    Returns how it is proven that the old copy wrote beside its successor; empty if it did not.
+    The old copy is stopped at a step drawn at random. It goes on when its successor has come to a later one: side by
+    side with it, to its own end before it, or only when the successor has ended. Returns how it is proven that the old
+    copy wrote beside its successor; empty if it did not.
     """
     [cell] = bench.tasks[task]
-    old = bench.start(server, task)
-    wait_for(lambda: len(bench.store.attempts(cell)) == 1 and bench.store.pack_of(cell, 1) is not None, "a claim")
-    time.sleep(pause)
-    if not old.signal(signal.SIGSTOP):
-        return ""
-    new = bench.start(server, task)
-    wait_for(lambda: len(bench.store.attempts(cell)) == 2 or new.over, "the successor's claim")
-    time.sleep(head_start)
-    first, second = (bench.store.pack_of(cell, number) for number in (1, 2))
-    before = snapshot(bench.store.paths.pack_directory(first or 0))
+    steps = bench.sweep.options["steps"]
+    root = bench.store.paths.root
+    at = generator.randrange(1, steps)
+    halt = Hold.at(root.with_name(f"{root.name}-{task}-old"), at)
+    head_start = Hold.at(root.with_name(f"{root.name}-{task}-new"), generator.randrange(at, steps))
+    old = bench.start(server, task, environment=halt.environment)
+    halt.reached(old)
+    old.signal(signal.SIGSTOP)
+    new = bench.start(server, task, environment=head_start.environment)
+    head_start.reached(new)
+    goes_on = generator.choice(["with it", "before it", "after its end"])
+    if goes_on == "after its end":
+        head_start.release()
+        new.wait()
+    first = bench.store.pack_of(cell, 1) or 0
+    before = snapshot(bench.store.paths.pack_directory(first))
     bench.check_results((cell,))
+    halt.release()
+    if goes_on == "with it":
+        head_start.release()
     old.signal(signal.SIGCONT)
-    codes = old.wait(), new.wait()
+    codes = [old.wait()]
+    if goes_on == "before it":
+        head_start.release()
+    codes.append(new.wait())
     assert set(codes) <= {0}, f"{codes}: {bench.text(task)}"
-    if second is None:
-        return ""
-    if snapshot(bench.store.paths.pack_directory(first or 0)) != before:
+    if snapshot(bench.store.paths.pack_directory(first)) != before:
         return "files of the old copy changed"
     return "the old copy went on" if _spoke_late(bench, cell) else ""
 
@@ -69,7 +79,7 @@ def campaign(directory: Path, server: ForkServer, seed: int, cells: int) -> Coun
         bench, calm = make(directory / name), make(directory / f"{name}, calm")
         calm.run_all(server)
         for task in range(len(bench.tasks)):
-            how = overlap(bench, server, task, generator.uniform(0, 0.05), generator.uniform(0, 0.06))
+            how = overlap(bench, server, task, generator)
             bench.check_results(bench.tasks[task])
             counts[f"{name}: {how or 'no overlap'}"] += 1
             counts["proven overlaps"] += bool(how)

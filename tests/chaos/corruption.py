@@ -6,10 +6,9 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from .attempts import ForkServer, wait_for
+from .attempts import ForkServer, Hold
 from .bench import OPTIONS, Bench
 
 Damage = Callable[[bytes, random.Random], bytes]
@@ -42,25 +41,23 @@ def zeros(data: bytes, generator: random.Random) -> bytes:
 DAMAGES: tuple[Damage, ...] = (cut, flip, flip_in_arrays, break_header, zeros)
 
 
-def _has_two_generations(bench: Bench, pack: int) -> bool:
-    return len(bench.store.paths.generations(pack)) == 2
-
-
 def campaign(directory: Path, server: ForkServer, seed: int, rounds: int) -> Counter[str]:
     """Damage the newest, or both, generations of a stopped cell, and let it go on. Returns what was counted."""
     generator = random.Random(seed)
     counts: Counter[str] = Counter()
 
     def make(root: Path) -> Bench:
-        return Bench.make(root, factors={"width": [2]}, runs=rounds, options=OPTIONS | {"seconds": 0.002})
+        return Bench.make(root, factors={"width": [2]}, runs=rounds, options=OPTIONS)
 
     bench, calm = make(directory / "damaged"), make(directory / "calm")
     calm.run_all(server)
     for task in range(rounds):
-        attempt = bench.start(server, task)
+        hold = Hold.at(directory / f"hold-{task}", generator.randrange(7, 30))
+        attempt = bench.start(server, task, environment=hold.environment)
         [cell] = bench.tasks[task]
         pack = task * 2 + 1
-        wait_for(partial(_has_two_generations, bench, pack), "two generations")
+        hold.reached(attempt)
+        assert len(bench.store.paths.generations(pack)) == 2
         attempt.signal(signal.SIGKILL)
         attempt.wait()
         damage = DAMAGES[task % len(DAMAGES)]

@@ -77,6 +77,7 @@ def become_task(order: dict[str, Any]) -> None:
             os.dup2(source, target)
         os.closerange(3, 64)
         os.environ.update(order["environment"])
+        note("begun", "-", 0)
         if "training.workspace" in sys.modules:
             watch_workspace()
         if order["frozen"]:
@@ -95,31 +96,47 @@ def become_task(order: dict[str, Any]) -> None:
 
 
 def watch_workspace() -> None:
-    """Let the built-in trainer note in CHAOS_WITNESS what the tiny one notes by itself: steps done, saved, finished."""
-    if "CHAOS_WITNESS" not in os.environ:
-        return
+    """Let the built-in trainer note in CHAOS_WITNESS what the tiny one notes by itself: steps done and saved."""
     from hpc.node.training_run import TrainingRun
     from training.loop.pack import Pack
 
-    fd = os.open(os.environ["CHAOS_WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-
-    def note(what: str, cell: Any, step: int, size: int = 0) -> None:
-        os.write(fd, f"{what} {cell.name} {step} {os.getpid()} {time.monotonic():.6f} {size}\n".encode())
-
-    train, save = Pack.train, TrainingRun.save
+    train, write = Pack.train, TrainingRun._write
 
     def watched_train(self: Any, indices: Any) -> None:
         train(self, indices)
         for member in self.members:
-            note("step", member.cell, self.step, len(indices))
+            note("step", member.cell.name, self.step, len(indices))
+        hold(self.step)
 
-    def watched_save(self: Any, checkpoints: Any) -> Any:
-        dropped = save(self, checkpoints)
-        for cell in checkpoints.keys() - dropped:
-            note("saved", cell, checkpoints[cell].step)
-        return dropped
+    def watched_write(self: Any, rows: Any) -> None:
+        # Not what the trainer hands over, which is written beside training: a kill may come before that has ended.
+        write(self, rows)
+        for row in rows:
+            note("saved", row.cell, row.step)
 
-    Pack.train, TrainingRun.save = watched_train, watched_save  # type: ignore[method-assign]
+    Pack.train, TrainingRun._write = watched_train, watched_write  # type: ignore[method-assign]
+
+
+def hold(step: int) -> None:
+    """Wait, from the step on that the file of CHAOS_HOLD names, until the file is gone."""
+    path = os.environ.get("CHAOS_HOLD", "")
+    try:
+        with open(path) as file:
+            wanted = int(file.read())
+    except FileNotFoundError:
+        return
+    if wanted and step >= wanted:
+        open(f"{path}.reached", "w").close()
+        while os.path.exists(path):
+            time.sleep(0.002)
+
+
+def note(what: str, cell: str, step: int, size: int = 0) -> None:
+    """A line in the witness, as trainers/tiny.py writes it; `begun` stands for a process that is there."""
+    if "CHAOS_WITNESS" in os.environ:
+        fd = os.open(os.environ["CHAOS_WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(fd, f"{what} {cell} {step} {os.getpid()} {time.monotonic():.6f} {size}\n".encode())
+        os.close(fd)
 
 
 def say(text: str) -> None:

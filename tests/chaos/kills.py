@@ -1,41 +1,89 @@
-"""SIGKILL at random moments, again and again, half of the time with two copies of a task live."""
+"""SIGKILL at events drawn at random, again and again, half of the time with two copies of a task live.
+
+An event is what a process notes in its witness: that it is there, a step, an acknowledged save, a finished cell. How
+fast they follow each other is the machine's affair; which of them is a process's last is not.
+"""
 
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.waiting import PATIENCE
+
 from hpc.node.attempt import PackAttempt
 
-from .attempts import PATIENCE, Attempt, ForkServer, readable
+from .attempts import Attempt, ForkServer
 from .bench import Bench, causes
 
 MOST_ATTEMPTS = 400
-# Ten generations in some 200 ms: long enough beside a task's start that most kills fall into training.
+# A quota is reached by going on, with the same sweep in another directory; on any machine it takes one to three.
+MOST_SWEEPS = 12
+# Ten generations in some 200 ms.
 STEADY = {"steps": 30, "epoch": 6, "save": 3, "seconds": 0.005}
 # Twice as large as what is written beside training.
 LARGE = STEADY | {"ballast": 250_000}
+# A kill falls up to so many seconds after its event: before, into and after the save that a step may be followed by.
+_SCATTER = 0.01
+
+
+class Witness:
+    """The events of each process that came since this was made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = path.stat().st_size if path.exists() else 0
+        self._counts: Counter[int] = Counter()
+
+    def events(self, pid: int) -> int:
+        self._read_on()
+        return self._counts[pid]
+
+    def _read_on(self) -> None:
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                for line in file:
+                    self._counts[int(line.split()[3])] += 1
+                    self._read += len(line)
+
+
+@dataclass
+class Victim:
+    """A process and the number of events after which it is killed; 0: it is left alone."""
+
+    attempt: Attempt
+    last_event: int
+    scatter: float
+    struck: float | None = None
+
+    def strike(self, witness: Witness) -> None:
+        if self.struck is None and self.last_event and witness.events(self.attempt.pid) >= self.last_event:
+            self.struck = time.monotonic() + self.scatter
+        if self.struck is not None and time.monotonic() >= self.struck:
+            self.attempt.signal(signal.SIGKILL)
 
 
 @dataclass
 class Campaign:
-    """Kill the tasks of a sweep until `kills` took effect and every cell has its result.
+    """Kill the tasks of a sweep until every cell has its result.
 
-    reach: seconds from its start within which a task is killed. quota: kills it endures before it is left alone.
+    reach: events within which a process is killed. quota: kills a task endures before it is left alone.
     """
 
     bench: Bench
     server: ForkServer
     generator: random.Random
     quota: int
-    reach: float
+    reach: int
     abreast: int = 4
     counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,21 +109,34 @@ class Campaign:
             self.counts["attempts that trained"] += len(trained)
 
     def _once(self, task: int, generator: random.Random, copies: int, kill: bool) -> int:
-        """Start the copies, kill each at a moment of its own, and look at what they leave. Returns the kills."""
-        living: list[tuple[float, Attempt]] = []
-        for _ in range(copies):
-            attempt = self.bench.start(self.server, task, environment={"CHAOS_WITNESS": str(self._witness(task))})
-            living.append((time.monotonic() + (generator.uniform(0, self.reach) if kill else PATIENCE), attempt))
-            time.sleep(generator.uniform(0, self.reach / 4) if copies > 1 else 0)
-        for moment, attempt in sorted(living, key=lambda pair: pair[0]):
-            if not attempt.over and not readable([attempt.handle], max(0.0, moment - time.monotonic())):
-                attempt.signal(signal.SIGKILL)
-        killed = [attempt.wait() for _, attempt in living].count(-signal.SIGKILL)
+        """Start the copies, kill each at an event of its own, and look at what they leave. Returns the kills."""
+        living = [victim.attempt for victim in self._endanger(task, generator, copies, kill)]
+        codes = [attempt.wait() for attempt in living]
+        killed = codes.count(-signal.SIGKILL)
         with self._lock:
-            self._count(task, killed, copies, [attempt.wait() for _, attempt in living])
+            self._count(task, killed, copies, codes)
         if copies == 1:
-            self._check_kept(task, living[0][1].pid)
+            self._check_kept(task, living[0].pid)
         return killed
+
+    def _endanger(self, task: int, generator: random.Random, copies: int, kill: bool) -> list[Victim]:
+        """Start the copies, the second when the first has some events behind it, and strike until all have ended."""
+        witness, path = Witness(self._witness(task)), str(self._witness(task))
+        head_start = generator.randint(0, self.reach // 4)
+        deadline = time.monotonic() + PATIENCE
+        victims: list[Victim] = []
+        while len(victims) < copies or not all(victim.attempt.over for victim in victims):
+            if len(victims) < copies and all(
+                victim.attempt.over or witness.events(victim.attempt.pid) >= head_start for victim in victims
+            ):
+                attempt = self.bench.start(self.server, task, environment={"CHAOS_WITNESS": path})
+                last_event = generator.randint(1, self.reach) if kill else 0
+                victims.append(Victim(attempt, last_event, generator.uniform(0, _SCATTER)))
+            for victim in victims:
+                victim.strike(witness)
+            time.sleep(0.001)
+            assert time.monotonic() < deadline, f"task {task} does not end: {self.bench.text(task)}"
+        return victims
 
     def _check_kept(self, task: int, pid: int) -> None:
         """The next attempt goes on from what the last one was told is saved; of what any one was told, some is left."""
@@ -95,7 +156,7 @@ class Campaign:
         return [(what, name, int(step), int(who)) for what, name, step, who, *_ in map(str.split, lines)]
 
     def _witness(self, task: int) -> Path:
-        return self.bench.store.root.with_name(f"{self.bench.store.root.name}-witness-{task}")
+        return self.bench.store.paths.root.with_name(f"{self.bench.store.paths.root.name}-witness-{task}")
 
     def _count(self, task: int, killed: int, copies: int, codes: list[int]) -> None:
         self.counts["kills"] += killed
@@ -117,20 +178,27 @@ def campaign(
     server: ForkServer,
     seed: int,
     make: Callable[[Path], Bench],
+    wanted: Mapping[str, int] | None = None,
     *,
     quota: int = 40,
-    share: float = 0.4,
+    share: float = 0.3,
     abreast: int = 4,
 ) -> Counter[str]:
-    """A sweep under kills, compared with the same sweep undisturbed. Returns what was counted.
+    """Sweeps under kills, compared with the same sweep undisturbed, one after another until the counts are as wanted.
 
-    share: of an undisturbed task's time, in which kills fall; the smaller, the more of them until the task is done.
+    share: of an undisturbed task's events, within which kills fall; the smaller, the more of them until the task is
+    done. Returns what was counted.
     """
-    bench, calm = make(directory / "killed"), make(directory / "calm")
-    started = time.monotonic()
-    calm.run_all(server)
-    reach = share * (time.monotonic() - started) / len(calm.tasks)
-    counts = Campaign(bench, server, random.Random(seed), quota, reach, abreast).run()
-    bench.check_equal(calm)
-    counts["cells"] = len(bench.sweep.grid)
-    return counts
+    generator, counts = random.Random(seed), Counter[str]()
+    calm = make(directory / "calm")
+    calm.run_all(server, environment={"CHAOS_WITNESS": str(directory / "calm-witness")})
+    events = len((directory / "calm-witness").read_text().splitlines()) / len(calm.tasks)
+    for number in range(MOST_SWEEPS):
+        bench = make(directory / f"killed-{number}")
+        counts += Campaign(bench, server, generator, quota, round(share * events), abreast).run()
+        bench.check_equal(calm)
+        counts["cells"] += len(bench.sweep.grid)
+        shutil.rmtree(bench.store.paths.root)
+        if all(counts[what] >= least for what, least in (wanted or {}).items()):
+            return counts
+    raise AssertionError(f"{MOST_SWEEPS} sweeps were not enough for {dict(wanted or {})}: {dict(counts)}")

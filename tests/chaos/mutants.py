@@ -1,6 +1,6 @@
 """Is the suite sensitive? Each mutant breaks one rule of the protocol in a copy of the code and has to be caught.
 
-python -m tests.chaos.mutants [--only NAME]
+PYTHONPATH=tests python -m chaos.mutants [--only NAME]
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Mutant:
 def synced_in_order(directory: Path, server: ForkServer, code: Path) -> None:
     bench = syscalls.small(directory / "audited")
     syscalls.places(bench, server, directory / "trace")
-    _, breaches = audit(syscalls.read_trace(directory / "trace"), bench.store.root)
+    _, breaches = audit(syscalls.read_trace(directory / "trace"), bench.store.paths.root)
     assert not breaches, breaches[0]
 
 

@@ -1,4 +1,4 @@
-"""Power cuts: an ext4 file system on a loop device is shut down at a random moment, what was not on disk is lost.
+"""Power cuts: an ext4 file system on a loop device is shut down at a random event, what was not on disk is lost.
 
 The ioctl EXT4_IOC_SHUTDOWN with the flag "no log flush" ends all writing at once, as a power cut does. After mounting
 again, everything that a task was told is safe must be there: the witness of the tiny trainer lies on another file
@@ -15,17 +15,20 @@ import shutil
 import signal
 import struct
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from helpers.waiting import wait_until
 
 from .attempts import ForkServer
 from .bench import Bench
 
 _SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, 2
 _LOST = (-signal.SIGKILL, 0, 1, 3, 70)  # whatever a task says while its disk goes away
+# Of the 164 that four tasks note: 30 steps, 10 saves and an end each.
+_MOST_EVENTS = 120
 _OPTIONS = {"steps": 30, "epoch": 6, "save": 3, "seconds": 0.002}
 
 
@@ -66,12 +69,8 @@ class Disk:
             os.close(fd)
 
     def unmount(self) -> None:
-        for _ in range(100):
-            done = subprocess.run(["umount", str(self.place)], capture_output=True, check=False)
-            if done.returncode == 0:
-                return
-            time.sleep(0.05)
-        raise RuntimeError(done.stderr.decode())
+        command = ["umount", str(self.place)]
+        wait_until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "umount")
 
 
 def _call(*words: str) -> None:
@@ -108,12 +107,16 @@ class Acknowledged:
         return found
 
 
-def cut_once(disk: Disk, bench: Bench, server: ForkServer, witness: Path, moment: float) -> None:
-    """Start all tasks that are not done, cut the power after a while, and mount what is left."""
+def cut_once(disk: Disk, bench: Bench, server: ForkServer, witness: Path, events: int) -> None:
+    """Start all tasks that are not done, cut the power when they have noted so many events, mount what is left."""
     open_tasks = [task for task in range(len(bench.tasks)) if not bench.done(task)]
-    environment = {"CHAOS_WITNESS": str(witness)}
+    environment, before = {"CHAOS_WITNESS": str(witness)}, _events(witness)
     attempts = [server.start(bench.arguments(task), witness.with_name("tasks.log"), environment) for task in open_tasks]
-    time.sleep(moment)
+    wait_until(
+        lambda: _events(witness) - before >= events or all(attempt.over for attempt in attempts),
+        f"{events} events",
+        pause=0.002,
+    )
     disk.cut()
     for attempt in attempts:
         attempt.signal(signal.SIGKILL)
@@ -121,6 +124,12 @@ def cut_once(disk: Disk, bench: Bench, server: ForkServer, witness: Path, moment
     assert set(codes) <= set(_LOST), codes
     disk.unmount()
     disk.mount()
+
+
+def _events(witness: Path) -> int:
+    """Lines of a witness but those that only say that a process is there."""
+    lines = witness.read_text().splitlines() if witness.exists() else []
+    return sum(not line.startswith("begun") for line in lines)
 
 
 def check(bench: Bench, told: Acknowledged) -> None:
@@ -157,7 +166,7 @@ def campaign(directory: Path, server: ForkServer, seed: int, cuts: int) -> Count
             os.sync()
             witness = directory / f"witness-{number}"
             while not all(map(bench.done, range(len(bench.tasks)))) and counts["power cuts"] < cuts:
-                cut_once(made, bench, server, witness, generator.uniform(0.01, 0.25))
+                cut_once(made, bench, server, witness, generator.randrange(_MOST_EVENTS))
                 check(bench, Acknowledged.read(witness))
                 counts["power cuts"] += 1
                 if bench.failures():
@@ -166,5 +175,5 @@ def campaign(directory: Path, server: ForkServer, seed: int, cuts: int) -> Count
                 bench.start(server, task).wait()
             bench.check_equal(calm)
             counts["sweeps"] += 1
-            counts["acknowledged steps and results"] += len(witness.read_text().splitlines())
+            counts["acknowledged steps and results"] += _events(witness)
     return counts

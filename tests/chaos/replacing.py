@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from helpers.waiting import PATIENCE
+
 from .attempts import ROOT, wait_stopped
 from .syscalls import CHANGING, attach, read_trace
 
@@ -44,7 +46,7 @@ def _publish(code: Path, target: Path, trace: Path, inject: str) -> None:
         wait_stopped(writer.pid)
         with attach(writer.pid, trace, inject, CHANGING):
             writer.send_signal(signal.SIGCONT)
-            writer.wait(30)
+            writer.wait(PATIENCE)
     finally:
         writer.kill()
         writer.wait()

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .attempts import Attempt, ForkServer, wait_for, wait_stopped
+from helpers.waiting import PATIENCE, wait_until
+
+from .attempts import Attempt, ForkServer, wait_stopped
 from .bench import Bench
 
 CHANGING = ("openat", "write", "fsync", "rename", "link", "mkdir", "unlink")
@@ -68,11 +70,11 @@ def attach(pid: int, trace: Path, inject: str, names: Iterable[str]) -> Iterator
     command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(trace), *options, "-p", str(pid)]
     tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: is_traced(pid), "strace to attach")
+        wait_until(lambda: is_traced(pid), "strace to attach", pause=0.002)
         yield
     finally:
         try:
-            tracer.wait(30)
+            tracer.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             tracer.kill()
             tracer.wait()
@@ -112,7 +114,7 @@ def places(bench: Bench, server: ForkServer, trace: Path) -> list[Call]:
     """Run task 0 undisturbed and return the calls that change its sweep directory."""
     attempt = traced(bench, server, 0, trace)
     assert attempt.wait() == _DONE, bench.text(0)
-    return [call for call in read_trace(trace) if call.changes(bench.store.root)]
+    return [call for call in read_trace(trace) if call.changes(bench.store.paths.root)]
 
 
 def strike(bench: Bench, server: ForkServer, trace: Path, chosen: Strike) -> str:
@@ -120,12 +122,14 @@ def strike(bench: Bench, server: ForkServer, trace: Path, chosen: Strike) -> str
     code = traced(bench, server, 0, trace, chosen.inject).wait()
     # Before the sweep directory is touched, other files may be read in another number: then the fault fell there.
     injected = [line for line in trace.read_text(errors="replace").splitlines() if "INJECTED" in line]
-    struck = code == -signal.SIGKILL or any(str(bench.store.root) in line for line in injected)
+    struck = code == -signal.SIGKILL or any(str(bench.store.paths.root) in line for line in injected)
     allowed = (-signal.SIGKILL,) if chosen.fault == "KILL" else (_DONE, _STORAGE)
     assert not struck or code in allowed, f"{chosen.inject}: ended with {code}: {bench.text(0)}"
     bench.check_results(bench.tasks[0])
     if code == _STORAGE and struck:
-        assert str(bench.store.root) in bench.text(0), f"{chosen.inject}: the message names no path: {bench.text(0)}"
+        assert str(bench.store.paths.root) in bench.text(0), (
+            f"{chosen.inject}: the message names no path: {bench.text(0)}"
+        )
     assert not bench.failures(), f"{chosen.inject}: blamed on a cell: {bench.failures()[0].read_text()}"
     again = bench.start(server, 0).wait()
     assert again == _DONE, f"after {chosen.inject} the task ended with {again}: {bench.text(0)}"
@@ -177,5 +181,5 @@ def _strike_all(
         bench.check_equal(calm)
         counts[f"{one.fault}: {did}"] += 1
         counts["strikes"] += did != "missed"
-        shutil.rmtree(bench.store.root)
+        shutil.rmtree(bench.store.paths.root)
     return counts

@@ -11,11 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from helpers.waiting import PATIENCE, wait_until
 
 from hpc.sandbox.cluster import Sandbox
 
-from .attempts import ROOT, ForkServer, wait_for
+from .attempts import ROOT, ForkServer, Hold
 from .bench import OPTIONS, Bench
 from .storm import CUT, Storm, at_cluster
 
@@ -35,16 +35,17 @@ PartitionName=p Nodes=n1
 def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submission(
     memory: Path, server: ForkServer, slurm_here: None
 ) -> None:
-    bench, calm = (Bench.make(memory / name, options=OPTIONS | {"seconds": 0.05}) for name in ("out", "calm"))
+    bench, calm = (Bench.make(memory / name, options=OPTIONS) for name in ("out", "calm"))
     calm.run_all(server)
     (memory / "slurm.conf").write_text(NOBODY_THERE)
-    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.root, bench.submission, 0, "cpu", "x"]
-    environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_CONF": str(memory / "slurm.conf")}
+    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.paths.root, bench.submission, 0, "cpu", "x"]
+    hold = Hold.at(memory / "hold", 10)
+    environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_CONF": str(memory / "slurm.conf")} | hold.environment
     with bench.log(0).open("wb") as log:
         shell = subprocess.Popen(["bash", *map(str, script), sys.executable], env=environment, stdout=log, stderr=log)
-        wait_for(lambda: bench.store.paths.has_saved(1), "a checkpoint")
+        hold.reached()
         shell.send_signal(signal.SIGUSR2)
-        assert shell.wait(60) == 85
+        assert shell.wait(PATIENCE) == 85
     assert "all state is saved; the requeue was refused" in bench.text(0)
     bench.submit()
     assert bench.start(server, 0).wait() == 0
@@ -52,8 +53,6 @@ def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submis
     assert "restored at step" in bench.store.paths.log_file(bench.tasks[0][0]).read_text()
 
 
-@pytest.mark.slurm
-@pytest.mark.timeout(240)
 def test_a_node_that_is_cut_off_while_its_tasks_go_on_changes_no_result(tmp_path: Path, cluster: Sandbox) -> None:
     storm = Storm(tmp_path, cluster, SEED, cells=6)
     storm.prepare(steps=300, pace=0.2)
@@ -61,6 +60,6 @@ def test_a_node_that_is_cut_off_while_its_tasks_go_on_changes_no_result(tmp_path
         storm.submit()
         storm.await_running(6)
         storm.cut_off()
-        wait_for(lambda: storm.effective()[CUT] >= 1, "a successor of a cut-off task", pause=0.3)
-        storm.settle(120)
+        wait_until(lambda: storm.effective()[CUT] >= 1, "a successor of a cut-off task", pause=0.3)
+        storm.settle()
     assert storm.aggregated() == storm.calm()

@@ -13,10 +13,8 @@ from helpers.here import lacking
 
 from hpc.node.giving_up import futile
 
-from .attempts import ForkServer, wait_for
-from .bench import OPTIONS, Bench
-
-SLOW = OPTIONS | {"seconds": 0.02}
+from .attempts import ForkServer, Hold
+from .bench import Bench
 
 
 @pytest.fixture
@@ -44,15 +42,17 @@ def remount(place: Path, how: str) -> None:
 def test_a_disk_that_fills_up_while_a_task_trains_costs_nothing_but_time(
     disk: Path, memory: Path, server: ForkServer
 ) -> None:
-    bench, calm = (Bench.make(place / "out", options=SLOW) for place in (disk, memory))
+    bench, calm = (Bench.make(place / "out") for place in (disk, memory))
     calm.run_all(server)
-    task = bench.start(server, 0)
-    wait_for(lambda: bench.store.paths.has_saved(1), "a checkpoint")
+    hold = Hold.at(memory / "hold", 10)
+    task = bench.start(server, 0, environment=hold.environment)
+    hold.reached(task)
     filler = disk / "filler"
     fill(filler)
+    hold.release()
     assert task.wait() == 3
     assert "No space left on device" in bench.text(0)
-    assert str(bench.store.root) in bench.text(0)
+    assert str(bench.store.paths.root) in bench.text(0)
     filler.unlink()
     assert futile(bench.store, bench.tasks[0][0], fused=False).attempts == 0
     assert bench.start(server, 0).wait() == 0
@@ -63,17 +63,19 @@ def test_a_file_system_that_turns_read_only_costs_nothing_but_time(
     disk: Path, memory: Path, server: ForkServer
 ) -> None:
     # The kernel refuses to remount while files are open for writing, so what a task meets is a new start there.
-    bench, calm = (Bench.make(place / "out", options=SLOW) for place in (disk, memory))
+    bench, calm = (Bench.make(place / "out") for place in (disk, memory))
     calm.run_all(server)
-    task = bench.start(server, 0)
-    wait_for(lambda: bench.store.paths.has_saved(1), "a checkpoint")
+    hold = Hold.at(memory / "hold", 10)
+    task = bench.start(server, 0, environment=hold.environment)
+    hold.reached(task)
+    assert bench.store.paths.has_saved(1)
     task.signal(9)
-    task.wait()
+    assert task.wait() == -9
     kept = [path.read_bytes() for path in bench.store.paths.generations(1)]
     remount(disk, "ro")
     assert server.start(bench.arguments(0), memory / "log").wait() == 3
     assert "Read-only file system" in (memory / "log").read_text()
-    assert str(bench.store.root) in (memory / "log").read_text()
+    assert str(bench.store.paths.root) in (memory / "log").read_text()
     assert [path.read_bytes() for path in bench.store.paths.generations(1)] == kept
     remount(disk, "rw")
     assert bench.start(server, 0).wait() == 0

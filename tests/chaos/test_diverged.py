@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.waiting import PATIENCE
 
 from hpc.storage.store import Store
 from training.shapes.generate import generate
@@ -20,7 +21,7 @@ from .attempts import ROOT
 def holdfast(directory: Path, *words: str, expect: int = 0) -> str:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_SANDBOX": "/nonexistent"}
     command = [sys.executable, "-m", "hpc", *words]
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr
 

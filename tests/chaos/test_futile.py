@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.waiting import wait_until
 
 from hpc.node.giving_up import futile
 from hpc.submission import intents, local_workers
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, FAILED
 
-from .attempts import ROOT, ForkServer, wait_for
+from .attempts import ROOT, ForkServer, Hold
 from .bench import OPTIONS, Bench, causes
 
 CHILD_KILLED = -signal.SIGKILL
@@ -63,7 +63,7 @@ def test_the_cause_names_the_signal_where_the_tasks_starter_saw_it(memory: Path)
 
 def test_the_cause_names_the_signal_on_a_cluster_too_where_the_shell_notes_it(memory: Path) -> None:
     bench = deadly(memory, widths=[1])
-    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.root, bench.submission, 0, "cpu", "x"]
+    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.paths.root, bench.submission, 0, "cpu", "x"]
     log = bench.log(0)
     for job in range(4):
         environment = os.environ | {"SLURM_JOB_ID": str(job)}
@@ -74,11 +74,13 @@ def test_the_cause_names_the_signal_on_a_cluster_too_where_the_shell_notes_it(me
 
 
 def test_no_number_of_kills_fails_a_cell_that_gets_on(memory: Path, server: ForkServer) -> None:
-    bench = Bench.make(memory / "out", options=OPTIONS | {"steps": 60, "seconds": 0.01})
+    bench = Bench.make(memory / "out", options=OPTIONS)
     cell = bench.tasks[0][0]
     for pack in range(1, 9):
-        task = bench.start(server, 0)
-        wait_for(partial(bench.store.paths.has_saved, pack), "a checkpoint")
+        hold = Hold.at(memory / f"hold-{pack}", 3 * pack + 1)  # past one more checkpoint
+        task = bench.start(server, 0, environment=hold.environment)
+        hold.reached(task)
+        assert bench.store.paths.has_saved(pack)
         task.signal(signal.SIGKILL)
         assert task.wait() == CHILD_KILLED
     assert attempt(bench, server) == 0
@@ -88,11 +90,12 @@ def test_no_number_of_kills_fails_a_cell_that_gets_on(memory: Path, server: Fork
 
 @pytest.mark.parametrize("when", ["before the trainer", "in the trainer"])
 def test_being_stopped_before_the_first_step_never_counts(memory: Path, server: ForkServer, when: str) -> None:
-    bench = deadly(memory, seconds=5, save=10**9)
-    for _ in range(5):
-        task = bench.start(server, 0, frozen=when == "before the trainer")
+    bench = deadly(memory, save=10**9)
+    for number in range(5):
+        hold = Hold.at(memory / f"hold-{number}", number + 1)  # it goes on from where it was stopped
+        task = bench.start(server, 0, environment=hold.environment, frozen=when == "before the trainer")
         if when == "in the trainer":
-            wait_for(lambda: list(bench.store.paths.packs_root.glob("*/progress.json")), "the trainer to be called")
+            hold.reached(task)
         task.signal(signal.SIGTERM)
         task.signal(signal.SIGCONT)
         assert task.wait() in (85, -signal.SIGTERM)
@@ -111,7 +114,7 @@ def test_attempts_that_slurm_requeued_do_not_count(memory: Path, server: ForkSer
 def test_copies_that_still_run_do_not_count(memory: Path, server: ForkServer) -> None:
     bench = deadly(memory, seconds=30)
     tasks = [bench.start(server, 0) for _ in range(4)]
-    wait_for(lambda: len(list(bench.store.paths.packs_root.glob("*/progress.json"))) == 4, "four live copies")
+    wait_until(lambda: len(list(bench.store.paths.packs_root.glob("*/progress.json"))) == 4, "four live copies")
     assert futile(bench.store, bench.tasks[0][0], fused=True).attempts == 0
     for task in tasks:
         task.signal(signal.SIGKILL)
@@ -142,10 +145,12 @@ def test_of_a_split_pack_only_the_cell_that_fails_alone_fails(memory: Path, serv
 
 
 def test_a_split_pack_stays_split_until_a_pack_gets_somewhere(memory: Path, server: ForkServer) -> None:
-    bench = deadly(memory, pack=3, together=1, seconds=0.01)
+    bench = deadly(memory, pack=3, together=1)
     assert [attempt(bench, server) for _ in range(2)] == [CHILD_KILLED] * 2
-    task = bench.start(server, 0)
-    wait_for(lambda: bench.store.paths.has_saved(3), "progress of the first cell alone")
+    hold = Hold.at(memory / "hold", 10)
+    task = bench.start(server, 0, environment=hold.environment)
+    hold.reached(task)
+    assert bench.store.paths.has_saved(3), "progress of the first cell alone"
     task.signal(signal.SIGTERM)
     assert task.wait() == 85
     assert attempt(bench, server) == 0
@@ -176,6 +181,6 @@ def test_nothing_here_depends_on_the_clock(memory: Path, server: ForkServer) -> 
     bench = deadly(memory, widths=[1])
     for _ in range(3):
         attempt(bench, server)
-    for path in bench.store.root.rglob("*"):
+    for path in bench.store.paths.root.rglob("*"):
         os.utime(path, (0, time.time() - 10**8))
     assert attempt(bench, server) == 1

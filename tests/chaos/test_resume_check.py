@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from hpc.sandbox.cluster import Sandbox
@@ -92,7 +91,6 @@ def test_a_cell_that_fails_is_named_with_its_cause(tmp_path: Path) -> None:
     assert Store(tmp_path / "out").certificates() == []
 
 
-@pytest.mark.slurm
 def test_on_a_cluster_cells_are_requeued_too(tmp_path: Path, cluster: Sandbox) -> None:
     words = ("--profile", "sandbox")
     text = (TRAINERS / "tiny.py").read_text().replace('options.get("seconds", 0.0)', "0.15")

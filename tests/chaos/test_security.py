@@ -73,7 +73,7 @@ def test_a_sticky_or_shared_directory_will_do(tmp_path: Path, mode: int) -> None
 
 def test_a_task_refuses_a_sweep_directory_that_anybody_may_write_to(memory: Path) -> None:
     bench = Bench.make(memory / "out")
-    bench.store.root.chmod(0o777)
+    bench.store.paths.root.chmod(0o777)
     command = [sys.executable, "-P", "-m", "hpc.node.task", *bench.arguments(0)]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False

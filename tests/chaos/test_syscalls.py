@@ -34,7 +34,7 @@ def test_every_file_is_synced_before_it_has_its_name_and_its_directory_before_th
 ) -> None:
     bench = small(memory / "out")
     places(bench, server, memory / "trace")
-    followed, breaches = audit(read_trace(memory / "trace"), bench.store.root)
+    followed, breaches = audit(read_trace(memory / "trace"), bench.store.paths.root)
     assert not breaches
     # Records of the attempt, checkpoints, histories, weights and results of two cells.
     assert followed >= 15

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.blocks import ROOT, blocks, commands
+from helpers.waiting import PATIENCE
 
 from hpc.cli import app
 from hpc.sandbox import cluster as sandbox
@@ -52,7 +53,9 @@ def test_the_trainer_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "decay.py").write_text(code)
     (tmp_path / "sweep.yaml").write_text(config)
     command = [sys.executable, "-m", "hpc", "run", "--config", "sweep.yaml", "--pack", "9"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     aggregated = json.loads((tmp_path / "out" / "aggregated_results.json").read_text())
     assert [condition["n_runs"] for condition in aggregated.values()] == [3, 3, 3]
@@ -78,7 +81,7 @@ def test_the_sandbox_block_of_the_readme_runs_as_it_stands(
             env=environment(tmp_path, str(cluster)),
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=PATIENCE,
         )
     finally:
         sandbox.down(cluster)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from helpers import modules
 from helpers.blocks import ROOT
+from helpers.waiting import PATIENCE
 
 from hpc.preflight import check, finding
 from hpc.status import sweep as status
@@ -25,7 +26,7 @@ def run(directory: Path, *words: str) -> Any:
     """The JSON a command prints."""
     command = [sys.executable, "-m", "hpc", *words]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(directory), "LANG": "C.UTF-8"}
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout) if "--json" in words else None
 

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 import yaml
 from helpers import modules
+from helpers.waiting import PATIENCE
 
 from hpc.cli import app
 from hpc.config.schema import Configuration
@@ -59,7 +60,7 @@ def test_the_files_a_user_looks_for_are_in_the_reference_and_described(generate:
 def test_the_documentation_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="mkdocs is not installed (make setup)")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "site" / "tutorial" / "index.html").read_text()
     assert 'src="http' not in page

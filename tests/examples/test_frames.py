@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import ROOT, Holdfast, environment
+from helpers.waiting import PATIENCE
 
 from aggregate.frames import load
 from hpc.errors import SweepError
@@ -32,7 +33,7 @@ def test_the_tables_of_a_sweep_and_the_notebook_that_reads_them(holdfast: Holdfa
     assert less.cells["test_error"].isna().sum() == 1
     assert len(less.cells) == 12
     script = [sys.executable, str(ROOT / "examples" / "notebook.py"), "out"]
-    told = subprocess.run(script, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    told = subprocess.run(script, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert told.returncode == 0, told.stderr
     assert "COMPLETED    11" in told.stdout
 

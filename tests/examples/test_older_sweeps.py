@@ -80,6 +80,8 @@ def test_the_built_in_trainer_has_new_file_names_which_has_to_be_allowed_once(ol
     holdfast("run", "built_in", "--allow-code-change")
     assert len(digests(store)) == 2
     assert [len(store.attempts(cell)) for cell in store.sweep().grid] == [2, 2]
-    resumed = [int(row.split(",")[0]) for row in store.history_file(store.sweep().grid[0]).read_text().split()[1:]]
+    resumed = [
+        int(row.split(",")[0]) for row in store.paths.history_file(store.sweep().grid[0]).read_text().split()[1:]
+    ]
     assert resumed == list(range(1, 1501)), "every epoch is there once, before and after the interruption"
     holdfast("run", "built_in")  # allowed once, it is not asked again

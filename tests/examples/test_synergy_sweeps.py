@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.command_line import ROOT
+from helpers.waiting import PATIENCE
 
 from hpc.config.schema import Configuration
 from hpc.planning.plan import FILES_PER_CELL
@@ -44,6 +45,6 @@ def test_the_script_goes_from_data_to_report_in_this_order_and_is_not_stopped_by
     (tmp_path / "holdfast").chmod(0o755)
     environment = os.environ | {"HOLDFAST": str(tmp_path / "holdfast")}
     command = ["bash", str(SWEEPS / "sweep.sh"), "quick", "sandbox"]
-    assert subprocess.run(command, cwd=tmp_path, env=environment, timeout=30).returncode == 0
+    assert subprocess.run(command, cwd=tmp_path, env=environment, timeout=PATIENCE).returncode == 0
     called = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
     assert called == ["data", "plan", "submit", "aggregate"]

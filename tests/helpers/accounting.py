@@ -6,16 +6,15 @@ import getpass
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from helpers.waiting import PATIENCE, comes
 from hpc.sandbox.cluster import Sandbox
 from hpc.sandbox.conf import free_ports
 
 PROGRAMS = ("mariadbd", "mariadb-install-db", "my_print_defaults", "slurmdbd", "sacctmgr")
-BOOT_SECONDS = 60
 
 _SLURMDBD_CONF = """\
 AuthType=auth/munge
@@ -91,7 +90,9 @@ def limit(cluster: Sandbox, **limits: int) -> None:
 def _database(stack: ExitStack, directory: Path, port: int) -> None:
     data, user = directory / "db", f"--user={getpass.getuser()}"
     install = ["mariadb-install-db", "--no-defaults", user, f"--datadir={data}", "--skip-test-db"]
-    subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True, timeout=PATIENCE
+    )
     first = directory / "first.sql"
     user_name = "holdfast@'127.0.0.1'"  # a statement a line, or MariaDB reads none
     first.write_text(f"CREATE USER {user_name} IDENTIFIED BY 'holdfast';\nGRANT ALL ON *.* TO {user_name};\n")
@@ -107,19 +108,16 @@ def _start(stack: ExitStack, words: Sequence[str], log: Path, variables: dict[st
     with log.open("wb") as out:
         command = ["setpriv", "--pdeathsig", "KILL", *words]
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=log.parent)
-    stack.callback(process.wait, 30)
+    stack.callback(process.wait, PATIENCE)
     stack.callback(process.terminate)
 
 
 def _sacctmgr(cluster: Sandbox, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"SLURM_CONF": str(cluster.conf)}
     return subprocess.run(
-        ["sacctmgr", *words], env=environment, capture_output=True, text=True, timeout=30, check=False
+        ["sacctmgr", *words], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 
 def _wait(ready: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + BOOT_SECONDS
-    while not ready():
-        assert time.monotonic() < deadline, log.read_text(errors="replace")[-2000:]
-        time.sleep(0.2)
+    assert comes(ready, pause=0.2), log.read_text(errors="replace")[-2000:]

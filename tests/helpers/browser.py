@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from helpers.waiting import PATIENCE
+
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
@@ -66,7 +68,9 @@ def run_in_browser(report: Path, folder: Path, script: str, width: int = 1280) -
     page.write_text(text.replace("<style>", collect + "<style>", 1).replace("</body>", test + "</body>"))
     proxy = Proxy()
     try:
-        done = subprocess.run(_command(page, folder, proxy.address, width), capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            _command(page, folder, proxy.address, width), capture_output=True, text=True, timeout=PATIENCE
+        )
     finally:
         proxy.close()
     found = _RESULT.search(done.stdout)

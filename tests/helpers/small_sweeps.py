@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from helpers.waiting import PATIENCE
 from hpc.node.pack import PackTask
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -114,9 +115,9 @@ def run_here(store: Store, cells: Sequence[Cell], number: int | None = None) -> 
 def run_task(store: Store, number: int, *prefix: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a submission's task as a node would, in a process of its own."""
     return subprocess.run(
-        [*prefix, sys.executable, "-P", "-m", "hpc.node.task", str(store.root), str(number), "0", "0"],
+        [*prefix, sys.executable, "-P", "-m", "hpc.node.task", str(store.paths.root), str(number), "0", "0"],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )

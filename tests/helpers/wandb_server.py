@@ -107,6 +107,8 @@ class WandbServer:
         self.bodies: list[bytes] = []
         self.unknown: list[str] = []
         self.seconds = 0.0
+        self._speaking = threading.Event()
+        self._speaking.set()
         self.failing = False
         self.dropped = 0
         self.lock = threading.RLock()
@@ -123,9 +125,19 @@ class WandbServer:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.seconds = 0.0
+        self._speaking.set()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join(timeout=10)
+
+    def fall_silent(self) -> None:
+        """Answer nothing from now on."""
+        self._speaking.clear()
+
+    def hold_back(self) -> None:
+        """Wait as long as an answer is to be waited for."""
+        time.sleep(self.seconds)
+        self._speaking.wait()
 
     def all(self) -> list[StoredRun]:
         with self.lock:
@@ -297,7 +309,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 body = gzip.decompress(body)
             server.requests.append((self.command, self.path))
             server.bodies.append(body)
-            time.sleep(server.seconds)
+            server.hold_back()
             status, answer = (500, {}) if server.failing else self._answer(body)
             text = json.dumps(answer).encode()
             self.send_response(status)

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aggregate.pipeline import aggregate
+from helpers.held import held_trainer
+from helpers.waiting import PATIENCE
 from helpers.wandb_server import WandbServer
 from hpc.node.pack import PackTask
 from hpc.storage.revisions import write_sweep
@@ -36,16 +38,20 @@ def width_sweep(
     widths: Sequence[int] = (2, 1),
     runs: int = 2,
     epochs: int = 5,
-    seconds: float = 0.0,
+    hold: Mapping[str, str] | None = None,
     mode: str = "off",
     checkpoint_seconds: float = 60.0,
 ) -> tuple[Store, Sweep]:
-    """A sweep of the 25-line trainer, recorded and not yet run."""
+    """A sweep of the 25-line trainer, recorded and not yet run.
+
+    hold: of held.hold, the trainer then waits half-way as long as its file is there.
+    """
+    trainer = held_trainer(root.parent) if hold else "width.py"
     sweep = Sweep(
         name="widths",
         grid=Grid((Axis("width", tuple(widths)),), tuple(range(42, 42 + runs))),
-        trainer=read_declaration("width.py:train", [TRAINERS]),
-        options={"epochs": epochs, "seconds": seconds},
+        trainer=read_declaration(f"{trainer}:train", [TRAINERS]),
+        options={"epochs": epochs, "seconds": 0.0} | dict(hold or {}),
         sections={},
         data_digest="",
         analysis={"primary_metrics": ["error"], "reference": None, "alpha": 0.05},
@@ -74,14 +80,14 @@ def tables(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths}
 
 
-def client(script: str, *arguments: str, timeout: float = 60) -> str:
+def client(script: str, *arguments: str) -> str:
     """Run a script that uses wandb as a user would; returns what it printed."""
     return subprocess.run(
         [sys.executable, "-P", "-c", textwrap.dedent(script), *arguments],
         check=True,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=PATIENCE,
     ).stdout
 
 

@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,21 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers.command_line import WIDTH
+from helpers.held import held_trainer, hold, release
+from helpers.waiting import PATIENCE
 from hpc.sandbox.cluster import Sandbox
 from hpc.storage.store import Store
-
-WIDTH = Path(__file__).parents[1] / "trainers" / "width.py"
-TIMEOUT_SECONDS = 240
-_SAVE = """\
-            if run.checkpoint_due():
-                run.save({cell: Checkpoint(epoch, values={"total": total, "generator": generator.getstate()})})
-"""
-_HOLD = """\
-            while epoch == options["epochs"] // 2 and os.path.exists(options["hold"]) and not run.stop:
-                time.sleep(0.05)
-                if run.checkpoint_due():
-                    run.save({cell: Checkpoint(epoch, values={"total": total, "generator": generator.getstate()})})
-"""
 
 
 @dataclass
@@ -60,21 +49,13 @@ class Workplace:
         return self.write("sweep.yaml", {"trainer": f"{trainer}:train", "trainer_options": options, "sweep": sweep})
 
     def held_trainer(self, name: str) -> Path:
-        """The 25-line trainer, which waits half-way as long as the file of its option ``hold`` is there."""
-        text = WIDTH.read_text()
-        assert text.count(_SAVE) == 1
-        path = self.directory / name
-        path.write_text(text.replace(_SAVE, _SAVE + _HOLD).replace("import random\n", "import os\nimport random\n"))
-        return path
+        return held_trainer(self.directory, name)
 
     def hold(self) -> dict[str, str]:
-        """Make trainers wait half-way, from now on; the options that tell them so."""
-        (self.directory / "hold").touch()
-        return {"hold": str(self.directory / "hold")}
+        return hold(self.directory)
 
     def release(self) -> None:
-        """Let what waits half-way go on."""
-        (self.directory / "hold").unlink()
+        release(self.directory)
 
     def holdfast(self, *words: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -83,7 +64,7 @@ class Workplace:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=PATIENCE,
         )
         if expect is not None:
             assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -125,13 +106,6 @@ class Workplace:
     def aggregated(self, out: str = "out") -> bytes:
         self.holdfast("aggregate", out)
         return self.store(out).paths.aggregated_file.read_bytes()
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 150) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s for: {what}"
-        time.sleep(0.1)
 
 
 def outcomes(results: dict[str, dict[str, Any]]) -> dict[str, str]:

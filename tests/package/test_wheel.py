@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.here import lacking
+from helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("hpc", "training", "aggregate", "slurm_templates")
@@ -28,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (copy / name).write_bytes((ROOT / name).read_bytes())
     # Without isolation nothing is fetched: setuptools is here wherever pip is.
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(copy)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     if "Missing dependencies" in done.stdout + done.stderr:
         lacking("setuptools is too old to build without fetching another")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,7 +55,7 @@ def test_what_is_in_the_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tm
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     program = "import sys; sys.path.insert(0, 'site'); from hpc.cli.app import main; sys.exit(main(sys.argv[1:]))"
     keys = [sys.executable, "-P", "-c", program, "init", "--all-keys"]
-    told = subprocess.run(keys, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(keys, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert told.stdout == (ROOT / "config_template.yaml").read_text(), told.stderr
     for words in (("init", "lab", "--trainer", "mine.py:train"), ("plan", "--config", "lab/sweep.yaml")):
         (tmp_path / "mine.py").write_text(
@@ -62,12 +63,14 @@ def test_what_is_in_the_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tm
             "def train(cells, options, run): pass\n"
         )
         command = [sys.executable, "-P", "-c", program, *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
     assert "10 cells: 0 done" in done.stdout
     find = "from hpc.slurm.profile import PROFILES; print(*sorted(PROFILES.iterdir()))"
     where = f"import sys; sys.path.insert(0, 'site'); {find}"
-    told = subprocess.run([sys.executable, "-P", "-c", where], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", where], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert str(tmp_path / "site" / "slurm_templates" / "profiles" / "sandbox.yaml") in told.stdout
 
 

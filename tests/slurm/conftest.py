@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.workplace import Workplace, wait_until
+from helpers.waiting import wait_until
+from helpers.workplace import Workplace
 
 from hpc.sandbox import cluster as sandbox
 from hpc.sandbox.cluster import Sandbox
@@ -32,7 +33,8 @@ def start_cluster(tmp_path_factory: pytest.TempPathFactory, slurm_here: None) ->
             directory = tmp_path_factory.mktemp("cluster")
             atexit.register(sandbox.down, directory)
             stack.callback(sandbox.down, directory)
-            return sandbox.up(directory, die_with_owner=True, **settings)
+            # A busy machine is no dead node, unless a test says how soon a node is dead.
+            return sandbox.up(directory, die_with_owner=True, **{"slurmd_timeout": 300} | settings)
 
         yield start
 
@@ -41,9 +43,9 @@ def start_cluster(tmp_path_factory: pytest.TempPathFactory, slurm_here: None) ->
 def cluster(start_cluster: StartCluster) -> Sandbox:
     """This test process's cluster: 4 nodes with 4 CPUs and 2 pretended GPUs each, REQUEUE preemption.
 
-    Evicted tasks get longer than usual to save: on a slow machine two seconds can pass before they are heard.
+    Evicted tasks get longer than usual to save: on a slow machine many seconds can pass before they are heard.
     """
-    return start_cluster(kill_wait=10)
+    return start_cluster(kill_wait=60)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from helpers.accounting import accounting, limit, missing
 from helpers.here import lacking
-from helpers.workplace import Workplace, wait_until
+from helpers.waiting import PATIENCE, wait_until
+from helpers.workplace import Workplace
 
 from hpc.sandbox.cluster import Sandbox
 
@@ -51,7 +52,7 @@ def test_waiting_submission_waits_for_room_that_other_jobs_take(lab: Workplace) 
     lab.release()
     wait_until(lambda: "tried again in 60 s" in (lab.directory / "said").read_text(), "a refusal")
     limit(lab.cluster, MaxSubmitJobs=-1)
-    assert waiting.wait(150) == 0, (lab.directory / "said").read_text()
+    assert waiting.wait(PATIENCE) == 0, (lab.directory / "said").read_text()
     assert lab.states() == {"COMPLETED": 4}
 
 
@@ -71,7 +72,7 @@ def test_check_cluster_says_that_sacct_answers(lab: Workplace) -> None:
 
 
 def test_show_tells_how_slurm_says_a_task_ended(lab: Workplace) -> None:
-    config = lab.foreign(widths=[1], epochs=200)
+    config = lab.foreign(widths=[1], held=True)
     lab.submit(config)
     wait_until(lambda: (lab.directory / "out" / "packs").exists() and min(lab.epochs()) >= 2, "mid-training")
     (task,) = lab.cluster.slurm.queue()

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.workplace import Workplace, wait_until
+from helpers.waiting import PATIENCE, wait_until
+from helpers.workplace import Workplace
 
 # Everything that a shell and sbatch could take for something else.
 OUT = "out here 100%j"
@@ -34,7 +35,7 @@ def prepare(workplace: Workplace, epochs: int) -> None:
 def bash(workplace: Workplace, *arguments: str) -> str:
     environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
     done = subprocess.run(
-        ["bash", *arguments], cwd=workplace.directory, env=environment, capture_output=True, text=True, timeout=90
+        ["bash", *arguments], cwd=workplace.directory, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -59,7 +60,7 @@ def test_prepared_tasks_run_are_seen_by_status_and_come_back_from_a_preemption(
 
 def test_what_was_never_prepared_is_one_line_with_the_fix(tmp_path: Path) -> None:
     for arguments, said in (([], "usage"), ([str(tmp_path), "3"], "no array 0 is prepared here")):
-        done = subprocess.run(["bash", str(TEMPLATE), *arguments], capture_output=True, text=True, timeout=30)
+        done = subprocess.run(["bash", str(TEMPLATE), *arguments], capture_output=True, text=True, timeout=PATIENCE)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
         assert len(done.stderr.splitlines()) == 1
 

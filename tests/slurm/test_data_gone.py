@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 from helpers.command_line import WITH_DATA
+from helpers.waiting import PATIENCE
 from helpers.workplace import Workplace
 
 
@@ -20,7 +21,7 @@ def test_tasks_without_their_data_say_so_and_blame_no_node(workplace: Workplace)
     prepared = workplace.holdfast("submit", "--config", config, "--profile", "sandbox", "--prepare").stdout
     data.rename(workplace.directory / "elsewhere")
     environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
-    subprocess.run(["bash", "-c", prepared], env=environment, check=True, capture_output=True, timeout=60)
+    subprocess.run(["bash", "-c", prepared], env=environment, check=True, capture_output=True, timeout=PATIENCE)
     workplace.wait_until_ended()
     told = workplace.holdfast("status", "out", expect=4).stdout
     assert "6 tasks ended before training began, on " in told

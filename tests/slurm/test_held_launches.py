@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers.workplace import Workplace, outcomes, wait_until
+from helpers.waiting import PATIENCE, wait_until
+from helpers.workplace import Workplace, outcomes
 
 from hpc.sandbox.cluster import Sandbox
 
@@ -62,6 +63,6 @@ def test_waiting_submission_does_not_wait_for_held_tasks(small: Workplace) -> No
     with broken_spool(small.cluster):
         waiting = subprocess.Popen(command, cwd=small.directory, env=small.environment(), stderr=subprocess.PIPE)
         wait_until(lambda: all_held(small), "both tasks held")
-    _, said = waiting.communicate(timeout=90)
+    _, said = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 0, said
     assert b"2 tasks that Slurm holds since a launch failed are cancelled" in said

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.workplace import wait_until
+from helpers.waiting import wait_until
 from submitit import SlurmExecutor
 
 from hpc.sandbox import cluster as sandbox

@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers.workplace import WIDTH, Workplace, outcomes, wait_until
+from helpers.command_line import WIDTH
+from helpers.waiting import PATIENCE, wait_until
+from helpers.workplace import Workplace, outcomes
 
 from hpc.sandbox.cluster import Sandbox
 from training.shapes.generate import generate
@@ -29,8 +30,40 @@ def saved_step(workplace: Workplace) -> int:
     return min((max(found, default=0) for found in steps), default=0)
 
 
+def stop_in_mid_training(workplace: Workplace, stopped: set[int]) -> set[int]:
+    """Stop every pack's process that has trained an epoch, lest it be done before the others begin. Returns which are.
+
+    A pack has more than half of its epochs to go when its progress, reported once a second, is seen.
+    """
+    store = workplace.store()
+    for number in (1, 2):
+        trained = [epoch for epoch, _ in store.progress(number).values()]
+        if trained and min(trained) >= 1:
+            pid = json.loads(store.paths.pack_file(number).read_text())["pid"]
+            if pid not in stopped:
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+    return stopped
+
+
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def wait_for_another_requeue(workplace: Workplace) -> None:
+    """Until a task of our own that is requeued now runs again: what was requeued before would be back as well."""
+    slurm, script = workplace.cluster.slurm, workplace.directory / "another.sh"
+    script.write_text("#!/bin/sh\nsleep 600\n")
+    slurm.sbatch(script, ["--requeue", "--output=/dev/null"])
+
+    def runs(restarts: int) -> bool:
+        return [(task.state, task.restarts) for task in slurm.queue()] == [("RUNNING", restarts)]
+
+    wait_until(lambda: runs(0), "another task alone in the queue")
+    slurm.requeue(slurm.queue()[0])
+    wait_until(lambda: runs(1), "its return")
+    slurm.cancel(slurm.queue())
+    wait_until(lambda: not slurm.queue(), "its end")
 
 
 def test_an_array_completes_and_equals_the_same_sweep_run_here(workplace: Workplace) -> None:
@@ -71,8 +104,9 @@ def test_a_preempted_workspace_has_the_same_weights_and_numbers_bit_for_bit(work
         },
     )
     workplace.submit(config, "--pack", "2")
-    wait_until(lambda: min(workplace.epochs()) >= 3, "every cell in mid-training")
-    assert len(workplace.cluster.preempt()) == 2  # at once: a process that does it takes a second to start
+    stopped: set[int] = set()
+    wait_until(lambda: len(stop_in_mid_training(workplace, stopped)) == 2, "both packs in mid-training", pause=0.02)
+    assert len(workplace.cluster.preempt()) == 2  # Slurm lets what it asks to end go on first
     workplace.wait_until_ended()
     results = workplace.results()
     assert all(0 < result["provenance"]["restored_at_step"] < 4000 for result in results.values())
@@ -92,9 +126,8 @@ def test_a_task_that_runs_out_of_time_saves_requeues_itself_and_goes_on(workplac
     with workplace.on_cluster():
         config = workplace.foreign(widths=[3], epochs=450, seconds=0.1)
         workplace.submit(config, profile="short.yaml")
-        wait_until(
-            lambda: len(workplace.store().attempts(workplace.store().sweep().grid[0])) == 2, "a requeue", timeout=200
-        )
+        cell = workplace.store().sweep().grid[0]
+        wait_until(lambda: len(workplace.store().attempts(cell)) >= 2, "a requeue")
         workplace.wait_until_ended()
     result = workplace.results()["width_3_run_0"]
     assert result["status"] == "COMPLETED"
@@ -141,7 +174,7 @@ def test_a_cancelled_sweep_stays_cancelled_until_it_is_submitted_again(workplace
     wait_until(lambda: min(workplace.epochs()) >= 3, "both cells in mid-training")
     workplace.holdfast("cancel", "out", "-y")
     wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
-    time.sleep(7)  # a requeue would be back after the requeue delay of 5 s
+    wait_for_another_requeue(workplace)
     assert workplace.cluster.slurm.queue() == []
     assert workplace.states() == {"STARTED": 2}
     workplace.release()
@@ -193,7 +226,7 @@ def test_prepared_scripts_are_submitted_with_sbatch_alone(workplace: Workplace) 
     done = workplace.holdfast("submit", "--config", config, "--profile", "sandbox", "--prepare", "--output-dir", "out")
     assert workplace.cluster.slurm.queue() == []
     environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
-    subprocess.run(["bash", "-c", done.stdout], env=environment, check=True, capture_output=True, timeout=90)
+    subprocess.run(["bash", "-c", done.stdout], env=environment, check=True, capture_output=True, timeout=PATIENCE)
     workplace.wait_until_ended()
     assert workplace.states() == {"COMPLETED": 2}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.waiting import wait_until
 
 from hpc.sandbox.cluster import Sandbox
 from hpc.status.sweep import take
@@ -20,10 +21,11 @@ ROOT = Path(__file__).parents[2]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"
 # One cell a task takes minutes on two cores; the protocol is the same for packs of four.
 PACK = os.environ.get("HOLDFAST_TEST_PACK", "4")
-TIMEOUT_SECONDS = 900
+# Two minutes on two quiet cores; this ends what gets nowhere.
+MOST_SECONDS = 3600
 
 
-@pytest.mark.timeout(TIMEOUT_SECONDS + 60)
+@pytest.mark.timeout(MOST_SECONDS + 600)
 def test_a_thousand_cells_end_once_each_whatever_happens_meanwhile(
     start_cluster: Callable[..., Sandbox], tmp_path: Path
 ) -> None:
@@ -35,22 +37,18 @@ def test_a_thousand_cells_end_once_each_whatever_happens_meanwhile(
     with start_cluster(nodes=4, cpus=2, max_array_size=101) as cluster:
         client = submission(tmp_path, cluster)
         store = Store(tmp_path / "out")
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not (store.exists() and store.paths.receipt_file(1).exists()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        deadline = time.monotonic() + MOST_SECONDS
+        wait_until(lambda: store.exists() and store.paths.receipt_file(1).exists(), "a first receipt", pause=0.01)
         client.send_signal(signal.SIGKILL)  # after its first array, before its last
         client.wait()
         assert submission(tmp_path, cluster).wait() == 0
-        disturb(cluster, store, deadline)
+        disturb(cluster, store)
         while (now := take(store)).counts != {"COMPLETED": 1000}:
             assert time.monotonic() < deadline, now.counts
             if now.finished and not now.trouble:  # what was killed outright, or forgotten by the controller
                 assert submission(tmp_path, cluster).wait() == 0
             time.sleep(0.5)
-        while cluster.slurm.queue():  # a result is there a moment before its task has ended
-            assert time.monotonic() < deadline, cluster.slurm.queue()
-            time.sleep(0.5)
+        wait_until(lambda: not cluster.slurm.queue(), "the end of tasks whose results are there", pause=0.5)
     numbers = [store.result(cell) for cell in store.sweep().grid]
     assert len({result["outcome_digest"] for result in numbers if result}) == 1000
     assert len(list(store.paths.submissions_root.glob("0*/tasks-*.jsonl"))) >= 3
@@ -62,12 +60,15 @@ def submission(directory: Path, cluster: Sandbox) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.DEVNULL)
 
 
-def disturb(cluster: Sandbox, store: Store, deadline: float) -> None:
+def disturb(cluster: Sandbox, store: Store) -> None:
     """Two evictions of everything that runs, and a controller that goes away and comes back, spread over the run."""
     for share, action in ((100, cluster.preempt), (300, lambda: restart(cluster)), (500, cluster.preempt)):
-        while take(store).counts.get("COMPLETED", 0) < share:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_until(
+            lambda share=share: take(store).counts.get("COMPLETED", 0) >= share,
+            f"{share} cells",
+            patience=MOST_SECONDS,
+            pause=0.2,
+        )
         action()
 
 

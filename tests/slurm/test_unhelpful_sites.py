@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.workplace import WIDTH, Workplace, outcomes, wait_until
+from helpers.command_line import WIDTH
+from helpers.waiting import PATIENCE, wait_until
+from helpers.workplace import Workplace, outcomes
 
 from hpc.sandbox.cluster import Sandbox
 
@@ -25,7 +27,7 @@ def test_where_preemption_cancels_waiting_submission_goes_on_until_all_is_done(
             wait_until(lambda: (tmp_path / "out" / "packs").exists() and min(workplace.epochs()) >= 5, "mid-training")
             cluster.preempt()
             workplace.release()
-            said, _ = waiting.communicate(timeout=200)
+            said, _ = waiting.communicate(timeout=PATIENCE)
         assert waiting.returncode == 0, said
         assert {result["provenance"]["attempts"] for result in workplace.results().values()} == {2}
         workplace.holdfast("run", "--config", config, "--output-dir", "here")

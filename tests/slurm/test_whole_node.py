@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.workplace import Workplace, wait_until
+from helpers.waiting import wait_until
+from helpers.workplace import Workplace
 
 # A trainer that says which GPUs it sees and how many threads it may use; one width may break it.
 TRAINER = """

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers.held import held_trainer, hold, release
+from helpers.waiting import PATIENCE, wait_until
 from helpers.wandb_server import WandbServer
-from helpers.wandb_sweeps import GROUP, KEY, PROJECT, TRAINERS, assert_complete, tables
+from helpers.wandb_sweeps import GROUP, KEY, PROJECT, assert_complete, tables
 
 from hpc.sandbox import cluster as sandbox
 from hpc.sandbox.cluster import Sandbox
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 
-pytestmark = pytest.mark.slurm
 PROJECT_ROOT = Path(__file__).parents[2]
 
 
@@ -37,25 +37,18 @@ def holdfast(cluster: Sandbox, directory: Path, *words: str, expect: int = 0) ->
         env=os.environ | {"HOLDFAST_SANDBOX": str(cluster.directory), "PYTHONPATH": str(PROJECT_ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stderr
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s for: {what}"
-        time.sleep(0.1)
 
 
 def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wandb(
     cluster: Sandbox, server: WandbServer, tmp_path: Path
 ) -> None:
     settings = {
-        "trainer": f"{TRAINERS / 'width.py'}:train",
-        "trainer_options": {"epochs": 30, "seconds": 0.1},
+        "trainer": f"{held_trainer(tmp_path)}:train",
+        "trainer_options": {"epochs": 40, "seconds": 0.1} | hold(tmp_path),
         "sweep": {"name": "foreign", "axes": {"width": [2, 1]}, "runs_per_condition": 2},
         "experiment": {"wandb_project": PROJECT, "log_to_wandb": {"group": GROUP}},
     }
@@ -66,14 +59,15 @@ def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wa
     sweep = store.sweep()
     wait_until(lambda: begun(store, sweep) == 2, "the first cell of both packs in mid-training")
     assert "evicted 2 tasks" in holdfast(cluster, tmp_path, "sandbox", "preempt")
-    wait_until(lambda: not cluster.slurm.queue(), "the end of the sweep", timeout=90)
+    release(tmp_path)
+    wait_until(lambda: not cluster.slurm.queue(), "the end of the sweep")
     results = [store.result(cell) or {} for cell in sweep.grid]
     assert max(result["provenance"]["attempts"] for result in results) == 2
     assert server.requests == []  # nodes wrote files, and asked nobody
 
     holdfast(cluster, tmp_path, "wandb", "sync", "out")
     assert_complete(server, store, sweep)
-    expected = tables(store.root)
+    expected = tables(store.paths.root)
     words = ("--project", PROJECT, "--group", GROUP)
     holdfast(cluster, tmp_path, "wandb", "extract", *words, "--output-dir", "server")
     holdfast(cluster, tmp_path, "wandb", "extract", *words, "--output-dir", "files", "--offline", "out/wandb")
@@ -81,7 +75,7 @@ def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wa
         found = tables(tmp_path / place)
         assert found.pop("table.parquet") != b""
         assert found == {name: data for name, data in expected.items() if name != "table.parquet"}
-        assert cells(tmp_path / place) == cells(store.root)
+        assert cells(tmp_path / place) == cells(store.paths.root)
         assert (Store(tmp_path / place).paths.plots_directory / "error_vs_width.png").stat().st_size > 1000
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
 

@@ -78,10 +78,10 @@ def awkward_sweep(root: Path, directory: Path) -> tuple[Store, Sweep]:
 def test_server_and_files_give_the_table_of_aggregate_byte_for_byte(server: WandbServer, tmp_path: Path) -> None:
     store, sweep = awkward_sweep(tmp_path / "out", tmp_path)
     assert train(store, sweep) == 0
-    assert main(["wandb", "sync", str(store.root), "--settle", "0"]) == 0
-    expected = tables(store.root)
+    assert main(["wandb", "sync", str(store.paths.root), "--settle", "0"]) == 0
+    expected = tables(store.paths.root)
     extract(tmp_path / "server")
-    extract(tmp_path / "files", "--offline", str(store.root))
+    extract(tmp_path / "files", "--offline", str(store.paths.root))
     assert tables(tmp_path / "server") == expected
     assert tables(tmp_path / "files") == expected
     for cell in sweep.grid:
@@ -102,7 +102,7 @@ def test_what_is_not_on_the_server_is_missing_and_never_shrinks_n(
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out")
     train(store, sweep)
-    assert main(["wandb", "sync", str(store.root), "--group", GROUP, "--settle", "0"]) == 0
+    assert main(["wandb", "sync", str(store.paths.root), "--group", GROUP, "--settle", "0"]) == 0
     gone, partial, tampered = (server.named(cell.name) for cell in sweep.grid[:3])
     del server.runs[gone.entity, gone.project, gone.name]
     partial.state, partial.summary = "crashed", {}
@@ -125,10 +125,10 @@ def test_a_sweep_that_was_run_is_never_overwritten(
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out", mode="offline")
     train(store, sweep)
-    before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
-    extract(store.root, "--offline", str(store.root), expect=2)
+    before = {path: path.read_bytes() for path in store.paths.root.rglob("*") if path.is_file()}
+    extract(store.paths.root, "--offline", str(store.paths.root), expect=2)
     assert "holds a sweep that was run there" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in store.paths.root.rglob("*") if path.is_file()} == before
 
 
 # --- runs of the predecessor ------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_a_killed_runs_file_is_never_complete_whatever_it_holds(
     whole = paths[0].read_bytes()
     paths[0].write_bytes(whole[:-20])
     paths[1].write_bytes(whole[:7])
-    extract(tmp_path / "x", "--offline", str(store.root), expect=4)
+    extract(tmp_path / "x", "--offline", str(store.paths.root), expect=4)
     said = capsys.readouterr()
     assert textwrap.shorten(said.err, 10_000).count("rows before that are read") == 2
     assert "2 COMPLETED" in said.out

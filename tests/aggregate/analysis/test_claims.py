@@ -25,7 +25,7 @@ Metrics = Callable[[Cell], dict[str, float | None]]
 
 
 def _statistics(directory: Directory) -> dict[str, Any]:
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     document: dict[str, Any] = json.loads(directory.store.paths.statistics_file.read_bytes())
     return document
 
@@ -327,7 +327,7 @@ def test_a_primary_metric_that_is_null_in_every_result_is_named_and_keeps_its_la
 def test_no_other_metric_stands_in_for_a_primary_one_without_values(tmp_path: Path) -> None:
     sweep = make_sweep({"dim": [4, 8]}, 3, primary=[ACCURACY])
     directory = _filled(tmp_path, sweep, lambda cell: {LOSS: 0.1 * cell.seed, ACCURACY: None})
-    report = aggregate(directory.store.root).report.read_text()
+    report = aggregate(directory.store.paths.root).report.read_text()
     primary = report[report.index("<h2>Primary metrics") : report.index("<h2>Other metrics")]
     assert "best validation loss" not in primary
     assert "No result has a value of one yet." in primary

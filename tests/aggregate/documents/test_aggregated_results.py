@@ -28,7 +28,7 @@ def _metrics(cell: Cell) -> dict[str, float | None]:
 
 
 def _aggregate(directory: Directory) -> tuple[Outcome, dict[str, Any], dict[str, Any]]:
-    outcome = aggregate(directory.store.root, figures=False)
+    outcome = aggregate(directory.store.paths.root, figures=False)
     documents = [directory.store.paths.aggregated_file, directory.store.paths.statistics_file]
     return outcome, *(json.loads(path.read_bytes()) for path in documents)
 
@@ -79,7 +79,7 @@ def test_alpha_sets_the_level_of_the_intervals(make: Callable[..., Directory]) -
 def test_the_predecessors_reading_snippet_works(make: Callable[..., Directory]) -> None:
     directory = make()
     directory.fill(_metrics)
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     rows = []
     for _name, c in json.loads(directory.store.paths.aggregated_file.read_text()).items():
         row = {"workspace_dim": c["workspace_dim"], "synergy_scale": c["synergy_scale"], "n_runs": c["n_runs"]}
@@ -175,7 +175,7 @@ def test_the_same_outcomes_give_the_same_bytes_whatever_their_order_and_provenan
             generator.shuffle(metrics)
             provenance = {"attempts": generator.randrange(9), "seconds": generator.random(), "node": name, "path": name}
             directory.finish(cell, dict(metrics), outcome_digest="0" * 64, provenance=provenance)
-        aggregate(directory.store.root, figures=False)
+        aggregate(directory.store.paths.root, figures=False)
         documents.append(
             (directory.store.paths.aggregated_file.read_bytes(), directory.store.paths.statistics_file.read_bytes())
         )
@@ -185,9 +185,9 @@ def test_the_same_outcomes_give_the_same_bytes_whatever_their_order_and_provenan
 def test_aggregating_again_changes_nothing(make: Callable[..., Directory]) -> None:
     directory = make()
     directory.fill(_metrics)
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     first = directory.store.paths.aggregated_file.read_bytes(), directory.store.paths.report_file.read_bytes()
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     assert (directory.store.paths.aggregated_file.read_bytes(), directory.store.paths.report_file.read_bytes()) == first
 
 
@@ -260,7 +260,7 @@ def test_the_table_has_one_row_for_every_planned_cell_and_the_curves_one_for_eve
     directory.finish(directory.cell("dim_8_scale_0.1_run_0"), {LOSS: 0.25})
     directory.history(directory.cell("dim_8_scale_0.1_run_0"), {"val_loss": [3.0, 2.0, None]})
     directory.fail(directory.cell("dim_8_scale_0.1_run_1"), "killed")
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     table = parquet.read_table(directory.store.paths.table_file).to_pydict()
     assert table["cell"] == [cell.name for cell in directory.sweep.grid]
     assert table["state"][:3] == ["COMPLETED", "FAILED", "MISSING"]

@@ -98,10 +98,12 @@ def test_one_condition_one_metric_and_one_test_are_said_in_the_singular(tmp_path
     one = Directory(tmp_path / "one", make_sweep({"dim": [8]}, 3, primary=[LOSS]))
     one.fill(_metrics)
     said = "How best validation loss depends on workspace dimension (8): 1 condition, 3 seeds."
-    assert said in aggregate(one.store.root, figures=False).report.read_text()
+    assert said in aggregate(one.store.paths.root, figures=False).report.read_text()
     two = Directory(tmp_path / "two", make_sweep({"dim": [8, 16]}, 3, primary=[LOSS]))
     two.fill(lambda cell: {LOSS: 0.1 * cell.run_id * float(cell.factors["dim"])})
-    assert "The one test fixed before the first job does not hold at" in aggregate(two.store.root).report.read_text()
+    assert (
+        "The one test fixed before the first job does not hold at" in aggregate(two.store.paths.root).report.read_text()
+    )
 
 
 def test_the_mean_of_the_last_epochs_names_no_more_of_them_than_there_are(tmp_path: Path) -> None:

@@ -52,21 +52,21 @@ def test_a_users_figure_gets_the_results_and_the_directory_and_goes_into_the_rep
     tmp_path: Path, figures: Path
 ) -> None:
     directory = _directory(tmp_path, figures=[f"{figures}:draw"])
-    outcome = aggregate(directory.store.root)
+    outcome = aggregate(directory.store.paths.root)
     assert (outcome.plots / "mine.txt").read_text() == "[0.625, 0.625]"
     assert f"mine, by {figures}:draw" in outcome.report.read_text()
 
 
 def test_a_users_figure_that_fails_is_named_and_stops_nothing(tmp_path: Path, figures: Path) -> None:
     targets = [f"{figures}:fail", f"{figures}:absent", "no.such.module:f", f"{figures}:draw"]
-    outcome = aggregate(_directory(tmp_path, figures=targets).store.root)
+    outcome = aggregate(_directory(tmp_path, figures=targets).store.paths.root)
     faults = [line for line in outcome.problems if line.startswith("figure ")]
     assert [line.split(": ")[1] for line in faults] == ["RuntimeError", "AttributeError", "ModuleNotFoundError"]
     assert (outcome.plots / "mine.png").exists()
 
 
 def test_figures_are_written_as_pdf_too_if_asked(tmp_path: Path) -> None:
-    outcome = aggregate(_directory(tmp_path, formats=["png", "pdf"]).store.root)
+    outcome = aggregate(_directory(tmp_path, formats=["png", "pdf"]).store.paths.root)
     drawn = {path.name for path in outcome.plots.iterdir()}
     assert {"best_val_loss_vs_dimensions.png", "best_val_loss_vs_dimensions.pdf"} <= drawn
     assert (outcome.plots / "statistical_summary.pdf").read_bytes().startswith(b"%PDF")
@@ -76,12 +76,12 @@ def test_figures_that_are_no_longer_made_are_removed_and_strangers_stay(tmp_path
     directory = _directory(tmp_path)
     for cell in directory.sweep.grid:
         directory.finish(cell, {LOSS: 0.5, "extra": float(cell.run_id)})
-    plots = aggregate(directory.store.root).plots
+    plots = aggregate(directory.store.paths.root).plots
     stale = plots / "extra_vs_dimensions.png"
     assert stale.exists()
     (plots / "notes.png").write_bytes(b"mine")
     directory.fill(_metrics)
-    aggregate(directory.store.root)
+    aggregate(directory.store.paths.root)
     assert not stale.exists()
     assert (plots / "notes.png").exists()
     assert (plots / "best_val_loss_vs_dimensions.png").exists()

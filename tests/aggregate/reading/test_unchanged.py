@@ -48,9 +48,9 @@ def _outputs(store: Store) -> dict[str, bytes]:
 
 def _rebuilt(directory: Directory) -> dict[str, bytes]:
     """The outputs of a directory that was never aggregated before."""
-    copy = directory.store.root.with_name("copy")
+    copy = directory.store.paths.root.with_name("copy")
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(directory.store.root, copy)
+    shutil.copytree(directory.store.paths.root, copy)
     Store(copy).paths.cache_file.unlink()
     aggregate(copy, figures=False)
     return _outputs(Store(copy))
@@ -77,23 +77,23 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
 
 def test_nothing_changed_reads_no_cell_and_writes_no_file(directory: Directory, count_reads: Callable[[], int]) -> None:
-    first = aggregate(directory.store.root, figures=False)
+    first = aggregate(directory.store.paths.root, figures=False)
     assert count_reads() == 9
-    before = {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()}
-    assert aggregate(directory.store.root, figures=False) == first
+    before = {path: path.stat().st_mtime_ns for path in directory.store.paths.root.iterdir()}
+    assert aggregate(directory.store.paths.root, figures=False) == first
     assert count_reads() == 0
-    assert {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in directory.store.paths.root.iterdir()} == before
 
 
 def test_a_changed_result_is_read_alone_and_gives_the_bytes_of_a_full_rebuild(
     directory: Directory, count_reads: Callable[[], int]
 ) -> None:
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     count_reads()
     cell = directory.cell("dim_8_run_1")
     directory.finish(cell, {ACCURACY: 0.123, "another": 7})
     directory.history(cell, {"train_loss": [1.0, None]})
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     assert count_reads() == 1
     changed = _outputs(directory.store)
     assert b"0.123" in changed["aggregated_results.json"]
@@ -104,10 +104,10 @@ def test_a_metric_that_went_away_leaves_no_trace(directory: Directory) -> None:
     cell = directory.cell("dim_8_run_1")
     directory.finish(cell, {ACCURACY: 0.5, "gone": 1.0})
     directory.history(cell, {"gone": [1.0], "val_loss": [1.0]})
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     directory.finish(cell, {ACCURACY: 0.5})
     directory.history(cell, {"val_loss": [1.0]})
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     outputs = _outputs(directory.store)
     assert b"gone" not in outputs["aggregated_results.json"] + outputs["curves.parquet"]
     assert outputs == _rebuilt(directory)
@@ -166,12 +166,12 @@ def _touch_report(directory: Directory) -> None:
     ],
 )
 def test_whatever_changes_is_noticed(directory: Directory, change: Callable[[Directory], None]) -> None:
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     change(directory)
-    told = aggregate(directory.store.root, figures=False)
+    told = aggregate(directory.store.paths.root, figures=False)
     assert _outputs(directory.store) == _rebuilt(directory)
     # Once more: what was remembered of the changed directory is right too.
-    again = aggregate(directory.store.root, figures=False)
+    again = aggregate(directory.store.paths.root, figures=False)
     assert again.problems == told.problems
     assert _outputs(directory.store) == _rebuilt(directory)
 
@@ -180,29 +180,29 @@ def test_a_failed_cell_that_fails_again_is_noticed(directory: Directory) -> None
     cell = directory.cell("dim_4_run_0")
     shutil.rmtree(directory.store.paths.cell_directory(cell))
     directory.fail(cell, "first cause")
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     directory.fail(cell, "second cause")
-    assert "FAILED: dim_4_run_0: second cause" in aggregate(directory.store.root, figures=False).problems
+    assert "FAILED: dim_4_run_0: second cause" in aggregate(directory.store.paths.root, figures=False).problems
     assert _outputs(directory.store) == _rebuilt(directory)
 
 
 def test_a_changed_result_of_a_cell_without_history_is_noticed(directory: Directory) -> None:
     cell = directory.cell("dim_4_run_0")
     directory.store.paths.history_file(cell).unlink()
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     directory.finish(cell, {LOSS: 0.987})
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     assert b"0.987" in directory.store.paths.aggregated_file.read_bytes()
     assert _outputs(directory.store) == _rebuilt(directory)
 
 
 def test_figures_are_drawn_when_they_are_asked_for_after_all(directory: Directory) -> None:
-    aggregate(directory.store.root, figures=False)
-    aggregate(directory.store.root)
+    aggregate(directory.store.paths.root, figures=False)
+    aggregate(directory.store.paths.root)
     drawn = directory.store.paths.plots_directory / "statistical_summary.png"
     assert drawn.exists()
     os.unlink(drawn)
-    aggregate(directory.store.root)
+    aggregate(directory.store.paths.root)
     assert drawn.exists()
 
 
@@ -230,7 +230,7 @@ def test_names_are_those_of_the_cells() -> None:
 
 
 def test_histories_come_back_from_the_table_as_they_were_read(directory: Directory) -> None:
-    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.paths.root, figures=False)
     from aggregate.reading.sweep import read
 
     recalled, fresh = read(directory.store).histories(), read(directory.store, afresh=True).histories()

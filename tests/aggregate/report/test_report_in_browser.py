@@ -15,6 +15,7 @@ from hpc.sweep.definition import Trainer
 
 if CHROMIUM is None:
     lacking("chromium is not installed")
+pytestmark = pytest.mark.slow
 
 HOVER = """
   const svg = document.querySelector("#chart-means svg"), box = svg.getBoundingClientRect();
@@ -33,7 +34,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         loss = 0.5 + 0.01 * cell.run_id + 0.1 * float(cell.factors["scale"])
         directory.finish(cell, {ACCURACY: 0.5 + 0.02 * float(cell.factors["dim"]) + 0.01 * cell.run_id, LOSS: loss})
         directory.history(cell, {"val_loss": (loss + random.random(8)).tolist()})
-    return aggregate(directory.store.root).report
+    return aggregate(directory.store.paths.root).report
 
 
 @pytest.mark.parametrize("width", [400, 1280])
@@ -101,7 +102,7 @@ def wide_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory.fill(lambda cell: {LOSS: 1.0 + 0.1 * cell.run_id})
     for cell in directory.sweep.grid:
         directory.history(cell, {"val_loss": [100.0, 1.0]})
-    return aggregate(directory.store.root, figures=False).report
+    return aggregate(directory.store.paths.root, figures=False).report
 
 
 def test_a_logarithmic_chart_with_every_level_unticked_is_empty_and_answers(wide_report: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ sweep directory: `step`, `saved` and `finished`, each with the cell and the step
 The option `ballast` makes a state that many numbers larger, so large that it is written beside training; what is then
 acknowledged is not noted.
 CHAOS_PACE names a file with the seconds that a step takes, which may change while it trains.
+CHAOS_HOLD names a file with a step, after which it waits as long as the file is there and nobody asks it to stop.
 """
 
 import os
@@ -52,6 +53,7 @@ def train(cells, options, run):
     while states and not run.stop:
         state = min(states, key=lambda state: state.step)
         state.advance()
+        hold(state.step, run)
         time.sleep(pace(options))
         if state.step % options["epoch"] == 0:
             run.epoch(state.cell, state.step // options["epoch"], options["steps"] // options["epoch"], state.metrics())
@@ -79,6 +81,19 @@ def pace(options):
         with open(os.environ["CHAOS_PACE"]) as file:
             return float(file.read())
     return options.get("seconds", 0.0)
+
+
+def hold(step, run):
+    path = os.environ.get("CHAOS_HOLD", "")
+    try:
+        with open(path) as file:
+            wanted = int(file.read())
+    except FileNotFoundError:  # nothing to wait for, or no longer
+        return
+    if step == wanted:
+        open(f"{path}.reached", "w").close()
+        while os.path.exists(path) and not run.stop:
+            time.sleep(0.002)
 
 
 def witness(what, cell, step):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers.command_line import ON_A_TERMINAL, Holdfast, environment, result, statuses
+from helpers.held import hold, release
+from helpers.waiting import PATIENCE, wait_until
 
 from hpc.storage.store import Store
 
@@ -24,15 +26,16 @@ while [ $n -lt 20 ]; do
     echo "{\\"epoch\\": $n, \\"of\\": 20, \\"metrics\\": {\\"error\\": 0.$((width * 100 + n))}}" >> "$HOLDFAST_EPOCHS"
     echo $n > "$HOLDFAST_STATE.new" && mv "$HOLDFAST_STATE.new" "$HOLDFAST_STATE"
     [ -n "$stop" ] && exit 0
-    sleep PAUSE
+    while [ $n = 10 ] && [ -e "$PLACE" ] && [ -z "$stop" ]; do sleep 0.05; done
 done
 [ $width = 3 ] && exit 7
 echo "{\\"metrics\\": {\\"error\\": 0.$((width * 100 + n))}}" > "$HOLDFAST_RESULT"
 """
 
 
-def configure(directory: Path, widths: list[int], pause: str) -> str:
-    (directory / "train.sh").write_text(SCRIPT.replace("PAUSE", pause))
+def configure(directory: Path, widths: list[int]) -> str:
+    """A sweep of the script above, which waits half-way as long as there is a file called hold."""
+    (directory / "train.sh").write_text(f"PLACE={shlex.quote(str(directory / 'hold'))}\n{SCRIPT}")
     trainer: dict[str, Any] = {"command": f"exec bash {directory / 'train.sh'}"}
     trainer["factors"] = {"width": {"kind": "integer", "minimum": 1}}
     trainer["metrics"] = {"error": {"kind": "positive", "better": "lower"}}
@@ -43,7 +46,7 @@ def configure(directory: Path, widths: list[int], pause: str) -> str:
 
 
 def test_a_shell_command_trains_and_a_failing_one_is_named(holdfast: Holdfast, tmp_path: Path) -> None:
-    done = holdfast("run", "--config", configure(tmp_path, [1, 2, 3], "0"), expect=4)
+    done = holdfast("run", "--config", configure(tmp_path, [1, 2, 3]), expect=4)
     assert "2 COMPLETED" in done.stdout
     assert "the command ended with status 7" in done.stderr
     store = Store(tmp_path / "out")
@@ -55,16 +58,15 @@ def test_a_shell_command_stopped_half_way_goes_on_from_its_own_state(
     holdfast: Holdfast,
     tmp_path: Path,
 ) -> None:
-    config = configure(tmp_path, [1], "0.2")
+    config = configure(tmp_path, [1])
+    hold(tmp_path)
     command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
-    deadline = time.monotonic() + 60
-    while not store.exists() or max(status.epoch for status in statuses(store)) < 5:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 5, "mid-training")
     running.send_signal(signal.SIGINT)
-    assert running.wait(timeout=30) == 130
+    assert running.wait(timeout=PATIENCE) == 130
+    release(tmp_path)
     holdfast("run", "--config", config)
     stopped = result(store, store.sweep().grid[0])
     assert 5 <= stopped["provenance"]["restored_at_step"] < 20

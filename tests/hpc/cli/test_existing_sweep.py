@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.command_line import WIDTH, WITH_DATA, Holdfast, environment
+from helpers.command_line import WITH_DATA, Holdfast, environment
+from helpers.held import held_trainer, hold
+from helpers.waiting import PATIENCE, wait_until
 
 from training.shapes.generate import generate
 
@@ -83,17 +85,21 @@ def test_status_of_a_sweep_that_nobody_works_on_and_that_is_not_done_is_4(holdfa
 
 def test_status_of_a_sweep_that_a_command_works_on_is_0(holdfast: Holdfast, tmp_path: Path) -> None:
     sweep = {"name": "slow", "axes": {"width": [1]}, "runs_per_condition": 1}
-    options = {"epochs": 100, "seconds": 0.1}
-    config = write(tmp_path, "slow.yaml", {"trainer": f"{WIDTH}:train", "trainer_options": options, "sweep": sweep})
+    options = {"epochs": 40} | hold(tmp_path)
+    config = write(
+        tmp_path,
+        "slow.yaml",
+        {"trainer": f"{held_trainer(tmp_path)}:train", "trainer_options": options, "sweep": sweep},
+    )
     command = [sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     try:
-        while not list(tmp_path.glob("out/packs/*/progress.json")):
-            assert running.poll() is None
+        wait_until(lambda: list(tmp_path.glob("out/packs/*/progress.json")), "a cell in training")
+        assert running.poll() is None
         assert "STARTED" in holdfast("status", "out").stdout
     finally:
         running.terminate()
-        running.wait(30)
+        running.wait(PATIENCE)
     holdfast("status", "out", expect=4)
 
 

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from helpers.here import lacking
+from helpers.waiting import PATIENCE
 
 from hpc.cli import app, completion_script
 from hpc.cli.help_examples import EXAMPLES
@@ -62,7 +63,7 @@ def test_bash_completes_commands_options_and_leaves_files_to_the_shell(line: lis
     words = " ".join(shlex.quote(word) for word in ["holdfast", *line])
     script = completion_script.script(app.parser(), "bash")
     script += f'COMP_WORDS=({words}); COMP_CWORD={len(line)}; _holdfast; echo "${{COMPREPLY[@]}}"'
-    done = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == expected
 
@@ -76,7 +77,7 @@ def test_zsh_completes_likewise_whether_or_not_its_own_completions_were_started(
     # compgen is what bashcompinit asks when the key is pressed; zsh itself takes what begins with the word.
     script += "COMP_WORDS=(holdfast sandbox pre) COMP_CWORD=2\n"
     script += "compgen -F _holdfast -- pre"
-    done = subprocess.run(["zsh", "-fc", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["zsh", "-fc", script], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     registered, *offered = done.stdout.splitlines()
     assert "_holdfast" in registered

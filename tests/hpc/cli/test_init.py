@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.command_line import ROOT, WIDTH, Holdfast, environment
+from helpers.waiting import PATIENCE
 
 from hpc.config.schema import Configuration
 from hpc.slurm.profile import load_profile
@@ -81,7 +82,7 @@ def on_a_terminal(directory: Path, typed: str) -> tuple[int, str, str]:
         text=True,
     )
     os.write(ours, typed.encode())
-    told, heard = asked.communicate(timeout=30)
+    told, heard = asked.communicate(timeout=PATIENCE)
     os.close(ours)
     os.close(theirs)
     return asked.returncode, told, heard

@@ -6,13 +6,14 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers.command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, result, statuses
+from helpers.held import held_trainer, hold, release
+from helpers.waiting import PATIENCE, wait_until
 
 from hpc.storage.store import Store
 
@@ -25,6 +26,19 @@ def configure(directory: Path, **changes: Any) -> str:
     }
     (directory / "sweep.yaml").write_text(yaml.safe_dump(content | changes))
     return "sweep.yaml"
+
+
+def held(directory: Path) -> str:
+    """The same sweep, whose cells wait half-way for release()."""
+    options = {"epochs": 40, "seconds": 0.1} | hold(directory)
+    return configure(directory, trainer=f"{held_trainer(directory).name}:train", trainer_options=options)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def files_below(directory: Path) -> set[str]:
@@ -55,19 +69,17 @@ def test_running_again_trains_nothing_again(holdfast: Holdfast, tmp_path: Path) 
 
 
 def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: Holdfast, tmp_path: Path) -> None:
-    config = configure(tmp_path, trainer_options={"epochs": 40, "seconds": 0.1})
+    config = held(tmp_path)
     command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "4"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     store = Store(tmp_path / "out")
-    deadline = time.monotonic() + 60
-    while not store.exists() or min(s.epoch for s in statuses(store)) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: store.exists() and min(s.epoch for s in statuses(store)) >= 3, "four cells in mid-training")
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=30)
+    _, said = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130, said
     assert "the same command goes on" in said
     assert {status.state for status in statuses(store)} == {"STARTED"}
+    release(tmp_path)
     holdfast("run", "--config", config, "--parallel-jobs", "4")
     restored = [result(store, cell)["provenance"]["restored_at_step"] for cell in store.sweep().grid]
     assert all(3 <= step < 40 for step in restored)
@@ -77,20 +89,15 @@ def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: H
 
 
 def test_workers_of_a_command_that_was_killed_save_and_end(tmp_path: Path) -> None:
-    config = configure(tmp_path, trainer_options={"epochs": 400, "seconds": 0.1})
+    config = held(tmp_path)
     command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
-    deadline = time.monotonic() + 60
-    while not store.exists() or max(s.epoch for s in statuses(store)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
     worker = json.loads(store.paths.pack_file(1).read_text())["pid"]
     running.kill()
     running.wait()
-    while Path(f"/proc/{worker}").exists() and Path(f"/proc/{worker}/stat").read_text().split(") ")[1][0] != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: not alive(worker), "the worker's end")
     assert store.paths.generations(1)
 
 
@@ -171,20 +178,18 @@ def test_an_unwritable_output_directory_is_named(holdfast: Holdfast, tmp_path: P
 
 
 def test_only_one_command_at_a_time_works_in_a_directory(holdfast: Holdfast, tmp_path: Path) -> None:
-    config = configure(tmp_path, trainer_options={"epochs": 50, "seconds": 0.1})
+    config = held(tmp_path)
     command = [sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
-        while not Store(tmp_path / "out").paths.lock_directory.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        store = Store(tmp_path / "out")
+        wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
         heard = holdfast("run", "--config", config, expect=3).stderr
         assert f"process {running.pid}" in heard
         assert "--take-over" in heard
     finally:
         running.send_signal(signal.SIGINT)
-        running.wait(timeout=30)
+        running.wait(timeout=PATIENCE)
 
 
 def test_changed_trainer_code_is_refused_on_a_started_sweep_unless_allowed(holdfast: Holdfast, tmp_path: Path) -> None:

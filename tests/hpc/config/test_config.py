@@ -392,6 +392,10 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         assert len(caught.value.faults) == 1
 
 
+# Seconds of work, twenty times what a busy machine needs; what must not be done takes hours.
+AT_ONCE = 20.0
+
+
 def billion_laughs(key: str) -> str:
     lines = ["laughs:", "  - &l0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
     lines += [f"  - &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]" for i in range(1, 10)]
@@ -400,10 +404,10 @@ def billion_laughs(key: str) -> str:
 
 @pytest.mark.parametrize("key", ["trainer_options", "sweep", "data"])
 def test_a_billion_laughs_are_refused_at_once(faults: Callable[..., list[str]], key: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     (line,) = faults(billion_laughs(key))
     assert "its aliases stand for too many values" in line
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < AT_ONCE
 
 
 def test_an_anchor_used_in_earnest_is_read(loaded: Callable[..., Loaded]) -> None:
@@ -413,10 +417,10 @@ def test_an_anchor_used_in_earnest_is_read(loaded: Callable[..., Loaded]) -> Non
 
 
 def test_ten_million_cells_are_refused_with_their_number_at_once(faults: Callable[..., list[str]]) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     (line,) = faults({"sweep": {"dims": [8, 16], "scales": [1, 2, 3, 4, 5], "runs_per_condition": 1_000_000}})
     assert line == "sweep.yaml: the grid has 10,000,000 cells; if that is meant, confirm with -y"
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < AT_ONCE
 
 
 def test_a_large_grid_that_is_confirmed_is_planned(loaded: Callable[..., Loaded]) -> None:

@@ -83,7 +83,7 @@ def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
     return copy
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(ROOTS)
 def test_any_structure_in_yaml_is_read_or_refused_in_lines(place: Path, document: Any) -> None:
     path = place / "f.yaml"
@@ -97,7 +97,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(PLAIN)
 def test_any_structure_in_json_is_read_or_refused_in_lines(place: Path, document: Any) -> None:
     path = place / "f.json"
@@ -105,7 +105,7 @@ def test_any_structure_in_json_is_read_or_refused_in_lines(place: Path, document
     check(path)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.sampled_from(list(paths(PREDECESSOR))), NESTED)
 def test_any_value_in_the_place_of_a_good_one_is_read_or_refused_in_lines(
     place: Path, data_dir: Path, where: tuple[Any, ...], value: Any
@@ -116,7 +116,7 @@ def test_any_value_in_the_place_of_a_good_one_is_read_or_refused_in_lines(
     check(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=60) | st.text(alphabet="{}[]:,-&*!|>'\"#%@`? \n\tab1.~", max_size=40))
 def test_any_text_is_read_or_refused_in_lines(place: Path, text: str) -> None:
     for name in ("f.yaml", "f.json"):
@@ -125,7 +125,7 @@ def test_any_text_is_read_or_refused_in_lines(place: Path, text: str) -> None:
         check(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_read_or_refused_in_lines(place: Path, data: bytes) -> None:
     for name in ("f.yaml", "f.json"):
@@ -137,7 +137,7 @@ def test_any_bytes_are_read_or_refused_in_lines(place: Path, data: bytes) -> Non
 DOTTED = st.lists(st.sampled_from(KEYS) | st.text(max_size=4), max_size=4).map(".".join)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.lists(st.builds("{}={}".format, DOTTED, st.text(max_size=12)) | st.text(max_size=20), max_size=3),
     st.none() | st.text(max_size=12),

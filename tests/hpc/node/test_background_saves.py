@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.small_sweeps import make_grid, make_sweep
+from helpers.waiting import PATIENCE
 
 from hpc.node import attempt as attempt_module
 from hpc.node.attempt import PackAttempt
@@ -46,7 +47,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     release, real = threading.Event(), attempt_module.PackAttempt.save
 
     def save(self: PackAttempt, rows: Any) -> None:
-        assert release.wait(30)
+        assert release.wait(PATIENCE)
         real(self, rows)
 
     monkeypatch.setattr(attempt_module.PackAttempt, "save", save)
@@ -75,20 +76,20 @@ def test_training_goes_on_while_a_large_checkpoint_is_written(store: Store, monk
 def test_writing_beside_training_does_not_stretch_the_interval_and_one_is_enough(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release = held(monkeypatch)
-    sweep = replace(store.sweep(), checkpoint_seconds=0.2)
-    made = PackAttempt.begin(store, sweep, [CELL], 1, {})
+    release, clock = held(monkeypatch), [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    made = PackAttempt.begin(store, replace(store.sweep(), checkpoint_seconds=0.2), [CELL], 1, {})
     run = TrainingRun(made, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
     run.restore(CELL)
     run.save({CELL: Checkpoint(1, large(1.0))})
-    time.sleep(0.25)
+    clock[0] += 0.25
     assert not run.checkpoint_due()  # the one before is not written yet
     release.set()
     run.check_storage()
-    deadline = time.monotonic() + 4 * 0.25 + 2  # one may be in the writing a quarter of the time
-    while not run.checkpoint_due():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    clock[0] += 0.74
+    assert not run.checkpoint_due()  # it took 0.25 s, and one may be in the writing a quarter of the time
+    clock[0] += 0.01
+    assert run.checkpoint_due()
 
 
 def test_the_next_save_waits_for_the_one_before(store: Store) -> None:

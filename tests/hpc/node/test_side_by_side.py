@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.small_sweeps import ROOT, TRAINER, make_grid, make_store, make_sweep, run_task, submit, write_trainer
+from helpers.waiting import PATIENCE, wait_until
 
 from hpc.node.giving_up import futile
 from hpc.storage.store import Store
@@ -59,7 +59,16 @@ class Task:
         return run_task(self.store, self._submit(), **{"MEET": str(len(self.cells))} | environment)
 
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "hpc.node.task", str(self.store.root), str(self._submit()), "0", "0"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "hpc.node.task",
+            str(self.store.paths.root),
+            str(self._submit()),
+            "0",
+            "0",
+        ]
         common = {"PYTHONPATH": str(ROOT), "MEET": str(len(self.cells)), "WAIT": "until stopped"}
         return subprocess.Popen(command, env=os.environ | common | environment)
 
@@ -74,13 +83,6 @@ class Task:
 
     def finished(self) -> list[bool]:
         return [self.store.has_result(cell.name) for cell in self.cells]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_two_cells_of_a_task_train_at_the_same_time_in_processes_of_their_own(tmp_path: Path) -> None:
@@ -101,18 +103,18 @@ def test_threads_are_shared_and_nobody_gets_less_than_one(tmp_path: Path) -> Non
 def test_a_single_cell_trains_in_the_tasks_own_process(tmp_path: Path) -> None:
     task = Task(tmp_path, 1)
     running = task.start()
-    wait_until(lambda: bool(task.said()) and len(task.said()[0]) == 3)
+    wait_until(lambda: bool(task.said()) and len(task.said()[0]) == 3, "a cell in training")
     running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == 85
+    assert running.wait(PATIENCE) == 85
     assert task.said()[0][0] == str(running.pid)
 
 
 def test_a_stop_signal_saves_every_cell(tmp_path: Path) -> None:
     task = Task(tmp_path, 2)
     running = task.start()
-    wait_until(lambda: len(task.said()) == 2)
+    wait_until(lambda: len(task.said()) == 2, "two cells in training")
     running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == 85
+    assert running.wait(PATIENCE) == 85
     assert all("saved at step 1" in task.store.paths.log_file(cell).read_text() for cell in task.cells)
 
 
@@ -130,9 +132,10 @@ def test_killed_twice_beside_others_a_cell_trains_alone_and_fails_only_then(tmp_
     task = Task(tmp_path, 2)
     for attempts in (1, 2):
         running = task.start(DEADLY="2")
-        wait_until(lambda: futile(task.store, task.cells[1], True).attempts == attempts)  # noqa: B023
+        dead = lambda n=attempts: futile(task.store, task.cells[1], True).attempts == n  # noqa: E731
+        wait_until(dead, "the death of one of them")
         running.send_signal(signal.SIGTERM)
-        assert running.wait(60) == 85
+        assert running.wait(PATIENCE) == 85
     assert futile(task.store, task.cells[1], True).split
     # With the other one in the same task, but after it: waiting for each other they would never end.
     assert task.run(DEADLY="2", MEET="1").returncode == 128 + signal.SIGKILL
@@ -203,7 +206,7 @@ def test_a_local_run_of_commands_trains_a_packs_cells_side_by_side(tmp_path: Pat
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     store = Store(tmp_path / "out")

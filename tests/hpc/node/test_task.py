@@ -92,9 +92,9 @@ def test_every_cell_has_an_outcome_of_its_own(undisturbed: list[tuple[str, str, 
 def test_running_a_finished_task_again_touches_nothing(store: Store, cells: list[Cell]) -> None:
     number = submit(store, cells)
     assert run_here(store, cells, number) == 0
-    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in store.paths.root.rglob("*")}
     assert run_here(store, cells, number) == 0
-    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in store.paths.root.rglob("*")} == before
 
 
 def test_only_what_is_missing_is_trained(store: Store, cells: list[Cell]) -> None:
@@ -435,22 +435,22 @@ def test_a_task_without_its_list_or_sweep_says_which_file_is_missing(store: Stor
     store.paths.sweep_file.unlink()
     done = run_task(store, number)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"{store.root}: there is no sweep here")
+    assert done.stderr.startswith(f"{store.paths.root}: there is no sweep here")
 
 
 def test_nothing_a_task_writes_is_writable_by_others_even_without_a_umask(make: Make) -> None:
     body = "def train(cells, options, run):\n    open(options['own'], 'w').close(); run.finish(cells[0], {})\n"
     store = make(body, grid=make_grid((1,), (42,)), options={"own": "own.txt"})
-    own = store.root / "own.txt"
+    own = store.paths.root / "own.txt"
     before = os.umask(0)
     try:
         number = submit(store, list(store.sweep().grid))
         subprocess.run(["true"], check=True)
-        store.root.joinpath("here").mkdir(mode=0o755)
-        done = run_task(store, number, "env", "-C", str(store.root))
+        store.paths.root.joinpath("here").mkdir(mode=0o755)
+        done = run_task(store, number, "env", "-C", str(store.paths.root))
     finally:
         os.umask(before)
     assert done.returncode == 0
     assert own.exists()
-    open_to_all = [path for path in store.root.rglob("*") if path.stat().st_mode & 0o022]
+    open_to_all = [path for path in store.paths.root.rglob("*") if path.stat().st_mode & 0o022]
     assert open_to_all == []

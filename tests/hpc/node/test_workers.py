@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers.small_sweeps import ROOT, make_grid, make_store, make_sweep, submit, write_trainer
+from helpers.waiting import wait_until
 
 from hpc.node.workers import chosen, combined, deal, wanted
 
@@ -50,8 +50,8 @@ def test_several_ends_are_one_status(statuses: list[int], expected: int) -> None
     assert combined(statuses) == expected
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.2])
-def test_a_signal_at_any_moment_stops_every_worker_with_its_state_saved(tmp_path: Path, moment: float) -> None:
+@pytest.mark.parametrize("training", [False, True])
+def test_a_signal_at_any_moment_stops_every_worker_with_its_state_saved(tmp_path: Path, training: bool) -> None:
     path = write_trainer(tmp_path / "trainer", TRAINER)
     places = tmp_path / "places"
     options = {"places": str(places)}
@@ -59,24 +59,22 @@ def test_a_signal_at_any_moment_stops_every_worker_with_its_state_saved(tmp_path
     store = make_store(tmp_path / "out", sweep)
     number = submit(store, list(sweep.grid))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_WORKERS": "2", "CUDA_VISIBLE_DEVICES": "4,7"}
-    command = [sys.executable, "-P", "-m", "hpc.node.task", str(store.root), str(number), "0", "0"]
+    command = [sys.executable, "-P", "-m", "hpc.node.task", str(store.paths.root), str(number), "0", "0"]
     task = subprocess.Popen(command, env=environment, preexec_fn=_ignore_signals)
     try:
-        deadline = time.monotonic() + 30
-        while moment and not (places.exists() and len(places.read_text().splitlines()) == 2):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        time.sleep(moment)
-        while task.poll() is None:  # again and again: the first may be ignored, and the last meet a task that ends
+        if training:
+            wait_until(lambda: len(lines(places)) == 2, "both workers in training")
+
+        def ended() -> bool:  # again and again: the first may be ignored, and the last meet a task that ends
             task.send_signal(signal.SIGUSR2)
-            time.sleep(0.05)
-            assert time.monotonic() < deadline
+            return task.poll() is not None
+
+        wait_until(ended, "the task's end")
     finally:
         task.kill()
     assert task.returncode == 85
-    if moment:
-        lines = [line.split() for line in places.read_text().splitlines()]
-        assert sorted((gpu, cells) for _, gpu, cells in lines) == [("4", "2"), ("7", "1")]
+    if training:
+        assert sorted((gpu, cells) for _, gpu, cells in lines(places)) == [("4", "2"), ("7", "1")]
         for cell in sweep.grid:
             assert "saved at step 1" in store.paths.log_file(cell).read_text()
 
@@ -88,19 +86,19 @@ def test_workers_stop_when_the_one_that_started_them_is_killed(tmp_path: Path) -
     store = make_store(tmp_path / "out", sweep)
     number = submit(store, list(sweep.grid))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HOLDFAST_WORKERS": "2", "CUDA_VISIBLE_DEVICES": "0,1"}
-    command = [sys.executable, "-P", "-m", "hpc.node.task", str(store.root), str(number), "0", "0"]
+    command = [sys.executable, "-P", "-m", "hpc.node.task", str(store.paths.root), str(number), "0", "0"]
     task = subprocess.Popen(command, env=environment)
-    deadline = time.monotonic() + 30
-    while not (places.exists() and len(places.read_text().splitlines()) == 2):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: len(lines(places)) == 2, "both workers in training")
     task.kill()
     task.wait()
-    pids = [int(line.split()[0]) for line in places.read_text().splitlines()]
-    while any(_alive(pid) for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    pids = [int(pid) for pid, _, _ in lines(places)]
+    wait_until(lambda: not any(map(_alive, pids)), "the workers' end")
     assert all("saved at step 1" in store.paths.log_file(cell).read_text() for cell in sweep.grid)
+
+
+def lines(places: Path) -> list[list[str]]:
+    """What each worker wrote when it began to train: process, GPU, cells."""
+    return [line.split() for line in places.read_text().splitlines()] if places.exists() else []
 
 
 def _ignore_signals() -> None:

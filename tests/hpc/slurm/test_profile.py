@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.waiting import PATIENCE
 
 from hpc.errors import ConfigError
 from hpc.slurm.profile import PROFILES, Profile, load_profile, parse_profile
@@ -197,7 +198,7 @@ def test_a_task_in_a_container_sees_the_sweep_directory_and_the_directories_of_t
         ["bash", str(task), "/code", sweep, "1", "0", "cpu", "abc", *launcher],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "APPTAINER_BINDPATH": "/mine"},
         check=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     environment = (tmp_path / "apptainer.env").read_text().splitlines()
     assert f"APPTAINER_BINDPATH=/mine,{sweep}" in environment

@@ -48,7 +48,7 @@ def test_the_end_of_the_input_cancels_nothing(
     monkeypatch.setattr(questions, "live_tasks", lambda store: [task])
     monkeypatch.setattr(Slurm, "cancel", lambda *tasks: pytest.fail("cancelled"))
     monkeypatch.setattr(sys, "stdin", _Terminal())
-    assert main(["cancel", str(store.root)]) == 2
+    assert main(["cancel", str(store.paths.root)]) == 2
     assert capsys.readouterr().err == "nothing cancelled\n"
 
 

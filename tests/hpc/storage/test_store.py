@@ -188,7 +188,7 @@ def written(root: Path, first: Any, *later: Any) -> Store:
 
 
 def revisions(store: Store) -> list[dict[str, Any]]:
-    return json.loads((store.root / "sweep.json").read_text())["revisions"]
+    return json.loads((store.paths.root / "sweep.json").read_text())["revisions"]
 
 
 def test_the_same_sweep_written_again_changes_nothing(tmp_path: Path) -> None:

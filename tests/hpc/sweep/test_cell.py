@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import time
 import tracemalloc
 
 import pytest
@@ -108,13 +107,11 @@ def test_one_and_one_point_zero_are_different_values() -> None:
 
 def test_a_billion_cells_are_counted_without_being_made() -> None:
     tracemalloc.start()
-    started = time.perf_counter()
     large = Grid(tuple(Axis(name, tuple(range(100))) for name in "abcd"), tuple(range(10)))
     assert len(large) == 1_000_000_000
     assert large[-1].name == "a_99_b_99_c_99_d_99_run_9"
     assert large[123_456_789] in large
     assert next(iter(large)).name == "a_0_b_0_c_0_d_0_run_0"
-    assert time.perf_counter() - started < 1
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
 

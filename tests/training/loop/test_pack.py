@@ -56,6 +56,7 @@ def test_validation_metrics_do_not_depend_on_the_pack(config: dict[str, Any]) ->
         assert make_pack(setup, [one]).finish_epoch() == [metrics]
 
 
+@pytest.mark.slow
 def test_one_and_two_threads_give_the_same_bits(config: dict[str, Any]) -> None:
     config["model"] |= BIG
     digests = {threads: _digests_in_fresh_process(config, threads) for threads in (1, 2)}

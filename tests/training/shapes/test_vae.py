@@ -51,6 +51,7 @@ def test_latents_tell_where_the_shape_is(made: Path) -> None:
     assert (error < 0.6 * split.attr[:, 3:5].var(axis=0)).all()
 
 
+@pytest.mark.slow
 def test_the_seed_decides_every_latent_whatever_the_number_of_threads() -> None:
     code = (
         "import sys, hashlib, numpy as np, torch\n"
@@ -146,6 +147,7 @@ def test_an_upstream_directory_with_latents_is_trained_on_as_it_is(tmp_path: Pat
     assert dataset.check(source).rows == {"train": 50, "val": 20}
 
 
+@pytest.mark.slow
 def test_latents_may_lie_where_the_predecessor_kept_them(made: Path, tmp_path: Path) -> None:
     (tmp_path / "xor").mkdir()
     for path in made.glob("*_*.npy"):
