@@ -15,10 +15,9 @@ from typing import Any
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.provenance import node
-from hpc.storage import files
+from hpc.storage import files, published
 from hpc.storage.checkpoint import CorruptCheckpointError, Row, decode, encode
 from hpc.storage.claims import new_attempt, new_pack
-from hpc.storage.published import link_outcome
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -55,9 +54,7 @@ class PackAttempt:
             claims[cell] = new_attempt(store, cell)
             pointer = json.dumps({"pack": number}).encode()
             files.publish(store.paths.pointer_file(cell, claims[cell]), pointer)
-            description = {**_factor_fields(sweep, cell), "seed": cell.seed, "run_id": cell.run_id}
-            config = {"cell": cell.name, **description, "config_digest": sweep.config_digest, **sweep.identity()}
-            files.publish_once(store.paths.cell_config_file(cell), json.dumps(config, indent=1).encode())
+            published.write_config(store.paths, cell, _config(sweep, cell))
         return cls(store, sweep, number, claims, submission)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
@@ -122,19 +119,21 @@ class PackAttempt:
 
         A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped.
         """
-        history, weights = (
-            self.store.paths.private_history(self.number, cell),
-            self.store.paths.private_weights(self.number, cell),
-        )
-        files.publish(history, outcome.history_csv)
+        paths = self.store.paths
+        beside = {published.HISTORY: published.described(outcome.history_csv)}
+        files.publish(paths.private_history(self.number, cell), outcome.history_csv)
         if outcome.weights is not None and self.sweep.keep["weights"] != "none":
-            files.publish(weights, outcome.weights)
-        full = {"attempts": self.claims[cell], "pack": self.number, **provenance}
+            files.publish(paths.private_weights(self.number, cell), outcome.weights)
+            beside[published.WEIGHTS] = published.described(outcome.weights)
+        # Before the result, which names it: the cell's last attempt may have been one of another configuration.
+        config = published.write_config(paths, cell, _config(self.sweep, cell))
+        beside[published.CONFIG] = published.described(config)
+        full = {"attempts": self.claims[cell], "pack": self.number, "files": beside, **provenance}
         record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
-        text = json.dumps(record | {"provenance": full}, indent=1, allow_nan=False)
-        won = files.publish_once(self.store.paths.result_file(cell), text.encode())
+        result = record | {"provenance": full}
+        won = files.publish_once(paths.result_file(cell), json.dumps(result, indent=1, allow_nan=False).encode())
         if won:
-            link_outcome(self.store.paths, cell, self.number)
+            published.link_outcome(paths, cell, result)
             return True
         self._compare_with_winner(cell, record)
         return False
@@ -214,6 +213,12 @@ class PackAttempt:
         """Whether every cell of a pack has a result or is among those saved elsewhere. Unknown cells: no."""
         names = self.store.cells_of(pack)
         return names is not None and all(name in saved or self.store.has_result(name) for name in names)
+
+
+def _config(sweep: Sweep, cell: Cell) -> dict[str, Any]:
+    """What a cell's config.json says: all that decides its numbers."""
+    description = {**_factor_fields(sweep, cell), "seed": cell.seed, "run_id": cell.run_id}
+    return {"cell": cell.name, **description, "config_digest": sweep.config_digest, **sweep.identity()}
 
 
 def _factor_fields(sweep: Sweep, cell: Cell) -> dict[str, Any]:

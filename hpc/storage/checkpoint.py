@@ -43,10 +43,10 @@ class Row:
     values: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     numerics: Mapping[str, Any] = field(default_factory=dict)
-    lineage: Sequence[Mapping[str, Any]] = ()
     seconds: float = 0.0
     arrays: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 0
+    lineage: Sequence[Mapping[str, Any]] = ()
 
 
 def encode(rows: Sequence[Row]) -> bytes:

@@ -157,12 +157,37 @@ def open_log(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
 
 
-def quarantine(path: Path) -> Path:
-    """Set a damaged file aside under a new name beside it, so that it is never read again but can be looked at."""
-    aside = path.with_name(f"{path.name}.corrupt-{uuid.uuid4().hex[:8]}")
+def quarantine(path: Path, token: str = "") -> Path:
+    """Set a damaged file aside under a new name beside it, so that it is never read again but can be looked at.
+
+    token: what ends the name, where several files are set aside together.
+    """
+    aside = path.with_name(f"{path.name}.corrupt-{token or new_token()}")
     os.replace(path, aside)
     sync_directory(path.parent)
     return aside
+
+
+def new_token() -> str:
+    """What makes the name of a file that is set aside its own."""
+    return uuid.uuid4().hex[:8]
+
+
+def put_in_place(source: Path, target: Path) -> None:
+    """Give ``source`` the second name ``target``; what had that name is kept under another one beside it.
+
+    At every moment ``target`` is the old file or the new one: first the old one gets its second name, then one rename
+    takes the first from it. Two processes that do the same end with the same. Raises OSError.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    with contextlib.suppress(FileNotFoundError):
+        os.link(target, target.with_name(f"{target.name}.replaced-{new_token()}"))
+    try:
+        os.link(source, temporary)
+        os.replace(temporary, target)
+    finally:
+        _discard(temporary)  # renaming onto another name of the same file leaves both
+    sync_directory(target.parent)
 
 
 def remove(path: Path) -> None:

@@ -1,48 +1,223 @@
-"""A cell's published result and the files that belong to it."""
+"""A cell's result and the files beside it: one outcome, whose parts are believed together or not at all.
+
+A result names its files by content: ``provenance.files`` has the SHA-256 and the size of config.json, history.csv and
+weights.safetensors. So no reader can take the history of one attempt for that of another, whatever was damaged, moved
+away or cut off in between. Results of versions that did not name them are believed as they are.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
 from hpc.errors import SweepError
 from hpc.storage import files
 from hpc.storage.layout import Layout
-from hpc.storage.results import read_result
+from hpc.storage.results import content, read_result
 from hpc.sweep.cell import Cell
 
+CONFIG, HISTORY, WEIGHTS = "config.json", "history.csv", "weights.safetensors"
 
-def link_outcome(paths: Layout, cell: Cell, pack_attempt: int) -> None:
+
+def described(data: bytes) -> dict[str, Any]:
+    """A file as a result names it."""
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def named_files(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The files that a result names, by name; None if it comes from a version that did not, or from elsewhere."""
+    provenance = result.get("provenance")
+    found = provenance.get("files") if isinstance(provenance, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def foreign(result: Mapping[str, Any], cell: Cell, config_digest: str) -> str:
+    """Why a whole result is not one of this cell in this sweep, for people; empty if it is."""
+    if result["config_digest"] != config_digest:
+        return "belongs to another configuration"
+    if result["seed"] != cell.seed or result["run_id"] != cell.run_id:
+        return f"was trained with seed {result['seed']} as run {result['run_id']}, not with seed {cell.seed}"
+    if result.get("cell", cell.name) != cell.name:
+        return f"is that of {result['cell']}"
+    return ""
+
+
+def fault(directory: str, names: Collection[str], result: Mapping[str, Any], thorough: bool = False) -> str:
+    """Which file beside a result is not the one it names, in a few words; empty if there is none.
+
+    names: what a listing of the directory shows. A file that is not there is no fault: it may have been removed to
+    save room, or another host does not see it yet. thorough: also read the weights, not only their size.
+    """
+    named = named_files(result)
+    if named is None:
+        return ""
+    for name in (CONFIG, HISTORY, WEIGHTS):
+        if name in names and not _is_named(f"{directory}/{name}", named.get(name), thorough or name != WEIGHTS):
+            return f"its {name} is not the one of its result"
+    return ""
+
+
+def _is_named(path: str, named: Any, thorough: bool) -> bool:
+    """Whether a file is the one that a result names; one that has gone meanwhile is not another one."""
+    if not isinstance(named, dict):
+        return False
+    try:
+        if thorough:
+            return hashlib.sha256(content(path)).hexdigest() == named.get("sha256")
+        return os.stat(path).st_size == named.get("bytes")
+    except FileNotFoundError:
+        return True
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def write_config(paths: Layout, cell: Cell, config: Mapping[str, Any]) -> bytes:
+    """Make a cell's config.json say this, and return its bytes. Raises OSError.
+
+    One that says something else, of a configuration that has been corrected since, is kept beside it.
+    """
+    path = paths.cell_config_file(cell)
+    data = json.dumps(config, indent=1).encode()
+    try:
+        found = files.read(path)
+        if json.loads(found) == config:
+            return found
+    except FileNotFoundError:
+        if files.publish_once(path, data):
+            return data
+    except ValueError:
+        pass  # damaged
+    ours = path.with_name(f".{path.name}.{files.new_token()}.tmp")
+    files.publish(ours, data)
+    files.put_in_place(ours, path)
+    files.remove(ours)
+    return data
+
+
+def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> None:
     """Give the weights and the history of the attempt that won their public names. Raises OSError.
 
-    The history comes last: where it is, nothing is missing. Doing it again changes nothing.
+    The history comes last: where it is, nothing is missing. Doing it again changes nothing, and whoever finds a link
+    missing or a stranger in its place may do it: the winner may have died in between. A stranger is kept under another
+    name.
     """
-    pairs = (
-        (paths.private_weights(pack_attempt, cell), paths.weights_file(cell)),
-        (paths.private_history(pack_attempt, cell), paths.history_file(cell)),
-    )
-    for private, public in pairs:
-        if private.exists():
-            try:
-                files.link_once(private, public)
-                files.sync_directory(public.parent)
-            except FileNotFoundError:
-                continue  # another process has just done so
-            except OSError:  # some file systems link within one directory only
-                files.publish_once(public, files.read(private))
-            files.remove(private)
+    pack_attempt = int(result["provenance"]["pack"])
+    named = named_files(result)
+    for name, private, public in (
+        (WEIGHTS, paths.private_weights(pack_attempt, cell), paths.weights_file(cell)),
+        (HISTORY, paths.private_history(pack_attempt, cell), paths.history_file(cell)),
+    ):
+        if named is None:
+            _link(private, public)
+        elif name not in named:
+            with contextlib.suppress(FileNotFoundError):
+                files.quarantine(public)
+        else:
+            _settle(private, public, named[name])
+
+
+def _link(private: Path, public: Path) -> None:
+    if not private.exists():
+        return
+    try:
+        files.link_once(private, public)
+        files.sync_directory(public.parent)
+    except FileNotFoundError:
+        return  # another process has just done so
+    except OSError:  # some file systems link within one directory only
+        files.publish_once(public, files.read(private))
+    # Only now: a reader that finds neither name would take the file for lost.
+    files.remove(private)
+
+
+def _settle(private: Path, public: Path, named: Any) -> None:
+    """Make ``public`` the file that is named, from whichever copy is that one; without one nothing is changed."""
+    if not public.exists() and _whole(private, named):
+        _link(private, public)
+    elif not _whole(public, named):
+        beside = [public.with_name(name) for name in files.entries(public.parent) if name.startswith(f"{public.name}.")]
+        source = next((path for path in (private, *beside) if _whole(path, named)), None)
+        if source is None:
+            return
+        try:
+            files.put_in_place(source, public)
+        except FileNotFoundError:
+            return  # another process has just done so
+        except OSError:
+            files.publish(public, files.read(source))
+        files.remove(private)
+    else:
+        files.remove(private)
+
+
+def _whole(path: Path, named: Any) -> bool:
+    return path.exists() and _is_named(str(path), named, thorough=True)
+
+
+# --- setting aside --------------------------------------------------------------------------------------------------
 
 
 def set_damaged_aside(paths: Layout, cell: Cell) -> str:
-    """Quarantine a results.json that is no result, so that the cell can be trained again.
+    """Set aside a result that cannot be believed, with its history and weights, so that the cell can be trained again.
 
-    Returns what was wrong with it, one line; empty if nothing was. Raises OSError.
+    Files that are not the ones it names are repaired from the winner's attempt if that still has them.
+    Returns what was wrong, one line; empty if nothing was, or nothing is any more. Raises OSError.
     """
     path = paths.result_file(cell)
     try:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            read_result(str(path))
+        judged = content(str(path))
+        result = read_result(str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     except SweepError as error:
-        with contextlib.suppress(FileNotFoundError):  # another process has just done so
-            files.quarantine(path)
+        set_aside(paths, cell, judged)
         return str(error)
-    return ""
+    if not _fault(paths, cell, result):
+        return ""
+    repair(paths, cell, result)
+    found = _fault(paths, cell, result)
+    if not found:
+        return ""
+    set_aside(paths, cell, judged)
+    return f"{path}: {found}; all of it is set aside"
+
+
+def _fault(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> str:
+    directory = paths.cell_directory(cell)
+    return fault(str(directory), files.entries(directory), result, thorough=True)
+
+
+def repair(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> None:
+    """Make the links that a result's writer could not make any more, as far as its files are still there.
+
+    Never raises: a reader may not be allowed to write here.
+    """
+    with contextlib.suppress(OSError, KeyError, ValueError, TypeError):
+        link_outcome(paths, cell, result)
+
+
+def set_aside(paths: Layout, cell: Cell, judged: bytes) -> None:
+    """Set a cell's result aside with its history and weights, under names that end alike. Raises OSError.
+
+    judged: the bytes that were found wanting. results.json goes first, so that nobody believes what is left; a process
+    that ends right after it leaves files that the next winner puts aside. Where another process has done the same and
+    a new result stands there by now, that one gets its name back.
+    """
+    token = files.new_token()
+    try:
+        aside = files.quarantine(paths.result_file(cell), token)
+    except FileNotFoundError:
+        return  # another process has just done so
+    if files.read(aside) != judged:
+        files.link_once(aside, paths.result_file(cell))
+        files.remove(aside)
+        return
+    for path in (paths.history_file(cell), paths.weights_file(cell)):
+        with contextlib.suppress(FileNotFoundError):
+            files.quarantine(path, token)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.storage import files
+from hpc.storage import files, published
 from hpc.storage.layout import Layout
-from hpc.storage.published import link_outcome
 from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -162,7 +161,7 @@ class Store:
     def _outcome(self, cell: Cell, directory: str, config_digest: str) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
         names = files.entries(directory)
-        if "conflict.json" in names:
+        if any(name.startswith("conflict") for name in names):
             cause = "two attempts ended with different outcomes; see conflict.json"
             return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
         foreign = ""
@@ -171,17 +170,28 @@ class Store:
                 result = read_result(f"{directory}/results.json")
             except (SweepError, IsADirectoryError) as error:
                 return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=str(error)), None
-            if result["config_digest"] == config_digest:
-                epochs = int(result["epochs"])
-                provenance = result.get("provenance")
-                attempts = provenance.get("attempts", 1) if isinstance(provenance, dict) else 1
-                if "history.csv" not in names and isinstance(provenance, dict):
-                    # Its writer may have died between the result and these links; whoever looks makes them.
-                    with contextlib.suppress(OSError, KeyError, ValueError, TypeError):
-                        link_outcome(self.paths, cell, int(provenance["pack"]))
-                return CellStatus(cell, result["status"], attempts, epochs, epochs), result
-            foreign = "its results.json belongs to another configuration"
+            reason = published.foreign(result, cell, config_digest)
+            if not reason:
+                return self._believed(cell, directory, names, result)
+            foreign = f"its results.json {reason}"
         return self._unfinished(cell, foreign), None
+
+    def _believed(
+        self, cell: Cell, directory: str, names: Sequence[str], result: dict[str, Any]
+    ) -> tuple[CellStatus, dict[str, Any] | None]:
+        """A whole result of this cell, if the files beside it are those that it names."""
+        found = published.fault(directory, names, result)
+        if found or "history.csv" not in names:
+            # Its writer may have died between the result and these links; whoever looks makes them.
+            published.repair(self.paths, cell, result)
+            found = found and published.fault(directory, files.entries(directory), result)
+        if found:
+            cause = f"{found}; the next submission sets both aside and trains the cell again"
+            return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
+        epochs = int(result["epochs"])
+        provenance = result.get("provenance")
+        attempts = provenance.get("attempts", 1) if isinstance(provenance, dict) else 1
+        return CellStatus(cell, result["status"], attempts, epochs, epochs), result
 
     def _unfinished(self, cell: Cell, cause: str) -> CellStatus:
         attempts = self.attempts(cell)

@@ -44,7 +44,7 @@ def test_finished_cells_are_not_read_again(tmp_path: Path, monkeypatch: pytest.M
     for cell in GRID:
         finish(store, cell)
     list(state_cache.statuses(store, GRID, "d"))
-    monkeypatch.setattr("hpc.storage.store.parse_result", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("hpc.storage.results.parse_result", lambda *_: pytest.fail("read again"))
     assert {status.state for status in state_cache.statuses(store, GRID, "d")} == {COMPLETED}
 
 
