@@ -303,6 +303,7 @@ def test_a_wrong_grid_is_one_line(faults: Callable[..., list[str]], sweep: dict[
         ("trainer", "training.workspace", "does not name a trainer"),
         ("trainer", "training.workspace:nothing", "workspace.py has no function 'nothing'"),
         ("trainer_options", {"a": 1}, "unknown key 'trainer_options.a'. Valid: kernel."),
+        ("trainer_options", {"kernel": "fast"}, "trainer_options.kernel is 'fast'; valid: auto, native, torch"),
         ("checkpoint.every_seconds", 0, "checkpoint.every_seconds is 0; must be greater than 0"),
         ("keep.weights", "best", "keep.weights is 'best'; must be 'final' or 'none'"),
         ("keep.checkpoints", "yes please", "keep.checkpoints is 'yes please'; must be true or false"),
