@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
-from hpc.checkout import PROJECT_ROOT
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.planning.pilot_record import Pilot
 from hpc.preflight import job, judge_cluster, judge_node, on_node, probe
 from hpc.preflight import pilot as check_pilot
@@ -208,7 +208,7 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 def code_for(directory: Path, sweep: Sweep | None) -> Path:
     """A snapshot of the code that a sweep's tasks would run, in the scratch directory. Raises OSError."""
-    trainer = sweep.trainer if sweep else read_declaration("training.workspace:train", [PROJECT_ROOT])
+    trainer = sweep.trainer if sweep else read_declaration(BUILT_IN_TRAINER, [PROJECT_ROOT])
     return snapshot(Store(directory), trainer)[1]
 
 
