@@ -85,7 +85,7 @@ FLOORS = [
     ["hpc.wandb.extract"],
     ["hpc.wandb", "hpc.config", "hpc.planning", "hpc.sandbox"],
     ["hpc.trainers", "hpc.slurm"],
-    ["hpc.storage", "hpc.provenance", "hpc.yaml_files"],
+    ["hpc.storage", "hpc.provenance", "hpc.yaml_files", "hpc.faults"],
     ["hpc.sweep"],
     ["hpc.errors", "hpc.units", "hpc.protocol", "hpc.checkout", "hpc.processes", "hpc.user_state"],
     ["training.workspace"],

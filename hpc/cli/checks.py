@@ -11,7 +11,7 @@ from hpc.errors import ConfigError
 from hpc.launch.preparation import cluster_of, say
 from hpc.preflight import check, finding
 from hpc.protocol import CommandExit
-from hpc.slurm.profile import load_profile
+from hpc.slurm.profile_file import load_profile
 from hpc.storage import files
 
 

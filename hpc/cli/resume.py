@@ -7,7 +7,7 @@ import argparse
 from hpc.config.load import CommandLine, load
 from hpc.launch.preparation import cluster_of, say
 from hpc.protocol import CommandExit
-from hpc.slurm.profile import load_profile
+from hpc.slurm.profile_file import load_profile
 from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store
 

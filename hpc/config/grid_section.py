@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
-from hpc.config.faults import Faults
 from hpc.config.schema import SweepSection, read_number
+from hpc.faults import Faults
 from hpc.sweep.cell import FactorValue, check_value
 from hpc.sweep.definition import Trainer
 from hpc.sweep.grid import FIRST_SEED, Axis, Grid

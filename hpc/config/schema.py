@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from hpc.checkout import BUILT_IN_TRAINER
+from hpc.faults import Section
 
 Modality = Literal["v", "attr"]
 
@@ -21,10 +22,6 @@ def read_number(value: object) -> object:
         except ValueError:
             raise ValueError("must be a number") from None
     return value
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Real = Annotated[float, BeforeValidator(read_number)]

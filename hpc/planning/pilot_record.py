@@ -116,6 +116,6 @@ def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:
 
 
 def _fitting(profile: Profile, node: Node) -> int:
-    cpus = node.idle_cpus // int(profile.parameters.get("cpus_per_task", 1))
+    cpus = node.idle_cpus // profile.cpus
     wanted = profile.workers if profile.device == "cuda" or profile.workers > 1 else 0
     return min(cpus, node.gpus.total() // wanted) if wanted else cpus

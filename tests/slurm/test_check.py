@@ -14,7 +14,7 @@ from hpc.config.load import CommandLine, load
 from hpc.planning import pilot_record
 from hpc.preflight import check
 from hpc.preflight.finding import PROBLEM
-from hpc.slurm.profile import load_profile
+from hpc.slurm.profile_file import load_profile
 
 # A fused trainer whose step takes 60 ms, and 10 ms for every further cell: long beside what a busy machine adds. More
 # than `fits` cells do not fit.

@@ -237,7 +237,7 @@ def test_a_scale_that_is_none_is_one_line(
         ({"dims": [0]}, "sweep.dims[0] is 0; a workspace dimension must be 1 or more"),
         ({"dims": [8, 8.0]}, "sweep.dims[1] is 8.0; this value is given twice; remove one"),
         ({"dims": []}, "sweep.dims is []; give at least one value"),
-        ({"dims": 8}, "sweep.dims is 8; must be a list, such as [8, 12]"),
+        ({"dims": 8}, "sweep.dims is 8; must be a list, such as [8]"),
         ({"scales": [0.0, -0.0]}, "sweep.scales[1] is -0.0; this value is given twice; remove one"),
         ({"seeds": [42, 43, 42]}, "sweep.seeds[2] is 42; this seed is given twice; remove one"),
         ({"seeds": []}, "sweep.seeds is []; give at least one seed"),

@@ -16,7 +16,8 @@ from hpc.preflight import pilot_on_node
 from hpc.preflight.pilot import from_answer, request
 from hpc.preflight.pilot_on_node import Request
 from hpc.preflight.pilot_width import Mark, seconds_per_epoch, seconds_per_step
-from hpc.slurm.profile import Profile, parse_profile
+from hpc.slurm.profile import Profile
+from hpc.slurm.profile_file import parse_profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.states import MISSING, CellStatus
