@@ -21,7 +21,7 @@ def cluster(arguments: argparse.Namespace) -> int:
     loaded = load(CommandLine(config=arguments.config)) if arguments.config else None
     if arguments.pilot and (loaded is None or profile is None):
         raise ConfigError(["command line: --pilot measures a configuration on a profile; add --config and --profile"])
-    request = check.Request(
+    request = check.CheckRequest(
         profile=profile,
         directory=_directory(arguments, loaded),
         conf=cluster_of(profile) if profile else None,

@@ -15,9 +15,6 @@ from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.user_state import user_state
 
-_WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
-# Of training a width; of all wider ones; and at most until the narrowest has ended an epoch.
-_SECONDS, _TOTAL_SECONDS, _EPOCH_SECONDS = 6.0, 240.0, 150.0
 _FORMAT = 1
 _UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
 
