@@ -23,6 +23,7 @@ import torch
 
 from benchmarks import checkpoints
 from benchmarks.loops import BATCH, DIM, HIDDEN, LARGEST_NORM, LAYERS, LEARNING_RATE, predecessor_loop, tight_loop
+from hpc.config.schema import Configuration, Weights
 from training.loop.device import prepare
 from training.loop.loop import CPU_PACK
 from training.loop.pack import Pack, Setup
@@ -51,14 +52,14 @@ class BenchmarkCell:
 
 def read(directory: Path) -> Settings:
     """The built-in experiment with its defaults."""
-    return read_settings(
+    sections = Configuration.model_validate(
         {
             "data": {"dir": str(directory), "batch_size": BATCH},
             "model": {"hidden_dim": HIDDEN, "decoder_hidden_dim": HIDDEN, "n_layers": LAYERS},
             "training": {"optimizer": {"lr": LEARNING_RATE}, "grad_clip": LARGEST_NORM},
-            "experiment": {"weights": {"fusion": 1.0}},
         }
-    )
+    ).model_dump()
+    return read_settings(sections | {"experiment": {"weights": Weights(fusion=1.0).model_dump()}})
 
 
 def make_pack(settings: Settings, tables: Tables, device: torch.device, cells: int, native: bool, threads: int) -> Pack:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import inspect
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
@@ -19,7 +21,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 import json_outputs  # noqa: E402
 
 from hpc.cli import app  # noqa: E402
-from hpc.slurm import profile_keys  # noqa: E402
+from hpc.errors import ConfigError  # noqa: E402
+from hpc.faults import Faults, Section  # noqa: E402
+from hpc.slurm.profile_keys import ProfileKeys  # noqa: E402
 from hpc.storage import store  # noqa: E402
 from hpc.sweep.cell import Cell  # noqa: E402
 
@@ -122,7 +126,7 @@ def configuration() -> str:
 
 def profile() -> str:
     example = (ROOT / "slurm_templates" / "profiles" / "example.yaml").read_text()
-    rows = "".join(f"| `{name}` | {_rule(check)} |\n" for name, check in profile_keys.FIELDS.items())
+    rows = "".join(f"| `{name}` | {rule} |\n" for name, rule in _rules(ProfileKeys))
     return (
         "# Cluster profile\n\nA YAML file, named by its path or by its name in `slurm_templates/profiles/`. `local` "
         "and `sandbox` are built in. `--set key=value` changes one key for one call.\n\n"
@@ -130,11 +134,26 @@ def profile() -> str:
     )
 
 
-def _rule(check: object) -> str:
-    """What a check says of a value it cannot take."""
-    assert callable(check)
-    said = str(check(-1) or check(object()))
-    return said.replace("|", "\\|")
+def _rules(model: type[Section], section: str = "") -> Iterator[tuple[str, str]]:
+    """Every key, those of sections below it included, and what a fault says of a value that it cannot hold."""
+    for name, field in model.model_fields.items():
+        inner = [part for part in get_args(field.annotation) if isinstance(part, type) and issubclass(part, Section)]
+        if inner:
+            yield from _rules(inner[0], f"{section}{name}.")
+        else:
+            yield f"{section}{name}", _rule(model, name).replace("|", "\\|")
+
+
+def _rule(model: type[Section], name: str) -> str:
+    """What is said of a value of the right type that the key cannot hold, or of one of its entries."""
+    said = []
+    for wrong in (-1, "\0", ["\0"], {"exclusive": False}):
+        faults = Faults("")
+        with contextlib.suppress(ConfigError):
+            faults.validate({name: wrong}, model)
+        found = [re.search(rf": {name}([.\[]?).*?; (.*)", line) for line in faults.lines]
+        said += [("each " if fault[1] else "") + fault[2] for fault in found if fault]
+    return next(rule for rule in said if not re.match(r"must be (text|a list|a section|a whole number)\b", rule))
 
 
 def files() -> str:

@@ -125,18 +125,17 @@ DATA_FILES = [
 def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
     """Train all cells of a pack (see training/contract.py).
 
-    options: `kernel`, which step trains: native, torch, or auto (see steps/native_step.py). All else is said by the
-        configuration's own sections.
+    options: `kernel`, which step trains: native (compiled), torch, or auto, the default: native where it can be had.
+        Planning has checked it. Everything else is in the sections of the configuration.
     Raises SettingsError, DataError or DeviceError for what cannot be trained, StateError for a foreign checkpoint.
     """
     from training.loop.device import prepare
     from training.loop.loop import Loop
     from training.loop.pack import Setup
-    from training.model.settings import SettingsError, read_kernel, read_settings
+    from training.model.settings import SettingsError, read_settings
     from training.model.tables import make_tables
     from training.shapes.dataset import load
 
-    kernel = read_kernel(options)
     settings = read_settings(run.config)
     device = prepare(run.device, run.threads)
     dataset = load(settings.directory, settings.image_dir)
@@ -144,7 +143,7 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
         rows = len(dataset.train)
         raise SettingsError(f"data.batch_size is {settings.batch_size}, but {settings.directory} has {rows} rows.")
     tables = make_tables(dataset, standardize=settings.standardize_inputs, device=device)
-    native = _native_kernel(kernel, device)
+    native = _native_kernel(options.get("kernel", "auto"), device)
     run.numerics(**_numerics(device, native), **({} if device.type == "cpu" else {"pack": len(cells)}))
     Loop(cells, Setup(settings, tables, device, native is not None, run.threads), run, list(METRICS)).train()
 

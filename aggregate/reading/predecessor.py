@@ -23,7 +23,7 @@ from hpc.errors import SweepError
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
-from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.grid import FIRST_SEED, Axis, Grid
 from hpc.sweep.states import COMPLETED, MISSING, CellStatus
 from hpc.trainers.declaration import read_declaration
 
@@ -32,7 +32,6 @@ REMARK = (
     "read from a directory of the predecessor: its best_val_loss is that of the last epoch, failed runs left no trace, "
     "and scales that differ in the second decimal shared a directory"
 )
-_FIRST_SEED = 42
 _IDENTITY = {"workspace_dim", "synergy_scale", "run_id", "seed", "condition_id", "epochs", "best_epoch"}
 _NAME = re.compile(r"dim_(\d+)_scale_([0-9.eE+-]+)_run_(\d+)")
 Key = tuple[int, float, int]
@@ -134,7 +133,7 @@ def _json(path: Path) -> Any:
 def _grid(runs: Mapping[Key, Mapping[str, Any]]) -> Grid:
     """The smallest grid that holds every run; runs that are not there are missing cells."""
     dims, scales, numbers = (sorted({key[i] for key in runs}) for i in range(3))
-    seeds = {number: _FIRST_SEED + int(number) for number in range(int(numbers[-1]) + 1)}
+    seeds = {number: FIRST_SEED + int(number) for number in range(int(numbers[-1]) + 1)}
     for (_, _, number), entry in runs.items():
         seed = entry.get("seed")
         if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0:

@@ -11,7 +11,7 @@ from hpc.errors import ConfigError
 from hpc.launch.preparation import cluster_of, say
 from hpc.preflight import check, finding
 from hpc.protocol import CommandExit
-from hpc.slurm.profile import load_profile
+from hpc.slurm.profile_file import load_profile
 from hpc.storage import files
 
 
@@ -21,7 +21,7 @@ def cluster(arguments: argparse.Namespace) -> int:
     loaded = load(CommandLine(config=arguments.config)) if arguments.config else None
     if arguments.pilot and (loaded is None or profile is None):
         raise ConfigError(["command line: --pilot measures a configuration on a profile; add --config and --profile"])
-    request = check.Request(
+    request = check.CheckRequest(
         profile=profile,
         directory=_directory(arguments, loaded),
         conf=cluster_of(profile) if profile else None,

@@ -14,7 +14,8 @@ from hpc.launch.request import resolve
 from hpc.launch.slurm import dry_run, submit_once, wait
 from hpc.planning.plan import make_plan
 from hpc.protocol import CommandExit
-from hpc.slurm.profile import Profile, load_profile
+from hpc.slurm.profile import Profile
+from hpc.slurm.profile_file import load_profile
 from hpc.status import cell
 from hpc.storage.permissions import check_writable
 from hpc.submission.live import LiveTask

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
-from hpc.config.faults import Faults
 from hpc.config.schema import Analysis, Ratio
 from hpc.errors import unknown_key
+from hpc.faults import Faults
 from hpc.sweep.definition import Trainer
 from hpc.sweep.grid import Grid
 

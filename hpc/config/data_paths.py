@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpc.checkout import BUILT_IN_TRAINER
-from hpc.config.faults import Faults
 from hpc.config.schema import Configuration
+from hpc.faults import Faults
 from hpc.sweep.definition import Trainer
 from hpc.trainers.data import data_digest
 

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
-from hpc.config.faults import Faults
 from hpc.config.schema import SweepSection, read_number
+from hpc.faults import Faults
 from hpc.sweep.cell import FactorValue, check_value
 from hpc.sweep.definition import Trainer
-from hpc.sweep.grid import Axis, Grid
+from hpc.sweep.grid import FIRST_SEED, Axis, Grid
 
-FIRST_SEED = 42
 MOST_CELLS_UNASKED = 1_000_000
 DEFAULT_AXES: dict[str, list[FactorValue]] = {
     "dim": [8, 12, 16, 24, 32],

@@ -14,10 +14,10 @@ from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.analysis_section import check_analysis
 from hpc.config.command_line import CommandLine, merge_command_line
 from hpc.config.data_paths import data_content, data_directory, image_directory, read_path
-from hpc.config.faults import Faults
 from hpc.config.grid_section import MOST_CELLS_UNASKED, make_grid
 from hpc.config.schema import Configuration, LossConfig
 from hpc.errors import ConfigError, unknown_key
+from hpc.faults import Faults
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.trainers.declaration import command_declaration, read_declaration
 from hpc.trainers.source import TrainerError
@@ -45,7 +45,7 @@ def load(command_line: CommandLine) -> Loaded:
     given = merge_command_line(raw, command_line)
     faults = Faults(source, given)
     places = [Path.cwd()] + ([command_line.config.absolute().parent] if command_line.config else [])
-    configuration = faults.validate(raw)
+    configuration = faults.validate(raw, Configuration)
     trainer, options = _trainer(configuration, places, faults)
     before = len(faults.lines)
     grid = make_grid(configuration.sweep, trainer, faults, command_line.allow_huge)

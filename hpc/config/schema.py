@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from hpc.checkout import BUILT_IN_TRAINER
+from hpc.faults import Section
 
 Modality = Literal["v", "attr"]
 
@@ -21,10 +22,6 @@ def read_number(value: object) -> object:
         except ValueError:
             raise ValueError("must be a number") from None
     return value
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Real = Annotated[float, BeforeValidator(read_number)]
@@ -146,7 +143,7 @@ def _default_losses() -> list[LossConfig]:
     ]
 
 
-class EarlyStopping(Section):
+class EarlyStoppingSection(Section):
     patience: Count
     min_delta: NotNegative = 0.0
 
@@ -159,7 +156,7 @@ class Training(Section):
     loss_configs: list[LossConfig] = Field(default_factory=_default_losses, min_length=1)
     standardize_inputs: bool = False
     source_feature_weight: Positive = 1.0
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStoppingSection | None = None
 
 
 # What W&B itself takes as a name; a slash would make two of one.
@@ -218,7 +215,7 @@ class SweepSection(Section):
     seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = None
 
 
-class Checkpoint(Section):
+class CheckpointSection(Section):
     every_seconds: Positive = 60.0
 
 
@@ -268,7 +265,7 @@ class Configuration(Section):
     sweep: SweepSection = Field(default_factory=SweepSection)
     trainer: Annotated[Any, AfterValidator(_trainer)] = BUILT_IN_TRAINER
     trainer_options: Options = Field(default_factory=dict)
-    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
     keep: Keep = Field(default_factory=Keep)
     analysis: Analysis = Field(default_factory=Analysis)
     wandb: MirrorSetting | None = None  # short for experiment.log_to_wandb

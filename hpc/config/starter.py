@@ -13,7 +13,7 @@ import yaml
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.schema import SweepSection
 from hpc.errors import ConfigError, shown
-from hpc.slurm.profile import parse_profile
+from hpc.slurm.profile_file import parse_profile
 from hpc.trainers.declaration import read_declaration
 from hpc.trainers.source import TrainerError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +13,8 @@ from hpc.planning.packing import Choice, Limits, Measurement, choose
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
 from hpc.storage import files
+from hpc.user_state import user_state
 
-_WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
-# Of training a width; of all wider ones; and at most until the narrowest has ended an epoch.
-_SECONDS, _TOTAL_SECONDS, _EPOCH_SECONDS = 6.0, 240.0, 150.0
 _FORMAT = 1
 _UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
 
@@ -65,10 +62,8 @@ def device_type(profile: Profile) -> str:
 
 def path_of(profile: Profile, config_digest: str) -> Path:
     """Where the pilot of a configuration on a profile's device is kept: one file each, per user."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{profile.name}-{device_type(profile)}-{config_digest[:16]}")
-    return base / "holdfast" / "pilots" / f"{name}.json"
+    return user_state() / "pilots" / f"{name}.json"
 
 
 def save(pilot: Pilot, profile: Profile) -> Path:
@@ -118,7 +113,6 @@ def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:
 
 
 def _fitting(profile: Profile, node: Node) -> int:
-    cpus = node.idle_cpus // int(profile.parameters.get("cpus_per_task", 1))
+    cpus = node.idle_cpus // profile.cpus
     wanted = profile.workers if profile.device == "cuda" or profile.workers > 1 else 0
-    gpus = sum(int(number) for number in re.findall(r"gpu:(?:[^:(,]+:)?(\d+)", node.gres))
-    return min(cpus, gpus // wanted) if wanted else cpus
+    return min(cpus, node.gpus.total() // wanted) if wanted else cpus

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
-from hpc.checkout import PROJECT_ROOT
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.planning.pilot_record import Pilot
-from hpc.preflight import job, judge_cluster, judge_node, on_node, probe
-from hpc.preflight import pilot as check_pilot
+from hpc.preflight import job, judge_cluster, judge_node, on_node, pilot, probe
 from hpc.preflight.finding import PROBLEM, Finding, note, ok, problem
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
@@ -33,7 +32,7 @@ _LOG_LINES = 3
 
 
 @dataclass(frozen=True)
-class Request:
+class CheckRequest:
     """What to check. profile: None for what can be asked from here alone. directory: shared, to be tried.
 
     conf: slurm.conf of the cluster, None for the machine's own. sweep: for its size and intervals, if there is one.
@@ -51,7 +50,7 @@ class Request:
 
 
 @dataclass
-class Report:
+class CheckReport:
     """Findings in order, and the facts they rest on, as plain JSON without secrets."""
 
     findings: list[Finding] = field(default_factory=list)
@@ -66,12 +65,12 @@ class Report:
         return {"good": self.good, "findings": [finding.to_json() for finding in self.findings], "facts": self.facts}
 
 
-def check(request: Request, say: Callable[[str], None]) -> Report:
+def check(request: CheckRequest, say: Callable[[str], None]) -> CheckReport:
     """Check a cluster, a directory and, with a profile, a node. What does not work is a finding, not an error.
 
     Raises OSError if nothing can be written to the directory from here.
     """
-    report = Report()
+    report = CheckReport()
     report.facts["versions"] = provenance.versions()
     cluster = _controller(request, report)
     with scratch(request.directory) as directory:
@@ -84,14 +83,14 @@ def check(request: Request, say: Callable[[str], None]) -> Report:
         else:
             _here(request, directory, report)
             if request.pilot and request.sweep is not None and request.profile is not None and report.good:
-                trial = check_pilot.prepare(directory, request.sweep, request.profile)
+                trial = pilot.prepare(directory, request.sweep, request.profile)
                 say("training packs of growing width for some seconds each")
-                check_pilot.run_here(trial)
-                report.findings += check_pilot.verdicts(trial, [], report.facts)
+                pilot.run_here(trial)
+                report.findings += pilot.verdicts(trial, [], report.facts)
     return report
 
 
-def _controller(request: Request, report: Report) -> judge_cluster.Cluster | None:
+def _controller(request: CheckRequest, report: CheckReport) -> judge_cluster.Cluster | None:
     if request.profile is not None and request.profile.is_local:
         return None
     try:
@@ -105,7 +104,7 @@ def _controller(request: Request, report: Report) -> judge_cluster.Cluster | Non
     return cluster
 
 
-def _here(request: Request, directory: Path, report: Report) -> None:
+def _here(request: CheckRequest, directory: Path, report: CheckReport) -> None:
     """The directory, as far as this machine alone can tell."""
     own = directory / "here"
     own.mkdir()
@@ -123,11 +122,11 @@ def _here(request: Request, directory: Path, report: Report) -> None:
 
 
 def _node(
-    request: Request,
+    request: CheckRequest,
     profile: Profile,
     cluster: judge_cluster.Cluster,
     directory: Path,
-    report: Report,
+    report: CheckReport,
     say: Callable[[str], None],
 ) -> None:
     slurm = Slurm(request.conf)
@@ -139,8 +138,8 @@ def _node(
         return
     modules, minutes, trial = ["hpc.preflight.on_node"], _NODE_MINUTES, None
     if request.pilot and request.sweep is not None:
-        trial = check_pilot.prepare(directory, request.sweep, profile)
-        modules, minutes = [*modules, "hpc.preflight.pilot_on_node"], _NODE_MINUTES + check_pilot.MINUTES
+        trial = pilot.prepare(directory, request.sweep, profile)
+        modules, minutes = [*modules, "hpc.preflight.pilot_on_node"], _NODE_MINUTES + pilot.MINUTES
     script = job.write(profile, directory, code, modules, name, minutes)
     (directory / "race").mkdir()
     meeting = Meeting(directory)
@@ -154,14 +153,18 @@ def _node(
     report.findings += _verdicts(request, profile, answer, meeting.won, end.waited_s)
     measured = None
     if trial is not None:
-        report.findings += check_pilot.verdicts(trial, cluster.nodes, report.facts)
+        report.findings += pilot.verdicts(trial, cluster.nodes, report.facts)
         measured = trial.pilot
     if "checkpoint_s" in answer["shared"]:
         report.findings += _costs(request, profile, cluster, answer["shared"]["checkpoint_s"], measured)
 
 
 def _verdicts(
-    request: Request, profile: Profile, answer: Mapping[str, Any], won: Mapping[str, list[int]] | None, waited_s: float
+    request: CheckRequest,
+    profile: Profile,
+    answer: Mapping[str, Any],
+    won: Mapping[str, list[int]] | None,
+    waited_s: float,
 ) -> list[Finding]:
     found = [ok("node", f"{answer['node']} began the job after {waited_s:.2g} s")]
     found += judge_node.machine(answer, profile)
@@ -169,7 +172,7 @@ def _verdicts(
 
 
 def _costs(
-    request: Request, profile: Profile, cluster: judge_cluster.Cluster, seconds: float, measured: Pilot | None
+    request: CheckRequest, profile: Profile, cluster: judge_cluster.Cluster, seconds: float, measured: Pilot | None
 ) -> list[Finding]:
     """What stopping costs; a pilot's checkpoint is a real one, else a write of a usual size stands for it."""
     size = probe.CHECKPOINT_BYTES
@@ -208,7 +211,7 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 def code_for(directory: Path, sweep: Sweep | None) -> Path:
     """A snapshot of the code that a sweep's tasks would run, in the scratch directory. Raises OSError."""
-    trainer = sweep.trainer if sweep else read_declaration("training.workspace:train", [PROJECT_ROOT])
+    trainer = sweep.trainer if sweep else read_declaration(BUILT_IN_TRAINER, [PROJECT_ROOT])
     return snapshot(Store(directory), trainer)[1]
 
 

@@ -32,7 +32,6 @@ CONFIG_KEYS = (
     "SlurmdTimeout",
 )
 _SMALL_ARRAYS = 101
-NO_TYPE = "no type"
 
 
 @dataclass(frozen=True)
@@ -146,12 +145,8 @@ def preemption_finding(cluster: Cluster, partition: Partition | None) -> Finding
 
 
 def gpus(nodes: Sequence[Node]) -> Counter[str]:
-    """GPUs of nodes by type, as sinfo names it; NO_TYPE for those without."""
-    found = Counter[str]()
-    for node in nodes:
-        for kind, number in re.findall(r"gpu:(?:([^:(,]+):)?(\d+)", node.gres):
-            found[kind or NO_TYPE] += int(number)
-    return found
+    """GPUs of all these nodes, by type."""
+    return sum((node.gpus for node in nodes), Counter[str]())
 
 
 def test_request(slurm: Slurm, script: Any) -> Finding:

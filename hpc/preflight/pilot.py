@@ -14,10 +14,10 @@ from typing import Any
 
 from hpc.planning import pilot_record
 from hpc.planning.packing import Measurement
-from hpc.planning.pilot_record import _EPOCH_SECONDS, _SECONDS, _TOTAL_SECONDS, _WIDTHS, Pilot, device_type, host_bytes
+from hpc.planning.pilot_record import Pilot, device_type, host_bytes
 from hpc.preflight import pilot_on_node
 from hpc.preflight.finding import Finding, note, ok, problem
-from hpc.preflight.pilot_on_node import Request
+from hpc.preflight.pilot_on_node import PilotRequest
 from hpc.processes import cores
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
@@ -28,11 +28,20 @@ from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import python_path, snapshot
 from hpc.units import duration, size
 
+# Training time per width: a warm-up and several checkpoint intervals, see hpc/preflight/pilot_width.py.
+SECONDS = 6.0
+# The narrowest width may take this long until an epoch has ended, which shows how long a cell is ...
+_EPOCH_SECONDS = 150.0
+# ... and all wider ones together this long.
+_TOTAL_SECONDS = 240.0
+# What the pilot adds to the time limit of a job: both of the above, and the start of a process for each width.
 MINUTES = 10
+# Fibonacci numbers: dense where packs are small and each cell matters, and few enough to measure all of them.
+_WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 
 
 @dataclass
-class Trial:
+class PilotTrial:
     """A pilot in its scratch directory. pilot: once it has been measured."""
 
     directory: Path
@@ -41,14 +50,14 @@ class Trial:
     pilot: Pilot | None = None
 
 
-def prepare(directory: Path, sweep: Sweep, profile: Profile) -> Trial:
+def prepare(directory: Path, sweep: Sweep, profile: Profile) -> PilotTrial:
     """Write the scratch sweep and the request. Raises OSError."""
     write_sweep(Store(directory), sweep, {})
     request(sweep, profile).write(directory)
-    return Trial(directory, sweep, profile)
+    return PilotTrial(directory, sweep, profile)
 
 
-def run_here(trial: Trial) -> None:
+def run_here(trial: PilotTrial) -> None:
     """Measure on this machine, as hpc.preflight.pilot_on_node does on a node. Raises OSError."""
     code = snapshot(Store(trial.directory), trial.sweep.trainer)[1]
     with (trial.directory / "log.txt").open("wb") as log:
@@ -62,7 +71,7 @@ def run_here(trial: Trial) -> None:
         )
 
 
-def verdicts(trial: Trial, nodes: Sequence[Node], facts: dict[str, Any]) -> list[Finding]:
+def verdicts(trial: PilotTrial, nodes: Sequence[Node], facts: dict[str, Any]) -> list[Finding]:
     """What the pilot measured, kept for `--pack auto`. nodes: of the cluster, none for this machine. Raises OSError."""
     path = trial.directory / pilot_on_node.ANSWER
     if path.name not in files.entries(path.parent):
@@ -99,7 +108,7 @@ def described(measured: Pilot) -> str:
     return f"{text}{better}{memory}"
 
 
-def _choice(trial: Trial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
+def _choice(trial: PilotTrial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
     cells = len(trial.sweep.grid)
     tasks = cores() if trial.profile.is_local else pilot_record.tasks_at_once(trial.profile, nodes)
     try:
@@ -116,12 +125,12 @@ def _last_line(directory: Path) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def request(sweep: Sweep, profile: Profile) -> Request:
+def request(sweep: Sweep, profile: Profile) -> PilotRequest:
     """What a pilot of this sweep measures: all widths for trainers that fuse a pack, else one cell."""
     widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
     widths = [width for width in _WIDTHS if width <= widest]
-    return Request(
-        widths, _SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile), _EPOCH_SECONDS
+    return PilotRequest(
+        widths, SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile), _EPOCH_SECONDS
     )
 
 

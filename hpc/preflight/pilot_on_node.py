@@ -29,7 +29,7 @@ _LOG_LINES = 3
 
 
 @dataclass(frozen=True)
-class Request:
+class PilotRequest:
     """What to measure. widths: cells a pack, ascending. seconds: training time a width; total_s: of all of them.
 
     epoch_s: the narrowest pack goes on for so long, if need be, until an epoch has ended: a cell's length is known
@@ -49,11 +49,11 @@ class Request:
         files.publish(directory / REQUEST, json.dumps(asdict(self)).encode())
 
     @classmethod
-    def read(cls, directory: Path) -> Request:
+    def read(cls, directory: Path) -> PilotRequest:
         return cls(**json.loads(files.read(directory / REQUEST)))
 
 
-def measure(directory: Path, request: Request) -> dict[str, Any]:
+def measure(directory: Path, request: PilotRequest) -> dict[str, Any]:
     """Measure width after width. Returns the measurements and why there are no wider ones."""
     began = time.monotonic()
     found: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ def measure(directory: Path, request: Request) -> dict[str, Any]:
     return {"measurements": found, "ended": "the widest pack asked for was measured"}
 
 
-def _one(directory: Path, request: Request, width: int) -> tuple[dict[str, Any] | None, str]:
+def _one(directory: Path, request: PilotRequest, width: int) -> tuple[dict[str, Any] | None, str]:
     """One width in its own process: its memory is its own, and running out of it ends nothing else."""
     answer, log = directory / f"width-{width}.json", directory / f"width-{width}.log"
     threads = {"OMP_NUM_THREADS": str(request.threads), protocol.DEVICE: request.device}
@@ -108,11 +108,11 @@ def _one(directory: Path, request: Request, width: int) -> tuple[dict[str, Any] 
     return None, said[-1] if said else f"exit status {done.returncode}"
 
 
-def _expected(found: Sequence[dict[str, Any]], request: Request) -> float:
+def _expected(found: Sequence[dict[str, Any]], request: PilotRequest) -> float:
     return float(found[-1]["start_s"] or 0.0) + 1.5 * request.seconds
 
 
-def _no_wider(found: Sequence[dict[str, Any]], request: Request) -> str:
+def _no_wider(found: Sequence[dict[str, Any]], request: PilotRequest) -> str:
     """Why a wider pack than those measured needs no trial; empty if it does."""
     last = found[-1]
     for used, limit in ((last["host_bytes"], request.host_bytes), (last["device_bytes"], last["device_total_bytes"])):
@@ -128,7 +128,7 @@ def _no_wider(found: Sequence[dict[str, Any]], request: Request) -> str:
 def main(argv: list[str]) -> int:
     directory = Path(argv[0])
     Store(directory).sweep()  # a scratch sweep that cannot be read is the whole job's fault, not a width's
-    answer = measure(directory, Request.read(directory))
+    answer = measure(directory, PilotRequest.read(directory))
     files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
     return 0
 

@@ -46,7 +46,7 @@ class ResumeCheckError(SweepError):
 
 
 @dataclass(frozen=True)
-class Trial:
+class ResumeRequest:
     """What is to be checked. target: the sweep directory that gets the certificate. conf: slurm.conf or None."""
 
     sweep: Sweep
@@ -58,24 +58,24 @@ class Trial:
     seed: int = 0
 
 
-def check(trial: Trial, say: Say) -> Verdict:
+def check(request: ResumeRequest, say: Say) -> Verdict:
     """Train, disturb, compare, certify. Raises ResumeCheckError, SlurmError, OSError."""
-    cells = chosen(trial.sweep, trial.cells)
-    generator = random.Random(trial.seed)
-    deadline = time.monotonic() + trial.seconds
-    with _workplace(trial.target) as directory:
+    cells = chosen(request.sweep, request.cells)
+    generator = random.Random(request.seed)
+    deadline = time.monotonic() + request.seconds
+    with _workplace(request.target) as directory:
         say(f"training {len(cells)} cells straight: {', '.join(cell.name for cell in cells)}")
-        straight = _runner(directory / "straight", trial, trial.sweep)
+        straight = _runner(directory / "straight", request, request.sweep)
         began = time.monotonic()
         _train(straight, cells, deadline, lambda: None)
         length = _training_seconds(straight.store, cells)
         say(f"straight in {time.monotonic() - began:.0f} s; again with {FAULTS_A_CELL} faults a cell")
-        interval = min(trial.sweep.checkpoint_seconds, length * _LONGEST_CHECKPOINT_INTERVAL)
-        disturbed = _runner(directory / "disturbed", trial, replace(trial.sweep, checkpoint_seconds=interval))
+        interval = min(request.sweep.checkpoint_seconds, length * _LONGEST_CHECKPOINT_INTERVAL)
+        disturbed = _runner(directory / "disturbed", request, replace(request.sweep, checkpoint_seconds=interval))
         disturber = Disturber(disturbed, cells, generator, length * _REACH, say)
         _train(disturbed, cells, deadline, disturber.look)
         verdict = _verdict(straight.store, disturbed.store, cells, disturber)
-    return replace(verdict, certificate=_certify(trial, verdict))
+    return replace(verdict, certificate=_certify(request, verdict))
 
 
 def chosen(sweep: Sweep, count: int) -> list[Cell]:
@@ -98,12 +98,12 @@ def _workplace(target: Store) -> Iterator[Path]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _runner(root: Path, trial: Trial, sweep: Sweep) -> Runner:
+def _runner(root: Path, request: ResumeRequest, sweep: Sweep) -> Runner:
     store = Store(root)
     write_sweep(store, sweep, {})
-    if trial.profile.is_local:
-        return Here(store, sweep, trial.profile)
-    return OnCluster(store, sweep, trial.profile, trial.conf)
+    if request.profile.is_local:
+        return Here(store, sweep, request.profile)
+    return OnCluster(store, sweep, request.profile, request.conf)
 
 
 def _train(runner: Runner, cells: Sequence[Cell], deadline: float, look: Callable[[], None]) -> None:
@@ -157,26 +157,26 @@ def _verdict(straight: Store, disturbed: Store, cells: Sequence[Cell], disturber
     return Verdict(verdicts, str(facts["device"]), hardware, faults=dict(total))
 
 
-def _certify(trial: Trial, verdict: Verdict) -> Path:
+def _certify(request: ResumeRequest, verdict: Verdict) -> Path:
     """Write the certificate: what was checked, how, and what was found."""
-    code = code_digest(trial.sweep.trainer)
+    code = code_digest(request.sweep.trainer)
     content: dict[str, Any] = {
         "format": 1,
         "exact": verdict.good,
         "conclusion": verdict.conclusion,
         "code_digest": code,
-        "config_digest": trial.sweep.config_digest,
-        "trainer": trial.sweep.trainer.target,
+        "config_digest": request.sweep.config_digest,
+        "trainer": request.sweep.trainer.target,
         "device": verdict.device,
         "hardware": verdict.hardware,
-        "profile": trial.profile.name,
+        "profile": request.profile.name,
         "faults": verdict.faults,
         "cells": [asdict(cell) for cell in verdict.cells],
-        "seed": trial.seed,
+        "seed": request.seed,
         "host": host(),
         "versions": provenance.versions(),
         "at": time.time(),
     }
-    path = trial.target.paths.certificate_file(code, verdict.device)
+    path = request.target.paths.certificate_file(code, verdict.device)
     files.publish(path, json.dumps(content, indent=1).encode())
     return path

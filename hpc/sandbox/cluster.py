@@ -11,14 +11,14 @@ import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from hpc.processes import Process, boot_id
 from hpc.sandbox.conf import (
     CONTROLLER,
     MUNGE,
-    PreemptMode,
+    ClusterSettings,
     SandboxError,
-    Settings,
     free_ports,
     write_files,
 )
@@ -38,7 +38,7 @@ from hpc.sandbox.programs import installed
 from hpc.slurm.answers import Node, QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 
-__all__ = ["Sandbox", "SandboxError", "Settings", "Status", "default_directory", "down", "find", "up"]
+__all__ = ["ClusterSettings", "Sandbox", "SandboxError", "Status", "default_directory", "down", "find", "up"]
 
 _PORT_ATTEMPTS = 3
 
@@ -74,9 +74,9 @@ class Sandbox:
         return Slurm(self.conf)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ClusterSettings:
         """What it was started with."""
-        return Settings(**read_state(self.directory)["settings"])
+        return ClusterSettings(**read_state(self.directory)["settings"])
 
     @property
     def ports(self) -> dict[str, int]:
@@ -154,45 +154,14 @@ class Sandbox:
         return started[name]
 
 
-def up(
-    directory: Path | None = None,
-    *,
-    nodes: int = 4,
-    cpus: int = 4,
-    gpus: int = 2,
-    memory_mb: int = 64_000,
-    max_array_size: int = 10_001,
-    max_job_count: int = 50_000,
-    kill_wait: int = 2,
-    preempt_mode: PreemptMode = "REQUEUE",
-    user_signal: bool = True,
-    grace_time: int = 0,
-    requeue_delay: int = 5,
-    job_requeue: bool = True,
-    slurmd_timeout: int = 10,
-    die_with_owner: bool = False,
-) -> Sandbox:
-    """Starts a cluster, waits until all its nodes take jobs, and returns it. One that is up stays as it is.
+def up(directory: Path | None = None, **settings: Any) -> Sandbox:
+    """Starts a cluster, waits until all its nodes take jobs, and returns it. A cluster that is up is left alone.
 
-    directory: where its state lives; must be new, empty or an earlier sandbox's, which is cleared. The rest: see
-    Settings. Raises SandboxError if Slurm is not installed, the directory will not do or a daemon does not start.
+    directory: where its state lives; must be new, empty or an earlier sandbox's, which is cleared. settings: fields of
+    ClusterSettings that are to differ from their defaults. Raises SandboxError if Slurm is not installed, the directory
+    will not do or a daemon does not start.
     """
-    settings = Settings(
-        nodes=nodes,
-        cpus=cpus,
-        gpus=gpus,
-        memory_mb=memory_mb,
-        max_array_size=max_array_size,
-        max_job_count=max_job_count,
-        kill_wait=kill_wait,
-        preempt_mode=preempt_mode,
-        user_signal=user_signal,
-        grace_time=grace_time,
-        requeue_delay=requeue_delay,
-        job_requeue=job_requeue,
-        slurmd_timeout=slurmd_timeout,
-        die_with_owner=die_with_owner,
-    )
+    chosen = ClusterSettings(**settings)
     missing = installed()
     if missing:
         raise SandboxError(missing)
@@ -200,7 +169,7 @@ def up(
     with lock(directory):
         sandbox = find(directory)
         if sandbox is None:
-            return _boot(directory, settings)
+            return _boot(directory, chosen)
         _revive(sandbox)
         return sandbox
 
@@ -225,7 +194,7 @@ def down(directory: Path | None = None) -> None:
             stop(directory)
 
 
-def _boot(directory: Path, settings: Settings) -> Sandbox:
+def _boot(directory: Path, settings: ClusterSettings) -> Sandbox:
     for attempt in range(1, _PORT_ATTEMPTS + 1):
         try:
             return _boot_once(directory, settings)
@@ -244,7 +213,7 @@ def _revive(sandbox: Sandbox) -> None:
         wait_for(sandbox.directory, dead)
 
 
-def _boot_once(directory: Path, settings: Settings) -> Sandbox:
+def _boot_once(directory: Path, settings: ClusterSettings) -> Sandbox:
     sandbox = Sandbox(directory)
     if is_sandbox(directory):
         stop(directory)

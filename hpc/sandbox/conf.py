@@ -72,32 +72,37 @@ class SandboxError(SlurmError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ClusterSettings:
     """What kind of cluster to start.
 
-    cpus, gpus, memory_mb (MiB): of each node, as advertised; the machine may have fewer. GPUs are pretended: jobs get
-    CUDA_VISIBLE_DEVICES, no device. max_array_size: as Slurm's MaxArraySize, one more than the largest index.
+    cpus, gpus, memory_mb (MiB): of each node, as advertised; the machine may have fewer. GPUs are simulated: jobs get
+    CUDA_VISIBLE_DEVICES, but no device. max_array_size: as Slurm's MaxArraySize, one more than the largest index.
     kill_wait: seconds between TERM and KILL. preempt_mode: what becomes of evicted jobs. user_signal: whether an
-    evicted job gets its `--signal` first. grace_time: seconds an evicted job may go on. requeue_delay: seconds until a
-    requeued job may start again, 5 or more. job_requeue: whether jobs may be requeued unless they say otherwise.
-    slurmd_timeout: seconds until a silent node counts as failed. die_with_owner: whether the daemons end when the
-    process that started them does, however it ends (its jobs are then on their own).
+    evicted job gets its `--signal` first. grace_time: seconds for which an evicted job may continue. requeue_delay:
+    seconds until a requeued job may start again, 5 or more. job_requeue: whether jobs may be requeued unless they say
+    otherwise. slurmd_timeout: seconds until a silent node counts as failed. die_with_owner: whether the daemons end
+    when the process that started them does, however it ends (its jobs are then on their own).
     """
 
-    nodes: int
-    cpus: int
-    gpus: int
-    memory_mb: int
-    max_array_size: int
-    max_job_count: int
-    kill_wait: int
-    preempt_mode: PreemptMode
-    user_signal: bool
-    grace_time: int
-    requeue_delay: int
-    job_requeue: bool
-    slurmd_timeout: int
-    die_with_owner: bool
+    nodes: int = 4
+    cpus: int = 4
+    gpus: int = 2
+    # Slurm refuses jobs that ask for more than this; nothing is reserved, and the machine need not have it.
+    memory_mb: int = 64_000
+    # Above Slurm's defaults (1001 and 10000), so that large sweeps can be rehearsed in one array.
+    max_array_size: int = 10_001
+    max_job_count: int = 50_000
+    # Slurm's default is 30 s, a long wait for everyone who tries a preemption.
+    kill_wait: int = 2
+    preempt_mode: PreemptMode = "REQUEUE"
+    user_signal: bool = True
+    grace_time: int = 0
+    # Slurm accepts no less.
+    requeue_delay: int = 5
+    job_requeue: bool = True
+    # A killed slurmd is noticed in seconds rather than in Slurm's default of five minutes.
+    slurmd_timeout: int = 10
+    die_with_owner: bool = False
 
     @property
     def node_names(self) -> list[str]:
@@ -105,7 +110,7 @@ class Settings:
         return [f"n{number}" for number in range(1, self.nodes + 1)]
 
 
-def write_files(directory: Path, settings: Settings, ports: Mapping[str, int]) -> None:
+def write_files(directory: Path, settings: ClusterSettings, ports: Mapping[str, int]) -> None:
     """Clears what an earlier cluster left in the directory and writes what a new one needs. ports: by daemon."""
     for name in _DIRECTORIES:
         shutil.rmtree(directory / name, ignore_errors=True)
@@ -121,7 +126,7 @@ def write_files(directory: Path, settings: Settings, ports: Mapping[str, int]) -
     (directory / "gres.conf").write_text(_gres_conf(directory, settings))
 
 
-def _slurm_conf(directory: Path, settings: Settings, ports: Mapping[str, int]) -> str:
+def _slurm_conf(directory: Path, settings: ClusterSettings, ports: Mapping[str, int]) -> str:
     host = socket.gethostname().partition(".")[0]
     return _SLURM_CONF.format(
         directory=directory,
@@ -137,13 +142,13 @@ def _slurm_conf(directory: Path, settings: Settings, ports: Mapping[str, int]) -
     )
 
 
-def _node_line(node: str, host: str, port: int, settings: Settings) -> str:
+def _node_line(node: str, host: str, port: int, settings: ClusterSettings) -> str:
     gres = f" Gres=gpu:{settings.gpus}" if settings.gpus else ""
     size = f"CPUs={settings.cpus} RealMemory={settings.memory_mb}{gres}"
     return f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {size}"
 
 
-def _gres_conf(directory: Path, settings: Settings) -> str:
+def _gres_conf(directory: Path, settings: ClusterSettings) -> str:
     if not settings.gpus:
         return ""
     numbers = "0" if settings.gpus == 1 else f"[0-{settings.gpus - 1}]"

@@ -19,6 +19,7 @@ from typing import Any
 from hpc import protocol
 from hpc.processes import Process, boot_id
 from hpc.sandbox.conf import SandboxError
+from hpc.user_state import user_state
 
 _STATE_FILE = "sandbox.json"
 _LOCK_FILE = "lock"
@@ -30,12 +31,9 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@:-]+")  # slurm.conf has no way to quo
 
 
 def default_directory() -> Path:
-    """$HOLDFAST_SANDBOX, else holdfast/sandbox in $XDG_STATE_HOME, else in ~/.local/state."""
+    """$HOLDFAST_SANDBOX, else the one of this user."""
     chosen = os.environ.get(protocol.SANDBOX)
-    if chosen:
-        return Path(chosen).absolute()
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state).absolute() / "holdfast" / "sandbox"
+    return Path(chosen).absolute() if chosen else user_state() / "sandbox"
 
 
 def resolved(directory: Path | None) -> Path:

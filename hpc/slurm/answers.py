@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ QUEUE_FIELDS = (
 # A field is cut at 20 characters unless its width is given as none; text after the width is put behind the field.
 QUEUE_FORMAT = ",".join(f"{field}:|" for field in QUEUE_FIELDS)
 ACCOUNTING_FIELDS = ("JobID", "State", "ExitCode", "ElapsedRaw", "NodeList", "JobName")
+# What sinfo shows of a node's generic resources: `gpu:a100:4`, or `gpu:2` where the site names no type.
+_GPUS = re.compile(r"gpu:(?:([^:(,]+):)?(\d+)")
+NO_TYPE = "no type"
 _HELD = re.compile(r"launch.failed.requeued.held", re.IGNORECASE)
 
 
@@ -106,6 +110,14 @@ class Node:
     gres: str
     features: str
     reason: str
+
+    @property
+    def gpus(self) -> Counter[str]:
+        """GPUs by type, as sinfo names it; NO_TYPE for those without one."""
+        found = Counter[str]()
+        for kind, number in _GPUS.findall(self.gres):
+            found[kind or NO_TYPE] += int(number)
+        return found
 
 
 def parse_queue(text: str) -> list[QueuedTask]:

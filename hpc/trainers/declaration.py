@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.checkout import PROJECT_ROOT
+from hpc.errors import unknown_key
 from hpc.sweep.cell import check_factor_name
 from hpc.sweep.definition import Trainer
 from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
@@ -73,9 +74,9 @@ def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
 
     spec: {command, factors, metrics, data_files, pack_mode}. Returns (trainer, command). Raises TrainerError.
     """
-    unknown = sorted(set(spec) - set(_COMMAND_KEYS))
-    if unknown:
-        raise TrainerError(f"unknown key {unknown[0]!r}; valid: {', '.join(_COMMAND_KEYS)}")
+    for key in spec:
+        if key not in _COMMAND_KEYS:
+            raise TrainerError(unknown_key(str(key), str(key), _COMMAND_KEYS))
     command = spec.get("command")
     if not isinstance(command, str) or not command.strip():
         raise TrainerError("a trainer in the configuration needs a command: the shell command to run for each cell")
@@ -157,10 +158,9 @@ def _check_entries(entries: dict[str, Any], keys: set[str], kinds: tuple[str, ..
         if not isinstance(entry, Mapping) or entry.get("kind") not in kinds:
             given = entry.get("kind") if isinstance(entry, Mapping) else entry
             raise TrainerError(f"{where}[{name!r}] has kind {given!r}; valid: {', '.join(kinds)}")
-        unknown = sorted(str(key) for key in set(entry) - keys)
-        if unknown:
-            raise TrainerError(f"{where}[{name!r}] has unknown key {unknown[0]!r}; valid: {', '.join(sorted(keys))}")
         for key, value in entry.items():
+            if key not in keys:
+                raise TrainerError(f"{where}[{name!r}]: {unknown_key(str(key), str(key), sorted(keys))}")
             if not _is_of_kind(value, _KEY_KINDS.get(key, "text")):
                 raise TrainerError(f"{where}[{name!r}]: {key!r} is {value!r}; it must be {_KEY_KINDS.get(key, 'text')}")
         if "better" in keys and entry.get("better") not in ("higher", "lower"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hpc.config.schema import Configuration, Weights
 from hpc.trainers.data import data_digest
 from hpc.trainers.declaration import read_declaration
 from training.shapes.generate import generate
@@ -38,13 +39,13 @@ def workspace(
 ) -> Bench:
     """A sweep of the built-in trainer, checkpointed every `interval` seconds."""
     trainer = read_declaration(TARGET, [ROOT])
-    sections = {
+    given = {
         "data": {"dir": str(data), "batch_size": 32},
         "model": {"n_layers": 1, "hidden_dim": hidden, "decoder_hidden_dim": hidden},
-        "synergy": {},
         "training": {"epochs": epochs, "standardize_inputs": True, "optimizer": {"lr": 1e-3}},
-        "experiment": {"name": "fusion_only", "weights": {"fusion": 1.0}},
     }
+    sections = Configuration.model_validate(given).model_dump(include={*given, "synergy"})
+    sections["experiment"] = {"name": "fusion_only", "weights": Weights(fusion=1.0).model_dump()}
     return Bench.make(
         root,
         trainer=TARGET,

@@ -85,7 +85,7 @@ def test_fields_that_are_there_only_sometimes_are_in_the_reference_too(outputs: 
     name: Any = SimpleNamespace(name="x")
     taken = status.Snapshot(name, (status.CellStatus(cell, status.FAILED, cause="boom"),), live)
     assert set(leaves(taken.to_json(), outputs.STATUS)) == set(outputs.STATUS)
-    report = check.Report([finding.problem("node", "text", "fix")]).to_json()
+    report = check.CheckReport([finding.problem("node", "text", "fix")]).to_json()
     assert set(leaves(report, outputs.CHECK)) == set(outputs.CHECK)
 
 

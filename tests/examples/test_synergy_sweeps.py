@@ -14,7 +14,7 @@ from helpers.waiting import PATIENCE
 
 from hpc.config.schema import Configuration
 from hpc.planning.plan import FILES_PER_CELL
-from hpc.slurm.profile import load_profile
+from hpc.slurm.profile_file import load_profile
 
 SWEEPS = ROOT / "examples" / "synergy"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers.sections import whole
 from training.contract import Cell, Checkpoint
 
 
@@ -43,6 +44,7 @@ class Outcome:
 class MemoryRun:
     """Checkpoints are copied as a file would: arrays by value, values through JSON.
 
+    config: sections of the built-in trainer; what they leave out is filled in as planning does.
     stop_at: number of looks at `stop` after which it is true. due_every: looks at checkpoint_due between saves.
     on_look: called at every look at `stop`, with its number.
     """
@@ -61,6 +63,9 @@ class MemoryRun:
     looks: int = 0
     asked_due: int = 0
     saves: int = 0
+
+    def __post_init__(self) -> None:
+        self.config = whole(self.config)
 
     @property
     def stop(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from helpers.memory_run import MemoryCell
+from helpers.sections import whole
 from training.loop.device import prepare
 from training.loop.pack import Pack, Setup
 from training.model.rows import Architecture
@@ -25,7 +26,7 @@ def make_setup(
     native: bool = False,
     device: str = "cpu",
 ) -> Setup:
-    settings = read_settings(config)
+    settings = read_settings(whole(config))
     prepared = prepare(device, threads)
     tables = make_tables(
         load(settings.directory), standardize=settings.standardize_inputs, device=prepared, dtype=dtype

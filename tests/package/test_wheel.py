@@ -66,7 +66,7 @@ def test_what_is_in_the_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tm
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
     assert "10 cells: 0 done" in done.stdout
-    find = "from hpc.slurm.profile import PROFILES; print(*sorted(PROFILES.iterdir()))"
+    find = "from hpc.slurm.profile_file import PROFILES; print(*sorted(PROFILES.iterdir()))"
     where = f"import sys; sys.path.insert(0, 'site'); {find}"
     told = subprocess.run(
         [sys.executable, "-P", "-c", where], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE

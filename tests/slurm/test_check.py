@@ -13,9 +13,9 @@ from helpers.workplace import Workplace
 
 from hpc.config.load import CommandLine, load
 from hpc.planning import pilot_record
-from hpc.preflight import check
+from hpc.preflight import check, pilot
 from hpc.preflight.finding import PROBLEM
-from hpc.slurm.profile import load_profile
+from hpc.slurm.profile_file import load_profile
 
 # A fused trainer whose step takes 60 ms, and 10 ms for every further cell, by the clock that it and the pilot in its
 # process read. More than `fits` cells do not fit.
@@ -107,7 +107,7 @@ def test_a_python_that_cannot_run_us_is_told_with_what_it_said(workplace: Workpl
 
 def test_without_a_cluster_it_says_so_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    report = check.check(check.Request(None, tmp_path), print)
+    report = check.check(check.CheckRequest(None, tmp_path), print)
     assert not report.good
     assert [finding.subject for finding in report.findings][:1] == ["Slurm"]
     assert "login node" in report.findings[0].fix
@@ -118,14 +118,14 @@ def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(workplace.directory / "state"))
-    monkeypatch.setattr(pilot_record, "_SECONDS", 2.0)
+    monkeypatch.setattr(pilot, "SECONDS", 2.0)
     (workplace.directory / "fused.py").write_text(FUSED)
     sweep = {"name": "pilot", "axes": {"width": list(range(1, 9))}, "runs_per_condition": 1}
     config = {"trainer": "fused.py:train", "trainer_options": {"steps": 2000, "fits": 4}, "sweep": sweep}
     (workplace.directory / "sweep.yaml").write_text(yaml.safe_dump(config))
     loaded = load(CommandLine(config=workplace.directory / "sweep.yaml"))
     profile = load_profile("sandbox")
-    request = check.Request(
+    request = check.CheckRequest(
         profile, workplace.directory, workplace.cluster.conf, loaded.sweep, pilot=True, start_s=30, quick=True
     )
     report = check.check(request, print)
@@ -147,13 +147,13 @@ def test_a_pilot_of_a_trainer_that_takes_one_cell_at_a_time_works_here_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(pilot_record, "_SECONDS", 0.5)
+    monkeypatch.setattr(pilot, "SECONDS", 0.5)
     (tmp_path / "fused.py").write_text(FUSED.replace('PACK_MODE = "fused"', ""))
     sweep = {"name": "pilot", "axes": {"width": [1, 2]}, "runs_per_condition": 1}
     config = {"trainer": "fused.py:train", "trainer_options": {"steps": 20, "fits": 1}, "sweep": sweep}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
     loaded = load(CommandLine(config=tmp_path / "sweep.yaml"))
-    report = check.check(check.Request(load_profile("local"), tmp_path, None, loaded.sweep, pilot=True), print)
+    report = check.check(check.CheckRequest(load_profile("local"), tmp_path, None, loaded.sweep, pilot=True), print)
     assert report.good
     kept = pilot_record.load(load_profile("local"), loaded.sweep.config_digest)
     assert kept is not None

@@ -17,7 +17,7 @@ from hpc.planning.plan import make_plan
 from hpc.sandbox.cluster import Sandbox
 from hpc.sandbox.programs import find_program
 from hpc.slurm.commands import SlurmError
-from hpc.slurm.profile import parse_profile
+from hpc.slurm.profile_file import parse_profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission.arrays import submit

@@ -84,9 +84,7 @@ def test_a_cuda_device_that_is_not_there_fails_loudly(config: dict[str, Any]) ->
         workspace.train([cell()], {}, MemoryRun(config, device="cuda:63"))
 
 
-def test_options_and_batches_that_cannot_be_honoured_are_refused(config: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match=r"trainer_options.speed"):
-        workspace.train([cell()], {"speed": 9}, MemoryRun(config))
+def test_a_batch_larger_than_the_data_is_refused(config: dict[str, Any]) -> None:
     config["data"]["batch_size"] = 9000
     with pytest.raises(SettingsError, match=r"data.batch_size is 9000"):
         workspace.train([cell()], {}, MemoryRun(config))

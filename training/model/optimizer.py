@@ -5,19 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from training.model.rows import HALF_MULTIPLE
 from training.model.settings import Settings
 
+# The defaults of torch.optim.Adam, which the predecessor used.
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+# The one of torch.nn.utils.clip_grad_norm_.
 NORM_EPSILON = 1e-6
-PARTS = 512
 
 
 class Adam:
-    """Adam (or AdamW) on (P, 2, half) buffers; all cells of a pack have done the same number of steps."""
+    """Adam on (P, 2, half) buffers; all cells of a pack have done the same number of steps."""
 
     def __init__(self, settings: Settings, parameters: Tensor, first: Tensor, second: Tensor, steps: int) -> None:
-        self._update = torch._fused_adamw_ if settings.optimizer == "adamw" else torch._fused_adam_
         self._lr, self._weight_decay = settings.lr, settings.weight_decay
         self._largest_norm = settings.grad_clip
         self._buffers = ([parameters], [first], [second])
@@ -29,7 +30,7 @@ class Adam:
             self._clip(gradients)
         self.steps += 1
         parameters, first, second = self._buffers
-        self._update(
+        torch._fused_adam_(
             parameters,
             [gradients],
             first,
@@ -48,7 +49,7 @@ class Adam:
     def _clip(self, gradients: Tensor) -> None:
         """As torch.nn.utils.clip_grad_norm_, a cell at a time. A row is reduced in equal parts, then those parts: a
         single long row would be split among threads, and its sum would depend on their number."""
-        parts = torch.linalg.vector_norm(gradients.view(len(gradients), PARTS, -1), dim=2)
+        parts = torch.linalg.vector_norm(gradients.view(len(gradients), HALF_MULTIPLE, -1), dim=2)
         norms = torch.linalg.vector_norm(parts, dim=1)
         factors = self._largest_norm / (norms + NORM_EPSILON)
         gradients.mul_(factors.clamp_(max=1.0).view(-1, 1, 1))

@@ -1,8 +1,8 @@
-"""The sections of the configuration that the built-in trainer reads, as one checked value. No torch here."""
+"""The sections of the configuration that the built-in trainer reads, as one typed value. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +12,11 @@ from training.shapes.distribution import ATTR_FEATURES, V_FEATURES
 DOMAINS: Final = ("attr", "v")
 FEATURES: Final = {"attr": ATTR_FEATURES, "v": V_FEATURES}
 LOSSES: Final = ("fusion", "demi_cycle", "cycle", "translation")
-KERNELS: Final = ("auto", "native", "torch")
+# The compiled step keeps its layers in arrays of fixed size: MAX_LAYERS in steps/kernel_layers.h, less the first and
+# the last layer.
 MOST_LAYERS: Final = 62
+# Of a domain that model.fusion_weights leaves out. The schema does not fill it in: it keeps the section as written.
+UNNAMED_FUSION_WEIGHT: Final = 0.5
 
 
 class SettingsError(ValueError):
@@ -55,7 +58,6 @@ class Settings:
     unique: Mapping[str, tuple[int, ...]]
     redundant: Mapping[str, tuple[int, ...]]
     epochs: int
-    optimizer: str
     lr: float
     weight_decay: float
     grad_clip: float
@@ -65,91 +67,58 @@ class Settings:
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
-    """Settings from the validated sections data, model, synergy, training and experiment.
+    """Settings from the sections data, model, synergy, training and experiment, as planning wrote them: each is whole,
+    with its defaults, and of sound types and ranges (hpc/config/schema.py).
 
-    Raises SettingsError for what this trainer does not implement.
+    Raises SettingsError for what the schema allows and this trainer does not implement.
     """
-    model, training, synergy = config.get("model", {}), config.get("training", {}), config.get("synergy", {})
-    optimizer = training.get("optimizer") or {}
-    fusion = model.get("fusion_weights") or {}
+    data, model, training = config["data"], config["model"], config["training"]
+    synergy, weights = config["synergy"], config["experiment"]["weights"]
+    fusion, demi_cycle, cycle, translation = (float(weights[name]) for name in LOSSES)
     return Settings(
-        directory=Path(config["data"]["dir"]),
-        image_dir=Path(config["data"]["image_dir"]) if config["data"].get("image_dir") else None,
-        batch_size=int(config["data"].get("batch_size", 32)),
-        workspace_dim=int(model.get("workspace_dim", 12)),
-        hidden_dim=int(model.get("hidden_dim", 128)),
-        decoder_hidden_dim=int(model.get("decoder_hidden_dim", 128)),
-        n_layers=_layers(int(model.get("n_layers", 4))),
-        fusion_weights=(float(fusion.get("attr", 0.5)), float(fusion.get("v", 0.5))),
-        loss_scale=float(synergy.get("loss_scale", 1.0)),
-        weights=_loss_weights(config["experiment"]["weights"]),
-        unique=_indices("synergy.unique_indices", synergy.get("unique_indices")),
-        redundant=_indices("synergy.redundant_indices", synergy.get("redundant_indices")),
-        epochs=int(training.get("epochs", 50)),
-        optimizer=_optimizer(str(optimizer.get("type", "adam"))),
-        lr=float(optimizer.get("lr", 1e-3)),
-        weight_decay=float(optimizer.get("weight_decay", 0.0)),
-        grad_clip=float(training.get("grad_clip", 1.0) or 0.0),
-        standardize_inputs=bool(training.get("standardize_inputs", False)),
-        source_weight=float(training.get("source_feature_weight", 1.0)),
-        early_stopping=_early_stopping(training.get("early_stopping")),
+        directory=Path(data["dir"]),
+        image_dir=Path(data["image_dir"]) if data["image_dir"] else None,
+        batch_size=int(data["batch_size"]),
+        workspace_dim=int(model["workspace_dim"]),
+        hidden_dim=int(model["hidden_dim"]),
+        decoder_hidden_dim=int(model["decoder_hidden_dim"]),
+        n_layers=_layers(int(model["n_layers"])),
+        fusion_weights=_fusion_weights(model["fusion_weights"]),
+        loss_scale=float(synergy["loss_scale"]),
+        weights=(fusion, demi_cycle, cycle, translation),
+        unique=_indices("synergy.unique_indices", synergy["unique_indices"]),
+        redundant=_indices("synergy.redundant_indices", synergy["redundant_indices"]),
+        epochs=int(training["epochs"]),
+        lr=float(training["optimizer"]["lr"]),
+        weight_decay=float(training["optimizer"]["weight_decay"]),
+        grad_clip=float(training["grad_clip"] or 0.0),
+        standardize_inputs=bool(training["standardize_inputs"]),
+        source_weight=float(training["source_feature_weight"]),
+        early_stopping=_early_stopping(training["early_stopping"]),
     )
-
-
-def _loss_weights(weights: Mapping[str, float]) -> tuple[float, float, float, float]:
-    for name in weights:
-        if name not in LOSSES:
-            raise SettingsError(f"experiment.weights.{name}: no such loss. Valid: {', '.join(LOSSES)}.")
-    fusion, demi_cycle, cycle, translation = (float(weights.get(name, 0.0)) for name in LOSSES)
-    if not fusion + demi_cycle + cycle + translation > 0.0:
-        raise SettingsError(f"experiment.weights is {dict(weights)}; at least one loss needs a weight above 0.")
-    return fusion, demi_cycle, cycle, translation
-
-
-def _early_stopping(section: Mapping[str, Any] | None) -> EarlyStopping | None:
-    if section is None:
-        return None
-    rule = EarlyStopping(int(section["patience"]), float(section.get("min_delta", 0.0)))
-    if rule.patience < 1 or not rule.min_delta >= 0.0:
-        raise SettingsError(f"training.early_stopping is {dict(section)}; patience is 1 or more, min_delta 0 or more.")
-    return rule
 
 
 def _layers(count: int) -> int:
     if count > MOST_LAYERS:
-        raise SettingsError(f"model.n_layers is {count}; at most {MOST_LAYERS} are trained.")
+        raise SettingsError(f"model.n_layers is {count}; the built-in trainer takes at most {MOST_LAYERS}.")
     return count
 
 
-def read_kernel(options: Mapping[str, Any]) -> str:
-    """Which step trains, from trainer_options: native (compiled), torch, or auto: native where it can be had.
-
-    Raises SettingsError for any other option or value.
-    """
-    for name in options:
-        if name != "kernel":
-            raise SettingsError(f"trainer_options.{name}: the built-in trainer takes no such option. Valid: kernel.")
-    kernel = options.get("kernel", "auto")
-    if kernel not in KERNELS:
-        raise SettingsError(f"trainer_options.kernel is {kernel!r}; valid: {', '.join(KERNELS)}.")
-    return str(kernel)
+def _fusion_weights(section: Mapping[str, float]) -> tuple[float, float]:
+    attr, v = (float(section.get(domain, UNNAMED_FUSION_WEIGHT)) for domain in DOMAINS)
+    return attr, v
 
 
-def _optimizer(name: str) -> str:
-    if name.lower() not in ("adam", "adamw"):
-        raise SettingsError(f"training.optimizer.type is {name!r}; valid: adam, adamw.")
-    return name.lower()
+def _early_stopping(section: Mapping[str, Any] | None) -> EarlyStopping | None:
+    return EarlyStopping(int(section["patience"]), float(section["min_delta"])) if section else None
 
 
-def _indices(key: str, chosen: Mapping[str, Any] | None) -> dict[str, tuple[int, ...]]:
+def _indices(key: str, chosen: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
     """Base features per domain; a domain without any is left out."""
-    found: dict[str, tuple[int, ...]] = {}
-    for domain, indices in (chosen or {}).items():
+    for domain, indices in chosen.items():
         if domain not in DOMAINS:
-            raise SettingsError(f"{key}.{domain}: no such domain. Valid: {', '.join(DOMAINS)}.")
+            raise SettingsError(f"{key}.{domain}: there is no such domain. Valid: {', '.join(DOMAINS)}.")
         for index in indices:
             if not 0 <= index < FEATURES[domain]:
-                raise SettingsError(f"{key}.{domain}: {index} is no base feature; valid: 0..{FEATURES[domain] - 1}.")
-        if indices:
-            found[domain] = tuple(int(index) for index in indices)
-    return found
+                raise SettingsError(f"{key}.{domain}: {index} is not a base feature; valid: 0..{FEATURES[domain] - 1}.")
+    return {domain: tuple(indices) for domain, indices in chosen.items() if indices}

@@ -141,5 +141,5 @@ def _plan(
         weight_decay=settings.weight_decay,
         fusion=settings.fusion_weights,
         largest_norm=settings.grad_clip,
-        decoupled=int(settings.optimizer == "adamw"),
+        decoupled=0,  # weight decay as in Adam: part of the gradient
     )

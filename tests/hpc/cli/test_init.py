@@ -14,7 +14,7 @@ from helpers.command_line import ROOT, WIDTH, Holdfast, environment
 from helpers.waiting import PATIENCE
 
 from hpc.config.schema import Configuration
-from hpc.slurm.profile import load_profile
+from hpc.slurm.profile_file import load_profile
 
 
 def test_what_it_writes_can_be_planned_and_submitted_as_it_is(holdfast: Holdfast, tmp_path: Path) -> None:

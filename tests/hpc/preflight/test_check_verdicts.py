@@ -13,7 +13,8 @@ from hpc.preflight import judge_node, probe
 from hpc.preflight.finding import NOTE, OK, PROBLEM, Finding, summary, table
 from hpc.preflight.judge_cluster import Cluster, Preemption, gpus, judge, preemption
 from hpc.slurm.answers import Node, parse_partitions
-from hpc.slurm.profile import Profile, parse_profile
+from hpc.slurm.profile import Profile
+from hpc.slurm.profile_file import parse_profile
 
 PARTITIONS = """\
 PartitionName=low Default=YES GraceTime=60 MaxTime=1-00:00:00 PreemptMode=REQUEUE PriorityTier=1 State=UP TotalCPUs=8 \

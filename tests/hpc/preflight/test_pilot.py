@@ -14,9 +14,10 @@ from hpc.planning.cost import estimate
 from hpc.planning.plan import make_plan
 from hpc.preflight import pilot_on_node
 from hpc.preflight.pilot import from_answer, request
-from hpc.preflight.pilot_on_node import Request
+from hpc.preflight.pilot_on_node import PilotRequest
 from hpc.preflight.pilot_width import Mark, seconds_per_epoch, seconds_per_step
-from hpc.slurm.profile import Profile, parse_profile
+from hpc.slurm.profile import Profile
+from hpc.slurm.profile_file import parse_profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.states import MISSING, CellStatus
@@ -100,7 +101,7 @@ def test_the_narrowest_pack_goes_on_until_an_epoch_has_ended_so_that_a_plan_has_
     options = {"steps_per_epoch": 600, "saves": saves, "numbers": 1}
     sweep = replace(make_sweep(make_grid([1, 2], [42])), trainer=trainer, options=options)
     write_sweep(Store(tmp_path / "pilot"), sweep, {})
-    request = Request([1], 0.2, 10.0, 1, "cpu", None, epoch_s)  # an epoch takes at least 1.2 s
+    request = PilotRequest([1], 0.2, 10.0, 1, "cpu", None, epoch_s)  # an epoch takes at least 1.2 s
     made = from_answer(pilot_on_node.measure(tmp_path / "pilot", request), sweep, profile())
     assert made.unit == "step"
     assert made.units == (pytest.approx(50 * 600, rel=0.01) if known else None)
@@ -113,7 +114,7 @@ def test_a_checkpoint_that_is_written_beside_training_is_measured_whole(tmp_path
     trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
     options = {"steps_per_epoch": 10, "saves": True, "numbers": BACKGROUND_BYTES // 8}
     write_sweep(Store(tmp_path / "pilot"), replace(make_sweep(), trainer=trainer, options=options), {})
-    answer = pilot_on_node.measure(tmp_path / "pilot", Request([1], 0.5, 10.0, 1, "cpu", None))
+    answer = pilot_on_node.measure(tmp_path / "pilot", PilotRequest([1], 0.5, 10.0, 1, "cpu", None))
     assert answer["ended"] == "the widest pack asked for was measured"
     assert answer["measurements"][0]["checkpoint_bytes"] > BACKGROUND_BYTES
 
@@ -158,8 +159,8 @@ def test_only_trainers_that_fuse_are_measured_in_packs_and_no_wider_than_the_swe
 
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict[int, Any], **changes: Any) -> dict[str, Any]:
     """A series with the given results of each width."""
-    request = Request(list(costs), 1.0, 1000.0, 1, "cpu", 1 << 30)
-    request = Request(**vars(request) | changes)
+    request = PilotRequest(list(costs), 1.0, 1000.0, 1, "cpu", 1 << 30)
+    request = PilotRequest(**vars(request) | changes)
     monkeypatch.setattr(pilot_on_node, "_one", lambda directory, request, width: costs[width])
     return pilot_on_node.measure(tmp_path, request)
 
@@ -181,7 +182,7 @@ def test_a_series_ends_with_memory_failure_time_or_when_wider_packs_gain_nothing
 
 
 def test_a_request_comes_back_from_its_file(tmp_path: Path) -> None:
-    request = Request([1, 2], 1.0, 2.0, 3, "cpu", None)
+    request = PilotRequest([1, 2], 1.0, 2.0, 3, "cpu", None)
     request.write(tmp_path)
-    assert Request.read(tmp_path) == request
+    assert PilotRequest.read(tmp_path) == request
     assert json.loads((tmp_path / pilot_on_node.REQUEST).read_text())["threads"] == 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import yaml
 from helpers.waiting import PATIENCE
 
 from hpc.errors import ConfigError
-from hpc.slurm.profile import PROFILES, Profile, load_profile, parse_profile
+from hpc.slurm.profile import Profile
+from hpc.slurm.profile_file import PROFILES, load_profile, parse_profile
+from hpc.slurm.profile_keys import ProfileKeys
 
 
 def parse(**values: Any) -> Profile:
@@ -26,7 +29,8 @@ def faults(**values: Any) -> list[str]:
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
     path = tmp_path / "lab.yaml"
-    path.write_text(yaml.safe_dump({"slurm_partition": "low", "timeout_min": 60, "gpus_per_node": 1, "mem_gb": 4}))
+    content = {"slurm_partition": "low", "timeout_min": 60, "gpus_per_node": 1, "mem_gb": 4}
+    path.write_text(yaml.safe_dump(content | {"container": {"image": "a.sif"}}))
     return path
 
 
@@ -42,9 +46,7 @@ def test_the_example_profile_names_every_key(tmp_path: Path) -> None:
     body = "\n".join(line.removeprefix("# ") for line in text.splitlines() if line.removeprefix("# ")[:1].islower())
     everything = yaml.safe_load("\n".join(line for line in body.splitlines() if ": " in line))
     assert parse(**{k: v for k, v in everything.items() if k != "device"}).workers == 1
-    from hpc.slurm.profile_keys import FIELDS
-
-    assert set(everything) | {"gres", "nodelist", "comment"} == set(FIELDS)
+    assert set(everything) | {"gres", "nodelist", "comment"} == set(ProfileKeys.model_fields)
 
 
 def test_names_work_with_and_without_slurm_but_not_twice() -> None:
@@ -70,7 +72,7 @@ def test_a_gpu_type_is_asked_for_as_a_generic_resource() -> None:
 def test_several_gpus_are_as_many_workers_that_share_the_cpus() -> None:
     node = parse(gpus_per_node=4, cpus_per_task=34)
     assert (node.workers, node.threads) == (4, 8)
-    assert node.setup == ("export HOLDFAST_WORKERS=4  # one worker a GPU; they share the task's cells",)
+    assert node.setup == ("export HOLDFAST_WORKERS=4  # one worker per GPU; they share the task's cells",)
     assert (parse(gpus_per_node=1, cpus_per_task=3).workers, parse(gpus_per_node=1, cpus_per_task=3).threads) == (1, 3)
 
 
@@ -116,7 +118,6 @@ def test_a_container_runs_its_own_python_with_gpus_and_directories() -> None:
         ("container", {"image": "a\nb"}),
         ("container", {"image": "a.sif", "runtime": "docker"}),
         ("container", {"image": "a.sif", "bind": "/data"}),
-        ("container", {"runtime": "apptainer"}),
         ("additional_parameters", {"output": "x"}),
         ("additional_parameters", {"outp": "x"}),
         ("additional_parameters", {"open_mode": "truncate"}),
@@ -135,8 +136,60 @@ def test_a_container_runs_its_own_python_with_gpus_and_directories() -> None:
 )
 def test_what_must_not_reach_a_script_is_refused_in_one_line_naming_the_key(key: str, value: Any) -> None:
     (fault,) = faults(**{key: value})
-    assert fault.startswith(f"lab.yaml: {key} is ")
+    assert re.match(rf"lab\.yaml: {key}(\.[a-z_-]+|\[0\])? is ", fault)
     assert "\n" not in fault
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("partition", "a b", "partition is 'a b'; may hold only letters, digits and any of _ . , : @ + -"),
+        ("partition", 3, "partition is 3; must be text"),
+        ("partition", None, "partition is None; give it a value, or remove the key"),
+        ("slurm_qos", "-x", "qos is '-x'; may hold only letters"),
+        ("exclude", "n1;n2", "exclude is 'n1;n2'; may hold only letters, digits and any of _ . , : & | * ( ) [ ] -"),
+        ("timeout_min", 1.5, "timeout_min is 1.5; must be a whole number"),
+        ("gpus_per_node", 65, "gpus_per_node is 65; must be 0 to 64"),
+        ("mem_gb", "16", "mem_gb is '16'; must be a number"),
+        ("mem_gb", float("inf"), "mem_gb is inf; must be finite"),
+        ("modules", "cuda", "modules is 'cuda'; must be a list, such as ['cuda']"),
+        ("modules", ["gcc", "cuda;id"], "modules[1] is 'cuda;id'; must be a module's name, such as cuda/12.4"),
+        (
+            "setup",
+            ["a", "#SBATCH -p x"],
+            "setup[1] is '#SBATCH -p x'; must not be an #SBATCH line; ",
+        ),
+        ("container", "a.sif", "container is 'a.sif'; must be a section with named keys"),
+        ("container", {"bind": ["/a"]}, "container.image is missing; add it"),
+        (
+            "container",
+            {"image": "a", "binds": []},
+            "unknown key 'container.binds'. Did you mean 'bind'? ",
+        ),
+        ("container", {"image": "a", "bind": [1]}, "container.bind[0] is 1; must be text"),
+        ("container", {"image": "a", "runtime": "docker"}, "runtime is 'docker'; must be 'apptainer' or 'singularity'"),
+        (
+            "additional_parameters",
+            {"outp": 1},
+            "additional_parameters.outp is 'outp'; Holdfast sets this",
+        ),
+        ("additional_parameters", {"x;": 1}, "additional_parameters.x; is 'x;'; this is not an sbatch option"),
+        ("additional_parameters", {"exclusive": False}, "exclusive is False; must be true, a number, or text"),
+        ("signal_delay_s", 90, "signal_delay_s is 90; a task needs half of its 60 s to train"),
+    ],
+)
+def test_a_fault_names_the_value_down_to_its_place_and_says_what_may_stand_there(
+    key: str, value: Any, said: str
+) -> None:
+    limit = {"timeout_min": 1} if key == "signal_delay_s" else {}
+    (fault,) = faults(**{key: value}, **limit)
+    assert fault.startswith("lab.yaml: ")
+    assert said in fault
+
+
+def test_numbers_reach_slurm_as_they_are_written() -> None:
+    assert repr(parse(mem_gb=16, cpus_per_task=2).parameters) == "{'mem_gb': 16, 'cpus_per_task': 2}"
+    assert parse(mem_gb=0.5).parameters == {"mem_gb": 0.5}
 
 
 def test_an_unknown_key_is_answered_with_the_nearest_one() -> None:
@@ -170,6 +223,7 @@ def test_one_submission_can_change_a_key_leave_one_out_and_set_one_in_a_section(
         ("timeout_min=soon", "lab.yaml with --set: timeout_min is 'soon'; must be a whole number"),
         ("setup=[", "is not valid YAML"),
         ("timeout_min.x=1", "unknown key"),
+        ("container.runtime=docker", "container.runtime is 'docker'; must be 'apptainer' or 'singularity'"),
         ("output=x", "unknown key"),
     ],
 )

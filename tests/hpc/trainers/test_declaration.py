@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -82,7 +83,11 @@ def test_a_file_in_another_encoding_is_read_as_python_reads_it(tmp_path: Path) -
         ("def train(", "def train((", "mine.py:3 is not valid Python: "),
         ("def train", "\0def train", "is not valid Python: "),
         ('"integer"', '"number"', "mine.py: FACTORS['w'] has kind 'number'; valid: integer, real, word"),
-        ('"integer"', '"integer", "minimun": 1', "mine.py: FACTORS['w'] has unknown key 'minimun'; valid: "),
+        (
+            '"integer"',
+            '"integer", "minimun": 1',
+            "mine.py: FACTORS['w']: unknown key 'minimun'. Did you mean 'minimum'? ",
+        ),
         ('"integer"', '"integer", "minimum": "1"', "mine.py: FACTORS['w']: 'minimum' is '1'; it must be a number"),
         ('"integer"', '"integer", "minimum": 1e999', "mine.py: FACTORS['w']: 'minimum' is inf; it must be a number"),
         ('"integer"', '"integer", "log": 1', "mine.py: FACTORS['w']: 'log' is 1; it must be True or False"),
@@ -164,6 +169,12 @@ COMMAND = {
 def test_a_commands_cells_run_one_after_another_unless_the_configuration_says_otherwise() -> None:
     assert command_declaration(COMMAND)[0].pack_mode == "sequential"
     assert command_declaration(COMMAND | {"pack_mode": "concurrent"})[0].pack_mode == "concurrent"
+
+
+@pytest.mark.parametrize("keys", [{"comand": "true"}, {0: None, "0": None}])
+def test_an_unknown_key_of_a_command_is_refused(keys: dict[Any, Any]) -> None:
+    with pytest.raises(TrainerError, match=rf"unknown key '{next(iter(keys))}'\..* Valid: command, factors, metrics"):
+        command_declaration(COMMAND | keys)
 
 
 @pytest.mark.parametrize("mode", ["fused", "all", ["concurrent"], None])

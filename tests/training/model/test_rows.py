@@ -8,6 +8,7 @@ import torch
 from helpers.memory_run import cell
 from helpers.packs import make_pack, make_setup, train_steps
 from helpers.reference import ReferenceWorkspace, batch_of
+from helpers.sections import whole
 
 from training.loop.order import epoch_order
 from training.model.rows import Architecture, canonical_width, initial_row, named_parameters, named_weights
@@ -21,7 +22,7 @@ def reference(config: dict[str, Any], dim: int, scale: float, seed: int) -> Refe
 
 
 def test_a_cell_begins_with_the_weights_that_torch_gives_its_seed(config: dict[str, Any]) -> None:
-    architecture = Architecture.of(read_settings(config), 12)
+    architecture = Architecture.of(read_settings(whole(config)), 12)
     weights = named_weights(architecture, 12, initial_row(architecture, 12, seed=43))
     expected = reference(config, 12, 1.0, seed=43).state_dict()
     assert list(weights) == list(expected)
@@ -146,11 +147,10 @@ def test_the_canonical_width_depends_on_the_cells_dimension_alone() -> None:
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("experiment", {"weights": {"fusion": 1.0, "magic": 1.0}}, "experiment.weights.magic"),
-        ("experiment", {"weights": {"fusion": 0.0}}, "at least one loss"),
-        ("training", {"early_stopping": {"patience": 0}}, "training.early_stopping"),
-        ("training", {"optimizer": {"type": "sgd"}}, "training.optimizer.type is 'sgd'"),
-        ("synergy", {"unique_indices": {"attr": [11]}}, r"synergy.unique_indices.attr: 11 is no base feature"),
+        ("model", {"n_layers": 63}, "model.n_layers is 63; the built-in trainer takes at most 62"),
+        ("synergy", {"unique_indices": {"audio": [0]}}, "synergy.unique_indices.audio: there is no such domain"),
+        ("synergy", {"unique_indices": {"attr": [11]}}, "synergy.unique_indices.attr: 11 is not a base feature"),
+        ("synergy", {"redundant_indices": {"v": [13]}}, "synergy.redundant_indices.v: 13 is not a base feature"),
     ],
 )
 def test_an_option_that_cannot_be_honoured_is_refused(
@@ -158,4 +158,4 @@ def test_an_option_that_cannot_be_honoured_is_refused(
 ) -> None:
     config[section] |= change
     with pytest.raises(SettingsError, match=message):
-        read_settings(config)
+        read_settings(whole(config))

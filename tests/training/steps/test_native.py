@@ -45,7 +45,7 @@ def compiled(request: pytest.FixtureRequest) -> None:
     [
         ({}, 32, {"standardize_inputs": True, "source_feature_weight": 4.0}),
         ({"hidden_dim": 41, "decoder_hidden_dim": 24, "n_layers": 2}, 45, {"grad_clip": None}),
-        ({"n_layers": 0}, 7, {"optimizer": {"type": "adamw", "weight_decay": 0.1}, "grad_clip": 0.05}),
+        ({"n_layers": 0}, 7, {"optimizer": {"weight_decay": 0.1}, "grad_clip": 0.05}),
         ({"n_layers": 3, "fusion_weights": {"attr": 0.7, "v": 0.4}}, 64, {"optimizer": {"weight_decay": 0.01}}),
     ],
 )
@@ -158,8 +158,3 @@ def test_a_cache_that_others_can_write_is_not_trusted(tmp_path: Path, monkeypatc
     (tmp_path / "holdfast").chmod(0o777)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert build._built().parent != tmp_path / "holdfast"
-
-
-def test_an_unknown_kernel_is_refused(config: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match=r"trainer_options.kernel is 'fast'; valid: auto, native, torch"):
-        workspace.train([cell()], {"kernel": "fast"}, MemoryRun(config))

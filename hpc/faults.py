@@ -1,21 +1,32 @@
-"""Faults of a configuration as lines people can act on: file, field, value, fix."""
+"""Sections of a file, typed by pydantic; their faults are lines people can act on: file, field, value, fix."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hpc.config.schema import Configuration
 from hpc.errors import ConfigError, shown, unknown_key
 
 
-class Faults:
-    """Collects faults as lines; stop() raises them together."""
+class Section(BaseModel):
+    """Named keys and nothing else, each of its own type: pydantic would otherwise read "5" as 5 and 1 as true."""
 
-    def __init__(self, source: str, from_command_line: set[str]) -> None:
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+class Faults:
+    """Collects faults as lines; stop() raises them together.
+
+    source: the file, as the lines name it. from_command_line: dotted names of the values that did not come from it.
+    """
+
+    def __init__(self, source: str, from_command_line: Collection[str] = ()) -> None:
         self._source = source
         self._given = from_command_line
         self.lines: list[str] = []
@@ -36,28 +47,26 @@ class Faults:
         if self.lines:
             raise ConfigError(self.lines)
 
-    def validate(self, raw: dict[str, Any]) -> Configuration:
-        """The typed configuration. Raises ConfigError: later checks need a sound structure."""
+    def validate(self, raw: Mapping[str, Any], model: type[S]) -> S:
+        """The typed content. Raises ConfigError with all faults so far: later checks need a sound structure."""
         try:
-            return Configuration.model_validate(raw)
+            return model.model_validate(raw)
         except ValidationError as error:
             for fault in error.errors(include_url=False):
-                self._translate(fault)
+                self._translate(fault, model)
         raise ConfigError(list(dict.fromkeys(self.lines)))
 
-    def _translate(self, fault: Any) -> None:
+    def _translate(self, fault: Any, model: type[Section]) -> None:
         location = list(fault["loc"])
         if fault["type"] != "extra_forbidden" and location[-1:] == ["[key]"]:
             location.pop()  # pydantic's mark for a key that is wrong itself
         name = _dotted(location)
         if fault["type"] == "extra_forbidden":
-            valid = _valid_keys(location[:-1])
-            self.add(name, unknown_key(name, str(location[-1]), valid), inside=True)
+            self.add(name, unknown_key(name, str(location[-1]), _valid_keys(model, location[:-1])), inside=True)
         elif fault["type"] == "missing":
             self.add(name, f"{name} is missing; add it")
         else:
-            reason = re.sub(r"^(Value error, |Input )", "", fault["msg"]).replace("should", "must")
-            self.value(name, fault["input"], _PLAIN_REASONS.get(fault["type"], reason), inside=True)
+            self.value(name, fault["input"], _reason(fault), inside=True)
 
 
 _PLAIN_REASONS = {
@@ -65,11 +74,19 @@ _PLAIN_REASONS = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
-    "list_type": "must be a list, such as [8, 12]",
     "dict_type": "must be a section with named keys",
     "model_type": "must be a section with named keys",
     "finite_number": "must be finite",
 }
+
+
+def _reason(fault: Any) -> str:
+    """What pydantic says, in the words of people who write YAML."""
+    if fault["type"] == "list_type":
+        one = isinstance(fault["input"], str | int | float)
+        return "must be a list" + (f", such as [{shown(fault['input'])}]" if one else "")
+    said = re.sub(r"^(Value error, |Input )", "", fault["msg"]).replace("should", "must")
+    return _PLAIN_REASONS.get(fault["type"], said)
 
 
 def _dotted(location: Sequence[Any]) -> str:
@@ -79,9 +96,8 @@ def _dotted(location: Sequence[Any]) -> str:
     return text
 
 
-def _valid_keys(location: Sequence[Any]) -> list[str]:
-    """Keys of the section at a location of the schema."""
-    model: Any = Configuration
+def _valid_keys(model: Any, location: Sequence[Any]) -> list[str]:
+    """Keys of the section at a location of a model."""
     for part in location:
         if isinstance(part, int):
             continue
