@@ -1,7 +1,8 @@
-"""`.wandb` files in a sweep's directory that Holdfast did not write: a trainer's own runs, whole or not.
+"""`.wandb` files in a sweep's directory that Holdfast did not write: a trainer's own runs, complete or not.
 
-One broken file makes `wandb sync` of many upload nothing and say that all is well. So they are looked at first, what is
-broken is set aside, and the others are sent one by one and looked for on the server.
+A task's working directory is the sweep's, so a trainer that calls `wandb.init` itself leaves its offline runs there. One
+broken file among many makes W&B's own `wandb sync` upload none of them and still exit with 0. So each file is inspected
+first, the broken ones are set aside, and the others are sent one by one and looked up on the server.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.wandb.compare import rows_missing
-from hpc.wandb.helper import Helper, environment
+from hpc.wandb.helper import ELSEWHERE, Helper, environment
 from hpc.wandb.offline_files import Segment, find_segments, join_segments, read_segment
 from hpc.wandb.reader import runs_on_server
 from hpc.wandb.runs import WandbRun
@@ -69,7 +70,9 @@ def send_segments(segments: list[Segment], helper: Helper, say: Callable[[str], 
 def _sync(path: Path) -> None:
     try:
         subprocess.run(
-            [sys.executable, "-m", "wandb", "sync", str(path)],
+            # -P, or a wandb/__init__.py in the working directory would be run instead of the client.
+            [sys.executable, "-P", "-m", "wandb", "sync", str(path)],
+            cwd=ELSEWHERE,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SYNC_SECONDS,

@@ -32,6 +32,9 @@ _KEPT = {
     "WANDB_IDENTITY_TOKEN_FILE",
 }
 _SECRET = {"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"}
+# wandb takes its server from wandb/settings in the working directory. Where that is a sweep of somebody else, they could
+# have our API key sent to a server of theirs; in "/" only the administrator can put such a file.
+ELSEWHERE = "/"
 _POLL_SECONDS, _KILL_SECONDS = 0.05, 2.0
 # Room for the names of some 20,000 cells: a helper that does not read must not make us wait.
 _PIPE_BYTES = 1 << 20
@@ -54,6 +57,7 @@ class Helper:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "hpc.wandb.client"],
+            cwd=ELSEWHERE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

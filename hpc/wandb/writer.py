@@ -60,7 +60,7 @@ def write(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def writing(store: Store, mode: str, cells: Sequence[str], target: Target) -> dict[str, Any]:
     """The request to write cells' runs. mode: offline, online or live; live ends with stdin, when training has."""
-    return {"do": WRITE, "root": str(store.root), "mode": mode, "cells": list(cells), "target": asdict(target)}
+    return {"do": WRITE, "root": str(store.root.absolute()), "mode": mode, "cells": list(cells), "target": asdict(target)}
 
 
 class _Writer:

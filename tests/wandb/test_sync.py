@@ -207,6 +207,31 @@ def test_the_key_is_in_no_file_and_in_no_argument(server: WandbServer, tmp_path:
     assert not [body for body in server.bodies if KEY.encode() in body]
 
 
+def test_a_directory_of_somebody_else_neither_runs_code_nor_gets_the_key(
+    server: WandbServer, done: tuple[Store, Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, sweep = done
+    script = """
+        import sys, wandb
+        wandb.init(project="theirs", entity="lab", id="whole", dir=sys.argv[1], mode="offline").finish()
+    """
+    client(script, str(store.root))
+    settings = Path.home() / ".config" / "wandb" / "settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"[default]\nbase_url = {server.url}\n")
+    monkeypatch.delenv("WANDB_BASE_URL")
+    ran = tmp_path / "ran"
+    (store.wandb_root / "__init__.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    with WandbServer() as thief:
+        (store.wandb_root / "settings").write_text(f"[default]\nbase_url = {thief.url}\n")
+        monkeypatch.chdir(store.root)
+        sync(store)
+        assert thief.requests == []
+    assert not ran.exists()
+    assert server.runs.pop(("lab", "theirs", "whole"))
+    assert_complete(server, store, sweep)
+
+
 def _command_lines() -> set[bytes]:
     found = set()
     for entry in os.listdir("/proc"):
