@@ -236,5 +236,5 @@ def test_a_killed_runs_file_is_never_complete_whatever_it_holds(
     paths[1].write_bytes(whole[:7])
     extract(tmp_path / "x", "--offline", str(store.root), expect=4)
     said = capsys.readouterr()
-    assert textwrap.shorten(said.err, 10_000).count("rows before that are read") == 2
+    assert textwrap.shorten(said.err, 10_000).count("rows before that are used") == 2
     assert "2 COMPLETED" in said.out

@@ -109,8 +109,8 @@ def test_what_can_be_put_right_is_and_what_cannot_is_named_with_exit_code_4(
     sync(store, expect=4)
     said = capsys.readouterr()
     assert f"{sweep.grid[0].name}: epoch 2: 'error' is" in said.err
-    assert f"{sweep.grid[1].name}: epoch 3 is not there" in said.err
-    assert "run stray (copy) is on the server and of no cell" in said.err
+    assert f"{sweep.grid[1].name}: epoch 3 is missing" in said.err
+    assert "run stray (copy) is on the server and belongs to no cell" in said.err
     assert "4 of 6 cells are the same" in said.out
 
 

@@ -16,7 +16,7 @@ from training.shapes.dataset import DataError
 from training.shapes.distribution import draw_labels
 from training.shapes.generate import convert
 from training.shapes.render import render
-from training.shapes.sources import Upstream
+from training.shapes.sources import UpstreamSource
 from training.shapes.vae import posterior_means, reconstruction_error, train_vae
 
 SAMPLE = Path(__file__).resolve().parents[4] / "shared" / "data" / "simple_shapes_sample"
@@ -115,11 +115,11 @@ def test_an_upstream_directory_becomes_a_data_set(tmp_path: Path) -> None:
 
 def test_older_upstream_labels_get_a_random_attribute_by_the_seed(tmp_path: Path) -> None:
     source = upstream(tmp_path / "upstream", {"train": 100, "val": 20}, columns=11)
-    first, again, other = (Upstream(source, seed).labels("train", 0, 100)[:, 11] for seed in (1, 1, 2))
+    first, again, other = (UpstreamSource(source, seed).labels("train", 0, 100)[:, 11] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert 0.3 < first.mean() < 0.7
-    assert np.array_equal(Upstream(source, 1).labels("train", 60, 70)[:, 11], first[60:70])
+    assert np.array_equal(UpstreamSource(source, 1).labels("train", 60, 70)[:, 11], first[60:70])
 
 
 def test_the_upstream_sample_is_read(tmp_path: Path) -> None:
