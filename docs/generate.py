@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: command line, configuration, profile, files, JSON, modules.
+"""The reference pages, generated from the code: command line, configuration, profile, files, JSON, modules.
 
 They are not kept in the repository: docs/hooks.py adds them whenever the documentation is built.
 """
@@ -24,15 +24,15 @@ from hpc.storage import store  # noqa: E402
 from hpc.sweep.cell import Cell  # noqa: E402
 
 _PROG = "holdfast"
-# What a file is, where its name in the code does not say it well enough.
+# What a file is, where the name of its method in hpc/storage does not say it well enough.
 _FILES = {
     "sweep_file": "the plan: grid, configuration, digests, analysis, versions; a revision each time it grew",
     "cell_config_file": "what the cell was trained with",
     "result_file": "the cell's result, written once: metrics, status, digests, provenance",
-    "history_file": "one row an epoch",
+    "history_file": "one row per epoch",
     "weights_file": "final weights",
     "log_file": "what happened to the cell, over all attempts",
-    "attempts_directory": "one directory an attempt",
+    "attempts_directory": "one directory per attempt",
     "failure_file": "why an attempt failed, with its traceback",
     "conflict_file": "a second outcome that differs from the published one",
     "pointer_file": "which pack attempt this attempt is part of",
@@ -40,17 +40,17 @@ _FILES = {
     "pack_file": "its cells, node, process and job",
     "pack_log": "everything its process wrote",
     "progress_file": "epochs of its cells, for `status`",
-    "generation_file": "a checkpoint: one row a cell; the newest two are kept",
+    "generation_file": "a checkpoint: one row per cell; the newest two are kept",
     "private_history": "a history until its cell is published",
     "private_weights": "weights until their cell is published",
-    "aggregated_file": "a condition each: mean, std, interval, n, individual results",
+    "aggregated_file": "per condition: mean, std, interval, n, individual results",
     "statistics_file": "claims, contrasts, intervals, corrections",
-    "table_file": "one row a cell",
-    "curves_file": "one row an epoch of a cell",
+    "table_file": "one row per cell",
+    "curves_file": "one row per cell and epoch",
     "plots_directory": "figures",
-    "report_file": "the report: one file, works without a network",
+    "report_file": "the report: one file, works offline",
     "code_directory": "the snapshot that tasks run",
-    "intent_file": "what a submission was about to queue",
+    "intent_file": "what a submission is about to queue, written before sbatch is called",
     "receipt_file": "what Slurm answered",
     "tasks_file": "which task trains which cells",
     "logs_directory": "output of tasks",
@@ -60,7 +60,7 @@ _FILES = {
 
 
 def pages() -> dict[str, str]:
-    """Name of a page -> its text."""
+    """The text of each page, by its file name."""
     return {
         "cli.md": command_line(),
         "configuration.md": configuration(),
@@ -72,8 +72,8 @@ def pages() -> dict[str, str]:
 
 
 def modules() -> str:
-    """Every module with the first sentence of its docstring: where to look for what."""
-    text = "# Modules\n\nWhere things are: the first sentence of each module, as it stands in the code.\n"
+    """Every module with the first sentences of its docstring."""
+    text = "# Modules\n\nWhere to look for what: every folder and module, by the first sentences of its docstring.\n"
     for folder in sorted(
         path.parent for top in ("hpc", "training", "aggregate") for path in (ROOT / top).rglob("__init__.py")
     ):
@@ -103,7 +103,7 @@ def _formatter(base: type[argparse.HelpFormatter]) -> type[argparse.HelpFormatte
 
 
 def _parsers(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """A parser and all below it, in the order of the command line."""
+    """A parser and all of its subcommands' parsers, in the order of the command line."""
     yield name, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -114,8 +114,8 @@ def _parsers(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, 
 def configuration() -> str:
     template = (ROOT / "config_template.yaml").read_text()
     return (
-        "# Configuration\n\nYAML or JSON. Every key with its default; all are optional. A key that is not listed is "
-        "refused with the nearest valid name. The command line wins over the file: grid options, or "
+        "# Configuration\n\nYAML or JSON. Every key is shown with its default; all are optional. A key that is not listed "
+        "is refused, and the nearest valid name is suggested. The command line overrides the file: grid options, or "
         f"`section.key=value` for any key.\n\n```yaml\n{template.strip()}\n```\n"
     )
 
@@ -125,13 +125,13 @@ def profile() -> str:
     rows = "".join(f"| `{name}` | {_rule(check)} |\n" for name, check in profile_keys.FIELDS.items())
     return (
         "# Cluster profile\n\nA YAML file, named by its path or by its name in `slurm_templates/profiles/`. `local` "
-        "and `sandbox` are built in. `--set key=value` changes one key for one call.\n\n"
-        f"```yaml\n{example.strip()}\n```\n\n## What each key may hold\n\n| key | a value |\n|---|---|\n{rows}"
+        "and `sandbox` are built in. `--set key=value` overrides one key for one call.\n\n"
+        f"```yaml\n{example.strip()}\n```\n\n## Valid values\n\n| key | valid values |\n|---|---|\n{rows}"
     )
 
 
 def _rule(check: object) -> str:
-    """What a check says of a value it cannot take."""
+    """What a check says about a value that it refuses, which is the rule in words."""
     assert callable(check)
     said = str(check(-1) or check(object()))
     return said.replace("|", "\\|")
@@ -140,9 +140,8 @@ def _rule(check: object) -> str:
 def files() -> str:
     rows = sorted((str(path), text) for text, path in _paths())
     return (
-        "# Files of a sweep\n\nThe names that `hpc/storage/layout.py` gives, here for one cell of a sweep in `out`. "
-        "Everything "
-        "is published whole or not at all; what matters to you is in the top directory and in `individual_results/`."
+        "# Files of a sweep\n\nThe names come from `hpc/storage/layout.py`, here for one cell of a sweep in `out`. "
+        "Every file is written atomically. What you need is in the top directory and in `individual_results/`."
         "\n\n| file | what it is |\n|---|---|\n" + "".join(f"| `{path}` | {text} |\n" for path, text in rows)
     )
 
