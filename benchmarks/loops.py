@@ -85,7 +85,7 @@ class DictDataset(Dataset[dict[str, Any]]):
 
 
 def predecessor_loop(split: Split) -> Iterator[None]:
-    """(a): DataLoader over dictionaries, autograd, Adam, and about ten numbers read for the log. Yields once per step."""
+    """(a): DataLoader over dictionaries, autograd, Adam, about ten numbers read for the log. Yields once per step."""
     torch.manual_seed(0)
     model = Workspace()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)

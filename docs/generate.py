@@ -114,7 +114,7 @@ def _parsers(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, 
 def configuration() -> str:
     template = (ROOT / "config_template.yaml").read_text()
     return (
-        "# Configuration\n\nYAML or JSON. Every key is shown with its default; all are optional. A key that is not listed "
+        "# Configuration\n\nYAML or JSON. Every key is shown with its default; all are optional. An unlisted key "
         "is refused, and the nearest valid name is suggested. The command line overrides the file: grid options, or "
         f"`section.key=value` for any key.\n\n```yaml\n{template.strip()}\n```\n"
     )

@@ -50,7 +50,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) ->
         time.sleep(0.1)
 
 
-def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wandb(
+def test_a_preempted_sweep_is_one_complete_run_per_cell_and_gives_the_same_table_from_wandb(
     cluster: Sandbox, server: WandbServer, tmp_path: Path
 ) -> None:
     settings = {

@@ -1,4 +1,4 @@
-"""`holdfast wandb sync`: one complete run a cell on the server, whatever happened before, compared with the disk."""
+"""`holdfast wandb sync`: one complete run per cell on the server, whatever happened before, compared with the disk."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_sweep_arrives_whole_and_a_second_sync_sends_nothing(
     assert "HistoryPage" not in server.operations[before:]  # the journal vouches for what was compared
 
 
-def test_a_sync_that_is_killed_is_taken_up_by_the_next(server: WandbServer, tmp_path: Path) -> None:
+def test_a_killed_sync_is_completed_by_the_next(server: WandbServer, tmp_path: Path) -> None:
     store, sweep = width_sweep(tmp_path / "out", widths=(1, 2, 3), runs=4)
     train(store, sweep)
     server.seconds = 0.05
@@ -72,7 +72,7 @@ def test_a_sync_that_is_killed_is_taken_up_by_the_next(server: WandbServer, tmp_
     assert_complete(server, store, sweep)
 
 
-def test_a_run_that_a_preempted_stream_left_is_gone_on_with(server: WandbServer, done: tuple[Store, Sweep]) -> None:
+def test_a_run_left_by_a_preempted_stream_is_continued(server: WandbServer, done: tuple[Store, Sweep]) -> None:
     store, sweep = done
     whole = cell_run(store, sweep, first(sweep), target_of(sweep))
     assert whole is not None
@@ -86,7 +86,7 @@ def test_a_run_that_a_preempted_stream_left_is_gone_on_with(server: WandbServer,
     assert [row["_step"] for row in partial.history] == [1, 2, 3, 4, 5]
 
 
-def test_what_can_be_put_right_is_and_what_cannot_is_named_with_exit_code_4(
+def test_what_can_be_repaired_is_repaired_and_the_rest_is_named_with_exit_code_4(
     server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out", widths=(1, 2, 3))
@@ -139,7 +139,7 @@ def test_a_damaged_history_is_named_and_never_sent(
     assert first(sweep).name not in {run.fields["displayName"] for run in server.all()}
 
 
-def test_a_server_that_is_down_or_silent_is_trouble_in_bounded_time(
+def test_a_server_that_is_down_or_silent_ends_the_sync_in_bounded_time(
     server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, _ = done
@@ -151,7 +151,7 @@ def test_a_server_that_is_down_or_silent_is_trouble_in_bounded_time(
     assert re.search(r"W&B did not answer in 2 s; nothing is lost", said[-1])
 
 
-def test_broken_files_of_other_programs_are_set_aside_and_whole_ones_sent(
+def test_broken_files_of_other_programs_are_set_aside_and_complete_ones_sent(
     server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = done
@@ -243,7 +243,7 @@ def _command_lines() -> set[bytes]:
     return found
 
 
-def test_a_cell_has_one_id_for_ever_and_another_under_another_configuration(tmp_path: Path) -> None:
+def test_a_cell_keeps_its_id_and_has_another_under_another_configuration(tmp_path: Path) -> None:
     _, sweep = width_sweep(tmp_path / "a")
     _, grown = width_sweep(tmp_path / "b", widths=(2, 1, 7), runs=5)
     _, longer = width_sweep(tmp_path / "c", epochs=6)
