@@ -160,7 +160,7 @@ def test_early_stopping_is_the_same_after_an_interruption(config: dict[str, Any]
 def test_a_pack_that_keeps_its_width_gives_the_same_results_for_the_cells_that_stay(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU: rows of cells that are taken over or diverge stay, and nobody hears of them again."""
+    """As on a GPU: rows of cells that are taken over or diverge stay in the pack and are never reported again."""
     cells = [CELLS[0], cell(8, 1e42, 44), CELLS[1]]
     expected = straight(config, cells, due_every=1, taken={CELLS[0].name})
     begin = Loop.__init__
