@@ -20,12 +20,14 @@ import json_outputs  # noqa: E402
 
 from hpc.cli import app  # noqa: E402
 from hpc.slurm import profile_keys  # noqa: E402
-from hpc.storage import store  # noqa: E402
+from hpc.storage.layout import Layout  # noqa: E402
 from hpc.sweep.cell import Cell  # noqa: E402
 
 _PROG = "holdfast"
 # What a file is, where the name of its method in hpc/storage does not say it well enough.
 _FILES = {
+    "certificate_file": "one certificate, by configuration and device",
+    "cell_directory": "one cell: its result, its history, its attempts",
     "sweep_file": "the plan: grid, configuration, digests, analysis, versions; a revision each time it grew",
     "cell_config_file": "what the cell was trained with",
     "result_file": "the cell's result, written once: metrics, status, digests, provenance",
@@ -33,6 +35,7 @@ _FILES = {
     "weights_file": "final weights",
     "log_file": "what happened to the cell, over all attempts",
     "attempts_directory": "one directory per attempt",
+    "attempt_directory": "one attempt at the cell",
     "failure_file": "why an attempt failed, with its traceback",
     "conflict_file": "a second outcome that differs from the published one",
     "pointer_file": "which pack attempt this attempt is part of",
@@ -55,6 +58,7 @@ _FILES = {
     "tasks_file": "which task trains which cells",
     "logs_directory": "output of tasks",
     "lock_directory": "held by the command at work",
+    "wandb_processed_file": "what `holdfast wandb extract` made of them: one entry per cell",
     "state_cache_file": "what `status` remembers; safe to remove",
 }
 
@@ -147,8 +151,14 @@ def files() -> str:
 
 
 def _paths() -> Iterator[tuple[str, Path]]:
-    sweep = store.Store(Path("out"))
-    given = {"cell": Cell((("dim", 8), ("scale", 1.0)), 42, 0), "pack": 17, "attempt": 1, "submission": 3, "array": 0}
+    sweep = Layout(Path("out"))
+    given = {
+        "cell": Cell((("dim", 8), ("scale", 1.0)), 42, 0),
+        "pack_attempt": 17,
+        "attempt": 1,
+        "submission": 3,
+        "array": 0,
+    }
     given |= {
         "index": 0,
         "generation": 2,
@@ -157,7 +167,7 @@ def _paths() -> Iterator[tuple[str, Path]]:
         "device": "cpu",
         "digest": "0" * 16,
     }
-    for name, member in inspect.getmembers_static(store.Store):
+    for name, member in inspect.getmembers_static(Layout):
         if not re.search(r"_(file|directory|log|script|history|weights)$", name):
             continue
         is_property = isinstance(member, property)

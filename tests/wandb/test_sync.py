@@ -221,9 +221,9 @@ def test_a_directory_of_somebody_else_neither_runs_code_nor_gets_the_key(
     settings.write_text(f"[default]\nbase_url = {server.url}\n")
     monkeypatch.delenv("WANDB_BASE_URL")
     ran = tmp_path / "ran"
-    (store.wandb_root / "__init__.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    (store.paths.wandb_root / "__init__.py").write_text(f"open({str(ran)!r}, 'w')\n")
     with WandbServer() as thief:
-        (store.wandb_root / "settings").write_text(f"[default]\nbase_url = {thief.url}\n")
+        (store.paths.wandb_root / "settings").write_text(f"[default]\nbase_url = {thief.url}\n")
         monkeypatch.chdir(store.root)
         sync(store)
         assert thief.requests == []
