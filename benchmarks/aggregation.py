@@ -1,7 +1,7 @@
 """Speed of gathering, statistics and figures, beside a plain loop: python -m benchmarks.aggregation [--cells N ...].
 
-Synthetic sweeps of 15 metrics and 50 epochs a cell on local disk, files warm in memory; nothing but aggregate's own
-functions is timed, loading Python and its libraries is not. Prints a table; nothing here passes or fails.
+Synthetic sweeps with 15 metrics and 50 epochs per cell, on a local disk with a warm cache. Only aggregate's own
+functions are timed, not the loading of Python and its libraries. Prints a table; nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.sweep.grid import Axis, Grid
 
+# About as much as the built-in experiment has.
 METRICS, EPOCHS, SEEDS = 15, 50, 5
 LARGEST_LOOP = 10_000  # cells; beyond, the plain loop takes minutes
 Measured = tuple[str, str, tuple[float, float]]
@@ -55,6 +56,7 @@ def make_sweep(root: Path, conditions: tuple[int, int]) -> Store:
     sweep = Sweep("synthetic", grid, trainer, {}, {}, "", analysis, 60.0, {})
     store = Store(root)
     write_sweep(store, sweep, {})
+    # Values to sixteen digits: rounder ones would be shorter to read, parse and write than real ones.
     random = np.random.default_rng(0)
     for cell in grid:
         _write_cell(store, sweep, cell, random)
@@ -81,6 +83,7 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
         "outcome_digest": "0" * 64,
         "provenance": {"attempts": 1, "seconds": 12.5, "node": "n1", "pack": 1, "note": "x" * 700},
     }
+    # Written plainly: `files.publish` syncs each file, which is not what is measured here.
     (directory / "results.json").write_text(json.dumps(result))
     rows = [",".join(["epoch", *names])]
     rows += [f"{epoch}," + ",".join(map(repr, row)) for epoch, row in enumerate(curve.tolist(), start=1)]
@@ -88,7 +91,7 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
 
 
 def timed(action: Callable[[], object], repeats: int = 1) -> tuple[float, float]:
-    """Smallest wall and processor time in seconds: other work on the machine only ever adds."""
+    """Smallest wall and CPU time in seconds: other work on the machine can only add to them."""
     walls, processors = [], []
     for _ in range(repeats):
         wall, processor = time.perf_counter(), time.process_time()
@@ -99,14 +102,14 @@ def timed(action: Callable[[], object], repeats: int = 1) -> tuple[float, float]
 
 
 def open_and_read(store: Store) -> None:
-    """What nobody can do without: the bytes of every file."""
+    """The lower bound: read the bytes of every file."""
     for path in store.paths.results_root.iterdir():
         for name in ("results.json", "history.csv"):
             (path / name).read_bytes()
 
 
 def plain_loop(store: Store) -> None:
-    """What people write: json per cell, pandas, read_csv per history, scipy.stats per condition and metric."""
+    """What people write today: json per cell, pandas, read_csv per history, scipy.stats per condition and metric."""
     import pandas as pd
     import scipy.stats
 
@@ -130,7 +133,7 @@ def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -
 
     side = {10_000: (40, 50), 100_000: (100, 200)}.get(cells, (cells // SEEDS, 1))
     store = make_sweep(folder / f"sweep-{cells}", side)
-    study(read(store, afresh=True))  # warm
+    study(read(store, afresh=True))  # once unmeasured: the files are in memory from here on
     count = f"{cells:,} cells"
     yield count, "open and read every file, nothing else", timed(lambda: open_and_read(store), repeats)
     yield count, "gather and compute", timed(lambda: study(read(store, afresh=True)), repeats)
@@ -155,7 +158,7 @@ def measure_figures(folder: Path, repeats: int) -> Iterator[Measured]:
     found = study(read(store, afresh=True))
 
     def every() -> Iterator[Any]:
-        """Five metrics: the summary, 15 figures of means and 15 of training curves."""
+        """Figures of five metrics: the summary, means and training curves."""
         summary = replace(found.summary, metrics=found.summary.metrics[:5])
         return plots(summary, itertools.islice(found.curves(), 5))
 
@@ -173,7 +176,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, nargs="*", default=[10_000, 100_000], metavar="N")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--no-loop", action="store_true", help="leave out the plain loop")
+    parser.add_argument("--no-loop", action="store_true", help="skip the plain loop")
     parser.add_argument("--no-figures", action="store_true")
     parser.add_argument("--directory", type=Path, help="where the sweeps are made (default: a temporary directory)")
     arguments = parser.parse_args()

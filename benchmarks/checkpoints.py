@@ -1,4 +1,4 @@
-"""What crash safety costs a training run: saving a pack, and coming back after a stop, through the real run object."""
+"""What crash safety costs a training run: saving a pack and resuming after a stop, through the real run object."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from training.loop.pack import Pack
 
+# A full pack on a CPU (training.loop.loop.CPU_PACK).
 CELLS = 5
+# Calls of Pack.train before a task is stopped: enough to reach its first step.
 PARTS = 10
 
 
 def measure(data: Path, directory: Path) -> dict[str, float]:
-    """save_ms: one checkpoint of a pack of five cells. start_ms, resume_ms: from the task's beginning to the first
-    training step, of new cells and of restored ones (the check of the data's digest included)."""
+    """Milliseconds of a checkpoint, a start and a resume.
+
+    save_ms: one checkpoint of a pack of five cells. start_ms, resume_ms: from the beginning of a task to its first
+    training step, with new and with restored cells, including the check of the data's digest.
+    """
     store, sweep = _recorded(data, directory)
     saves: list[float] = []
     original = TrainingRun.save
@@ -35,6 +40,7 @@ def measure(data: Path, directory: Path) -> dict[str, float]:
 
     TrainingRun.save = timed  # type: ignore[method-assign]
     try:
+        # The first task begins the cells, the other five resume them.
         start, *resumes = (_until_first_step(store, sweep) for _ in range(6))
     finally:
         TrainingRun.save = original  # type: ignore[method-assign]
@@ -55,7 +61,7 @@ def _recorded(data: Path, directory: Path) -> tuple[Store, Sweep]:
 
 
 def _until_first_step(store: Store, sweep: Sweep) -> float:
-    """Seconds from the beginning of a task to its first step; it trains a little more, saves and stops."""
+    """Seconds from the beginning of a task to its first step. It then trains a little, saves and stops."""
     steps: list[float] = []
     original = Pack.train
 

@@ -1,6 +1,6 @@
-"""What people train one Global Workspace with today: the two loops that Holdfast is measured against.
+"""The loops that people train one Global Workspace with today, which Holdfast is compared with.
 
-python -m benchmarks.loops --data DIR [--device cuda] [--steps 500]      (the tight loop alone, as JSON)
+python -m benchmarks.loops --data DIR [--device cuda] [--steps 500]      # the tight loop alone, as JSON
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from training.model.rows import TRUE_OUTPUTS
 from training.model.settings import FEATURES
 from training.shapes.dataset import Split, load
 
+# The defaults of the built-in experiment, with a workspace of 16 units.
 BATCH = 32
 HIDDEN = 128
 LAYERS = 4
@@ -57,9 +58,9 @@ class Workspace(nn.Module):
 
 
 class DictDataset(Dataset[dict[str, Any]]):
-    """Samples as the predecessor's: dictionaries of inputs, targets and metadata.
+    """Samples as in the previous tool: dictionaries of inputs, targets and metadata.
 
-    It kept them once made; all are made here beforehand, so that what is timed is not its slower first epoch.
+    It kept samples once it had made them. Here all are made beforehand, so that its slower first epoch is not timed.
     """
 
     def __init__(self, split: Split) -> None:
@@ -84,7 +85,7 @@ class DictDataset(Dataset[dict[str, Any]]):
 
 
 def predecessor_loop(split: Split) -> Iterator[None]:
-    """(a): DataLoader over dictionaries, autograd, Adam, and about ten numbers read for the log; a step a turn."""
+    """(a): DataLoader over dictionaries, autograd, Adam, about ten numbers read for the log. Yields once per step."""
     torch.manual_seed(0)
     model = Workspace()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
@@ -93,6 +94,7 @@ def predecessor_loop(split: Split) -> Iterator[None]:
     while True:
         for batch in loader:
             target = batch["targets"]["attr"]
+            # The previous tool stored the class as a number in [0, 1] and recovered it at each step.
             xor = (target[:, -1] * 7).round().long().clamp(0, 7)
             losses = model.losses(batch["inputs"], target[:, :-1], batch["targets"]["v"], xor)
             log |= {f"{name}_loss": loss.item() for name, loss in losses.items()}
@@ -106,7 +108,7 @@ def predecessor_loop(split: Split) -> Iterator[None]:
 
 
 def tight_loop(split: Split, device: str = "cpu") -> Iterator[None]:
-    """(b): data in memory, autograd, fused Adam, nothing read; a step a turn."""
+    """(b): data in memory, autograd, fused Adam, no number read. Yields once per step."""
     torch.manual_seed(0)
     model = Workspace().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
@@ -130,6 +132,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     arguments = parser.parse_args()
     loop = tight_loop(load(arguments.data).train, arguments.device)
+    # CUDA compiles and allocates in its first steps.
     for _ in range(50):
         next(loop)
     torch.cuda.synchronize()

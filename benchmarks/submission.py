@@ -2,7 +2,8 @@
 
     python -m benchmarks.submission [--cells 10001] [--large 100000] [--json FILE]
 
-Needs Slurm on this machine (make slurm-install); starts a cluster of its own with enlarged limits and holds all tasks.
+Needs Slurm on this machine (make slurm-install). Starts its own cluster with raised limits, and holds all tasks so that
+none runs while others are queued.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TRAINER = (
     "METRICS = {'error': {'kind': 'positive', 'better': 'lower'}}\n"
     "def train(cells, options, run):\n    pass\n"
 )
-# What people use today: one pickle a task, then sbatch once.
+# What people use today: one pickle per task, then sbatch once.
 MAP_ARRAY = """
 import sys, submitit
 executor = submitit.SlurmExecutor(folder=sys.argv[1])
@@ -51,13 +52,14 @@ def timed(command: list[str], directory: Path, variables: dict[str, str], expect
 
 
 def measure(cells: int, large: int) -> dict[str, dict[str, Any]]:
-    """All rows. Peak memory is the largest of all processes so far, so rows run from small to large."""
+    """All rows of the table. Peak memory is the largest of all processes so far, so rows run from small to large."""
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "held.yaml").write_text(HELD)
         (directory / "width.py").write_text(TRAINER)
         (directory / "map_array.py").write_text(MAP_ARRAY)
+        # Cancelled jobs stay in the memory of slurmctld for a while (MinJobAge), and count.
         limits = {"max_array_size": max(cells, large) + 1, "max_job_count": 3 * (cells + large) + 1000}
         with sandbox.up(directory / "c", nodes=1, die_with_owner=True, **limits) as cluster:
             variables = {"SLURM_CONF": str(cluster.conf), "PYTHONPATH": str(ROOT)}
@@ -86,6 +88,7 @@ def measure(cells: int, large: int) -> dict[str, dict[str, Any]]:
 
 
 def config(directory: Path, cells: int) -> None:
+    """Write a sweep of this many cells: few seeds and many widths, within the limits of both."""
     runs = next(n for n in (100, 10, 7, 3, 1) if cells % n == 0)
     widths = list(range(1, cells // runs + 1)) if cells <= 1_000_000 else list(range(1, 1001))
     runs = runs if cells <= 1_000_000 else cells // 1000

@@ -1,8 +1,8 @@
-"""Training speed of one cell beside what people use today:  python -m benchmarks.training [--json FILE]
+"""Training speed of one cell beside what people use today: python -m benchmarks.training [--json FILE].
 
-Batch 32, hidden 128, n_layers 4, 280,000 parameters: 53.1 MFLOP a step in matrix products. All variants run in one
-process, a few steps each in turns, so that a busy machine slows them alike; medians are printed. Nothing passes or
-fails. On a GPU (--device cuda) also k concurrent processes of the tight loop.
+Batch 32, hidden 128, n_layers 4, 280,000 parameters: 53.1 MFLOP per step in matrix products. All variants run in one
+process, a few steps each in turn, so that a busy machine slows them alike; medians are printed. Nothing passes or
+fails. On a GPU (--device cuda), k concurrent processes of the tight loop are measured too.
 """
 
 from __future__ import annotations
@@ -36,11 +36,15 @@ from training.steps.build import NoKernelError, load_kernel
 
 ROWS = 16_000
 ROUNDS = 25
-STEPS_A_ROUND = 8
+# As many as the compiled step takes at a time (training.steps.native_step.STEPS_A_VISIT).
+STEPS_PER_ROUND = 8
+# Moments of dead units turn subnormal between these steps, if they are not flushed.
 EARLY, LATE = 100, 1500
+# One cell, one scale of a sweep, and a sweep of 7 dimensions x 6 scales x 5 seeds.
 GPU_PACKS = (1, 30, 210)
 GPU_PROCESSES = (1, 2, 4, 8)
-GFLOP_A_STEP = 0.0531
+# Matrix products of one step: 2 x weights x rows, forward once and backward twice.
+GFLOP_PER_STEP = 0.0531
 
 
 class BenchmarkCell:
@@ -71,16 +75,16 @@ def make_pack(settings: Settings, tables: Tables, device: torch.device, cells: i
 
 
 def steps_of(pack: Pack) -> Iterator[None]:
-    """Ours, a step of all cells a turn; parts of several steps are spread over as many turns."""
+    """Holdfast's own loop; yields once per step of all cells, also where several steps are one call."""
     while True:
-        end = (pack.step // 100 + 1) * 100
+        end = (pack.step // 100 + 1) * 100  # as training.loop does between two checks for divergence
         for indices in pack.batches(end):
             pack.train(indices)
             yield from [None] * len(indices)
 
 
 def interleaved(variants: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median of each variant's measurements, taken in turns."""
+    """Median of each variant's measurements, taken in turn."""
     found: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, measure in variants.items():
@@ -88,8 +92,8 @@ def interleaved(variants: dict[str, Callable[[], float]], rounds: int) -> dict[s
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def timed(loop: Iterator[None], cells: int, threads: int, steps: int = STEPS_A_ROUND) -> Callable[[], float]:
-    """Microseconds a cell-step of some steps of a loop, with torch on this many threads."""
+def timed(loop: Iterator[None], cells: int, threads: int, steps: int = STEPS_PER_ROUND) -> Callable[[], float]:
+    """Measures microseconds per step of one cell, with torch on this many threads."""
 
     def measure() -> float:
         torch.set_num_threads(threads)
@@ -98,12 +102,12 @@ def timed(loop: Iterator[None], cells: int, threads: int, steps: int = STEPS_A_R
             next(loop)
         return (time.perf_counter() - started) / steps / cells * 1e6
 
-    measure()
+    measure()  # once unmeasured: buffers, caches and libraries warm up
     return measure
 
 
 def gemm(threads: int, size: int = 1024) -> Callable[[], float]:
-    """GFLOP/s of one large matrix product in fp32."""
+    """Measures GFLOP/s of one large matrix product in fp32: the peak that training is compared with."""
     a, b, c = (torch.randn(size, size) for _ in range(3))
 
     def measure() -> float:
@@ -117,7 +121,7 @@ def gemm(threads: int, size: int = 1024) -> Callable[[], float]:
 
 
 def cpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Microseconds a cell-step (GFLOP/s for the last row) by variant and number of threads."""
+    """Microseconds per step of one cell (GFLOP/s for the last row), by variant and number of threads."""
     device, settings = torch.device("cpu"), read(directory)
     tables = make_tables(dataset, standardize=False, device=device)
     kernels = {"torch": False, **({"native": True} if compiled() else {})}
@@ -139,21 +143,21 @@ def cpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
 
 
 def slow_down(directory: Path, dataset: Dataset) -> dict[str, float]:
-    """Microseconds a step early and late in training, measured in turns: subnormal numbers would show."""
+    """Microseconds per step early and late in training, measured in turn: subnormal numbers would slow late ones."""
     device, settings = torch.device("cpu"), read(directory)
     tables = make_tables(dataset, standardize=False, device=device)
     variants = {}
     for begin in (EARLY, LATE):
         pack = make_pack(settings, tables, device, 1, compiled(), 1)
         loop = steps_of(pack)
-        for _ in range(begin - ROUNDS * STEPS_A_ROUND // 2):
+        for _ in range(begin - ROUNDS * STEPS_PER_ROUND // 2):
             next(loop)
         variants[f"step {begin}"] = timed(loop, 1, 1)
     return interleaved(variants, ROUNDS)
 
 
 def gpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Microseconds a cell-step on a GPU: ours at several widths, and k processes of the tight loop side by side."""
+    """Microseconds per step of one cell on a GPU: packs of several widths, and k processes of the tight loop."""
     device, settings = prepare("cuda", 1), read(directory)
     tables = make_tables(dataset, standardize=False, device=device)
     rows: dict[str, dict[str, float]] = {}
@@ -177,7 +181,7 @@ def _gpu_time(loop: Iterator[None], cells: int) -> float:
             next(loop)
         torch.cuda.synchronize()
         found.append((time.perf_counter() - started) / 100 / cells * 1e6)
-    return statistics.median(found[1:])
+    return statistics.median(found[1:])  # the first includes the recording of the graph
 
 
 def compiled() -> bool:
@@ -188,7 +192,7 @@ def compiled() -> bool:
 
 
 def print_speed(rows: dict[str, dict[str, float]]) -> None:
-    """Ratios are to (a) and (b) on as many threads; the fraction of peak counts matrix products only."""
+    """Print the table. Ratios are to (a) and (b) on as many threads; the share of peak counts matrix products only."""
     peaks = rows["fp32 GEMM peak, GFLOP/s"]
     print(f"{'':34}{'threads':>8}{'us':>8}{'over (a)':>10}{'over (b)':>10}{'of peak':>9}")
     for name, by_threads in rows.items():
@@ -197,7 +201,7 @@ def print_speed(rows: dict[str, dict[str, float]]) -> None:
                 print(f"{name:34}{threads:>8}{value:8.0f}")
                 continue
             a, b = (rows[row][threads] / value for row in ("(a) as the predecessor", "(b) tight loop"))
-            part = 100 * GFLOP_A_STEP / (1e-6 * value) / peaks[threads]
+            part = 100 * GFLOP_PER_STEP / (1e-6 * value) / peaks[threads]
             print(f"{name:34}{threads:>8}{value:8.0f}{a:10.2f}{b:10.2f}{part:8.0f}%")
 
 
@@ -224,7 +228,7 @@ def main() -> None:
         if arguments.device == "cuda":
             found["gpu"] = gpu_rows(directory, dataset)
             for row, value in found["gpu"].items():
-                print(f"{row:34}{value['1']:8.1f} us a cell-step")
+                print(f"{row:34}{value['1']:8.1f} us per step of one cell")
         else:
             found["speed"] = cpu_rows(directory, dataset)
             print_speed(found["speed"])

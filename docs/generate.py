@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: command line, configuration, profile, files, JSON, modules.
+"""The reference pages, generated from the code: command line, configuration, profile, files, JSON, modules.
 
 They are not kept in the repository: docs/hooks.py adds them whenever the documentation is built.
 """
@@ -24,19 +24,22 @@ from hpc.cli import app  # noqa: E402
 from hpc.errors import ConfigError  # noqa: E402
 from hpc.faults import Faults, Section  # noqa: E402
 from hpc.slurm.profile_keys import ProfileKeys  # noqa: E402
-from hpc.storage import store  # noqa: E402
+from hpc.storage.layout import Layout  # noqa: E402
 from hpc.sweep.cell import Cell  # noqa: E402
 
 _PROG = "holdfast"
-# What a file is, where its name in the code does not say it well enough.
+# What a file is, where the name of its method in hpc/storage does not say it well enough.
 _FILES = {
+    "certificate_file": "one certificate, by configuration and device",
+    "cell_directory": "one cell: its result, its history, its attempts",
     "sweep_file": "the plan: grid, configuration, digests, analysis, versions; a revision each time it grew",
     "cell_config_file": "what the cell was trained with",
     "result_file": "the cell's result, written once: metrics, status, digests, provenance",
-    "history_file": "one row an epoch",
+    "history_file": "one row per epoch",
     "weights_file": "final weights",
     "log_file": "what happened to the cell, over all attempts",
-    "attempts_directory": "one directory an attempt",
+    "attempts_directory": "one directory per attempt",
+    "attempt_directory": "one attempt at the cell",
     "failure_file": "why an attempt failed, with its traceback",
     "conflict_file": "a second outcome that differs from the published one",
     "pointer_file": "which pack attempt this attempt is part of",
@@ -44,27 +47,28 @@ _FILES = {
     "pack_file": "its cells, node, process and job",
     "pack_log": "everything its process wrote",
     "progress_file": "epochs of its cells, for `status`",
-    "generation_file": "a checkpoint: one row a cell; the newest two are kept",
+    "generation_file": "a checkpoint: one row per cell; the newest two are kept",
     "private_history": "a history until its cell is published",
     "private_weights": "weights until their cell is published",
-    "aggregated_file": "a condition each: mean, std, interval, n, individual results",
+    "aggregated_file": "per condition: mean, std, interval, n, individual results",
     "statistics_file": "claims, contrasts, intervals, corrections",
-    "table_file": "one row a cell",
-    "curves_file": "one row an epoch of a cell",
+    "table_file": "one row per cell",
+    "curves_file": "one row per cell and epoch",
     "plots_directory": "figures",
-    "report_file": "the report: one file, works without a network",
+    "report_file": "the report: one file, works offline",
     "code_directory": "the snapshot that tasks run",
-    "intent_file": "what a submission was about to queue",
+    "intent_file": "what a submission is about to queue, written before sbatch is called",
     "receipt_file": "what Slurm answered",
     "tasks_file": "which task trains which cells",
     "logs_directory": "output of tasks",
     "lock_directory": "held by the command at work",
+    "wandb_processed_file": "what `holdfast wandb extract` made of them: one entry per cell",
     "state_cache_file": "what `status` remembers; safe to remove",
 }
 
 
 def pages() -> dict[str, str]:
-    """Name of a page -> its text."""
+    """The text of each page, by its file name."""
     return {
         "cli.md": command_line(),
         "configuration.md": configuration(),
@@ -76,8 +80,8 @@ def pages() -> dict[str, str]:
 
 
 def modules() -> str:
-    """Every module with the first sentence of its docstring: where to look for what."""
-    text = "# Modules\n\nWhere things are: the first sentence of each module, as it stands in the code.\n"
+    """Every module with the first sentences of its docstring."""
+    text = "# Modules\n\nWhere to look for what: every folder and module, by the first sentences of its docstring.\n"
     for folder in sorted(
         path.parent for top in ("hpc", "training", "aggregate") for path in (ROOT / top).rglob("__init__.py")
     ):
@@ -107,7 +111,7 @@ def _formatter(base: type[argparse.HelpFormatter]) -> type[argparse.HelpFormatte
 
 
 def _parsers(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """A parser and all below it, in the order of the command line."""
+    """A parser and all of its subcommands' parsers, in the order of the command line."""
     yield name, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -118,8 +122,8 @@ def _parsers(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, 
 def configuration() -> str:
     template = (ROOT / "config_template.yaml").read_text()
     return (
-        "# Configuration\n\nYAML or JSON. Every key with its default; all are optional. A key that is not listed is "
-        "refused with the nearest valid name. The command line wins over the file: grid options, or "
+        "# Configuration\n\nYAML or JSON. Every key is shown with its default; all are optional. An unlisted key "
+        "is refused, and the nearest valid name is suggested. The command line overrides the file: grid options, or "
         f"`section.key=value` for any key.\n\n```yaml\n{template.strip()}\n```\n"
     )
 
@@ -129,8 +133,8 @@ def profile() -> str:
     rows = "".join(f"| `{name}` | {rule} |\n" for name, rule in _rules(ProfileKeys))
     return (
         "# Cluster profile\n\nA YAML file, named by its path or by its name in `slurm_templates/profiles/`. `local` "
-        "and `sandbox` are built in. `--set key=value` changes one key for one call.\n\n"
-        f"```yaml\n{example.strip()}\n```\n\n## What each key may hold\n\n| key | a value |\n|---|---|\n{rows}"
+        "and `sandbox` are built in. `--set key=value` overrides one key for one call.\n\n"
+        f"```yaml\n{example.strip()}\n```\n\n## Valid values\n\n| key | valid values |\n|---|---|\n{rows}"
     )
 
 
@@ -159,16 +163,21 @@ def _rule(model: type[Section], name: str) -> str:
 def files() -> str:
     rows = sorted((str(path), text) for text, path in _paths())
     return (
-        "# Files of a sweep\n\nThe names that `hpc/storage/layout.py` gives, here for one cell of a sweep in `out`. "
-        "Everything "
-        "is published whole or not at all; what matters to you is in the top directory and in `individual_results/`."
+        "# Files of a sweep\n\nThe names come from `hpc/storage/layout.py`, here for one cell of a sweep in `out`. "
+        "Every file is written atomically. What you need is in the top directory and in `individual_results/`."
         "\n\n| file | what it is |\n|---|---|\n" + "".join(f"| `{path}` | {text} |\n" for path, text in rows)
     )
 
 
 def _paths() -> Iterator[tuple[str, Path]]:
-    sweep = store.Store(Path("out"))
-    given = {"cell": Cell((("dim", 8), ("scale", 1.0)), 42, 0), "pack": 17, "attempt": 1, "submission": 3, "array": 0}
+    sweep = Layout(Path("out"))
+    given = {
+        "cell": Cell((("dim", 8), ("scale", 1.0)), 42, 0),
+        "pack_attempt": 17,
+        "attempt": 1,
+        "submission": 3,
+        "array": 0,
+    }
     given |= {
         "index": 0,
         "generation": 2,
@@ -177,7 +186,7 @@ def _paths() -> Iterator[tuple[str, Path]]:
         "device": "cpu",
         "digest": "0" * 16,
     }
-    for name, member in inspect.getmembers_static(store.Store):
+    for name, member in inspect.getmembers_static(Layout):
         if not re.search(r"_(file|directory|log|script|history|weights)$", name):
             continue
         is_property = isinstance(member, property)

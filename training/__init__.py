@@ -1,4 +1,4 @@
-"""The built-in experiment: Global Workspaces trained in packs; and the contract that any trainer keeps.
+"""The built-in experiment: Global Workspaces trained in packs; and the contract that every trainer keeps.
 
 Imports: nothing of hpc or aggregate.
 """

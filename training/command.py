@@ -1,16 +1,16 @@
-"""Shell commands as trainers: any language, a process and imports of their own, the same crash safety.
+"""Shell commands as trainers: any language, their own process and imports, the same crash safety.
 
-For each cell the command runs in a directory of its own with these variables set:
+For each cell the command runs in a new, empty directory, with these variables set to paths in it:
 
     HOLDFAST_CELL      a JSON file to read: name, factors, seed, run_id, options
-    HOLDFAST_EPOCHS    a file to append to, one JSON object a line for each finished epoch:
+    HOLDFAST_EPOCHS    a file to append to, one JSON object per line and finished epoch:
                        {"epoch": 1, "of": 50, "metrics": {"error": 0.25}}
-    HOLDFAST_STATE     the command's own checkpoint, one file of any content; there if there is one to go on from.
-                       Write it beside and rename it into place.
+    HOLDFAST_STATE     the command's own checkpoint, one file of any content. It exists if there is a state to resume.
+                       Write a new state under another name and rename it into place.
     HOLDFAST_RESULT    a JSON file to write at the end: {"metrics": {...}}, and "diverged": true or "best_epoch"
 
-To stop it, the command's process group gets SIGTERM: write HOLDFAST_STATE and end. Epochs that a resumed command
-reports again are passed over. Source of the arrangement: training/contract.py, of which this is one more trainer.
+To stop the command, its process group gets SIGTERM: write HOLDFAST_STATE and end. Epochs that a resumed command
+reports again are ignored. This module is itself a trainer that keeps training/contract.py.
 """
 
 from __future__ import annotations
@@ -29,16 +29,19 @@ import numpy as np
 
 from training.contract import Cell, Checkpoint, ContractError, Run
 
+# Empty: a command's declaration stands in the configuration, under `trainer`.
 FACTORS: dict[str, Any] = {}
 METRICS: dict[str, Any] = {}
 PACK_MODE = "sequential"
 
+# How late an epoch or the end of the command may be noticed.
 _POLL_SECONDS = 0.05
+# Less than the 30 s between SIGTERM and SIGKILL in Slurm (KillWait, by default), so that the state can be saved.
 _GRACE_SECONDS = 20.0
 
 
 def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
-    """Run ``options["command"]`` for each cell; the other options are handed on to it."""
+    """Run ``options["command"]`` for each cell, which finds the other options in HOLDFAST_CELL."""
     for cell in cells:
         with tempfile.TemporaryDirectory(prefix="holdfast-") as name:
             _Command(cell, options, run, Path(name)).run()
@@ -72,11 +75,12 @@ class _Command:
                 self._watch(process)
             finally:
                 _end(process)
+        # What was written between the last look and the end.
         self._report_epochs()
         self._conclude(process.returncode)
 
     def _environment(self) -> dict[str, str]:
-        # Our own module path would hide a user's package called like one of ours.
+        # Our own module path would hide a user's package with the name of one of ours.
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return inherited | self._variables()
 
@@ -95,7 +99,7 @@ class _Command:
             self._saved_at = (self._directory / "state").stat().st_mtime_ns
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        """Report epochs and keep states until the command ends or should."""
+        """Report epochs and save states until the command ends, or is asked to."""
         while process.poll() is None and not self._run.stop:
             time.sleep(_POLL_SECONDS)
             self._report_epochs()
@@ -113,13 +117,14 @@ class _Command:
                 self._epochs = entry["epoch"]
 
     def _new_lines(self) -> Iterator[dict[str, Any]]:
-        """Whole lines that came since the last look."""
+        """Complete lines written since the last look."""
         path = self._directory / "epochs.jsonl"
         if not path.exists():
             return
         with path.open("rb") as file:
             file.seek(self._read)
             for line in file:
+                # The command may be writing this line: it is read from its beginning at the next look.
                 if not line.endswith(b"\n"):
                     return
                 self._read += len(line)
@@ -131,13 +136,14 @@ class _Command:
                     raise ContractError(f"{self._cell.name}: HOLDFAST_EPOCHS has the line {text!r}") from None
 
     def _save(self) -> None:
-        """Keep the command's newest state, if it wrote one since the last time."""
+        """Save the command's newest state, if it has written one since the last time."""
         path = self._directory / "state"
         if not path.exists() or path.stat().st_mtime_ns == self._saved_at:
             return
+        # The time before the content: a state renamed into place in between is saved again, never missed.
         self._saved_at = path.stat().st_mtime_ns
         state = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-        # The state may be of an earlier epoch than the last one reported: those in between come again.
+        # The state may be older than the last epoch reported. A resumed command then repeats those in between.
         self._run.save({self._cell: Checkpoint(self._epochs, {"state": state}, {"epochs": self._epochs})})
 
     def _conclude(self, status: int | None) -> None:
@@ -152,7 +158,7 @@ class _Command:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the command and all it started to end, then make it."""
+    """Ask the command and everything it started to end, then kill it."""
     for number, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
         if process.poll() is not None:
             return

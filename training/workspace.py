@@ -1,6 +1,7 @@
 """The built-in trainer: packs of Global Workspaces on SimpleShapes with an XOR target.
 
-The literals are read without importing this module; keep them literal. Torch is loaded inside `train`.
+The literals are read without importing this module: keep them literal. Torch is loaded inside `train`. FACTORS and
+METRICS are recorded in every sweep.json; figures and report take labels and chance levels from there.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ FACTORS: dict[str, Factor] = {
     },
 }
 
+# chance is what a network reaches that ignores its inputs. 0.125: one of 8 classes. 0: R2 and information of a constant
+# guess. 0.21 and 1/12: the variance of features 0..9 on average, and of a uniform number. 2.079...: ln 8.
 METRICS: dict[str, Metric] = {
     "predictability/synergy_acc": {
         "kind": "bounded",
@@ -109,9 +112,10 @@ METRICS: dict[str, Metric] = {
     "fusion_v_loss": {"kind": "positive", "better": "lower", "label": "v features, MSE"},
 }
 
+# One call for all cells of a task: they train as one batch.
 PACK_MODE = "fused"
 
-# What a training run reads, as patterns inside data.dir; their content is part of a cell's identity.
+# What training reads, as patterns inside data.dir: its content is part of a cell's identity. No test split is read.
 DATA_FILES = [
     "train_labels.npy",
     "train_xor_targets.npy",
@@ -141,15 +145,18 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
     dataset = load(settings.directory, settings.image_dir)
     if len(dataset.train) < settings.batch_size:
         rows = len(dataset.train)
-        raise SettingsError(f"data.batch_size is {settings.batch_size}, but {settings.directory} has {rows} rows.")
+        raise SettingsError(
+            f"data.batch_size is {settings.batch_size}, but the training split in {settings.directory} has {rows} rows."
+        )
     tables = make_tables(dataset, standardize=settings.standardize_inputs, device=device)
     native = _native_kernel(options.get("kernel", "auto"), device)
+    # On a GPU the width of the pack may change the last bits; on a CPU the tests show that it does not.
     run.numerics(**_numerics(device, native), **({} if device.type == "cpu" else {"pack": len(cells)}))
     Loop(cells, Setup(settings, tables, device, native is not None, run.threads), run, list(METRICS)).train()
 
 
 def _native_kernel(wanted: str, device: torch.device) -> str | None:
-    """The name of the compiled step if it is to train, else None. Raises SettingsError if it is demanded in vain."""
+    """The name of the compiled step if it is to train, else None. Raises SettingsError if it is required in vain."""
     from training.model.settings import SettingsError
     from training.steps.build import NoKernelError, load_kernel
 
@@ -166,7 +173,7 @@ def _native_kernel(wanted: str, device: torch.device) -> str | None:
 
 
 def _numerics(device: torch.device, native: str | None) -> dict[str, str | int]:
-    """What bit-identity depends on. The number of threads is not among it: tests hold that it changes no bit."""
+    """What bit-identity depends on. The number of threads is not part of it: tests show that it changes no bit."""
     import numpy
     import torch
 

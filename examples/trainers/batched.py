@@ -10,7 +10,7 @@ from training.contract import Checkpoint
 
 FACTORS = {"lr": {"kind": "real", "minimum": 0.0, "log": True}}
 METRICS = {
-    "loss": {"kind": "positive", "better": "lower", "chance": 0.6931},
+    "loss": {"kind": "positive", "better": "lower", "chance": 0.6931},  # ln 2 nats: guessing between two labels
     "accuracy": {"kind": "bounded", "better": "higher", "chance": 0.5},
 }
 PACK_MODE = "fused"
@@ -19,6 +19,7 @@ PACK_MODE = "fused"
 def train(cells, options, run):
     epochs, features = options["epochs"], options["features"]
     x, y = map(np.stack, zip(*(task(cell.seed, features) for cell in cells), strict=True))  # (cells, rows[, features])
+    # What a cell starts from depends on its seed and factors alone, never on its neighbours in the pack.
     lr = np.array([cell.factors["lr"] for cell in cells])
     done = np.zeros(len(cells), dtype=int)
     weights = np.zeros((len(cells), features))
@@ -39,7 +40,7 @@ def train(cells, options, run):
         live = [i for i in live if done[i] < epochs]
         if live and (run.checkpoint_due() or run.stop):
             rows = {cells[i]: Checkpoint(int(done[i]), {"weights": weights[i]}) for i in live}
-            gone = run.save(rows)
+            gone = run.save(rows)  # cells that a newer attempt has taken over
             live = [i for i in live if cells[i] not in gone]
 
 

@@ -9,10 +9,12 @@ FACTORS = {
     "degree": {"kind": "integer", "minimum": 1},
     "penalty": {"kind": "real", "minimum": 0.0, "log": True},
 }
+# 0.5 is the variance of the sine: the error of a constant.
 METRICS = {"test_error": {"kind": "positive", "better": "lower", "chance": 0.5}}
 
 
 def samples(generator, n, degree):
+    """Powers of x up to the degree, shape (n, degree + 1), and noisy values of the sine, shape (n,)."""
     x = generator.uniform(-1, 1, n)
     return np.vander(x, degree + 1), np.sin(np.pi * x) + generator.normal(0, 0.1, n)
 

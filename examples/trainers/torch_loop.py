@@ -48,6 +48,7 @@ def taken(epoch, loss, model, optimizer):
 
 
 def put_back(saved, model, optimizer):
+    """The reverse of `taken`; returns epoch and loss."""
     epoch, loss, weights, moments, generator = torch.load(io.BytesIO(saved.arrays["state"].tobytes()))
     model.load_state_dict(weights)
     optimizer.load_state_dict(moments)

@@ -1,4 +1,4 @@
-"""A sweep in Weights & Biases: the mirror that tasks and commands write, and what is read back.
+"""A sweep's mirror in Weights & Biases: one run per cell, written from published files, compared with the server.
 
 Imports: hpc.trainers, hpc.storage, hpc.sweep and what lies below them.
 """

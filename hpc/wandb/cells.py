@@ -1,6 +1,6 @@
-"""What W&B should show for a cell: one run, made of the cell's published files alone.
+"""What W&B should show for a cell: one run, made from the cell's published files alone.
 
-Nothing of packs, attempts, requeues or machines is in it, so the same cell always gives the same run.
+It contains nothing of packs, attempts, requeues or machines, so that the same cell always gives the same run.
 """
 
 from __future__ import annotations
@@ -24,19 +24,25 @@ from hpc.sweep.definition import Sweep
 from hpc.wandb.runs import EPOCH, FINISHED, OUTCOME, STEP, WandbRun
 
 OFF, OFFLINE, LIVE = "off", "offline", "live"
+# The previous tool's group: old and new runs of the experiment appear together.
 _BUILT_IN_GROUP = "lowdim-synergy-prior"
 # Key of a run's configuration with the sweep as text: one opaque value, not a hundred columns in a table of runs.
 SWEEP_KEY = "holdfast_sweep"
+# 96 bits: no two cells share an id by chance.
 _ID_DIGITS = 24
 
 
 class NotWholeError(Exception):
-    """A cell's files cannot be mirrored; the message names the file and what is wrong with it."""
+    """A cell's files cannot be mirrored. The message names the file and what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a sweep's runs go. mode: off, offline (files, at publication) or live (while training)."""
+    """Where a sweep's runs go.
+
+    mode: off, offline (files, once results are published) or live (while training).
+    entity: empty for the user's default.
+    """
 
     mode: str
     project: str
@@ -49,7 +55,7 @@ class Target:
 def target_of(sweep: Sweep) -> Target:
     """Where a sweep's configuration sends its runs."""
     asked = sweep.wandb.get("log_to_wandb", False)
-    # Sweeps written before there was a choice say true or false.
+    # sweep.json of a version that had no modes says true or false.
     mirror: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {"mode": OFFLINE if asked else OFF}
     default_group = _BUILT_IN_GROUP if sweep.trainer.target == BUILT_IN_TRAINER else sweep.name
     return Target(
@@ -63,12 +69,12 @@ def target_of(sweep: Sweep) -> Target:
 
 
 def run_id(sweep: Sweep, cell: Cell) -> str:
-    """The one id of a cell's run: the same for every attempt, another for another configuration."""
+    """The one id of a cell's run: the same for every attempt, a different one under another configuration."""
     return sweep.cell_digest(cell)[:_ID_DIGITS]
 
 
 def begun_run(sweep: Sweep, cell: Cell, target: Target) -> WandbRun:
-    """A cell's run before it has an epoch."""
+    """A cell's run before its first epoch."""
     return WandbRun(
         id=run_id(sweep, cell),
         name=cell.name,
@@ -84,7 +90,7 @@ def begun_run(sweep: Sweep, cell: Cell, target: Target) -> WandbRun:
 
 
 def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun | None:
-    """A cell's whole run; None if it has no result of this configuration. Raises NotWholeError, OSError."""
+    """A cell's complete run; None if it has no result of this configuration. Raises NotWholeError, OSError."""
     try:
         result = store.result(cell)
     except SweepError as error:
@@ -94,7 +100,7 @@ def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun
     data = _history_bytes(store, cell, result)
     columns, rows = _history(data, cell)
     outcome = {key: result.get(key) for key in ("status", "best_epoch", "epochs", "outcome_digest")}
-    # A server leaves nulls out, so which metrics have no value is said beside them.
+    # A server drops nulls, so the names of metrics without a value are stored beside them.
     measured = {"names": list(result["metrics"]), "null": [k for k, v in result["metrics"].items() if v is None]}
     history = {"digest": hashlib.sha256(data).hexdigest(), "columns": columns}
     begun = begun_run(sweep, cell, target)
@@ -129,7 +135,7 @@ def run_config(sweep: Sweep, cell: Cell) -> dict[str, Any]:
 
 
 def sweep_of(run: WandbRun) -> Sweep | None:
-    """The sweep that a mirrored run says it is of; None for a run that Holdfast did not write."""
+    """The sweep that a mirrored run belongs to, as the run records it; None for a run that Holdfast did not write."""
     text = run.config.get(SWEEP_KEY)
     try:
         data = json.loads(text) if isinstance(text, str) else None
@@ -154,7 +160,7 @@ def _predecessor_keys(sweep: Sweep, cell: Cell) -> dict[str, Any]:
 
 
 def _without_paths(sweep: Sweep) -> dict[str, Any]:
-    """A sweep as data, without anything of this machine and without what is not part of its numbers."""
+    """A sweep as data, without this machine's paths. What does not change its numbers is set to its default."""
     data = sweep.to_json()
     if "dir" in data["sections"].get("data", {}):
         data["sections"]["data"] |= {"dir": "", "image_dir": None}
@@ -167,7 +173,7 @@ def _history_bytes(store: Store, cell: Cell, result: Mapping[str, Any]) -> bytes
         return files.read(store.paths.history_file(cell))
     except FileNotFoundError:
         pack = result.get("provenance", {}).get("pack")
-    try:  # the winner did not live to link it
+    try:  # the attempt that won was killed before it linked its history
         return files.read(store.paths.private_history(pack, cell)) if isinstance(pack, int) else b""
     except FileNotFoundError:
         return b""
@@ -188,7 +194,8 @@ def _history(data: bytes, cell: Cell) -> tuple[list[str], tuple[dict[str, Any], 
 
 
 def _row(columns: list[str], cells: list[str]) -> dict[str, Any]:
-    """One epoch as W&B has it. Raises ValueError for what is no finite number."""
+    """One epoch as W&B has it. Raises ValueError for a value that is not a finite number."""
+    # An empty field is a metric without a value in this epoch; W&B leaves such a key out.
     values = {name: float(text) for name, text in zip(columns, cells, strict=True) if text}
     if not all(map(math.isfinite, values.values())):
         raise ValueError

@@ -1,9 +1,9 @@
-"""The one process in which wandb runs: whoever asked can wait, give up, or kill it.
+"""The one process in which wandb runs, so that its parent can wait for it, give up, or kill it.
 
     python -P -m hpc.wandb.client
 
-A line of JSON on stdin is a request, `do` says which; each gives any number of lines back, the last {"end": true}.
-The end of stdin ends it.
+Each line of JSON on stdin is a request, whose `do` is "read" or "write". It is answered by any number of lines of JSON
+on stdout, the last of which is {"end": true}. The process ends when stdin does.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _REQUESTS = {READ: read, WRITE: write}
 def main() -> None:
     """Answer requests; see the module's text."""
     answers = own_stdout()
-    # Unbuffered: a stream of live runs looks for the end of stdin itself.
+    # Unbuffered: a buffer would swallow the end of stdin, which writer.py waits for while it streams live runs.
     while line := sys.stdin.buffer.raw.readline():  # type: ignore[union-attr]
         request = json.loads(line)
         for answer in _REQUESTS[request["do"]](request):
             print(json.dumps(answer), file=answers, flush=True)
         print(json.dumps(END), file=answers, flush=True)
-    # wandb's own way to end a process would mark runs as finished that go on later.
+    # wandb's exit handlers would mark runs as finished that a later attempt continues.
     os._exit(0)
 
 

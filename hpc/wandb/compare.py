@@ -1,4 +1,4 @@
-"""What W&B has beside what the disk has, difference by difference, in words."""
+"""How a run on the server differs from the run on disk: one line of text per difference."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hpc.wandb.cells import SWEEP_KEY
 from hpc.wandb.runs import STEP, WandbRun, is_number
 
 _ABOUT = ("name", "group", "job_type", "state")
-MISSING = "is not there"
+MISSING = "is missing"
 
 
 def differences(disk: WandbRun, server: WandbRun, *, history: bool = True) -> list[str]:
-    """How the server's run differs from the disk's; empty if it does not. Keys that W&B adds do not count.
+    """How the server's run differs from the disk's; empty if it does not. Keys that W&B adds are ignored.
 
     history: whether the server's rows were read.
     """
@@ -22,6 +22,7 @@ def differences(disk: WandbRun, server: WandbRun, *, history: bool = True) -> li
         for key in _ABOUT
         if getattr(server, key) != getattr(disk, key)
     ]
+    # Tags that somebody added by hand are theirs.
     if not set(disk.tags) <= set(server.tags):
         found.append(f"tags are {sorted(server.tags)} on the server, {sorted(disk.tags)} on disk")
     # The text of the sweep grows with its grid; its digest, which is compared, does not.
@@ -31,12 +32,12 @@ def differences(disk: WandbRun, server: WandbRun, *, history: bool = True) -> li
 
 
 def rows_missing(disk: WandbRun, server: WandbRun) -> list[str]:
-    """Rows of a run that the server lacks or has otherwise."""
+    """Rows of a run that the server lacks, or has with other values; one line each."""
     return list(_rows(disk, server))
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equality of plain data as it comes back from a server: 1.0 is 1, nulls and empty mappings are left out."""
+    """Equality of plain data as it comes back from a server: 1.0 is 1, and null or {} is the same as no key."""
     a, b = (None if isinstance(value, Mapping) and not value else value for value in (a, b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return all(same(a.get(key), b.get(key)) for key in a.keys() | b.keys())
@@ -44,6 +45,7 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if is_number(a) and is_number(b):
         return bool(a == b)
+    # Not True == 1, which Python holds to be the same.
     return type(a) is type(b) and bool(a == b)
 
 
@@ -66,5 +68,5 @@ def _rows(disk: WandbRun, server: WandbRun) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    text = "not there" if value is None else repr(value)
+    text = "missing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,7 +1,8 @@
-"""`.wandb` files in a sweep's directory that Holdfast did not write: a trainer's own runs, whole or not.
+"""`.wandb` files in a sweep's directory that Holdfast did not write: a trainer's own runs, complete or not.
 
-One broken file makes `wandb sync` of many upload nothing and say that all is well. So they are looked at first, what is
-broken is set aside, and the others are sent one by one and looked for on the server.
+A task's working directory is the sweep's, so a trainer that calls `wandb.init` itself leaves its offline runs there.
+One broken file makes W&B's own `wandb sync` upload none of many and still exit with 0. So each file is inspected first,
+the broken ones are set aside, and the others are sent one by one and looked up on the server.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ from pathlib import Path
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.wandb.compare import rows_missing
-from hpc.wandb.helper import Helper, environment
+from hpc.wandb.helper import ELSEWHERE, Helper, environment
 from hpc.wandb.offline_files import Segment, find_segments, join_segments, read_segment
 from hpc.wandb.reader import runs_on_server
 from hpc.wandb.runs import WandbRun
 
+# Per file: a server that is silent must not hold up the rest.
 _SYNC_SECONDS = 300
 
 
 @dataclass
 class Found:
-    """What was found. remarks: for the user, one line each. whole: files to send, oldest first."""
+    """What was found. remarks: for the user, one line each. whole: complete runs to send, oldest first."""
 
     remarks: list[str] = field(default_factory=list)
     whole: list[Segment] = field(default_factory=list)
 
 
 def check_segments(store: Store) -> Found:
-    """Look at every `.wandb` file and set the broken ones aside. Raises OSError; ImportError without wandb."""
+    """Inspect every `.wandb` file and set the broken ones aside. Raises OSError; ImportError without wandb."""
     ours = (
         store.paths.results_root,
         store.paths.packs_root,
@@ -50,8 +52,8 @@ def check_segments(store: Store) -> Found:
         elif path == store.paths.wandb_segment_file(segment.id) or path.with_suffix(".wandb.synced").exists():
             continue
         elif not segment.whole:
-            # Sent now, it would count as sent for good, and it may still be growing.
-            found.remarks.append(f"{shown}: run {segment.id} has not ended; `wandb sync` sends it as it is")
+            # It may still be growing: sent now, it would be marked as sent for good.
+            found.remarks.append(f"{shown}: run {segment.id} has not ended; W&B's own `wandb sync` sends it as it is")
         else:
             found.whole.append(segment)
     found.whole.sort(key=lambda segment: (segment.started, segment.path))
@@ -59,9 +61,9 @@ def check_segments(store: Store) -> Found:
 
 
 def send_segments(segments: list[Segment], helper: Helper, say: Callable[[str], None]) -> list[str]:
-    """Send whole foreign runs with the vendor's command. Returns what the server then lacks, one line each."""
+    """Send complete runs with the vendor's command. Returns what the server then lacks, one line each."""
     for number, segment in enumerate(segments, start=1):
-        say(f"run {segment.id} of another program: {number} of {len(segments)}")
+        say(f"sending run {segment.id} of another program: {number} of {len(segments)}")
         _sync(segment.path)
     return [line for run in join_segments(segments) for line in _lacking(run, helper)]
 
@@ -69,20 +71,23 @@ def send_segments(segments: list[Segment], helper: Helper, say: Callable[[str], 
 def _sync(path: Path) -> None:
     try:
         subprocess.run(
-            [sys.executable, "-m", "wandb", "sync", str(path)],
+            # -P, or a wandb/__init__.py in the working directory would be run instead of the client.
+            [sys.executable, "-P", "-m", "wandb", "sync", str(path)],
+            cwd=ELSEWHERE,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SYNC_SECONDS,
             env=environment(needs_key=True),
-            check=False,  # it also says 0 when nothing was sent
+            check=False,  # it exits with 0 even if nothing was sent: the server is asked afterwards
         )
     except subprocess.TimeoutExpired:
         return
 
 
 def _lacking(run: WandbRun, helper: Helper) -> list[str]:
+    # What W&B calls a project that was not named.
     found = runs_on_server(helper, run.project or "uncategorized", run.entity, {"name": run.id})
     name = f"run {run.id} ({Path(run.source).name})"
     if not found:
-        return [f"{name}: it is not on the server"]
+        return [f"{name}: not on the server"]
     return [f"{name}: {line}" for line in rows_missing(run, found[0])]

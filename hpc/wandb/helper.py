@@ -1,4 +1,4 @@
-"""The helper process that talks to W&B, watched from outside: it can be slow, hang or die, and we go on."""
+"""The helper process that talks to W&B, seen from its parent: it may be slow, hang or die without harm to us."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hpc.checkout import PROJECT_ROOT
 
 READ, WRITE = "read", "write"
 END = {"end": True}
-# Everything else of W&B in the environment describes runs, and ours are described by their cells.
+# All other WANDB_ variables describe runs, such as their name or id. Ours are described by their cells.
 _KEPT = {
     "WANDB_API_KEY",
     "WANDB_BASE_URL",
@@ -32,19 +32,23 @@ _KEPT = {
     "WANDB_IDENTITY_TOKEN_FILE",
 }
 _SECRET = {"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"}
+# wandb takes its server from wandb/settings in the working directory. In a sweep directory of somebody else, that file
+# could send our API key to a server of theirs. Only an administrator can put one into "/".
+ELSEWHERE = "/"
+# How late a stop may be noticed, and how long a killed process may take to be gone.
 _POLL_SECONDS, _KILL_SECONDS = 0.05, 2.0
-# Room for the names of some 20,000 cells: a helper that does not read must not make us wait.
+# Room for the names of some 20,000 cells in a request: a helper that does not read must not make the task wait.
 _PIPE_BYTES = 1 << 20
 
 
 class WandbTroubleError(Exception):
-    """W&B cannot be reached or does not answer; the message is one line."""
+    """W&B cannot be reached or does not answer. The message is one line."""
 
 
 class Helper:
-    """The helper process: `with Helper(needs_key=True) as helper:`; it never outlives the block.
+    """The helper process: `with Helper(needs_key=True) as helper:`. It never outlives the block.
 
-    needs_key: whether it may see the API key. idle: the longest it may take for one answer, seconds.
+    needs_key: whether it may see the API key. idle: the longest it may take for one answer, in seconds.
     Raises OSError if it cannot be started.
     """
 
@@ -54,11 +58,12 @@ class Helper:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "hpc.wandb.client"],
+            cwd=ELSEWHERE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment(needs_key),
-            # Slurm and Ctrl-C address the training; we decide when this one ends.
+            # Signals of Slurm and Ctrl-C are for the training. When this process ends is decided here.
             start_new_session=True,
         )
         with contextlib.suppress(OSError):
@@ -71,18 +76,18 @@ class Helper:
         self.stop()
 
     def ask(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Send a request and give back its answers. Raises WandbTroubleError, OSError."""
+        """Send a request and yield its answers. Raises WandbTroubleError, OSError."""
         self.tell(request)
         yield from self.answers()
 
     def tell(self, request: Mapping[str, Any]) -> None:
         """Send a request. Raises OSError."""
-        with contextlib.suppress(BrokenPipeError):  # it died; its last words say why
+        with contextlib.suppress(BrokenPipeError):  # it died: reading its answers then reports why
             self._process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
 
     def close(self) -> None:
-        """Say that no more requests will come."""
+        """End its stdin: no more requests will come."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()  # type: ignore[union-attr]
 
@@ -91,7 +96,7 @@ class Helper:
     ) -> Iterator[dict[str, Any]]:
         """The answers to a request that was sent. Raises WandbTroubleError, OSError.
 
-        seconds: the longest all of them may take. give_up: asked all the time.
+        seconds: the longest all of them together may take. give_up: polled while waiting; true ends the wait.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -101,9 +106,9 @@ class Helper:
             yield answer
 
     def stop(self) -> None:
-        """End it, now. wandb's own service process ends with it."""
+        """Kill it. wandb's own service process ends with it."""
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in a file system; it is killed when it wakes
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in a file system, and dies when that answers
             self._process.wait(_KILL_SECONDS)
         self.close()
         self._process.stdout.close()  # type: ignore[union-attr]
@@ -129,19 +134,20 @@ class Helper:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         if not lines:
-            return "the process that talks to W&B ended"
+            return "the process that talks to W&B ended without a message"
+        # The last line of a traceback is the error; its module path tells a user nothing.
         said = re.sub(r"^[A-Za-z_.]+\.(\w+Error): ", r"\1: ", lines[-1])
         return without_key(said)[:300].rstrip(".")
 
 
 def without_key(text: str) -> str:
-    """A text for people, without the API key, whoever put it there."""
+    """A text for people, without the API key: errors of the client may quote it."""
     key = os.environ.get("WANDB_API_KEY")
     return text.replace(key, "...") if key else text
 
 
 def environment(needs_key: bool) -> dict[str, str]:
-    """What a process that runs W&B's client may see of ours."""
+    """The environment of a process that runs W&B's client: ours, without what it must not see."""
     kept = _KEPT if needs_key else _KEPT - _SECRET
     found = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name in kept}
     path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), found.get("PYTHONPATH")]))
@@ -149,7 +155,7 @@ def environment(needs_key: bool) -> dict[str, str]:
 
 
 def own_stdout() -> TextIO:
-    """In the helper: its answers get stdout for themselves; what wandb prints goes to stderr."""
+    """In the helper: keep stdout for answers, and send what wandb prints to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers

@@ -1,8 +1,8 @@
 """W&B beside a task's training: never in its process, never in its way.
 
-By default nothing happens until the task's cells have ended; then their runs are written offline from the published
-files. With `live`, a process follows the checkpoints while training goes on. Either way the task waits a bounded time,
-says at most one line, and its results do not depend on it.
+In offline mode nothing happens until the task's cells have ended; their runs are then written from the published files.
+In live mode, a process follows the checkpoints during training. Either way the task waits for a bounded time, prints at
+most one line about it, and its results do not depend on it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from hpc.wandb.cells import LIVE, OFFLINE, target_of
 from hpc.wandb.helper import Helper, WandbTroubleError
 from hpc.wandb.writer import writing
 
-# The longest a task that has trained all its cells waits for W&B.
+# How long a task that has trained all its cells waits for W&B at most. Its GPU is idle meanwhile, and nothing is lost
+# afterwards: `holdfast wandb sync` sends the rest.
 SECONDS, SECONDS_A_CELL = 20.0, 1.0
 
 
 @contextlib.contextmanager
 def mirrored(store: Store, sweep: Sweep, cells: Sequence[Cell], stop: Callable[[], bool]) -> Iterator[None]:
-    """Mirror what the block publishes, if the configuration asks for it. stop: once true, nothing is waited for."""
+    """Mirror what the block publishes, if the configuration asks for it. stop: once true, there is no more waiting."""
     mode = target_of(sweep).mode
     helper = _start(store, sweep, cells) if mode == LIVE else None
     try:
@@ -41,7 +42,7 @@ def mirrored(store: Store, sweep: Sweep, cells: Sequence[Cell], stop: Callable[[
 def _start(store: Store, sweep: Sweep, cells: Sequence[Cell]) -> Helper | None:
     target = target_of(sweep)
     try:
-        # A cell that failed has nothing to show; in live mode, none has yet.
+        # Offline, a cell that failed has nothing to show. In live mode, none has a result yet.
         shown = [cell.name for cell in cells if target.mode == LIVE or store.has_result(cell.name)]
         if not shown:
             return None
@@ -54,7 +55,7 @@ def _start(store: Store, sweep: Sweep, cells: Sequence[Cell]) -> Helper | None:
 
 
 def _finish(helper: Helper, store: Store, seconds: float, stop: Callable[[], bool]) -> None:
-    """Let the helper end what it does, for a bounded time."""
+    """Let the helper finish its work, for a bounded time."""
     faults: list[str] = []
     try:
         helper.close()
@@ -66,5 +67,6 @@ def _finish(helper: Helper, store: Store, seconds: float, stop: Callable[[], boo
 
 
 def _warn(store: Store, reason: str) -> None:
-    text = f"not everything was written to W&B ({reason}); results are safe, `holdfast wandb sync {store.root}` goes on"
+    command = f"`holdfast wandb sync {store.root}` continues"
+    text = f"not everything was written to W&B ({reason}); results are safe, {command}"
     print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -1,9 +1,11 @@
-"""Runs from `.wandb` files, without a server: what each attempt logged, attempts of one run joined.
+"""Runs from `.wandb` files, without a server: what each attempt logged, with the attempts of one run joined.
 
-The records are read without wandb: LevelDB's log format with W&B's 7-byte header.
-32 KiB blocks hold fragments: CRC-32 of type and data (4 bytes), length (2), type (1: whole, 2 first, 3 middle, 4 last),
-all little-endian. What is left of a block below 7 bytes is padding. A file that a killed process left is a prefix of
-the whole one, and every fragment carries a checksum: what is read is what was written, up to the first fault.
+The format is LevelDB's log with W&B's 7-byte header, and is read here without wandb. Blocks of 32 KiB hold fragments:
+a CRC-32 over type and data (4 bytes), a length (2), a type (1: whole record; 2, 3, 4: its first, middle or last part)
+and the data, all little-endian. Fewer than 7 bytes at the end of a block are padding. A killed process leaves a prefix
+of the whole file, and every fragment has a checksum: what is read is what was written, up to the first fault. Only the
+records themselves, protocol buffers, need wandb's definitions. Source: LevelDB's doc/log_format.md, and files of wandb
+0.31.
 """
 
 from __future__ import annotations
@@ -21,14 +23,18 @@ from typing import Any
 from hpc.wandb.runs import CRASHED, FAILED, FINISHED, STEP, WandbRun, one_row_a_step
 
 SUFFIX = ".wandb"
+FILE_HEADER = b":W&B\xe1\xbe\x00"
+_BLOCK = 32 * 1024
+_FRAGMENT = struct.Struct("<IHB")
+_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 @dataclass
 class Segment:
     """One `.wandb` file: what one attempt at a run left.
 
-    fault: why reading ended before the end of the file; empty if it did not. exit_code: None if the run did not end.
-    started: seconds since 1970, which orders the attempts of a run.
+    fault: why reading ended before the end of the file; empty if it did not. about: name, project, entity, group,
+    job_type and tags. started: seconds since 1970, which orders the attempts of a run. exit_code: None without an end.
     """
 
     path: Path
@@ -43,7 +49,7 @@ class Segment:
 
     @property
     def whole(self) -> bool:
-        """Whether the run is there from its beginning to its end."""
+        """Whether the file has the run from its beginning to its end."""
         return bool(self.id) and not self.fault and self.exit_code is not None
 
     @property
@@ -56,7 +62,7 @@ class Segment:
 def find_segments(root: Path, leave_out: Iterable[str] = ()) -> list[Path]:
     """All `.wandb` files below a directory, sorted; links are not followed (`latest-run` is one).
 
-    leave_out: names of directories that are not looked into.
+    leave_out: names of directories to skip.
     """
     skipped = set(leave_out)
     found: list[Path] = []
@@ -67,11 +73,11 @@ def find_segments(root: Path, leave_out: Iterable[str] = ()) -> list[Path]:
 
 
 def read_segment(path: Path) -> Segment:
-    """One file: a true prefix of what was logged, and the fault that ended it.
+    """One file: a prefix of what was logged, and the fault that ended the reading.
 
     Raises OSError, and ImportError where wandb is not installed.
     """
-    # Imported here: loading wandb takes a second, and only segments need its record types.
+    # Imported here: loading wandb takes a second, and only these files need its record types.
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto import wandb_internal_pb2
 
@@ -81,6 +87,7 @@ def read_segment(path: Path) -> Segment:
         try:
             _take(segment, wandb_internal_pb2.Record.FromString(payload))  # type: ignore[attr-defined]
         except (DecodeError, ValueError, RecursionError):
+            # The checksum held, so this is what was written: a file of another version of W&B, or made by hand.
             segment.fault = "a record is not as W&B writes it"
             break
     if not segment.id and not segment.fault:
@@ -89,7 +96,7 @@ def read_segment(path: Path) -> Segment:
 
 
 def join_segments(segments: Iterable[Segment]) -> list[WandbRun]:
-    """One run for each id: rows of all its attempts, the newest attempt's word on everything else."""
+    """One run per id, with the rows of all its attempts; for everything else the newest attempt decides."""
     by_id: dict[str, list[Segment]] = defaultdict(list)
     for segment in segments:
         if segment.id:
@@ -117,7 +124,7 @@ def _run(attempts: list[Segment]) -> WandbRun:
 
 
 def _take(segment: Segment, record: Any) -> None:
-    """Apply one record, in the order in which they were written. Raises ValueError for JSON that is none."""
+    """Apply one record; to be called in the order in which they were written. Raises ValueError for broken JSON."""
     kind = record.WhichOneof("record_type")
     if kind == "run":
         _take_run(segment, record.run)
@@ -150,6 +157,7 @@ def _take_run(segment: Segment, run: Any) -> None:
 
 
 def _update(target: dict[str, Any], change: Any) -> None:
+    """Apply updates and removals of (nested) keys to a configuration or a summary."""
     for item in change.update:
         *parents, last = _path(item)
         place = target
@@ -173,27 +181,15 @@ def _path(item: Any) -> list[str]:
 
 
 def _value(text: str) -> Any:
-    # Go writes -0.0 as -0, which json reads as the whole number 0.
+    # wandb's Go part writes -0.0 as -0, which json would read as the whole number 0.
     return json.loads(text, parse_int=lambda digits: -0.0 if digits == "-0" else int(digits))
-
-
-FILE_HEADER = b":W&B\xe1\xbe\x00"
-
-
-_BLOCK = 32 * 1024
-
-
-_FRAGMENT = struct.Struct("<IHB")
-
-
-_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
 class Records:
-    """Payloads of the whole records before the first fault. fault: what ended the reading; empty at a clean end.
+    """Payloads of the complete records before the first fault. fault: what ended the reading; empty at a clean end.
 
-    A file that was cut exactly between two records looks like a clean end: only an exit record says a run is whole.
+    A file that was cut exactly between two records ends cleanly: only an exit record shows that a run is complete.
     """
 
     payloads: list[bytes]
@@ -205,7 +201,7 @@ class _FaultError(Exception):
 
 
 def read_records(data: bytes) -> Records:
-    """Every record before the first fault. A wrong number is never read; less than all may be."""
+    """Every record before the first fault. Records may be missing at the end; none is ever wrong."""
     payloads: list[bytes] = []
     try:
         for payload in _joined(data):
@@ -216,9 +212,10 @@ def read_records(data: bytes) -> Records:
 
 
 def _joined(data: bytes) -> Iterator[bytes]:
-    """Whole records, fragments joined. Raises _FaultError at the first fault."""
+    """Complete records, joined from their fragments. Raises _FaultError at the first fault."""
     parts: list[bytes] = []
     for kind, body in _fragments(data):
+        # A record begins exactly where none is open.
         if (kind in (_WHOLE, _FIRST)) == bool(parts):
             raise _FaultError("its fragments are out of order")
         parts.append(body)
@@ -230,8 +227,10 @@ def _joined(data: bytes) -> Iterator[bytes]:
 
 
 def _fragments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and data of each fragment. Raises _FaultError at the first that is cut or damaged."""
     if not data.startswith(FILE_HEADER):
         raise _FaultError("it does not begin as a .wandb file")
+    # What a process leaves that is killed in its first seconds, before wandb has written anything else.
     if len(data) == len(FILE_HEADER):
         raise _FaultError("it holds its 7-byte header and nothing else")
     at = len(FILE_HEADER)
@@ -243,6 +242,7 @@ def _fragments(data: bytes) -> Iterator[tuple[int, bytes]]:
         if len(data) - at < _FRAGMENT.size:
             raise _FaultError(f"it is cut short after {len(data)} bytes, inside a record")
         checksum, length, kind = _FRAGMENT.unpack_from(data, at)
+        # Length and type before the checksum: a damaged length must not make an intact file look cut short.
         body = data[at + _FRAGMENT.size : at + _FRAGMENT.size + length]
         if length > left - _FRAGMENT.size or kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST):
             raise _FaultError(f"it is damaged at byte {at}")

@@ -1,4 +1,4 @@
-"""Runs read from a server through the real client's public interface, whole histories included."""
+"""Runs read from a server through the client's public interface, with complete histories."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from hpc.wandb.helper import READ, Helper
 from hpc.wandb.runs import WandbRun, one_row_a_step
 
+# Each page is a request and a round trip, and each history one or more: large pages, several histories at a time.
 _PAGE, _ROWS_A_PAGE, _AT_A_TIME = 500, 10_000, 8
 
 
@@ -20,21 +21,22 @@ def runs_on_server(
     filters: Mapping[str, Any],
     histories: list[str] | None = None,
 ) -> list[WandbRun]:
-    """The runs that fit. A project that is not there has none. Raises WandbTroubleError, OSError.
+    """The runs that match; none if the project does not exist. Raises WandbTroubleError, OSError.
 
-    entity: empty for the user's own. filters: Mongo-style. histories: ids whose rows are wanted, None for all.
+    entity: empty for the user's own. filters: as in MongoDB. histories: ids of runs whose rows to read, None for all.
     """
     request = {"do": READ, "project": project, "entity": entity, "filters": dict(filters), "histories": histories}
     return [WandbRun.from_json(answer) for answer in helper.ask(request)]
 
 
 def read(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """In the helper process: each run that fits a request of `runs_on_server`."""
+    """In the helper process: each run that matches a request of `runs_on_server`."""
     import wandb
 
+    # A new one per request: Api remembers the runs of each filter, and these change while a sync settles.
     api = wandb.Api()
     path = f"{request['entity'] or os.environ.get('WANDB_ENTITY') or api.default_entity}/{request['project']}"
-    # Everything in one request a page: a lazy listing asks again for each run.
+    # One request per page: a lazy listing sends another one for each run.
     listing = api.runs(path, filters=request["filters"], lazy=False, per_page=_PAGE)
     wanted = request["histories"]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
@@ -43,6 +45,7 @@ def read(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _all(listing: Any) -> Iterator[Any]:
+    """Every run of a listing; a project that does not exist has none."""
     try:
         yield from listing
     except ValueError as error:
@@ -51,6 +54,7 @@ def _all(listing: Any) -> Iterator[Any]:
 
 
 def _run(found: Any, wanted: list[str] | None) -> WandbRun:
+    # Not history(), which samples 500 rows. No list of keys: it would drop rows that lack one of them.
     rows = found.scan_history(page_size=_ROWS_A_PAGE, use_cache=False) if wanted is None or found.id in wanted else ()
     return WandbRun(
         id=found.id,

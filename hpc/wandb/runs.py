@@ -18,8 +18,7 @@ class WandbRun:
     """One run.
 
     state: as a server shows it. config: without W&B's own entries. summary: as W&B has it.
-    rows: one mapping a step, in order of the step, each with `_step`; a repeated step counts once, the last wins.
-    source: where it was read, for people.
+    rows: one mapping per step, in the order of steps, each with `_step`. source: where it was read, for people.
     """
 
     id: str
@@ -36,7 +35,7 @@ class WandbRun:
     source: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: what is no finite number becomes null."""
+        """Plain JSON, with null for numbers that are not finite."""
         found: dict[str, Any] = finite(asdict(self))
         return found
 
@@ -47,7 +46,10 @@ class WandbRun:
 
 
 def one_row_a_step(rows: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """Rows in order of their step, the last of each: attempts of one run that were synced one after another repeat."""
+    """Rows in the order of steps, the last one of each step.
+
+    Attempts of one run that were synced one after another repeat steps, and the newest attempt is the one that counts.
+    """
     found: dict[int, Mapping[str, Any]] = {}
     for row in rows:
         if is_count(row.get(STEP)):
@@ -64,14 +66,14 @@ def is_number(value: object) -> bool:
     """Whether a value is a finite number, as a metric must be."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    try:
+    try:  # JSON has whole numbers of any size, and a float has not
         return math.isfinite(value)
     except OverflowError:
         return False
 
 
 def finite(value: Any) -> Any:
-    """Plain data without NaN and infinities, which W&B also writes as words; tuples become lists."""
+    """Plain data with null for NaN and infinities, which W&B also writes as words. Tuples become lists."""
     if isinstance(value, Mapping):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

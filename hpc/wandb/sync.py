@@ -1,8 +1,8 @@
-"""A sweep's runs brought to a server and compared with the disk, as often as it takes.
+"""Bring a sweep's runs to a server and compare them with the disk.
 
-The published files are the truth; offline files of W&B are not needed. Every run is looked for first, only what differs
-is sent, and what was sent is read back. A journal keeps what the server was seen to have, so that a mirror that was
-interrupted resumes where it stopped; losing it costs time, never a number: the server is asked again.
+The published files are the truth; offline files of W&B are not needed. Every run is looked up first, only what differs
+is sent, and what was sent is read back. A journal records what the server was seen to have, so that an interrupted sync
+resumes where it stopped. Losing the journal costs time, never a number: the server is asked again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from hpc.wandb.runs import OUTCOME, WandbRun
 from hpc.wandb.writer import ONLINE, writing
 
 _PROGRESS_SECONDS = 5.0
+# Writing the journal syncs a file: not after every cell, and often enough that a kill costs little.
+_JOURNAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, in seconds. idle: for the next answer. settle: for the server to show what was sent."""
+    """How long to wait, in seconds. idle: for the next answer. settle: until the server shows what was sent."""
 
     idle: float = 120.0
     settle: float = 20.0
@@ -39,9 +41,10 @@ class Patience:
 
 @dataclass
 class Synced:
-    """How a mirror ended. same: cells whose runs the server has exactly. sent: those written now.
+    """How a sync ended. same: cells whose runs the server has exactly. sent: cells written by this call.
 
-    without_result: cells that have none yet. differing: what differs, one line each. remarks: what else to know.
+    without_result: cells that have none yet. differing: what differs, one line each. remarks: what else the user should
+    know, one line each.
     """
 
     same: int = 0
@@ -56,10 +59,12 @@ def sync(
 ) -> Synced:
     """Bring every cell with a result to the server, then compare.
 
-    Raises WandbTroubleError if the server cannot be used, OSError. Interrupted at any point, it can be called again.
+    say: called with a line of progress. Raises WandbTroubleError if the server cannot be used, and OSError. It may be
+    interrupted at any point and called again.
     """
     patience = patience or Patience()
     synced = Synced()
+    # Local faults first: they are found without a server, and are reported even if there is none.
     segments = check_segments(store)
     synced.remarks += segments.remarks
     runs = _runs_on_disk(store, sweep, target, synced)
@@ -68,7 +73,7 @@ def sync(
         with Helper(needs_key=True, idle=patience.idle) as helper:
             synced.differing += send_segments(segments.whole, helper, say)
             _Mirror(store, sweep, target, runs, journal, helper, say, patience.settle).bring(synced)
-    finally:
+    finally:  # also after Ctrl-C: what was compared need not be read again
         journal.write()
     return synced
 
@@ -91,7 +96,7 @@ def _runs_on_disk(store: Store, sweep: Sweep, target: Target, synced: Synced) ->
 
 @dataclass
 class _Mirror:
-    """One pass: ask, send what differs, ask again."""
+    """One pass: look up, send what differs, look up again."""
 
     store: Store
     sweep: Sweep
@@ -118,9 +123,10 @@ class _Mirror:
         synced.same = len(self.runs) - len(faulty)
 
     def _ask(self, cells: Sequence[Cell], *, trusting: bool) -> dict[str, WandbRun]:
-        """Runs of our group by id; rows of those that the journal does not vouch for. Raises WandbTroubleError."""
+        """Runs of our group by id, with rows where the journal does not vouch for them. Raises WandbTroubleError."""
         wanted = [self.runs[cell].id for cell in cells if not (trusting and self._vouched(cell))]
         self.say(f"asking the server for {len(cells)} runs, {len(wanted)} with their history")
+        # The whole group: asking cell by cell would take a round trip each, and would not find strays.
         filters = {"group": self.target.group}
         found = runs_on_server(self.helper, self.target.project, self.target.entity, filters, wanted)
         return {run.id: run for run in found}
@@ -137,7 +143,7 @@ class _Mirror:
         return str(self.runs[cell].summary[OUTCOME]["outcome_digest"])
 
     def _compare(self, found: dict[str, WandbRun], cells: Sequence[Cell] | None = None) -> dict[Cell, list[str]]:
-        """Cells that differ, with how; the journal is kept."""
+        """Cells that differ, and how. Notes in the journal which are the same."""
         faulty: dict[Cell, list[str]] = {}
         for cell in self.runs if cells is None else cells:
             run = self.runs[cell]
@@ -149,17 +155,17 @@ class _Mirror:
         return faulty
 
     def _strays(self, found: dict[str, WandbRun]) -> list[str]:
-        """Runs on the server that say they are of this sweep, and are of none of its cells."""
+        """Runs on the server that claim this sweep's configuration, and belong to none of its cells; one line each."""
         known = {run_id(self.sweep, cell) for cell in self.sweep.grid}
         digest = self.sweep.config_digest
         return [
-            f"run {run.id} ({run.name}) is on the server and of no cell of this sweep"
+            f"run {run.id} ({run.name}) is on the server and belongs to no cell of this sweep"
             for run in found.values()
             if run.id not in known and run.config.get("config_digest") == digest
         ]
 
     def _send(self, cells: Sequence[Cell]) -> dict[str, str]:
-        """Write runs; a run that is there is gone on with. Returns why, by cell, where it failed."""
+        """Write runs, continuing those that the server has in part. Returns the cells that failed, and why."""
         faults: dict[str, str] = {}
         shown = 0.0
         request = writing(self.store, ONLINE, [cell.name for cell in cells], self.target)
@@ -169,12 +175,13 @@ class _Mirror:
             if number == len(cells) or time.monotonic() - shown > _PROGRESS_SECONDS:
                 self.say(f"{number} of {len(cells)} runs sent")
                 shown = time.monotonic()
+        # If none could be sent, the fault is in the server or the login, and a line per cell would bury it.
         if len(faults) == len(cells):
             raise WandbTroubleError(next(iter(faults.values())))
         return faults
 
     def _settled(self, cells: Sequence[Cell]) -> dict[Cell, list[str]]:
-        """Compare what was sent; a server may take some time to show it."""
+        """Compare what was sent, again and again: the server may take some time to show it."""
         deadline = time.monotonic() + self.settle
         pause = 0.5
         while True:
@@ -185,11 +192,8 @@ class _Mirror:
             cells, pause = list(faulty), 2 * pause
 
 
-_JOURNAL_SECONDS = 2.0
-
-
 class Journal:
-    """Cells whose runs a server has exactly, by server; each with the outcome it was seen with."""
+    """Cells whose runs a server has exactly, by server; each with the outcome digest that was seen."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -197,11 +201,11 @@ class Journal:
         self._written = 0.0
 
     def same(self, place: str, cell: str, outcome: str) -> bool:
-        """Whether the whole run of this outcome was seen on this server."""
+        """Whether the complete run of this outcome was seen on this server."""
         return self._places.get(place, {}).get(cell) == outcome
 
     def note(self, place: str, cell: str, outcome: str | None) -> None:
-        """Remember that the server has the outcome, or (None) that it has not. Raises OSError."""
+        """Record that the server has this outcome, or (None) that it does not. Raises OSError."""
         cells = self._places.setdefault(place, {})
         if cells.get(cell) == outcome:
             return
@@ -213,7 +217,7 @@ class Journal:
             self.write()
 
     def write(self) -> None:
-        """Put it on disk. Raises OSError."""
+        """Write it to disk. Raises OSError."""
         files.make_directory(self._store.paths.wandb_root)
         text = json.dumps({"format": 1, "same": self._places}, indent=1)
         files.publish(self._store.paths.wandb_journal_file, text.encode())
@@ -225,4 +229,4 @@ def _read(store: Store) -> dict[str, dict[str, str]]:
         data: Any = json.loads(files.read(store.paths.wandb_journal_file))
         return {str(place): {str(c): str(o) for c, o in cells.items()} for place, cells in data["same"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return {}
+        return {}  # missing or damaged: everything is compared again

@@ -1,6 +1,6 @@
-"""Cells' runs written with the real client, from files that are published already, checkpoints among them.
+"""Cells' runs, written with W&B's client from files that are already published: results, histories and checkpoints.
 
-Runs in the helper process (hpc.wandb.client); the other processes only make requests.
+This runs in the helper process (hpc.wandb.client); other processes only make requests.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from hpc.wandb.offline_files import join_segments, read_segment
 from hpc.wandb.runs import EPOCH, STEP, WandbRun, is_number
 
 ONLINE = "online"
+# Live: between two looks at the checkpoints, and after an error of the client, which is usually a network that is away.
 _POLL_SECONDS, _RETRY_SECONDS = 2.0, 60.0
+# Offline: how long wandb may take to complete a file after its run has ended, and between two looks at it.
 _WHOLE_SECONDS, _PAUSE_SECONDS = 10.0, 0.02
 _NICE = 10
+# Nothing that describes this process: it is not the one that trained. Names in x_ change between versions of wandb.
 _SETTINGS = {
     "console": "off",
     "silent": True,
@@ -44,7 +47,7 @@ _SETTINGS = {
 
 
 def write(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Write the runs of a request that `writing` made. Yields a cell and why it was not written, or nothing, each."""
+    """Write the runs of a request that `writing` made. Yields each cell's name, and why it was not written, if so."""
     if request["mode"] != ONLINE:
         os.nice(_NICE)  # on a node, the training comes first
     store = Store(Path(request["root"]))
@@ -59,12 +62,13 @@ def write(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def writing(store: Store, mode: str, cells: Sequence[str], target: Target) -> dict[str, Any]:
-    """The request to write cells' runs. mode: offline, online or live; live ends with stdin, when training has."""
-    return {"do": WRITE, "root": str(store.root), "mode": mode, "cells": list(cells), "target": asdict(target)}
+    """The request to write cells' runs. mode: offline, online or live, which ends when stdin does."""
+    root = str(store.root.absolute())  # the helper works in another directory
+    return {"do": WRITE, "root": root, "mode": mode, "cells": list(cells), "target": asdict(target)}
 
 
 class _Writer:
-    """Writes runs of one sweep. directory: scratch space for wandb, removed afterwards."""
+    """Writes runs of one sweep. directory: scratch space for wandb, which is removed afterwards."""
 
     def __init__(self, store: Store, sweep: Sweep, target: Target, directory: Path) -> None:
         self._store = store
@@ -73,24 +77,24 @@ class _Writer:
         self._directory = directory
 
     def write(self, cells: Sequence[Cell], mode: str) -> Iterator[tuple[Cell, str]]:
-        """Write every cell that has a result. Yields each cell with why it was not written, or nothing."""
+        """Write every cell that has a result. Yields each cell, and why it was not written or an empty text."""
         for cell in cells:
             try:
                 run = cell_run(self._store, self._sweep, cell, self._target)
                 if run is not None:
                     self._write(run, mode)
                 fault = "" if run is not None else "it has no result yet"
-            except Exception as error:  # whatever wandb raises: the next cell may do better, and nothing is lost
+            except Exception as error:  # whatever wandb raises: the next cell may succeed, and nothing is lost
                 fault = _said(error)
             yield cell, fault
 
     def follow(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
-        """Stream epochs as they reach checkpoints, until each cell has a result or stdin ends."""
+        """Stream epochs as they reach checkpoints, until every cell has a result or stdin ends."""
         follower = _Follower(self._store, self._sweep, self._target, self._directory)
         left = list(cells)
         ended = False
         while left and not ended:
-            ended = _stdin_ended(_POLL_SECONDS)  # then one look more, at what was published last
+            ended = _stdin_ended(_POLL_SECONDS)  # then one more look, at what was published last
             for cell in list(left):
                 if follower.advance(cell):
                     left.remove(cell)
@@ -100,6 +104,7 @@ class _Writer:
 
     def _write(self, run: WandbRun, mode: str) -> None:
         segment = self._store.paths.wandb_segment_file(run.id)
+        # A task that was requeued after its last cell: the file is there, and the cell has not changed.
         if mode == OFFLINE and segment.name in files.entries(segment.parent):
             return
         stream = Stream(run, self._directory, mode)
@@ -113,7 +118,10 @@ class _Writer:
 
 
 def _wait_until_whole(path: Path, run: WandbRun) -> None:
-    """wandb says that a run has finished a moment before its file is written. Raises WandbTroubleError."""
+    """Wait for the end of an offline file, and compare it: wandb reports the end of a run before it has written it.
+
+    Raises WandbTroubleError.
+    """
     deadline = time.monotonic() + _WHOLE_SECONDS
     while not (segment := read_segment(path)).whole:
         if time.monotonic() > deadline:
@@ -125,7 +133,7 @@ def _wait_until_whole(path: Path, run: WandbRun) -> None:
 
 
 class _Follower:
-    """Streams of cells in training. faults: why a cell's stream is behind."""
+    """Streams of cells in training. faults: per cell, why its stream is behind."""
 
     def __init__(self, store: Store, sweep: Sweep, target: Target, directory: Path) -> None:
         self._store = store
@@ -138,7 +146,7 @@ class _Follower:
         self.faults: dict[Cell, str] = {}
 
     def advance(self, cell: Cell) -> bool:
-        """Log what is new of one cell. Returns whether its run is complete."""
+        """Log what is new of one cell. Returns whether its run is now complete."""
         try:
             run = cell_run(self._store, self._sweep, cell, self._target)
             newest = newest_generation(self._store, cell)
@@ -154,23 +162,24 @@ class _Follower:
                 return True
             if newest is not None:
                 self._seen[cell] = newest
-        except (NotWholeError, OSError) as error:  # published a moment ago: the next look finds it whole
+        except (NotWholeError, OSError) as error:  # being published at this moment: the next look finds it complete
             self.faults[cell] = _said(error)
         except Exception as error:  # whatever wandb raises
+            # A new stream asks the server which rows it has, so none is lost or repeated.
             self._streams.pop(cell, None)
             self._not_before = time.monotonic() + _RETRY_SECONDS
             self.faults[cell] = _said(error)
         return False
 
     def _stream(self, cell: Cell) -> Stream | None:
-        """The cell's stream, opened if it is time to try; None if not."""
+        """The cell's stream, opened if necessary; None until it is time to try again."""
         if cell not in self._streams and time.monotonic() >= self._not_before:
             self._streams[cell] = Stream(begun_run(self._sweep, cell, self._target), self._directory)
         return self._streams.get(cell)
 
 
 class Stream:
-    """One open run of the real client. Online, it goes on behind the rows the server has. Raises what wandb raises."""
+    """One open run of W&B's client. Online, it continues after the rows that the server has. Raises wandb's errors."""
 
     def __init__(self, run: WandbRun, directory: Path, mode: str = ONLINE) -> None:
         import wandb
@@ -189,16 +198,16 @@ class Stream:
             resume="allow" if mode == ONLINE else None,
             mode=mode,  # type: ignore[arg-type]
             dir=str(directory),
-            reinit="create_new",
+            reinit="create_new",  # several runs at once in this process
             settings=wandb.Settings(**settings),
         )
-        # The summary is the result, not whatever the last epoch logged.
+        # The summary is the result, not what the last epoch logged.
         self._run.define_metric(EPOCH)
         self._run.define_metric("*", step_metric=EPOCH, summary="none")
         self._next = max(self._run.starting_step, 0)
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Log the epochs that are not there yet."""
+        """Log the epochs that the run does not have yet."""
         for row in rows:
             if row[STEP] >= self._next:
                 self._run.log({key: value for key, value in row.items() if key != STEP}, step=row[STEP], commit=True)
@@ -216,7 +225,7 @@ def newest_generation(store: Store, cell: Cell) -> Path | None:
 
 
 def saved_rows(store: Store, sweep: Sweep, cell: Cell) -> list[dict[str, Any]]:
-    """Epochs of a cell's newest whole checkpoint over all its attempts. Damaged files are left to the trainer."""
+    """Epochs in a cell's newest intact checkpoint over all its attempts. The training task sets damaged ones aside."""
     wanted = sweep.cell_digest(cell)
     for path in _generations(store, cell):
         with contextlib.suppress(OSError, CorruptCheckpointError):
@@ -238,7 +247,7 @@ def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stdin_ended(seconds: float) -> bool:
-    """Wait for the end of stdin, at most so long."""
+    """Whether stdin ends within some seconds."""
     ready, _, _ = select.select([0], [], [], seconds)
     return bool(ready) and not os.read(0, 4096)
 

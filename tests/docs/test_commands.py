@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type works: every `holdfast` line is understood, and what matters most is run."""
+"""What the pages tell a reader to type works: every `holdfast` command is valid, and the most important ones run."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def environment(tmp_path: Path, cluster: str = "/nonexistent/sandbox") -> dict[s
 
 
 @pytest.mark.parametrize(("page", "line"), HOLDFAST_LINES, ids=lambda value: getattr(value, "name", value))
-def test_every_line_for_holdfast_is_one_it_understands(page: Path, line: str) -> None:
+def test_every_holdfast_command_on_a_page_is_valid(page: Path, line: str) -> None:
     assert app.parser().parse_args(shlex.split(line)[1:]).call
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_make_target_that_is_named_is_there(page: Path) -> None:
+def test_every_make_target_on_a_page_exists(page: Path) -> None:
     targets = (ROOT / "Makefile").read_text()
     for line in commands(page):
         if line.startswith("make "):

@@ -1,4 +1,4 @@
-"""The reference names every field of the JSON that Holdfast writes, and none that is not there."""
+"""The reference names every field of the JSON that Holdfast writes, and no other."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_every_field_that_is_written_is_in_the_reference_and_every_field_there_i
         assert set(leaves(data, outputs.OUTPUTS[name])) == set(outputs.OUTPUTS[name]) - sometimes, name
 
 
-def test_fields_that_are_there_only_sometimes_are_in_the_reference_too(outputs: ModuleType) -> None:
+def test_optional_fields_are_in_the_reference_too(outputs: ModuleType) -> None:
     (cell,) = Grid((Axis("width", (1,)),), (42,))
     live: Any = {cell.name: SimpleNamespace(queued=SimpleNamespace(node="n1"))}
     name: Any = SimpleNamespace(name="x")
@@ -89,6 +89,6 @@ def test_fields_that_are_there_only_sometimes_are_in_the_reference_too(outputs: 
     assert set(leaves(report, outputs.CHECK)) == set(outputs.CHECK)
 
 
-def test_the_page_has_a_row_for_each_of_them(outputs: ModuleType) -> None:
+def test_the_page_has_a_row_for_each_field(outputs: ModuleType) -> None:
     text = outputs.page()
     assert all(f"| `{field}` | " in text for fields in outputs.OUTPUTS.values() for field in fields)

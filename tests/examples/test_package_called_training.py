@@ -1,4 +1,4 @@
-"""A user's package may be called like one of ours: it is said at once, with a way out that works."""
+"""A user's package with the name of one of ours is refused at once, with a way out that works."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def configure(directory: Path, trainer: object) -> str:
     return "sweep.yaml"
 
 
-def test_a_trainer_in_a_package_called_training_is_refused_with_the_way_out(
+def test_a_trainer_in_a_package_called_training_is_refused_with_a_way_out(
     holdfast: Holdfast, tmp_path: Path, package: Path
 ) -> None:
     said = holdfast("plan", "--config", configure(tmp_path, "training.mine:train"), expect=2).stderr.strip()
@@ -45,7 +45,7 @@ def test_a_trainer_in_a_package_called_training_is_refused_with_the_way_out(
     "line",
     ["from training.models import error", "import training.models", "from training import models", "import hpc.mine"],
 )
-def test_a_trainer_that_imports_a_package_called_like_ours_is_refused_by_line(
+def test_a_trainer_that_imports_a_package_with_the_name_of_ours_is_refused_by_line(
     holdfast: Holdfast, tmp_path: Path, package: Path, line: str
 ) -> None:
     (tmp_path / "mine.py").write_text(f"{DECLARED}{line}\ndef train(cells, options, run): pass\n")
@@ -55,15 +55,13 @@ def test_a_trainer_that_imports_a_package_called_like_ours_is_refused_by_line(
     assert "rename your package" in said
 
 
-def test_what_a_trainer_imports_from_our_contract_is_no_fault(holdfast: Holdfast, tmp_path: Path) -> None:
+def test_a_trainer_may_import_our_contract(holdfast: Holdfast, tmp_path: Path) -> None:
     text = "from training.contract import Checkpoint\nfrom training import contract\nimport training\n"
     (tmp_path / "mine.py").write_text(DECLARED + text + "def train(cells, options, run): pass\n")
     assert "2 to run" in holdfast("plan", "--config", configure(tmp_path, "mine.py:train")).stdout
 
 
-def test_the_way_out_works_a_shell_command_imports_the_users_package(
-    holdfast: Holdfast, tmp_path: Path, package: Path
-) -> None:
+def test_a_shell_command_imports_the_users_own_package(holdfast: Holdfast, tmp_path: Path, package: Path) -> None:
     (package / "run.py").write_text(
         "import json, os\n"
         "from training.models import error\n"

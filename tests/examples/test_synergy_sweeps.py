@@ -1,4 +1,4 @@
-"""The predecessor's four sweeps are as large as they are said to be, and the profile beside them is one."""
+"""The previous tool's four sweeps have the sizes that their names promise, and the profile beside them is valid."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_a_sweep_has_the_cells_its_name_promises_and_a_reference_among_them(name
     assert f" | {cells * FILES_PER_CELL:,} files, " in row
 
 
-def test_the_profile_beside_them_is_one() -> None:
+def test_the_profile_beside_the_sweeps_is_valid() -> None:
     assert load_profile(str(SWEEPS / "cluster.yaml")).parameters["partition"] == "cpu"
 
 
-def test_the_script_goes_from_data_to_report_in_this_order_and_is_not_stopped_by_failed_cells(tmp_path: Path) -> None:
+def test_the_script_goes_from_data_to_report_in_order_and_continues_after_failed_cells(tmp_path: Path) -> None:
     (tmp_path / "holdfast").write_text('#!/bin/bash\necho "$1 $2" >> calls\n[ "$1" != submit ] || exit 4\n')
     (tmp_path / "holdfast").chmod(0o755)
     environment = os.environ | {"HOLDFAST": str(tmp_path / "holdfast")}

@@ -1,4 +1,4 @@
-"""The examples of trainers of one's own: they run, and they end alike when they are interrupted or packed."""
+"""The example trainers run, and give the same results when they are interrupted or packed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_example_runs_to_its_report_as_its_first_lines_say(holdfast: Holdfast
 
 
 @pytest.mark.parametrize(("name", "looks"), [("torch_loop", 14), ("batched", 14)])
-def test_an_example_that_is_stopped_again_and_again_ends_bit_for_bit_alike(
+def test_an_example_that_is_stopped_again_and_again_ends_with_identical_results(
     tmp_path: Path, name: str, looks: int
 ) -> None:
     overrides = ("trainer_options.epochs=12", "trainer_options.steps=2", "sweep.runs_per_condition=1")
@@ -83,7 +83,7 @@ def test_an_example_that_is_stopped_again_and_again_ends_bit_for_bit_alike(
     assert outcomes(stopped) == outcomes(straight)
 
 
-def test_the_batched_example_ends_alike_in_packs_of_any_size(tmp_path: Path) -> None:
+def test_the_batched_example_gives_the_same_results_in_packs_of_any_size(tmp_path: Path) -> None:
     alone = store_of("batched", tmp_path / "alone")
     train(alone, singly(alone))
     packed = store_of("batched", tmp_path / "packed")

@@ -1,4 +1,4 @@
-"""What a trainer of one's own did wrong is told in a line that names the cell's fault and what to write instead."""
+"""A mistake in a user's trainer is reported in one line that names the cell, the fault and the fix."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_each_wrong_call_fails_its_cell_with_the_fix(holdfast: Holdfast, tmp_pat
         assert [line for line in said.splitlines() if cause in line and f"width_{width}_run_0" in line]
 
 
-def test_a_number_that_is_none_is_missing_and_is_never_averaged(holdfast: Holdfast, tmp_path: Path) -> None:
+def test_a_nan_is_reported_as_missing_and_is_never_averaged(holdfast: Holdfast, tmp_path: Path) -> None:
     body = "    run.finish(cell, {'error': float('nan')}, diverged=True)\n"
     assert "1 DIVERGED" in holdfast("run", "--config", configure(tmp_path, body)).stdout
     aggregated = json.loads((tmp_path / "out" / "aggregated_results.json").read_text())
@@ -46,7 +46,7 @@ def test_a_number_that_is_none_is_missing_and_is_never_averaged(holdfast: Holdfa
     assert aggregated["width_1"]["aggregated_metrics"].get("error", {"n": 0})["n"] == 0
 
 
-def test_a_trainer_that_saves_and_never_restores_is_told_when_it_would_lose_its_work(
+def test_a_trainer_that_saves_but_never_restores_is_refused_before_it_loses_its_work(
     holdfast: Holdfast, tmp_path: Path
 ) -> None:
     body = (

@@ -51,7 +51,7 @@ def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == set(FOLDERS)
 
 
-def test_what_is_in_the_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     program = "import sys; sys.path.insert(0, 'site'); from hpc.cli.app import main; sys.exit(main(sys.argv[1:]))"
     keys = [sys.executable, "-P", "-c", program, "init", "--all-keys"]

@@ -67,7 +67,7 @@ def test_a_small_run_learns_the_synergy_far_above_chance(config: dict[str, Any])
         assert (outcome.metrics["predictability/synergy_acc"] or 0.0) > 0.5
 
 
-def test_without_factors_the_configured_width_and_scale_hold(config: dict[str, Any]) -> None:
+def test_without_factors_the_configured_width_and_scale_are_used(config: dict[str, Any]) -> None:
     config["model"]["workspace_dim"] = 6
     config["synergy"]["loss_scale"] = 2.5
     plain, explicit = cell(6, 2.5), cell(6, 2.5)

@@ -1,4 +1,4 @@
-"""The real W&B client against a server on this machine, and proof that nothing else was asked."""
+"""W&B's own client with a server on this machine, and proof that it contacts no other."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def holdfast(cluster: Sandbox, directory: Path, *words: str, expect: int = 0) ->
     return done.stderr
 
 
-def test_a_preempted_sweep_is_one_complete_run_a_cell_and_the_same_table_from_wandb(
+def test_a_preempted_sweep_is_one_complete_run_per_cell_and_gives_the_same_table_from_wandb(
     cluster: Sandbox, server: WandbServer, tmp_path: Path
 ) -> None:
     settings = {

@@ -1,4 +1,4 @@
-"""`holdfast wandb extract`: the table of `aggregate`, number for number, from a server and from files; and old runs."""
+"""`holdfast wandb extract` gives the table of `aggregate`, number for number, from a server and from files."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_server_and_files_give_the_table_of_aggregate_byte_for_byte(server: Wand
     assert {entry["cell"]: entry["metrics"] for entry in processed} == {n: r["metrics"] for n, r in results.items()}
 
 
-def test_what_is_not_on_the_server_is_missing_and_never_shrinks_n(
+def test_a_cell_without_a_run_is_missing_and_never_shrinks_n(
     server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out")
@@ -175,7 +175,7 @@ def old(out: Path, *words: str, expect: int = 0) -> None:
 
 
 @pytest.mark.parametrize("place", ["server", "files"])
-def test_runs_that_the_predecessor_named_become_a_sweep(
+def test_runs_of_the_previous_tool_become_a_sweep(
     server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
     specs = old_runs()
@@ -236,5 +236,5 @@ def test_a_killed_runs_file_is_never_complete_whatever_it_holds(
     paths[1].write_bytes(whole[:7])
     extract(tmp_path / "x", "--offline", str(store.paths.root), expect=4)
     said = capsys.readouterr()
-    assert textwrap.shorten(said.err, 10_000).count("rows before that are read") == 2
+    assert textwrap.shorten(said.err, 10_000).count("rows before that are used") == 2
     assert "2 COMPLETED" in said.out

@@ -1,4 +1,4 @@
-"""W&B beside training: absent, silent, without room or live, it changes no result and is waited for a bounded time."""
+"""W&B beside training: absent, silent, without space or live, it changes no result and delays a task only so long."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def undisturbed(tmp_path: Path) -> dict[str, str]:
     return outcomes(store, sweep)
 
 
-def test_without_being_asked_nothing_of_wandb_is_done(tmp_path: Path) -> None:
+def test_nothing_is_written_for_wandb_unless_it_is_configured(tmp_path: Path) -> None:
     store, sweep = width_sweep(tmp_path / "out")
     train(store, sweep)
     assert not store.paths.wandb_root.exists()
 
 
-def test_offline_files_are_written_from_what_was_published_one_a_cell(
+def test_offline_files_are_written_from_published_results_one_per_cell(
     server: WandbServer, tmp_path: Path, undisturbed: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out", mode="offline")
@@ -60,7 +60,7 @@ def test_offline_files_are_written_from_what_was_published_one_a_cell(
 
 
 @pytest.mark.parametrize("mode", ["offline", "live"])
-def test_without_the_client_training_ends_well_with_one_warning(
+def test_training_succeeds_without_the_client_and_warns_once(
     tmp_path: Path,
     undisturbed: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -80,7 +80,7 @@ def test_without_the_client_training_ends_well_with_one_warning(
     assert f"holdfast wandb sync {store.paths.root}" in warnings[0]
 
 
-def test_where_its_files_cannot_be_written_training_ends_well(
+def test_training_succeeds_where_files_of_wandb_cannot_be_written(
     tmp_path: Path, undisturbed: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out", mode="offline")
@@ -90,7 +90,7 @@ def test_where_its_files_cannot_be_written_training_ends_well(
     assert "Not a directory" in capfd.readouterr().err
 
 
-def test_a_server_that_never_answers_is_waited_for_a_bounded_time(
+def test_a_task_waits_a_bounded_time_for_a_server_that_never_answers(
     server: WandbServer,
     tmp_path: Path,
     undisturbed: dict[str, str],
@@ -107,7 +107,7 @@ def test_a_server_that_never_answers_is_waited_for_a_bounded_time(
     assert int(waited[1]) < 60
 
 
-def test_a_task_that_is_stopped_waits_for_nothing(
+def test_a_stopped_task_does_not_wait_for_wandb(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror, "SECONDS", 10 * PATIENCE)
@@ -146,7 +146,7 @@ def test_a_live_run_streams_what_is_saved_and_is_one_run_after_a_requeue(server:
     assert (run.project, run.fields["groupName"], run.fields["tags"]) == (PROJECT, GROUP, ["test"])
 
 
-def test_only_who_goes_online_sees_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_helper_that_goes_online_sees_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_RUN_ID", "of somebody else")
     assert KEY not in environment(needs_key=False).values()

@@ -1,4 +1,4 @@
-"""`.wandb` files: what the reader finds is what the real client wrote, in any damaged file a true prefix of it."""
+"""`.wandb` files: the reader finds what W&B's client wrote, and in a damaged file a prefix of it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_links_are_not_followed(segment: Path, tmp_path: Path) -> None:
     assert find_segments(tmp_path) == []
 
 
-def test_a_file_cut_at_any_byte_is_a_true_prefix_and_never_whole(segment: Path, tmp_path: Path) -> None:
+def test_a_file_cut_at_any_byte_gives_a_prefix_and_is_never_complete(segment: Path, tmp_path: Path) -> None:
     data, true = segment.read_bytes(), losses(segment)
     cuts = {*range(40), *range(len(data) - 40, len(data)), *random.Random(1).sample(range(len(data)), 150)}
     cuts |= {block * 32768 + offset for block in range(1, 4) for offset in range(-8, 9)}
@@ -133,7 +133,7 @@ def test_attempts_of_one_run_are_joined_and_the_newest_row_of_a_step_wins(tmp_pa
 
 
 @pytest.mark.parametrize("written", [False, True])
-def test_a_run_that_was_killed_is_a_true_prefix_and_not_whole(tmp_path: Path, written: bool) -> None:
+def test_a_run_that_was_killed_gives_a_prefix_and_is_not_complete(tmp_path: Path, written: bool) -> None:
     """written: killed when rows of it are in the file, or at once."""
     script = """
         import itertools, sys, time, wandb

@@ -1,4 +1,4 @@
-"""What a configuration asks of W&B, and what a run of the built-in trainer says of its cell."""
+"""How a configuration switches W&B on, and what a run of the built-in trainer says about its cell."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def asked(directory: Path, experiment: dict[str, Any], **line: Any) -> Target:
         ({"tags": ["a"]}, "offline", "mine"),
     ],
 )
-def test_the_ways_to_ask_for_wandb(tmp_path: Path, value: object, mode: str, group: str) -> None:
+def test_wandb_can_be_switched_on_in_several_ways(tmp_path: Path, value: object, mode: str, group: str) -> None:
     target = asked(tmp_path, {"log_to_wandb": value})
     assert (target.mode, target.group, target.job_type) == (mode, group, "cell")
 
 
-def test_it_is_off_unless_asked_for_and_the_command_line_wins(tmp_path: Path) -> None:
+def test_wandb_is_off_by_default_and_the_command_line_wins(tmp_path: Path) -> None:
     assert asked(tmp_path, {}).mode == "off"
     assert asked(tmp_path, {"log_to_wandb": "live"}, no_wandb=True).mode == "off"
     assert asked(tmp_path, {"log_to_wandb": False}, overrides=["experiment.log_to_wandb=live"]).mode == "live"
@@ -64,7 +64,7 @@ def test_it_is_off_unless_asked_for_and_the_command_line_wins(tmp_path: Path) ->
         ({"wandb_entity": "x\ny"}, "experiment.wandb_entity is "),
     ],
 )
-def test_a_wrong_setting_is_one_line(tmp_path: Path, experiment: dict[str, Any], words: str) -> None:
+def test_a_wrong_setting_is_reported_in_one_line(tmp_path: Path, experiment: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as refused:
         asked(tmp_path, experiment)
     (line,) = refused.value.faults
@@ -122,7 +122,7 @@ def test_a_run_carries_its_sweep_without_a_path_of_this_machine() -> None:
     assert sweep_of(replace(run, config={})) is None
 
 
-def test_what_a_run_says_depends_on_nothing_but_the_cell(tmp_path: Path) -> None:
+def test_the_content_of_a_run_depends_on_the_cell_alone(tmp_path: Path) -> None:
     _, one = width_sweep(tmp_path / "one", mode="live", checkpoint_seconds=1.0)
     _, other = width_sweep(tmp_path / "other", mode="off")
     assert run_config(one, one.grid[0]) == run_config(other, other.grid[0])

@@ -1,4 +1,4 @@
-"""`holdfast wandb sync`: one complete run a cell on the server, whatever happened before, compared with the disk."""
+"""`holdfast wandb sync`: one complete run per cell on the server, whatever happened before, compared with the disk."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_sweep_arrives_whole_and_a_second_sync_sends_nothing(
     assert "HistoryPage" not in server.operations[before:]  # the journal vouches for what was compared
 
 
-def test_a_sync_that_is_killed_is_taken_up_by_the_next(server: WandbServer, tmp_path: Path) -> None:
+def test_a_killed_sync_is_completed_by_the_next(server: WandbServer, tmp_path: Path) -> None:
     store, sweep = width_sweep(tmp_path / "out", widths=(1, 2, 3), runs=4)
     train(store, sweep)
     server.seconds = 0.05
@@ -70,7 +70,7 @@ def test_a_sync_that_is_killed_is_taken_up_by_the_next(server: WandbServer, tmp_
     assert_complete(server, store, sweep)
 
 
-def test_a_run_that_a_preempted_stream_left_is_gone_on_with(server: WandbServer, done: tuple[Store, Sweep]) -> None:
+def test_a_run_left_by_a_preempted_stream_is_continued(server: WandbServer, done: tuple[Store, Sweep]) -> None:
     store, sweep = done
     whole = cell_run(store, sweep, first(sweep), target_of(sweep))
     assert whole is not None
@@ -84,7 +84,7 @@ def test_a_run_that_a_preempted_stream_left_is_gone_on_with(server: WandbServer,
     assert [row["_step"] for row in partial.history] == [1, 2, 3, 4, 5]
 
 
-def test_what_can_be_put_right_is_and_what_cannot_is_named_with_exit_code_4(
+def test_what_can_be_repaired_is_repaired_and_the_rest_is_named_with_exit_code_4(
     server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = width_sweep(tmp_path / "out", widths=(1, 2, 3))
@@ -107,8 +107,8 @@ def test_what_can_be_put_right_is_and_what_cannot_is_named_with_exit_code_4(
     sync(store, expect=4)
     said = capsys.readouterr()
     assert f"{sweep.grid[0].name}: epoch 2: 'error' is" in said.err
-    assert f"{sweep.grid[1].name}: epoch 3 is not there" in said.err
-    assert "run stray (copy) is on the server and of no cell" in said.err
+    assert f"{sweep.grid[1].name}: epoch 3 is missing" in said.err
+    assert "run stray (copy) is on the server and belongs to no cell" in said.err
     assert "4 of 6 cells are the same" in said.out
 
 
@@ -137,7 +137,7 @@ def test_a_damaged_history_is_named_and_never_sent(
     assert first(sweep).name not in {run.fields["displayName"] for run in server.all()}
 
 
-def test_a_server_that_is_down_or_silent_is_trouble_in_bounded_time(
+def test_a_server_that_is_down_or_silent_ends_the_sync_in_bounded_time(
     server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, _ = done
@@ -149,7 +149,7 @@ def test_a_server_that_is_down_or_silent_is_trouble_in_bounded_time(
     assert 2 <= int(waited[1]) < 60
 
 
-def test_broken_files_of_other_programs_are_set_aside_and_whole_ones_sent(
+def test_broken_files_of_other_programs_are_set_aside_and_complete_ones_sent(
     server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, sweep = done
@@ -213,6 +213,31 @@ def _group_lives(leader: int) -> bool:
     return True
 
 
+def test_a_directory_of_somebody_else_neither_runs_code_nor_gets_the_key(
+    server: WandbServer, done: tuple[Store, Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, sweep = done
+    script = """
+        import sys, wandb
+        wandb.init(project="theirs", entity="lab", id="whole", dir=sys.argv[1], mode="offline").finish()
+    """
+    client(script, str(store.root))
+    settings = Path.home() / ".config" / "wandb" / "settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"[default]\nbase_url = {server.url}\n")
+    monkeypatch.delenv("WANDB_BASE_URL")
+    ran = tmp_path / "ran"
+    (store.paths.wandb_root / "__init__.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    with WandbServer() as thief:
+        (store.paths.wandb_root / "settings").write_text(f"[default]\nbase_url = {thief.url}\n")
+        monkeypatch.chdir(store.root)
+        sync(store)
+        assert thief.requests == []
+    assert not ran.exists()
+    assert server.runs.pop(("lab", "theirs", "whole"))
+    assert_complete(server, store, sweep)
+
+
 def _command_lines() -> set[bytes]:
     found = set()
     for entry in os.listdir("/proc"):
@@ -224,7 +249,7 @@ def _command_lines() -> set[bytes]:
     return found
 
 
-def test_a_cell_has_one_id_for_ever_and_another_under_another_configuration(tmp_path: Path) -> None:
+def test_a_cell_keeps_its_id_and_has_another_under_another_configuration(tmp_path: Path) -> None:
     _, sweep = width_sweep(tmp_path / "a")
     _, grown = width_sweep(tmp_path / "b", widths=(2, 1, 7), runs=5)
     _, longer = width_sweep(tmp_path / "c", epochs=6)

@@ -1,23 +1,26 @@
-"""The device and the process-wide arithmetic settings, made once before anything is computed."""
+"""The device and the process-wide arithmetic settings, set once before anything is computed."""
 
 from __future__ import annotations
 
 import torch
 
+# Between the smallest float32 (1.4e-45) and the smallest normal one (1.2e-38).
 SUBNORMAL = 1e-40
+# Torch hands an elementwise operation to a further thread for every 32,768 elements: this reaches 32 threads.
 ENOUGH_FOR_ALL_THREADS = 1 << 20
 
 
 class DeviceError(RuntimeError):
-    """The device asked for cannot be used; there is no falling back to another one."""
+    """The requested device cannot be used. Training never falls back to another one, which would give other numbers."""
 
 
 def prepare(device: str, threads: int) -> torch.device:
     """Set threads, flush subnormals, and prove that the device works.
 
-    Adam's moments of dead units become subnormal after some thousand steps and would slow a step threefold. The
-    setting is taken over by torch's threads when they start, so it must come before the first parallel operation.
-    Raises DeviceError.
+    Adam's moments of dead units become subnormal after some thousand steps and would make a step three times as slow.
+    Torch's threads take the setting over when they start, so it must come before the first parallel operation.
+
+    device: cpu, cuda or cuda:N. threads: CPU threads of torch. Raises DeviceError.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -26,12 +29,14 @@ def prepare(device: str, threads: int) -> torch.device:
         return torch.device("cpu")
     try:
         chosen = torch.device(device)
+        # A device can be listed and still be unusable: taken by another process, or of too new an architecture.
         torch.zeros(1, device=chosen).add_(1).item()
         if chosen.index is not None:
             torch.cuda.set_device(chosen)  # graphs are recorded on the current device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(f"device {device!r} was asked for and cannot be used: {reason}") from error
+    # TF32 keeps ten bits of each factor's mantissa: results would differ from a CPU's in the third digit.
     torch.backends.cuda.matmul.allow_tf32 = False
     return chosen
 

@@ -1,4 +1,4 @@
-"""Train the cells of one task: who trains next, when an epoch ends, what is saved, who leaves. Nothing of Slurm."""
+"""Train the cells of one task: which train next, when an epoch ends, what is saved, which leave. Nothing of Slurm."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from training.loop.pack import Pack, Setup
 from training.model.rows import Architecture
 from training.model.state import Member, State, StateError, joined, new_state, restored_state
 
-# On a CPU the state of more cells than this falls out of the cache; on a GPU a pack cannot be too large.
+# A cell's parameters, gradients and moments are 4.5 MB at the default sizes: on a CPU, more cells than this fall out of
+# the cache (docs/performance.md). On a GPU a pack cannot be too large.
 CPU_PACK: Final = 5
-# Divergence is looked for at these steps only, so that where a cell is dropped does not depend on interruptions.
+# Divergence is looked for at multiples of this step only, so that interruptions do not change the step at which a cell
+# is dropped.
 CHECK_EVERY: Final = 100
 
 
 class Loop:
-    """All packs of a task. Those that are behind train first, and join the others when they have caught up."""
+    """All packs of a task. Those that are behind train first, and join the others once they have caught up."""
 
     def __init__(self, cells: Sequence[Cell], setup: Setup, run: Run, metric_names: Sequence[str]) -> None:
         self._setup, self._run, self._metric_names = setup, run, metric_names
@@ -45,6 +47,7 @@ class Loop:
         saved = self._run.restore(cell)
         if saved is None:
             return architecture, new_state(member, architecture, settings, device)
+        # A cell at its last step is published, never saved: such a checkpoint is of a run with more epochs.
         if saved.step >= self._setup.total_steps:
             raise StateError(
                 f"{cell.name}: checkpoint of step {saved.step}; training ends at {self._setup.total_steps}"
@@ -78,6 +81,7 @@ class Loop:
             self._drop(pack, diverged)
 
     def _until(self, pack: Pack) -> int:
+        """The step to train a pack to, unless the run is told to stop before."""
         ends = [next_multiple(pack.step, CHECK_EVERY), next_multiple(pack.step, self._setup.steps_per_epoch)]
         return min(ends + [other.step for other in self._packs if other.step > pack.step])
 
@@ -87,6 +91,7 @@ class Loop:
         leaving = []
         for row in pack.active:
             member, metrics = pack.members[row], measured[row]
+            # No row of history.csv for such an epoch: a curve ends where its numbers do.
             if not _finite(metrics):
                 self._diverged(pack, row)
                 leaving.append(row)
@@ -105,6 +110,7 @@ class Loop:
 
     def _diverged(self, pack: Pack, row: int) -> None:
         member = pack.members[row]
+        # Every declared metric, each without a value: a number of an earlier epoch would pass for a final one.
         metrics: dict[str, float | None] = dict.fromkeys(self._metric_names)
         if member.best_epoch:
             metrics["best_val_loss"] = member.best_val_loss
@@ -118,13 +124,15 @@ class Loop:
             self._drop(pack, [row for row in pack.active if pack.members[row].cell in taken])
 
     def _drop(self, pack: Pack, rows: Collection[int]) -> None:
-        """Remove rows from a pack, and the pack if none is left. The other rows are copied, not masked.
+        """Remove rows from a pack, and the pack if none is left.
 
-        On a GPU the rows stay and are trained on unseen: that a pack's width changes no bit there is not measured.
+        On a CPU the other rows are copied, not masked: NaN times 0 is NaN. On a GPU the rows stay and keep training,
+        ignored, because it has not been measured that a pack's width changes no bit there.
         """
         if not rows:
             return
         kept = [row for row in pack.active if row not in rows]
+        # In its old place: of packs at the same step the first trains next.
         index = self._packs.index(pack)
         if kept and not self._compacts:
             for row in rows:
@@ -133,7 +141,7 @@ class Loop:
             self._packs[index : index + 1] = [pack.keep(kept)] if kept else []
 
     def _join_one_pair(self) -> None:
-        """Join two packs that fit together and have come to the same step."""
+        """Join two packs of the same architecture and step. One pair per turn of the loop, which comes back here."""
         partial = [pack for pack in self._packs if len(pack.members) < self._limit]
         for first, second in combinations(partial, 2):
             fits = len(first.members) + len(second.members) <= self._limit

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+# Keeps the orders apart from anything else that may be drawn with numpy from a cell's seed. Weights come from torch.
 ORDER_STREAM = 1
 
 
 def epoch_order(seed: int, epoch: int, rows: int) -> NDArray[np.int64]:
     """The permutation of 0..rows-1 that a cell with this seed trains on in this epoch (from 0), shape (rows,).
 
-    A resumed cell needs no generator state: its step tells epoch and offset.
+    A resumed cell needs no generator state: its step determines epoch and offset.
     """
     return np.random.default_rng([ORDER_STREAM, seed, epoch]).permutation(rows)
 
@@ -33,9 +34,13 @@ class Batches:
         return self._rows // self._batch
 
     def between(self, first: int, last: int) -> Tensor:
-        """Look-up indices of steps first..last-1, all of one epoch, shape (steps, P * 2 * B): per cell the rows of
-        attr, then those of v, which the tables hold `rows` further on."""
+        """Look-up indices of steps first..last-1, all of one epoch, shape (steps, P * 2 * B).
+
+        For each cell the B rows of attr come first, then those of v, which the tables hold `rows` further on. All three
+        steps rely on this order: a cell's indices are one stretch, and its two domains are neighbours.
+        """
         epoch = first // self.steps_per_epoch
+        # One epoch at a time: an order of 500,000 rows is 4 MB. Cells with the same seed share it.
         if epoch != self._epoch:
             self._orders = {seed: epoch_order(seed, epoch, self._rows) for seed in set(self._seeds)}
             self._epoch = epoch

@@ -1,4 +1,4 @@
-"""A pack: cells of one architecture at one step, trained together; removing or adding a row changes no other."""
+"""A pack: cells of one architecture at one step, trained together. Removing or adding a cell changes no other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Setup:
         """What trains a pack with this state, in place."""
         if self.native:
             return NativeStep(self.settings, self.routes, architecture, state, self.tables, self.threads)
-        recorded = self.device.type == "cuda"
+        recorded = self.device.type == "cuda"  # graphs exist only there
         return (GraphStep if recorded else TorchStep)(self.settings, self.routes, architecture, state, self.tables)
 
 
@@ -61,7 +61,7 @@ class Step(Protocol):
 
 
 class Pack:
-    """P cells with their buffers. P = 1 is a lone cell: the same code, and the same numbers to the last bit."""
+    """P cells with their buffers. P = 1 is a single cell: the same code, and the same numbers to the last bit."""
 
     def __init__(self, setup: Setup, architecture: Architecture, state: State) -> None:
         self.architecture = architecture
@@ -90,7 +90,10 @@ class Pack:
         return self._state.at(self._done)
 
     def batches(self, until: int) -> tuple[Tensor, ...]:
-        """Look-up indices of the steps from now to `until`, within this epoch, in parts to be trained one by one."""
+        """Look-up indices of the steps from now to `until`, within this epoch, in parts of at most `stride` steps.
+
+        The loop looks at the stop flag between two parts.
+        """
         return torch.split(self._batches.between(self._done, until), self._step.stride)
 
     def train(self, indices: Tensor) -> None:
@@ -100,6 +103,7 @@ class Pack:
 
     def finite(self) -> list[bool]:
         """Per cell, whether its training loss has stayed finite in this epoch."""
+        # One sum per cell is enough: NaN and infinity survive every addition, and squares never cancel.
         sums = self._state.squares.flatten(1).sum(dim=1) + self._state.cross_entropy.flatten(1).sum(dim=1)
         return torch.isfinite(sums).tolist()
 
@@ -115,6 +119,7 @@ class Pack:
             train_loss = mean_loss(setup.settings, setup.routes, member.scale, *sums, setup.steps_per_epoch)
             measured = epoch_metrics(setup.settings, member.scale, errors, setup.tables.val.variances)
             metrics.append({"train_loss": train_loss, **measured})
+        # In place: the compiled step and the CUDA graph hold the addresses of these buffers.
         state.squares.zero_()
         state.cross_entropy.zero_()
         return metrics

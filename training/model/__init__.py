@@ -1,4 +1,4 @@
-"""Global Workspaces, many rows at once.
+"""The Global Workspace of many cells at once: settings, layout, forward and backward pass, losses, metrics, state.
 
 Imports: training.shapes, training.contract.
 """

@@ -1,9 +1,9 @@
-"""The losses of a pack: their gradient each step, their running sums, their value once an epoch.
+"""The losses of a pack: their gradient at each step, their running sums, their value once per epoch.
 
 Loss of a cell = sum over the slots (routes.py) of weight * mean over the domains of the mean squared error of
 the base features; in the fused slot attr adds loss_scale * cross entropy of the synergy logits. Sums are kept per
-slot and place in the batch and reduced once an epoch, cell by cell and in float64, so that a step has no reduction in
-it and a cell's numbers do not depend on its pack.
+slot and place in the batch and are reduced once per epoch, cell by cell and in float64, so that a step contains no
+reduction and a cell's numbers do not depend on its pack.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from training.shapes.distribution import BINS, RANDOM_FEATURE, SIZE_FEATURE
 
 
 def feature_weights(routes: Routes, source_weight: float) -> NDArray[np.float64]:
-    """Weight of each squared error of one sample in the loss, shape (slots, 2, OUTPUTS); 0 beyond base features.
+    """Weight of each squared error of one sample in the loss, shape (slots, 2, OUTPUTS); 0 beyond the base features.
 
-    source_weight: of the target's two sources in the fused slot, beside 1 for the others.
+    source_weight: weight of the target's two sources in the fused slot, where every other feature has 1.
     """
     weights = np.zeros((len(routes.slots), len(DOMAINS), OUTPUTS))
     for position, (slot, weight) in enumerate(zip(routes.slots, routes.weights, strict=True)):
@@ -53,15 +53,17 @@ def loss_value(
 
 def gradient_factors(settings: Settings, routes: Routes, scales: Sequence[float]) -> NDArray[np.float64]:
     """What each residual is multiplied by to be the gradient of a cell's loss, shape (P, 2, slots, OUTPUTS)."""
+    # 2 from the derivative of a square. The logits have no such factor: softmax and cross entropy give p - one-hot.
     factors = np.tile(2.0 * feature_weights(routes, settings.source_weight), (len(scales), 1, 1, 1))
     if FUSED in routes.slots:
         for row, scale in enumerate(scales):
             factors[row, routes.slots.index(FUSED), 0, LOGITS] = synergy_weight(routes, scale)
+    # Domain before slot, as the outputs lie: decoders of one domain decode all slots in one product.
     return factors.swapaxes(1, 2) / settings.batch_size
 
 
 class Losses:
-    """The gradient by the outputs for batches of B rows, and the sums that the epoch's training loss is made of.
+    """The gradient of the loss with respect to the outputs for batches of B rows, and the sums for the training loss.
 
     squares: running (P, 2, slots, B, OUTPUTS) of squared residuals; cross_entropy: running (P, B, 8). Both are part
     of a cell's resume state and are added to in place.
@@ -82,13 +84,15 @@ class Losses:
         self._factors, self._squares, self._cross_entropy = by_domain, squares, cross_entropy
 
     def gradient(self, direct: Tensor, cycle: Tensor | None, targets: Tensor) -> None:
-        """direct (P, 2, K, B, OUTPUTS), cycle (P, 2, 1, B, OUTPUTS): outputs, replaced by the gradient by them.
+        """Replace outputs by the gradient with respect to them.
 
-        targets: (P, 2, B, OUTPUTS). The derivative of softmax and cross entropy is probability - one-hot, that of a
-        squared error twice the residual: with probabilities put in place of the logits one subtraction serves both.
+        direct: (P, 2, K, B, OUTPUTS). cycle: (P, 2, 1, B, OUTPUTS). targets: (P, 2, B, OUTPUTS).
+        The derivative of softmax and cross entropy is probability - one-hot, that of a squared error twice the
+        residual: with probabilities in place of the logits, one subtraction serves both.
         """
         if self._fused is not None:
             logits = direct[:, 0, self._fused, :, LOGITS]
+            # The logarithm first: a probability that rounds to 0 would have none.
             log_probabilities = torch.log_softmax(logits, dim=-1)
             self._cross_entropy.addcmul_(log_probabilities, targets[:, 0, :, LOGITS], value=-1.0)
             torch.exp(log_probabilities, out=logits)
@@ -97,6 +101,7 @@ class Losses:
             self._residuals(cycle, targets, self._cycle)
 
     def _residuals(self, outputs: Tensor, targets: Tensor, slots: slice) -> None:
+        # The columns of the logits are squared too: leaving them out would cost a copy, and their weight is 0.
         outputs.sub_(targets.unsqueeze(2))
         self._squares[:, :, slots].addcmul_(outputs, outputs)
         outputs.mul_(self._factors[:, :, slots])

@@ -1,4 +1,4 @@
-"""What an epoch is judged by: the validation split through the trained routes, cell by cell, sums in float64."""
+"""The metrics of an epoch: the validation split through the trained routes, cell by cell, with sums in float64."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from training.model.settings import DOMAINS, FEATURES, Settings
 from training.model.tables import LOGITS, Table
 from training.shapes.distribution import BINS, RANDOM_FEATURE
 
+# Fixed, so that every product has one shape, and with it one order of summation, whatever the size of the split.
 EVALUATION_BATCH: Final = 256
 
 
@@ -41,6 +42,7 @@ def evaluate(
     network = Network(architecture, parameters, None, EVALUATION_BATCH, settings.fusion_weights, routes, rescaling)
     sums = [_Sums() for _ in range(len(parameters))]
     for start in range(0, table.rows, EVALUATION_BATCH):
+        # The last batch is filled up with the last row, which is then left out of the sums.
         rows = torch.arange(start, start + EVALUATION_BATCH, device=table.inputs.device).clamp_(max=table.rows - 1)
         pairs = torch.stack([rows, rows + table.rows])
         inputs = table.inputs[pairs].repeat(len(parameters), 1, 1)
@@ -54,7 +56,7 @@ def evaluate(
 
 
 class _Sums:
-    """Running sums of one cell, left on the device until the end."""
+    """Running sums of one cell. They stay on the device until the end: reading a number makes the host wait."""
 
     def __init__(self) -> None:
         self._squares: list[Tensor] = []
@@ -80,17 +82,19 @@ def epoch_metrics(settings: Settings, scale: float, errors: Errors, variances: N
     """The metrics of one cell after an epoch, by their public names.
 
     variances: (2, OUTPUTS), of the base targets over the validation split. Without configured indices the R2
-    metrics are absent.
+    metrics are absent: 0 would be a claim.
     """
     routes = evaluation_routes(settings)
     fused = errors.squares[routes.slots.index(FUSED)]
     attr, v = fused
-    uncertainty = 1.0 - errors.cross_entropy / math.log(BINS)
+    # The share of the 8 classes' ln 8 nats that the logits know; negative where they are confidently wrong.
+    information = 1.0 - errors.cross_entropy / math.log(BINS)
     return {
         "val_loss": loss_value(routes, settings.source_weight, scale, errors.squares, errors.cross_entropy),
         "predictability/synergy_acc": errors.accuracy,
-        "predictability/synergy_norm_ce": min(max(uncertainty, 0.0), 1.0) if math.isfinite(uncertainty) else math.nan,
-        "predictability/synergy_norm_ce_raw": uncertainty,
+        # Clipping would make a plausible 0 of an infinite cross entropy.
+        "predictability/synergy_norm_ce": min(max(information, 0.0), 1.0) if math.isfinite(information) else math.nan,
+        "predictability/synergy_norm_ce_raw": information,
         "fusion_attr_non_synergy_features_mse": float(attr[:RANDOM_FEATURE].mean()),
         "fusion_attr_synergy_source_feature_mse": float(attr[RANDOM_FEATURE]),
         "fusion_attr_synergy_loss": errors.cross_entropy,
@@ -106,7 +110,10 @@ def _r2_metrics(
     squares: NDArray[np.float64],
     variances: NDArray[np.float64],
 ) -> dict[str, float]:
-    """Mean R2 = 1 - MSE / variance over the chosen features: of each domain, and of all together."""
+    """Mean R2 = 1 - MSE / variance over the chosen features, of each domain and of all together.
+
+    A feature that is constant over the split has no R2: NaN, which is reported as missing.
+    """
     found: dict[str, list[float]] = {}
     for domain, chosen in indices.items():
         row = DOMAINS.index(domain)

@@ -1,4 +1,4 @@
-"""The ways through a pack of workspaces: encode both domains, form the states, decode every domain, and back."""
+"""Forward and backward through a pack of workspaces: encode both domains, form the states, decode every domain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.model.stack import Stack
 class Rescaling:
     """From decoded base features to encoder inputs: factor * output + offset, shape (2, 1, INPUTS) each.
 
-    0 where an output is no base feature: synergy logits and padding never enter a cycle.
+    Both are 0 where an output is not a base feature: synergy logits and padding never enter a cycle.
     """
 
     factor: Tensor
@@ -26,7 +26,8 @@ class Rescaling:
 class Network:
     """P Global Workspaces with buffers for batches of B rows and K directly decoded slots.
 
-    parameters, gradients: shape (P, 2, half); gradients None for evaluation only. fusion_weights: one a domain.
+    parameters, gradients: shape (P, 2, half); gradients None for evaluation only. fusion_weights: one per domain.
+    rescaling: from decoded features to the inputs of the cycle's second encoding.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Network:
         routes: Routes,
         rescaling: Rescaling,
     ) -> None:
+        # All buffers are made here: a step allocates nothing, and a recorded CUDA graph finds the same addresses.
         cells, width = len(parameters), architecture.width
         rows = parameters.view(2 * cells, -1)
         gradient_rows = None if gradients is None else gradients.view(2 * cells, -1)
@@ -58,11 +60,13 @@ class Network:
         self._pairs = (cells, 2, batch, width)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """inputs: (2P, B, INPUTS), domains of a cell side by side.
+        """inputs: (2P, B, INPUTS), the two domains of a cell next to each other.
 
-        Returns the direct slots (P, 2, K, B, OUTPUTS) and the cycle's, or None, (P, 2, 1, B, OUTPUTS): buffers.
+        Returns the direct slots, (P, 2, K, B, OUTPUTS), and the cycle's, (P, 2, 1, B, OUTPUTS), or None. Both are
+        buffers that the next call overwrites.
         """
         encoded = self._encoder.forward(inputs).view(self._pairs)
+        # Not in place: fusion adds the encodings before tanh.
         if self._routes.single:
             torch.tanh(encoded, out=self._single)
         for position, slot in enumerate(self._slots):
@@ -93,7 +97,9 @@ class Network:
         return returned.view(cells, 2, 1, batch, OUTPUTS)
 
     def backward(self, direct: Tensor, cycle: Tensor | None) -> None:
-        """direct, cycle: gradients of the loss by what `forward` returned. Writes all gradients."""
+        """direct, cycle: gradients of the loss with respect to what `forward` returned. Writes all gradients."""
+        # The cycle comes first, as what it demands of the first decoding is passed on from there. It also writes the
+        # gradients of both stacks, to which the first half then adds; without a cycle that half writes them itself.
         if cycle is not None:
             self._back_around(cycle, direct[:, :, self._slots.index(OTHER), :, :INPUTS])
         below = self._decoder.backward(direct.flatten(2, 3).flatten(0, 1), to_input=True, add=self._routes.cycle)
@@ -102,15 +108,19 @@ class Network:
         self._encoder.backward(encoded.view(-1, *self._pairs[2:]), to_input=False, add=self._routes.cycle)
 
     def _back_around(self, cycle: Tensor, decoded: Tensor) -> None:
-        """Adds to `decoded`, the gradient by what was decoded from the other domain, what the cycle demands of it."""
+        """Adds what the cycle demands of the first decoding to its gradient, `decoded`, (P, 2, B, INPUTS).
+
+        INPUTS columns of attr reach into its logits; the rescaling factor is 0 there, so they get nothing.
+        """
         below = self._second_decoder.backward(cycle.flatten(2, 3).flatten(0, 1), to_input=True)
         encoded = torch.ops.aten.tanh_backward(below.view(self._pairs).flip(1), self._cycle_state)
         inputs = self._second_encoder.backward(encoded.view(-1, *self._pairs[2:]), to_input=True)
         decoded.addcmul_(inputs.view(self._cycle_inputs.shape), self._rescaling.factor)
 
     def _to_encodings(self, slots: dict[str, Tensor]) -> Tensor:
-        """The gradient by both encodings, (P, 2, B, width), from that by the state of each slot."""
+        """The gradient with respect to both encodings, (P, 2, B, width), from that of the state of each slot."""
         if FUSED in slots:
+            # Both domains' decoders read the one fused state, so their gradients add up before tanh.
             fused = torch.ops.aten.tanh_backward(slots[FUSED][:, 0] + slots[FUSED][:, 1], self._fused)
             encoded = torch.stack([fused * weight for weight in self._fusion_weights], dim=1)
         else:

@@ -1,4 +1,4 @@
-"""Which ways through the workspace a step computes: the four losses as slots of one batch of decodings.
+"""The routes through the workspace that a step computes: the four losses as slots of one batch of decodings.
 
 A slot is one decoding of every domain for each sample: from the fused state of both domains (`fused`), from the
 domain's own state (`own`), from the other domain's (`other`), or once around: own state, decoded to the other domain,
@@ -22,7 +22,7 @@ CYCLE: Final = "cycle"
 class Routes:
     """The slots of a step, in order, and the weight of each one's loss. The cycle, if there is one, comes last.
 
-    direct: slots decoded in the first pass: all but the cycle.
+    Steps, running sums and checkpoints are laid out in this order.
     """
 
     slots: tuple[str, ...]
@@ -30,6 +30,7 @@ class Routes:
 
     @property
     def direct(self) -> tuple[str, ...]:
+        """The slots decoded in the first pass: all but the cycle."""
         return tuple(slot for slot in self.slots if slot != CYCLE)
 
     @property
@@ -38,7 +39,7 @@ class Routes:
 
     @property
     def single(self) -> bool:
-        """Whether states of one domain are needed."""
+        """Whether states of a single domain are needed."""
         return OWN in self.slots or OTHER in self.slots
 
 
@@ -54,6 +55,7 @@ def evaluation_routes(settings: Settings) -> Routes:
 
 def _routes(settings: Settings, always: tuple[str, ...]) -> Routes:
     fusion, demi_cycle, cycle, translation = settings.weights
+    # The order of the slots: the fused one first, where metrics.py expects it, and the cycle last.
     weights = {FUSED: fusion, OWN: demi_cycle, OTHER: translation, CYCLE: cycle}
     needed = [slot for slot, weight in weights.items() if weight > 0 or slot in always or (slot == OTHER and cycle > 0)]
     return Routes(tuple(needed), tuple(weights[slot] for slot in needed))

@@ -1,9 +1,9 @@
-"""The Global Workspace as a flat row of numbers a cell: where each layer lies in it, and how it begins.
+"""The Global Workspace as one flat row of numbers per cell: where each layer lies in it, and how it begins.
 
-A cell's parameters are one row of two halves, one a domain (attr, v), of equal size; a pack of P cells is (P, 2,
-half). Layer by layer a half holds weight (out, in) and bias (out). Domains differ in features, cells in workspace
-width: the smaller ones are padded with zeros, which stay exactly zero (no input, no gradient). So one batched matrix
-product serves both domains of all cells, and norm, clipping, Adam, checkpoints and removal are row operations.
+A cell's parameters are one row of two halves of equal size, one per domain (attr, v); a pack of P cells is (P, 2,
+half). Layer by layer, a half holds weight (out, in) and bias (out). Domains differ in features and cells in workspace
+width: the smaller ones are padded with zeros, which stay exactly zero (no input, no gradient). One batched matrix
+product therefore serves both domains of all cells, and norm, clipping, Adam, checkpoints and removal work on rows.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from torch import Tensor
 from training.model.settings import DOMAINS, FEATURES, Settings
 from training.shapes.distribution import BINS
 
+# 16 float32 are 64 bytes: a cache line, and the widest vector of a CPU. Every weight and bias begins at one.
 ALIGNMENT: Final = 16
+# optimizer.py reduces a row in 512 equal parts.
 HALF_MULTIPLE: Final = 512
+# Features of the larger domain, 13 in and 11 + 8 out, padded to whole vectors. kernel.c has the same two numbers.
 INPUTS: Final = 16
 OUTPUTS: Final = 24
+# Two vectors, which is a column block of kernel_layers.h. All dimensions up to 32 can thus train in one pack.
 WIDTH_STEP: Final = 32
 
 TRUE_OUTPUTS: Final = {"attr": FEATURES["attr"] + BINS, "v": FEATURES["v"]}
@@ -41,7 +45,7 @@ def canonical_width(dim: int) -> int:
 
 @dataclass(frozen=True)
 class Layer:
-    """One linear layer in a half row. offset: of its weight; the bias follows. rows, columns: padded out and in."""
+    """One linear layer in a half. offset: where its weight begins; the bias follows. rows, columns: padded sizes."""
 
     offset: int
     rows: int
@@ -90,12 +94,17 @@ class Architecture:
 
 
 def initial_row(architecture: Architecture, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A cell's first parameters, shape (2, half): PyTorch's default Linear initialisation in the order encoder attr,
-    encoder v, decoder attr, decoder v, from a generator of its own. Depends on dim and seed alone."""
+    """A cell's first parameters, shape (2, half): PyTorch's default Linear initialisation.
+
+    Drawn in the order encoder attr, encoder v, decoder attr, decoder v, from the cell's own generator. The unpadded
+    shapes are drawn, so that the numbers depend on dim and seed alone. Always on the CPU, as a GPU's generator gives
+    other numbers.
+    """
     generator = torch.Generator().manual_seed(seed)
     row = torch.zeros(2, architecture.half, dtype=dtype)
     for _, weight, bias in named_parameters(architecture, dim, row):
         drawn = torch.empty(weight.shape, dtype=dtype)
+        # As torch.nn.Linear.reset_parameters, which takes no generator.
         torch.nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
         weight.copy_(drawn)
         bound = 1.0 / math.sqrt(weight.shape[1])
@@ -122,7 +131,10 @@ def named_parameters(architecture: Architecture, dim: int, row: Tensor) -> Itera
 
 
 def named_weights(architecture: Architecture, dim: int, row: Tensor) -> dict[str, Any]:
-    """A cell's parameters by name, unpadded numpy arrays of their own: `encoder_attr.0.weight`, `...bias`."""
+    """A cell's parameters by name, as unpadded numpy arrays: `encoder_attr.0.weight`, `encoder_attr.0.bias`, ...
+
+    Copies: the pack's buffers train on while these are written.
+    """
     arrays: dict[str, Any] = {}
     for name, weight, bias in named_parameters(architecture, dim, row.detach().cpu()):
         arrays[f"{name}.weight"] = weight.clone().numpy()

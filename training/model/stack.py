@@ -1,7 +1,8 @@
-"""Forward and backward of a stack of equal MLPs, one a (cell, domain), written out: no autograd, no allocation a step.
+"""Forward and backward pass of a stack of equal MLPs, one per cell and domain, written out: no autograd.
 
-A batched product over 2P matrices replaces 2P small ones, and nothing is recorded: that is where packing gains
-its speed. Every operation treats the rows of a pack independently, in the same order whatever the pack.
+A batched product over 2P matrices replaces 2P small ones, nothing is recorded and a step allocates nothing: this is
+where packing gains its speed. Every operation treats the rows of a pack independently, in the same order whatever the
+pack.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from training.model.rows import Layer, bias_view, weight_view
 
 
 class Stack:
-    """The encoders or the decoders of a pack. M = 2P matrices a layer, B rows of data each.
+    """The encoders or the decoders of a pack: M = 2P matrices per layer, each applied to its own B rows of data.
 
     parameters, gradients: shape (M, half), where the layers lie. None for a stack that only evaluates.
     """
 
     def __init__(self, layers: Sequence[Layer], parameters: Tensor, gradients: Tensor | None, batch: int) -> None:
+        # Views throughout: the optimizer changes the parameters in place, and these see it.
         matrices = len(parameters)
         self._weights = [weight_view(parameters, layer) for layer in layers]
         self._transposed = [weight.transpose(1, 2) for weight in self._weights]
@@ -33,6 +35,7 @@ class Stack:
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: (M, B, in). Returns (M, B, out), a buffer that the next call overwrites."""
+        # What backward needs: a layer's output after ReLU also shows which of its units were active.
         self._inputs = [inputs, *self._outputs[:-1]]
         last = len(self._outputs) - 1
         for index, output in enumerate(self._outputs):
@@ -42,10 +45,10 @@ class Stack:
         return self._outputs[last]
 
     def backward(self, gradient: Tensor, *, to_input: bool, add: bool = False) -> Tensor:
-        """gradient: (M, B, out), of the loss by the output of the last forward call.
+        """gradient: (M, B, out), of the loss with respect to the output of the last forward call.
 
-        Writes the gradients of all layers, or adds to them. Returns the gradient by the input, (M, B, in), a buffer,
-        if `to_input`; else that by the first layer's output.
+        Writes the gradients of all layers, or adds to them. Returns the gradient with respect to the input, (M, B, in),
+        if `to_input`, else that of the first layer's output: nobody needs it for data. Both are buffers.
         """
         for index in reversed(range(len(self._outputs))):
             inputs = self._inputs[index]

@@ -1,4 +1,4 @@
-"""All that a cell needs to go on as if nothing had happened, as rows of a pack's buffers and as checkpoints."""
+"""All that a cell needs to continue as if nothing had happened, as rows of a pack's buffers and as checkpoints."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from training.model.routes import training_routes
 from training.model.rows import Architecture, initial_row
 from training.model.settings import EarlyStopping, Settings
 
+# Format 1 had no early stopping and sums for the fused slot alone. Another format is refused, never guessed at.
 FORMAT: Final = 2
 
 
@@ -49,12 +50,12 @@ class Member:
         )
 
     def reached(self, val_loss: float, epoch: int) -> None:
-        """Take note of an epoch's validation loss; of equal ones the earlier epoch stays the best."""
+        """Note an epoch's validation loss; of equal ones, the earlier epoch stays the best."""
         if val_loss < self.best_val_loss:
             self.best_val_loss, self.best_epoch = val_loss, epoch
 
     def stalled(self, val_loss: float, rule: EarlyStopping | None) -> bool:
-        """Whether an epoch that ended with this validation loss is the last one; to be asked once an epoch."""
+        """Whether an epoch that ended with this validation loss is the last one. Counts; call it once per epoch."""
         if rule is None:
             return False
         if val_loss < self.mark - rule.min_delta:
@@ -81,14 +82,14 @@ class State:
     cross_entropy: Tensor
 
     def at(self, step: int) -> State:
-        """The same buffers, `step` steps on."""
+        """The same buffers, after `step` steps."""
         return State(step, self.members, *self.tensors())
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         return self.parameters, self.first, self.second, self.squares, self.cross_entropy
 
     def rows(self, kept: Sequence[int]) -> State:
-        """Only these rows, copied: the others cannot touch them any more."""
+        """Only these rows, copied: nothing that happens to the others can reach them."""
         index = torch.tensor(kept, device=self.parameters.device)
         return State(
             self.step,
@@ -97,7 +98,7 @@ class State:
         )
 
     def checkpoints(self) -> dict[Cell, Checkpoint]:
-        """One checkpoint a cell. On the CPU the arrays are views: write them before training goes on."""
+        """One checkpoint per cell. On the CPU the arrays are views: write or copy them before training continues."""
         arrays = {name: tensor.cpu().numpy() for name, tensor in zip(_NAMES, self.tensors(), strict=True)}
         return {
             member.cell: Checkpoint(
@@ -110,10 +111,12 @@ class State:
         }
 
 
+# Names of the arrays in a checkpoint, in the order of State.tensors.
 _NAMES: Final = ("parameters", "first", "second", "squares", "cross_entropy")
 
 
 def _values(member: Member) -> dict[str, Any]:
+    # JSON has no infinity: None stands for "no epoch yet".
     return {
         "format": FORMAT,
         "best_val_loss": member.best_val_loss if math.isfinite(member.best_val_loss) else None,
@@ -147,12 +150,14 @@ def restored_state(
         found = checkpoint.values.get("format")
         raise StateError(f"{member.cell.name}: checkpoint of format {found}; this trainer reads {FORMAT}")
     tensors = []
+    # Made for its shapes alone; drawing the weights takes milliseconds.
     expected = new_state(member, architecture, settings, torch.device("cpu"))
     for name, like in zip(_NAMES, expected.tensors(), strict=True):
         array = checkpoint.arrays.get(name)
         shape = None if array is None else tuple(array.shape)
         if shape != tuple(like.shape[1:]):
             raise StateError(f"{member.cell.name}: checkpoint array {name!r} has shape {shape}, not {like.shape[1:]}")
+        # A copy: the array may be read-only, or part of a larger one that would be kept in memory.
         tensors.append(torch.tensor(array, dtype=like.dtype).unsqueeze(0).to(device))
     best, mark = checkpoint.values["best_val_loss"], checkpoint.values["mark"]
     member.best_val_loss = math.inf if best is None else float(best)

@@ -1,4 +1,4 @@
-"""A data set as two tables on the training device, laid out so that one look-up a step serves a whole pack."""
+"""A data set as two tables on the training device, laid out so that one look-up per step serves a whole pack."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from training.model.settings import FEATURES
 from training.shapes.dataset import Dataset, Split
 from training.shapes.distribution import BINS, Floats
 
+# Columns of attr's outputs and targets that belong to the synergy classes.
 LOGITS = slice(FEATURES["attr"], FEATURES["attr"] + BINS)
 
 
@@ -47,6 +48,7 @@ def make_tables(
     dataset: Dataset, *, standardize: bool, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tables:
     """Tables of both splits. standardize: inputs to mean 0 and deviation 1 over the training split (not targets)."""
+    # From the training split alone: the validation split must not take part in choosing them.
     scales = [_scale(features, standardize) for features in (dataset.train.attr, dataset.train.v)]
     return Tables(
         train=_table(dataset.train, scales, device, dtype),
@@ -80,6 +82,7 @@ def _table(
     dtype: torch.dtype,
 ) -> Table:
     rows = len(split)
+    # The rows of both domains in one table: one index_select reads the batches of all cells and both domains.
     plain = np.float64 if dtype is torch.float64 else np.float32
     inputs = np.zeros((2, rows, INPUTS), dtype=plain)
     targets = np.zeros((2, rows, OUTPUTS), dtype=plain)
@@ -93,5 +96,6 @@ def _table(
         inputs=torch.from_numpy(inputs).view(-1, INPUTS).to(device, dtype),
         targets=torch.from_numpy(targets).view(-1, OUTPUTS).to(device, dtype),
         classes=torch.from_numpy(split.xor).to(device),
+        # numpy's, in float64 and on the CPU: the same R2 on every device.
         variances=targets.var(axis=1, dtype=np.float64),
     )

@@ -1,8 +1,8 @@
-"""A SimpleShapes data set with XOR targets as arrays: load it, generate it, check it. Nothing here needs torch.
+"""A SimpleShapes data set with XOR targets as arrays: load it, generate it, check it. Nothing here loads torch.
 
 Domain `attr` (11 features): one-hot class, x, y, cos and sin of the rotation, r, g, b, a random number. Domain `v`
 (13 features): 12 latents of the image, the normalized size. In both the base target equals the input; the synergy
-target (8 classes) is never part of an input.
+target (8 classes) is never part of an input. Source of the encoding: the public scripts of the previous tool.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ from training.shapes.reading import (
 )
 from training.shapes.writing import NOSIZE_COLUMNS
 
-__all__ = ["DataError", "Dataset", "Report", "Split", "check", "generate", "load"]
+__all__ = ["DataError", "Dataset", "DatasetReport", "Split", "check", "generate", "load"]
 
-# G = 2 n MI is chi-squared with 49 degrees of freedom for independent sources: one honest set in 10^9 exceeds this.
+# For independent sources, G = 2 n MI is chi-squared with (8 - 1)^2 = 49 degrees of freedom: fewer than two honest data
+# sets in 10^9 exceed this.
 INDEPENDENT_G: Final = 132.0
 
 
@@ -72,9 +73,12 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `check` found. rows: per split. information: mutual information with the target, in nats, per split and
-    source: `size` and `random` alone (0 but for sampling) and `both` (ln 8)."""
+class DatasetReport:
+    """What `check` found.
+
+    rows: per split. information: mutual information with the target in nats, per split and source: `size` and `random`
+    alone (0 except for sampling error) and `both` (ln 8).
+    """
 
     directory: Path
     rows: dict[str, int] = field(default_factory=dict)
@@ -89,8 +93,11 @@ class Report:
 
 
 def load(directory: Path, image_dir: Path | None = None) -> Dataset:
-    """Read the splits that training uses: ours, the predecessor's (with latents in image_dir), or upstream's with
-    twelve label columns and latents. Raises DataError naming file, row and reason."""
+    """Read the splits that training uses.
+
+    directory: one of ours, one of the previous tool (with latents in image_dir), or an upstream one with twelve label
+    columns and latents. Raises DataError naming file, row and reason.
+    """
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory; make one with `holdfast data generate`")
     return Dataset(train=load_split(directory, "train", image_dir), val=load_split(directory, "val", image_dir))
@@ -102,6 +109,7 @@ def load_split(directory: Path, split: str, image_dir: Path | None = None) -> Sp
     size = normalized_size(labels)
     random = np.ascontiguousarray(_random_attribute(directory, split, labels), dtype=np.float32)
     classes = xor_class(size, random)
+    # Computed, not read: a target of another size or random attribute would be learned without anybody noticing.
     if targets_file(directory, split).exists():
         stored = read_targets(directory, split, len(labels))["xor_target_bin"]
         refuse_rows(
@@ -121,14 +129,15 @@ def _random_attribute(directory: Path, split: str, labels: NDArray[Any]) -> NDAr
     return read_unpaired(directory, split, labels)
 
 
-def check(directory: Path) -> Report:
+def check(directory: Path) -> DatasetReport:
     """Check every split: files against each other, and that the target needs both sources.
 
     Raises DataError for the first inconsistency. Splits that are absent are skipped, but train must be there.
     """
-    report = Report(directory)
+    report = DatasetReport(directory)
     _check_digests(directory)
     for split in SPLITS:
+        # Without a training split, load_split names the file that is missing.
         if split != "train" and not labels_file(directory, split).exists():
             continue
         loaded = load_split(directory, split)
@@ -170,7 +179,7 @@ def _check_nosize(directory: Path, split: str, loaded: Split) -> None:
 
 
 def _check_csv(directory: Path, split: str) -> None:
-    """The text form of the targets must say what the binary one says."""
+    """The text form of the targets must hold the same numbers as the binary one."""
     path = targets_file(directory, split).with_suffix(".csv")
     if not path.exists():
         return
@@ -185,12 +194,13 @@ def _check_csv(directory: Path, split: str) -> None:
 
 
 def _differs(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
+    # Other programs may have written seven digits of a float32.
     differs: NDArray[np.bool_] = np.abs(first - second) > 1e-6
     return differs
 
 
 def _check_digests(directory: Path) -> None:
-    """Compare with the digests of metadata.json, where there is one: the predecessor's directories have none."""
+    """Compare with the digests of metadata.json, which directories of the previous tool do not have."""
     path = directory / METADATA
     if not path.exists():
         return

@@ -1,4 +1,4 @@
-"""Write a SimpleShapes data set with XOR targets: every file of it at once, or nothing."""
+"""Write a SimpleShapes data set with XOR targets: all of its files at once, or none."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ from numpy.typing import NDArray
 
 from training.shapes.distribution import LATENTS, Floats, attributes, normalized_size
 from training.shapes.reading import METADATA, SPLITS, DataError
-from training.shapes.sources import Drawn, Source, Upstream
+from training.shapes.sources import DrawnSource, Source, UpstreamSource
 from training.shapes.writing import CHUNK, Rows, chunks, write_images, write_labels, write_latents
 
+# Change it with anything that changes a byte of a data set, or an old set would be taken for a new one.
 FORMAT: Final = 2
+# Arbitrary and fixed: other mixing weights would give other latents for the same labels.
 MIX_SEED: Final = 20_240_607
 VAE_FILE: Final = "vae.safetensors"
-# Images that the VAE sees in training; more of the same distribution would only cost memory.
+# Images that the VAE sees in training, 200 MB of them; more of the same distribution would only cost memory.
 VAE_IMAGES: Final = 4 * CHUNK
+# 3,072 values each: plenty for the two digits of the error that are shown.
 VAE_TEST_IMAGES: Final = 2048
+# Four passes over the images in batches of 64, within bounds: a tiny set still needs a VAE that sees shapes, and beyond
+# 8,000 steps, three minutes on a CPU, the error hardly falls (docs/performance.md).
 ROWS_PER_VAE_STEP: Final = 16
 VAE_STEPS: Final = (100, 8000)
 
@@ -46,29 +51,29 @@ def generate(
 ) -> dict[str, Any]:
     """Generate a data set and return its metadata.
 
-    train, val, test: rows per split, 1 or more. seed: of every random number in it.
+    train, val, test: rows per split, 1 or more. seed: decides every random number in it.
     progress: called with one line at a time.
-    latents: "vae" trains an autoencoder on the rendered images; "mixed" are twelve smooth functions of what an image
-        shows, for quick tests: no images, no torch.
-    keep_images: whether the images stay beside the latents, as `<split>_images.npy`.
-    The files are written beside the directory and renamed into place, so it is complete whenever it exists. A
-    complete set of the same parameters is left alone. Raises DataError for any other directory that is not empty.
+    latents: "vae" trains an autoencoder on the rendered images; "mixed" computes twelve smooth functions of what an
+        image shows, for quick tests without images and torch.
+    keep_images: whether to keep the images beside the latents, as `<split>_images.npy`.
+    The files are written beside the directory and renamed into place, so that it is complete whenever it exists. A
+    complete set with the same parameters is left alone. Raises DataError for any other directory that is not empty.
     """
     sizes = {"train": train, "val": val, "test": test}
     _refuse_sizes(sizes)
     wanted = {"format": FORMAT, "seed": seed, "sizes": sizes, "latents": latents, "keep_images": keep_images}
-    return _write(directory, Drawn(sizes, seed), wanted, progress or (lambda line: None))
+    return _write(directory, DrawnSource(sizes, seed), wanted, progress or (lambda line: None))
 
 
 def convert(
     upstream: Path, directory: Path, *, seed: int, progress: Progress | None = None, keep_images: bool = False
 ) -> dict[str, Any]:
-    """Make a data set from an upstream SimpleShapes directory: its labels, its images through a VAE trained on them.
+    """Make a data set from an upstream SimpleShapes directory: its labels, and latents of a VAE trained on its images.
 
-    The random attribute is upstream's twelfth column, or drawn by the seed for older files. As `generate` otherwise.
-    A directory that has saved_latents of its own and twelve columns can be trained on as it is.
+    The random attribute is upstream's twelfth column; for older files, the seed draws it. Everything else is as in
+    `generate`. A directory that has saved_latents and twelve columns can be trained on without this.
     """
-    source = Upstream(upstream, seed)
+    source = UpstreamSource(upstream, seed)
     wanted = {"format": FORMAT, "seed": seed, "sizes": source.sizes, "latents": "vae", "keep_images": keep_images}
     wanted["upstream"] = {split: digest(upstream / f"{split}_labels.npy") for split in source.sizes}
     return _write(directory, source, wanted, progress or (lambda line: None))
@@ -98,15 +103,17 @@ def _write(directory: Path, source: Source, wanted: dict[str, Any], say: Progres
         say(f"{directory} already holds this data set; nothing to do")
         return present
     directory.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, hence on the same file system: only then is renaming one act.
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
+        # mkdtemp makes a folder for its owner alone; a data set is read by a whole lab.
         temporary.chmod(0o777 & ~_umask())
         made = _write_files(temporary, source, wanted, say)
         metadata = {**wanted, **made, "sha256": {name: digest(temporary / name) for name in _files(temporary)}}
         (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
         _sync(temporary)
         temporary.rename(directory)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: half a data set helps nobody
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     say(f"{directory}: written")
@@ -114,7 +121,7 @@ def _write(directory: Path, source: Source, wanted: dict[str, Any], say: Progres
 
 
 def _write_files(directory: Path, source: Source, wanted: Mapping[str, Any], say: Progress) -> dict[str, Any]:
-    """All files but the metadata; returns what the metadata says about them."""
+    """Write all files except the metadata. Returns what the metadata is to say about them."""
     made: dict[str, Any] = {}
     name = f"{wanted['latents']}_latents.npy"
     encode = _mixed(source) if wanted["latents"] == "mixed" else _trained(directory, source, wanted["seed"], made, say)
@@ -132,7 +139,7 @@ def _mixed(source: Source) -> Callable[[str], Rows]:
 
 
 def _trained(directory: Path, source: Source, seed: int, made: dict[str, Any], say: Progress) -> Callable[[str], Rows]:
-    """Train a VAE on training images, store it, and measure it on validation images."""
+    """Train a VAE on training images, save it, and measure it on validation images."""
     from training.shapes.vae import posterior_means, reconstruction_error, save_vae, train_vae
 
     rows = source.sizes["train"]
@@ -161,7 +168,7 @@ def _existing(directory: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | No
     try:
         metadata: dict[str, Any] = json.loads((directory / METADATA).read_text())
     except (OSError, ValueError):
-        raise DataError(f"{directory}: not empty and not one of our data sets; name another directory") from None
+        raise DataError(f"{directory}: not empty, and not one of our data sets; name another directory") from None
     for key, value in wanted.items():
         if metadata.get(key) != value:
             raise DataError(
@@ -178,7 +185,7 @@ def _files(directory: Path) -> list[str]:
 
 
 def _sync(directory: Path) -> None:
-    """Flush all files and folders, deepest first, so that the rename never publishes what a power cut could lose."""
+    """Flush all files and folders, deepest first: the rename must not publish what a power cut could still lose."""
     for path in _deepest_first(directory):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -193,6 +200,7 @@ def _deepest_first(directory: Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
+    # There is no way to read it but to set it.
     current = os.umask(0)
     os.umask(current)
     return current

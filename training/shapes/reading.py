@@ -1,4 +1,4 @@
-"""The files of a SimpleShapes directory: names, columns, and reading one with errors that name file, row and reason."""
+"""The files of a SimpleShapes directory: names, columns, and how to read them. Errors name file, row and reason."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.shapes.distribution import BINS, CLASS, CLASSES, LARGEST, SIZE, SMALLEST, UNPAIRED
 
+# The order matters to sources.Drawn: a split's position is part of its seed.
 SPLITS: Final = ("train", "val", "test")
 METADATA: Final = "metadata.json"
 TARGET_FIELDS: Final = (
@@ -44,8 +45,10 @@ def images_file(directory: Path, split: str) -> Path:
 
 
 def latents_file(directory: Path, split: str, image_dir: Path | None = None) -> Path:
-    """The one array in saved_latents/<split>, of any name: in the directory itself, else where the predecessor kept
-    latents: in image_dir, or beside it. Raises DataError if there is none or a choice."""
+    """The one array in saved_latents/<split>, of any name: in the directory itself, in image_dir, or beside image_dir.
+
+    The last two are where the previous tool kept latents. Raises DataError if there is none, or more than one.
+    """
     places = [directory] if image_dir is None else [directory, image_dir, image_dir.parent]
     folders = [place / "saved_latents" / split for place in places]
     for folder in folders:
@@ -58,8 +61,9 @@ def latents_file(directory: Path, split: str, image_dir: Path | None = None) -> 
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """A memory-mapped array. Raises DataError for what is missing, truncated, pickled or no .npy file."""
+    """A memory-mapped array. Raises DataError for a file that is missing, truncated, pickled or not in .npy format."""
     try:
+        # Never a pickle: reading one runs whatever code its author chose.
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -69,7 +73,7 @@ def read_array(path: Path) -> NDArray[Any]:
 
 
 def read_labels(directory: Path, split: str) -> NDArray[Any]:
-    """Labels of a split, shape (n, 11) or (n, 12). Raises DataError naming the first bad row."""
+    """Labels of a split, shape (n, 11) or (n, 12), in LABEL_COLUMNS order. Raises DataError naming a bad row."""
     path = labels_file(directory, split)
     labels = read_array(path)
     if labels.ndim != 2 or labels.shape[1] not in (11, 12):
@@ -102,7 +106,7 @@ def read_latents(directory: Path, split: str, rows: int, latents: int, image_dir
     array = read_array(path)
     expect_rows(path, array, rows)
     if array.shape[1:] == (2, latents):
-        array = array[:, 0]
+        array = array[:, 0]  # the posterior mean; sampling would give other inputs in each run
     if array.shape[1:] != (latents,):
         raise DataError(f"{path}: shape {array.shape}, expected (n, {latents}) or (n, 2, {latents})")
     refuse_rows(path, ~np.isfinite(array).all(axis=1), "a latent is not finite")

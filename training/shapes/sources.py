@@ -13,6 +13,7 @@ from training.shapes.reading import SPLITS, DataError, labels_file, read_labels
 from training.shapes.render import CHANNELS, SIDE, render
 from training.shapes.writing import CHUNK
 
+# Keeps these numbers apart from those of DrawnSource, whose second number is a split's position, 0 to 2.
 RANDOM_STREAM: Final = 7
 
 
@@ -25,25 +26,26 @@ class Source(Protocol):
     def images(self, split: str, start: int, stop: int) -> NDArray[np.uint8]: ...
 
 
-class Drawn:
-    """Samples with upstream's distributions; the seed decides each chunk of CHUNK rows by itself."""
+class DrawnSource:
+    """Samples with upstream's distributions. Every chunk of CHUNK rows follows from the seed by itself."""
 
     def __init__(self, sizes: dict[str, int], seed: int) -> None:
         self.sizes, self._seed = sizes, seed
 
     def labels(self, split: str, start: int, stop: int) -> NDArray[Any]:
-        """start: a multiple of CHUNK; at most CHUNK rows. Whatever the number, a row is the same."""
+        """start: a multiple of CHUNK; at most CHUNK rows. A row is the same in data sets of any size."""
         generator = np.random.default_rng([self._seed, list(self.sizes).index(split), start // CHUNK])
+        # Always a whole chunk: fewer rows would take other numbers from the generator, which draws column by column.
         return draw_labels(CHUNK, generator)[: stop - start]
 
     def images(self, split: str, start: int, stop: int) -> NDArray[np.uint8]:
         return render(self.labels(split, start, stop))
 
 
-class Upstream:
+class UpstreamSource:
     """An upstream directory: `<split>_labels.npy`, and images `<split>/<row>.png`.
 
-    Labels of the older kind have no twelfth column: the random attribute is then drawn by the seed.
+    Labels of the older kind have no twelfth column. The seed then draws the random attribute.
     """
 
     def __init__(self, directory: Path, seed: int) -> None:
@@ -74,7 +76,7 @@ class Upstream:
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:
-    """An image as (32, 32, 3), RGB. Raises DataError for what is missing, no image or of another size."""
+    """An image as (32, 32, 3), RGB. Raises DataError for a file that is missing, not an image, or of another size."""
     from PIL import Image, UnidentifiedImageError
 
     try:

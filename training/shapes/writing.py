@@ -1,4 +1,4 @@
-"""Write the files of one split, a chunk of rows at a time: memory does not grow with the data set."""
+"""Write the files of one split, a chunk of rows at a time, so that memory does not grow with the data set."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from training.shapes.distribution import (
 from training.shapes.reading import TARGET_FIELDS, images_file, labels_file, nosize_file, targets_file
 from training.shapes.render import CHANNELS, SIDE
 
+# Rows at a time, 50 MB of images. Also the unit of seeding (sources.DrawnSource): another number gives other data.
 CHUNK: Final = 16_384
+# class, x, y, rotation, r, g, b: what the previous tool's labels without size hold, before the random attribute.
 NOSIZE_COLUMNS: Final = (0, 1, 2, 4, 5, 6, 7)
 
 Rows = Callable[[int, int], NDArray[Any]]
 
 
 def chunks(rows: int) -> Iterator[tuple[int, int]]:
-    """First and last + 1 row of consecutive chunks."""
+    """(start, stop) of consecutive chunks of rows, stop excluded."""
     return ((start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK))
 
 
@@ -66,7 +68,7 @@ def write_images(directory: Path, split: str, rows: int, images: Rows) -> None:
 
 
 def xor_targets(size: Floats, random: Floats, first: int = 0) -> NDArray[Any]:
-    """The structured rows of `<split>_xor_targets.npy`, shape (n,), fields as TARGET_FIELDS. first: index of row 0."""
+    """The structured rows of `<split>_xor_targets.npy`, shape (n,), with TARGET_FIELDS. first: index of row 0."""
     targets = np.empty(len(size), dtype=list(TARGET_FIELDS))
     classes = xor_class(size, random)
     targets["sample_idx"] = np.arange(first, first + len(size))
@@ -80,7 +82,7 @@ def xor_targets(size: Floats, random: Floats, first: int = 0) -> NDArray[Any]:
 
 
 def create(path: Path, shape: Sequence[int], dtype: Any = np.float32) -> NDArray[Any]:
-    """A new .npy file as a writable memory map."""
+    """A new .npy file as a writable memory map: the array never has to fit into memory."""
     array: NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=tuple(shape))
     return array
 

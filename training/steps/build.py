@@ -1,4 +1,4 @@
-"""The compiled step's library: built once from kernel.c for this processor, or the reason why there is none."""
+"""The compiled step's library: built once from kernel.c for this processor, or the reason why it cannot be."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from typing import Final
 
 SOURCE: Final = Path(__file__).with_name("kernel.c")
 INCLUDED: Final = SOURCE.with_name("kernel_layers.h")
+# No -ffast-math: it may reorder sums and drop the checks for NaN, and with them bit-identity and the detection of
+# divergence. Two flags that it implies change no number and are named: they let sqrtf and comparisons vectorize.
 FLAGS: Final = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
 COMPILERS: Final = ("gcc", "cc", "clang")
 
 
 class NoKernelError(RuntimeError):
-    """The compiled step cannot be had on this machine; the message says why."""
+    """The compiled step is not available on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """The loaded library. name: of source, compiler and instruction set, on which the last bits depend."""
+    """The loaded library. name: stands for source, compiler and instruction set, on which the last bits depend."""
 
     library: ctypes.CDLL
     name: str
@@ -41,6 +43,7 @@ def load_kernel() -> Kernel:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise NoKernelError(f"the compiled training step cannot be loaded: {error}") from None
+    # CDLL, not PyDLL: a call releases the interpreter, so the threads of a pack really run at the same time.
     pointer, number = ctypes.c_void_p, ctypes.c_long
     library.scratch_size.argtypes, library.scratch_size.restype = [pointer], number
     library.train.argtypes = [pointer, pointer, pointer, number, number, number, pointer]
@@ -50,6 +53,8 @@ def load_kernel() -> Kernel:
 
 def _built() -> Path:
     compiler = _compiler()
+    # The compiler's own macros: its version and, with -march=native, every extension of this processor. On a cluster,
+    # nodes of several kinds share the cache, and each finds the library that was built for its kind.
     described = _call([compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
     key = hashlib.sha256("\0".join([_source(), *FLAGS, described]).encode()).hexdigest()[:16]
     for folder in _cache_folders():
@@ -58,12 +63,12 @@ def _built() -> Path:
             if _trusted(folder):
                 return path if path.exists() else _compile(compiler, path)
         except OSError:
-            continue
-    raise NoKernelError("no folder to keep the compiled training step in")
+            continue  # read-only or full: the next folder may do
+    raise NoKernelError("there is no folder to keep the compiled training step in")
 
 
 def _compile(compiler: str, path: Path) -> Path:
-    """Built under another name and renamed: two processes may build at once, none sees half a file."""
+    """Build under another name and rename: two processes may build at once, and neither sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
@@ -104,7 +109,7 @@ def _cache_folders() -> Iterator[Path]:
 
 
 def _trusted(folder: Path) -> bool:
-    """Whether nobody else can put code there; a folder that is yet to be made is ours."""
+    """Whether nobody else can put code there. A folder that does not exist yet will be ours."""
     try:
         found = folder.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The training step on a GPU: recorded once as a CUDA graph and replayed, so that the host only hands over batches."""
+"""The training step on a GPU: recorded once as a CUDA graph and replayed, so that the host only passes batches."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from training.model.state import State
 from training.model.tables import Tables
 from training.steps.torch_step import TorchStep
 
-# Torch's advice: let libraries set themselves up before recording.
+# As torch's documentation advises: in their first calls, libraries do what cannot be recorded.
 WARM_UP_STEPS: Final = 3
 
 
 class GraphStep:
-    """TorchStep, replayed. The host waits for the device only where it reads a number: after `stride` steps or more."""
+    """TorchStep, replayed. The host waits for the device only where it reads a number: every 100 steps at most."""
 
+    # The loop looks for divergence as rarely. Nor does it notice a stop sooner.
     stride = 100
 
     def __init__(
@@ -33,6 +34,7 @@ class GraphStep:
     def run(self, indices: Tensor, done: int) -> None:
         """Train on batches; indices: (steps, P * 2 * B), on the device. done: steps before these."""
         if self._graph is None:
+            # The graph reads its batch from this memory for ever; each replay gets new numbers put into it.
             self._index = indices[0].clone()
             self._graph = self._recorded()
         for index in indices:
@@ -40,7 +42,7 @@ class GraphStep:
             self._graph.replay()
 
     def _recorded(self) -> torch.cuda.CUDAGraph:
-        """Warming up trains; the state is put back, so that it leaves no trace. Recording computes nothing."""
+        """The step as a graph. Warming up trains, so the state is put back afterwards; recording computes nothing."""
         written = [*self._state.tensors(), *self._step.counters()]
         before = [tensor.clone() for tensor in written]
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -14,17 +14,20 @@ from training.model.settings import Settings
 from training.model.state import State
 from training.model.tables import Tables
 
+# Part of a run's numerics: change it whenever a change to this step changes a bit of what it computes.
 NAME = "packed-2"
 
 
 class TorchStep:
     """Steps of all cells of a pack at once, by batched products. Writes into the state."""
 
+    # A step takes a millisecond or more, so the stop flag can be looked at after each.
     stride = 1
 
     def __init__(
         self, settings: Settings, routes: Routes, architecture: Architecture, state: State, tables: Tables
     ) -> None:
+        # Everything a step writes to exists before the first one, and stays where it is: GraphStep records addresses.
         cells, batch = len(state.members), settings.batch_size
         self._table = tables.train
         self._gradients = torch.zeros_like(state.parameters)
@@ -51,7 +54,7 @@ class TorchStep:
             self.step(index)
 
     def counters(self) -> list[Tensor]:
-        """What a step changes beside the state."""
+        """What a step changes besides the state. GraphStep puts both back after warming up."""
         return [self._adam.steps]
 
     def step(self, index: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Runs from a server or from `.wandb` files -> a sweep directory, which is then aggregated like any other.
+"""Turn runs from a server or from `.wandb` files into a sweep directory, which is then aggregated like any other.
 
 Statistics, bands and figures thus come from the same code, whoever wrote the runs.
 """
@@ -28,12 +28,13 @@ from hpc.wandb.offline_files import find_segments, join_segments, read_segment
 from hpc.wandb.reader import runs_on_server
 from hpc.wandb.runs import WandbRun
 
+# Marks a sweep directory as an extraction, which a later extraction may replace.
 _SOURCE = "wandb"
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which runs. Empty: any. tags: one of them suffices. config: values that must be equal."""
+    """Which runs to extract; an empty field matches any. tags: one of them suffices. config: all must be equal."""
 
     project: str
     group: str
@@ -43,7 +44,7 @@ class Query:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def filters(self) -> dict[str, Any]:
-        """As the public interface takes them: a mapping, never a text."""
+        """As wandb.Api().runs takes them: a mapping as in MongoDB, not a text."""
         parts: list[dict[str, Any]] = [{"group": self.group}]
         parts += [{"tags": {"$in": list(self.tags)}}] if self.tags else []
         parts += [{"state": self.state}] if self.state else []
@@ -51,7 +52,7 @@ class Query:
         return {"$and": parts}
 
     def fits(self, run: WandbRun) -> bool:
-        """The same question asked of a run that was read from files, which may say nothing of project and entity."""
+        """Whether a run from a file matches. Files may lack project and entity, which then match."""
         return (
             run.group == self.group
             and run.project in (self.project, "")
@@ -63,30 +64,34 @@ class Query:
 
 
 def from_server(query: Query, *, idle: float) -> list[WandbRun]:
-    """Runs and their whole histories. Raises WandbTroubleError, OSError."""
+    """Matching runs with their complete histories. idle: seconds to wait for an answer.
+
+    Raises WandbTroubleError, OSError.
+    """
     with Helper(needs_key=True, idle=idle) as helper:
         return runs_on_server(helper, query.project, query.entity, query.filters())
 
 
 def from_files(query: Query, root: Path, say: Callable[[str], None]) -> list[WandbRun]:
-    """Runs in the `.wandb` files below a directory; what is damaged is named, and its true prefix used.
+    """Matching runs in the `.wandb` files below a directory. Damaged files are named and used up to the fault.
 
-    Raises OSError, ImportError where wandb is not installed.
+    Raises OSError, and ImportError where wandb is not installed.
     """
     segments = [read_segment(path) for path in find_segments(root)]
     for segment in segments:
         if segment.fault:
-            say(f"{segment.path}: {segment.fault}; {len(segment.rows)} rows before that are read")
+            say(f"{segment.path}: {segment.fault}; the {len(segment.rows)} rows before that are used")
     return [run for run in join_segments(segments) if query.fits(run)]
 
 
 def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:
     """Write raw and processed JSON and a sweep directory. Returns remarks, one line each.
 
-    Raises ConfigError if the runs are no sweep or the directory holds a sweep of its own, OSError.
+    Raises ConfigError if the runs are not one sweep or the directory holds a sweep that was trained there, and OSError.
     """
     store = Store(output)
     _make_room(store)
+    # A server lists runs by time, files by name: the documents must not depend on it.
     ordered = sorted(runs, key=lambda run: run.id)
     _write(store.paths.wandb_raw_file, [run.to_json() for run in ordered])
     mirrored = any(SWEEP_KEY in run.config for run in ordered)
@@ -117,7 +122,7 @@ def _fill(store: Store, found: Extracted, query: Query) -> None:
             files.publish(store.paths.result_file(entry.cell), json.dumps(result, indent=1, allow_nan=False).encode())
         elif entry.state == CONFLICT:
             files.publish(store.paths.conflict_file(entry.cell), json.dumps({"cause": entry.cause}).encode())
-        else:
+        else:  # an attempt without a result: STARTED, or FAILED with its cause
             attempt = new_attempt(store, entry.cell)
             if entry.state == FAILED:
                 failure = json.dumps({"cause": entry.cause}).encode()
@@ -125,7 +130,7 @@ def _fill(store: Store, found: Extracted, query: Query) -> None:
 
 
 def _processed(found: Extracted) -> Iterator[dict[str, Any]]:
-    """One entry a cell, in the order of the grid."""
+    """One entry per cell that has a run, in the order of the grid."""
     by_cell: dict[Any, Entry] = {entry.cell: entry for entry in found.entries}
     for cell in found.sweep.grid:
         entry = by_cell.get(cell)

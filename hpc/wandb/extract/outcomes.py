@@ -1,4 +1,4 @@
-"""From W&B runs to the outcomes of cells: what results.json and history.csv would say, or why nothing counts."""
+"""From W&B runs to outcomes of cells: what results.json and history.csv would say, or why a run does not count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hpc.wandb.runs import EPOCH, FINISHED, OUTCOME, RUNNING, STEP, WandbRun, is
 
 @dataclass(frozen=True)
 class Entry:
-    """What W&B says of one cell. result, history: as in results.json and history.csv, where the state is final."""
+    """What W&B has of one cell. result, history: as in results.json and history.csv, if the state is final."""
 
     cell: Cell
     state: str
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Extracted:
-    """A sweep put together from runs. remarks: what was left out or looks odd, one line each."""
+    """A sweep reconstructed from runs. remarks: what was left out or looks odd, one line each."""
 
     sweep: Sweep
     entries: list[Entry]
@@ -39,7 +39,7 @@ class Extracted:
 
 
 def mirrored_outcomes(runs: Sequence[WandbRun]) -> Extracted:
-    """The sweep that runs written by Holdfast are of. Raises ConfigError unless they are of one configuration."""
+    """The sweep that runs written by Holdfast belong to. Raises ConfigError unless they share one configuration."""
     sweeps = {run.id: sweep for run in runs if (sweep := sweep_of(run)) is not None}
     sweep = _one_sweep(list(sweeps.values()))
     cells = {cell.name: cell for cell in sweep.grid}
@@ -50,12 +50,12 @@ def mirrored_outcomes(runs: Sequence[WandbRun]) -> Extracted:
         if run.id in sweeps and cell is not None:
             entries.append(_mirrored(run, sweep, cell))
         else:
-            remarks.append(f"run {run.id} ({run.name}) is of no cell of this sweep; left out")
-    return Extracted(sweep, one_entry_a_cell(entries), remarks)
+            remarks.append(f"run {run.id} ({run.name}) belongs to no cell of this sweep; left out")
+    return Extracted(sweep, one_entry_per_cell(entries), remarks)
 
 
-def one_entry_a_cell(entries: Iterable[Entry]) -> list[Entry]:
-    """Several runs of one cell: the one that ended; two that ended differently are a conflict, never a choice."""
+def one_entry_per_cell(entries: Iterable[Entry]) -> list[Entry]:
+    """Of several runs of one cell, the one that ended. Two that ended differently are a conflict: none is chosen."""
     by_cell: dict[Cell, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_cell[entry.cell].append(entry)
@@ -81,13 +81,14 @@ def _one_sweep(found: list[Sweep]) -> Sweep:
         named = ", ".join(f"{digest} ({count} runs)" for digest, count in digests.items())
         raise ConfigError(
             [
-                f"the runs are of {len(digests)} configurations, different in: {', '.join(first.conflicting(other))}; "
+                f"the runs have {len(digests)} configurations, which differ in: {', '.join(first.conflicting(other))}; "
                 f"choose one with --config config_digest=DIGEST: {named}"
             ]
         )
+    # A grid only grows: the revision of the newest run covers those of all others.
     largest = max(found, key=lambda sweep: len(sweep.grid))
     if not all(largest.grid.covers(sweep.grid) for sweep in found):
-        raise ConfigError(["the runs are of sweeps of one configuration and different grids; choose with --tags"])
+        raise ConfigError(["the runs come from sweeps with one configuration and different grids; choose with --tags"])
     return largest
 
 
@@ -96,6 +97,7 @@ def _mirrored(run: WandbRun, sweep: Sweep, cell: Cell) -> Entry:
     if run.state != FINISHED or not isinstance(outcome, Mapping):
         return Entry(cell, STARTED, run, cause=f"its run is {run.state}, after {len(run.rows)} epochs")
     try:
+        # Numbers pass through JSON twice on their way. The digest shows that every digit came back.
         history = _history(run.rows, outcome["history"]["columns"])
         if hashlib.sha256(history).hexdigest() != outcome["history"]["digest"]:
             raise ValueError("its history is not the one that was published")
@@ -130,7 +132,7 @@ def _metrics(run: WandbRun, measured: Mapping[str, Any]) -> dict[str, float | No
 def entry_of(
     run: WandbRun, sweep: Sweep, cell: Cell, metrics: Mapping[str, Any], history: list[dict[str, Any]]
 ) -> Entry:
-    """The entry of a run that Holdfast did not write. metrics: name -> number or null. history: a row an epoch."""
+    """The entry of a run that Holdfast did not write. metrics: name -> number or None. history: one row per epoch."""
     if run.state != FINISHED:
         state = STARTED if run.state in (RUNNING, "pending") else FAILED
         return Entry(cell, state, run, cause=f"its run is {run.state} on the server")
@@ -150,7 +152,7 @@ def entry_of(
 
 
 def _history(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
-    """history.csv as the attempt wrote it: a column may be there although no epoch has a value."""
+    """history.csv as the attempt wrote it, with its columns: some may have no value in any epoch."""
     lines = [",".join([EPOCH, *columns])]
     for row in rows:
         if not is_count(row.get(EPOCH)) or row[EPOCH] != row[STEP]:
@@ -161,11 +163,11 @@ def _history(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes
 
 
 def _number(value: object) -> float | None:
-    """A value as a float or null: 1.0 comes back from a server as 1. Raises ValueError for what is no number."""
+    """A value as a float or None: a server returns 1.0 as 1. Raises ValueError for what is not a number."""
     if value is None:
         return None
     if not is_number(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -173,5 +175,5 @@ def _count(value: object) -> int | None:
     if value is None:
         return None
     if not is_count(value):
-        raise ValueError(f"{value!r} is no number of epochs")
+        raise ValueError(f"{value!r} is not a number of epochs")
     return int(value)  # type: ignore[call-overload, no-any-return]

@@ -1,4 +1,4 @@
-"""Runs that the predecessor of the built-in trainer logged, as a sweep of it: same cells, statistics and figures."""
+"""Runs that the previous tool logged, as a sweep of the built-in trainer: same cells, statistics and figures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
 from hpc.trainers.declaration import read_declaration
-from hpc.wandb.extract.outcomes import Entry, Extracted, entry_of, one_entry_a_cell
+from hpc.wandb.extract.outcomes import Entry, Extracted, entry_of, one_entry_per_cell
 from hpc.wandb.runs import EPOCH, WandbRun, is_count, is_number
 
-# What must be the same in all runs for their numbers to stand in one table.
+# Settings that all runs must share for their numbers to stand in one table.
 _SHARED = ("experiment_type", "epochs", "hidden_dim", "decoder_hidden_dim", "n_layers", "loss_weights")
+# Two names that runs have for one setting.
 _SCALES = ("synergy_loss_scale", "synergy_scale")
+# What the built-in experiment is about. These runs have no plan to take it from.
 _PRIMARY = ("predictability/synergy_acc", "best_val_loss")
 
 
 def predecessor_outcomes(runs: Sequence[WandbRun], group: str) -> Extracted:
     """A sweep from runs with workspace_dim, synergy_loss_scale and seed in their configuration.
 
-    Raises ConfigError if there is none, or if they are of several configurations.
+    Raises ConfigError if no run has them, or if the runs have several configurations.
     """
     placed = {run.id: place for run in runs if (place := _place(run)) is not None}
     left_out = [run for run in runs if run.id not in placed]
@@ -35,15 +37,15 @@ def predecessor_outcomes(runs: Sequence[WandbRun], group: str) -> Extracted:
     ]
     kept = [run for run in runs if run.id in placed]
     if not kept:
-        raise ConfigError(remarks[:10] or ["no run fits; check --project, --group and the filters"])
+        raise ConfigError(remarks[:10] or ["no run matches; check --project, --group and the filters"])
     sweep = _sweep(kept, list(placed.values()), group)
     cells = {(*cell.factors.values(), cell.seed): cell for cell in sweep.grid}
     entries = [_entry(run, sweep, cells[placed[run.id]], remarks) for run in kept]
-    return Extracted(sweep, one_entry_a_cell(entries), remarks)
+    return Extracted(sweep, one_entry_per_cell(entries), remarks)
 
 
 def _place(run: WandbRun) -> tuple[int, float, int] | None:
-    """(dimension, scale, seed) of a run; None if its configuration does not say."""
+    """(dimension, scale, seed) of a run; None if its configuration lacks one of them."""
     scales = [run.config[key] for key in _SCALES if key in run.config]
     dim: Any = run.config.get("workspace_dim")
     seed: Any = run.config.get("seed")
@@ -57,6 +59,7 @@ def _sweep(runs: Sequence[WandbRun], places: Sequence[tuple[int, float, int]], g
     dims, scales, seeds = (tuple(sorted(set(values))) for values in zip(*places, strict=True))
     grid = Grid((Axis("dim", dims), Axis("scale", scales)), seeds)
     found = {name for run in runs for name in _metrics(run)}
+    # The default of the built-in experiment, if the runs have it.
     reference = {"dim": 32, "scale": 1.0} if 32 in dims and 1.0 in scales else None
     return Sweep(
         name=group,
@@ -72,7 +75,7 @@ def _sweep(runs: Sequence[WandbRun], places: Sequence[tuple[int, float, int]], g
 
 
 def _shared(runs: Sequence[WandbRun]) -> dict[str, Any]:
-    """The settings that all runs share. Raises ConfigError naming those that differ."""
+    """The settings that all runs share. Raises ConfigError naming each that differs."""
     faults: list[str] = []
     for key in _SHARED:
         counts = Counter(json.dumps(run.config.get(key), sort_keys=True) for run in runs)
@@ -99,7 +102,7 @@ def _entry(run: WandbRun, sweep: Sweep, cell: Cell, remarks: list[str]) -> Entry
 
 
 def _metrics(run: WandbRun) -> dict[str, float | None]:
-    """Numbers of a summary; null for one that is not finite, which W&B keeps as a word."""
+    """Numbers of a summary; None for one that is not finite, which W&B stores as a word."""
     named = {name: value for name, value in run.summary.items() if not name.startswith("_") and name != EPOCH}
     return {name: None if value is None else float(value) for name, value in named.items() if _counts(value)}
 
@@ -109,7 +112,7 @@ def _counts(value: Any) -> bool:
 
 
 def _history(run: WandbRun) -> list[dict[str, Any]]:
-    """A row an epoch, counted from 1. What was logged in a step of its own, without an epoch, joins the last one."""
+    """One row per epoch, counted from 1. What was logged without an epoch, in a separate step, joins the last one."""
     joined: dict[int, dict[str, float]] = {}
     named = any(is_count(row.get(EPOCH)) for row in run.rows)
     epoch = 0
@@ -119,6 +122,7 @@ def _history(run: WandbRun) -> list[dict[str, Any]]:
         elif not named:
             epoch += 1
         joined.setdefault(epoch, {}).update(_numbers(row))
+    # Some loops count epochs from 0.
     shift = 1 if 0 in joined else 0
     return [{EPOCH: epoch + shift, **joined[epoch]} for epoch in sorted(joined)]
 

@@ -89,7 +89,7 @@ def test_checkpoints_are_saved_when_due(config: dict[str, Any]) -> None:
     assert run.saved[CELLS[0].name].step == 300
 
 
-def test_a_cell_taken_over_elsewhere_is_dropped_and_the_others_do_not_notice(config: dict[str, Any]) -> None:
+def test_a_cell_taken_over_elsewhere_is_dropped_without_effect_on_the_others(config: dict[str, Any]) -> None:
     expected = straight(config, CELLS[1:])
     run = straight(config, CELLS, due_every=1, taken={CELLS[0].name})
     assert CELLS[0].name not in run.finished
@@ -135,7 +135,7 @@ def stopping_early(config: dict[str, Any], patience: int, min_delta: float, **op
     return straight(config, CELLS[:2], **options)
 
 
-def test_a_cell_stops_after_the_epochs_it_may_wait_and_reports_only_those_it_trained(config: dict[str, Any]) -> None:
+def test_a_cell_stops_once_its_patience_ends_and_reports_only_the_epochs_it_trained(config: dict[str, Any]) -> None:
     run = stopping_early(config, 2, min_delta=100.0)
     for one in CELLS[:2]:
         assert len(run.history[one.name]) == 3
@@ -143,24 +143,24 @@ def test_a_cell_stops_after_the_epochs_it_may_wait_and_reports_only_those_it_tra
         assert run.finished[one.name].best_epoch == 3
 
 
-def test_a_cell_that_goes_on_improving_is_not_stopped(config: dict[str, Any]) -> None:
+def test_a_cell_that_keeps_improving_is_not_stopped(config: dict[str, Any]) -> None:
     run = stopping_early(config, 1, min_delta=0.0)
     losses = [row["val_loss"] for row in run.history[CELLS[0].name]]
     assert all(later < earlier for earlier, later in itertools.pairwise(losses[:-1]))
     assert len(losses) == 6 or losses[-1] >= losses[-2]
 
 
-def test_waiting_for_improvement_survives_an_interruption(config: dict[str, Any]) -> None:
+def test_early_stopping_is_the_same_after_an_interruption(config: dict[str, Any]) -> None:
     expected = stopping_early(config, 2, min_delta=100.0)
     run = stopping_early(config, 2, min_delta=100.0, stop_at=600)
     assert not run.finished
     assert_same_outcome(attempt(run, CELLS[:2], None), expected)
 
 
-def test_a_pack_that_keeps_its_width_tells_the_same_of_those_that_stay(
+def test_a_pack_that_keeps_its_width_gives_the_same_results_for_the_cells_that_stay(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU: rows of cells that are taken over or diverge stay, and nobody hears of them again."""
+    """As on a GPU: rows of cells that are taken over or diverge stay in the pack and are never reported again."""
     cells = [CELLS[0], cell(8, 1e42, 44), CELLS[1]]
     expected = straight(config, cells, due_every=1, taken={CELLS[0].name})
     begin = Loop.__init__

@@ -1,4 +1,4 @@
-"""A pack computes for each cell exactly what the cell would compute alone."""
+"""A pack computes for each cell exactly what the cell would compute by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def trained(config: dict[str, Any], kernel: str, cells: list[MemoryCell], steps:
 
 
 @pytest.mark.parametrize(("model", "steps"), [({}, 60), (BIG, 15), ({"hidden_dim": 40, "n_layers": 0}, 30)])
-def test_a_lone_cell_equals_the_same_cell_in_any_pack_to_the_last_bit(
+def test_a_single_cell_equals_the_same_cell_in_any_pack_to_the_last_bit(
     config: dict[str, Any], kernel: str, model: dict[str, int], steps: int
 ) -> None:
     config["model"] |= model
@@ -38,7 +38,7 @@ def test_a_lone_cell_equals_the_same_cell_in_any_pack_to_the_last_bit(
 
 
 @pytest.mark.parametrize("batch", [32, 100])
-def test_with_all_losses_too_a_lone_cell_equals_the_same_cell_in_any_pack(
+def test_a_single_cell_equals_the_same_cell_in_any_pack_with_all_losses_too(
     config: dict[str, Any], kernel: str, batch: int
 ) -> None:
     config["experiment"]["weights"] = {"fusion": 0.5, "demi_cycle": 0.5, "cycle": 0.5, "translation": 0.5}
@@ -112,7 +112,7 @@ def test_a_cell_that_leaves_or_joins_changes_no_other(config: dict[str, Any], ke
     assert bits(pack) == expected
 
 
-def test_a_seed_sees_the_same_batches_in_every_condition_and_others_do_not(config: dict[str, Any]) -> None:
+def test_a_seed_has_the_same_batches_in_every_condition_and_other_seeds_have_others(config: dict[str, Any]) -> None:
     pack = make_pack(make_setup(config), [cell(8, 1.0, 42), cell(32, 5.0, 42), cell(8, 1.0, 43)])
     index = torch.cat(pack.batches(10)).view(10, 3, 2, 32)
     assert index[:, 0].equal(index[:, 1])
@@ -128,7 +128,7 @@ def test_an_epoch_visits_each_row_at_most_once(config: dict[str, Any]) -> None:
     assert len(seen) == len(seen.unique()) == 7800
 
 
-def test_bits_covers_the_whole_state(config: dict[str, Any]) -> None:
+def test_the_helper_bits_covers_the_whole_state(config: dict[str, Any]) -> None:
     pack = make_pack(make_setup(config), [cell()])
     before = hashlib.sha256(bits(pack)[cell().name]).hexdigest()
     pack.state.second[0, 1, 7] = 1e-30

@@ -195,7 +195,7 @@ def test_damage_is_named_in_one_line(tmp_path: Path, damage: object, message: st
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_directory_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_missing_directory_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holdfast data generate"):
         dataset.load(tmp_path / "nowhere")
 

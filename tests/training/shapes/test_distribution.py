@@ -18,7 +18,7 @@ def labels() -> np.ndarray:
     ("column", "values"),
     [(0, range(3)), (1, range(7, 25)), (2, range(7, 25)), (3, range(7, 15)), (8, range(181)), (9, range(46, 256))],
 )
-def test_each_whole_number_of_a_label_is_equally_frequent(labels: np.ndarray, column: int, values: range) -> None:
+def test_every_integer_label_is_equally_frequent(labels: np.ndarray, column: int, values: range) -> None:
     counts = np.array([(labels[:, column] == value).sum() for value in values])
     assert counts.sum() == len(labels)
     chi_squared = ((counts - counts.mean()) ** 2 / counts.mean()).sum()

@@ -24,7 +24,7 @@ def test_images_agree_with_those_that_upstream_wrote() -> None:
             assert error.mean() < 0.2
 
 
-def test_coverage_agrees_with_a_fine_drawing_by_pillow() -> None:
+def test_coverage_agrees_with_a_drawing_by_pillow_at_high_resolution() -> None:
     labels = draw_labels(60, np.random.default_rng(4))
     found = render.coverage(labels)
     fine = 16
@@ -49,6 +49,6 @@ def test_the_middle_of_a_shape_has_its_colour_and_the_corners_are_black() -> Non
     assert not images[:, 0, 0].any()
 
 
-def test_a_chunk_of_rows_is_drawn_as_the_same_rows_of_all() -> None:
+def test_rows_are_drawn_alike_in_chunks_of_any_size() -> None:
     labels = draw_labels(render.CHUNK + 10, np.random.default_rng(6))
     assert np.array_equal(render.render(labels)[-10:], render.render(labels[-10:]))

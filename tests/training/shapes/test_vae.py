@@ -16,7 +16,7 @@ from training.shapes.dataset import DataError
 from training.shapes.distribution import draw_labels
 from training.shapes.generate import convert
 from training.shapes.render import render
-from training.shapes.sources import Upstream
+from training.shapes.sources import UpstreamSource
 from training.shapes.vae import posterior_means, reconstruction_error, train_vae
 
 SAMPLE = Path(__file__).resolve().parents[4] / "shared" / "data" / "simple_shapes_sample"
@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_a_data_set_says_how_well_its_latents_stand_for_the_images(made: Path) -> None:
+def test_a_data_set_reports_how_well_its_latents_represent_the_images(made: Path) -> None:
     vae = json.loads((made / "metadata.json").read_text())["vae"]
     assert vae["reconstruction"]["mse"] < 0.01
     assert vae["reconstruction"]["explained"] > 0.4
@@ -41,7 +41,7 @@ def test_kept_images_are_those_of_the_labels(made: Path) -> None:
     assert np.array_equal(images, render(np.load(made / "val_labels.npy")))
 
 
-def test_latents_tell_where_the_shape_is(made: Path) -> None:
+def test_latents_show_where_the_shape_is(made: Path) -> None:
     """Least squares on half of the rows, judged on the other half."""
     split = dataset.load(made).train
     known = np.column_stack([split.v[:, :12], np.ones(len(split))])
@@ -114,13 +114,13 @@ def test_an_upstream_directory_becomes_a_data_set(tmp_path: Path) -> None:
     assert np.array_equal(dataset.load(tmp_path / "set").val.attr[:, 10], labels[:, 11])
 
 
-def test_older_upstream_labels_get_a_random_attribute_by_the_seed(tmp_path: Path) -> None:
+def test_older_upstream_labels_get_a_random_attribute_from_the_seed(tmp_path: Path) -> None:
     source = upstream(tmp_path / "upstream", {"train": 100, "val": 20}, columns=11)
-    first, again, other = (Upstream(source, seed).labels("train", 0, 100)[:, 11] for seed in (1, 1, 2))
+    first, again, other = (UpstreamSource(source, seed).labels("train", 0, 100)[:, 11] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert 0.3 < first.mean() < 0.7
-    assert np.array_equal(Upstream(source, 1).labels("train", 60, 70)[:, 11], first[60:70])
+    assert np.array_equal(UpstreamSource(source, 1).labels("train", 60, 70)[:, 11], first[60:70])
 
 
 def test_the_upstream_sample_is_read(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_an_upstream_directory_with_latents_is_trained_on_as_it_is(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_latents_may_lie_where_the_predecessor_kept_them(made: Path, tmp_path: Path) -> None:
+def test_latents_are_found_where_the_previous_tool_kept_them(made: Path, tmp_path: Path) -> None:
     (tmp_path / "xor").mkdir()
     for path in made.glob("*_*.npy"):
         (tmp_path / "xor" / path.name).write_bytes(path.read_bytes())
@@ -186,7 +186,7 @@ def test_a_bad_image_is_named_and_nothing_is_written(tmp_path: Path, damage: Any
     assert [path.name for path in tmp_path.iterdir()] == ["upstream"]
 
 
-def test_older_labels_without_targets_say_what_to_do(tmp_path: Path) -> None:
+def test_older_labels_without_targets_are_refused_with_advice(tmp_path: Path) -> None:
     source = upstream(tmp_path / "upstream", {"train": 20, "val": 5}, columns=11)
     with pytest.raises(DataError, match=r"11 columns and no train_xor_targets.npy.*training.shapes.generate.convert"):
         dataset.load(source)

@@ -78,7 +78,7 @@ def test_padding_stays_exactly_zero_in_the_compiled_step_too(config: dict[str, A
     assert not packs[1].state.parameters[untouched].any()
 
 
-def test_steps_handed_over_together_give_the_bits_of_steps_one_by_one(
+def test_steps_passed_together_give_the_same_bits_as_steps_passed_one_by_one(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
@@ -99,7 +99,7 @@ def test_subnormal_moments_are_flushed(config: dict[str, Any]) -> None:
         assert not ((moments != 0) & (moments.abs() < torch.finfo(torch.float32).tiny)).any()
 
 
-def test_a_lost_number_spreads_through_its_own_cell_only(config: dict[str, Any]) -> None:
+def test_a_nan_spreads_within_its_own_cell_only(config: dict[str, Any]) -> None:
     healthy = make_pack(make_setup(config, native=True), CELLS[1:])
     pack = make_pack(make_setup(config, native=True), CELLS)
     pack.state.parameters[0, 0, 3] = torch.nan
