@@ -31,6 +31,7 @@ class Material:
     """All a report is made of.
 
     cell_lines, doubts: what a reader must know, one line each. certificates: of resuming, as they were written.
+    stamp: of the aggregation.
     """
 
     study: Study
@@ -38,6 +39,7 @@ class Material:
     doubts: Sequence[str]
     pictures: Sequence[Picture]
     certificates: Sequence[Mapping[str, Any]]
+    stamp: str
 
 
 def render(material: Material) -> bytes:
@@ -47,6 +49,7 @@ def render(material: Material) -> bytes:
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="holdfast-aggregation", content=material.stamp),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", f"{study.summary.name} - Holdfast report"),
         element("style", Html(CSS)),
