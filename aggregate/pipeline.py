@@ -1,25 +1,31 @@
-"""A sweep directory -> tables, statistics, figures and a report, each file written whole or not at all."""
+"""A sweep directory -> tables, statistics, figures and a report, published together."""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from aggregate.analysis.fixed import Analysis
 from aggregate.analysis.study import Study, study
 from aggregate.documents.aggregated_results import aggregated_results, encode
+from aggregate.documents.stamp import stamp_of, stamped
 from aggregate.documents.statistics import statistics_document
 from aggregate.documents.tables import cell_table, curve_table, parquet
-from aggregate.figures.draw import Drawn, draw
-from aggregate.reading.predecessor import read_any
+from aggregate.figures.draw import Drawn, draw, superseded
+from aggregate.reading.predecessor import is_predecessor, read_any
 from aggregate.reading.sweep import Reading
-from aggregate.reading.unchanged import written_before
+from aggregate.reading.unchanged import Look, Told, look, remember, told_before
 from aggregate.report.caveats import cell_lines, doubts, limited
 from aggregate.report.page import Material, render
-from hpc.storage.files import make_directory, publish, remove
+from hpc.storage.files import make_directory, remove
 from hpc.storage.results import paused_collector
+from hpc.storage.store import Store
+from hpc.storage.together import Stamp, Together
 
 _MOST_LINES = 40
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -40,53 +46,73 @@ class Outcome:
 def aggregate(root: Path, *, figures: bool = True) -> Outcome:
     """Aggregate a sweep directory, complete or not, and write everything that is made of its results.
 
-    Cells that have not changed since the last time are not read again, and if nothing has, nothing is written. A
-    directory of the predecessor's is read too; what is made of it goes to a directory inside.
+    If nothing has changed since the last time, nothing is written. Any number of processes may do this at once: the
+    files that are left are those of one of them, and what that one returns is what they say. A directory of the
+    predecessor's is read too; what is made of it goes to a directory inside.
     figures: whether to draw; tables, statistics and report are written anyway.
-    Raises hpc.errors.SweepError if ``root`` holds no sweep, OSError naming the path if it cannot be read or written.
+    Raises hpc.errors.SweepError if ``root`` holds no sweep, OSError naming the path if it cannot be read or written, or
+    if other processes keep replacing what this one writes.
     """
+    store = Store(root)
+    for _ in range(_TRIES):
+        seen = None if is_predecessor(root) else look(store, figures=figures)
+        if seen is not None and (told := _told_before(seen, figures)) is not None:
+            return _outcome(store, told)
+        if (outcome := _aggregate(root, seen, figures)) is not None:
+            return outcome
+    reason = "replaced again and again by other aggregations while this one wrote it; wait for them and run it again"
+    raise OSError(errno.EBUSY, reason, str(store.paths.report_file))
+
+
+def _told_before(seen: Look, figures: bool) -> Told | None:
+    """What was reported before, if it still holds. A user's figures are always drawn: who knows what they depend on?"""
+    return None if figures and Analysis.of(seen.sweep.analysis).figures else told_before(seen)
+
+
+def _aggregate(root: Path, seen: Look | None, figures: bool) -> Outcome | None:
+    """Read, compute and publish. None if another process published at the same time, so that the files may be a
+    mixture: then what it read may be newer, and all is done again."""
     reading = read_any(root)
-    make_directory(reading.store.root)
-    before = reading.told_before(figures=figures)
-    if before is not None and not (figures and Analysis.of(reading.sweep.analysis).figures):
-        store = reading.store
-        return Outcome(
-            before["complete"],
-            before["counts"],
-            before["problems"],
-            store.paths.report_file,
-            store.paths.plots_directory,
-        )
-    found = study(reading)
     with paused_collector():
-        return _publish_all(reading, found, figures)
+        told, made = _make(reading, study(reading), figures)
+        stamps = _publish(reading.store, made, figures)
+    if stamps is None:
+        return None
+    if seen is not None:
+        remember(seen, reading, stamps, told)
+    return _outcome(reading.store, told)
 
 
-def _publish_all(reading: Reading, found: Study, figures: bool) -> Outcome:
+def _make(reading: Reading, found: Study, figures: bool) -> tuple[Told, dict[Path, bytes]]:
+    """What is to be reported, and the content of every file."""
     store, gathered = reading.store, found.gathered
-    stale = set(written_before(store))
-    metrics = [entry.metric.name for entry in found.summary.metrics]
-    document = encode(aggregated_results(found))
-    publish(store.paths.aggregated_file, document)
-    publish(store.paths.statistics_file, encode(statistics_document(found)))
-    publish(store.paths.table_file, parquet(cell_table(gathered, metrics)))
-    publish(store.paths.curves_file, parquet(curve_table(gathered, found.histories)))
-    written = [
-        store.paths.aggregated_file,
-        store.paths.statistics_file,
-        store.paths.table_file,
-        store.paths.curves_file,
-        store.paths.report_file,
-    ]
-    drawn = draw(store.paths.plots_directory, found, document) if figures else Drawn()
-    written += drawn.files
+    document, statistics = encode(aggregated_results(found)), statistics_document(found)
+    stamp = stamp_of(document, encode(statistics), found.histories)
+    drawn = draw(found, document, stamp) if figures else Drawn()
     cells, remarks = cell_lines(gathered), [*doubts(found), *drawn.faults]
     lines = limited(cells, _MOST_LINES), limited(remarks, _MOST_LINES)
-    publish(store.paths.report_file, render(Material(found, *lines, drawn.pictures, store.certificates())))
-    if figures:
-        for path in stale.difference(written):
+    metrics = [entry.metric.name for entry in found.summary.metrics]
+    files = {store.paths.plots_directory / name: content for name, content in drawn.files.items()} | {
+        store.paths.curves_file: parquet(curve_table(gathered, found.histories), stamp),
+        store.paths.table_file: parquet(cell_table(gathered, metrics), stamp),
+        store.paths.statistics_file: encode(stamped(statistics, document, stamp)),
+        store.paths.aggregated_file: document,
+        store.paths.report_file: render(Material(found, *lines, drawn.pictures, reading.certificates, stamp)),
+    }
+    return Told(gathered.complete, gathered.counts, limited([*cells, *remarks], _MOST_LINES)), files
+
+
+def _publish(store: Store, made: Mapping[Path, bytes], figures: bool) -> dict[Path, Stamp] | None:
+    """Write all files. Returns their stamps if all of them are on disk as they were made."""
+    with Together() as together:
+        for path, content in made.items():
+            make_directory(path.parent)
+            together.add(path, content)
+        together.publish()
+        for path in superseded(store.paths.plots_directory, made) if figures else ():
             remove(path)
-    problems = limited([*cells, *remarks], _MOST_LINES)
-    told = {"complete": gathered.complete, "counts": gathered.counts, "problems": problems}
-    reading.remember(gathered, found.histories, metrics, written, told | {"options": {"figures": figures}})
-    return Outcome(gathered.complete, gathered.counts, problems, store.paths.report_file, store.paths.plots_directory)
+        return together.standing()
+
+
+def _outcome(store: Store, told: Told) -> Outcome:
+    return Outcome(told.complete, told.counts, told.problems, store.paths.report_file, store.paths.plots_directory)

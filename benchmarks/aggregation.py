@@ -133,10 +133,10 @@ def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -
 
     side = {10_000: (40, 50), 100_000: (100, 200)}.get(cells, (cells // SEEDS, 1))
     store = make_sweep(folder / f"sweep-{cells}", side)
-    study(read(store, afresh=True))  # once unmeasured: the files are in memory from here on
+    study(read(store))  # once unmeasured: the files are in memory from here on
     count = f"{cells:,} cells"
     yield count, "open and read every file, nothing else", timed(lambda: open_and_read(store), repeats)
-    yield count, "gather and compute", timed(lambda: study(read(store, afresh=True)), repeats)
+    yield count, "gather and compute", timed(lambda: study(read(store)), repeats)
     yield count, "aggregate, first time, all files written", timed(lambda: aggregate(store.root, figures=False))
     yield count, "aggregate, nothing changed", timed(lambda: aggregate(store.root, figures=False), repeats)
     changed = store.sweep().grid[0]
@@ -155,7 +155,7 @@ def measure_figures(folder: Path, repeats: int) -> Iterator[Measured]:
     from aggregate.reading.sweep import read
 
     store = make_sweep(folder / "figures", (7, 6))
-    found = study(read(store, afresh=True))
+    found = study(read(store))
 
     def every() -> Iterator[Any]:
         """Figures of five metrics: the summary, means and training curves."""

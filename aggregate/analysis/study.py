@@ -59,8 +59,8 @@ def study(reading: Reading) -> Study:
 
 
 def _study(reading: Reading) -> Study:
-    manifest, analysis = reading.manifest(), Analysis.of(reading.sweep.analysis)
-    gathered, histories = reading.gathered(), reading.histories()
+    manifest, analysis = reading.manifest, Analysis.of(reading.sweep.analysis)
+    gathered, histories = reading.gathered, reading.histories
     summary = summarise(gathered)
     return Study(
         manifest=manifest,
@@ -71,7 +71,7 @@ def _study(reading: Reading) -> Study:
         evidence=weigh(summary, analysis, planned_levels(manifest)),
         ends=last_epochs(gathered, summary, histories, analysis.last_epochs),
         flags=flags(summary),
-        remarks=tuple(reading.remarks()),
+        remarks=reading.remarks,
     )
 
 

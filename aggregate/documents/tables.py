@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from aggregate.arrays import Integers
+from aggregate.documents.stamp import AGGREGATION
 from aggregate.reading.declared import metrics_of
 from aggregate.reading.histories import EPOCH, Histories
 from aggregate.reading.records import Gathered
-from hpc.sweep.definition import Sweep
 
 _PREFIX = "metric."
-RESULT_COLUMNS = {
+_RESULT_COLUMNS = {
     "best_epoch": pa.int64(),
     "epochs": pa.int64(),
     "config_digest": pa.string(),
@@ -32,12 +32,12 @@ def cell_table(gathered: Gathered, metrics: Sequence[str]) -> pa.Table:
         "state": [record.state for record in records],
         "attempts": pa.array([record.status.attempts for record in records], pa.int64()),
         "cause": [record.status.cause for record in records],
-        **{key: pa.array([result.get(key) for result in results], kind) for key, kind in RESULT_COLUMNS.items()},
+        **{key: pa.array([result.get(key) for result in results], kind) for key, kind in _RESULT_COLUMNS.items()},
     }
     measured = [result.get("metrics", {}) for result in results]
-    for name, column in metric_columns(gathered.sweep, metrics).items():
+    for name in metrics:
         values = [entry.get(name) for entry in measured]
-        columns[column] = pa.array([None if v is None else float(v) for v in values], pa.float64())
+        columns[_free(name, columns)] = pa.array([None if v is None else float(v) for v in values], pa.float64())
     return pa.table(columns)
 
 
@@ -51,31 +51,8 @@ def curve_table(gathered: Gathered, histories: Histories) -> pa.Table:
     return pa.table(columns)
 
 
-def metric_columns(sweep: Sweep, metrics: Sequence[str]) -> dict[str, str]:
-    """The column of each metric in the table of cells."""
-    taken = dict.fromkeys([*_cell_names(sweep), "state", "attempts", "cause", *RESULT_COLUMNS])
-    found = {}
-    for name in metrics:
-        found[name] = _free(name, taken)
-        taken[found[name]] = None
-    return found
-
-
-def curve_columns(sweep: Sweep, names: Sequence[str]) -> dict[str, str]:
-    """The column of each metric in a table of curves. names: all columns of that table."""
-    own = {*_cell_names(sweep), "state", EPOCH}
-    found: dict[str, str] = {}
-    for column in names:
-        if column not in own:
-            name = column
-            while name.startswith(_PREFIX) and name.removeprefix(_PREFIX) in own | set(found.values()):
-                name = name.removeprefix(_PREFIX)
-            found[name] = column
-    return found
-
-
-def parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file.
+def parquet(table: pa.Table, stamp: str) -> bytes:
+    """A table as the bytes of a Parquet file, with the stamp of the aggregation in its metadata.
 
     Measurements hardly repeat: a dictionary of them doubles the time, and bytes of one place side by side take a fifth
     less room.
@@ -83,27 +60,26 @@ def parquet(table: pa.Table) -> bytes:
     measured = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     others = [name for name in table.column_names if name not in measured]
     sink = pa.BufferOutputStream()
+    stamped = table.replace_schema_metadata({AGGREGATION: stamp})
     pa.parquet.write_table(
-        table, sink, compression="zstd", use_dictionary=others, use_byte_stream_split=measured or False
+        stamped, sink, compression="zstd", use_dictionary=others, use_byte_stream_split=measured or False
     )
     return bytes(sink.getvalue())
 
 
-def _cell_names(sweep: Sweep) -> list[str]:
-    return ["cell", "condition", *(sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes), "run_id", "seed"]
-
-
 def _cell_columns(gathered: Gathered) -> dict[str, Any]:
     sweep, cells = gathered.sweep, [record.cell for record in gathered.records]
-    factors = [_factor_column(cell.point[i][1] for cell in cells) for i in range(len(sweep.grid.axes))]
-    columns = [
-        pa.array(gathered.names),
-        pa.array([name.rpartition("_run_")[0] for name in gathered.names]),
-        *factors,
-        pa.array([cell.run_id for cell in cells], pa.int64()),
-        pa.array([cell.seed for cell in cells], pa.int64()),
-    ]
-    return dict(zip(_cell_names(sweep), columns, strict=True))
+    factors = {
+        sweep.trainer.field_of(axis.name): _factor_column(cell.point[i][1] for cell in cells)
+        for i, axis in enumerate(sweep.grid.axes)
+    }
+    return {
+        "cell": pa.array(gathered.names),
+        "condition": pa.array([name.rpartition("_run_")[0] for name in gathered.names]),
+        **factors,
+        "run_id": pa.array([cell.run_id for cell in cells], pa.int64()),
+        "seed": pa.array([cell.seed for cell in cells], pa.int64()),
+    }
 
 
 def _repeated(values: Any, position: Integers) -> pa.Array:

@@ -6,7 +6,7 @@ Matplotlib is used without its global state (no pyplot), whatever the user's own
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -152,11 +152,14 @@ def _wipe(page: Sheet) -> None:
             ax.set_yscale("linear")
 
 
-def encoded(figure: Figure, kind: str = "png") -> bytes:
-    """The figure as the bytes of a PNG or PDF file."""
+def encoded(figure: Figure, kind: str = "png", about: Mapping[str, str] | None = None) -> bytes:
+    """The figure as the bytes of a PNG or PDF file. about: its metadata, such as Title and Subject."""
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {"metadata": {}}
-    figure.savefig(buffer, format=kind, dpi=DPI, **options)
+    metadata: dict[str, Any] = dict(about or {})
+    if kind == "png":
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, pil_kwargs={"compress_level": 1})
+    else:  # without a date, so that the same figure is the same bytes
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata | {"CreationDate": None})
     return buffer.getvalue()
 
 

@@ -1,56 +1,77 @@
-"""Every figure of a sweep drawn, encoded and written: ours, then the user's own."""
+"""Every figure of a sweep as the bytes of its files: ours, then those of the user's functions. Nothing is written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aggregate.analysis.study import Study
 from aggregate.figures.canvas import Picture
 from aggregate.figures.user_figures import draw_user_figures
-from hpc.storage.files import make_directory, publish
+from hpc.storage.files import read
+
+_SUFFIXES = (".png", ".pdf")
 
 
 @dataclass
 class Drawn:
-    """pictures: for the report, as PNG. files: everything that was written. faults: of the user's functions."""
+    """pictures: for the report, as PNG. files: content by path below plots/, a user's in place of ours of the same
+    name. faults: of the user's functions, one line each."""
 
     pictures: list[Picture] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
 
-def draw(directory: Path, study: Study, document: bytes) -> Drawn:
-    """directory: for figures. document: the content of aggregated_results.json. Raises OSError naming the path."""
+def draw(study: Study, document: bytes, stamp: str) -> Drawn:
+    """document: the content of aggregated_results.json. stamp: of the aggregation, for the figures' metadata."""
     drawn = Drawn()
-    for picture, path in _own(directory, study, drawn.files):
+    for picture, files in _own(study, stamp):
         drawn.pictures.append(picture)
-        drawn.files.append(path)
-    if study.analysis.figures:
-        make_directory(directory)
-    for target, files, fault in draw_user_figures(study.analysis.figures, document, directory):
-        drawn.files += files
+        drawn.files |= files
+    for target, files, fault in draw_user_figures(study.analysis.figures, document):
+        drawn.files |= files
         drawn.faults += [fault] if fault else []
-        for path in files:
-            if path.suffix == ".png":
-                name = path.relative_to(directory).with_suffix("").as_posix()
-                drawn.pictures.append(Picture(name, "", f"{name}, by {target}", path.read_bytes()))
+        for path, content in files.items():
+            if path.endswith(".png"):
+                name = path.removesuffix(".png")
+                drawn.pictures.append(Picture(name, "", f"{name}, by {target}", content))
     return drawn
 
 
-def _own(directory: Path, study: Study, files: list[Path]) -> Iterator[tuple[Picture, Path]]:
+def _own(study: Study, stamp: str) -> Iterator[tuple[Picture, dict[str, bytes]]]:
     # Imported here: matplotlib takes longer to load than a small sweep to aggregate.
     from aggregate.figures.canvas import encoded, house_style
     from aggregate.figures.catalogue import plots
 
     with house_style():
         for plot in plots(study.summary, study.curves()):
-            path = directory / f"{plot.name}.png"
-            make_directory(path.parent)
-            png = encoded(plot.figure)
-            publish(path, png)
-            if "pdf" in study.analysis.formats:
-                publish(path.with_suffix(".pdf"), encoded(plot.figure, "pdf"))
-                files.append(path.with_suffix(".pdf"))
-            yield Picture(plot.name, plot.metric, plot.caption, png), path
+            about = {"Title": _title(plot.name), "Subject": f"aggregation {stamp}"}
+            kinds = [kind for kind in ("png", "pdf") if kind == "png" or kind in study.analysis.formats]
+            files = {f"{plot.name}.{kind}": encoded(plot.figure, kind, about) for kind in kinds}
+            yield Picture(plot.name, plot.metric, plot.caption, files[f"{plot.name}.png"]), files
+
+
+def superseded(directory: Path, kept: Collection[Path]) -> list[Path]:
+    """Figures of ours in ``directory`` that are not among those kept.
+
+    A file is ours if it says so under the very name that it has. Whatever else lies there is left alone: figures of the
+    user's, copies of ours under another name, links and what they lead to.
+    """
+    if directory.is_symlink():
+        return []
+    found = (Path(folder) / name for folder, _, names in os.walk(directory) for name in names)
+    return [path for path in found if path not in kept and _is_ours(path, path.relative_to(directory))]
+
+
+def _is_ours(path: Path, name: Path) -> bool:
+    if path.suffix not in _SUFFIXES or path.is_symlink() or not path.is_file():
+        return False
+    return _title(name.with_suffix("").as_posix()).encode() in read(path)
+
+
+def _title(name: str) -> str:
+    """What a figure's metadata say of it. Its name ends with a mark, so that no other name begins with it."""
+    return f"Holdfast figure <{name}>"

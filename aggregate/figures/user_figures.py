@@ -1,4 +1,4 @@
-"""Figures of the user's own: module:function(aggregated_results, output_dir), called after ours."""
+"""Figures of the user's own: module:function(aggregated_results, output_dir), called after ours are drawn."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import importlib
 import importlib.util
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 
-def draw_user_figures(
-    targets: Iterable[str], document: bytes, directory: Path
-) -> Iterator[tuple[str, list[Path], str]]:
-    """Call every function with the content of aggregated_results.json and the directory for figures.
+def draw_user_figures(targets: Iterable[str], document: bytes) -> Iterator[tuple[str, dict[str, bytes], str]]:
+    """Call every function with the content of aggregated_results.json and an empty directory.
 
-    Yields (target, files it made or changed, fault); a function that fails is named and stops nothing else.
+    What a function writes there is published with all else, so that a figure that is half written, or made of an older
+    aggregation, is never taken for one of this. Yields (target, content of the files it made by path below the
+    directory, fault); a function that fails is named and stops nothing else.
     """
     for target in targets:
-        before = _stamps(directory)
-        try:
-            _load(target)(json.loads(document), directory)
-            fault = ""
-        except Exception as error:  # whatever the user's code raises
-            fault = f"figure {target}: {type(error).__name__}: {error}"
-        after = _stamps(directory)
-        yield target, sorted(path for path, stamp in after.items() if before.get(path) != stamp), fault
+        with tempfile.TemporaryDirectory(prefix="holdfast-figures-") as made:
+            directory, fault = Path(made), ""
+            try:
+                _load(target)(json.loads(document), directory)
+            except Exception as error:  # whatever the user's code raises
+                fault = f"figure {target}: {type(error).__name__}: {error}"
+            yield target, _contents(directory), fault
 
 
-def _stamps(directory: Path) -> dict[Path, tuple[int, int]]:
-    found = ((path, path.stat()) for path in directory.rglob("*") if path.is_file())
-    return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in found}
+def _contents(directory: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
 
 
 def _load(target: str) -> Callable[[Any, Path], object]:

@@ -60,18 +60,7 @@ class Block:
     values: list[Floats]
 
 
-@dataclass(frozen=True)
-class Read:
-    """What was read of some histories: rows, and the faults of those that have none, in the order of the grid."""
-
-    blocks: Sequence[Block] = ()
-    faults: Sequence[Fault] = ()
-
-
-NOTHING_READ = Read()
-
-
-def read_histories(store: Store, ended: Iterable[tuple[int, str]]) -> Read:
+def read_histories(store: Store, ended: Iterable[tuple[int, str]]) -> Histories:
     """Read the histories of cells that have a result. Damaged files are named, never guessed at.
 
     ended: position in the grid and name of each; files are read while this goes on naming more.
@@ -81,7 +70,9 @@ def read_histories(store: Store, ended: Iterable[tuple[int, str]]) -> Read:
         remaining = iter(ended)
         chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
         parts = [part.result() for part in [beside.submit(_read_chunk, store, chunk) for chunk in chunks]]
-    return Read([block for blocks, _ in parts for block in blocks], [fault for _, faults in parts for fault in faults])
+    return joined(
+        [block for blocks, _ in parts for block in blocks], [fault for _, faults in parts for fault in faults]
+    )
 
 
 def _read_chunk(store: Store, ended: Sequence[tuple[int, str]]) -> tuple[list[Block], list[Fault]]:

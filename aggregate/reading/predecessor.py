@@ -13,10 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from aggregate.reading.histories import Histories
-from aggregate.reading.records import Record, names_of
+from aggregate.reading.histories import joined
+from aggregate.reading.records import Gathered, Record, names_of
 from aggregate.reading.sweep import Reading, read
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import SweepError
@@ -37,24 +35,6 @@ _NAME = re.compile(r"dim_(\d+)_scale_([0-9.eE+-]+)_run_(\d+)")
 Key = tuple[int, float, int]
 
 
-class Predecessor(Reading):
-    """Its runs as records. Histories were kept in none of its files."""
-
-    def manifest(self) -> Mapping[str, Any]:
-        entry = self.sweep.to_json() | {"provenance": {"read from": "aggregated_results.json of the predecessor"}}
-        return {"format": 1, "revisions": [entry]}
-
-    def histories(self) -> Histories:
-        nothing = np.empty(0, dtype=np.int64)
-        return Histories(nothing, nothing, {}, [])
-
-    def remarks(self) -> list[str]:
-        return [REMARK]
-
-    def remember(self, *_: object) -> None:
-        """Nothing: reading two kinds of files anew costs little, and there is no plan to believe the memory by."""
-
-
 def read_any(root: Path) -> Reading:
     """A sweep directory, ours or the predecessor's.
 
@@ -68,8 +48,11 @@ def is_predecessor(root: Path) -> bool:
     return not Store(root).exists() and (Store(root).paths.aggregated_file.is_file() or any(_files(root)))
 
 
-def read_predecessor(root: Path) -> Predecessor:
-    """Every run that can be found. Raises SweepError if there is none, or a file is not what it should be."""
+def read_predecessor(root: Path) -> Reading:
+    """Every run that can be found; histories were kept in none of its files.
+
+    Raises SweepError if there is no run, or if a file is not what it should be.
+    """
     runs = _runs(root)
     if not runs:
         raise SweepError(f"{root}: no run of the predecessor is in it; check the path")
@@ -78,11 +61,11 @@ def read_predecessor(root: Path) -> Predecessor:
     trainer = read_declaration(BUILT_IN_TRAINER, [PROJECT_ROOT])
     analysis: dict[str, Any] = {"primary_metrics": [], "reference": None, "alpha": 0.05}
     sweep = Sweep(root.name or "sweep", grid, trainer, {}, {}, "", analysis, 60.0, {})
-    cells, count = list(grid), len(grid)
     constant = _constants(runs.values()) - set(trainer.metrics)
-    fresh = {i: _record(cell, runs, constant) for i, cell in enumerate(cells)}
-    stamps, kept = np.zeros((count, 5), dtype=np.int64), np.zeros(count, dtype=bool)
-    return Predecessor(Store(root / OUTPUT), sweep, names_of(sweep), stamps, None, kept, fresh, [])
+    gathered = Gathered(sweep, names_of(sweep), [_record(cell, runs, constant) for cell in grid], [])
+    entry = sweep.to_json() | {"provenance": {"read from": "aggregated_results.json of the predecessor"}}
+    manifest = {"format": 1, "revisions": [entry]}
+    return Reading(Store(root / OUTPUT), manifest, gathered, joined([], []), remarks=(REMARK,))
 
 
 def _runs(root: Path) -> dict[Key, Mapping[str, Any]]:

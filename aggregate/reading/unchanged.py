@@ -1,147 +1,173 @@
-"""What an aggregation remembers: which cells it read, as they were, and which files it wrote.
+"""Whether a sweep directory is as an earlier aggregation found it and left it, so that there is nothing to do.
 
-The numbers themselves lie in table.parquet and curves.parquet; the cache holds the time stamps and sizes that say which
-of them still stand. It is believed only if it was made by this very code, for this very plan, and its files are as it
-left them; otherwise everything is read again, with the same bytes as the result.
+An aggregation remembers, in one small file, what it read and which files it wrote. The memory is believed only if it
+was made by this very code for this very plan, and if every file that it names is still the one that was written. In any
+other case everything is read and written again, so that a memory that is lost, damaged or out of date costs time and
+never a wrong number.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import zipfile
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from aggregate.arrays import Integers
+from aggregate.reading.cell_stamps import cell_stamps
+from aggregate.reading.histories import Fault
+from aggregate.reading.records import Record, names_of, read_records
+from aggregate.reading.sweep import Reading
 from hpc.checkout import PROJECT_ROOT
 from hpc.storage.files import publish
 from hpc.storage.store import Store
+from hpc.storage.together import Stamp, stamp_of
+from hpc.sweep.cell import digest
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import FINAL
 
-_NONE = (0, 0)
-_NO_CELL = (0, 0, 0, 0, 0)
 _CODE = (".py", ".js", ".css", ".html")
 
 
 @dataclass(frozen=True)
-class Cache:
-    """stamps: of every cell's directory, result and history, shape (cells, 5). whole: cells whose numbers may be taken
-    from the tables. written: stamp of every file that was written, by path below the sweep directory. told: what was
-    said of the aggregation. metrics: names of the table's metrics, in order."""
+class Told:
+    """What an aggregation reports. complete: every planned cell is COMPLETED or DIVERGED. counts: cells by state.
+    problems: what a user should know, one line each."""
 
-    stamps: Integers
-    whole: NDArray[np.bool_]
-    written: Mapping[str, Sequence[int]]
-    told: Mapping[str, Any]
-    metrics: Sequence[str]
+    complete: bool
+    counts: dict[str, int]
+    problems: list[str]
 
 
-def cell_stamps(store: Store, names: Sequence[str]) -> Integers:
-    """Time stamps in ns and sizes: directory, results.json, history.csv. Shape (cells, 5); 0 where there is none.
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of an aggregation.
 
-    All three of a cell at once, while the system has its directory at hand, and by short paths: of a hundred thousand
-    cells that saves a third. The listing says which are there, since a network file system may remember that a name
-    was not.
+    stamps: digest of the plan and of the time stamps of all finished cells. unfinished: positions in the grid of the
+    others, which have to be read to know whether they are the same. records: digest of what they were.
+    files: stamp of every file that was written, by its path below the sweep directory.
     """
-    present = store.present()
-    if not present:
-        return np.zeros((len(names), 5), dtype=np.int64)
-    found = array("q")
-    result, history = os.path.basename(store.paths.result_path("")), os.path.basename(store.paths.history_path(""))
-    root = os.open(store.paths.results_root, os.O_RDONLY | os.O_DIRECTORY)
+
+    stamps: str
+    unfinished: list[int]
+    records: str
+    files: dict[str, Stamp]
+    told: Told
+
+
+@dataclass(frozen=True)
+class Look:
+    """A sweep directory just before it is read; what changes later is noticed by the next look.
+
+    plan: digest of sweep.json, of the certificates, of our code and of the options. stamps: of every cell, see
+    cell_stamps. strays: names of directories that are no planned cell.
+    """
+
+    store: Store
+    plan: str
+    sweep: Sweep
+    names: list[str]
+    stamps: Integers
+    strays: list[str]
+
+    def stamps_but(self, unfinished: Sequence[int]) -> str:
+        """Digest of everything that is compared without reading a cell."""
+        stamps = np.delete(self.stamps, unfinished, axis=0)
+        return digest([self.plan, self.strays, list(unfinished), hashlib.sha256(stamps.tobytes()).hexdigest()])
+
+
+def look(store: Store, **options: object) -> Look:
+    """Look at a sweep directory without reading a result. options: all else that decides what is written.
+
+    Raises hpc.errors.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
+    """
+    manifest = store.manifest()
+    sweep = store.sweep(manifest)
+    names = names_of(sweep)
+    plan = json.dumps([manifest, store.certificates(), _code_digest(), options])
+    strays = sorted(store.present() - set(names))
+    return Look(store, digest(plan), sweep, names, cell_stamps(store, names), strays)
+
+
+def told_before(seen: Look) -> Told | None:
+    """What the last aggregation reported, if another one would change no file; else None."""
+    memory = _load(seen.store)
+    if memory is None or not all(0 <= i < len(seen.names) for i in memory.unfinished):
+        return None
+    if memory.stamps != seen.stamps_but(memory.unfinished) or not _intact(seen.store, memory.files):
+        return None
+    cells = list(seen.sweep.grid) if memory.unfinished else []
+    names = [seen.names[i] for i in memory.unfinished]
+    records = read_records(seen.store, seen.sweep, [cells[i] for i in memory.unfinished], names)
+    return memory.told if memory.records == _digest(records) else None
+
+
+def remember(seen: Look, reading: Reading, files: Mapping[Path, Stamp], told: Told) -> None:
+    """Remember an aggregation. seen: the look before it read anything. files: what it wrote.
+
+    Raises OSError naming the path.
+    """
+    unfinished = _unfinished(seen.stamps, reading.gathered.records, seen.names, reading.histories.faults)
+    root = seen.store.root
+    memory = Memory(
+        stamps=seen.stamps_but(unfinished),
+        unfinished=unfinished,
+        records=_digest(reading.gathered.records[i] for i in unfinished),
+        files={path.relative_to(root).as_posix(): stamp for path, stamp in files.items()},
+        told=told,
+    )
+    publish(seen.store.paths.cache_file, msgspec.json.encode(memory))
+
+
+def _unfinished(
+    stamps: Integers, records: Sequence[Record], names: Sequence[str], faults: Sequence[Fault]
+) -> list[int]:
+    """Cells whose stamps do not tell whether they are the same: a new attempt leaves a cell's directory as it was."""
+    damaged = {name for name, _ in faults}
+    ended = [r.state in FINAL and name not in damaged for r, name in zip(records, names, strict=True)]
+    return np.flatnonzero(~(np.array(ended, dtype=bool) & (stamps > 0).all(axis=1))).tolist()
+
+
+def _digest(records: Iterable[Record]) -> str:
+    """Digest of all that a record brings into the outputs."""
+    return digest(
+        [[r.state, r.status.attempts, r.status.cause, r.result and {**r.result, "provenance": None}] for r in records]
+    )
+
+
+def _load(store: Store) -> Memory | None:
+    """The memory, unless it is missing or is none: empty, cut short, or of another version."""
     try:
-        for name in names:
-            found.extend(_cell_stamp(root, name, result, history) if name in present else _NO_CELL)
-    finally:
-        os.close(root)
-    return np.array(found, dtype=np.int64).reshape(-1, 5)
-
-
-def _cell_stamp(root: int, name: str, result: str, history: str) -> tuple[int, ...]:
-    try:
-        directory = os.stat(name, dir_fd=root)
-        one = os.stat(f"{name}/{result}", dir_fd=root)
-        other = os.stat(f"{name}/{history}", dir_fd=root)
-    except OSError:  # some of them are not there
-        whole, *parts = (_stamp(path, root) for path in (name, f"{name}/{result}", f"{name}/{history}"))
-        return whole[0], *parts[0], *parts[1]
-    return directory.st_mtime_ns, one.st_mtime_ns, one.st_size, other.st_mtime_ns, other.st_size
-
-
-def load(store: Store) -> Cache | None:
-    """The cache, if there is one that may be believed."""
-    try:
-        with np.load(io.BytesIO(store.paths.cache_file.read_bytes()), allow_pickle=False) as data:
-            header = json.loads(bytes(data["header"]))
-            if header["key"] != _key(store):
-                return None
-            return Cache(data["stamps"], data["whole"], header["written"], header["told"], header["metrics"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return msgspec.json.decode(store.paths.cache_file.read_bytes(), type=Memory)
+    except (OSError, ValueError, RecursionError):
         return None
 
 
-def written_before(store: Store) -> list[Path]:
-    """Every file that the last aggregation wrote, whatever code that was; none if that is not known."""
-    try:
-        with np.load(io.BytesIO(store.paths.cache_file.read_bytes()), allow_pickle=False) as data:
-            return [store.root / name for name in json.loads(bytes(data["header"]))["written"]]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return []
-
-
-def save(
-    store: Store,
-    stamps: Integers,
-    whole: NDArray[np.bool_],
-    written: Iterable[Path],
-    told: Mapping[str, Any],
-    metrics: Sequence[str],
-) -> None:
-    """Remember an aggregation; see Cache. stamps: taken before anything was read."""
-    paths = {str(path.relative_to(store.root)): list(_stamp(path)) for path in written}
-    header = {"key": _key(store), "written": paths, "told": told, "metrics": list(metrics)}
-    buffer = io.BytesIO()
-    np.savez(buffer, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8), stamps=stamps, whole=whole)
-    publish(store.paths.cache_file, buffer.getvalue())
-
-
-def intact(store: Store, cache: Cache, paths: Iterable[Path] | None = None) -> bool:
-    """Whether files that were written are as they were left; all of them by default."""
-    names = cache.written if paths is None else [str(path.relative_to(store.root)) for path in paths]
-    return all(tuple(cache.written.get(name, _NONE)) == _stamp(store.root / name) != _NONE for name in names)
-
-
-def _stamp(path: Path | str, root: int | None = None) -> tuple[int, int]:
-    """root: descriptor of the directory that ``path`` begins in."""
-    try:
-        found = os.stat(path, dir_fd=root)
-    except OSError:
-        return _NONE
-    return found.st_mtime_ns, found.st_size
-
-
-def _key(store: Store) -> str:
-    """Digest of the plan, of what else the report shows, and of the code that reads, computes and draws."""
-    total = hashlib.sha256(store.paths.sweep_file.read_bytes())
-    total.update(json.dumps(store.certificates(), sort_keys=True).encode())
-    total.update(_code_digest())
-    return total.hexdigest()
+def _intact(store: Store, files: Mapping[str, Stamp]) -> bool:
+    """Whether every file is the one that was written, and none of those that are always written is missing."""
+    always = (
+        store.paths.aggregated_file,
+        store.paths.statistics_file,
+        store.paths.table_file,
+        store.paths.curves_file,
+        store.paths.report_file,
+    )
+    return {path.name for path in always} <= set(files) and all(
+        ".." not in Path(name).parts and stamp_of(store.root / name) == stamp for name, stamp in files.items()
+    )
 
 
 @lru_cache(maxsize=1)
-def _code_digest() -> bytes:
+def _code_digest() -> str:
+    """Of the code that reads, computes, draws and lays out the report."""
     total = hashlib.sha256()
     for folder in ("aggregate", "hpc"):
         for path in sorted((PROJECT_ROOT / folder).rglob("*")):
             if path.suffix in _CODE:
                 total.update(path.relative_to(PROJECT_ROOT).as_posix().encode() + path.read_bytes())
-    return total.digest()
+    return total.hexdigest()

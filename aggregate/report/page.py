@@ -1,4 +1,4 @@
-"""report.html: one file, no network, the answer first. Computes nothing."""
+"""report.html: one file, no network, the answer first. Computes nothing; what it looks like is in templates/."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from aggregate.analysis.claims import SHOWN
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from aggregate.analysis.study import Study
 from aggregate.figures.canvas import Picture
-from aggregate.report import tables as tables
+from aggregate.report import tables
 from aggregate.report.chart_data import chart_data
-from aggregate.report.html import Html, element, folded, table
-from aggregate.report.report_script import SCRIPT
-from aggregate.report.report_style import CSS
 from aggregate.report.sentences import asked, found, sure
-from hpc.sweep.states import COMPLETED, DIVERGED, STATES
+from aggregate.report.tables import Table
+from aggregate.wording import counted, percent, short
+from hpc.sweep.states import COMPLETED, FINAL, STATES
 
+_TEMPLATES = Path(__file__).with_name("templates")
 _SCREEN_DPI = 96 / 150  # figures are drawn at 150 dots an inch, browsers count 96
 _MOST_SENTENCES = 5
-# Nothing may be fetched from anywhere, whatever the text of a user's says.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Material:
     """All a report is made of.
 
     cell_lines, doubts: what a reader must know, one line each. certificates: of resuming, as they were written.
+    stamp: of the aggregation.
     """
 
     study: Study
@@ -38,135 +41,97 @@ class Material:
     doubts: Sequence[str]
     pictures: Sequence[Picture]
     certificates: Sequence[Mapping[str, Any]]
+    stamp: str
 
 
 def render(material: Material) -> bytes:
     """The report as UTF-8 HTML."""
-    study = material.study
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"{study.summary.name} - Holdfast report"),
-        element("style", Html(CSS)),
+    study, counts = material.study, material.study.gathered.counts
+    page = _environment().get_template("report.html")
+    return page.render(
+        css=_own("report.css"),
+        script=_own("report.js"),
+        tables=tables,
+        study=study,
+        summary=study.summary,
+        evidence=study.evidence,
+        claims=study.evidence.claims,
+        primary=study.summary.primary_metrics(),
+        stamp=material.stamp,
+        asked=asked(study),
+        found=list(found(study)),
+        most_sentences=_MOST_SENTENCES,
+        sure=sure(study),
+        absent=sum(count for state, count in counts.items() if state not in FINAL),
+        tiles=list(_tiles(counts)),
+        caveats=[*material.cell_lines, *material.doubts],
+        rows_shown=tables.rows_shown(study.summary),
+        chart_data=Markup(chart_data(study) or ""),  # it holds no "<", so it cannot end its script element
+        figures=_figures(material),
+        certificates=_certificates(material.certificates),
+        provenance=_provenance(study.manifest),
+    ).encode()
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """Every text is escaped where it is put into the page, but for our own style and script."""
+    made = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    body = element(
-        "body",
-        _opening(study),
-        _caveats(material),
-        tables.claims(study),
-        *_charts(study),
-        tables.headline(study),
-        _figures(material),
-        tables.statistics(study.summary),
-        tables.completeness(study),
-        _certificates(material.certificates),
-        _provenance(study.manifest),
-        element("script", Html(SCRIPT)),
-    )
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}".encode()
+    made.filters |= {"percent": percent, "counted": counted, "short": short, "thousands": "{:,}".format}
+    return made
 
 
-def _opening(study: Study) -> Html:
-    summary = study.summary
-    stamp, kind = "complete", "complete"
-    if not summary.complete:
-        absent = sum(count for state, count in study.gathered.counts.items() if state not in (COMPLETED, DIVERGED))
-        stamp, kind = f"PARTIAL: {absent:,} of {summary.states.size:,} cells have no result", "partial"
-    sentences = list(found(study))
-    shown = [element("li", text, class_="shown" if status == SHOWN else "") for status, text in sentences]
-    more = len(shown) - _MOST_SENTENCES
-    if more > 0:
-        shown[_MOST_SENTENCES:] = [element("li", f"{more} more in the table of claims.", class_="soft")]
-    return element(
-        "header",
-        element("h1", summary.name),
-        element("p", asked(study), class_="asked"),
-        element("ul", shown, class_="found") if shown else Html(),
-        element("p", sure(study), class_="soft"),
-        element("div", stamp, class_=f"stamp {kind}"),
-        element("ul", _tiles(study.gathered.counts), class_="tiles"),
-    )
+def _own(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text())
 
 
-def _tiles(counts: Mapping[str, int]) -> Iterator[Html]:
-    yield _tile("planned", sum(counts.values()))
+def _tiles(counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    yield {"label": "planned", "count": sum(counts.values()), "bad": False}
     for state in STATES:
         if counts[state] or state == COMPLETED:
-            yield _tile(state.lower(), counts[state], bad=state not in (COMPLETED, DIVERGED))
+            yield {"label": state.lower(), "count": counts[state], "bad": state not in FINAL}
 
 
-def _tile(label: str, count: int, *, bad: bool = False) -> Html:
-    return element("li", element("b", f"{count:,}"), element("span", label), class_="bad" if bad else "")
+def _figures(material: Material) -> dict[str, list[dict[str, Any]]]:
+    """Primary metrics and what shows several of them, other metrics, training curves."""
+    primary = {"", *(entry.metric.name for entry in material.study.summary.primary_metrics())}
+    groups: dict[str, list[dict[str, Any]]] = {"primary": [], "others": [], "curves": []}
+    for picture in material.pictures:
+        group = "curves" if "/" in picture.name else "primary" if picture.metric in primary else "others"
+        groups[group].append(_figure(picture))
+    return groups
 
 
-def _caveats(material: Material) -> Html:
-    lines = [*material.cell_lines, *material.doubts]
-    if not lines:
-        return Html()
-    items = element("ul", (element("li", line) for line in lines), class_="caveats")
-    return element("section", element("h2", "Before you read on"), items)
-
-
-def _charts(study: Study) -> Iterator[Html]:
-    """Places for the charts; the script draws them from the data. Without a script the figures below say the same."""
-    data = chart_data(study)
-    if data is None:
-        return
-    charts = element("div", id="chart-means", class_="chart"), element("div", id="chart-training", class_="chart")
-    without = element("noscript", element("p", "The charts need JavaScript; the figures below do not.", class_="soft"))
-    yield element("section", element("h2", "Look for yourself"), without, *charts)
-    yield element("script", Html(data), type="application/json", id="chart-data")
-
-
-def _figures(material: Material) -> Html:
-    primary = {entry.metric.name for entry in material.study.summary.primary_metrics()}
-    curves = [picture for picture in material.pictures if "/" in picture.name]
-    plain = [picture for picture in material.pictures if "/" not in picture.name]
-    first = [picture for picture in plain if not picture.metric or picture.metric in primary]
-    shown = [element("h2", "Figures"), *map(_figure, first)] if first else []
-    others = [_folded(picture) for picture in plain if picture not in first]
-    shown += [element("h2", "Other metrics"), *others] if others else []
-    shown += [element("h2", "Training curves"), *map(_folded, curves)] if curves else []
-    return element("section", shown)
-
-
-def _figure(picture: Picture) -> Html:
+def _figure(picture: Picture) -> dict[str, Any]:
     width, height = struct.unpack(">II", picture.png[16:24])  # a PNG's header
-    image = element(
-        "img",
-        src="data:image/png;base64," + base64.b64encode(picture.png).decode(),
-        alt=picture.caption,
-        loading="lazy",
-        width=str(round(width * _SCREEN_DPI)),
-        height=str(round(height * _SCREEN_DPI)),
-    )
-    caption = element("figcaption", f"{picture.caption} (plots/{picture.name}.png)")
-    return element("figure", element("div", image, class_="frame"), caption)
+    return {
+        "name": picture.name,
+        "caption": picture.caption,
+        "source": "data:image/png;base64," + base64.b64encode(picture.png).decode(),
+        "width": round(width * _SCREEN_DPI),
+        "height": round(height * _SCREEN_DPI),
+    }
 
 
-def _folded(picture: Picture) -> Html:
-    return folded(picture.caption, _figure(picture))
-
-
-def _certificates(certificates: Sequence[Mapping[str, Any]]) -> Html:
-    if not certificates:
-        return Html()
+def _certificates(certificates: Sequence[Mapping[str, Any]]) -> Table:
     rows = [row for i, content in enumerate(certificates, start=1) for row in _flat(str(i), content)]
-    note = "What `holdfast check resume` wrote: cells trained straight and again under kills, compared bit by bit."
-    shown = table(["certificate", "value"], rows, words=2)
-    return element("section", element("h2", "Certificate of resuming"), element("p", note, class_="soft"), shown)
+    return Table(["certificate", "value"], rows, words=2)
 
 
-def _provenance(manifest: Mapping[str, Any]) -> Html:
+def _provenance(manifest: Mapping[str, Any]) -> Table:
     revisions = manifest["revisions"]
     rows = [("revisions of sweep.json", str(len(revisions)))]
     shown = revisions[-1] | {"analysis": revisions[0].get("analysis", "")}  # the first analysis governs
     for key in ("trainer", "config_digest", "data_digest", "analysis", "sections", "provenance"):
         rows += _flat(key, shown.get(key, ""))
     kept = [(name, text) for name, text in rows if not name.startswith(("trainer.factors", "trainer.metrics"))]
-    return element("section", element("h2", "Provenance"), table(["sweep.json", "value"], kept, words=2))
+    return Table(["sweep.json", "value"], kept, words=2)
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -1,78 +1,52 @@
-"""The tables of the report: claims, comparisons, statistics of every condition, completeness. Computes nothing."""
+"""The tables of the report as rows of text: claims, comparisons, statistics of every condition, completeness."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from aggregate.analysis.claims import RATIO, Claim
 from aggregate.analysis.comparisons import Comparison
 from aggregate.analysis.contrasts import INTERACTION, SLOPE
-from aggregate.analysis.study import Study
+from aggregate.analysis.last_epochs import LastEpochs
+from aggregate.analysis.study import Evidence
 from aggregate.analysis.summary import MetricSummary, Summary, T
-from aggregate.report.html import Html, element, folded, table
-from aggregate.wording import better_text, counted, p_equals, p_text, percent, short, value_text, with_interval
+from aggregate.wording import better_text, counted, p_equals, p_text, short, value_text, with_interval
 from hpc.sweep.states import COMPLETED, STATES
 
 MOST_ROWS = 200
 _KINDS = {SLOPE: "slope on", INTERACTION: "interaction", RATIO: "hypothesis: slope on"}
-_ALL_ROWS = "; every condition is in aggregated_results.json, every cell in table.parquet"
 
 
-def claims(study: Study) -> Html:
-    """The confirmatory family open, everything exploratory folded and stamped."""
-    found = study.evidence.claims
-    parts: list[Html] = []
-    if found.family:
-        note = (
-            f"Fixed before the first job; a family-wise error of {percent(found.alpha)} over "
-            f"{counted(len(found.family), 'test')} ({found.correction.capitalize()}). Estimates are per doubling of "
-            "factors on a logarithmic scale, else per unit. One-sample t over seeds; Page's L is a check on ranks. "
-            "Failed as worst: the estimate if every failed cell had the worst value seen."
-        )
-        parts += [
-            element("h2", "Claims"),
-            element("p", note, class_="soft"),
-            _claim_table(found.family, "after correction"),
-        ]
-    if found.exploratory:
-        note = (
-            "Not fixed beforehand: exploratory, to be confirmed on new seeds. False discovery rate, Benjamini-Hochberg."
-        )
-        rows = _claim_table(found.exploratory, "Benjamini-Hochberg")
-        parts.append(
-            folded("Exploratory: the same contrasts of other metrics", element("p", note, class_="soft"), rows)
-        )
-    parts += [
-        folded(f"Exploratory: {c.metric.label} against the reference", *_comparison(study, c))
-        for c in study.evidence.comparisons
-    ]
-    if study.evidence.pairings and len(study.summary.seeds) > 1:
-        parts.append(folded("What pairing by seed was worth", *_pairing(study)))
-    return element("section", parts)
+@dataclass(frozen=True)
+class Table:
+    """head: shape (columns,). rows: shape (rows, columns). words: leading columns of words; the others hold numbers."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 0
 
 
-def _claim_table(claims: Sequence[Claim], adjusted: str) -> Html:
-    head = [
-        "verdict",
-        "metric",
-        "contrast",
-        "estimate and interval",
-        "p",
-        f"p {adjusted}",
-        "Page's p",
-        "seeds",
-        "failed as worst",
-    ]
-    return table(head, map(_claim_row, claims), words=3)
+def rows_shown(summary: Summary) -> str:
+    """What to say of a table that does not show every condition."""
+    if len(summary.conditions) <= MOST_ROWS:
+        return ""
+    shown = f"The first {MOST_ROWS} of {len(summary.conditions):,} conditions"
+    return f"{shown}; every condition is in aggregated_results.json, every cell in table.parquet."
 
 
-def _claim_row(claim: Claim) -> list[str]:
+def claims(made: Sequence[Claim], adjusted: str) -> Table:
+    """adjusted: how p values were adjusted."""
+    head = ["verdict", "metric", "contrast", "estimate and interval", "p", f"p {adjusted}"]
+    return Table([*head, "Page's p", "seeds", "failed as worst"], list(map(_claim, made)), words=3)
+
+
+def _claim(claim: Claim) -> list[str]:
     worst = claim.worst
-    verdict = f"{claim.status}: {claim.reason}" if claim.reason else claim.status
     return [
-        verdict,
+        f"{claim.status}: {claim.reason}" if claim.reason else claim.status,
         claim.metric.label,
         f"{_KINDS[claim.kind]} {' x '.join(claim.factors)}",
         with_interval(claim.estimate, claim.low, claim.high),
@@ -84,129 +58,107 @@ def _claim_row(claim: Claim) -> list[str]:
     ]
 
 
-def _comparison(study: Study, found: Comparison) -> Iterator[Html]:
-    summary, test = study.summary, found.test
-    margin = "" if found.margin is None else f" Equivalence: within {short(found.margin)}, two one-sided tests."
-    note = (
-        f"Each condition minus {summary.conditions[found.reference]}, paired by seed; d_z is Hedges-corrected; "
-        f"improvement: probability that a run beats one of the reference. Exploratory.{margin} {rows_shown(summary)}"
-    )
-    yield element("p", note, class_="soft")
-    head = [factor.label for factor in summary.factors] + ["difference and interval", "n", "d_z", "improvement"]
-    head += ["p", "p Benjamini-Hochberg"] + ([] if found.margin is None else ["p equivalence"])
-    rows = []
-    for i in range(min(len(summary.conditions), MOST_ROWS)):
-        if i == found.reference:
-            continue
-        row = [value_text(value) for _, value in summary.points[i]]
-        row += [with_interval(test.mean[i], test.low[i], test.high[i]), str(test.n[i]), short(found.dz[i])]
-        row += [short(found.improvement[i]), p_text(test.p[i]), p_text(found.adjusted[i])]
-        rows.append(row if found.margin is None else [*row, p_text(found.equivalence[i])])
-    yield table(head, rows, words=0)
+def comparison(summary: Summary, found: Comparison) -> Table:
+    """Every condition against the reference."""
+    head = [*_factors(summary), "difference and interval", "n", "d_z", "improvement", "p", "p Benjamini-Hochberg"]
+    head += [] if found.margin is None else ["p equivalence"]
+    shown = [i for i in _first(summary) if i != found.reference]
+    return Table(head, [_levels(summary, i) + _compared(found, i) for i in shown])
 
 
-def _pairing(study: Study) -> Iterator[Html]:
-    note = (
-        "Correlation of two conditions under the same seed, measured over seeds that have every condition; width of an "
-        "interval for a paired difference relative to an unpaired one of as many seeds: below 1, pairing narrowed it."
-    )
-    yield element("p", note, class_="soft")
-    rows = ([p.metric.label, short(p.correlation), str(p.seeds), short(p.ratio)] for p in study.evidence.pairings)
-    yield table(["metric", "correlation", "seeds", "relative width"], rows)
+def _compared(found: Comparison, i: int) -> list[str]:
+    test = found.test
+    row = [with_interval(test.mean[i], test.low[i], test.high[i]), str(test.n[i]), short(found.dz[i])]
+    row += [short(found.improvement[i]), p_text(test.p[i]), p_text(found.adjusted[i])]
+    return row if found.margin is None else [*row, p_text(found.equivalence[i])]
 
 
-def headline(study: Study) -> Html:
-    """The primary metrics of every condition."""
-    summary = study.summary
-    metrics = summary.primary_metrics()
-    beside = [study.ends.beside(entry.metric) for entry in metrics]
-    head = [factor.label for factor in summary.factors]
-    for entry, last in zip(metrics, beside, strict=True):
-        head.append(_metric_head(entry))
-        head += [] if last is None else [f"{last.metric.label}, mean of {study.ends.span}"]
-    rows = [_headline_row(summary, metrics, beside, i) for i in range(min(len(summary.conditions), MOST_ROWS))]
-    methods = ", ".join(dict.fromkeys(f"{entry.method} for {entry.metric.label}" for entry in metrics))
-    note = f"Mean over seeds and {percent(summary.level)} interval for it ({methods}). {rows_shown(summary)}"
-    if not metrics:
-        note = f"No result has a value of one yet. {rows_shown(summary)}"
-    found = table([*head, "completed"], rows, words=0)
-    return element("section", element("h2", "Primary metrics"), element("p", note, class_="soft"), found)
+def pairings(evidence: Evidence) -> Table:
+    """What pairing by seed was worth, by metric."""
+    rows = [[p.metric.label, short(p.correlation), str(p.seeds), short(p.ratio)] for p in evidence.pairings]
+    return Table(["metric", "correlation", "seeds", "relative width"], rows, words=1)
 
 
-def _metric_head(entry: MetricSummary) -> str:
+def methods(entries: Sequence[MetricSummary]) -> str:
+    """Which interval each metric has, in words."""
+    return ", ".join(dict.fromkeys(f"{entry.method} for {entry.metric.label}" for entry in entries))
+
+
+def headline(summary: Summary, ends: LastEpochs) -> Table:
+    """The primary metrics of every condition, each beside its mean over the last epochs where there is one."""
+    head, shown = _factors(summary), list[MetricSummary]()
+    for entry in summary.primary_metrics():
+        head.append(_with_direction(entry))
+        shown.append(entry)
+        if (last := ends.beside(entry.metric)) is not None:
+            head.append(f"{last.metric.label}, mean of {ends.span}")
+            shown.append(last)
+    return Table([*head, "completed"], [_headline(summary, shown, i) for i in _first(summary)])
+
+
+def _headline(summary: Summary, shown: Sequence[MetricSummary], i: int) -> list[str]:
+    numbers = [with_interval(entry.description.mean[i], entry.suited[0][i], entry.suited[1][i]) for entry in shown]
+    return [*_levels(summary, i), *numbers, f"{summary.completed[i]} of {len(summary.seeds)}"]
+
+
+def _with_direction(entry: MetricSummary) -> str:
     direction = better_text(entry.metric)
     return f"{entry.metric.label} ({direction})" if direction else entry.metric.label
 
 
-def rows_shown(summary: Summary) -> str:
-    """What to say of a table that does not show every condition."""
-    if len(summary.conditions) <= MOST_ROWS:
-        return ""
-    return f"The first {MOST_ROWS} of {len(summary.conditions):,} conditions{_ALL_ROWS}."
-
-
-def _headline_row(
-    summary: Summary, metrics: Sequence[MetricSummary], beside: Sequence[MetricSummary | None], i: int
-) -> list[str]:
-    row = [value_text(value) for _, value in summary.points[i]]
-    for entry in (shown for pair in zip(metrics, beside, strict=True) for shown in pair if shown is not None):
-        row.append(with_interval(entry.description.mean[i], entry.suited[0][i], entry.suited[1][i]))
-    return [*row, f"{summary.completed[i]} of {len(summary.seeds)}"]
-
-
-def statistics(summary: Summary) -> Html:
-    """All statistics of every metric, folded."""
-    parts = [folded(entry.metric.label, *_metric_table(summary, entry)) for entry in summary.metrics]
-    return element("section", element("h2", "All statistics"), parts) if parts else Html()
-
-
-def _metric_table(summary: Summary, entry: MetricSummary) -> Iterator[Html]:
+def statistics(summary: Summary, entry: MetricSummary) -> Table:
+    """All statistics of one metric."""
     d = entry.description
-    yield element("p", f"{entry.metric.name}; {percent(summary.level)} intervals. {rows_shown(summary)}", class_="soft")
     intervals = {T: entry.t, entry.method: entry.suited}  # one and the same where plain t suits
     ends = [end for interval in intervals.values() for end in interval]
     columns = [d.mean, d.std, d.sem, *ends, d.minimum, d.median, d.maximum, *entry.median]
-    head = [factor.label for factor in summary.factors] + ["n", "mean", "std", "sem"]
+    head = [*_factors(summary), "n", "mean", "std", "sem"]
     head += [f"{method} {side}" for method in intervals for side in ("low", "high")]
     head += ["min", "median", "max", "median low", "median high"]
-    rows = [
-        [value_text(v) for _, v in summary.points[i]] + [str(d.n[i])] + [short(column[i]) for column in columns]
-        for i in range(min(len(summary.conditions), MOST_ROWS))
-    ]
-    yield table(head, rows, words=0)
+    rows = [[*_levels(summary, i), str(d.n[i]), *(short(column[i]) for column in columns)] for i in _first(summary)]
+    return Table(head, rows)
 
 
-def completeness(study: Study) -> Html:
-    """Cells of every condition by state, with the exact interval of the completion rate; failures by factor."""
-    summary = study.summary
+def any_failed(evidence: Evidence) -> bool:
+    return any(m.failed.any() for m in evidence.missingness)
+
+
+def failures(evidence: Evidence) -> Table:
+    """Failed of finished cells by level of every factor, and whether they depend on it."""
+    rows = []
+    for m in evidence.missingness:
+        levels = zip(m.factor.values, m.failed.tolist(), m.ended.tolist(), strict=True)
+        told = ", ".join(f"{value_text(value)}: {failed} of {ended}" for value, failed, ended in levels)
+        rows.append([m.factor.label, p_text(m.p), m.method, told])
+    return Table(["factor", "p", "test", "failed"], rows, words=1)
+
+
+def completeness(summary: Summary) -> Table:
+    """Cells of every condition by state, with the exact interval of the completion rate."""
     states = [state for state in STATES if state == COMPLETED or (summary.states == state).any()]
     counts = [summary.count(state) for state in states]
-    low, high = summary.completion
+    rates, (low, high) = summary.completed / len(summary.seeds), summary.completion
     # Incomplete conditions are what a reader looks for.
-    order = np.argsort(summary.completed, kind="stable")[:MOST_ROWS]
+    order = np.argsort(summary.completed, kind="stable")[:MOST_ROWS].tolist()
     rows = [
-        [value_text(v) for _, v in summary.points[i]]
-        + [str(count[i]) for count in counts]
-        + [f"{summary.completed[i] / len(summary.seeds):.2f} [{low[i]:.2f}, {high[i]:.2f}]"]
-        for i in order.tolist()
-    ]
-    head = [factor.label for factor in summary.factors] + [state.lower() for state in states] + ["completion rate"]
-    tests = [
         [
-            m.factor.label,
-            p_text(m.p),
-            m.method,
-            ", ".join(
-                f"{value_text(v)}: {b} of {n}"
-                for v, b, n in zip(m.factor.values, m.failed.tolist(), m.ended.tolist(), strict=True)
-            ),
+            *_levels(summary, i),
+            *(str(count[i]) for count in counts),
+            f"{rates[i]:.2f} [{low[i]:.2f}, {high[i]:.2f}]",
         ]
-        for m in study.evidence.missingness
+        for i in order
     ]
-    note = f"Rates with exact {percent(summary.level)} intervals (Clopper-Pearson). {rows_shown(summary)}"
-    parts = [element("h2", "Completeness")]
-    if any(m.failed.any() for m in study.evidence.missingness):
-        parts.append(element("p", "Whether failures hang on a factor (failed of ended cells, by level):"))
-        parts.append(table(["factor", "p", "test", "failed"], tests, words=1))
-    parts.append(folded("Every condition", element("p", note, class_="soft"), table(head, rows, words=0)))
-    return element("section", parts)
+    return Table([*_factors(summary), *(state.lower() for state in states), "completion rate"], rows)
+
+
+def _factors(summary: Summary) -> list[str]:
+    return [factor.label for factor in summary.factors]
+
+
+def _levels(summary: Summary, condition: int) -> list[str]:
+    return [value_text(value) for _, value in summary.points[condition]]
+
+
+def _first(summary: Summary) -> range:
+    """The conditions that a table shows."""
+    return range(min(len(summary.conditions), MOST_ROWS))

@@ -28,14 +28,19 @@ def publish(path: Path, data: bytes, durable: bool = True) -> None:
 
     durable: survive a power cut; only progress displays can do without. Raises OSError naming the path.
     """
-    temporary = _write_temporary(path, data, durable)
+    temporary = write_temporary(path, data, durable)
+    rename(temporary, path)
+    if durable:
+        sync_directory(path.parent)
+
+
+def rename(temporary: Path, path: Path) -> None:
+    """Give a private file its public name. On an error it is discarded. Raises OSError naming ``path``."""
     try:
         os.replace(temporary, path)
     except OSError as error:
-        _discard(temporary)
+        discard(temporary)
         raise _naming(error, path) from None
-    if durable:
-        sync_directory(path.parent)
 
 
 def publish_once(path: Path, data: bytes) -> bool:
@@ -43,11 +48,11 @@ def publish_once(path: Path, data: bytes) -> bool:
 
     Returns whether this call wrote it. Raises OSError naming the path.
     """
-    temporary = _write_temporary(path, data)
+    temporary = write_temporary(path, data)
     try:
         return link_once(temporary, path)
     finally:
-        _discard(temporary)
+        discard(temporary)
         sync_directory(path.parent)
 
 
@@ -186,7 +191,7 @@ def put_in_place(source: Path, target: Path) -> None:
         os.link(source, temporary)
         os.replace(temporary, target)
     finally:
-        _discard(temporary)  # renaming onto another name of the same file leaves both
+        discard(temporary)  # renaming onto another name of the same file leaves both
     sync_directory(target.parent)
 
 
@@ -208,7 +213,8 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def _write_temporary(path: Path, data: bytes, durable: bool = True) -> Path:
+def write_temporary(path: Path, data: bytes, durable: bool = True) -> Path:
+    """Write a private file beside ``path``, to be renamed to it or discarded. Raises OSError naming ``path``."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
@@ -222,7 +228,7 @@ def _write_temporary(path: Path, data: bytes, durable: bool = True) -> Path:
         finally:
             os.close(fd)
     except OSError as error:
-        _discard(temporary)
+        discard(temporary)
         raise _naming(error, path) from None
     return temporary
 
@@ -233,7 +239,8 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _discard(temporary: Path) -> None:
+def discard(temporary: Path) -> None:
+    """Remove a private file, as far as that can be done."""
     with contextlib.suppress(OSError):
         os.unlink(temporary)
 

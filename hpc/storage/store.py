@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,12 @@ class Store:
             raise SweepError(f"{self.paths.sweep_file}: not a sweep of Holdfast; restore it from a backup") from None
         return data  # type: ignore[no-any-return]
 
-    def sweep(self) -> Sweep:
-        """The newest revision, with the analysis of the first. Raises SweepError."""
-        revisions = self.manifest()["revisions"]
+    def sweep(self, manifest: Mapping[str, Any] | None = None) -> Sweep:
+        """The newest revision, with the analysis of the first. manifest: what sweep.json said, if it was read already.
+
+        Raises SweepError.
+        """
+        revisions = (self.manifest() if manifest is None else manifest)["revisions"]
         try:
             sweep = Sweep.from_json(revisions[-1] | {"analysis": revisions[0]["analysis"]})
         except (ValueError, KeyError, TypeError) as error:

@@ -126,8 +126,8 @@ MUTANTS = (
     Mutant(
         "removed, then renamed",
         "hpc/storage/files.py",
-        "        os.replace(temporary, path)\n    except OSError as error:\n        _discard",
-        "        remove(path)\n        os.rename(temporary, path)\n    except OSError as error:\n        _discard",
+        "        os.replace(temporary, path)\n    except OSError as error:\n        discard",
+        "        remove(path)\n        os.rename(temporary, path)\n    except OSError as error:\n        discard",
         (replaced,),
     ),
     Mutant(

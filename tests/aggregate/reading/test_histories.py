@@ -21,7 +21,7 @@ def directory(tmp_path: Path) -> Directory:
 
 
 def _read(directory: Directory) -> Histories:
-    return read(directory.store).histories()
+    return read(directory.store).histories
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000])

@@ -19,7 +19,7 @@ def directory(tmp_path: Path) -> Directory:
 
 
 def _gather(directory: Directory) -> Gathered:
-    return read(directory.store).gathered()
+    return read(directory.store).gathered
 
 
 def _one(directory: Directory, name: str) -> Any:

@@ -1,7 +1,8 @@
-"""Aggregating again: what has not changed is not read, and a full rebuild gives the same bytes."""
+"""Aggregating again: if nothing has changed nothing is done, and whatever has changed is noticed."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,8 +14,9 @@ import pytest
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
-from aggregate.reading import histories, records
-from aggregate.reading.unchanged import cell_stamps
+from aggregate.reading import records, unchanged
+from aggregate.reading.cell_stamps import cell_stamps
+from hpc.checkout import PROJECT_ROOT
 from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -48,10 +50,10 @@ def _outputs(store: Store) -> dict[str, bytes]:
 
 def _rebuilt(directory: Directory) -> dict[str, bytes]:
     """The outputs of a directory that was never aggregated before."""
-    copy = directory.store.paths.root.with_name("copy")
+    copy = directory.store.root.with_name("copy")
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(directory.store.paths.root, copy)
-    Store(copy).paths.cache_file.unlink()
+    shutil.copytree(directory.store.root, copy)
+    Store(copy).paths.cache_file.unlink(missing_ok=True)
     aggregate(copy, figures=False)
     return _outputs(Store(copy))
 
@@ -77,24 +79,20 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
 
 def test_nothing_changed_reads_no_cell_and_writes_no_file(directory: Directory, count_reads: Callable[[], int]) -> None:
-    first = aggregate(directory.store.paths.root, figures=False)
+    first = aggregate(directory.store.root, figures=False)
     assert count_reads() == 9
-    before = {path: path.stat().st_mtime_ns for path in directory.store.paths.root.iterdir()}
-    assert aggregate(directory.store.paths.root, figures=False) == first
+    before = {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()}
+    assert aggregate(directory.store.root, figures=False) == first
     assert count_reads() == 0
-    assert {path: path.stat().st_mtime_ns for path in directory.store.paths.root.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()} == before
 
 
-def test_a_changed_result_is_read_alone_and_gives_the_bytes_of_a_full_rebuild(
-    directory: Directory, count_reads: Callable[[], int]
-) -> None:
-    aggregate(directory.store.paths.root, figures=False)
-    count_reads()
+def test_a_changed_result_gives_the_bytes_of_a_full_rebuild(directory: Directory) -> None:
+    aggregate(directory.store.root, figures=False)
     cell = directory.cell("dim_8_run_1")
     directory.finish(cell, {ACCURACY: 0.123, "another": 7})
     directory.history(cell, {"train_loss": [1.0, None]})
-    aggregate(directory.store.paths.root, figures=False)
-    assert count_reads() == 1
+    aggregate(directory.store.root, figures=False)
     changed = _outputs(directory.store)
     assert b"0.123" in changed["aggregated_results.json"]
     assert changed == _rebuilt(directory)
@@ -104,10 +102,10 @@ def test_a_metric_that_went_away_leaves_no_trace(directory: Directory) -> None:
     cell = directory.cell("dim_8_run_1")
     directory.finish(cell, {ACCURACY: 0.5, "gone": 1.0})
     directory.history(cell, {"gone": [1.0], "val_loss": [1.0]})
-    aggregate(directory.store.paths.root, figures=False)
+    aggregate(directory.store.root, figures=False)
     directory.finish(cell, {ACCURACY: 0.5})
     directory.history(cell, {"val_loss": [1.0]})
-    aggregate(directory.store.paths.root, figures=False)
+    aggregate(directory.store.root, figures=False)
     outputs = _outputs(directory.store)
     assert b"gone" not in outputs["aggregated_results.json"] + outputs["curves.parquet"]
     assert outputs == _rebuilt(directory)
@@ -147,6 +145,44 @@ def _damage_cache(directory: Directory) -> None:
     directory.store.paths.cache_file.write_bytes(directory.store.paths.cache_file.read_bytes()[:-50])
 
 
+def _empty_cache(directory: Directory) -> None:
+    directory.store.paths.cache_file.write_bytes(b"")
+
+
+def _nest_cache_deeply(directory: Directory) -> None:
+    directory.store.paths.cache_file.write_bytes(b"[" * 100_000)
+
+
+def _cache_of_another_version(directory: Directory) -> None:
+    memory = json.loads(directory.store.paths.cache_file.read_bytes())
+    memory["stamps"], memory["told"] = "0" * 64, {"complete": True, "news": 1}
+    directory.store.paths.cache_file.write_text(json.dumps(memory))
+
+
+def _cache_of_cells_that_are_not_there(directory: Directory) -> None:
+    memory = json.loads(directory.store.paths.cache_file.read_bytes())
+    directory.store.paths.cache_file.write_text(json.dumps(memory | {"unfinished": [10**30, -1]}))
+
+
+def _cache_that_names_no_file(directory: Directory) -> None:
+    memory = json.loads(directory.store.paths.cache_file.read_bytes())
+    directory.store.paths.cache_file.write_text(json.dumps(memory | {"files": {}}))
+    directory.store.paths.report_file.unlink()
+
+
+def _exchange_the_table(directory: Directory) -> None:
+    """As a network file system may leave it: the same length and time, another file."""
+    table = directory.store.paths.table_file
+    before, data = table.stat(), table.read_bytes()
+    files.publish(table, data.replace(b"dim_4_run_0", b"dim_9_run_0"))
+    os.utime(table, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _certify(directory: Directory) -> None:
+    files.make_directory(directory.store.paths.certificates_directory)
+    files.publish(directory.store.paths.certificate_file("0" * 64, "cpu"), b'{"format": 1, "verdict": "EXACT"}')
+
+
 def _touch_report(directory: Directory) -> None:
     directory.store.paths.report_file.write_text("edited")
 
@@ -162,16 +198,23 @@ def _touch_report(directory: Directory) -> None:
         _grow,
         _lose_table,
         _damage_cache,
+        _empty_cache,
+        _nest_cache_deeply,
+        _cache_of_another_version,
+        _cache_of_cells_that_are_not_there,
+        _cache_that_names_no_file,
+        _exchange_the_table,
+        _certify,
         _touch_report,
     ],
 )
 def test_whatever_changes_is_noticed(directory: Directory, change: Callable[[Directory], None]) -> None:
-    aggregate(directory.store.paths.root, figures=False)
+    aggregate(directory.store.root, figures=False)
     change(directory)
-    told = aggregate(directory.store.paths.root, figures=False)
+    told = aggregate(directory.store.root, figures=False)
     assert _outputs(directory.store) == _rebuilt(directory)
     # Once more: what was remembered of the changed directory is right too.
-    again = aggregate(directory.store.paths.root, figures=False)
+    again = aggregate(directory.store.root, figures=False)
     assert again.problems == told.problems
     assert _outputs(directory.store) == _rebuilt(directory)
 
@@ -180,29 +223,29 @@ def test_a_failed_cell_that_fails_again_is_noticed(directory: Directory) -> None
     cell = directory.cell("dim_4_run_0")
     shutil.rmtree(directory.store.paths.cell_directory(cell))
     directory.fail(cell, "first cause")
-    aggregate(directory.store.paths.root, figures=False)
+    aggregate(directory.store.root, figures=False)
     directory.fail(cell, "second cause")
-    assert "FAILED: dim_4_run_0: second cause" in aggregate(directory.store.paths.root, figures=False).problems
+    assert "FAILED: dim_4_run_0: second cause" in aggregate(directory.store.root, figures=False).problems
     assert _outputs(directory.store) == _rebuilt(directory)
 
 
 def test_a_changed_result_of_a_cell_without_history_is_noticed(directory: Directory) -> None:
     cell = directory.cell("dim_4_run_0")
     directory.store.paths.history_file(cell).unlink()
-    aggregate(directory.store.paths.root, figures=False)
+    aggregate(directory.store.root, figures=False)
     directory.finish(cell, {LOSS: 0.987})
-    aggregate(directory.store.paths.root, figures=False)
+    aggregate(directory.store.root, figures=False)
     assert b"0.987" in directory.store.paths.aggregated_file.read_bytes()
     assert _outputs(directory.store) == _rebuilt(directory)
 
 
 def test_figures_are_drawn_when_they_are_asked_for_after_all(directory: Directory) -> None:
-    aggregate(directory.store.paths.root, figures=False)
-    aggregate(directory.store.paths.root)
+    aggregate(directory.store.root, figures=False)
+    aggregate(directory.store.root)
     drawn = directory.store.paths.plots_directory / "statistical_summary.png"
     assert drawn.exists()
     os.unlink(drawn)
-    aggregate(directory.store.paths.root)
+    aggregate(directory.store.root)
     assert drawn.exists()
 
 
@@ -229,12 +272,16 @@ def test_names_are_those_of_the_cells() -> None:
     assert records.names_of(sweep) == [cell.name for cell in sweep.grid]
 
 
-def test_histories_come_back_from_the_table_as_they_were_read(directory: Directory) -> None:
-    aggregate(directory.store.paths.root, figures=False)
-    from aggregate.reading.sweep import read
-
-    recalled, fresh = read(directory.store).histories(), read(directory.store, afresh=True).histories()
-    assert isinstance(recalled, histories.Histories)
-    np.testing.assert_array_equal(recalled.position, fresh.position)
-    np.testing.assert_array_equal(recalled.epoch, fresh.epoch)
-    np.testing.assert_array_equal(recalled.columns["val_loss"], fresh.columns["val_loss"])
+@pytest.mark.parametrize("name", ["report/templates/report.js", "report/templates/report.css", "report/page.py"])
+def test_a_change_of_any_file_of_the_code_is_noticed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "code"
+    for folder in ("aggregate", "hpc"):
+        shutil.copytree(PROJECT_ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(unchanged, "PROJECT_ROOT", code)
+    digest = unchanged._code_digest.__wrapped__  # without what it remembers of this process
+    before = digest()
+    path = code / "aggregate" / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert digest() != before

@@ -1,11 +1,5 @@
-"""The report's script: charts with hover and filters, tables that sort. Without it, figures and tables are all there.
-
-It builds elements and sets text; no text of a user's is ever read as HTML. It asks nothing of any network.
-"""
-
-from typing import Final
-
-SCRIPT: Final = r"""
+// The report's script: charts with hover and filters, tables that sort. Without it, figures and tables are all there.
+// It builds elements and sets text; no text of a user's is ever read as HTML. It asks nothing of any network.
 "use strict";
 (() => {
 const SVG = "http://www.w3.org/2000/svg";
@@ -334,4 +328,3 @@ if (source) {
   if (training && data.curves.length) new Training(training, data); else if (training) training.remove();
 }
 })();
-"""
