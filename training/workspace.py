@@ -1,7 +1,8 @@
-"""The built-in trainer: packs of Global Workspaces on SimpleShapes with an XOR target.
+"""The built-in trainer: its factors, metrics and data files, and the training of a task's cells.
 
-The literals are read without importing this module: keep them literal. Torch is loaded inside `train`. FACTORS and
-METRICS are recorded in every sweep.json; figures and report take labels and chance levels from there.
+It trains packs of Global Workspaces on SimpleShapes with an XOR target. The literals are read without importing this
+module: keep them literal. Torch is loaded inside `train`. FACTORS and METRICS are recorded in every sweep.json; figures
+and report take labels and chance levels from there.
 """
 
 from __future__ import annotations
