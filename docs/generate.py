@@ -139,7 +139,7 @@ def profile() -> str:
 
 
 def _rules(model: type[Section], section: str = "") -> Iterator[tuple[str, str]]:
-    """Every key, those of sections below it included, and what a fault says of a value that it cannot hold."""
+    """Every key, with those of its subsections, and what a fault says about a value that it cannot hold."""
     for name, field in model.model_fields.items():
         inner = [part for part in get_args(field.annotation) if isinstance(part, type) and issubclass(part, Section)]
         if inner:
@@ -149,7 +149,7 @@ def _rules(model: type[Section], section: str = "") -> Iterator[tuple[str, str]]
 
 
 def _rule(model: type[Section], name: str) -> str:
-    """What is said of a value of the right type that the key cannot hold, or of one of its entries."""
+    """What a fault says about a value of the right type that the key, or one of its entries, cannot hold."""
     said = []
     for wrong in (-1, "\0", ["\0"], {"exclusive": False}):
         faults = Faults("")

@@ -1,7 +1,8 @@
-"""The built-in trainer: packs of Global Workspaces on SimpleShapes with an XOR target.
+"""The built-in trainer: its factors, metrics and data files, and the training of a task's cells.
 
-The literals are read without importing this module: keep them literal. Torch is loaded inside `train`. FACTORS and
-METRICS are recorded in every sweep.json; figures and report take labels and chance levels from there.
+It trains packs of Global Workspaces on SimpleShapes with an XOR target. The literals are read without importing this
+module: keep them literal. Torch is loaded inside `train`. FACTORS and METRICS are recorded in every sweep.json; figures
+and report take labels and chance levels from there.
 """
 
 from __future__ import annotations
@@ -129,9 +130,10 @@ DATA_FILES = [
 def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
     """Train all cells of a pack (see training/contract.py).
 
-    options: `kernel`, which step trains: native (compiled), torch, or auto, the default: native where it can be had.
+    options: `kernel`, which step trains: native (compiled), torch, or auto, the default: native if it is available.
         Planning has checked it. Everything else is in the sections of the configuration.
-    Raises SettingsError, DataError or DeviceError for what cannot be trained, StateError for a foreign checkpoint.
+    Raises SettingsError, DataError or DeviceError for what cannot be trained, StateError for a checkpoint that does not
+        fit.
     """
     from training.loop.device import prepare
     from training.loop.loop import Loop

@@ -52,7 +52,8 @@ def test_every_section_of_a_configuration_is_in_the_reference(generate: ModuleTy
 
 def test_the_files_a_user_looks_for_are_in_the_reference_and_described(generate: ModuleType) -> None:
     text = generate.files()
-    for name in ("sweep.json", "results.json", "history.csv", "report.html", "table.parquet", "log.txt"):
+    wanted = ("sweep.json", "results.json", "history.csv", "report.html", "table.parquet", "log.txt", "progress.json")
+    for name in wanted:
         assert f"{name}` |" in text
     assert all(len(line.split(" | ")[1]) > 8 for line in text.splitlines() if line.startswith("| `"))
 

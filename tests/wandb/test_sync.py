@@ -221,7 +221,7 @@ def test_a_directory_of_somebody_else_neither_runs_code_nor_gets_the_key(
         import sys, wandb
         wandb.init(project="theirs", entity="lab", id="whole", dir=sys.argv[1], mode="offline").finish()
     """
-    client(script, str(store.root))
+    client(script, str(store.paths.root))
     settings = Path.home() / ".config" / "wandb" / "settings"
     settings.parent.mkdir(parents=True)
     settings.write_text(f"[default]\nbase_url = {server.url}\n")
@@ -230,7 +230,7 @@ def test_a_directory_of_somebody_else_neither_runs_code_nor_gets_the_key(
     (store.paths.wandb_root / "__init__.py").write_text(f"open({str(ran)!r}, 'w')\n")
     with WandbServer() as thief:
         (store.paths.wandb_root / "settings").write_text(f"[default]\nbase_url = {thief.url}\n")
-        monkeypatch.chdir(store.root)
+        monkeypatch.chdir(store.paths.root)
         sync(store)
         assert thief.requests == []
     assert not ran.exists()

@@ -1,4 +1,7 @@
-"""The metrics of an epoch: the validation split through the trained routes, cell by cell, with sums in float64."""
+"""The metrics of an epoch: the validation split through the trained routes, cell by cell, with sums in float64.
+
+A new metric is also declared in METRICS of training/workspace.py.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ class Adam:
     def __init__(self, settings: Settings, parameters: Tensor, first: Tensor, second: Tensor, steps: int) -> None:
         self._lr, self._weight_decay = settings.lr, settings.weight_decay
         self._largest_norm = settings.grad_clip
+        # Lists of one tensor, as the fused function takes them: all cells are one parameter to it.
         self._buffers = ([parameters], [first], [second])
+        # On the device: a CUDA graph counts in it, and the host never waits for the number.
         self.steps = torch.tensor(float(steps), dtype=torch.float32, device=parameters.device)
 
     def step(self, gradients: Tensor) -> None:

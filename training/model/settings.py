@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from training.shapes.distribution import ATTR_FEATURES, V_FEATURES
 
+# The order of both halves of a row, and of the tables.
 DOMAINS: Final = ("attr", "v")
 FEATURES: Final = {"attr": ATTR_FEATURES, "v": V_FEATURES}
 LOSSES: Final = ("fusion", "demi_cycle", "cycle", "translation")
@@ -20,7 +21,7 @@ UNNAMED_FUSION_WEIGHT: Final = 0.5
 
 
 class SettingsError(ValueError):
-    """An option that the built-in trainer cannot honour; the message names key, value and fix."""
+    """An option that the built-in trainer cannot honour. The message names key, value and fix."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Settings:
-    """What one sweep's cells have in common. Factors of a cell (dim, scale) override workspace_dim and loss_scale.
+    """What the cells of a sweep have in common. Factors of a cell (dim, scale) override workspace_dim and loss_scale.
 
-    image_dir: where the predecessor kept latents, if not in the directory itself.
+    image_dir: where the previous tool kept latents, if not in the directory itself.
     fusion_weights: one per domain, in the order of DOMAINS.
     weights: of the four losses, in the order of LOSSES.
     unique, redundant: per domain, the base features whose R2 is reported.
-    grad_clip: largest global gradient norm of a cell; 0 is no clipping.
+    grad_clip: largest gradient norm of a cell over all its parameters; 0 for no clipping.
     source_weight: weight of the squared error of the target's two sources (random attribute, size) in the fusion
-        loss beside 1 for the others.
+        loss, where every other feature has 1.
     early_stopping: None to train all epochs.
     """
 

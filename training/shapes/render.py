@@ -2,6 +2,7 @@
 
 Source of the outlines: the SimpleShapes repository (ruflab), which draws them with matplotlib. Here a pixel's coverage
 is exact along x and a mean over LINES scan lines along y: at most 12 of 255 from upstream's images, along the edges.
+A change here changes every data set that is generated: count up FORMAT in generate.py with it.
 """
 
 from __future__ import annotations

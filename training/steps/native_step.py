@@ -1,7 +1,8 @@
 """The compiled training step: kernel.c, built at first use with the machine's C compiler and cached.
 
 It is an accelerator, never a requirement: without a compiler the step in torch trains the same cells, with other
-rounding. Which of the two it was is part of a run's numerics.
+rounding. Which of the two it was is part of a run's numerics. The kernel checks nothing: this module has to make sure
+that every address points to contiguous float32 (int64 for indices) of the shapes that kernel.c names.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ from training.model.state import State
 from training.model.tables import Tables
 from training.steps.build import load_kernel
 
-# Steps of one cell before the next cell's turn: its state stays in the cache, a stop is noticed within milliseconds.
+# Steps of one cell before the next cell's turn: enough that its 4.5 MB of state are worth loading into the cache, few
+# enough that a stop is noticed within milliseconds (8 x 0.8 ms per cell).
 STEPS_A_VISIT: Final = 8
-
-_Float = ctypes.POINTER(ctypes.c_float)
 
 
 class _Layer(ctypes.Structure):
@@ -34,7 +34,7 @@ class _Layer(ctypes.Structure):
 
 
 class _Plan(ctypes.Structure):
-    """As `Plan` in kernel.c."""
+    """As `Plan` in kernel.c: the same fields in the same order, or it reads other numbers."""
 
     _fields_ = [
         *((name, ctypes.POINTER(_Layer)) for name in ("encoder", "decoder")),
@@ -51,7 +51,7 @@ class _Plan(ctypes.Structure):
 
 
 class _Cell(ctypes.Structure):
-    """As `Cell` in kernel.c."""
+    """As `Cell` in kernel.c: the order of State.tensors(), then the factors."""
 
     _fields_ = [
         (name, ctypes.c_void_p) for name in ("parameters", "first", "second", "squares", "cross_entropy", "factors")
@@ -59,7 +59,7 @@ class _Cell(ctypes.Structure):
 
 
 class NativeStep:
-    """Steps of a pack's cells, each cell by itself: what is in a pack changes no bit. Writes into the state."""
+    """Steps of a pack's cells, each cell by itself, so that its neighbours change no bit. Writes into the state."""
 
     stride = STEPS_A_VISIT
 
@@ -83,7 +83,9 @@ class NativeStep:
         ]
         size = self._library.scratch_size(ctypes.byref(self._plan))
         self._workers = min(threads, len(self._cells))
+        # One per thread, zero before the first call: the kernel reads padding that it never writes.
         self._scratch = torch.zeros(self._workers, size)
+        # The structures above hold addresses, which Python does not see.
         self._kept_alive = (state, tables, factors, encoder, decoder)
 
     def run(self, indices: Tensor, done: int) -> None:
@@ -91,11 +93,13 @@ class NativeStep:
         if self._workers == 1:
             self._work(0, indices, done)
             return
+        # A thread per cell, not torch's threads within one: they never wait for each other, and split no sum.
         with ThreadPoolExecutor(self._workers) as pool:
             list(pool.map(lambda worker: self._work(worker, indices, done), range(self._workers)))
 
     def _work(self, worker: int, indices: Tensor, done: int) -> None:
-        """Every `workers`-th cell from the worker's number on."""
+        """Train every `workers`-th cell, beginning with the worker's number."""
+        # A cell's indices are one stretch of each step's row (loop.order.Batches), and `stride` leads to its next step.
         steps, stride = indices.shape
         rows = stride // len(self._cells)
         scratch = ctypes.c_void_p(self._scratch[worker].data_ptr())

@@ -117,7 +117,7 @@ def test_a_cell_that_diverges_leaves_and_changes_no_bit_of_its_neighbours(config
 
 def test_a_checkpoint_of_another_shape_is_refused(config: dict[str, Any]) -> None:
     run = straight(config, CELLS[:1], stop_at=30)
-    config["model"]["hidden_dim"] = 48
+    run.config["model"]["hidden_dim"] = 48
     with pytest.raises(StateError, match=r"dim_8_scale_1.0_run_0: checkpoint array 'parameters' has shape"):
         attempt(run, CELLS[:1], None)
 
