@@ -14,7 +14,7 @@ from typing import Any
 
 from hpc.errors import SweepError
 from hpc.storage import files, published
-from hpc.storage.layout import Layout
+from hpc.storage.layout import Layout, is_conflict
 from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -161,7 +161,7 @@ class Store:
     def _outcome(self, cell: Cell, directory: str, config_digest: str) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
         names = files.entries(directory)
-        if any(name.startswith("conflict") for name in names):
+        if any(map(is_conflict, names)):
             cause = "two attempts ended with different outcomes; see conflict.json"
             return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
         foreign = ""
