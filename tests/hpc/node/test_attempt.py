@@ -82,10 +82,10 @@ def test_the_state_of_a_cell_that_a_newer_attempt_took_over_is_not_rotated_away(
     save(run, cells[:2], 1)
     newer = begin(cells[1:2])
     newer.restore(cells[1])
-    save(newer, cells[1:2], 2)
+    save(newer, cells[1:2], 2, epochs=False)
     assert run.save({cell: Checkpoint(2) for cell in cells[:2]}) == {cells[1]}
     for step in (3, 4, 5):
-        save(run, cells[:1], step)
+        save(run, cells[:1], step, epochs=False)
     assert begin(cells[:2]).restore(cells[1]).step == 2
     assert checkpoint_files(store, 1) == ["checkpoint-000001", "checkpoint-000004", "checkpoint-000005"]
 
@@ -302,6 +302,7 @@ def test_slow_storage_stretches_the_interval(cells: list[Cell], begin: Begin, mo
 
 def test_a_cell_that_a_newer_attempt_has_saved_is_dropped_and_the_others_go_on(cells: list[Cell], begin: Begin) -> None:
     run = begin(cells[:2])
+    assert [run.restore(cell) for cell in cells[:2]] == [None, None]
     save(begin(cells[:1]), cells[:1], 1)
     assert run.save({cell: Checkpoint(1) for cell in cells[:2]}) == {cells[0]}
     assert run.unfinished() == [cells[1]]
@@ -319,8 +320,8 @@ def test_a_cell_that_another_attempt_has_finished_is_dropped(cells: list[Cell], 
 
 def test_a_dropped_cell_is_not_in_the_generation(store: Store, cells: list[Cell], begin: Begin) -> None:
     run = begin(cells[:2])
-    newer = begin(cells[:1])
-    save(newer, cells[:1], 1)
+    assert [run.restore(cell) for cell in cells[:2]] == [None, None]
+    save(begin(cells[:1]), cells[:1], 1)
     run.save({cell: Checkpoint(5) for cell in cells[:2]})
     assert begin(cells[:1]).restore(cells[0]).step == 1
 
