@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
-from hpc.processes import host, start_time
 from hpc.storage import files
-from hpc.storage.store import Store
+from hpc.storage.store import Store, runs_here
 from hpc.sweep.cell import Cell
 
 MOST_ALONE = 3
@@ -94,7 +93,7 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
         if store.failure(cell, attempt) is not None or (pack is not None and store.paths.has_saved(pack)):
             # Success alone says nothing about the pack: what was split stays so until a pack gets somewhere.
             counting, counting_packed = False, counting_packed and not together
-        elif pack is not None and _was_handed_over(store, pack, cell) and not _runs_here(record):
+        elif pack is not None and _was_handed_over(store, pack, cell) and not runs_here(record):
             if _was_stopped(store, pack) or _was_requeued(record.get("job", {}), job_after):
                 interrupted += counting
             else:
@@ -126,10 +125,6 @@ def _record(path: Path) -> Mapping[str, Any]:
 def _width(record: Mapping[str, Any]) -> int:
     """Cells that were trained at once where this attempt was: one of them may have taken the memory of all."""
     return max(len(record.get("cells", ())), int(record.get("side_by_side", 1)))
-
-
-def _runs_here(record: Mapping[str, Any]) -> bool:
-    return record.get("host") == host() and start_time(int(record.get("pid", 0))) == record.get("began", -1)
 
 
 def _was_requeued(job: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
