@@ -57,3 +57,7 @@ class SweepError(Exception):
 
 class BusyError(SweepError):
     """Another command is at work in the sweep directory."""
+
+
+class OutdatedError(SweepError):
+    """A task was queued for other code or another configuration than it now finds; submitting again is the way out."""

@@ -25,6 +25,8 @@ class TaskExit(IntEnum):
     FAILED = 1
     USAGE = 2
     STORAGE = 3
+    # The code or the configuration is not what the task was queued for. No node is to blame: submit again.
+    OUTDATED = 4
     # Stopped early with all state saved: run it again. task.sh asks Slurm for the requeue. No shell, signal or Python
     # error ends with this number.
     STOPPED = 85

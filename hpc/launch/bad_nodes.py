@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from hpc.protocol import TaskExit
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -23,7 +24,9 @@ def find(store: Store, statuses: Iterable[CellStatus]) -> tuple[dict[str, int], 
     known = list(statuses)
     began = _submissions_that_began(store)
     # Where no task of a submission began anywhere, it is the sweep, not a node, that something is wrong with.
-    early = Counter(start.node for start in store.paths.failed_starts() if start.submission in began)
+    # Nor has a node to do with a configuration or code that changed after the task was queued.
+    starts = [start for start in store.paths.failed_starts() if start.status != str(int(TaskExit.OUTDATED))]
+    early = Counter(start.node for start in starts if start.submission in began)
     loading: dict[Cell, str] = {}
     for status in known:
         if status.state == FAILED and status.attempts:

@@ -15,6 +15,7 @@ from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError, SweepError
 from hpc.storage.revisions import admit, has_work, write_sweep
 from hpc.storage.store import Store
+from hpc.submission.live import live_tasks
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL
 from hpc.trainers import data
@@ -48,10 +49,28 @@ class Request:
                     f"{self.store.root}: the code of {self.sweep.trainer.target} has changed since cells were trained "
                     "here; use another --output-dir, or mix old and new with --allow-code-change, which is recorded"
                 )
+            self._check_nothing_lives()
         git = {"holdfast": provenance.git_state(PROJECT_ROOT), "trainer": provenance.git_state(path.parent)}
         facts: dict[str, Any] = {"versions": provenance.versions(), "git": git, "trainer_digest": code}
         write_sweep(self.store, self.sweep, facts)
         return self.sweep
+
+    def _check_nothing_lives(self) -> None:
+        """Raise SweepError if the identity of cells is to change while tasks of the sweep as it was are about.
+
+        Such a correction is admitted where all that began has failed; but a task that is queued, or loads its trainer
+        just now, would go on to train what it was queued for. Raises SlurmError if that cannot be found out.
+        """
+        current = self.store.sweep()
+        same_cells = self.sweep.grid.covers(current.grid) or current.grid.covers(self.sweep.grid)
+        if current.config_digest == self.sweep.config_digest and same_cells:
+            return
+        count = len(live_tasks(self.store)) + len(self.store.running_here())
+        if count:
+            raise SweepError(
+                f"{self.store.root}: its configuration or seeds cannot change while {count} tasks of it are queued or "
+                f"running; wait for them, or holdfast cancel {self.store.root}, then submit again"
+            )
 
 
 def resolve(arguments: argparse.Namespace) -> Request:

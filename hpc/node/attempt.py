@@ -70,33 +70,15 @@ class PackAttempt:
 
     def restore(self, cell: Cell) -> Row | None:
         """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used."""
-        wanted = self.sweep.cell_digest(cell)
-        for attempt in reversed(self.store.attempts(cell)):
-            pack = self.store.pack_of(cell, attempt)
-            if pack is None:
-                continue
-            for path in self.store.paths.generations(pack):
-                try:
-                    rows = decode(files.read(path))
-                except FileNotFoundError:
-                    continue  # its owner has just rotated it away
-                except CorruptCheckpointError as error:
-                    with contextlib.suppress(FileNotFoundError):  # another task has just done so
-                        aside = files.quarantine(path)
-                        self.log(cell, f"{path.name} of pack {pack} is damaged ({error}); set aside as {aside.name}")
-                    continue
-                for row in rows:
-                    if row.cell == cell.name and row.cell_digest == wanted:
-                        return row
-        return None
+        return next((row for n in reversed(self.store.attempts(cell)) if (row := self._newest_row(cell, n))), None)
 
     def superseded(self, cells: Sequence[Cell]) -> frozenset[Cell]:
-        """Cells that have a result, or a claim newer than ours."""
-        return frozenset(
-            cell
-            for cell in cells
-            if self.store.has_result(cell.name) or max(self.store.attempts(cell), default=0) > self.claims[cell]
-        )
+        """Cells that have a result, or a newer attempt that has saved a state of them.
+
+        A newer claim alone is no reason to drop a cell: its process may have ended right after it, and then nobody
+        would train the cell, and what is not saved here would be lost.
+        """
+        return frozenset(cell for cell in cells if self.store.has_result(cell.name) or self._saved_by_newer(cell))
 
     def report_progress(self, progress: Mapping[str, tuple[int, int]], ended: str = "") -> None:
         """Say how far each cell handed to the trainer is: {name: (epoch, of)}, and if so, why the attempt ended early.
@@ -166,6 +148,29 @@ class PackAttempt:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
+    def _newest_row(self, cell: Cell, attempt: int) -> Row | None:
+        """The newest valid row of a cell in one attempt's checkpoints; damaged ones are set aside."""
+        wanted = self.sweep.cell_digest(cell)
+        pack = self.store.pack_of(cell, attempt)
+        for path in self.store.paths.generations(pack) if pack is not None else ():
+            try:
+                rows = decode(files.read(path))
+            except FileNotFoundError:
+                continue  # its owner has just rotated it away
+            except CorruptCheckpointError as error:
+                with contextlib.suppress(FileNotFoundError):  # another task has just done so
+                    aside = files.quarantine(path)
+                    self.log(cell, f"{path.name} of pack {pack} is damaged ({error}); set aside as {aside.name}")
+                continue
+            for row in rows:
+                if row.cell == cell.name and row.cell_digest == wanted:
+                    return row
+        return None
+
+    def _saved_by_newer(self, cell: Cell) -> bool:
+        newer = [attempt for attempt in self.store.attempts(cell) if attempt > self.claims[cell]]
+        return any(self._newest_row(cell, attempt) is not None for attempt in newer)
+
     def _compare_with_winner(self, cell: Cell, record: Mapping[str, Any]) -> None:
         try:
             winner = self.store.result(cell) or {}
@@ -177,7 +182,7 @@ class PackAttempt:
             self.log(cell, "another attempt had published the same outcome")
             return
         conflict = {"pack": self.number, "outcome": dict(record), "published": winner.get("outcome_digest")}
-        files.publish_once(self.store.paths.conflict_file(cell), json.dumps(conflict, indent=1).encode())
+        published.keep_conflict(self.store.paths, cell, conflict)
         self.log(cell, "another attempt had published a different outcome: kept both, see conflict.json")
 
     def _drop_own_checkpoints(self) -> None:

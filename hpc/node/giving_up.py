@@ -3,11 +3,17 @@
 Killed tasks leave no word, so the files have to tell whether training gets anywhere. An attempt came to nothing if its
 cell was handed to the trainer and no checkpoint of its pack was ever saved. It does not count against the cell
 
-- if it ended in good order: asked to stop (before its first step, else it would have saved), or its files could not be
-  written, which is not the cell's fault;
-- if its process still runs on this machine;
+- if its files could not be written, which is not the cell's fault;
+- if its process still runs on this machine.
+
+It was *interrupted*, which counts apart and for much less,
+
+- if it was asked to stop (before its first step, else it would have saved);
 - if Slurm requeued its job (preemption, node failure): then the next attempt has the same job and more restarts.
-  Nobody requeues a process that died by itself, so what is submitted again after that counts.
+  Nobody requeues a process that died by itself, so what is submitted again after that came to nothing.
+
+A few interruptions in a row are a busy cluster. Ten are a time limit that leaves no room for the start, or a partition
+that nothing long can run in: without a bound such a task would be requeued for ever.
 
 A checkpoint is removed only when a later attempt has saved two, so the newest attempts' tell the truth. The first
 attempt, looking back, that saved a checkpoint or recorded a failure ends the count.
@@ -22,13 +28,13 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
-from hpc.processes import host, start_time
 from hpc.storage import files
-from hpc.storage.store import Store
+from hpc.storage.store import Store, runs_here
 from hpc.sweep.cell import Cell
 
 MOST_ALONE = 3
 MOST_PACKED = 2
+MOST_INTERRUPTED = 10
 _KILLED = re.compile(r"(Killed|Segmentation fault|Aborted|Bus error|Illegal instruction|ended by SIG[A-Z0-9]+)")
 _WORDS = {
     "Killed": "killed by signal 9, as when memory runs out",
@@ -41,19 +47,23 @@ _NO_WORD = "without a word: killed with its job, or its node failed"
 
 @dataclass(frozen=True)
 class Futile:
-    """What came to nothing lately. attempts: how many. packed: how many of all since a pack last got somewhere had
-    more than one cell trained together or side by side. last_alone: whether the newest had this cell alone.
-    last: how it ended."""
+    """What came to nothing lately.
+
+    attempts: how many. packed: how many of all since a pack last got somewhere had more than one cell trained together
+    or side by side. interrupted: how many were stopped or requeued before they had saved anything.
+    last_alone: whether the newest had this cell alone. last: how it ended.
+    """
 
     attempts: int
     packed: int
+    interrupted: int
     last_alone: bool
     last: str
 
     @property
     def hopeless(self) -> bool:
         """A cell fails only alone: a pack's end may be the fault of its other cells, or of their number."""
-        return self.attempts >= MOST_ALONE and self.last_alone
+        return (self.attempts >= MOST_ALONE and self.last_alone) or self.interrupted >= MOST_INTERRUPTED
 
     @property
     def split(self) -> bool:
@@ -62,12 +72,17 @@ class Futile:
 
     @property
     def cause(self) -> str:
-        return f"ended {self.attempts} times without progress (last: {self.last})"
+        if self.attempts >= MOST_ALONE and self.last_alone:
+            return f"ended {self.attempts} times without progress (last: {self.last})"
+        return (
+            f"was stopped {self.interrupted} times in a row before it had saved anything; give it a longer time limit, "
+            "an earlier warning (signal_delay_s), or a partition that is preempted less"
+        )
 
 
 def futile(store: Store, cell: Cell, fused: bool) -> Futile:
     """Look back over a cell's attempts. fused: whether a pack's cells are trained together, or side by side."""
-    attempts = packed = 0
+    attempts = packed = interrupted = 0
     newest: tuple[bool, str] | None = None
     counting = counting_packed = True
     job_after: Mapping[str, Any] = provenance.job()
@@ -78,22 +93,26 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
         if store.failure(cell, attempt) is not None or (pack is not None and store.paths.has_saved(pack)):
             # Success alone says nothing about the pack: what was split stays so until a pack gets somewhere.
             counting, counting_packed = False, counting_packed and not together
-        elif pack is not None and _counts(store, pack, record, cell, job_after):
-            if counting:
-                attempts += 1
-                newest = newest or (not together, _how_it_ended(store, record))
-            packed += together and counting_packed
+        elif pack is not None and _was_handed_over(store, pack, cell) and not runs_here(record):
+            if _was_stopped(store, pack) or _was_requeued(record.get("job", {}), job_after):
+                interrupted += counting
+            else:
+                if counting:
+                    attempts += 1
+                    newest = newest or (not together, _how_it_ended(store, record))
+                packed += together and counting_packed
         job_after = record.get("job", {})
         if not counting and not (fused and counting_packed):
             break
-    return Futile(attempts, packed, *(newest or (False, "")))
+    return Futile(attempts, packed, interrupted, *(newest or (False, "")))
 
 
-def _counts(store: Store, pack: int, record: Mapping[str, Any], cell: Cell, job_after: Mapping[str, Any]) -> bool:
-    progress = _record(store.paths.progress_file(pack))
-    if cell.name not in progress.get("cells", {}) or progress.get("ended"):
-        return False
-    return not _runs_here(record) and not _was_requeued(record.get("job", {}), job_after)
+def _was_handed_over(store: Store, pack: int, cell: Cell) -> bool:
+    return cell.name in _record(store.paths.progress_file(pack)).get("cells", {})
+
+
+def _was_stopped(store: Store, pack: int) -> bool:
+    return bool(_record(store.paths.progress_file(pack)).get("ended"))
 
 
 def _record(path: Path) -> Mapping[str, Any]:
@@ -106,10 +125,6 @@ def _record(path: Path) -> Mapping[str, Any]:
 def _width(record: Mapping[str, Any]) -> int:
     """Cells that were trained at once where this attempt was: one of them may have taken the memory of all."""
     return max(len(record.get("cells", ())), int(record.get("side_by_side", 1)))
-
-
-def _runs_here(record: Mapping[str, Any]) -> bool:
-    return record.get("host") == host() and start_time(int(record.get("pid", 0))) == record.get("began", -1)
 
 
 def _was_requeued(job: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import os
 import sys
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc import protocol, provenance
-from hpc.errors import SweepError
-from hpc.node import workers
+from hpc.errors import OutdatedError, SweepError
+from hpc.node import failures, workers
 from hpc.node.attempt import PackAttempt
 from hpc.node.giving_up import Futile, futile
 from hpc.node.output import drop_empty, redirect_output
@@ -23,17 +22,14 @@ from hpc.node.training_run import TrainingRun
 from hpc.processes import start_time
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
-from hpc.storage.published import set_damaged_aside
+from hpc.storage.published import foreign, set_damaged_aside
 from hpc.storage.store import Store
-from hpc.storage.task_list import read_task
+from hpc.storage.task_list import ListedTask, read_task
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.trainers import data
 from hpc.trainers.loading import load_function
-from hpc.trainers.snapshot import user_code
-
-# Errors of a file system, whoever meets them: a trainer whose output goes to a full disk has done nothing wrong.
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
+from hpc.trainers.snapshot import trainer_digest, user_code
 
 
 @dataclass
@@ -55,20 +51,31 @@ class PackTask:
     own_log: bool = True
     place: tuple[int, int] | None = None
     beside: int = 1
+    _trainer_digest: str | None = None
 
     @classmethod
     def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
         """The task that line ``index`` of a submission's list describes. Raises SweepError, OSError."""
         check_private(store.root)
-        cells = read_task(store.paths.tasks_file(submission, array), index)
+        listed = read_task(store.paths.tasks_file(submission, array), index)
         device = os.environ.get(protocol.DEVICE, "cpu")
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get(protocol.THREADS) or 1)
+        sweep = store.sweep()
+        _check_unchanged(store, sweep, listed)
         place, beside = (array, index), workers.beside()
-        return cls(store, store.sweep(), cells, submission, stop, device, threads, place=place, beside=beside)
+        return cls(store, sweep, listed.cells, submission, stop, device, threads, place=place, beside=beside)
 
     def run(self) -> int:
-        """Train what is still to do. Returns TaskExit.DONE, FAILED (a cell failed) or STOPPED (saved, run it again)."""
+        """Train what is still to do. Returns TaskExit.DONE, FAILED (a cell failed) or STOPPED (saved, run it again).
+
+        Raises SweepError if all cells have results that are not theirs. One such does not keep the others waiting.
+        """
+        strangers = [reason for cell in self.cells if (reason := self._stranger(cell))]
         cells = [cell for cell in self.cells if self._to_do(cell)]
+        if strangers and not cells:
+            raise SweepError(strangers[-1])
+        for reason in strangers:
+            print(reason, file=sys.stderr)
         if not cells:
             return TaskExit.DONE
         self._check_data()
@@ -83,7 +90,7 @@ class PackTask:
             ended = self._run_packs(train, [[cell for cell in left if [cell] not in alone], *alone])
         if TaskExit.STOPPED in ended:
             return TaskExit.STOPPED
-        return TaskExit.FAILED if TaskExit.FAILED in ended or len(left) < len(cells) else TaskExit.DONE
+        return TaskExit.FAILED if TaskExit.FAILED in ended or len(left) < len(cells) or strangers else TaskExit.DONE
 
     def _mirror(self, cells: list[Cell]) -> contextlib.AbstractContextManager[None]:
         """W&B beside the training, in a process of its own, if the configuration asks for it."""
@@ -108,12 +115,20 @@ class PackTask:
         for pack in packs:
             cells = [cell for cell in pack if self._to_do(cell)]
             if cells and self.stop():
-                return [*ended, TaskExit.STOPPED]  # without claims that would come to nothing
+                if not ended:
+                    self._note_early_stop(cells)
+                return [*ended, TaskExit.STOPPED]
             if cells and self.sweep.trainer.pack_mode == "fused":
                 ended.append(self._run_fused(train, cells))
             elif cells:
                 ended.append(self._run_attempt(train, cells, lambda run: [[cell] for cell in run.unfinished()]))
         return ended
+
+    def _note_early_stop(self, cells: list[Cell]) -> None:
+        """Leave word that the task was stopped before it could begin: a task must not be requeued so for ever."""
+        _, run = self._begin(cells)
+        run.hand_over(cells)
+        run.note_stop()
 
     def _run_fused(self, train: Callable[..., None], cells: list[Cell]) -> int:
         """All cells in one call; where that fails, in two halves, and so on, so that only the guilty ones fail.
@@ -134,7 +149,7 @@ class PackTask:
         print(f"the pack of {len(cells)} failed; trained next in {list(map(len, halves))}", file=sys.stderr, flush=True)
         if TaskExit.STOPPED in self._run_packs(train, halves):
             return TaskExit.STOPPED
-        return TaskExit.FAILED if any(self._failed_here(cell) for cell in cells) else TaskExit.DONE
+        return TaskExit.FAILED if self._any_failed(cells) else TaskExit.DONE
 
     def _run_attempt(
         self,
@@ -159,7 +174,7 @@ class PackTask:
             return TaskExit.STOPPED
         if self.own_log:
             drop_empty(self.store.paths.pack_log(attempt.number))
-        return TaskExit.FAILED if failed or any(self._failed_here(cell) for cell in cells) else TaskExit.DONE
+        return TaskExit.FAILED if failed or self._any_failed(cells) else TaskExit.DONE
 
     def _hand_over(
         self, train: Callable[..., None], groups: Sequence[list[Cell]], run: TrainingRun, blame: bool
@@ -177,23 +192,19 @@ class PackTask:
                 raise
             except (Exception, SystemExit) as error:  # a trainer that calls sys.exit has not finished its cells
                 run.check_storage()
-                self._check_disk(error)
+                failures.check_disk(error, self.store.root)
                 if self.stop():  # what a stop signal did to the trainer's helpers is no fault of the cell
                     traceback.print_exc()
                     break
                 if not blame:
                     raise
                 traceback.print_exc()
-                self._blame(run, group, error)
+                cause = " ".join(f"{type(error).__name__}: {error}".split())
+                failures.blame(run, group, cause, "".join(traceback.format_exception(error)))
                 failed = True
             else:
-                failed |= self._expect_ended(run, group)
+                failed |= failures.expect_ended(run, group)
         return failed
-
-    def _check_disk(self, error: BaseException) -> None:
-        if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
-            where = error.filename or self.store.root
-            raise StorageTroubleError(f"{where}: {error.strerror}") from error
 
     def _begin(self, cells: list[Cell]) -> tuple[PackAttempt, TrainingRun]:
         pid = os.getpid()
@@ -215,6 +226,7 @@ class PackTask:
             "threads": self.threads,
             "versions": provenance.versions(),
             "code_digest": os.environ.get(protocol.CODE_DIGEST),
+            "trainer_digest": self._trainer_digest,
             "git": self.store.commits(),
             "job": provenance.job(),
         }
@@ -226,57 +238,55 @@ class PackTask:
         if found := data.fault(self.sweep):
             raise SweepError(found)
 
-    def _to_do(self, cell: Cell) -> bool:
-        """Whether a cell still needs training: it has no result, and did not fail in this very submission.
+    def _stranger(self, cell: Cell) -> str:
+        """Why training could never publish a cell's result: another one that is not its own has the place. Or nothing.
 
-        Raises SweepError for a result of another configuration: training could never take its place.
+        A result that cannot be believed is set aside before.
         """
         if damage := set_damaged_aside(self.store.paths, cell):
             print(damage, file=sys.stderr)
-            return True
         result = self.store.result(cell)
-        if result is None:
-            return not self._failed_here(cell)
-        if result["config_digest"] == self.sweep.config_digest:
-            return False
+        if result is None or not (reason := foreign(result, cell, self.sweep.config_digest)):
+            return ""
         path = self.store.paths.result_file(cell)
-        raise SweepError(f"{path}: a result of another configuration; move it away if this sweep is to make its own")
+        if result["config_digest"] != self.sweep.config_digest:
+            reason = "a result of another configuration"
+        return f"{path}: {reason}; move it away if this sweep is to make its own"
 
-    def _failed_here(self, cell: Cell) -> bool:
-        attempts = self.store.attempts(cell)
-        failure = self.store.failure(cell, attempts[-1]) if attempts else None
-        return failure is not None and failure.get("submission") == self.submission
+    def _to_do(self, cell: Cell) -> bool:
+        """Whether a cell still needs training: it has no result, and did not fail in this very submission."""
+        return not self.store.has_result(cell.name) and not failures.failed_in(self.store, cell, self.submission)
+
+    def _any_failed(self, cells: Sequence[Cell]) -> bool:
+        return any(failures.failed_in(self.store, cell, self.submission) for cell in cells)
 
     def _load(self) -> Callable[..., None] | None:
         """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""
+        code = user_code(self.sweep.trainer)
         try:
-            return load_function(user_code(self.sweep.trainer))
+            train = load_function(code)
         except (Exception, SystemExit):
             self._load_error = traceback.format_exc()
             return None
+        self._trainer_digest = trainer_digest(code)
+        return train
 
     def _fail_all(self, cells: list[Cell]) -> int:
         _, run = self._begin(cells)
         last_line = self._load_error.strip().splitlines()[-1]
         print(self._load_error, file=sys.stderr)
-        for cell in cells:
-            run.give_up(
-                cell, f"the trainer {self.sweep.trainer.target} cannot be loaded: {last_line}", self._load_error
-            )
+        cause = f"the trainer {self.sweep.trainer.target} cannot be loaded: {last_line}"
+        failures.blame(run, cells, cause, self._load_error)
         return TaskExit.FAILED
 
-    def _blame(self, run: TrainingRun, group: list[Cell], error: BaseException) -> None:
-        text = "".join(traceback.format_exception(error))
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        for cell in group:
-            if cell in run.unfinished():
-                run.give_up(cell, cause, text)
 
-    def _expect_ended(self, run: TrainingRun, group: list[Cell]) -> bool:
-        """A trainer that returns without being asked to stop must have ended its cells. Returns whether one failed."""
-        left = [cell for cell in group if cell in run.unfinished()]
-        if run.stop or not left:
-            return False
-        for cell in left:
-            run.give_up(cell, "the trainer returned without finishing this cell; call run.finish or run.fail", "")
-        return True
+def _check_unchanged(store: Store, sweep: Sweep, listed: ListedTask) -> None:
+    """Raise OutdatedError if the sweep is not the one any more that a task's cells were queued for.
+
+    A correction in between would train something else, or under another name, than what sweep.json now says.
+    """
+    changed = listed.config_digest not in ("", sweep.config_digest)
+    gone = next((cell for cell in listed.cells if cell not in sweep.grid), None)
+    if changed or gone:
+        what = "the configuration" if changed or gone is None else f"the grid or the seed of {gone.name}"
+        raise OutdatedError(f"{store.paths.sweep_file}: {what} was changed after this task was queued; submit again")

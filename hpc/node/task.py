@@ -3,7 +3,8 @@
     python -P -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX
 
 Exit status: 0 every cell has ended well; 1 a cell failed; 2 wrong call or configuration; 3 the sweep's files cannot
-be read or written; 85 stopped early with all state saved: run it again.
+be read or written; 4 it was queued for other code or another configuration: submit again; 85 stopped early with all
+state saved: run it again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hpc import protocol
+from hpc.checkout import PROJECT_ROOT
 from hpc.errors import of_system
 from hpc.node import workers
 from hpc.node.stop import STOP_SIGNALS, StopFlag
@@ -36,15 +38,29 @@ def main(argv: list[str]) -> int:
         stop.set(f"{os.environ[protocol.STOP]} before the task began")
     if protocol.PARENT in os.environ:
         stop.follow_parent(int(os.environ[protocol.PARENT]))
-    from hpc.errors import SweepError
-    from hpc.node.saving import StorageTroubleError
-    from hpc.storage.store import Store
-
     if len(argv) != 4:
         print("usage: python -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX", file=sys.stderr)
         return TaskExit.USAGE
     try:
+        return _checked(argv, stop)
+    except ImportError as error:
+        if not os.environ.get(protocol.CODE_DIGEST):
+            raise
+        print(f"{PROJECT_ROOT}: the code is not as it was submitted ({error}); submit again", file=sys.stderr)
+        return TaskExit.OUTDATED
+
+
+def _checked(argv: list[str], stop: StopFlag) -> int:
+    """Run the task; what keeps it from training is told in one line."""
+    from hpc.errors import OutdatedError, SweepError
+    from hpc.node.saving import StorageTroubleError
+    from hpc.storage.store import Store
+
+    try:
         return _run(Store(Path(argv[0])), argv, stop)
+    except OutdatedError as error:
+        print(error, file=sys.stderr)
+        return TaskExit.OUTDATED
     except (SweepError, workers.WorkersError) as error:
         print(error, file=sys.stderr)
         return TaskExit.USAGE
@@ -58,7 +74,10 @@ def main(argv: list[str]) -> int:
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
     from hpc.node.pack import PackTask
+    from hpc.trainers.snapshot import check_snapshot
 
+    if digest := os.environ.get(protocol.CODE_DIGEST):
+        check_snapshot(digest)  # before anything of it trains
     submission, array, index = map(int, argv[1:])
     task = PackTask.from_list(store, submission, array, index, stop)
     count = workers.wanted(len(task.cells), task.sweep.trainer.pack_mode == "concurrent")

@@ -1,8 +1,9 @@
-"""Two attempts at one cell that ended differently: what there is of both, and how to settle it."""
+"""Attempts at one cell that ended differently: what there is of each, and how to settle it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
@@ -24,6 +25,10 @@ class Conflict:
     other_pack: int | None
 
     @property
+    def sides(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        return self.published, self.other
+
+    @property
     def differing(self) -> list[str]:
         """Names of what differs: metrics, or fields. Where none does, history or weights differ."""
         ours, theirs = self.published or {}, self.other
@@ -33,48 +38,50 @@ class Conflict:
         return names + [name for name in fields if ours.get(name) != theirs.get(name)]
 
 
-def conflict(store: Store, cell: Cell) -> Conflict | None:
-    """The conflict of a cell, if it has one. Raises SweepError if its record cannot be read."""
-    path = store.paths.conflict_file(cell)
-    try:
-        record = files.read_json(path)
-        other, pack = dict(record["outcome"]), record.get("pack")
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        raise SweepError(f"{path}: cannot be read; look into both attempts before removing it") from None
+def conflicts(store: Store, cell: Cell) -> list[Conflict]:
+    """The published outcome of a cell with each other one it has. Raises SweepError if a record cannot be read."""
     try:
         published = store.result(cell)
     except SweepError:
         published = None
     winner = (published or {}).get("provenance", {}).get("pack")
-    return Conflict(published, winner, other, pack)
+    return [Conflict(published, winner, *_record(path)) for path in store.paths.conflict_files(cell)]
+
+
+def _record(path: Path) -> tuple[dict[str, Any], int | None]:
+    try:
+        record = files.read_json(path)
+        return dict(record["outcome"]), record.get("pack")
+    except (ValueError, KeyError, TypeError):
+        raise SweepError(f"{path}: cannot be read; look into all attempts before removing it") from None
 
 
 def explain(store: Store, cell: Cell) -> str:
     """What happened and how to settle it, for people; empty if the cell has no conflict."""
-    found = conflict(store, cell)
-    if found is None:
+    found = conflicts(store, cell)
+    if not found:
         return ""
     directory = store.paths.cell_directory(cell)
+    number = {1: "two", 2: "three"}.get(len(found), str(len(found) + 1))
     lines = [
-        "two attempts ended with different outcomes: the trainer is not deterministic, or its surroundings differed"
+        f"{number} attempts ended with different outcomes: the trainer is not deterministic, or its surroundings "
+        "differed"
     ]
-    for name in found.differing:
-        values = [
-            (side or {}).get("metrics", {}).get(name, (side or {}).get(name)) for side in (found.published, found.other)
-        ]
-        lines.append(
-            f"  {name}: {values[0]} published (pack {found.published_pack}), {values[1]} (pack {found.other_pack})"
-        )
-    if not found.differing:
-        lines.append("  metrics agree; history or weights differ")
-    for label, pack in (("published", found.published_pack), ("other", found.other_pack)):
-        if pack is not None:
-            lines.append(f"  {label}: {store.paths.pack_directory(pack)}")
+    lines += [line for entry in found for line in _differences(entry)]
+    labelled = [("published", found[0].published_pack), *(("other", entry.other_pack) for entry in found)]
+    lines += [f"  {label}: {store.paths.pack_directory(pack)}" for label, pack in labelled if pack is not None]
+    records = " ".join(map(str, store.paths.conflict_files(cell)))
     lines += [
-        "neither counts until you settle it:",
-        f"  keep the published one:   rm {store.paths.conflict_file(cell)}",
+        "none counts until you settle it:",
+        f"  keep the published one:   rm {records}",
         f"  train the cell afresh:    mv {directory} {store.root}/{cell.name}.conflict, then submit again",
     ]
     return "\n".join(lines)
+
+
+def _differences(found: Conflict) -> list[str]:
+    lines = []
+    for name in found.differing:
+        here, there = ((side or {}).get("metrics", {}).get(name, (side or {}).get(name)) for side in found.sides)
+        lines.append(f"  {name}: {here} published (pack {found.published_pack}), {there} (pack {found.other_pack})")
+    return lines or ["  metrics agree; history or weights differ"]

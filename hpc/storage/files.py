@@ -195,6 +195,17 @@ def put_in_place(source: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
+def stamp_of_now(directory: Path) -> int:
+    """The time stamp that the directory's file system gives to a file made now, ns. Raises OSError."""
+    probe = directory / f".probe.{uuid.uuid4().hex}.tmp"
+    fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+    try:
+        return os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+        _discard(probe)
+
+
 def remove(path: Path) -> None:
     """Remove a file that may be gone already."""
     with contextlib.suppress(FileNotFoundError):

@@ -16,11 +16,17 @@ PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
 
 @dataclass(frozen=True)
 class FailedStart:
-    """A task that ended before it had a pack attempt. log: what it said."""
+    """A task that ended before it had a pack attempt. status: with which exit status. log: what it said."""
 
     submission: int
     node: str
+    status: str
     log: Path
+
+
+def is_conflict(name: str) -> bool:
+    """Whether a file in a cell's directory is the record of a second outcome, or of a further one."""
+    return name.startswith("conflict") and name.endswith(".json")
 
 
 class Layout:
@@ -63,6 +69,16 @@ class Layout:
 
     def conflict_file(self, cell: Cell) -> Path:
         return self.cell_directory(cell) / "conflict.json"
+
+    def further_conflict_file(self, cell: Cell, outcome_digest: str) -> Path:
+        """The record of an outcome beside two that differ already."""
+        return self.cell_directory(cell) / f"conflict-{outcome_digest[:16]}.json"
+
+    def conflict_files(self, cell: Cell) -> list[Path]:
+        """The records of all outcomes that differ from the published one, the first one first."""
+        directory = self.cell_directory(cell)
+        names = [name for name in files.entries(directory) if is_conflict(name)]
+        return [directory / name for name in sorted(names, key=lambda name: (len(name), name))]
 
     def log_file(self, cell: Cell) -> Path:
         return self.cell_directory(cell) / "log.txt"
@@ -156,7 +172,8 @@ class Layout:
             for name in files.entries(logs):
                 if name.endswith(".failed"):
                     task, _, node = name.removesuffix(".failed").split(".", 2)
-                    found.append(FailedStart(submission, node, logs / f"{task}.log"))
+                    status = files.read(logs / name).decode(errors="replace").strip()
+                    found.append(FailedStart(submission, node, status, logs / f"{task}.log"))
         return found
 
     @property

@@ -160,6 +160,19 @@ def _whole(path: Path, named: Any) -> bool:
     return path.exists() and _is_named(str(path), named, thorough=True)
 
 
+def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any]) -> None:
+    """Keep an outcome that differs from the published one; the same outcome twice is kept once. Raises OSError."""
+    data, path = json.dumps(conflict, indent=1).encode(), paths.conflict_file(cell)
+    if files.publish_once(path, data):
+        return
+    digest = conflict["outcome"]["outcome_digest"]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        if files.read_json(path)["outcome"]["outcome_digest"] == digest:
+            return
+    # A third outcome: a name of its own, since the second one's must not be taken from it.
+    files.publish_once(paths.further_conflict_file(cell, digest), data)
+
+
 # --- setting aside --------------------------------------------------------------------------------------------------
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
+from hpc.processes import host, start_time
 from hpc.storage import files, published
-from hpc.storage.layout import Layout
+from hpc.storage.layout import Layout, is_conflict
 from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -116,6 +117,10 @@ class Store:
             return {}
         return record if isinstance(record, dict) else {}
 
+    def running_here(self) -> list[int]:
+        """Pack attempts whose process still runs on this machine, whoever started it."""
+        return [number for number in files.numbers(self.paths.packs_root) if runs_here(self.pack_record(number))]
+
     def failure(self, cell: Cell, attempt: int) -> dict[str, Any] | None:
         """How an attempt at a cell failed, with a cause in any case; None if it did not."""
         if "failure.json" not in files.entries(self.paths.attempt_directory(cell, attempt)):
@@ -164,7 +169,7 @@ class Store:
     def _outcome(self, cell: Cell, directory: str, config_digest: str) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
         names = files.entries(directory)
-        if any(name.startswith("conflict") for name in names):
+        if any(map(is_conflict, names)):
             cause = "two attempts ended with different outcomes; see conflict.json"
             return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
         foreign = ""
@@ -214,3 +219,11 @@ class Store:
             return int(epoch), int(epochs)
         except (KeyError, ValueError, TypeError):
             return 0, 0
+
+
+def runs_here(record: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote a pack attempt's record still runs, on this machine.
+
+    By its start time too: ids are given out again. Elsewhere nobody can tell from files.
+    """
+    return record.get("host") == host() and start_time(int(record.get("pid", 0))) == record.get("began", -1)

@@ -118,7 +118,7 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         text = log.read_text(errors="replace").strip()
         if not text:
             log.unlink()
-        if code in (TaskExit.STORAGE, TaskExit.USAGE):
+        if code in (TaskExit.STORAGE, TaskExit.USAGE, TaskExit.OUTDATED):
             ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
         elif code < 0:

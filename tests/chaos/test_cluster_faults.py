@@ -38,7 +38,7 @@ def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submis
     bench, calm = (Bench.make(memory / name, options=OPTIONS) for name in ("out", "calm"))
     calm.run_all(server)
     (memory / "slurm.conf").write_text(NOBODY_THERE)
-    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.paths.root, bench.submission, 0, "cpu", "x"]
+    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.paths.root, bench.submission, 0, "cpu", ""]
     hold = Hold.at(memory / "hold", 10)
     environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_CONF": str(memory / "slurm.conf")} | hold.environment
     with bench.log(0).open("wb") as log:

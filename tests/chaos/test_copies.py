@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpc.cli import app
-from hpc.status.conflict import conflict, explain
+from hpc.status.conflict import conflicts, explain
 from hpc.sweep.states import COMPLETED, CONFLICT
 
 from .attempts import ForkServer, Hold
@@ -49,8 +49,7 @@ def state(bench: Bench) -> str:
 def test_different_outcomes_of_two_copies_are_a_conflict_and_both_are_kept(torn: Bench) -> None:
     cell = torn.tasks[0][0]
     assert state(torn) == CONFLICT
-    found = conflict(torn.store, cell)
-    assert found is not None
+    (found,) = conflicts(torn.store, cell)
     assert found.published is not None
     assert found.differing == ["error"]
     assert found.published_pack == 2, "the first to publish wins"
@@ -61,8 +60,7 @@ def test_different_outcomes_of_two_copies_are_a_conflict_and_both_are_kept(torn:
 def test_a_conflict_is_explained_with_both_values_and_the_way_to_settle_it(torn: Bench) -> None:
     cell = torn.tasks[0][0]
     text = explain(torn.store, cell)
-    found = conflict(torn.store, cell)
-    assert found is not None
+    (found,) = conflicts(torn.store, cell)
     assert str(found.other["metrics"]["error"]) in text
     assert f"rm {torn.store.paths.conflict_file(cell)}" in text
     assert explain(torn.store, torn.tasks[1][0]) == ""

@@ -63,7 +63,7 @@ def test_the_cause_names_the_signal_where_the_tasks_starter_saw_it(memory: Path)
 
 def test_the_cause_names_the_signal_on_a_cluster_too_where_the_shell_notes_it(memory: Path) -> None:
     bench = deadly(memory, widths=[1])
-    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.paths.root, bench.submission, 0, "cpu", "x"]
+    script = [ROOT / "slurm_templates" / "task.sh", ROOT, bench.store.paths.root, bench.submission, 0, "cpu", ""]
     log = bench.log(0)
     for job in range(4):
         environment = os.environ | {"SLURM_JOB_ID": str(job)}

@@ -19,7 +19,7 @@ from helpers.small_sweeps import make_sweep
 from hpc.node.attempt import PackAttempt
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
-from hpc.storage import files
+from hpc.storage import claims, files
 from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -75,17 +75,42 @@ def test_two_generations_are_kept_and_the_third_is_removed(store: Store, cells: 
     assert seen[-1] == ["checkpoint-000003", "checkpoint-000004"]
 
 
-def test_the_state_of_a_cell_whose_newer_attempt_died_before_it_restored_is_not_rotated_away(
+def test_the_state_of_a_cell_that_a_newer_attempt_took_over_is_not_rotated_away(
     store: Store, cells: list[Cell], begin: Begin
 ) -> None:
     run = begin(cells[:2])
     save(run, cells[:2], 1)
-    begin(cells[1:2])  # claims the second cell, and is killed at once
-    save(run, cells[:2], 2)
+    newer = begin(cells[1:2])
+    newer.restore(cells[1])
+    save(newer, cells[1:2], 2, epochs=False)
+    assert run.save({cell: Checkpoint(2) for cell in cells[:2]}) == {cells[1]}
     for step in (3, 4, 5):
-        save(run, cells[:1], step)
-    assert begin(cells[:2]).restore(cells[1]).step == 1
+        save(run, cells[:1], step, epochs=False)
+    assert begin(cells[:2]).restore(cells[1]).step == 2
     assert checkpoint_files(store, 1) == ["checkpoint-000001", "checkpoint-000004", "checkpoint-000005"]
+
+
+def test_a_newer_claim_alone_takes_no_cell_from_an_attempt(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    claims.new_attempt(store, cells[0])  # a process that was killed right after it
+    begin(cells[1:2])  # and one killed after it had said which pack it is
+    assert run.save({cell: Checkpoint(5) for cell in cells[:2]}) == frozenset()
+    assert run.unfinished() == cells[:2]
+    assert [begin(cells[:2]).restore(cell).step for cell in cells[:2]] == [5, 5]
+
+
+def test_a_newer_attempt_that_saved_other_cells_only_takes_none(cells: list[Cell], begin: Begin) -> None:
+    run, newer = begin(cells[:1]), begin(cells[:2])
+    save(newer, cells[1:2], 1)
+    assert run.save({cells[0]: Checkpoint(5)}) == frozenset()
+
+
+def test_a_damaged_checkpoint_of_a_newer_attempt_takes_no_cell(store: Store, cells: list[Cell], begin: Begin) -> None:
+    run, newer = begin(cells[:1]), begin(cells[:1])
+    save(newer, cells[:1], 1)
+    (path,) = store.paths.generations(2)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert run.save({cells[0]: Checkpoint(5)}) == frozenset()
 
 
 def test_the_state_of_a_cell_that_has_its_result_is_rotated_away(store: Store, cells: list[Cell], begin: Begin) -> None:
@@ -275,9 +300,10 @@ def test_slow_storage_stretches_the_interval(cells: list[Cell], begin: Begin, mo
 # --- who else is at work --------------------------------------------------------------------------------------------
 
 
-def test_a_cell_with_a_newer_claim_is_dropped_and_the_others_go_on(cells: list[Cell], begin: Begin) -> None:
+def test_a_cell_that_a_newer_attempt_has_saved_is_dropped_and_the_others_go_on(cells: list[Cell], begin: Begin) -> None:
     run = begin(cells[:2])
-    begin(cells[:1])
+    assert [run.restore(cell) for cell in cells[:2]] == [None, None]
+    save(begin(cells[:1]), cells[:1], 1)
     assert run.save({cell: Checkpoint(1) for cell in cells[:2]}) == {cells[0]}
     assert run.unfinished() == [cells[1]]
     assert not run.stop
@@ -294,9 +320,10 @@ def test_a_cell_that_another_attempt_has_finished_is_dropped(cells: list[Cell], 
 
 def test_a_dropped_cell_is_not_in_the_generation(store: Store, cells: list[Cell], begin: Begin) -> None:
     run = begin(cells[:2])
-    newer = begin(cells[:1])
+    assert [run.restore(cell) for cell in cells[:2]] == [None, None]
+    save(begin(cells[:1]), cells[:1], 1)
     run.save({cell: Checkpoint(5) for cell in cells[:2]})
-    assert newer.restore(cells[0]) is None
+    assert begin(cells[:1]).restore(cells[0]).step == 1
 
 
 # --- results --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, run
 from hpc.errors import SweepError
 from hpc.node.pack import PackTask
 from hpc.storage.store import Store
-from hpc.storage.task_list import read_task, task_line
+from hpc.storage.task_list import ListedTask, read_task, task_line
 from hpc.sweep.cell import Cell
 from hpc.trainers.data import data_digest
 
@@ -279,9 +279,11 @@ def test_a_result_of_another_configuration_is_named_and_left_alone(make: Make, t
     other.paths.cell_directory(cells[0]).mkdir(parents=True)
     shutil.copy(one.paths.result_file(cells[0]), other.paths.result_file(cells[0]))
     before = other.paths.result_file(cells[0]).read_bytes()
-    done = run_task(other, submit(other, cells))
+    done = run_task(other, submit(other, cells[:1]))
     assert done.returncode == 2
     assert done.stderr.startswith(f"{other.paths.result_file(cells[0])}: a result of another configuration; ")
+    assert run_task(other, submit(other, cells)).returncode == 1
+    assert states(other) == ["MISSING", "COMPLETED", "COMPLETED", "COMPLETED"], "its mates do not wait for it"
     assert other.paths.result_file(cells[0]).read_bytes() == before
 
 
@@ -411,9 +413,15 @@ def test_a_trainer_that_swallows_a_storage_error_still_ends_the_task_with_three(
 
 def test_a_line_of_the_task_list_is_read_as_it_was_written(tmp_path: Path, cells: list[Cell]) -> None:
     path = tmp_path / "tasks"
-    path.write_text(task_line(cells[:3]) + task_line(cells[3:]))
-    assert read_task(path, 0) == cells[:3]
-    assert read_task(path, 1) == cells[3:]
+    path.write_text(task_line(cells[:3], "d") + task_line(cells[3:], "d"))
+    assert read_task(path, 0) == ListedTask(cells[:3], "d")
+    assert read_task(path, 1) == ListedTask(cells[3:], "d")
+
+
+def test_a_task_list_of_a_version_that_named_no_configuration_is_read(tmp_path: Path, cells: list[Cell]) -> None:
+    path = tmp_path / "tasks"
+    path.write_text(json.dumps({"cells": [cell.to_json() for cell in cells]}) + "\n")
+    assert read_task(path, 0) == ListedTask(cells, "")
 
 
 @pytest.mark.parametrize(

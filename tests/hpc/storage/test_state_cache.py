@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ def caches_small_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_cache, "_WORTH_IT", 1)
 
 
+LONG_AGO = 1_600_000_000
 GRID = Grid((Axis("width", tuple(range(1, 11))),), (42,))
 
 
@@ -27,6 +30,7 @@ def finish(store: Store, cell: Cell) -> None:
     result = {"status": COMPLETED, "metrics": {}, "seed": 42, "run_id": 0, "epochs": 3, "best_epoch": None}
     result |= {"config_digest": "d", "outcome_digest": "o", "provenance": {"attempts": 2}}
     store.paths.result_file(cell).write_text(json.dumps(result))
+    os.utime(store.paths.cell_directory(cell), (LONG_AGO, LONG_AGO))
 
 
 def test_the_cache_says_what_the_files_say(tmp_path: Path) -> None:
@@ -54,6 +58,7 @@ def test_what_comes_later_is_seen(tmp_path: Path) -> None:
         finish(store, cell)
     assert [s.state for s in state_cache.statuses(store, GRID, "d")][-1] == MISSING
     finish(store, GRID[9])
+    os.utime(store.paths.cell_directory(GRID[9]), (LONG_AGO + 60, LONG_AGO + 60))
     store.paths.conflict_file(GRID[0]).write_text("{}")
     states = [status.state for status in state_cache.statuses(store, GRID, "d")]
     assert (states[0], states[9]) == (CONFLICT, COMPLETED)
@@ -67,3 +72,15 @@ def test_another_configuration_or_a_damaged_cache_is_read_from_the_files(tmp_pat
     assert {status.state for status in state_cache.statuses(store, GRID, "other")} == {MISSING}
     store.paths.state_cache_file.write_text("{")
     assert {status.state for status in state_cache.statuses(store, GRID, "d")} == {COMPLETED}
+
+
+def test_what_comes_within_the_second_of_the_last_look_is_seen(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    cell = GRID[0]
+    finish(store, cell)
+    stamp = int(time.time())  # as a file system of whole seconds gives it to all that happens in this one
+    os.utime(store.paths.cell_directory(cell), (stamp, stamp))
+    assert next(state_cache.statuses(store, GRID, "d")).state == COMPLETED
+    store.paths.conflict_file(cell).write_text("{}")
+    os.utime(store.paths.cell_directory(cell), (stamp, stamp))
+    assert next(state_cache.statuses(store, GRID, "d")).state == CONFLICT

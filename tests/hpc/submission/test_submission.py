@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -172,12 +173,13 @@ def test_an_intent_is_there_before_anything_could_be_queued(store: Store, cells:
     assert intent.sizes == (2, 1)
     assert len(set(intent.tokens)) == 2
     assert intents.intents(store) == [intent]
-    assert read_task(store.paths.tasks_file(1, 0), 0) == cells[:2]
-    assert read_task(store.paths.tasks_file(1, 1), 0) == cells[3:]
+    assert read_task(store.paths.tasks_file(1, 0), 0).cells == cells[:2]
+    assert read_task(store.paths.tasks_file(1, 1), 0).cells == cells[3:]
 
 
 def test_tokens_of_two_submissions_differ_even_in_two_copies_of_a_sweep(store: Store, cells: list[Cell]) -> None:
     other = Store(store.paths.root.with_name("copy"))
+    shutil.copytree(store.root, other.root)
     made = [
         intents.begin(place, [[cells]], kind=intents.SLURM, profile="p", name="small", code="")
         for place in (store, other)

@@ -1,0 +1,44 @@
+"""What a trainer's end means for its cells: whose fault it was, and the record of that."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpc.node.saving import StorageTroubleError
+from hpc.node.training_run import TrainingRun
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+
+# Errors of a file system, whoever meets them: a trainer whose output goes to a full disk has done nothing wrong.
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
+
+
+def check_disk(error: BaseException, root: Path) -> None:
+    """Raise StorageTroubleError if what a trainer raised is a full or broken disk speaking."""
+    if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
+        raise StorageTroubleError(f"{error.filename or root}: {error.strerror}") from error
+
+
+def failed_in(store: Store, cell: Cell, submission: int) -> bool:
+    """Whether a cell's newest attempt failed in this very submission, which then does not try it again."""
+    attempts = store.attempts(cell)
+    failure = store.failure(cell, attempts[-1]) if attempts else None
+    return failure is not None and failure.get("submission") == submission
+
+
+def blame(run: TrainingRun, cells: Sequence[Cell], cause: str, traceback: str) -> None:
+    """Record as failed those of the cells that have not ended."""
+    for cell in cells:
+        if cell in run.unfinished():
+            run.give_up(cell, cause, traceback)
+
+
+def expect_ended(run: TrainingRun, cells: Sequence[Cell]) -> bool:
+    """A trainer that returns without being asked to stop must have ended its cells. Returns whether one failed."""
+    left = [cell for cell in cells if cell in run.unfinished()]
+    if run.stop or not left:
+        return False
+    blame(run, left, "the trainer returned without finishing this cell; call run.finish or run.fail", "")
+    return True
