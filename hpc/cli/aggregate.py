@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hpc.launch.preparation import say
+from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hpc.config.load import CommandLine, Loaded, load
 from hpc.errors import ConfigError
-from hpc.launch.preparation import cluster_of, say
+from hpc.launch.preparation import cluster_of
+from hpc.launch.remarks import say
 from hpc.preflight import check, finding
 from hpc.protocol import CommandExit
 from hpc.slurm.profile_file import load_profile

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from hpc.errors import ConfigError
-from hpc.launch.preparation import say
-from hpc.launch.slurm import status_text, watch
+from hpc.launch.remarks import say
+from hpc.launch.watching import status_text, watch
 from hpc.protocol import CommandExit
 from hpc.slurm.commands import Slurm
 from hpc.status import cell as one_cell

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from hpc.config.load import CommandLine, load
-from hpc.launch.preparation import cluster_of, say
+from hpc.launch.preparation import cluster_of
+from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.slurm.profile_file import load_profile
 from hpc.storage.permissions import check_writable

@@ -11,7 +11,7 @@ from typing import Any
 
 from hpc.cli import completion_script
 from hpc.config import starter
-from hpc.launch.preparation import say
+from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 
 _QUESTIONS = {

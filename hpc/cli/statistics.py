@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hpc.launch.preparation import say
+from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 

@@ -7,7 +7,7 @@ import time
 
 from hpc.cli.aggregate import aggregate_and_tell
 from hpc.errors import ConfigError
-from hpc.launch.preparation import say
+from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 

@@ -10,7 +10,7 @@ import yaml
 
 from hpc.cli.aggregate import aggregate_and_tell
 from hpc.errors import ConfigError
-from hpc.launch.preparation import say
+from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 from hpc.yaml_files import read_yaml
