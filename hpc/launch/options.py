@@ -54,3 +54,7 @@ class SeedTarget:
     effect: float | None = None
     power: float = 0.8
     metric: str | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return self.halfwidth is not None or self.effect is not None
