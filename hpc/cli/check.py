@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from hpc.cli.command import Group
 from hpc.errors import ConfigError
 from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
+from hpc.terminal import console, watched
 
 if TYPE_CHECKING:
     from aggregate.coverage.populations import Population
@@ -59,7 +61,14 @@ def cluster(wanted: ClusterOptions, export: Path | None, as_json: bool) -> int:
     text = json.dumps(report.to_json(), indent=1)
     if export:
         files.publish(export.absolute(), text.encode())
-    print(text if as_json else f"{finding.table(report.findings)}\n\n{finding.summary(report.findings)}")
+    if as_json:
+        print(text)
+    elif watched(sys.stdout):
+        console(sys.stdout).print(finding.screen(report.findings))
+    else:
+        print(finding.table(report.findings))
+    if not as_json:
+        print(f"\n{finding.summary(report.findings)}")
     return CommandExit.DONE if report.good else CommandExit.TROUBLE
 
 

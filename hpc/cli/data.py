@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +12,7 @@ from hpc.cli import options
 from hpc.cli.command import Group
 from hpc.errors import ConfigError
 from hpc.launch.remarks import say
+from hpc.terminal import console, watched
 
 command = Group("data", help="Make or check SimpleShapes data sets with XOR targets.")
 _place = options.argument("directory", type=options.DIRECTORY, metavar="DIR", text="the data set's directory")
@@ -47,14 +51,34 @@ def generate(
     """Make a data set, or convert one from upstream. Written atomically: all of it is there, or nothing."""
     from training.shapes import generate as shapes
 
-    if upstream is None:
-        sizes = {"train": train, "val": val, "test": test}
-        shapes.generate(directory, **sizes, seed=seed, progress=say, latents=latents, keep_images=keep_images)
-    elif not upstream.is_dir():
+    if upstream is not None and not upstream.is_dir():
         raise ConfigError([f"command line: --from is {str(upstream)!r}; there is no such directory"])
-    else:
-        shapes.convert(upstream, directory, seed=seed, progress=say, keep_images=keep_images)
+    with _progress() as show:
+        if upstream is None:
+            sizes = {"train": train, "val": val, "test": test}
+            shapes.generate(directory, **sizes, seed=seed, progress=show, latents=latents, keep_images=keep_images)
+        else:
+            shapes.convert(upstream, directory, seed=seed, progress=show, keep_images=keep_images)
     return 0
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What is told of progress, a line each: on a terminal below a bar that moves, with the time it has taken."""
+    if not watched(sys.stderr):
+        yield say
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(line: str) -> None:
+            bar.console.print(line)
+            bar.update(task, description=line)
+
+        yield show
 
 
 @command.command("check", examples=("data check data/simple_shapes_xor_targets",))

@@ -9,9 +9,9 @@ import click
 
 from hpc.cli import options
 from hpc.cli.command import Command
-from hpc.launch.watching import status_text, watch
+from hpc.launch.watching import show, watch
 from hpc.protocol import CommandExit
-from hpc.status import sweep as status
+from hpc.status.sweep import take
 from hpc.storage.store import Store
 from hpc.submission.lock import busy
 
@@ -27,9 +27,11 @@ def command(directory: Path, as_json: bool, watched: bool) -> int:
     """
     store = Store(directory.absolute())
     if watched:
-        taken = watch(store, "", quiet=False)
+        seen = watch(store)
+    elif as_json:
+        seen = take(store)
+        print(json.dumps(seen.to_json(), indent=1))
     else:
-        taken = status.take(store)
-        print(json.dumps(taken.to_json(), indent=1) if as_json else status_text(store, taken))
-    at_rest = taken.finished and not taken.trouble and not busy(store)
-    return CommandExit.INCOMPLETE if taken.problems or (at_rest and taken.unfinished) else CommandExit.DONE
+        seen = show(store)
+    at_rest = seen.finished and not seen.trouble and not busy(store)
+    return CommandExit.INCOMPLETE if seen.problems or (at_rest and seen.unfinished) else CommandExit.DONE

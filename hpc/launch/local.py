@@ -16,6 +16,7 @@ from hpc.processes import cores
 from hpc.protocol import CommandExit, TaskExit
 from hpc.slurm.profile import Profile
 from hpc.status import cell as one_cell
+from hpc.status.progress import progress
 from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
@@ -92,11 +93,8 @@ def _run_tasks(
     parallel: int,
     device: str,
 ) -> local_workers.Ends:
-    from hpc.status.progress import Progress
-
-    progress = Progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest)
-    ends = local_workers.run_tasks(store, intent, code, parallel=parallel, device=device, on_poll=progress)
-    progress.end()
+    with progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest) as show:
+        ends = local_workers.run_tasks(store, intent, code, parallel=parallel, device=device, on_poll=show)
     for problem in ends.problems:
         say(problem)
     return ends

@@ -13,12 +13,12 @@ from hpc.launch.options import SubmitOptions
 from hpc.launch.preparation import chosen_pack, cluster_of, cost_of
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
-from hpc.launch.watching import watch
+from hpc.launch.watching import follow_in_lines
 from hpc.planning.plan import Plan, make_plan
 from hpc.protocol import CommandExit
 from hpc.slurm.commands import LimitError, Slurm, SlurmError
 from hpc.slurm.profile import Profile
-from hpc.status import sweep
+from hpc.status import lines, sweep
 from hpc.storage.permissions import check_writable
 from hpc.submission.lock import lock
 from hpc.sweep.states import FINAL
@@ -117,7 +117,7 @@ def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path 
     """
     idle_rounds = refusals = 0
     while idle_rounds < _MOST_IDLE_ROUNDS:
-        watch(request.store, profile.name, quiet=True)
+        follow_in_lines(request.store, profile.name)
         try:
             before, seen = seen, look.take(request)
             idle_rounds = idle_rounds + 1 if seen.mark == before.mark else 0
@@ -134,7 +134,7 @@ def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path 
             idle_rounds = 0
             time.sleep(_REFUSED_SECONDS)
     taken = sweep.take(request.store)
-    print(sweep.text(taken))
+    print(lines.text(taken))
     return CommandExit.DONE if all(entry.state in FINAL for entry in taken.statuses) else CommandExit.INCOMPLETE
 
 

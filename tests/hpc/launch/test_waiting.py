@@ -39,7 +39,7 @@ def wait(request: Request, monkeypatch: pytest.MonkeyPatch, answers: list[Except
     def plan(*_: Any) -> Any:
         return SimpleNamespace(tasks=left)
 
-    monkeypatch.setattr(slurm, "watch", lambda *_, **__: SimpleNamespace(held=set()))
+    monkeypatch.setattr(slurm, "follow_in_lines", lambda *_, **__: SimpleNamespace(held=set()))
     monkeypatch.setattr(slurm, "_plan_for_slurm", plan)
     monkeypatch.setattr(slurm, "submit_once", submit_once)
     monkeypatch.setattr(slurm.time, "sleep", pauses.append)
