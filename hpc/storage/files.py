@@ -203,7 +203,7 @@ def stamp_of_now(directory: Path) -> int:
         return os.fstat(fd).st_mtime_ns
     finally:
         os.close(fd)
-        _discard(probe)
+        discard(probe)
 
 
 def remove(path: Path) -> None:
