@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aggregate.coverage.populations import Population
     from aggregate.coverage.simulation import Row
     from hpc.config.load import Loaded
-    from hpc.preflight.check import Report
+    from hpc.preflight.check import CheckReport
 
 command = Group("check", help="Check the cluster, the statistics or resuming, and say how to fix what fails.")
 _LONG, _SHORT = 20_000, 1_000
@@ -72,7 +72,7 @@ def cluster(wanted: ClusterOptions, export: Path | None, as_json: bool) -> int:
     return CommandExit.DONE if report.good else CommandExit.TROUBLE
 
 
-def _preflight(wanted: ClusterOptions) -> Report:
+def _preflight(wanted: ClusterOptions) -> CheckReport:
     from hpc.config.load import CommandLine, load
     from hpc.launch.preparation import cluster_of
     from hpc.preflight import check
