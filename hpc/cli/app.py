@@ -128,7 +128,7 @@ def _run(words: list[str]) -> int:
 
 
 def _told(error: Exception) -> tuple[str, int] | None:
-    """What a user is told of an error, and the exit code; None for what is a fault of ours."""
+    """What is reported of an error, and the exit code; None for a bug of Holdfast, whose traceback is shown."""
     from hpc.slurm.commands import SlurmError  # not loaded by every command
 
     if isinstance(error, ConfigError):

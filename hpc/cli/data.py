@@ -64,7 +64,7 @@ def generate(
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """What is told of progress, a line each: on a terminal below a bar that moves, with the time it has taken."""
+    """Shows one line of progress per call; on a terminal a moving bar below them, with the time so far."""
     if not watched(sys.stderr):
         yield say
         return

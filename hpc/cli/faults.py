@@ -11,7 +11,7 @@ _LIKENESS = 0.7
 
 
 def one_line(error: click.UsageError) -> str:
-    """What is told of a usage error."""
+    """A usage error as one line: the command, the fault, the fix."""
     context = error.ctx
     if context is None:
         return error.format_message()

@@ -22,7 +22,7 @@ from hpc.sweep.states import CONFLICT, FAILED, FINAL, CellStatus
 class Look:
     """A sweep at the moment of a decision.
 
-    live: tasks that Slurm has. statuses: the state of every cell of the grid, by the files. bad: nodes to leave out.
+    live: tasks that Slurm has. statuses: the state of every cell of the grid, by the files. bad: nodes to exclude.
     """
 
     live: tuple[LiveTask, ...]
@@ -79,7 +79,7 @@ def _statuses(request: Request) -> tuple[CellStatus, ...]:
 
 
 def set_damaged_aside(request: Request, seen: Look) -> Look:
-    """Quarantine results that are none, and say so: their cells are trained again. Returns the look after that."""
+    """Quarantine results that cannot be read, and report them: their cells are trained again. Returns the new look."""
     damaged = []
     for status in seen.statuses:
         if status.state == CONFLICT and (damage := published.set_damaged_aside(request.store.paths, status.cell)):

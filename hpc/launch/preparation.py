@@ -26,7 +26,7 @@ _COST_SAMPLE = 200
 def chosen_pack(
     options: PackOptions, request: Request, profile: Profile, seen: Look, conf: Path | None = None
 ) -> int | None:
-    """The pack size; for ``--pack auto`` the one that a pilot says is best. Raises ConfigError without a pilot."""
+    """The pack size; for ``--pack auto`` the best one by a pilot. Raises ConfigError without a pilot."""
     if options.pack != "auto":
         return options.pack
     from hpc.planning import pilot_record
@@ -49,7 +49,7 @@ def chosen_pack(
 
 
 def say_notes(request: Request) -> None:
-    """Say which keys of the configuration have no effect."""
+    """Report the keys of the configuration that have no effect."""
     for note in request.notes:
         say(f"note: {note}")
 

@@ -1,4 +1,4 @@
-"""What a command says while it works: to stderr, since stdout is for answers."""
+"""What a command reports while it works."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def advice(store: Store, sweep: Sweep, target: SeedTarget) -> str:
             plan = seeds_for_power(deviation, pilot, target.effect, target.power, alpha)
             goal = f"a paired difference of {target.effect:g} in {metric} detected"
         else:
-            raise ValueError("seeds are needed for something: add --target-halfwidth or --target-effect")
+            raise ValueError("a goal is missing; add --target-halfwidth or --target-effect")
     except ValueError as error:
         raise ConfigError([f"command line: {error}"]) from None
     lines = [f"{goal}: {plan.seeds} seeds per condition, {plan.more} more than the {plan.pilot} there are"]

@@ -160,7 +160,7 @@ def _without_bad_nodes(profile: Profile, options: SubmitOptions, seen: Look) -> 
     if options.all_nodes or not seen.bad.nodes:
         return profile
     for node, count in seen.bad.nodes.items():
-        say(f"node {node} is left out: {count} tasks failed there at the start; --all-nodes takes it again")
+        say(f"node {node} is excluded: {count} tasks failed there at the start; --all-nodes includes it")
     given = profile.parameters.get("exclude")
     excluded = ",".join([*([given] if given else []), *sorted(seen.bad.nodes)])
     return replace(profile, parameters={**profile.parameters, "exclude": excluded})
