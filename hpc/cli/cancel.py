@@ -54,7 +54,7 @@ class Filter:
 @options.option("--scale", metavar="0.1", help="Only cells of this scale.")
 @options.option(
     "--axis",
-    type=options.Setting(),
+    type=options.SETTING,
     multiple=True,
     metavar="NAME=VALUE",
     help="Only cells with this value.",
@@ -65,7 +65,7 @@ class Filter:
     metavar="STATE",
     help="Only tasks in this state: PENDING or RUNNING.",
 )
-@options.option("--cell", type=options.CellName(), metavar="NAME", help="Only this cell.")
+@options.option("--cell", type=options.CELL, metavar="NAME", help="Only this cell.")
 @options.flag("-y", "--yes", help="Do not ask.")
 def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> int:
     """Cancel queued and running tasks of this sweep. What they finished is kept.

@@ -40,7 +40,7 @@ class ClusterOptions:
     "cluster", examples=("check cluster --profile lab", "check cluster --profile lab --config sweep.yaml --pilot")
 )
 @options.handed_over("wanted", ClusterOptions)
-@options.option("--profile", type=options.ProfileName(), metavar="P", help=options.PROFILE_HELP)
+@options.option("--profile", type=options.PROFILE, metavar="P", help=options.PROFILE_HELP)
 @options.settings
 @options.option("--config", type=options.FILE, metavar="FILE", help="Configuration of the sweep to come.")
 @options.flag("--pilot", help="Also measure step time and memory by pack size.")
@@ -109,21 +109,21 @@ def _directory(given: Path | None, loaded: Loaded | None) -> Path:
 )
 @options.option(
     "--profile",
-    type=options.ProfileName(),
+    type=options.PROFILE,
     default="local",
     metavar="P",
     help="sandbox, local (default), a name in slurm_templates/profiles, or a path.",
 )
 @options.option("--config", type=options.FILE, metavar="FILE", help="YAML or JSON configuration.")
 @options.option(
-    "--output-dir", type=options.SweepWord(), metavar="DIR", help="The sweep's directory; it gets the certificate."
+    "--output-dir", type=options.SWEEP, metavar="DIR", help="The sweep's directory; it gets the certificate."
 )
-@options.option("--epochs", type=options.Whole(), metavar="N", help="Train shorter for the check.")
+@options.option("--epochs", type=options.WHOLE, metavar="N", help="Train shorter for the check.")
 @options.option("--cells", type=options.COUNT, default=3, metavar="N", help="Cells to try (default: 3).")
 @options.option("--minutes", type=options.COUNT, default=10, metavar="M", help="Give up after M minutes (default: 10).")
 @options.option(
     "--seed",
-    type=options.Whole(),
+    type=options.WHOLE,
     default=0,
     metavar="S",
     help="Seed of the times of the faults (default: 0).",

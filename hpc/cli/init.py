@@ -37,9 +37,9 @@ _QUESTIONS = {
 @options.option("--runs", type=options.COUNT, metavar="N", help="Seeds per condition (default: 5).")
 @options.option("--partition", metavar="P", help="Partition, as sinfo lists it (default: the cluster's own).")
 @options.option("--timeout-min", type=options.COUNT, metavar="M", help="Time limit of a task (default: 240).")
-@options.option("--gpus", type=options.Whole(), metavar="N", help="GPUs per task (default: 0).")
+@options.option("--gpus", type=options.WHOLE, metavar="N", help="GPUs per task (default: 0).")
 @options.option("--cpus", type=options.COUNT, metavar="N", help="CPUs per task (default: 1).")
-@options.option("--mem-gb", type=options.Number(), metavar="G", help="Gigabytes of memory per task (default: 4).")
+@options.option("--mem-gb", type=options.NUMBER, metavar="G", help="Gigabytes of memory per task (default: 4).")
 @options.flag("--all-keys", help="Only print every key a configuration may have, with its default.")
 def command(directory: Path, all_keys: bool, **answered: Any) -> int:
     """Write a commented configuration and profile. Without options it asks, if there is somebody to ask."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,59 +21,32 @@ else:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Number(Kind):
-    """A number that may have a fraction."""
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
-    name = "number"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+class Value(Kind):
+    """What ``read`` makes of a text; it raises ValueError for one that needs the hint."""
+
+    name = "value"
+
+    def __init__(self, read: Callable[[str], Any], hint: str = "", complete: Complete | None = None) -> None:
+        self._read, self._hint, self._complete = read, hint, complete
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return float(value)
+            return self._read(value)
         except ValueError:
-            self.fail(f"{value!r}; give a number", param, ctx)
-
-
-class Whole(Kind):
-    """A whole number. least: 1 for a count."""
-
-    name = "whole number"
-
-    def __init__(self, least: int | None = None) -> None:
-        self._least = least
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = None
-        if number is None or (self._least is not None and number < self._least):
-            range_ = "" if self._least is None else f", {self._least} or more"
-            self.fail(f"{value!r}; give a whole number{range_}", param, ctx)
-        return number
-
-
-class Pack(Kind):
-    """Cells per task: a whole number, or ``auto``."""
-
-    name = "pack"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if value == "auto":
-            return "auto"
-        if not value.isdecimal() or int(value) < 1:
-            self.fail(f"{value!r}; give a whole number of cells, 1 or more, or auto", param, ctx)
-        return int(value)
+            self.fail(f"{value!r}; {self._hint}", param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return _starting(incomplete, ["auto"])
+        return self._complete(ctx, param, incomplete) if self._complete else []
 
 
-class Word(Kind):
+class Word(Value):
     """One of a few words, in upper or lower case."""
 
-    name = "word"
-
     def __init__(self, *words: str) -> None:
+        super().__init__(str, complete=_of(*words))
         self.words = words
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -83,78 +56,65 @@ class Word(Kind):
             self.fail(f"{value!r}; {near}valid: {', '.join(self.words)}", param, ctx)
         return known[value.lower()]
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(word) for word in self.words if word.lower().startswith(incomplete.lower())]
+
+def _of(*words: str) -> Complete:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in words if word.lower().startswith(incomplete.lower())]
+
+    return complete
 
 
-class Setting(Kind):
+def _paths(kind: str) -> Complete:
+    """Leave it to the shell. kind: file or dir."""
+    return lambda ctx, param, incomplete: [CompletionItem(incomplete, type=kind)]
+
+
+def _profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from hpc.slurm.profile_file import known_profiles
+
+    return _of(*known_profiles())(ctx, param, incomplete) or _paths("file")(ctx, param, incomplete)
+
+
+def _cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Cells of the sweep in the directory that the command line names."""
+    from hpc.errors import SweepError
+    from hpc.storage.store import Store
+
+    directory = ctx.params.get("directory") or next(iter(ctx.params.get("words") or ()), "out")
+    try:
+        names = [cell.name for cell in Store(Path(directory).absolute()).sweep().grid]
+    except (SweepError, OSError):
+        return []
+    return _of(*names)(ctx, param, incomplete)
+
+
+def _count(text: str | int) -> int:
+    if not str(text).isdecimal() or int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def _pack(text: str) -> int | str:
+    return text if text == "auto" else _count(text)
+
+
+def _setting(text: str) -> str:
     """A name with a value: without one, a filter would let everything through."""
-
-    name = "setting"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not all(value.partition("=")):
-            self.fail(f"{value!r}; write NAME=VALUE", param, ctx)
-        return str(value)
+    if not all(text.partition("=")):
+        raise ValueError
+    return text
 
 
-class Place(Kind):
-    """A path. Whether something is there is for the command to say."""
-
-    name = "path"
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind  # what the shell completes: file or dir
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(value)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(incomplete, type=self._kind)]
-
-
-class ProfileName(Kind):
-    """A cluster profile: a name, or the path of a file."""
-
-    name = "profile"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from hpc.slurm.profile_file import known_profiles
-
-        return _starting(incomplete, known_profiles()) or [CompletionItem(incomplete, type="file")]
-
-
-class CellName(Kind):
-    """A cell of the sweep in the directory that the command line names."""
-
-    name = "cell"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from hpc.errors import SweepError
-        from hpc.storage.store import Store
-
-        directory = ctx.params.get("directory") or next(iter(ctx.params.get("words") or ()), "out")
-        try:
-            return _starting(incomplete, [cell.name for cell in Store(Path(directory).absolute()).sweep().grid])
-        except (SweepError, OSError):
-            return []
-
-
-class SweepWord(Kind):
-    """The directory of a sweep, or a dotted setting."""
-
-    name = "word"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(incomplete, type="dir")]
-
-
-def _starting(incomplete: str, words: Sequence[str]) -> list[CompletionItem]:
-    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
-
-
-COUNT = Whole(least=1)
-FILE, DIRECTORY = Place("file"), Place("dir")
+NUMBER = Value(float, "give a number")
+WHOLE = Value(int, "give a whole number")
+COUNT = Value(_count, "give a whole number, 1 or more")
+PACK = Value(_pack, "give a whole number of cells, 1 or more, or auto", _of("auto"))
+SETTING = Value(_setting, "write NAME=VALUE")
+PROFILE = Value(str, complete=_profiles)
+CELL = Value(str, complete=_cells)
+SWEEP = Value(str, complete=_paths("dir"))  # a directory, or a dotted setting
+# Whether something is there is for the command to say.
+FILE, DIRECTORY = Value(Path, complete=_paths("file")), Value(Path, complete=_paths("dir"))
 
 
 def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
@@ -207,7 +167,7 @@ PROFILE_HELP = "sandbox, local, a name in slurm_templates/profiles, or a path."
 
 
 packing = together(
-    option("--pack", type=Pack(), metavar="N", help="Cells a task trains together, or auto after a pilot."),
+    option("--pack", type=PACK, metavar="N", help="Cells a task trains together, or auto after a pilot."),
     flag("--allow-code-change", help="Continue although the trainer's code has changed; the change is recorded."),
     flag("--include-failed", help="Also run cells that failed before."),
 )
@@ -221,19 +181,19 @@ _GRID = together(
     argument(
         "words",
         nargs=-1,
-        type=SweepWord(),
+        type=SWEEP,
         metavar="[DIR | key=value]...",
         text="an existing sweep to continue, or dotted settings",
     ),
     _grid("--config", type=FILE, metavar="FILE", help="YAML or JSON configuration."),
     _grid("--dims", metavar="8,12", help="Workspace dimensions."),
     _grid("--synergy-scales", metavar="0.1,1.0", help="Scales of the synergy loss."),
-    _grid("--runs-per-condition", type=Whole(), metavar="N", help="Seeds 42 to 41+N; a larger N grows a sweep."),
+    _grid("--runs-per-condition", type=WHOLE, metavar="N", help="Seeds 42 to 41+N; a larger N grows a sweep."),
     _grid("--axis", multiple=True, metavar="NAME=V1,V2", help="Values of any factor."),
     _grid("--experiment", metavar="NAME", help="Loss configuration, such as fusion_only."),
-    _grid("--epochs", type=Whole(), metavar="N", help="Epochs per cell."),
-    _grid("--batch-size", type=Whole(), metavar="N", help="Samples per step."),
-    _grid("--output-dir", metavar="DIR", type=SweepWord(), help="The sweep's directory (default: out)."),
+    _grid("--epochs", type=WHOLE, metavar="N", help="Epochs per cell."),
+    _grid("--batch-size", type=WHOLE, metavar="N", help="Samples per step."),
+    _grid("--output-dir", metavar="DIR", type=SWEEP, help="The sweep's directory (default: out)."),
     _grid("--no-wandb", is_flag=True, help="Do not log to Weights & Biases."),
     flag("-y", "--yes", help="Confirm a very large grid."),
 )

@@ -26,21 +26,21 @@ _SEEDS = "Seeds needed, for a sweep that already has two or more per condition"
 @options.handed_over("target", SeedTarget)
 @options.packing
 @options.settings
-@options.option("--profile", type=options.ProfileName(), metavar="P", help="Profile whose pilot and limits to use.")
+@options.option("--profile", type=options.PROFILE, metavar="P", help="Profile whose pilot and limits to use.")
 @options.option(
-    "--target-halfwidth", "halfwidth", type=options.Number(), metavar="H", section=_SEEDS, help="Know the mean to +- H."
+    "--target-halfwidth", "halfwidth", type=options.NUMBER, metavar="H", section=_SEEDS, help="Know the mean to +- H."
 )
 @options.option(
     "--target-effect",
     "effect",
-    type=options.Number(),
+    type=options.NUMBER,
     metavar="D",
     section=_SEEDS,
     help="Detect a paired difference.",
 )
 @options.option(
     "--power",
-    type=options.Number(),
+    type=options.NUMBER,
     default=0.8,
     metavar="P",
     section=_SEEDS,

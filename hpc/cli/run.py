@@ -24,7 +24,7 @@ EXAMPLES = ("run --config sweep.yaml --output-dir out", "run out --runs-per-cond
     "--device", type=options.Word("cpu", "cuda"), default="cpu", metavar="D", help="cpu or cuda (default: cpu)."
 )
 @options.flag("--analyze-only", help="Only aggregate what is there.")
-@options.option("--cell", type=options.CellName(), metavar="NAME", help="Train this cell alone.")
+@options.option("--cell", type=options.CELL, metavar="NAME", help="Train this cell alone.")
 @options.flag("--debug", help="With --cell: train it in the foreground.")
 @options.take_over
 def command(asked: SweepOptions, wanted: RunOptions) -> int:

@@ -19,7 +19,7 @@ _FOLLOW_SECONDS = 1.0
 
 @click.command("show", cls=Command, examples=("show out dim_8_scale_1.0_run_0 --log",))
 @options.directory
-@options.argument("cell", type=options.CellName(), metavar="CELL", text="its name, such as dim_8_scale_1.0_run_0")
+@options.argument("cell", type=options.CELL, metavar="CELL", text="its name, such as dim_8_scale_1.0_run_0")
 @options.flag("--log", help="Show its log and its output.")
 @options.flag("--follow", help="Show the log as it grows.")
 @options.as_json

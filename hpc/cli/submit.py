@@ -22,7 +22,7 @@ EXAMPLES = (
 @options.sweep
 @options.handed_over("wanted", SubmitOptions)
 @options.packing
-@options.option("--profile", type=options.ProfileName(), required=True, metavar="P", help=options.PROFILE_HELP)
+@options.option("--profile", type=options.PROFILE, required=True, metavar="P", help=options.PROFILE_HELP)
 @options.settings
 @options.flag("--all-nodes", help="Also use nodes on which tasks failed at the start.")
 @options.flag("--dry-run", help="Print the plan and write nothing.")

@@ -22,7 +22,7 @@ command = Group(
 )
 _MOST_LINES = 40
 _timeout = options.option(
-    "--timeout", type=options.Number(), default=120.0, metavar="S", help="Seconds to wait for an answer (default: 120)."
+    "--timeout", type=options.NUMBER, default=120.0, metavar="S", help="Seconds to wait for an answer (default: 120)."
 )
 
 
@@ -33,7 +33,7 @@ _timeout = options.option(
 @options.option("--group", default="", metavar="G", help="Group, instead of the configured one.")
 @options.option(
     "--settle",
-    type=options.Number(),
+    type=options.NUMBER,
     default=20.0,
     metavar="S",
     help="Seconds for the server to show what was sent (default: 20).",
