@@ -5,7 +5,6 @@ They are not kept in the repository: docs/hooks.py adds them whenever the docume
 
 from __future__ import annotations
 
-import argparse
 import ast
 import contextlib
 import inspect
@@ -18,16 +17,17 @@ from typing import get_args
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
+import click  # noqa: E402
 import json_outputs  # noqa: E402
 
 from hpc.cli import app  # noqa: E402
+from hpc.cli.command import WIDTH  # noqa: E402
 from hpc.errors import ConfigError  # noqa: E402
 from hpc.faults import Faults, Section  # noqa: E402
 from hpc.slurm.profile_keys import ProfileKeys  # noqa: E402
 from hpc.storage.layout import Layout  # noqa: E402
 from hpc.sweep.cell import Cell  # noqa: E402
 
-_PROG = "holdfast"
 # What a file is, where the name of its method in hpc/storage does not say it well enough.
 _FILES = {
     "certificate_file": "one certificate, by configuration and device",
@@ -95,28 +95,21 @@ def modules() -> str:
 
 def command_line() -> str:
     text = "# Command line\n\n`holdfast`, `.venv/bin/holdfast` and `python -m hpc` are the same.\n"
-    for name, parser in _parsers(app.parser(), _PROG):
-        # argparse wraps to the terminal it is in; a page has one width.
-        parser.formatter_class = _formatter(parser.formatter_class)
-        text += f"\n## {name}\n\n```text\n{parser.format_help().strip()}\n```\n"
+    # One width for the page, whatever terminal this runs in.
+    top = click.Context(app.holdfast, info_name="holdfast", terminal_width=WIDTH, **app.holdfast.context_settings)
+    for context in _commands(top):
+        text += f"\n## {context.command_path}\n\n```text\n{context.get_help().strip()}\n```\n"
     return text
 
 
-def _formatter(base: type[argparse.HelpFormatter]) -> type[argparse.HelpFormatter]:
-    class Fixed(base):  # type: ignore[misc, valid-type]
-        def __init__(self, prog: str, **given: object) -> None:
-            super().__init__(prog, **{**given, "width": 100})
-
-    return Fixed
-
-
-def _parsers(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """A parser and all of its subcommands' parsers, in the order of the command line."""
-    yield name, parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for word, below in action.choices.items():
-                yield from _parsers(below, f"{name} {word}")
+def _commands(context: click.Context) -> Iterator[click.Context]:
+    """A command and all of its subcommands, in the order of the command line."""
+    yield context
+    if isinstance(context.command, click.Group):
+        for name in context.command.list_commands(context):
+            command = context.command.get_command(context, name)
+            assert command is not None
+            yield from _commands(click.Context(command, info_name=name, parent=context))
 
 
 def configuration() -> str:

@@ -87,7 +87,7 @@ FLOORS = [
     ["hpc.trainers", "hpc.slurm"],
     ["hpc.storage", "hpc.provenance", "hpc.yaml_files", "hpc.faults"],
     ["hpc.sweep"],
-    ["hpc.errors", "hpc.units", "hpc.protocol", "hpc.checkout", "hpc.processes", "hpc.user_state"],
+    ["hpc.errors", "hpc.units", "hpc.protocol", "hpc.checkout", "hpc.processes", "hpc.terminal", "hpc.user_state"],
     ["training.workspace"],
     ["training.loop"],
     ["training.steps"],

@@ -1,4 +1,4 @@
-"""The command line: one module a command, with its options, its help, its example and what it prints.
+"""The command line: one module per command, with its options, its help, its examples and what it prints.
 
 Imports: everything else; the logic lies below.
 """

@@ -1,58 +1,140 @@
-"""The command line: parse, call one function, print faults, return an exit code."""
+"""The command line: find the command, run it, print faults, return an exit code."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 
-from hpc.cli.options import parser
+import click
+from click.shell_completion import CompletionItem, shell_complete
+
+from hpc.cli.command import Group, Option
+from hpc.cli.faults import one_line
 from hpc.errors import BusyError, ConfigError, SweepError, of_system
 from hpc.protocol import CommandExit
-from hpc.slurm.commands import SlurmError
 
-__all__ = ["main", "parser"]
+# As --help lists them; a command that is not named here comes after these.
+_ORDER = (
+    *("plan", "run", "submit", "status", "show", "cancel", "aggregate"),
+    *("data", "check", "wandb", "sandbox", "init", "completion"),
+)
+COMPLETE = "_HOLDFAST_COMPLETE"  # set by the shell that asks for completions
+
+
+class Commands(Group):
+    """The commands, each in its own module of this folder: one is loaded when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_summaries())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _summaries():
+            return None
+        found: click.Command = import_module(f"hpc.cli.{cmd_name}").command
+        return found
+
+    def summary_of(self, ctx: click.Context, name: str) -> str:
+        return _summaries()[name]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names with summaries, without loading what they name."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, text in _summaries().items() if name.startswith(incomplete)]
+
+
+@cache
+def _summaries() -> dict[str, str]:
+    """Name -> summary of each command, from the first lines of their modules: `holdfast NAME: summary`."""
+    found: dict[str, str] = {}
+    for path in Path(__file__).parent.glob("*.py"):
+        with path.open(encoding="utf-8") as file:
+            head = re.match(r'"""holdfast (\w+): (.*?)(""")?$', file.readline())
+        if head and head[1] == path.stem:
+            found[head[1]] = head[2]
+    order = {name: place for place, name in enumerate(_ORDER)}
+    return dict(sorted(found.items(), key=lambda entry: (order.get(entry[0], len(order)), entry[0])))
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib import metadata
+
+    try:
+        print(f"holdfast {metadata.version('holdfast')}")
+    except metadata.PackageNotFoundError:
+        print("holdfast (not installed)")
+    ctx.exit()
+
+
+holdfast = Commands(
+    "holdfast",
+    help="Multi-seed sweeps on Slurm: preempted, requeued, resumed bit for bit, and never lost.",
+    params=[
+        Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Show the version and exit.",
+        )
+    ],
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code; see the epilog of --help."""
+    """Run one command. Returns its exit code; see the end of --help."""
     os.umask(os.umask(0o022) | 0o022)  # nothing we or a library writes is writable by others
-    arguments = parser().parse_args(argv)
-    logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.WARNING)
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger().setLevel(logging.WARNING)
+    if instruction := os.environ.get(COMPLETE):
+        return shell_complete(holdfast, {}, "holdfast", COMPLETE, instruction)
     try:
-        return _action(arguments.call)(arguments)
+        code = _run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+    except click.UsageError as error:
+        print(one_line(error), file=sys.stderr)
+        return CommandExit.CONFIGURATION
     except KeyboardInterrupt:
         return CommandExit.INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # whoever read has read enough; Python would complain about what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CommandExit.DONE
     except Exception as error:
-        if arguments.verbose:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.exception("the command failed")
         told = _told(error)
         if told is None:
             raise
         text, code = told
         print(text, file=sys.stderr)
-        return code
+    return code
 
 
-def _action(name: str) -> Callable[[argparse.Namespace], int]:
-    """A command's function. Imported when it is called: `status` need not load what `submit` needs."""
-    module, _, function = name.partition(".")
-    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"hpc.cli.{module}"), function)
-    return found
+def _run(words: list[str]) -> int:
+    try:
+        with holdfast.make_context("holdfast", words) as context:
+            return int(holdfast.invoke(context) or 0)
+    except click.exceptions.Exit as left:  # after --help or --version
+        return left.exit_code
 
 
 def _told(error: Exception) -> tuple[str, int] | None:
-    """What a user is told of an error, and the exit code; None for what is a fault of ours."""
+    """What is reported of an error, and the exit code; None for a bug of Holdfast, whose traceback is shown."""
+    from hpc.slurm.commands import SlurmError  # not loaded by every command
+
     if isinstance(error, ConfigError):
         return str(error), CommandExit.CONFIGURATION
-    # Two by their names: the modules that raise them are not loaded for every command.
-    if isinstance(error, BusyError | SlurmError) or type(error).__name__ in ("SandboxError", "DataError"):
+    # One by its name: the data of the built-in experiment is not loaded for every command.
+    if isinstance(error, BusyError | SlurmError) or type(error).__name__ == "DataError":
         return str(error), CommandExit.TROUBLE
     if isinstance(error, SweepError):
         return str(error), CommandExit.CONFIGURATION

@@ -1,38 +1,61 @@
-"""wandb sync and wandb extract."""
+"""holdfast wandb: Mirror results to Weights & Biases, or aggregate runs from there."""
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from hpc.cli.aggregate import aggregate_and_tell
+from hpc.cli import options
+from hpc.cli.aggregate import aggregate_and_print
+from hpc.cli.command import Group
 from hpc.errors import ConfigError
-from hpc.launch.preparation import say
+from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
-from hpc.yaml_files import read_yaml
 
+if TYPE_CHECKING:
+    from hpc.wandb.extract.extract import Query
+
+command = Group(
+    "wandb", help="Mirror results to Weights & Biases, or aggregate runs from there. Results on disk are safe already."
+)
 _MOST_LINES = 40
+_timeout = options.option(
+    "--timeout", type=options.NUMBER, default=120.0, metavar="S", help="Seconds to wait for an answer (default: 120)."
+)
 
 
-def sync(arguments: argparse.Namespace) -> int:
-    """wandb sync: bring a sweep's results to a server, audited."""
+@command.command("sync", examples=("wandb sync out",))
+@options.directory
+@options.option("--project", default="", metavar="P", help="Project, instead of the configured one.")
+@options.option("--entity", default="", metavar="E", help="Entity, instead of the configured one.")
+@options.option("--group", default="", metavar="G", help="Group, instead of the configured one.")
+@options.option(
+    "--settle",
+    type=options.NUMBER,
+    default=20.0,
+    metavar="S",
+    help="Seconds for the server to show what was sent (default: 20).",
+)
+@_timeout
+def sync(directory: Path, project: str, entity: str, group: str, settle: float, timeout: float) -> int:
+    """Bring one complete run per cell to the server, compared with the disk. May be interrupted and run again."""
     from hpc.wandb.cells import target_of
     from hpc.wandb.helper import WandbTroubleError
     from hpc.wandb.sync import Patience
     from hpc.wandb.sync import sync as bring
 
-    store = Store(arguments.directory.absolute())
+    store = Store(directory.absolute())
     sweep = store.sweep()
-    given = {name: getattr(arguments, name) for name in ("project", "entity", "group") if getattr(arguments, name)}
-    target = replace(target_of(sweep), **given)
+    target = target_of(sweep)
+    target = replace(
+        target, project=project or target.project, entity=entity or target.entity, group=group or target.group
+    )
     try:
-        synced = bring(store, sweep, target, say, Patience(arguments.timeout, arguments.settle))
+        synced = bring(store, sweep, target, say, Patience(timeout, settle))
     except (WandbTroubleError, ImportError) as error:
-        say(f"{error}; nothing is lost, the same command goes on")
+        say(f"{error}; nothing is lost, the same command resumes")
         return CommandExit.TROUBLE
     _say_some([*synced.remarks, *synced.differing])
     waiting = f", {synced.without_result} have no result yet" if synced.without_result else ""
@@ -40,36 +63,69 @@ def sync(arguments: argparse.Namespace) -> int:
     return CommandExit.INCOMPLETE if synced.differing else CommandExit.DONE
 
 
-def extract(arguments: argparse.Namespace) -> int:
-    """wandb extract: runs of a group, from a server or from files, aggregated like a sweep."""
-    from hpc.wandb.extract.extract import Query, from_files, from_server
-    from hpc.wandb.extract.extract import extract as write
+@dataclass(frozen=True)
+class QueryOptions:
+    """Which runs to extract."""
+
+    project: str
+    group: str
+    entity: str
+    tags: tuple[str, ...]
+    state: str
+    config: tuple[str, ...]
+
+    def query(self) -> Query:
+        """The same as the extraction takes it. Raises ConfigError."""
+        from hpc.wandb.extract.extract import Query
+
+        tags = [tag for text in self.tags for tag in text.split(",") if tag]
+        return Query(self.project, self.group, self.entity, tags, self.state, _settings(self.config))
+
+
+@command.command("extract", examples=("wandb extract --project synergy --group pilot --output-dir extracted",))
+@options.handed_over("asked", QueryOptions)
+@options.option("--project", required=True, metavar="P", help="Project of the runs.")
+@options.option("--group", required=True, metavar="G", help="Group of the runs.")
+@options.option("--entity", default="", metavar="E", help="User or team (default: your own).")
+@options.option("--output-dir", required=True, type=options.DIRECTORY, metavar="D", help="Where everything is written.")
+@options.option("--offline", type=options.DIRECTORY, metavar="DIR", help="Read .wandb files below DIR; no server.")
+@options.option("--tags", multiple=True, metavar="A,B", help="Only runs with one of these.")
+@options.option("--state", default="", metavar="STATE", help="Only runs in this state, such as finished.")
+@options.option("--config", multiple=True, metavar="KEY=VALUE", help="Only runs with this configuration.")
+@options.partial
+@_timeout
+def extract(asked: QueryOptions, output_dir: Path, offline: Path | None, partial: bool, timeout: float) -> int:
+    """Aggregate runs from a server, or from .wandb files, with the same tables, statistics and figures."""
+    from hpc.wandb.extract import extract as runs_of
     from hpc.wandb.helper import WandbTroubleError
 
-    tags = [tag for text in arguments.tags for tag in text.split(",") if tag]
-    query = Query(
-        arguments.project, arguments.group, arguments.entity, tags, arguments.state, _settings(arguments.config)
-    )
-    output = arguments.output_dir.absolute()
-    if arguments.offline is not None and not arguments.offline.is_dir():
-        raise ConfigError([f"command line: --offline is {str(arguments.offline)!r}; there is no such directory"])
+    query = asked.query()
+    if offline is not None and not offline.is_dir():
+        raise ConfigError([f"command line: --offline is {str(offline)!r}; there is no such directory"])
     try:
-        if arguments.offline is not None:
-            runs = from_files(query, arguments.offline, say)
+        if offline is not None:
+            runs = runs_of.from_files(query, offline, say)
         else:
-            runs = from_server(query, idle=arguments.timeout)
+            runs = runs_of.from_server(query, idle=timeout)
     except (WandbTroubleError, ImportError) as error:
         say(str(error))
         return CommandExit.TROUBLE
     if not runs:
-        raise ConfigError([f"no run of group {query.group!r} in project {query.project!r} fits; check names, filters"])
+        raise ConfigError(
+            [f"no run of group {query.group!r} in project {query.project!r} matches; check names and filters"]
+        )
     say(f"{len(runs)} runs")
-    _say_some(write(runs, query, output))
-    return aggregate_and_tell(Store(output), arguments.partial)
+    output = output_dir.absolute()
+    _say_some(runs_of.extract(runs, query, output))
+    return aggregate_and_print(Store(output), partial)
 
 
-def _settings(words: list[str]) -> dict[str, Any]:
+def _settings(words: tuple[str, ...]) -> dict[str, Any]:
     """key=value as YAML reads the value: 8 is a number, fusion_only a word."""
+    import yaml
+
+    from hpc.yaml_files import read_yaml
+
     found: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")

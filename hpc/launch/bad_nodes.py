@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from hpc.protocol import TaskExit
 from hpc.storage import files
@@ -15,17 +16,25 @@ from hpc.sweep.states import FAILED, FINAL, CellStatus
 ENOUGH = 2
 
 
-def find(store: Store, statuses: Iterable[CellStatus]) -> tuple[dict[str, int], set[Cell]]:
-    """Nodes to leave out, each with how many tasks failed at its start, and the cells that only failed there.
+@dataclass(frozen=True)
+class BadNodes:
+    """nodes: to leave out, each with how many tasks failed there at the start. cells: those that only failed there."""
+
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    cells: frozenset[Cell] = frozenset()
+
+
+def find(store: Store, statuses: Iterable[CellStatus]) -> BadNodes:
+    """The nodes on which a sweep's tasks keep failing at the start.
 
     A node on which a cell has finished is no bad node: what fails there fails for another reason. Where nothing has
     finished anywhere, only failures before Python could start count: a broken trainer fails at the start everywhere.
     """
     known = list(statuses)
-    began = _submissions_that_began(store)
-    # Where no task of a submission began anywhere, it is the sweep, not a node, that something is wrong with.
-    # Nor has a node to do with a configuration or code that changed after the task was queued.
+    # A node has nothing to do with a configuration or code that changed after the task was queued.
     starts = [start for start in store.paths.failed_starts() if start.status != str(int(TaskExit.OUTDATED))]
+    # Where no task of a submission began anywhere, it is the sweep, not a node, that something is wrong with.
+    began = _submissions_that_began(store) if starts else set()
     early = Counter(start.node for start in starts if start.submission in began)
     loading: dict[Cell, str] = {}
     for status in known:
@@ -34,11 +43,11 @@ def find(store: Store, statuses: Iterable[CellStatus]) -> tuple[dict[str, int], 
             if failure.get("at_start") and failure.get("node"):
                 loading[status.cell] = str(failure["node"])
     if not early and not loading:
-        return {}, set()
+        return BadNodes()
     good = _nodes_with_results(store, known)
     counted = early + (Counter(loading.values()) if good else Counter())
     bad = {node: count for node, count in counted.items() if count >= ENOUGH and node not in good}
-    return bad, {cell for cell, node in loading.items() if node in bad}
+    return BadNodes(bad, frozenset(cell for cell, node in loading.items() if node in bad))
 
 
 def _submissions_that_began(store: Store) -> set[int]:

@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from hpc.launch.preparation import chosen_pack, live, say, set_damaged_aside, statuses_of
+from hpc.errors import ConfigError
+from hpc.launch import look
+from hpc.launch.look import Look
+from hpc.launch.options import RunOptions, SubmitOptions
+from hpc.launch.preparation import chosen_pack
+from hpc.launch.remarks import say
 from hpc.launch.request import Request
 from hpc.planning.plan import Plan, make_plan
 from hpc.processes import cores
 from hpc.protocol import CommandExit, TaskExit
 from hpc.slurm.profile import Profile
 from hpc.status import cell as one_cell
+from hpc.status.progress import progress
+from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
+from hpc.submission.lock import lock
 from hpc.sweep.definition import Sweep
-from hpc.sweep.states import FINAL
 from hpc.trainers.snapshot import snapshot
 
 # A fused pack of this many cells still fits a core's cache at the default model size (docs/performance.md).
 _CACHE_PACK = 5
 
 
-def run_here(
-    request: Request, sweep: Sweep, arguments: argparse.Namespace, pack: int | str | None
-) -> local_workers.Ends:
-    """Plan and run what is still to do. pack: cells a task, ``auto``, or None for what suits this machine."""
-    set_damaged_aside(request)
-    statuses = statuses_of(request)
-    if arguments.cell:
-        wanted = one_cell.find_cell(sweep, request.store, arguments.cell)
-        statuses = [entry for entry in statuses if entry.cell == wanted]
-    elsewhere = live(request.store, strict=False)
-    parallel = arguments.parallel_jobs or cores()
-    to_do = sum(1 for entry in statuses if entry.state not in FINAL)
-    size = chosen_pack(pack, request, Profile("local"), statuses, None) or _local_pack(sweep, to_do, parallel)
-    planned = make_plan(statuses, queued=elsewhere, pack_size=size, include_failed=arguments.include_failed)
+def run(request: Request, options: RunOptions) -> int | None:
+    """Train what is missing. Returns the exit code; None if everything ended and is to be aggregated."""
+    if options.debug and not options.cell:
+        raise ConfigError(["command line: --debug runs one cell in the foreground; add --cell NAME"])
+    if options.cell:
+        one_cell.find_cell(request.sweep, request.store, options.cell)
+    check_writable(request.store.root)
+    with lock(request.store, "holdfast run", options.take_over):
+        sweep = request.record(options.allow_code_change)
+        if options.cell and options.debug:
+            return _debug(request.store, sweep, options.cell, options.device)
+        ends = run_here(request, sweep, options)
+    if ends.interrupted:
+        say(f"stopped; the same command resumes it ({request.store.root})")
+        return CommandExit.INTERRUPTED
+    return ends.exit_code or (CommandExit.INCOMPLETE if ends.queued else None)
+
+
+def submit(request: Request, options: SubmitOptions) -> int:
+    """`submit --profile local`: the plan, or its tasks in worker processes here. Returns the exit code."""
+    if options.dry_run:
+        print(_plan(request, options.here(), look.take_here(request)))
+        return CommandExit.DONE
+    check_writable(request.store.root)
+    with lock(request.store, "holdfast submit", options.take_over):
+        ends = run_here(request, request.record(options.allow_code_change), options.here())
+    return ends.exit_code or (CommandExit.INTERRUPTED if ends.interrupted else CommandExit.DONE)
+
+
+def run_here(request: Request, sweep: Sweep, options: RunOptions) -> local_workers.Ends:
+    """Plan and run what is still to do. The caller holds the sweep's lock."""
+    seen = look.set_damaged_aside(request, look.take_here(request))
+    planned = _plan(request, options, seen)
     say(str(planned))
     if not planned.tasks:
         if planned.queued:
@@ -45,8 +70,18 @@ def run_here(
     intent = intents.begin(
         request.store, [planned.tasks], kind=intents.LOCAL, profile="local", name=sweep.name, code=digest
     )
-    at_once = max(1, parallel // size) if sweep.trainer.pack_mode == "concurrent" else parallel
-    return _run_tasks(request.store, sweep, planned, intent, code, at_once, arguments.device)
+    parallel = options.parallel_jobs or cores()
+    if sweep.trainer.pack_mode == "concurrent":
+        parallel = max(1, parallel // max(map(len, planned.tasks)))
+    return _run_tasks(request.store, sweep, planned, intent, code, parallel, options.device)
+
+
+def _plan(request: Request, options: RunOptions, seen: Look) -> Plan:
+    if options.cell:
+        seen = seen.at(one_cell.find_cell(request.sweep, request.store, options.cell))
+    pack = chosen_pack(options, request, Profile("local"), seen)
+    pack = pack or _local_pack(request.sweep, seen.unfinished, options.parallel_jobs or cores())
+    return make_plan(seen.statuses, queued=seen.queued, pack_size=pack, include_failed=options.include_failed)
 
 
 def _run_tasks(
@@ -58,11 +93,8 @@ def _run_tasks(
     parallel: int,
     device: str,
 ) -> local_workers.Ends:
-    from hpc.status.progress import Progress
-
-    progress = Progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest)
-    ends = local_workers.run_tasks(store, intent, code, parallel=parallel, device=device, on_poll=progress)
-    progress.end()
+    with progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest) as show:
+        ends = local_workers.run_tasks(store, intent, code, parallel=parallel, device=device, on_poll=show)
     for problem in ends.problems:
         say(problem)
     return ends
@@ -71,7 +103,7 @@ def _run_tasks(
 def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
     """Fused trainers gain from packs that keep every worker busy and stay in cache; others share a process's start.
 
-    Four packs a worker keep all of them busy to the end. Cells that want a process each get it as tasks.
+    Four packs per worker keep all of them busy to the end. Cells that want a process each get it as tasks.
     """
     if sweep.trainer.pack_mode == "concurrent":
         return 1
@@ -79,17 +111,17 @@ def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
     return max(1, min(_CACHE_PACK, share if sweep.trainer.pack_mode == "fused" else share // 4))
 
 
-def debug(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> int:
+def _debug(store: Store, sweep: Sweep, name: str, device: str) -> int:
     """One cell in this very process, its output on the terminal."""
     from hpc.node.pack import PackTask
     from hpc.node.stop import StopFlag
 
-    cell = one_cell.find_cell(sweep, store, arguments.cell)
+    cell = one_cell.find_cell(sweep, store, name)
     digest, _ = snapshot(store, sweep.trainer)
     intent = intents.begin(store, [[[cell]]], kind=intents.LOCAL, profile="debug", name=sweep.name, code=digest)
     stop = StopFlag()
     stop.install()
-    task = PackTask(store, sweep, [cell], intent.number, stop, arguments.device, own_log=False)
+    task = PackTask(store, sweep, [cell], intent.number, stop, device, own_log=False)
     ended = task.run()
     print(one_cell.text(store, cell.name))
     if ended == TaskExit.DONE:

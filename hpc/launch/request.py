@@ -1,11 +1,11 @@
-"""From what a user typed to a sweep in a directory: a configuration, or an existing sweep to go on with."""
+"""From what a user typed to a sweep in a directory: a configuration, or an existing sweep to continue."""
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,32 @@ class Request:
             )
 
 
-def resolve(arguments: argparse.Namespace) -> Request:
-    """The sweep a command line asks for. Raises ConfigError, SweepError, OSError; writes nothing."""
-    # Not Path.is_dir: it raises for a setting that is too long for a path.
-    overrides = [word for word in arguments.words if "=" in word and not os.path.isdir(word)]
-    directories = [word for word in arguments.words if word not in overrides]
-    if len(directories) > 1:
-        raise ConfigError([f"command line: {directories[1]!r} is a second directory; name one sweep, or key=value"])
-    if directories:
-        return _existing(Path(directories[0]), arguments, overrides)
-    loaded = load(_command_line(arguments, overrides))
+@dataclass(frozen=True)
+class SweepOptions:
+    """Which sweep a command line asks for: an existing one by its directory, or one that its settings describe."""
+
+    directory: Path | None = None
+    line: CommandLine = field(default_factory=CommandLine)
+
+    @classmethod
+    def of(cls, words: Sequence[str], line: CommandLine) -> SweepOptions:
+        """Of the words beside the options: a directory or dotted settings. Raises ConfigError for two directories."""
+        # Not Path.is_dir: it raises for a setting that is too long for a path.
+        overrides = [word for word in words if "=" in word and not os.path.isdir(word)]
+        directories = [word for word in words if word not in overrides]
+        if len(directories) > 1:
+            raise ConfigError([f"command line: {directories[1]!r} is a second directory; name one sweep, or key=value"])
+        return cls(Path(directories[0]) if directories else None, replace(line, overrides=tuple(overrides)))
+
+
+def resolve(options: SweepOptions, *, needs_data: bool = True) -> Request:
+    """The sweep that is asked for. Raises ConfigError, SweepError, OSError; writes nothing.
+
+    needs_data: whether cells are to be trained, so that the data of an existing sweep has to be as it was.
+    """
+    if options.directory is not None:
+        return _existing(options.directory, options.line, needs_data)
+    loaded = load(options.line)
     store = Store(loaded.output_dir)
     if store.root.exists() and not store.root.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a directory; name another --output-dir", str(store.root))
@@ -91,35 +107,48 @@ def resolve(arguments: argparse.Namespace) -> Request:
     return Request(store, loaded.sweep, tuple(loaded.notes))
 
 
-def _existing(directory: Path, arguments: argparse.Namespace, overrides: list[str]) -> Request:
-    fixed = ["config", "dims", "synergy_scales", "experiment", "epochs", "batch_size", "output_dir"]
-    given = [name for name in fixed if getattr(arguments, name) is not None]
-    given += ["axis"] if arguments.axis else []
-    if given or overrides:
-        option = overrides[0] if overrides else "--" + given[0].replace("_", "-")
+# Options that describe a sweep: a directory has been described already.
+_DESCRIBING = {
+    "config": "--config",
+    "dims": "--dims",
+    "scales": "--synergy-scales",
+    "experiment": "--experiment",
+    "epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "output_dir": "--output-dir",
+    "axes": "--axis",
+}
+
+
+def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
+    given = [option for name, option in _DESCRIBING.items() if getattr(line, name) not in (None, ())]
+    if given or line.overrides:
+        option = line.overrides[0] if line.overrides else given[0]
         raise ConfigError(
             [f"command line: {option} cannot go with the directory {directory}, whose sweep.json settles it; drop one"]
         )
     store = Store(directory.absolute())
     sweep = recorded = store.sweep()
-    if arguments.runs_per_condition is not None:
-        if arguments.runs_per_condition < 1:
-            raise ConfigError(
-                [f"command line: --runs-per-condition is {arguments.runs_per_condition}; must be 1 or more"]
-            )
-        cells = sweep.grid.n_conditions * arguments.runs_per_condition
-        if cells > MOST_CELLS_UNASKED and not arguments.yes:
-            raise ConfigError([f"command line: the grid has {cells:,} cells; if that is meant, confirm with -y"])
-        sweep = sweep.with_runs(arguments.runs_per_condition)
+    if line.runs_per_condition is not None:
+        sweep = _with_runs(recorded, line.runs_per_condition, line.allow_huge)
     seeds = len(recorded.grid.seeds)
     notes: tuple[str, ...] = ()
-    if arguments.runs_per_condition is not None and arguments.runs_per_condition < seeds:
-        notes = (f"the sweep has {seeds} runs a condition already; only the first of them are looked at",)
-    if arguments.no_wandb:
+    if line.runs_per_condition is not None and line.runs_per_condition < seeds:
+        notes = (f"the sweep already has {seeds} runs per condition; only the first of them are looked at",)
+    if line.no_wandb:
         sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
-    if not getattr(arguments, "analyze_only", False):
+    if needs_data:
         _check_data(store, sweep)
     return Request(store, sweep, notes)
+
+
+def _with_runs(sweep: Sweep, runs: int, allow_huge: bool) -> Sweep:
+    if runs < 1:
+        raise ConfigError([f"command line: --runs-per-condition is {runs}; must be 1 or more"])
+    cells = sweep.grid.n_conditions * runs
+    if cells > MOST_CELLS_UNASKED and not allow_huge:
+        raise ConfigError([f"command line: the grid has {cells:,} cells; if that is meant, confirm with -y"])
+    return sweep.with_runs(runs)
 
 
 def _check_data(store: Store, sweep: Sweep) -> None:
@@ -127,20 +156,3 @@ def _check_data(store: Store, sweep: Sweep) -> None:
     found = data.fault(sweep)
     if found and any(status.state not in FINAL for status in store.statuses(sweep.grid, sweep.config_digest)):
         raise SweepError(found)
-
-
-def _command_line(arguments: argparse.Namespace, overrides: list[str]) -> CommandLine:
-    return CommandLine(
-        config=arguments.config,
-        dims=arguments.dims,
-        scales=arguments.synergy_scales,
-        runs_per_condition=arguments.runs_per_condition,
-        axes=arguments.axis,
-        experiment=arguments.experiment,
-        epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
-        output_dir=arguments.output_dir,
-        no_wandb=arguments.no_wandb,
-        overrides=overrides,
-        allow_huge=arguments.yes,
-    )

@@ -1,12 +1,12 @@
-"""plan --target-halfwidth and --target-effect: how many seeds a claim takes, and what they cost."""
+"""plan --target-halfwidth and --target-effect: how many seeds a claim needs, and what they cost."""
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 
 from hpc.errors import ConfigError
+from hpc.launch.options import SeedTarget
 from hpc.planning.cost import device_seconds
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
@@ -16,36 +16,38 @@ from hpc.units import duration
 Values = dict[str, dict[int, float]]
 
 
-def advice(store: Store, sweep: Sweep, arguments: argparse.Namespace) -> str:
-    """Seeds needed by Stein's two-stage rule, the finished seeds being the first stage, with the price.
+def advice(store: Store, sweep: Sweep, target: SeedTarget) -> str:
+    """Seeds needed by Stein's two-stage rule, the finished seeds being the first stage, with their cost.
 
     The condition (or the paired difference with the reference condition) of the largest spread decides, so that the
     promise holds for all. Raises ConfigError if there are too few results or the target makes no sense.
     """
     from aggregate.stats.seed_planner import seeds_for_halfwidth, seeds_for_power
 
-    metric = arguments.metric or sweep.analysis["primary_metrics"][0]
+    metric = target.metric or sweep.analysis["primary_metrics"][0]
     if metric not in sweep.trainer.metrics:
         raise ConfigError([f"command line: --metric is {metric!r}; valid: {', '.join(sweep.trainer.metrics)}"])
     values, seconds = _values(store, sweep, metric)
     alpha = float(sweep.analysis["alpha"])
     try:
-        if arguments.target_halfwidth is not None:
+        if target.halfwidth is not None:
             where, deviation, pilot = _widest(values)
-            plan = seeds_for_halfwidth(deviation, pilot, arguments.target_halfwidth, 1 - alpha)
-            goal = f"{metric} known to +- {arguments.target_halfwidth:g} in every condition"
-        else:
+            plan = seeds_for_halfwidth(deviation, pilot, target.halfwidth, 1 - alpha)
+            goal = f"{metric} known to +- {target.halfwidth:g} in every condition"
+        elif target.effect is not None:
             where, deviation, pilot = _widest(_differences(values, sweep))
-            plan = seeds_for_power(deviation, pilot, arguments.target_effect, arguments.power, alpha)
-            goal = f"a paired difference of {arguments.target_effect:g} in {metric} told from none"
+            plan = seeds_for_power(deviation, pilot, target.effect, target.power, alpha)
+            goal = f"a paired difference of {target.effect:g} in {metric} detected"
+        else:
+            raise ValueError("a goal is missing; add --target-halfwidth or --target-effect")
     except ValueError as error:
         raise ConfigError([f"command line: {error}"]) from None
-    lines = [f"{goal}: {plan.seeds} seeds a condition, {plan.more} more than the {plan.pilot} there are"]
+    lines = [f"{goal}: {plan.seeds} seeds per condition, {plan.more} more than the {plan.pilot} there are"]
     lines.append(f"decided by {where}, standard deviation {deviation:.4g}; {plan.known} would do if that were certain")
     if plan.more:
         cells = plan.more * sweep.grid.n_conditions
-        price = f", about {duration(cells * statistics.mean(seconds))} of device time" if seconds else ""
-        lines.append(f"price: {cells:,} cells{price}; holdfast submit {store.root} --runs-per-condition {plan.seeds}")
+        time = f", about {duration(cells * statistics.mean(seconds))} of device time" if seconds else ""
+        lines.append(f"cost: {cells:,} cells{time}; holdfast submit {store.root} --runs-per-condition {plan.seeds}")
     return "\n".join(lines)
 
 
@@ -67,10 +69,10 @@ def _widest(values: Values) -> tuple[str, float, int]:
     """(name, standard deviation, seeds) of the condition with the largest spread. Raises ValueError without one."""
     spreads = [(statistics.stdev(v.values()), name, len(v)) for name, v in values.items() if len(v) >= 2]
     if not spreads:
-        raise ValueError("no condition has two finished seeds yet; run at least two a condition first")
+        raise ValueError("no condition has two finished seeds yet; run at least two per condition first")
     deviation, name, count = max(spreads)
     if math.isclose(deviation, 0.0):
-        raise ValueError("the finished seeds do not differ at all; there is no spread to plan by")
+        raise ValueError("the finished seeds do not differ at all; there is no spread to plan with")
     return name, deviation, count
 
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc.launch import bad_nodes
-from hpc.launch.preparation import chosen_pack, pack_asked_for, price, say, set_damaged_aside, statuses_of
+from hpc.launch import look
+from hpc.launch.look import Look
+from hpc.launch.options import SubmitOptions
+from hpc.launch.preparation import chosen_pack, cluster_of, cost_of
+from hpc.launch.remarks import say
 from hpc.launch.request import Request
+from hpc.launch.watching import follow_in_lines
 from hpc.planning.plan import Plan, make_plan
 from hpc.protocol import CommandExit
 from hpc.slurm.commands import LimitError, Slurm, SlurmError
 from hpc.slurm.profile import Profile
-from hpc.status import sweep
-from hpc.status import sweep as status
-from hpc.storage.store import Store
-from hpc.submission import intents
-from hpc.submission.live import by_cluster, live_cells, live_tasks
+from hpc.status import lines, sweep
+from hpc.storage.permissions import check_writable
 from hpc.submission.lock import lock
-from hpc.sweep.cell import Cell
-from hpc.sweep.states import FAILED, FINAL
+from hpc.sweep.states import FINAL
 
 if TYPE_CHECKING:
     from hpc.submission.arrays import Queued
@@ -33,38 +31,60 @@ _MOST_IDLE_ROUNDS = 2
 _REFUSED_SECONDS, _MOST_REFUSALS = 60, 30
 
 
-def dry_run(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
-    """The plan, its cost, the script, and Slurm's word on it. Writes nothing in the sweep directory."""
+def submit(request: Request, options: SubmitOptions, profile: Profile) -> int:
+    """Queue what is missing, or print the plan; wait for it if that is asked for. Returns the exit code.
+
+    Raises ConfigError, SweepError, OSError, SlurmError.
+    """
+    conf = cluster_of(profile)
+    if options.dry_run:
+        return dry_run(request, options, profile, conf)
+    check_writable(request.store.root)
+    with lock(request.store, "holdfast submit", options.take_over):
+        request.record(options.allow_code_change)
+        seen = look.take(request)
+        code = submit_once(request, options, profile, conf, seen)
+    if code == CommandExit.DONE and options.wait:
+        return wait(request, options, profile, conf, seen)
+    return code
+
+
+def dry_run(request: Request, options: SubmitOptions, profile: Profile, conf: Path | None) -> int:
+    """Print the plan, its cost, the script, and Slurm's verdict on it. Writes nothing in the sweep directory."""
     from hpc.submission.arrays import rehearse
 
-    planned = _plan_for_slurm(request, arguments, profile, conf, set())
+    seen = look.take(request)
+    profile = _without_bad_nodes(profile, options, seen)
+    planned = _plan_for_slurm(request, options, profile, conf, seen)
     print(planned)
     if planned.tasks:
-        print(price(request, planned, profile, statuses_of(request)))
+        print(cost_of(request, planned, profile, seen))
         script, word = rehearse(request.store, request.sweep, planned, profile, conf)
         print(f"\n{script.rstrip()}\n\nSlurm says: {word}")
     return CommandExit.DONE
 
 
-def submit_once(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
-    """Queue what is missing. Raises SlurmError; LimitError if Slurm's limits allow not a single task now."""
+def submit_once(request: Request, options: SubmitOptions, profile: Profile, conf: Path | None, seen: Look) -> int:
+    """Queue what is missing. The caller holds the sweep's lock, and took the look under it.
+
+    Raises SlurmError; LimitError if Slurm's limits allow not a single task now.
+    """
     from hpc.submission.arrays import sbatch_line
 
-    _cancel_held(request.store)
-    set_damaged_aside(request)
-    profile, retry = _without_bad_nodes(request, profile, arguments.all_nodes)
-    planned = _plan_for_slurm(request, arguments, profile, conf, retry)
+    seen = look.set_damaged_aside(request, look.cancel_held(request, seen))
+    profile = _without_bad_nodes(profile, options, seen)
+    planned = _plan_for_slurm(request, options, profile, conf, seen)
     say(str(planned))
     if not planned.tasks:
         return CommandExit.DONE
-    queued = _queue(request, planned, profile, conf, prepare_only=arguments.prepare)
+    queued = _queue(request, planned, profile, conf, prepare_only=options.prepare)
     if queued.scripts:
         say("everything is written; this queues it:")
         print(sbatch_line(queued.scripts))
         return CommandExit.DONE
     if queued.refused:
         say(f"{queued.refused}; what is not queued yet is taken by the next submission, or by --wait")
-    if arguments.then_aggregate:
+    if options.then_aggregate:
         from hpc.submission.arrays import submit_aggregation
 
         say(f"aggregation after them: job {submit_aggregation(request.store, queued, profile, conf)}")
@@ -89,23 +109,22 @@ def _queue(request: Request, planned: Plan, profile: Profile, conf: Path | None,
             planned = smaller
 
 
-def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None) -> int:
+def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path | None, seen: Look) -> int:
     """Wait for the tasks; queue again what came back unfinished, until all is done or nothing moves any more.
 
-    Raises SlurmError if Slurm refuses, or does not answer, half an hour long.
+    seen: the look before the tasks were queued; each round takes a new one.
+    Raises SlurmError if Slurm refuses, or does not answer, for half an hour.
     """
     idle_rounds = refusals = 0
-    before = _progress_mark(request)
     while idle_rounds < _MOST_IDLE_ROUNDS:
-        seen = watch(request.store, profile.name, quiet=True)
-        after = _progress_mark(request)
-        idle_rounds = idle_rounds + 1 if after == before else 0
-        before = after
+        follow_in_lines(request.store, profile.name)
         try:
-            if not seen.held and not _plan_for_slurm(request, arguments, profile, conf, set()).tasks:
+            before, seen = seen, look.take(request)
+            idle_rounds = idle_rounds + 1 if seen.mark == before.mark else 0
+            if not seen.held and not _plan_for_slurm(request, options, profile, conf, seen).tasks:
                 break
-            with lock(request.store, "holdfast submit", arguments.take_over):
-                submit_once(request, arguments, profile, conf)
+            with lock(request.store, "holdfast submit", options.take_over):
+                submit_once(request, options, profile, conf, look.take(request))
             refusals = 0
         except SlurmError as error:  # other jobs have all the room, or nobody answers: neither need last
             refusals += not isinstance(error, LimitError)
@@ -115,92 +134,33 @@ def wait(request: Request, arguments: argparse.Namespace, profile: Profile, conf
             idle_rounds = 0
             time.sleep(_REFUSED_SECONDS)
     taken = sweep.take(request.store)
-    print(sweep.text(taken))
+    print(lines.text(taken))
     return CommandExit.DONE if all(entry.state in FINAL for entry in taken.statuses) else CommandExit.INCOMPLETE
 
 
-def _plan_for_slurm(
-    request: Request, arguments: argparse.Namespace, profile: Profile, conf: Path | None, retry: set[Cell]
-) -> Plan:
-    """The plan, with what Slurm has now taken into account. Raises SlurmError if it cannot be asked.
-
-    retry: failed cells to take along all the same.
-    """
+def _plan_for_slurm(request: Request, options: SubmitOptions, profile: Profile, conf: Path | None, seen: Look) -> Plan:
+    """The plan, within what Slurm's limits allow now. Raises SlurmError if it cannot be asked."""
     slurm = Slurm(conf)
-    queued = live_cells(live_tasks(request.store))
-    statuses = statuses_of(request)
     # A whole node of GPUs is busy with a cell for each.
-    pack = chosen_pack(pack_asked_for(arguments.pack), request, profile, statuses, conf) or profile.workers
+    pack = chosen_pack(options, request, profile, seen, conf) or profile.workers
     most = -(-len(request.sweep.grid) // pack)
     return make_plan(
-        statuses,
-        queued=queued,
+        seen.statuses,
+        queued=seen.queued,
         pack_size=pack,
-        include_failed=arguments.include_failed,
-        retry=retry,
+        include_failed=options.include_failed,
+        retry=() if options.all_nodes else seen.bad.cells,
         largest_array=slurm.max_array_size(),
         room=slurm.room(most),
     )
 
 
-def _cancel_held(store: Store) -> None:
-    """Cancel tasks that Slurm holds for ever because a daemon died while it started them; their cells are free again.
-
-    Releasing them may take an operator, cancelling does not. Raises SlurmError.
-    """
-    held = [task for task in live_tasks(store) if task.queued.held]
-    for conf, tasks in by_cluster(store, held).items():
-        Slurm(conf).cancel([task.queued for task in tasks])
-    if held:
-        say(f"{len(held)} tasks that Slurm holds since a launch failed are cancelled; their cells are queued again")
-
-
-def _without_bad_nodes(request: Request, profile: Profile, all_nodes: bool) -> tuple[Profile, set[Cell]]:
-    """The profile with nodes left out on which tasks keep failing at their start, and the cells they cost so far."""
-    if all_nodes or not request.store.exists():
-        return profile, set()
-    bad, cells = bad_nodes.find(request.store, statuses_of(request))
-    for node, count in bad.items():
-        say(f"node {node} is left out: {count} tasks failed there at the start; --all-nodes takes it again")
-    if not bad:
-        return profile, set()
+def _without_bad_nodes(profile: Profile, options: SubmitOptions, seen: Look) -> Profile:
+    """The profile with those nodes left out on which tasks keep failing at the start."""
+    if options.all_nodes or not seen.bad.nodes:
+        return profile
+    for node, count in seen.bad.nodes.items():
+        say(f"node {node} is excluded: {count} tasks failed there at the start; --all-nodes includes it")
     given = profile.parameters.get("exclude")
-    excluded = ",".join([*([given] if given else []), *sorted(bad)])
-    return replace(profile, parameters={**profile.parameters, "exclude": excluded}), cells
-
-
-def _progress_mark(request: Request) -> tuple[int, int]:
-    """Grows whenever a cell ends or gets an epoch further."""
-    statuses = statuses_of(request)
-    ended = sum(entry.state in (*FINAL, FAILED) for entry in statuses)
-    return ended, sum(entry.epoch for entry in statuses)
-
-
-_WATCH_SECONDS = 30.0
-
-
-_SANDBOX_WATCH_SECONDS = 1.0
-
-
-def status_text(store: Store, taken: status.Snapshot) -> str:
-    estimate = status.estimate(store, taken)
-    return status.text(taken) + (f"\n\n{estimate}" if estimate else "")
-
-
-def watch(store: Store, profile: str, quiet: bool) -> status.Snapshot:
-    """Look again and again until nothing more will happen by itself; Slurm is asked at most twice a minute."""
-    here = profile == "sandbox" or any(entry.profile == "sandbox" for entry in intents.intents(store))
-    pause = _SANDBOX_WATCH_SECONDS if here else _WATCH_SECONDS
-    live_view = sys.stdout.isatty() and not quiet
-    last = ""
-    while True:
-        taken = status.take(store)
-        text = status_text(store, taken)
-        if live_view:
-            print(f"\x1b[H\x1b[2J{text}", flush=True)
-        elif text != last:
-            (say if quiet else print)(text.splitlines()[0] if quiet else text + "\n")
-        last = text
-        if taken.finished and not taken.trouble:
-            return taken
-        time.sleep(pause)
+    excluded = ",".join([*([given] if given else []), *sorted(seen.bad.nodes)])
+    return replace(profile, parameters={**profile.parameters, "exclude": excluded})

@@ -5,6 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 _WIDTH = 120
@@ -36,7 +40,7 @@ def problem(subject: str, text: str, fix: str) -> Finding:
 
 
 def table(findings: Iterable[Finding]) -> str:
-    """Findings for a terminal, a verdict a line, the fix below it."""
+    """Findings as plain lines: a verdict each, its fix below it."""
     every = list(findings)
     width = max((len(finding.subject) for finding in every), default=0)
     lines = []
@@ -47,6 +51,19 @@ def table(findings: Iterable[Finding]) -> str:
         if finding.fix:
             lines += textwrap.wrap(f"-> {finding.fix}", _WIDTH, initial_indent=indent, subsequent_indent=indent)
     return "\n".join(lines)
+
+
+def screen(findings: Iterable[Finding]) -> Table:
+    """The same for a terminal: levels in colour, as wide as it is."""
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {OK: "green", NOTE: "yellow", PROBLEM: "bold red"}
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    for finding in findings:
+        fix = f"\n-> {finding.fix}" if finding.fix else ""
+        shown.add_row(Text(finding.level, styles[finding.level]), finding.subject, Text(f"{finding.text}{fix}"))
+    return shown
 
 
 def summary(findings: Iterable[Finding]) -> str:

@@ -59,9 +59,14 @@ def _file_of(name: str) -> Path:
     if not path.suffix:
         path = PROFILES / f"{name}.yaml"
     if not path.is_file():
-        known = [*_BUILT_IN, *sorted(p.stem for p in PROFILES.glob("*.yaml") if p.stem != "sandbox")]
-        raise ConfigError([f"command line: --profile is {name!r}; valid: {', '.join(known)}, or a path to a YAML file"])
+        known = ", ".join(known_profiles())
+        raise ConfigError([f"command line: --profile is {name!r}; valid: {known}, or a path to a YAML file"])
     return path
+
+
+def known_profiles() -> list[str]:
+    """The names of profiles that need no path."""
+    return [*_BUILT_IN, *sorted(path.stem for path in PROFILES.glob("*.yaml") if path.stem != "sandbox")]
 
 
 def parse_profile(name: str, raw: Mapping[str, Any], source: str) -> Profile:

@@ -1,10 +1,9 @@
-"""What is going on in a sweep: files first, one question to Slurm second, no other source of truth."""
+"""A sweep at one moment: files first, one question to Slurm second, no other source of truth."""
 
 from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSI
 from hpc.units import duration
 
 RUNNING, PENDING = "RUNNING", "PENDING"
-_SHOWN_CELLS = 12
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
 
 
 def told_of_failed_starts(store: Store) -> str:
-    """How many tasks of the last submission ended before they began, where, and what the last of them said.
+    """How many tasks of the last submission ended before they began, where, and the last line of the last one's log.
 
     Empty if all of them began.
     """
@@ -120,7 +118,7 @@ def told_of_failed_starts(store: Store) -> str:
     said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.is_file() else []
     nodes = ", ".join(sorted({start.node for start in starts}))
     tasks = "1 task" if len(starts) == 1 else f"{len(starts)} tasks"
-    return f"{tasks} ended before training began, on {nodes}: {''.join(said) or 'nothing was said'} ({log})"
+    return f"{tasks} ended before training began, on {nodes}: {''.join(said) or 'no output'} ({log})"
 
 
 def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
@@ -130,54 +128,8 @@ def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
     return replace(status, state=PENDING if task.queued.state == PENDING else RUNNING, cause="")
 
 
-def text(snapshot: Snapshot) -> str:
-    """A snapshot as a person reads it."""
-    counts = snapshot.counts
-    summary = ", ".join(f"{number} {state}" for state, number in sorted(counts.items(), key=lambda item: -item[1]))
-    lines = [f"{snapshot.sweep.name}: {len(snapshot.statuses):,} cells: {summary}", "", table(snapshot.statuses)]
-    if snapshot.trouble:
-        lines += ["", f"Slurm cannot be asked ({snapshot.trouble}); RUNNING and PENDING are not known"]
-    lines += ["", snapshot.failed_starts] * bool(snapshot.failed_starts)
-    lines += _waiting(snapshot)
-    lines += _section("running", [s for s in snapshot.statuses if s.state == RUNNING], snapshot)
-    lines += _section(
-        "pending again after an attempt", [s for s in snapshot.statuses if s.state == PENDING and s.attempts], snapshot
-    )
-    lines += _section("failed", [s for s in snapshot.statuses if s.state in (FAILED, CONFLICT)], snapshot)
-    return "\n".join(lines)
-
-
-def _waiting(snapshot: Snapshot) -> list[str]:
-    """Why cells are pending, as Slurm puts it, and what can be done where waiting is of no use."""
-    queued = [task.queued for task in snapshot.live.values() if task.queued.state == PENDING]
-    reasons = Counter(task.reason for task in queued if task.reason not in ("", "None") and not task.held)
-    lines = []
-    if reasons:
-        lines += ["", "waiting: " + ", ".join(f"{count} ({reason})" for reason, count in reasons.most_common())]
-    if snapshot.held:
-        lines += ["", f"held since their launch failed: {len(snapshot.held)}; submit again and they start anew"]
-    return lines
-
-
-def _section(title: str, statuses: Sequence[CellStatus], snapshot: Snapshot) -> list[str]:
-    if not statuses:
-        return []
-    lines = ["", f"{title}:"]
-    for status in statuses[:_SHOWN_CELLS]:
-        task = snapshot.live.get(status.cell.name)
-        where = f" on {task.queued.node}" if task and task.queued.node else ""
-        progress = f" epoch {status.epoch} of {status.epochs}" if status.epochs else ""
-        attempts = f", attempt {status.attempts}" if status.attempts > 1 else ""
-        restarts = f", requeued {task.queued.restarts}x" if task and task.queued.restarts else ""
-        cause = f": {status.cause}" if status.cause else ""
-        lines.append(f"  {status.cell.name}{progress}{where}{attempts}{restarts}{cause}")
-    if len(statuses) > _SHOWN_CELLS:
-        lines.append(f"  ... and {len(statuses) - _SHOWN_CELLS} more")
-    return lines
-
-
 def estimate(store: Store, snapshot: Snapshot) -> str:
-    """When the sweep will be done, from the cells that are; empty if there is nothing to go by."""
+    """How long the sweep will still take, from the cells that are done; empty if that cannot be estimated."""
     running = sum(1 for status in snapshot.statuses if status.state == RUNNING)
     if not running:
         return ""
@@ -192,33 +144,10 @@ def estimate(store: Store, snapshot: Snapshot) -> str:
     )
     total = left * statistics.mean(known) / running
     spread = left**0.5 * statistics.stdev(known) / running
-    return f"about {duration(total)} left (give or take {duration(2 * spread)}) at {running} at once"
+    return f"about {duration(total)} left (+- {duration(2 * spread)}) with {running} running"
 
 
 def _seconds(store: Store, cell: Cell) -> float | None:
     result = store.result(cell)
     value = (result or {}).get("provenance", {}).get("seconds")
     return float(value) if isinstance(value, int | float) else None
-
-
-def table(statuses: Sequence[CellStatus]) -> str:
-    """Counts of states by the values of each factor, as a small table for terminals."""
-    rows: dict[str, Counter[str]] = {}
-    for position, (factor, _) in enumerate(statuses[0].cell.point if statuses else ()):
-        values = list(dict.fromkeys(status.cell.point[position][1] for status in statuses))
-        if len(values) <= _MOST_ROWS:
-            rows |= {f"{factor} {value}": Counter() for value in values}
-            for status in statuses:
-                rows[f"{factor} {status.cell.point[position][1]}"][status.state] += 1
-    present = [state for state in _ORDER if any(counts[state] for counts in rows.values())]
-    width = max(map(len, rows), default=0)
-    lines = [" " * width + "".join(f"  {state:>9}" for state in present)] if rows else []
-    lines += [f"{row:<{width}}" + "".join(f"  {counts[s] or '.':>9}" for s in present) for row, counts in rows.items()]
-    return "\n".join(lines)
-
-
-# A factor of more values is no small table.
-_MOST_ROWS = 16
-
-
-_ORDER = ("COMPLETED", "DIVERGED", "RUNNING", "PENDING", "STARTED", "MISSING", "FAILED", "CONFLICT")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from helpers.blocks import ROOT, blocks, commands
+from helpers.command_line import parsed
 from helpers.waiting import PATIENCE
 
-from hpc.cli import app
 from hpc.sandbox import cluster as sandbox
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "synergy" / "README.md"]
@@ -36,7 +36,7 @@ def environment(tmp_path: Path, cluster: str = "/nonexistent/sandbox") -> dict[s
 
 @pytest.mark.parametrize(("page", "line"), HOLDFAST_LINES, ids=lambda value: getattr(value, "name", value))
 def test_every_holdfast_command_on_a_page_is_valid(page: Path, line: str) -> None:
-    assert app.parser().parse_args(shlex.split(line)[1:]).call
+    assert parsed(line.removeprefix("holdfast ")).command.callback
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

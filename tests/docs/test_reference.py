@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 import yaml
 from helpers import modules
@@ -26,17 +25,16 @@ def generate() -> ModuleType:
     return modules.load("generate")
 
 
-def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    for action in parser._actions:
-        yield action
-        for below in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
-            yield from actions(below)
-
-
 def test_every_option_of_every_command_is_in_the_reference(generate: ModuleType) -> None:
     text = generate.command_line()
-    for action in actions(app.parser()):
-        assert all(option in text for option in action.option_strings)
+    context = app.holdfast.make_context("holdfast", ["--"])
+    for name in app.holdfast.list_commands(context):
+        command = app.holdfast.get_command(context, name)
+        assert command is not None
+        inner = command.commands.values() if isinstance(command, click.Group) else [command]
+        options = [option for found in inner for parameter in found.params for option in parameter.opts]
+        assert all(option in text for option in options if option.startswith("-"))
+        assert f"\n## holdfast {name}\n" in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
+
+from hpc.cli import app
 from hpc.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +20,16 @@ WITH_DATA = ROOT / "tests" / "trainers" / "with_data.py"
 # Before a command that is to be interrupted: what a shell starts in the background ignores it, and so do its children.
 ON_A_TERMINAL = ["env", "--default-signal=INT"]
 Holdfast = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def parsed(line: str) -> click.Context:
+    """The command that a line names, with its options as values; nothing is run. Raises click.UsageError."""
+    context = app.holdfast.make_context("holdfast", shlex.split(line))
+    while isinstance(context.command, click.Group):
+        name, command, words = context.command.resolve_command(context, [*context._protected_args, *context.args])
+        assert command is not None
+        context = command.make_context(name, words, parent=context)
+    return context
 
 
 def environment() -> dict[str, str]:

@@ -29,6 +29,6 @@ def test_tasks_without_their_data_say_so_and_blame_no_node(workplace: Workplace)
     assert "the data of this sweep is not there" in workplace.holdfast("show", "out", "width_1_run_0").stdout
     workplace.submit(config, expect=2)
     (workplace.directory / "elsewhere").rename(data)
-    assert "is left out" not in workplace.submit(config)
+    assert "is excluded" not in workplace.submit(config)
     workplace.wait_until_ended()
     assert workplace.states() == {"COMPLETED": 6}

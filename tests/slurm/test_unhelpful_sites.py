@@ -47,7 +47,7 @@ def test_a_node_on_which_nothing_starts_is_left_out_of_the_next_submission(workp
         lost = workplace.states()["MISSING"]
         assert lost >= 2
         said = workplace.submit(config, profile="site.yaml")
-        assert f"node n2 is left out: {lost} tasks failed there" in said
+        assert f"node n2 is excluded: {lost} tasks failed there" in said
         workplace.wait_until_ended()
     assert workplace.states() == {"COMPLETED": 16}
 
@@ -62,7 +62,7 @@ def test_a_node_with_a_broken_installation_costs_no_cell(workplace: Workplace) -
     workplace.submit(config)
     workplace.wait_until_ended()
     assert workplace.states()["FAILED"] >= 2
-    assert "node n3 is left out" in workplace.submit(config)
+    assert "node n3 is excluded" in workplace.submit(config)
     workplace.wait_until_ended()
     assert workplace.states() == {"COMPLETED": 16}
 

@@ -110,10 +110,10 @@ def test_on_a_terminal_a_wrong_answer_is_told_at_once_and_asked_again(tmp_path: 
     ]
     code, told, heard = on_a_terminal(tmp_path, "".join(f"{line}\n" for line in wrong_then_right))
     assert code == 0, heard
-    assert told.count("minutes a task may take [240]:") == 3
+    assert told.count("time limit of a task in minutes [240]:") == 3
     faults = [line for line in heard.splitlines() if line.startswith("  ")]
     assert [fault.split()[0].strip(":") for fault in faults[:2]] == ["name", "trainer"]
-    assert faults[2:4] == ["  'three' is no whole number", "  runs is 0; give a whole number, 1 or more"]
+    assert faults[2:4] == ["  'three' is not a whole number", "  runs is 0; give a whole number, 1 or more"]
     assert len(faults) == 11
     assert yaml.safe_load((tmp_path / "sweep.yaml").read_text())["sweep"]["runs_per_condition"] == 3
     parameters = load_profile(str(tmp_path / "cluster.yaml")).parameters

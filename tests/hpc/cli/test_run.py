@@ -77,7 +77,7 @@ def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: H
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "the same command resumes it" in said
     assert {status.state for status in statuses(store)} == {"STARTED"}
     release(tmp_path)
     holdfast("run", "--config", config, "--parallel-jobs", "4")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from helpers.command_line import parsed
 
 from hpc.cli import app
 
 
 def heard(capsys: pytest.CaptureFixture[str], line: str) -> str:
     """What a wrong command line is answered, without its end of line."""
-    with pytest.raises(SystemExit) as left:
-        app.parser().parse_args(line.split())
-    assert left.value.code == 2
+    assert app.main(line.split()) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.count("\n") == 1
@@ -55,8 +54,14 @@ def test_a_typing_error_is_answered_with_the_nearest_word(
         ("plan --epochs three", "--epochs is 'three'; give a whole number"),
         ("plan --power high", "--power is 'high'; give a number"),
         ("cancel out --axis width", "holdfast cancel: --axis is 'width'; write NAME=VALUE"),
-        ("cancel out --state runing", "--state is 'RUNING'; did you mean RUNNING? valid: PENDING, RUNNING"),
+        ("cancel out --state runing", "--state is 'runing'; did you mean RUNNING? valid: PENDING, RUNNING"),
+        ("cancel out --state QUEUED", "--state is 'QUEUED'; valid: PENDING, RUNNING"),
         ("plan --config", "--config needs a value after it"),
+        ("plan --config --dims 8", "--config needs a value after it"),
+        ("plan --pack many", "--pack is 'many'; give a whole number of cells, 1 or more, or auto"),
+        ("status out --watch=yes", "--watch takes no value"),
+        ("completion tcsh", "holdfast completion: SHELL is 'tcsh'; valid: bash, zsh, fish"),
+        ("-x", "unknown option -x; `holdfast --help` lists the options"),
         ("status out --config x", "unknown option --config; `holdfast status --help` lists the options"),
     ],
 )
@@ -67,16 +72,17 @@ def test_other_faults_name_the_option_the_value_and_what_would_do(
 
 
 def test_words_may_stand_on_both_sides_of_options() -> None:
-    assert app.parser().parse_args(["plan", "a.b=1", "--dims", "8", "c.d=2", "-y", "e.f=3"]).words == [
-        "a.b=1",
-        "c.d=2",
-        "e.f=3",
-    ]
+    assert parsed("plan a.b=1 --dims 8 c.d=2 -y e.f=3").params["words"] == ("a.b=1", "c.d=2", "e.f=3")
 
 
 def test_a_state_may_be_written_small() -> None:
-    assert app.parser().parse_args(["cancel", "out", "--state", "pending"]).state == "PENDING"
+    assert parsed("cancel out --state pending").params["state"] == "PENDING"
 
 
 def test_an_option_may_still_be_shortened() -> None:
-    assert app.parser().parse_args(["plan", "--runs", "3"]).runs_per_condition == 3
+    assert parsed("plan --runs 3").params["runs_per_condition"] == 3
+    assert parsed("plan --runs=3 -- --dims").params["words"] == ("--dims",)
+
+
+def test_a_value_may_be_negative() -> None:
+    assert parsed("plan --target-effect -0.5").params["effect"] == -0.5

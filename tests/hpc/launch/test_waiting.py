@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 from helpers.small_sweeps import make_sweep
 
-from hpc.launch import slurm
+from hpc.launch import look, slurm
+from hpc.launch.options import SubmitOptions
 from hpc.launch.request import Request
 from hpc.slurm.commands import LimitError, SlurmError
 from hpc.slurm.profile import Profile
@@ -39,12 +39,12 @@ def wait(request: Request, monkeypatch: pytest.MonkeyPatch, answers: list[Except
     def plan(*_: Any) -> Any:
         return SimpleNamespace(tasks=left)
 
-    monkeypatch.setattr(slurm, "watch", lambda *_, **__: SimpleNamespace(held=set()))
+    monkeypatch.setattr(slurm, "follow_in_lines", lambda *_, **__: SimpleNamespace(held=set()))
     monkeypatch.setattr(slurm, "_plan_for_slurm", plan)
     monkeypatch.setattr(slurm, "submit_once", submit_once)
     monkeypatch.setattr(slurm.time, "sleep", pauses.append)
-    arguments = argparse.Namespace(take_over=False)
-    return slurm.wait(request, arguments, Profile("cluster"), None), pauses
+    seen = look.take(request)
+    return slurm.wait(request, SubmitOptions(), Profile("cluster"), None, seen), pauses
 
 
 def test_it_asks_again_after_a_pause_whatever_the_reason(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:

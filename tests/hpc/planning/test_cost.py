@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from helpers.command_line import parsed
 
-from hpc.cli import app
 from hpc.planning.cost import estimate
 from hpc.planning.plan import Plan, make_plan
 from hpc.sweep.grid import Axis, Grid
@@ -40,5 +40,5 @@ def test_without_any_measurement_it_says_how_to_get_one() -> None:
     cost = estimate(plan_of(10), 1.68, [])
     assert cost.hours is None
     (command,) = re.findall("`holdfast (.*)`", str(cost))
-    assert app.parser().parse_args(command.split()).pilot
+    assert parsed(command).params["pilot"]
     assert "--profile local " in command  # as a plan without --profile counts with the pilot of this machine

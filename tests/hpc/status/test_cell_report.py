@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from helpers import small_sweeps
 
-from hpc.cli import questions
+from hpc.cli import cancel
 from hpc.cli.app import main
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
@@ -45,7 +45,7 @@ def test_the_end_of_the_input_cancels_nothing(
     store: Store, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = LiveTask(QueuedTask("a", "12", 0, "PENDING", "", "", "", 0, 1, 0), 1, (cells[0].name,))
-    monkeypatch.setattr(questions, "live_tasks", lambda store: [task])
+    monkeypatch.setattr(cancel, "live_tasks", lambda store: [task])
     monkeypatch.setattr(Slurm, "cancel", lambda *tasks: pytest.fail("cancelled"))
     monkeypatch.setattr(sys, "stdin", _Terminal())
     assert main(["cancel", str(store.paths.root)]) == 2

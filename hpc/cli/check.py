@@ -1,0 +1,203 @@
+"""holdfast check: Check the cluster, the statistics or resuming, and say how to fix what fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpc.cli import options
+from hpc.cli.command import Group
+from hpc.errors import ConfigError
+from hpc.launch.remarks import say
+from hpc.protocol import CommandExit
+from hpc.terminal import console, watched
+
+if TYPE_CHECKING:
+    from aggregate.coverage.populations import Population
+    from aggregate.coverage.simulation import Row
+    from hpc.config.load import Loaded
+    from hpc.preflight.check import CheckReport
+
+command = Group("check", help="Check the cluster, the statistics or resuming, and say how to fix what fails.")
+_LONG, _SHORT = 20_000, 1_000
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    profile: str | None
+    settings: tuple[str, ...]
+    config: Path | None
+    pilot: bool
+    directory: Path | None
+    wait: int
+
+
+@command.command(
+    "cluster", examples=("check cluster --profile lab", "check cluster --profile lab --config sweep.yaml --pilot")
+)
+@options.handed_over("wanted", ClusterOptions)
+@options.option("--profile", type=options.PROFILE, metavar="P", help=options.PROFILE_HELP)
+@options.settings
+@options.option("--config", type=options.FILE, metavar="FILE", help="Configuration of the sweep to come.")
+@options.flag("--pilot", help="Also measure step time and memory by pack size.")
+@options.option(
+    "--directory", type=options.DIRECTORY, metavar="DIR", help="Shared directory to try (default: the sweep's)."
+)
+@options.option(
+    "--wait", type=options.COUNT, default=300, metavar="S", help="Seconds a job may wait to start (default: 300)."
+)
+@options.option("--export", type=options.FILE, metavar="FILE", help="Write everything as JSON, for a bug report.")
+@options.as_json
+def cluster(wanted: ClusterOptions, export: Path | None, as_json: bool) -> int:
+    """Query the cluster, try the shared directory, and with --profile try a node with one small job."""
+    from hpc.preflight import finding
+    from hpc.storage import files
+
+    report = _preflight(wanted)
+    text = json.dumps(report.to_json(), indent=1)
+    if export:
+        files.publish(export.absolute(), text.encode())
+    if as_json:
+        print(text)
+    elif watched(sys.stdout):
+        console(sys.stdout).print(finding.screen(report.findings))
+    else:
+        print(finding.table(report.findings))
+    if not as_json:
+        print(f"\n{finding.summary(report.findings)}")
+    return CommandExit.DONE if report.good else CommandExit.TROUBLE
+
+
+def _preflight(wanted: ClusterOptions) -> CheckReport:
+    from hpc.config.load import CommandLine, load
+    from hpc.launch.preparation import cluster_of
+    from hpc.preflight import check
+    from hpc.slurm.profile_file import load_profile
+
+    profile = load_profile(wanted.profile, wanted.settings) if wanted.profile else None
+    loaded = load(CommandLine(config=wanted.config)) if wanted.config else None
+    if wanted.pilot and (loaded is None or profile is None):
+        raise ConfigError(["command line: --pilot measures a configuration on a profile; add --config and --profile"])
+    request = check.CheckRequest(
+        profile=profile,
+        directory=_directory(wanted.directory, loaded),
+        conf=cluster_of(profile) if profile else None,
+        sweep=loaded.sweep if loaded else None,
+        pilot=wanted.pilot,
+        start_s=wanted.wait,
+        quick=profile is not None and profile.name == "sandbox",
+    )
+    return check.check(request, say)
+
+
+def _directory(given: Path | None, loaded: Loaded | None) -> Path:
+    """Where sweeps will be: as given, else beside the configuration's output, else here."""
+    if given:
+        return given.absolute()
+    wanted = loaded.output_dir.absolute().parent if loaded else Path.cwd()
+    while not wanted.is_dir():
+        wanted = wanted.parent
+    return wanted
+
+
+@command.command(
+    "resume", examples=("check resume --config sweep.yaml", "check resume --profile lab --config sweep.yaml --cells 2")
+)
+@options.option(
+    "--profile",
+    type=options.PROFILE,
+    default="local",
+    metavar="P",
+    help="sandbox, local (default), a name in slurm_templates/profiles, or a path.",
+)
+@options.option("--config", type=options.FILE, metavar="FILE", help="YAML or JSON configuration.")
+@options.option(
+    "--output-dir", type=options.SWEEP, metavar="DIR", help="The sweep's directory; it gets the certificate."
+)
+@options.option("--epochs", type=options.WHOLE, metavar="N", help="Train shorter for the check.")
+@options.option("--cells", type=options.COUNT, default=3, metavar="N", help="Cells to try (default: 3).")
+@options.option("--minutes", type=options.COUNT, default=10, metavar="M", help="Give up after M minutes (default: 10).")
+@options.option(
+    "--seed",
+    type=options.WHOLE,
+    default=0,
+    metavar="S",
+    help="Seed of the times of the faults (default: 0).",
+)
+def resume(
+    profile: str, config: Path | None, output_dir: str | None, epochs: int | None, cells: int, minutes: int, seed: int
+) -> int:
+    """Train cells undisturbed and again under kills and requeues. Results must match bit for bit.
+
+    Writes a certificate into the sweep's directory.
+    """
+    from hpc.config.load import CommandLine, load
+    from hpc.launch.preparation import cluster_of
+    from hpc.resume_check.check import ResumeRequest, check
+    from hpc.slurm.profile_file import load_profile
+    from hpc.storage.permissions import check_writable
+    from hpc.storage.store import Store
+
+    chosen = load_profile(profile)
+    loaded = load(CommandLine(config=config, epochs=epochs, output_dir=output_dir))
+    check_writable(loaded.output_dir)
+    request = ResumeRequest(
+        sweep=loaded.sweep,
+        profile=chosen,
+        target=Store(loaded.output_dir),
+        conf=cluster_of(chosen),
+        cells=cells,
+        seconds=60.0 * minutes,
+        seed=seed,
+    )
+    verdict = check(request, say)
+    print(verdict)
+    say(f"certificate: {verdict.certificate}")
+    return CommandExit.DONE if verdict.good else CommandExit.INCOMPLETE
+
+
+@command.command("stats", examples=("check stats",))
+@options.argument(
+    "directory", required=False, type=options.DIRECTORY, metavar="[DIR]", text="a sweep: also on data like its own"
+)
+@options.flag("--short", help="Use fewer repeats: 2 s, accurate to one percentage point.")
+def stats(directory: Path | None, short: bool) -> int:
+    """Simulate the coverage of every interval and band, and the error rate of every correction. About 15 s."""
+    from aggregate.coverage.populations import textbook
+    from aggregate.coverage.shortfall import verdict
+    from aggregate.coverage.simulation import simulate, text
+
+    populations = list(textbook())
+    if directory is not None:
+        populations += _own(directory)
+    repeats = _SHORT if short else _LONG
+    say(f"{repeats:,} simulated sweeps per row; +- is the standard error of the simulation, in points")
+    rows: list[Row] = []
+    for line in text(_kept(simulate(populations, repeats), rows)):
+        print(line, flush=True)
+    print(f"\n{verdict(rows)}")
+    return CommandExit.DONE
+
+
+def _own(directory: Path) -> list[Population]:
+    """Populations like a sweep's own residuals."""
+    from aggregate.analysis.study import study
+    from aggregate.coverage.populations import own
+    from aggregate.reading.sweep import read
+    from hpc.storage.store import Store
+
+    found = list(own(study(read(Store(directory.absolute())))))
+    if not found:
+        say(f"{directory}: too few seeds to fit data to; 20 residuals of a primary metric are needed")
+    return found
+
+
+def _kept(rows: Iterable[Row], kept: list[Row]) -> Iterable[Row]:
+    """The rows as they come, each also put aside for the verdict."""
+    for row in rows:
+        kept.append(row)
+        yield row

@@ -1,0 +1,58 @@
+"""The answer to a wrong command line: one line with what is wrong, what was probably meant, and where to read on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+# Below this difflib calls cpu and gpu alike.
+_LIKENESS = 0.7
+
+
+def one_line(error: click.UsageError) -> str:
+    """A usage error as one line: the command, the fault, the fix."""
+    context = error.ctx
+    if context is None:
+        return error.format_message()
+    return f"{context.command_path}: {_message(error, context)}"
+
+
+def _message(error: click.UsageError, context: click.Context) -> str:
+    if isinstance(error, click.NoSuchOption):
+        options = [name for parameter in context.command.get_params(context) for name in parameter.opts]
+        name = error.option_name
+        return f"unknown option {name}; {meant(name, options)}`{context.command_path} --help` lists the options"
+    if isinstance(error, click.MissingParameter):
+        return _missing(context)
+    if isinstance(error, click.BadOptionUsage):
+        takes = "takes no value" if "does not take" in error.message else "needs a value after it"
+        return f"{error.option_name} {takes}"
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return f"{_name(error.param, context)} is {error.message}"
+    return error.format_message()
+
+
+def _missing(context: click.Context) -> str:
+    names = [
+        _name(parameter, context)
+        for parameter in context.command.get_params(context)
+        if parameter.required and context.params.get(parameter.name or "") is None
+    ]
+    example = next(iter(getattr(context.command, "examples", ())), "--help")
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} missing; for example: holdfast {example}"
+
+
+def _name(parameter: click.Parameter, context: click.Context) -> str:
+    return parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
+
+
+def meant(word: str, valid: Iterable[str]) -> str:
+    """The question that a typing error deserves; empty if nothing valid is near."""
+    import difflib
+
+    known = list(valid)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=_LIKENESS)
+    if not near and word.startswith("--"):  # half of a long option, such as --out or --scales
+        near = sorted((option for option in known if word.strip("-") in option), key=len)[:1]
+    return f"did you mean {near[0]}? " if near else ""

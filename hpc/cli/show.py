@@ -1,0 +1,50 @@
+"""holdfast show: Show one cell: state, attempts, metrics, cause, log."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from hpc.cli import options
+from hpc.cli.command import Command
+from hpc.status import cell as one_cell
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+
+_FOLLOW_SECONDS = 1.0
+
+
+@click.command("show", cls=Command, examples=("show out dim_8_scale_1.0_run_0 --log",))
+@options.directory
+@options.argument("cell", type=options.CELL, metavar="CELL", text="its name, such as dim_8_scale_1.0_run_0")
+@options.flag("--log", help="Show its log and its output.")
+@options.flag("--follow", help="Show the log as it grows.")
+@options.as_json
+def command(directory: Path, cell: str, log: bool, follow: bool, as_json: bool) -> int:
+    """Show one cell: state, attempts, metrics, the cause of a failure, log."""
+    store = Store(directory.absolute())
+    if as_json:
+        print(json.dumps(one_cell.facts(store, cell), indent=1))
+    elif follow:
+        _follow(store, one_cell.find_cell(store.sweep(), store, cell))
+    elif log:
+        print(one_cell.log_text(store, one_cell.find_cell(store.sweep(), store, cell)))
+    else:
+        print(one_cell.text(store, cell))
+    return 0
+
+
+def _follow(store: Store, cell: Cell) -> None:
+    """Print a cell's log, and what is added to it until the cell has ended."""
+    shown, ended = "", False
+    while not ended:
+        ended = one_cell.has_ended(store, cell)  # before the last look
+        now = one_cell.log_text(store, cell)
+        if now != shown:
+            print(now[len(shown) :] if now.startswith(shown) else f"\n{now}", end="", flush=True)
+            shown = now
+        time.sleep(0 if ended else _FOLLOW_SECONDS)
+    print()

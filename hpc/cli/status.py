@@ -1,0 +1,37 @@
+"""holdfast status: Show cells by state, progress, attempts and an estimate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from hpc.cli import options
+from hpc.cli.command import Command
+from hpc.launch.watching import show, watch
+from hpc.protocol import CommandExit
+from hpc.status.sweep import take
+from hpc.storage.store import Store
+from hpc.submission.lock import busy
+
+
+@click.command("status", cls=Command, examples=("status out", "status out --watch"))
+@options.directory
+@options.as_json
+@options.flag("--watch", "watched", help="Look again until nothing more will happen.")
+def command(directory: Path, as_json: bool, watched: bool) -> int:
+    """Show cells by state, progress, attempts and an estimate of the time left.
+
+    Exit code 4 if cells failed or are in conflict, or if nothing is at work on cells that are missing.
+    """
+    store = Store(directory.absolute())
+    if watched:
+        seen = watch(store)
+    elif as_json:
+        seen = take(store)
+        print(json.dumps(seen.to_json(), indent=1))
+    else:
+        seen = show(store)
+    at_rest = seen.finished and not seen.trouble and not busy(store)
+    return CommandExit.INCOMPLETE if seen.problems or (at_rest and seen.unfinished) else CommandExit.DONE

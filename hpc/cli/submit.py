@@ -1,0 +1,38 @@
+"""holdfast submit: Queue a sweep as Slurm arrays. Only what is missing is queued."""
+
+from __future__ import annotations
+
+import click
+
+from hpc.cli import options
+from hpc.cli.command import Command
+from hpc.launch import local, slurm
+from hpc.launch.options import SubmitOptions
+from hpc.launch.preparation import say_notes
+from hpc.launch.request import SweepOptions, resolve
+from hpc.slurm.profile_file import load_profile
+
+EXAMPLES = (
+    "submit --config sweep.yaml --profile lab --pack auto",
+    "submit out --profile lab --include-failed --set mem_gb=32",
+)
+
+
+@click.command("submit", cls=Command, examples=EXAMPLES)
+@options.sweep
+@options.handed_over("wanted", SubmitOptions)
+@options.packing
+@options.option("--profile", type=options.PROFILE, required=True, metavar="P", help=options.PROFILE_HELP)
+@options.settings
+@options.flag("--all-nodes", help="Also use nodes on which tasks failed at the start.")
+@options.flag("--dry-run", help="Print the plan and write nothing.")
+@options.flag("--prepare", help="Write everything and print the sbatch line.")
+@options.flag("--wait", help="Wait, and queue again what came back unfinished.")
+@options.flag("--then-aggregate", help="Queue a job that aggregates afterwards.")
+@options.take_over
+def command(asked: SweepOptions, wanted: SubmitOptions, profile: str, settings: tuple[str, ...]) -> int:
+    """Queue a sweep as Slurm arrays. Only what is missing is queued, so the same command resumes a sweep."""
+    request = resolve(asked)
+    cluster = load_profile(profile, settings)
+    say_notes(request)
+    return local.submit(request, wanted) if cluster.is_local else slurm.submit(request, wanted, cluster)

@@ -1,0 +1,91 @@
+"""Showing a sweep, once or again and again until nothing more will happen by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from hpc.launch.remarks import say
+from hpc.status import lines
+from hpc.status.sweep import Snapshot, estimate, take
+from hpc.storage.store import Store
+from hpc.submission import intents
+from hpc.submission.lock import busy
+from hpc.terminal import console, watched
+
+Show = Callable[[Snapshot], None]
+_SECONDS, _NEAR_SECONDS = 30.0, 1.0
+
+
+def show(store: Store) -> Snapshot:
+    """Print a sweep as it is now. Returns what was seen. Raises SweepError, OSError."""
+    seen = take(store)
+    if watched(sys.stdout):
+        from hpc.status.screen import screen
+
+        console(sys.stdout).print(screen(seen, estimate(store, seen)))
+    else:
+        print(lines.text(seen, estimate(store, seen)))
+    return seen
+
+
+def watch(store: Store) -> Snapshot:
+    """Show a sweep until nothing more will happen by itself: a table that changes, or a block for each change."""
+    with _table(store) if watched(sys.stdout) else contextlib.nullcontext(_blocks(store)) as show_:
+        while True:
+            at_work = busy(store)  # before the look: what a command ends with is seen
+            seen = follow(store, show_, near=at_work)
+            if not at_work:
+                return seen
+            time.sleep(_NEAR_SECONDS)
+
+
+def follow_in_lines(store: Store, profile: str) -> Snapshot:
+    """Say how many cells are in which state whenever that changes, until nothing more will happen by itself."""
+    last = ""
+
+    def show(seen: Snapshot) -> None:
+        nonlocal last
+        if (line := lines.summary(seen)) != last:
+            say(line)
+        last = line
+
+    return follow(store, show, near=profile == "sandbox")
+
+
+def follow(store: Store, show: Show, *, near: bool) -> Snapshot:
+    """Look again and again, as long as Slurm has tasks of the sweep. Returns the last look.
+
+    near: whether looking is cheap; otherwise Slurm is asked at most twice a minute.
+    """
+    near = near or any(entry.profile == "sandbox" for entry in intents.intents(store))
+    while True:
+        seen = take(store)
+        show(seen)
+        if seen.finished and not seen.trouble:
+            return seen
+        time.sleep(_NEAR_SECONDS if near else _SECONDS)
+
+
+@contextlib.contextmanager
+def _table(store: Store) -> Iterator[Show]:
+    from rich.live import Live
+
+    from hpc.status.screen import screen
+
+    with Live(console=console(sys.stdout), auto_refresh=False, vertical_overflow="ellipsis") as live:
+        yield lambda seen: live.update(screen(seen, estimate(store, seen)), refresh=True)
+
+
+def _blocks(store: Store) -> Show:
+    last = ""
+
+    def show(seen: Snapshot) -> None:
+        nonlocal last
+        if (text := lines.text(seen, estimate(store, seen))) != last:
+            print(f"{text}\n", flush=True)
+        last = text
+
+    return show
