@@ -73,11 +73,12 @@ def _checked(argv: list[str], stop: StopFlag) -> int:
 
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
-    from hpc.node.pack import PackTask
-    from hpc.trainers.snapshot import check_snapshot
-
     if digest := os.environ.get(protocol.CODE_DIGEST):
-        check_snapshot(digest)  # before anything of it trains
+        from hpc.trainers.snapshot import check_snapshot
+
+        check_snapshot(digest)  # before any of it trains, or hides a library from what does
+    from hpc.node.pack import PackTask
+
     submission, array, index = map(int, argv[1:])
     task = PackTask.from_list(store, submission, array, index, stop)
     count = workers.wanted(len(task.cells), task.sweep.trainer.pack_mode == "concurrent")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from helpers.waiting import wait_until
 
-from hpc.node.giving_up import futile
+from hpc.node.giving_up import MOST_INTERRUPTED, futile
 from hpc.submission import intents, local_workers
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, FAILED
@@ -99,7 +99,30 @@ def test_being_stopped_before_the_first_step_never_counts(memory: Path, server: 
         task.signal(signal.SIGTERM)
         task.signal(signal.SIGCONT)
         assert task.wait() in (85, -signal.SIGTERM)
-    assert futile(bench.store, bench.tasks[0][0], fused=True).attempts == 0
+    past = futile(bench.store, bench.tasks[0][0], fused=True)
+    assert (past.attempts, past.hopeless) == (0, False)
+
+
+def test_a_task_that_is_stopped_again_and_again_before_it_saves_anything_fails_with_the_cause(
+    memory: Path, server: ForkServer
+) -> None:
+    bench = deadly(memory)
+    # As task.sh tells a task that was signalled while Python started: a limit that leaves no room, at every requeue.
+    again = [attempt(bench, server, HOLDFAST_STOP="SIGUSR2", SLURM_JOB_ID="7") for _ in range(MOST_INTERRUPTED)]
+    assert again == [85] * MOST_INTERRUPTED
+    assert attempt(bench, server, HOLDFAST_STOP="SIGUSR2", SLURM_JOB_ID="7") == 1
+    (cause,) = causes(bench)
+    assert cause.startswith(f"was stopped {MOST_INTERRUPTED} times in a row before it had saved anything; ")
+    bench.submit()
+    assert attempt(bench, server) == 0, "submitted again, it gets as many tries"
+
+
+def test_requeues_before_the_first_checkpoint_are_bounded_too(memory: Path, server: ForkServer) -> None:
+    bench = deadly(memory, widths=[1])
+    for restarts in range(MOST_INTERRUPTED):
+        assert attempt(bench, server, SLURM_JOB_ID="7", SLURM_RESTART_COUNT=str(restarts)) == CHILD_KILLED
+    assert attempt(bench, server, SLURM_JOB_ID="7", SLURM_RESTART_COUNT=str(MOST_INTERRUPTED)) == 1
+    assert futile(bench.store, bench.tasks[0][0], fused=True).interrupted == 0, "a recorded failure ends the count"
 
 
 def test_attempts_that_slurm_requeued_do_not_count(memory: Path, server: ForkServer) -> None:

@@ -600,3 +600,65 @@ def test_progress_that_cannot_be_written_stops_nothing(
     save(run, cells[:1], 1, epochs=False)
     finish(run, cells[0])
     assert state(store, cells[0]) == "COMPLETED"
+
+
+# --- what trained a cell --------------------------------------------------------------------------------------------
+
+
+def part(store: Store, cell: Cell, code: str, kernel: str, step: int) -> TrainingRun:
+    """An attempt under this code and kernel that resumes the cell and saves it at this step."""
+    attempt = PackAttempt.begin(store, store.sweep(), [cell], 1, {})
+    run = TrainingRun(
+        attempt, stop_requested=lambda: False, device="cpu", threads=1, provenance={"trainer_digest": code}
+    )
+    if kernel:
+        run.numerics(kernel=kernel)
+    run.restore(cell)
+    run.save({cell: Checkpoint(step)})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("parts", "codes", "kernels", "before"),
+    [
+        (["1A", "1A"], None, None, None),
+        (["1A", "1B"], ["1", "1"], ["A", "B"], "A"),
+        (["1A", "1B", "1B"], ["1", "1"], ["A", "B"], "A"),
+        (["1A", "1B", "1A"], ["1", "1", "1"], ["A", "B", "A"], "B"),
+        (["1A", "1B", "1C"], ["1", "1", "1"], ["A", "B", "C"], "B"),
+        (["1A", "2A", "2A"], ["1", "2"], ["A", "A"], None),
+        (["1A", "2B", "2B", "2B"], ["1", "2"], ["A", "B"], "A"),
+        (["1", "1A"], None, None, None),
+    ],
+)
+def test_a_result_names_every_code_and_numerics_that_trained_it_over_any_number_of_stops(
+    store: Store,
+    cells: list[Cell],
+    parts: list[str],
+    codes: list[str] | None,
+    kernels: list[str] | None,
+    before: str | None,
+) -> None:
+    for step, (code, *kernel) in enumerate(parts, 1):
+        run = part(store, cells[0], code, "".join(kernel), step)
+    finish(run, cells[0])
+    provenance = store.result(cells[0])["provenance"]
+    trained_by = provenance.get("trained_by")
+    assert (trained_by and [entry["code"] for entry in trained_by]) == codes
+    assert (trained_by and [entry["numerics"]["kernel"] for entry in trained_by]) == kernels
+    assert provenance.get("numerics_before") == (before and {"kernel": before})
+    if trained_by:
+        assert next(entry["from_step"] for entry in trained_by) == 0
+
+
+def test_a_state_of_a_version_that_kept_the_last_numerics_only_still_shows_a_change(
+    store: Store, cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("hpc.node.books.Book.lineage", lambda *_: [])
+        patch.setattr("hpc.node.training_run.mixture", lambda _: {})
+        part(store, cells[0], "1", "A", 1)
+    finish(part(store, cells[0], "1", "B", 2), cells[0])
+    provenance = store.result(cells[0])["provenance"]
+    assert provenance["numerics_before"] == {"kernel": "A"}
+    assert [entry["code"] for entry in provenance["trained_by"]] == [None, "1"]

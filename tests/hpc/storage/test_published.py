@@ -1,0 +1,250 @@
+"""A result and the files beside it: believed together, repaired together, set aside together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.small_sweeps import make_store, make_sweep
+
+from hpc.node.attempt import PackAttempt
+from hpc.status.conflict import conflicts, explain
+from hpc.storage import published
+from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
+from hpc.sweep.outcome import Outcome, history_csv, weights_bytes
+from hpc.sweep.states import COMPLETED, CONFLICT, STARTED
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return make_store(tmp_path / "out", make_sweep())
+
+
+@pytest.fixture
+def cell(store: Store) -> Cell:
+    return store.sweep().grid[0]
+
+
+def outcome(value: float) -> Outcome:
+    """What training gives, recognisable by one number in all its parts."""
+    history = history_csv([{"epoch": 1, "loss": value}], ["loss"])
+    return Outcome(COMPLETED, {"loss": value}, 1, 1, history, weights_bytes({"w": np.array([value])}))
+
+
+def finish(store: Store, cell: Cell, value: float = 1.0) -> PackAttempt:
+    attempt = PackAttempt.begin(store, store.sweep(), [cell], 1, {})
+    attempt.publish(cell, outcome(value), {})
+    return attempt
+
+
+def status(store: Store, cell: Cell) -> tuple[str, str]:
+    (found,) = store.statuses([cell], store.sweep().config_digest)
+    return found.state, found.cause
+
+
+def shown(store: Store, cell: Cell) -> list[float]:
+    """The number in the result, in the history and in the weights."""
+    paths = store.paths
+    history = paths.history_file(cell).read_text().splitlines()[-1].split(",")[1]
+    weights = np.frombuffer(paths.weights_file(cell).read_bytes()[-8:], dtype=np.float64)[0]
+    return [json.loads(paths.result_file(cell).read_text())["metrics"]["loss"], float(history), float(weights)]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def test_a_damaged_result_is_set_aside_with_its_history_and_weights_under_names_that_end_alike(
+    store: Store, cell: Cell
+) -> None:
+    finish(store, cell)
+    cut(store.paths.result_file(cell))
+    assert "not a whole result" in published.set_damaged_aside(store.paths, cell)
+    names = [path.name for path in store.paths.cell_directory(cell).glob("*.corrupt-*")]
+    assert sorted(name.rpartition(".corrupt-")[0] for name in names) == [
+        "history.csv",
+        "results.json",
+        "weights.safetensors",
+    ]
+    assert len({name.rpartition("-")[2] for name in names}) == 1
+    finish(store, cell, 2.0)
+    assert shown(store, cell) == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("left", [["history_file"], ["weights_file"], ["history_file", "weights_file"]])
+def test_a_new_result_never_stands_beside_what_an_old_one_left(store: Store, cell: Cell, left: list[str]) -> None:
+    finish(store, cell)
+    for name in ("result_file", "history_file", "weights_file"):
+        if name not in left:
+            getattr(store.paths, name)(cell).unlink()  # moved away by hand, as a person does it
+    finish(store, cell, 2.0)
+    assert shown(store, cell) == [2.0, 2.0, 2.0]
+    assert len(list(store.paths.cell_directory(cell).glob("*.replaced-*"))) == len(left), "nothing is thrown away"
+    assert status(store, cell) == (COMPLETED, "")
+
+
+def test_weights_of_an_earlier_attempt_do_not_stand_beside_a_result_without_any(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "out", make_sweep(keep={"weights": "none", "checkpoints": False}))
+    cell = store.sweep().grid[0]
+    store.paths.cell_directory(cell).mkdir(parents=True)
+    store.paths.weights_file(cell).write_bytes(b"of somebody else")
+    finish(store, cell)
+    assert not store.paths.weights_file(cell).exists()
+    assert status(store, cell)[0] == COMPLETED
+
+
+def test_a_writer_that_died_before_its_links_is_completed_by_the_next_reader_also_over_a_stranger(
+    store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.paths.cell_directory(cell).mkdir(parents=True)
+    store.paths.history_file(cell).write_text("epoch,loss\n1,9.0\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "link_outcome", lambda *_: None)
+        finish(store, cell, 3.0)
+    assert status(store, cell) == (COMPLETED, "")
+    assert shown(store, cell) == [3.0, 3.0, 3.0]
+    assert not store.paths.private_history(1, cell).exists()
+
+
+@pytest.mark.parametrize("name", ["history_file", "weights_file", "cell_config_file"])
+def test_a_file_that_is_not_the_one_named_makes_the_result_count_for_nothing(
+    store: Store, cell: Cell, name: str
+) -> None:
+    finish(store, cell)
+    path = getattr(store.paths, name)(cell)
+    cut(path)
+    state, cause = status(store, cell)
+    assert (state, path.name in cause) == (CONFLICT, True)
+    assert path.name in published.set_damaged_aside(store.paths, cell)
+    assert status(store, cell)[0] == STARTED
+    finish(store, cell, 2.0)
+    assert status(store, cell) == (COMPLETED, "")
+    assert shown(store, cell) == [2.0, 2.0, 2.0]
+
+
+def test_weights_of_the_same_size_are_told_apart_where_a_cell_is_looked_at_closely(store: Store, cell: Cell) -> None:
+    finish(store, cell)
+    path = store.paths.weights_file(cell)
+    path.write_bytes(path.read_bytes()[:-8] + np.array([7.0]).tobytes())
+    assert "weights.safetensors" in published.set_damaged_aside(store.paths, cell)
+
+
+@pytest.mark.parametrize("name", ["history_file", "weights_file"])
+def test_a_file_removed_to_save_room_is_no_fault(store: Store, cell: Cell, name: str) -> None:
+    finish(store, cell)
+    getattr(store.paths, name)(cell).unlink()
+    assert status(store, cell) == (COMPLETED, "")
+    assert published.set_damaged_aside(store.paths, cell) == ""
+
+
+def test_a_result_of_a_version_that_named_no_files_is_believed_as_it_is(store: Store, cell: Cell) -> None:
+    finish(store, cell)
+    path = store.paths.result_file(cell)
+    result = json.loads(path.read_text())
+    del result["provenance"]["files"]
+    path.write_text(json.dumps(result))
+    store.paths.history_file(cell).write_text("epoch,loss\n1,0.5\n")
+    assert status(store, cell) == (COMPLETED, "")
+    assert published.set_damaged_aside(store.paths, cell) == ""
+
+
+def test_a_good_result_that_came_between_the_look_and_the_rename_gets_its_name_back(store: Store, cell: Cell) -> None:
+    finish(store, cell)
+    good = store.paths.result_file(cell).read_bytes()
+    published.set_aside(store.paths, cell, b"what was found damaged")
+    assert store.paths.result_file(cell).read_bytes() == good
+    assert shown(store, cell) == [1.0, 1.0, 1.0]
+    assert not list(store.paths.cell_directory(cell).glob("*.corrupt-*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"seed": 7}, "was trained with seed 7"),
+        ({"run_id": 1}, "as run 1"),
+        ({"cell": "width_2_run_0"}, "is that of width_2_run_0"),
+        ({"config_digest": "0" * 64}, "belongs to another configuration"),
+    ],
+)
+def test_a_result_of_another_identity_does_not_count(
+    store: Store, cell: Cell, change: dict[str, object], cause: str
+) -> None:
+    finish(store, cell)
+    path = store.paths.result_file(cell)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    state, said = status(store, cell)
+    assert (state, cause in said) == (STARTED, True)
+
+
+def test_the_configuration_beside_a_result_is_the_one_it_was_trained_with(store: Store, cell: Cell) -> None:
+    """An attempt under a configuration that was then corrected leaves its config.json."""
+    paths = store.paths
+    paths.cell_directory(cell).mkdir(parents=True)
+    paths.cell_config_file(cell).write_text('{"config_digest": "of before"}')
+    finish(store, cell)
+    config, result = (json.loads(p(cell).read_text()) for p in (paths.cell_config_file, paths.result_file))
+    assert config["config_digest"] == result["config_digest"]
+    assert len(list(paths.cell_directory(cell).glob("config.json.replaced-*"))) == 1
+
+
+def test_a_third_outcome_is_kept_beside_two_and_the_same_one_twice_is_one(store: Store, cell: Cell) -> None:
+    attempts = [PackAttempt.begin(store, store.sweep(), [cell], 1, {}) for _ in range(4)]
+    for attempt, value in zip(attempts, (1.0, 2.0, 3.0, 2.0), strict=True):
+        attempt.publish(cell, outcome(value), {})
+    found = conflicts(store, cell)
+    assert [entry.other["metrics"]["loss"] for entry in found] == [2.0, 3.0]
+    text = explain(store, cell)
+    assert text.startswith("three attempts")
+    assert all(str(path) in text for path in store.paths.conflict_files(cell))
+    store.paths.conflict_file(cell).unlink()
+    assert status(store, cell)[0] == CONFLICT, "the third is not settled by settling the second"
+    for path in store.paths.conflict_files(cell):
+        path.unlink()
+    assert status(store, cell)[0] == COMPLETED
+
+
+@pytest.mark.parametrize("kill_at", range(1, 12))
+def test_killed_at_any_step_of_setting_aside_the_next_winner_is_whole(
+    store: Store, cell: Cell, kill_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(store, cell)
+    cut(store.paths.result_file(cell))
+    with monkeypatch.context() as patch:
+        dying(patch, kill_at)
+        with contextlib.suppress(KilledError):
+            published.set_damaged_aside(store.paths, cell)
+    published.set_damaged_aside(store.paths, cell)
+    with monkeypatch.context() as patch:
+        dying(patch, kill_at)
+        with contextlib.suppress(KilledError):
+            finish(store, cell, 2.0)
+    finish(store, cell, 2.0)
+    assert status(store, cell) == (COMPLETED, "")
+    assert shown(store, cell) == [2.0, 2.0, 2.0]
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: no handler of ours may run after it."""
+
+
+def dying(patch: pytest.MonkeyPatch, kill_at: int) -> None:
+    """The process ends before its n-th call that changes a name."""
+    left = [kill_at]
+    for name in ("replace", "link", "unlink", "mkdir", "rename"):
+        patch.setattr(f"os.{name}", _counted(getattr(os, name), left))
+
+
+def _counted(real: Callable[..., object], left: list[int]) -> Callable[..., object]:
+    def call(*arguments: object, **options: object) -> object:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise KilledError
+        return real(*arguments, **options)
+
+    return call
