@@ -100,16 +100,6 @@ DETECTORS = (
     replaced,
     aggregated,
 )
-    synced_in_order,
-    power_cuts,
-    strikes,
-    killed,
-    killed_while_writing,
-    two_copies,
-    damaged,
-    replaced,
-    aggregated,
-)
 
 MUTANTS = (
     Mutant(
