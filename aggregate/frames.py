@@ -1,4 +1,4 @@
-"""A sweep as pandas tables, for notebooks: `from aggregate.frames import load`."""
+"""A sweep as pandas tables, for notebooks: ``from aggregate.frames import load``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ _NOT_FACTORS = ("n_runs", "completeness", "aggregated_metrics", "individual_resu
 
 @dataclass(frozen=True)
 class Frames:
-    """A sweep at one moment, tidy.
+    """A sweep at one moment, as three tidy tables.
 
-    cells: one row for every planned cell, with its state; metrics are NaN where it has none.
-    curves: one row for every epoch of every cell that ended.
-    conditions: one row for every metric of every condition: n, mean, std, ci_lower, ci_upper, ...
+    cells: one row per planned cell: ``cell``, ``condition``, the factors, ``run_id``, ``seed``, ``state``,
+        ``attempts``, ``cause`` and one column per metric. Cells without a result have rows too; their metrics are NaN.
+    curves: one row per epoch of every cell with a result: the same first columns, ``epoch`` (from 1) and one column per
+        metric of history.csv.
+    conditions: one row per condition and metric: the factors, ``n_runs`` (COMPLETED cells), ``metric``, and ``n``,
+        ``mean``, ``std``, ``sem``, ``ci_lower``, ``ci_upper``, ``min``, ``max``, ``median`` as in
+        aggregated_results.json.
+
+    Metrics keep the units in which the trainer reported them.
     """
 
     cells: pd.DataFrame
@@ -30,9 +36,20 @@ class Frames:
 
 
 def load(directory: str | Path) -> Frames:
-    """Read a sweep directory as it is now, finished or not; nothing is written and Slurm is not asked.
+    """Read a sweep directory as it is now, finished or not.
 
-    Raises hpc.errors.SweepError if there is no sweep, OSError naming the path if it cannot be read.
+    The numbers come from the results of the cells, never from the tables that an aggregation left: they cannot be out of
+    date. Nothing is written, and Slurm is not asked. Directories of the predecessor can be read too.
+
+    >>> from aggregate.frames import load
+    >>> sweep = load("out")
+    >>> done = sweep.cells.query("state == 'COMPLETED'")
+    >>> done.groupby("workspace_dim")["best_val_loss"].agg(["count", "mean"])
+    >>> sweep.conditions.query("metric == 'best_val_loss'")[["workspace_dim", "mean", "ci_lower", "ci_upper"]]
+    >>> sweep.curves.pivot_table(index="epoch", columns="condition", values="val_loss")
+
+    directory: of the sweep, as given by ``--output-dir``.
+    Raises hpc.errors.SweepError if it holds no sweep, OSError naming the path if it cannot be read.
     """
     found = study(read_any(Path(directory).absolute()))
     metrics = [entry.metric.name for entry in found.summary.metrics]

@@ -87,6 +87,8 @@ AGGREGATED = {
     "*.individual_results": "its cells, a list: the name as `cell` and results.json without provenance",
 }
 STATISTICS = {
+    "aggregation": "stamp of the set of files it belongs to, a digest of their numbers",
+    "aggregated_results_sha256": "digest of the aggregated_results.json of the same set",
     "sweep": "its name",
     "partial": "true if planned cells have no result yet, failed or are in conflict",
     "level": "of all intervals: 1 - alpha",

@@ -70,9 +70,16 @@ class ForkServer:
         self._listener.start()
 
     def start(
-        self, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, frozen: bool = False
+        self,
+        argv: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        frozen: bool = False,
+        module: str = "hpc.node.task",
     ) -> Attempt:
+        """module: whose main() gets the arguments."""
         order = {"argv": list(argv), "log": str(log), "environment": dict(environment or {}), "frozen": frozen}
+        order["module"] = module
         with self._lock:
             assert self._server.stdin is not None
             self._server.stdin.write(json.dumps(order).encode() + b"\n")

@@ -1,9 +1,9 @@
 """A server that has imported the task once and forks a process for every attempt: the real code path, cheap to kill.
 
 Run as a script with PYTHONPATH naming the code. Reads one JSON object a line: {"argv": [...], "log": path,
-"environment": {...}, "frozen": bool}; answers `pid N` in order, and `end PID STATUS` (as waitpid gives it) whenever
-one ends. A frozen process waits for SIGCONT before it begins. It ends, and kills what it started, at the end of its
-input.
+"environment": {...}, "frozen": bool, "module": whose main() is called}; answers `pid N` in order, and `end PID STATUS`
+(as waitpid gives it) whenever one ends. A frozen process waits for SIGCONT before it begins. It ends, and kills what it
+started, at the end of its input.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def become_task(order: dict[str, Any]) -> None:
             watch_workspace()
         if order["frozen"]:
             os.kill(os.getpid(), signal.SIGSTOP)
-        from hpc.node.task import main
-
-        code = main(order["argv"])
+        if "CHAOS_STOP_AT_RENAME" in os.environ:
+            stop_at_rename(int(os.environ["CHAOS_STOP_AT_RENAME"]))
+        code = importlib.import_module(order["module"]).main(order["argv"])
     except BaseException:
         traceback.print_exc()
     finally:
@@ -93,6 +93,19 @@ def become_task(order: dict[str, Any]) -> None:
             sys.stderr.flush()
         finally:
             os._exit(code)
+
+
+def stop_at_rename(place: int) -> None:
+    """Let this process stop before it gives a file its name for the ``place``-th time, once."""
+    rename, left = os.replace, [place]
+
+    def stopping(source: Any, target: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        rename(source, target)
+
+    os.replace = stopping  # type: ignore[assignment]
 
 
 def watch_workspace() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import copies, corruption, kills, powercut, replacing, syscalls
+from . import aggregates, copies, corruption, kills, powercut, replacing, syscalls
 from .attempts import ROOT, ForkServer, scratch
 from .audit import audit
 from .bench import Bench
@@ -85,7 +85,21 @@ def replaced(directory: Path, server: ForkServer, code: Path) -> None:
     replacing.campaign(directory, code)
 
 
-DETECTORS = (synced_in_order, power_cuts, strikes, killed, killed_while_writing, two_copies, damaged, replaced)
+def aggregated(directory: Path, server: ForkServer, code: Path) -> None:
+    aggregates.campaign(directory, SEED, pairs=16, code=code)
+
+
+DETECTORS = (
+    synced_in_order,
+    power_cuts,
+    strikes,
+    killed,
+    killed_while_writing,
+    two_copies,
+    damaged,
+    replaced,
+    aggregated,
+)
 
 MUTANTS = (
     Mutant(
@@ -159,6 +173,20 @@ MUTANTS = (
         "        return link_once(temporary, path)\n    finally:",
         "        os.replace(temporary, path)\n        return True\n    finally:",
         (two_copies,),
+    ),
+    Mutant(
+        "files of two aggregations taken for one set",
+        "hpc/storage/together.py",
+        "            return stamp if hashlib.sha256(file.read()).digest() == written.digest else None\n",
+        "            return stamp\n",
+        (aggregated,),
+    ),
+    Mutant(
+        "files of an aggregation believed without a look",
+        "aggregate/reading/unchanged.py",
+        " or not _intact(seen.store, memory.files)",
+        "",
+        (aggregated,),
     ),
 )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from hpc.sandbox import cluster as sandbox
 from hpc.sandbox.programs import installed
 
-from . import builtin, copies, corruption, kills, powercut, replacing, storm, syscalls, waste
+from . import aggregates, builtin, copies, corruption, kills, powercut, replacing, storm, syscalls, waste
 from .attempts import ForkServer, scratch
 from .bench import Bench
 
@@ -104,6 +104,11 @@ def overlaps(order: Order) -> Counter[str]:
     return copies.campaign(order.directory, order.server, order.seed, cells=order.times(80, least=28))
 
 
+def aggregations(order: Order) -> Counter[str]:
+    """Aggregations at the same time, stopped and killed before every rename."""
+    return aggregates.campaign(order.directory, order.seed, pairs=order.times(aggregates.RENAMES**2, least=8))
+
+
 def cuts(order: Order) -> Counter[str]:
     """Power cuts on an ext4 file system."""
     try:
@@ -163,6 +168,7 @@ PARTS = {
     "workspace": Part(workspace, {"kills": 30}),
     "calls": Part(calls, {"strikes": 500}),
     "overlaps": Part(overlaps, {"proven overlaps": 10}),
+    "aggregations": Part(aggregations, {"aggregations at once": 128, "kills": 32}),
     "cuts": Part(cuts, {"power cuts": 60}),
     "damage": Part(damage, {"set aside": 150}),
     "effectiveness": Part(effectiveness, {"percent effective": 90}),

@@ -42,9 +42,8 @@ def test_the_wheel_has_every_file_that_is_needed_on_a_node(wheel: Path) -> None:
     assert {f"{folder}/py.typed" for folder in ("hpc", "training", "aggregate")} <= names
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".sh", ".sbatch", ".yaml", ".c", ".h", ".html", ".css", ".js") and _is_committed(
-                path
-            ):
+            suffixes = (".py", ".sh", ".sbatch", ".yaml", ".c", ".h", ".html", ".css", ".js")
+            if path.suffix in suffixes and _is_committed(path):
                 assert path.relative_to(ROOT).as_posix() in names
 
 

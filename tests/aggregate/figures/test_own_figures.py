@@ -85,3 +85,9 @@ def test_figures_that_are_no_longer_made_are_removed_and_strangers_stay(tmp_path
     assert not stale.exists()
     assert (plots / "notes.png").exists()
     assert (plots / "best_val_loss_vs_dimensions.png").exists()
+
+
+def test_a_users_figure_takes_the_place_of_ours_of_the_same_name(tmp_path: Path, figures: Path) -> None:
+    figures.write_text(FIGURE.replace("mine.png", "statistical_summary.png"))
+    outcome = aggregate(_directory(tmp_path, figures=[f"{figures}:draw"]).store.paths.root)
+    assert (outcome.plots / "statistical_summary.png").read_bytes() == PNG
