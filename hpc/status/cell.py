@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import Any
 
 from hpc.errors import SweepError
 from hpc.status import task_end
 from hpc.status.conflict import explain
 from hpc.status.sweep import told_of_failed_starts
+from hpc.storage import published
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -35,14 +37,19 @@ def text(store: Store, name: str) -> str:
     if failure and failure.get("traceback"):
         lines += ["", str(failure["traceback"]).rstrip()]
     if status.state == CONFLICT:
-        lines += ["", explain(store, cell)]
+        lines += ["", explain(store, cell) or status.cause]
     return "\n".join(lines + _result_lines(known["result"]))
 
 
 def _found(store: Store, name: str) -> tuple[Cell, CellStatus]:
     sweep = store.sweep()
     cell = find_cell(sweep, store, name)
-    return cell, next(store.statuses([cell], sweep.config_digest))
+    status, result = next(store.outcomes([cell], sweep.config_digest))
+    # Whoever looks at one cell gets all of it checked, its weights to the last byte.
+    if result and (found := published.whole_fault(store.paths, cell, result)):
+        way_out = f"move {store.paths.cell_directory(cell)} away and submit again"
+        status = replace(status, state=CONFLICT, cause=f"{found}; {way_out}")
+    return cell, status
 
 
 def _facts(store: Store, cell: Cell, status: CellStatus) -> dict[str, Any]:
@@ -71,6 +78,18 @@ def _result_lines(result: dict[str, Any] | None) -> list[str]:
         memory = size(provenance.get("peak_memory", 0))
         where = f"{provenance['node']} ({provenance['device']}), {memory} of memory at most"
         lines.append(f"trained {duration(provenance['seconds'])} on {where}")
+    return lines + _mixture_lines(provenance)
+
+
+def _mixture_lines(provenance: Any) -> list[str]:
+    """Under what a cell was trained, part by part, if it was not one code under one numerics."""
+    parts = provenance.get("trained_by") if isinstance(provenance, dict) else None
+    if not isinstance(parts, list):
+        return []
+    lines = ["trained by more than one code or under more than one numerics:"]
+    for part in parts:
+        numerics = ", ".join(f"{name} {value}" for name, value in part["numerics"].items()) or "not stated"
+        lines.append(f"  from step {part['from_step']}: code {(part['code'] or 'unknown')[:16]}, numerics: {numerics}")
     return lines
 
 

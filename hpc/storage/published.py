@@ -47,6 +47,12 @@ def foreign(result: Mapping[str, Any], cell: Cell, config_digest: str) -> str:
     return ""
 
 
+def is_named(data: bytes, result: Mapping[str, Any], name: str) -> bool:
+    """Whether these bytes are the file of that name that a result names; a result that names no files takes any."""
+    named = named_files(result)
+    return named is None or name not in named or described(data) == named[name]
+
+
 def fault(directory: str, names: Collection[str], result: Mapping[str, Any], thorough: bool = False) -> str:
     """Which file beside a result is not the one it names, in a few words; empty if there is none.
 
@@ -191,17 +197,18 @@ def set_damaged_aside(paths: Layout, cell: Cell) -> str:
     except SweepError as error:
         set_aside(paths, cell, judged)
         return str(error)
-    if not _fault(paths, cell, result):
+    if not whole_fault(paths, cell, result):
         return ""
     repair(paths, cell, result)
-    found = _fault(paths, cell, result)
+    found = whole_fault(paths, cell, result)
     if not found:
         return ""
     set_aside(paths, cell, judged)
     return f"{path}: {found}; all of it is set aside"
 
 
-def _fault(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> str:
+def whole_fault(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> str:
+    """Which file of a result is not the one it names, every byte of them read; empty if there is none."""
     directory = paths.cell_directory(cell)
     return fault(str(directory), files.entries(directory), result, thorough=True)
 

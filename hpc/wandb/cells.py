@@ -17,7 +17,7 @@ from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import SweepError
-from hpc.storage import files
+from hpc.storage import files, published
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, canonical_json
 from hpc.sweep.definition import Sweep
@@ -95,9 +95,11 @@ def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun
         result = store.result(cell)
     except SweepError as error:
         raise NotWholeError(str(error)) from None
-    if result is None or result["config_digest"] != sweep.config_digest:
+    if result is None or published.foreign(result, cell, sweep.config_digest):
         return None
     data = _history_bytes(store, cell, result)
+    if not published.is_named(data, result, published.HISTORY):
+        raise NotWholeError(f"{store.paths.history_file(cell)}: not the history of its result; submit again")
     columns, rows = _history(data, cell)
     outcome = {key: result.get(key) for key in ("status", "best_epoch", "epochs", "outcome_digest")}
     # A server drops nulls, so the names of metrics without a value are stored beside them.
