@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ def cell_table(gathered: Gathered, metrics: Sequence[str]) -> pa.Table:
         "cause": [record.status.cause for record in records],
         **{key: pa.array([result.get(key) for result in results], kind) for key, kind in _RESULT_COLUMNS.items()},
     }
+    # Only where there is such a cell: the table of any other sweep stays as it is.
+    if any(parts := [record.trained_by for record in records]):
+        columns["trained_by"] = pa.array([json.dumps(part) if part else None for part in parts], pa.string())
     measured = [result.get("metrics", {}) for result in results]
     for name in metrics:
         values = [entry.get(name) for entry in measured]

@@ -34,6 +34,13 @@ class Record:
     def state(self) -> str:
         return self.status.state
 
+    @property
+    def trained_by(self) -> Sequence[Mapping[str, Any]]:
+        """Every code and numerics that trained the cell, in order; empty if it was one of each throughout."""
+        provenance = (self.result or {}).get("provenance")
+        parts = provenance.get("trained_by") if isinstance(provenance, dict) else None
+        return parts if isinstance(parts, list) else ()
+
 
 @dataclass(frozen=True)
 class Gathered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,7 +51,7 @@ def doubts(study: Study) -> list[str]:
         lines.append("one seed per condition: no intervals")
     if study.gathered.strays:
         lines.append(f"individual_results holds what is no planned cell, not counted: {_named(study.gathered.strays)}")
-    lines += _budgets(study.ends.budgets)
+    lines += _budgets(study.ends.budgets) + _mixtures(study.gathered)
     return lines + _revisions(study.manifest["revisions"]) + _history_lines(study.histories.faults)
 
 
@@ -85,6 +86,20 @@ def _budgets(budgets: Sequence[int]) -> list[str]:
     return [
         f"runs trained from {budgets[0]} to {budgets[-1]} epochs: a best epoch out of more is better by chance alone"
     ]
+
+
+def _mixtures(gathered: Gathered) -> list[str]:
+    """Cells that one code, or one numerics, did not train from the first step to the last."""
+    lines = []
+    for key, what in (("code", "by more than one code"), ("numerics", "under more than one numerics")):
+        names = [
+            name
+            for record, name in zip(gathered.records, gathered.names, strict=True)
+            if len({json.dumps(part[key], sort_keys=True) for part in record.trained_by if part[key]}) > 1
+        ]
+        if names:
+            lines.append(f"trained {what}: {_cells(names)}; see trained_by in table.parquet")
+    return lines
 
 
 def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:

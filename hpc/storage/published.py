@@ -40,10 +40,9 @@ def foreign(result: Mapping[str, Any], cell: Cell, config_digest: str) -> str:
     """Why a whole result is not one of this cell in this sweep, for people; empty if it is."""
     if result["config_digest"] != config_digest:
         return "belongs to another configuration"
-    if result["seed"] != cell.seed or result["run_id"] != cell.run_id:
-        return f"was trained with seed {result['seed']} as run {result['run_id']}, not with seed {cell.seed}"
-    if result.get("cell", cell.name) != cell.name:
-        return f"is that of {result['cell']}"
+    for key, own in (("seed", cell.seed), ("run_id", cell.run_id), ("cell", cell.name)):
+        if result.get(key, own) != own:
+            return f"is of another cell: {key} is {result[key]!r}, not {own!r}"
     return ""
 
 

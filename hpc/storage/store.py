@@ -182,6 +182,9 @@ class Store:
             if not reason:
                 return self._believed(cell, directory, names, result)
             foreign = f"its results.json {reason}"
+            if result["config_digest"] == config_digest:  # of another cell or seed: no training of ours replaces it
+                cause = f"{directory}/results.json {reason}; move it away"
+                return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
         return self._unfinished(cell, foreign), None
 
     def _believed(
@@ -194,7 +197,7 @@ class Store:
             published.repair(self.paths, cell, result)
             found = found and published.fault(directory, files.entries(directory), result)
         if found:
-            cause = f"{found}; the next submission sets both aside and trains the cell again"
+            cause = f"{directory}: {found}; the next submission sets both aside and trains the cell again"
             return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
         epochs = int(result["epochs"])
         provenance = result.get("provenance")

@@ -289,3 +289,40 @@ def test_an_empty_sweep_aggregates_and_says_that_all_is_missing(make: Callable[.
     assert outcome.problems[0].startswith("MISSING: 12 cells: dim_8_scale_0.1_run_0, ")
     assert "and 6 more" in outcome.problems[0]
     assert all(condition["n_runs"] == 0 for condition in document.values())
+
+
+# --- cells that more than one code or numerics trained ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([("a", "fp32"), ("b", "fp32")], ["trained by more than one code: dim_8_scale_0.1_run_0"]),
+        ([("a", "fp32"), ("a", "tf32")], ["trained under more than one numerics: dim_8_scale_0.1_run_0"]),
+        (
+            [(None, "fp32"), ("a", "tf32"), ("a", "bf16")],
+            ["trained under more than one numerics: dim_8_scale_0.1_run_0"],
+        ),
+    ],
+)
+def test_a_cell_trained_by_two_codes_or_numerics_says_so_in_the_table_and_in_the_report(
+    make: Callable[..., Directory], parts: list[tuple[str | None, str]], said: list[str]
+) -> None:
+    directory = make()
+    directory.fill(_metrics)
+    cell = directory.cell("dim_8_scale_0.1_run_0")
+    trained_by = [{"from_step": i, "code": code, "numerics": {"dtype": kind}} for i, (code, kind) in enumerate(parts)]
+    directory.finish(cell, _metrics(cell), provenance={"attempts": 2, "trained_by": trained_by})
+    aggregate(directory.store.paths.root)
+    rows = parquet.read_table(directory.store.paths.table_file).to_pylist()
+    assert [json.loads(row["trained_by"]) for row in rows if row["trained_by"]] == [trained_by]
+    report = directory.store.paths.report_file.read_text()
+    assert all(line in report for line in said)
+    assert report.count("trained by more") + report.count("trained under more") == len(said)
+
+
+def test_the_table_of_a_sweep_without_such_cells_has_no_column_for_it(make: Callable[..., Directory]) -> None:
+    directory = make()
+    directory.fill(_metrics)
+    aggregate(directory.store.paths.root, figures=False)
+    assert "trained_by" not in parquet.read_schema(directory.store.paths.table_file).names
