@@ -195,12 +195,9 @@ def parse_config(text: str) -> dict[str, str]:
 
 
 def parse_cluster(config: Mapping[str, str]) -> Cluster:
-    """Which cluster a configuration is of. Raises ValueError if it does not say so."""
+    """Which cluster a configuration is of; empty names where it does not say so."""
     host = config.get("SlurmctldHost[0]", config.get("SlurmctldHost", "")).partition("(")[0]
-    name, port = config.get("ClusterName", ""), config.get("SlurmctldPort", "")
-    if not (name and host and port):
-        raise ValueError("it gives no ClusterName, SlurmctldHost and SlurmctldPort")
-    return Cluster(name, f"{host}:{port}")
+    return Cluster(config.get("ClusterName", ""), f"{host}:{config.get('SlurmctldPort', '')}")
 
 
 def parse_partitions(text: str) -> list[Partition]:

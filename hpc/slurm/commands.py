@@ -106,10 +106,7 @@ class Slurm:
 
     def cluster(self) -> Cluster:
         """Which cluster answers."""
-        try:
-            return parse_cluster(self.config())
-        except ValueError as error:
-            raise SlurmError(f"scontrol show config: {error}") from error
+        return parse_cluster(self.config())
 
     def config(self) -> dict[str, str]:
         """The controller's configuration, by Slurm's names, e.g. `MaxArraySize`."""

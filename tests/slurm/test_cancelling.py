@@ -22,7 +22,7 @@ SLOW_TO_SAVE = """
 import time
 from training.contract import Checkpoint
 FACTORS = {"width": {"kind": "integer"}}
-METRICS = {"error": {"kind": "positive"}}
+METRICS = {"error": {"kind": "positive", "better": "lower"}}
 def train(cells, options, run):
     for cell in cells:
         saved = run.restore(cell)
@@ -98,11 +98,12 @@ def test_a_second_submission_that_waits_waits_for_its_turn(workplace: Workplace)
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as first:
         assert first.stdout is not None
         first.stdout.readline()
-        second = workplace.start("submit", "out", "--profile", "sandbox", "--wait")
-        assert second.stderr is not None
-        assert f"(process {first.pid}" in second.stderr.readline()
-        first.communicate()
-        assert second.wait(150) == 0
+        with workplace.start("submit", "out", "--profile", "sandbox", "--wait") as second:
+            assert second.stderr is not None
+            assert f"(process {first.pid}" in second.stderr.readline()
+            first.communicate()
+            second.communicate()
+        assert second.returncode == 0
     assert workplace.states() == {"COMPLETED": 2}
 
 
@@ -154,7 +155,7 @@ def test_a_local_run_that_is_asked_to_end_saves_and_releases_the_lock(workplace:
     assert running.returncode == 130
     store = workplace.store()
     assert not store.paths.lock_directory.exists()
-    assert all("saved at step" in store.log_file(cell).read_text() for cell in store.sweep().grid)
+    assert all("saved at step" in store.paths.log_file(cell).read_text() for cell in store.sweep().grid)
 
 
 def _tokens(workplace: Workplace) -> set[str]:

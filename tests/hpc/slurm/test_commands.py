@@ -86,8 +86,6 @@ def test_a_configuration_says_which_cluster_it_is() -> None:
         "SlurmctldPort": "6817",
     }
     assert parse_cluster(config) == Cluster("lab", "c1:6817")
-    with pytest.raises(ValueError, match="gives no ClusterName"):
-        parse_cluster({"ClusterName": "lab"})
 
 
 def test_a_missing_command_says_how_to_get_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
