@@ -59,6 +59,9 @@ _FILES = {
     "code_directory": "the snapshot that tasks run",
     "intent_file": "what a submission is about to queue, written before sbatch is called",
     "receipt_file": "what Slurm answered",
+    "cancel_file": "a cancellation, which takes the next number: the cells not to be trained any more",
+    "void_file": "tasks of an array that are not to train any more, and why",
+    "array_script": "the script of an array, as sbatch got it",
     "tasks_file": "which task trains which cells",
     "logs_directory": "output of tasks",
     "lock_directory": "held by the command at work",
@@ -178,6 +181,7 @@ def _paths() -> Iterator[tuple[str, Path]]:
         "code_digest": "0" * 16,
         "device": "cpu",
         "digest": "0" * 16,
+        "unique": "4f0c2d81aa",
     }
     for name, member in inspect.getmembers_static(Layout):
         if not re.search(r"_(file|directory|log|script|history|weights)$", name):

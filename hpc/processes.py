@@ -65,6 +65,49 @@ def _reap(process: Process) -> None:
             os.waitpid(process.pid, os.WNOHANG)
 
 
+def state(pid: int) -> str:
+    """The process's state as /proc has it, such as R, S, or T if it is stopped; "" if there is no such process."""
+    fields = stat_fields(pid)
+    return fields[0].decode() if fields else ""
+
+
+def is_hidden(pid: int) -> bool:
+    """Whether a process exists of which /proc shows nothing: another user's where it is mounted with hidepid."""
+    if stat_fields(pid):
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process runs: what of it a pid means something in.
+
+    host: name, for people; several machines may have the same. machine: /etc/machine-id, "" if there is none.
+    boot: unique to a machine's boot. namespace: inode of the PID namespace, in which the pid counts.
+    """
+
+    host: str
+    machine: str
+    boot: str
+    namespace: str
+
+    @property
+    def in_container(self) -> bool:
+        """Whether this is not the machine's own PID namespace, whose inode is fixed (PROC_PID_INIT_INO in Linux)."""
+        return self.namespace != "pid:[4026531836]"
+
+
+def here() -> Place:
+    """Where this process runs."""
+    return Place(host(), _first_line("/etc/machine-id"), boot_id(), _link("/proc/self/ns/pid"))
+
+
 def host() -> str:
     """Name of this machine, for records that people read."""
     return socket.gethostname()
@@ -72,6 +115,20 @@ def host() -> str:
 
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def cores() -> int:

@@ -6,10 +6,20 @@
 # CODE        directory of the code snapshot           SUBMISSION, ARRAY  which task list
 # SWEEP       the sweep directory                      LAUNCHER...        Python, or a container and its Python
 #
-# Slurm sends USR2 some time before the time limit and, where the site says so, before a preemption; TERM comes with
-# every preemption and with scancel. The task saves its state and exits with 85. Only a task that got USR2 first is
-# requeued from here: a cancelled one must not come back, and slurmctld requeues preempted ones by itself. That
-# requeue may be refused because slurmctld was faster; its exit status means nothing.
+# Slurm sends USR2 some time before the time limit and, where the site configures it, when a preemption begins; TERM
+# comes at the end of every preemption, at the time limit and with scancel. The task saves its state and exits with 85.
+# Only a task that got USR2, and no TERM until it had saved, is requeued from here:
+#
+# - A cancelled task must not come back, also if scancel arrives while it is saving after USR2. slurmctld marks the job
+#   as cancelled before it sends TERM, and `requeue incomplete` is refused for a job that is no longer running. So a
+#   cancellation that comes after the last look at TERM wins, too. (A plain requeue revived such jobs: 7 of 7 within
+#   2.2 s of USR2, with Slurm 22.05. A scancel after the requeue wins by itself.)
+# - A preempted task is requeued by slurmctld as soon as TERM is due; until then (GraceTime) it is running, and the
+#   requeue from here is accepted.
+# - A task that is still saving when its time limit passes ends with TERM and stays down. The next submission resumes it.
+#
+# The requeue may also be refused because slurmctld was faster, and its own TERM may end scontrol: its exit status alone
+# means nothing.
 set -u
 code=$1 sweep=$2 submission=$3 array=$4 device=$5 digest=$6
 shift 6
@@ -32,10 +42,12 @@ export APPTAINER_BINDPATH=${APPTAINER_BINDPATH:+$APPTAINER_BINDPATH,}$sweep
 export SINGULARITY_BINDPATH=${SINGULARITY_BINDPATH:+$SINGULARITY_BINDPATH,}$sweep
 
 child=
+terminated=
 first=${first:-}  # the script around this one may have got a signal already
 [ -n "$first" ] && export HOLDFAST_STOP=$first
 forward() {
     first=${first:-$1}
+    [ "$1" = TERM ] && terminated=yes
     [ -n "$child" ] && kill -s "$1" "$child" 2>/dev/null
 }
 
@@ -68,9 +80,11 @@ case $status in
     *) [ "$status" -lt 128 ] && echo "$status" >"${log%.log}.start.${SLURMD_NODENAME:-$(hostname)}.failed" ;;
 esac
 
-if [ "$status" -eq 85 ] && [ "$first" = USR2 ]; then
-    refused=$(scontrol requeue "$id" 2>&1) && { drop_empty_log; sleep 60; }
+if [ "$status" -eq 85 ] && [ "$first" = USR2 ] && [ -z "$terminated" ]; then
+    # slurmctld answers nothing where the job is cancelled already, and in most cases ends this shell where it is not.
+    refused=$(scontrol requeue incomplete "$id" 2>&1) && { drop_empty_log; sleep 60; }
     case $refused in
+        '') ;;
         *'pending execution'*) ;;  # slurmctld has requeued it already
         *) echo "task.sh: stopped early, all state is saved; the requeue was refused: $refused" >&2 ;;
     esac

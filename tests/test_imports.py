@@ -240,7 +240,7 @@ def test_only_the_slurm_module_runs_slurms_commands(path: Path) -> None:
 
 FILE_NAMES = {
     "sweep.json", "results.json", "history.csv", "weights.safetensors", "conflict.json", "failure.json", "pack.json",
-    "progress.json", "intent.json", "receipt.json", "owner.json", "log.txt", "aggregated_results.json",
+    "progress.json", "intent.json", "receipt.json", "cancel.json", "log.txt", "aggregated_results.json",
     "statistics.json", "table.parquet", "curves.parquet", "report.html",
 }  # fmt: skip
 DIRECTORY_NAMES = {"individual_results", "packs", "attempts", "submissions", "code", "plots", "logs", "lock"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from hpc.cli.command import Command
 from hpc.errors import ConfigError
 from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
-from hpc.slurm.commands import Slurm
 from hpc.status import cell as one_cell
 from hpc.storage.store import Store
-from hpc.submission.live import by_cluster, live_tasks
+from hpc.submission import cancels
+from hpc.submission.live import queues
 from hpc.sweep.definition import Sweep
 
 
@@ -31,7 +30,7 @@ class Filter:
     axis: tuple[str, ...] = ()
     cell: str | None = None
 
-    def names(self, sweep: Sweep) -> Collection[str]:
+    def names(self, sweep: Sweep) -> set[str]:
         """Names of the cells that match. Raises ConfigError for a factor that the sweep does not have."""
         wanted = {name: value for name, value in (("dim", self.dim), ("scale", self.scale)) if value is not None}
         wanted |= dict(entry.split("=", 1) for entry in self.axis)
@@ -70,30 +69,30 @@ class Filter:
 def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> int:
     """Cancel queued and running tasks of this sweep. What they finished is kept.
 
-    A task is cancelled with all its cells.
+    A task is cancelled with all its cells. A `submit --wait` that is at work does not queue them again; a new
+    submission does.
 
-    Exit code 2 if it is not confirmed.
+    Exit code 2 if it is not confirmed, 3 if a cluster that may have tasks of the sweep cannot be asked.
     """
     store = Store(directory.absolute())
     sweep = store.sweep()
     if filtered.cell is not None:
         one_cell.find_cell(sweep, store, filtered.cell)
     names = filtered.names(sweep)
-    chosen = [
-        task
-        for task in live_tasks(store)
-        if state in (None, task.queued.state) and any(name in names for name in task.cells)
-    ]
-    if not chosen:
-        say("no queued task of this sweep matches")
-        return CommandExit.DONE
+    seen = queues(store)
+    chosen = [task for task in seen.tasks if state in (None, task.queued.state) and names.intersection(task.cells)]
     cells = {name for task in chosen for name in task.cells}
-    if not _confirmed(f"cancel {len(chosen)} tasks with {len(cells)} cells? ", yes):
+    if chosen and not _confirmed(f"cancel {len(chosen)} tasks with {len(cells)} cells? ", yes):
         return CommandExit.CONFIGURATION
-    for conf, tasks in by_cluster(store, chosen).items():
-        Slurm(conf).cancel([task.queued for task in tasks])
-    say(f"cancelled {len(chosen)} tasks; what they had finished is kept, and submitting again resumes the rest")
-    return CommandExit.DONE
+    # Without a state also those in no queue now: a submission that waits would queue them again.
+    taken = cancels.cancel(store, cells if state else cells | names)
+    if taken:
+        say(f"cancelled {taken} tasks; what they had finished is kept, and submitting again resumes the rest")
+    else:
+        say("no queued task of this sweep matches; a `submit --wait` at work will not queue any either")
+    for cluster in seen.unasked:
+        say(f"{cluster}: tasks that wait there end when they start, those that run train on; cancel there, too")
+    return CommandExit.TROUBLE if seen.unasked else CommandExit.DONE
 
 
 def _equal(value: object, text: str) -> bool:

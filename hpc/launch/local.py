@@ -20,7 +20,8 @@ from hpc.status.progress import progress
 from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
-from hpc.submission.lock import lock
+from hpc.submission.lock import Held, lock
+from hpc.submission.replacement import replace_unconfirmed
 from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import snapshot
 
@@ -35,11 +36,11 @@ def run(request: Request, options: RunOptions) -> int | None:
     if options.cell:
         one_cell.find_cell(request.sweep, request.store, options.cell)
     check_writable(request.store.root)
-    with lock(request.store, "holdfast run", options.take_over):
+    with lock(request.store, "holdfast run", options.take_over) as held:
         sweep = request.record(options.allow_code_change)
         if options.cell and options.debug:
             return _debug(request.store, sweep, options.cell, options.device)
-        ends = run_here(request, sweep, options)
+        ends = run_here(request, sweep, options, held)
     if ends.interrupted:
         say(f"stopped; the same command resumes it ({request.store.root})")
         return CommandExit.INTERRUPTED
@@ -52,13 +53,13 @@ def submit(request: Request, options: SubmitOptions) -> int:
         print(_plan(request, options.here(), look.take_here(request)))
         return CommandExit.DONE
     check_writable(request.store.root)
-    with lock(request.store, "holdfast submit", options.take_over):
-        ends = run_here(request, request.record(options.allow_code_change), options.here())
+    with lock(request.store, "holdfast submit", options.take_over) as held:
+        ends = run_here(request, request.record(options.allow_code_change), options.here(), held)
     return ends.exit_code or (CommandExit.INTERRUPTED if ends.interrupted else CommandExit.DONE)
 
 
-def run_here(request: Request, sweep: Sweep, options: RunOptions) -> local_workers.Ends:
-    """Plan and run what is still to do. The caller holds the sweep's lock."""
+def run_here(request: Request, sweep: Sweep, options: RunOptions, held: Held) -> local_workers.Ends:
+    """Plan and run what is still to do. held: the sweep's lock."""
     seen = look.set_damaged_aside(request, look.take_here(request))
     planned = _plan(request, options, seen)
     say(str(planned))
@@ -70,10 +71,11 @@ def run_here(request: Request, sweep: Sweep, options: RunOptions) -> local_worke
     intent = intents.begin(
         request.store, [planned.tasks], kind=intents.LOCAL, profile="local", name=sweep.name, code=digest
     )
+    replace_unconfirmed(request.store, intent, planned.tasks, seen.queues)
     parallel = options.parallel_jobs or cores()
     if sweep.trainer.pack_mode == "concurrent":
         parallel = max(1, parallel // max(map(len, planned.tasks)))
-    return _run_tasks(request.store, sweep, planned, intent, code, parallel, options.device)
+    return _run_tasks(request.store, sweep, planned, intent, code, parallel, options.device, held)
 
 
 def _plan(request: Request, options: RunOptions, seen: Look) -> Plan:
@@ -92,9 +94,12 @@ def _run_tasks(
     code: Path,
     parallel: int,
     device: str,
+    held: Held,
 ) -> local_workers.Ends:
     with progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest) as show:
-        ends = local_workers.run_tasks(store, intent, code, parallel=parallel, device=device, on_poll=show)
+        ends = local_workers.run_tasks(
+            store, intent, code, parallel=parallel, device=device, on_poll=show, before_start=held.check
+        )
     for problem in ends.problems:
         say(problem)
     return ends

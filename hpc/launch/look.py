@@ -1,4 +1,4 @@
-"""One look at a sweep before a command acts: what Slurm has, where each cell stands, which nodes are bad.
+"""One look at a sweep before a command acts: what is queued, where each cell stands, which nodes are bad.
 
 A command takes it once and hands it down; one that acts in rounds takes a new one per round.
 """
@@ -11,9 +11,11 @@ from hpc.launch import bad_nodes
 from hpc.launch.bad_nodes import BadNodes
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
-from hpc.slurm.commands import Slurm, SlurmError
+from hpc.slurm.commands import Slurm
 from hpc.storage import published
-from hpc.submission.live import LiveTask, by_cluster, live_cells, live_tasks
+from hpc.submission import cancels
+from hpc.submission.live import LiveTask, Queues, by_cluster, queues
+from hpc.submission.replacement import give_up
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import CONFLICT, FAILED, FINAL, CellStatus
 
@@ -22,22 +24,25 @@ from hpc.sweep.states import CONFLICT, FAILED, FINAL, CellStatus
 class Look:
     """A sweep at the moment of a decision.
 
-    live: tasks that Slurm has. statuses: the state of every cell of the grid, by the files. bad: nodes to exclude.
+    queues: what the clusters have. statuses: the state of every cell of the grid, by the files. bad: nodes to exclude.
+    since: number of the newest submission when the command began. cancelled: names of cells cancelled after it.
     """
 
-    live: tuple[LiveTask, ...]
+    queues: Queues
     statuses: tuple[CellStatus, ...]
     bad: BadNodes = field(default_factory=BadNodes)
+    since: int = 0
+    cancelled: frozenset[str] = frozenset()
 
     @property
-    def queued(self) -> dict[str, LiveTask]:
-        """The live task of each cell that has one, by the cell's name."""
-        return live_cells(self.live)
+    def queued(self) -> set[str]:
+        """Names of the cells that are queued, or may be on a cluster which cannot be asked."""
+        return self.queues.cells
 
     @property
-    def held(self) -> tuple[LiveTask, ...]:
+    def held(self) -> list[LiveTask]:
         """Tasks that Slurm holds for good."""
-        return tuple(task for task in self.live if task.queued.held)
+        return [task for task in self.queues.live if task.queued.held]
 
     def at(self, cell: Cell) -> Look:
         """The same with one cell alone."""
@@ -55,23 +60,22 @@ class Look:
         return ended, sum(status.epoch for status in self.statuses)
 
 
-def take(request: Request) -> Look:
-    """Look at a sweep that Slurm is to work on. Raises SlurmError if a cluster cannot be asked."""
+def take(request: Request, since: int | None = None) -> Look:
+    """Look at a sweep that Slurm is to work on. since: see Look; None for now. Raises SweepError, OSError."""
     # Slurm first: a task that ends in between has its result by the time the files are read.
-    live = tuple(live_tasks(request.store))
+    seen = queues(request.store)
     statuses = _statuses(request)
     bad = bad_nodes.find(request.store, statuses) if request.store.exists() else BadNodes()
-    return Look(live, statuses, bad)
+    since = seen.newest if since is None else since
+    return Look(seen, statuses, bad, since, cancels.cells(cancels.after(request.store, since)))
 
 
 def take_here(request: Request) -> Look:
     """Look at a sweep that this machine is to work on: a cluster that does not answer is reported and left out."""
-    live: tuple[LiveTask, ...] = ()
-    try:
-        live = tuple(live_tasks(request.store))
-    except SlurmError as error:
-        say(f"note: Slurm cannot be asked which cells are queued ({error})")
-    return Look(live, _statuses(request))
+    seen = queues(request.store)
+    for cluster in seen.unasked:
+        say(f"note: {cluster}; this is left out of account")
+    return Look(seen.answered, _statuses(request))
 
 
 def _statuses(request: Request) -> tuple[CellStatus, ...]:
@@ -91,14 +95,34 @@ def set_damaged_aside(request: Request, seen: Look) -> Look:
     return replace(seen, statuses=tuple(now.get(status.cell, status) for status in seen.statuses))
 
 
-def cancel_held(request: Request, seen: Look) -> Look:
-    """Cancel tasks that Slurm holds for good because a daemon died while it started them; their cells are free again.
+def clear(request: Request, seen: Look) -> Look:
+    """Cancel what is queued and will never train: tasks that Slurm holds, and those of replaced submissions.
 
-    Releasing them may take an operator, cancelling does not. Returns the look without them. Raises SlurmError.
+    Slurm holds a task for good because a daemon died while it started it; releasing it may take an administrator,
+    cancelling does not. Returns a new look if there was any. Raises SlurmError.
     """
-    held = seen.held
-    for conf, tasks in by_cluster(request.store, held).items():
+    void = [task for task in seen.queues.tasks if task.void]
+    for conf, tasks in by_cluster([*seen.held, *void]).items():
         Slurm(conf).cancel([task.queued for task in tasks])
-    if held:
-        say(f"{len(held)} tasks that Slurm holds since a launch failed are cancelled; their cells are queued again")
-    return replace(seen, live=tuple(task for task in seen.live if task not in held))
+    if seen.held:
+        say(
+            f"{len(seen.held)} tasks that Slurm holds since a launch failed are cancelled; their cells are queued again"
+        )
+    if void:
+        say(f"{len(void)} tasks that were queued late, when their cells were queued again already, are cancelled")
+    return take(request, seen.since) if seen.held or void else seen
+
+
+def without_silent_clusters(request: Request, seen: Look, take_over: bool) -> Look:
+    """Report the clusters that cannot be asked. What may be queued there counts as queued, unless it is taken over.
+
+    take_over: give them up; what is queued there ends as soon as it starts. Raises OSError.
+    """
+    silent = seen.queues.unasked
+    for cluster in silent:
+        way_out = "submit from a machine of that cluster, or add --take-over if it is gone for good"
+        say(f"note: {cluster}; " + ("they are taken over from it" if take_over else f"they count as queued: {way_out}"))
+    if not (silent and take_over):
+        return seen
+    give_up(request.store, silent, "`holdfast submit --take-over`")
+    return replace(seen, queues=replace(seen.queues, unasked=()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ from hpc.slurm.commands import LimitError, Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.status import lines, sweep
 from hpc.storage.permissions import check_writable
-from hpc.submission.lock import lock
+from hpc.submission.intents import newest
+from hpc.submission.lock import Held, lock
 from hpc.sweep.states import FINAL
 
 if TYPE_CHECKING:
@@ -40,10 +42,12 @@ def submit(request: Request, options: SubmitOptions, profile: Profile) -> int:
     if options.dry_run:
         return dry_run(request, options, profile, conf)
     check_writable(request.store.root)
-    with lock(request.store, "holdfast submit", options.take_over):
+    since = newest(request.store)
+    on_busy = _patience() if options.wait else None
+    with lock(request.store, "holdfast submit", options.take_over, on_busy) as held:
         request.record(options.allow_code_change)
-        seen = look.take(request)
-        code = submit_once(request, options, profile, conf, seen)
+        seen = look.take(request, since)
+        code = submit_once(request, options, profile, conf, seen, held)
     if code == CommandExit.DONE and options.wait:
         return wait(request, options, profile, conf, seen)
     return code
@@ -64,27 +68,31 @@ def dry_run(request: Request, options: SubmitOptions, profile: Profile, conf: Pa
     return CommandExit.DONE
 
 
-def submit_once(request: Request, options: SubmitOptions, profile: Profile, conf: Path | None, seen: Look) -> int:
-    """Queue what is missing. The caller holds the sweep's lock, and took the look under it.
+def submit_once(
+    request: Request, options: SubmitOptions, profile: Profile, conf: Path | None, seen: Look, held: Held
+) -> int:
+    """Queue what is missing. held: the sweep's lock, under which the look was taken.
 
     Raises SlurmError; LimitError if Slurm's limits allow not a single task now.
     """
     from hpc.submission.arrays import sbatch_line
 
-    seen = look.set_damaged_aside(request, look.cancel_held(request, seen))
+    Slurm(conf).cluster()  # without an answer nothing can be queued, and nothing else need be said
+    seen = look.without_silent_clusters(request, look.clear(request, seen), options.take_over)
+    seen = look.set_damaged_aside(request, seen)
     profile = _without_bad_nodes(profile, options, seen)
     planned = _plan_for_slurm(request, options, profile, conf, seen)
     say(str(planned))
     if not planned.tasks:
         return CommandExit.DONE
-    queued = _queue(request, planned, profile, conf, prepare_only=options.prepare)
+    queued = _queue(request, planned, profile, conf, seen, held, prepare_only=options.prepare)
     if queued.scripts:
         say("everything is written; this queues it:")
         print(sbatch_line(queued.scripts))
         return CommandExit.DONE
     if queued.refused:
         say(f"{queued.refused}; what is not queued yet is taken by the next submission, or by --wait")
-    if options.then_aggregate:
+    if options.then_aggregate and queued.job_ids:
         from hpc.submission.arrays import submit_aggregation
 
         say(f"aggregation after them: job {submit_aggregation(request.store, queued, profile, conf)}")
@@ -92,14 +100,30 @@ def submit_once(request: Request, options: SubmitOptions, profile: Profile, conf
     return CommandExit.DONE
 
 
-def _queue(request: Request, planned: Plan, profile: Profile, conf: Path | None, prepare_only: bool) -> Queued:
+def _queue(
+    request: Request,
+    planned: Plan,
+    profile: Profile,
+    conf: Path | None,
+    seen: Look,
+    held: Held,
+    prepare_only: bool,
+) -> Queued:
     """Queue a plan; in smaller and smaller arrays where a limit that cannot be read refuses them."""
     from hpc.submission.arrays import submit
 
     while True:
         try:
             return submit(
-                request.store, request.sweep, planned, profile, conf=conf, prepare_only=prepare_only, on_array=say
+                request.store,
+                request.sweep,
+                planned,
+                profile,
+                held,
+                seen.queues,
+                conf=conf,
+                prepare_only=prepare_only,
+                on_array=say,
             )
         except LimitError as error:
             smaller = planned.in_smaller_arrays()
@@ -112,19 +136,21 @@ def _queue(request: Request, planned: Plan, profile: Profile, conf: Path | None,
 def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path | None, seen: Look) -> int:
     """Wait for the tasks; queue again what came back unfinished, until all is done or nothing moves any more.
 
-    seen: the look before the tasks were queued; each round takes a new one.
+    seen: the look before the tasks were queued; each round takes a new one. Cells that somebody cancels meanwhile are
+    not queued again, and nothing is taken over any more: whoever has the lock now came later.
     Raises SlurmError if Slurm refuses, or does not answer, for half an hour.
     """
+    options = replace(options, take_over=False)
     idle_rounds = refusals = 0
     while idle_rounds < _MOST_IDLE_ROUNDS:
         follow_in_lines(request.store, profile.name)
         try:
-            before, seen = seen, look.take(request)
+            before, seen = seen, look.take(request, seen.since)
             idle_rounds = idle_rounds + 1 if seen.mark == before.mark else 0
             if not seen.held and not _plan_for_slurm(request, options, profile, conf, seen).tasks:
                 break
-            with lock(request.store, "holdfast submit", options.take_over):
-                submit_once(request, options, profile, conf, look.take(request))
+            with lock(request.store, "holdfast submit", on_busy=_patience()) as held:
+                submit_once(request, options, profile, conf, look.take(request, seen.since), held)
             refusals = 0
         except SlurmError as error:  # other jobs have all the room, or nobody answers: neither need last
             refusals += not isinstance(error, LimitError)
@@ -138,6 +164,18 @@ def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path 
     return CommandExit.DONE if all(entry.state in FINAL for entry in taken.statuses) else CommandExit.INCOMPLETE
 
 
+def _patience() -> Callable[[str], None]:
+    """For a command that waits for its turn: says once for whom."""
+    told: list[str] = []
+
+    def tell(busy: str) -> None:
+        if not told:
+            say(f"{busy.partition('; ')[0]}; waiting for it")
+            told.append(busy)
+
+    return tell
+
+
 def _plan_for_slurm(request: Request, options: SubmitOptions, profile: Profile, conf: Path | None, seen: Look) -> Plan:
     """The plan, within what Slurm's limits allow now. Raises SlurmError if it cannot be asked."""
     slurm = Slurm(conf)
@@ -147,6 +185,7 @@ def _plan_for_slurm(request: Request, options: SubmitOptions, profile: Profile, 
     return make_plan(
         seen.statuses,
         queued=seen.queued,
+        cancelled=seen.cancelled,
         pack_size=pack,
         include_failed=options.include_failed,
         retry=() if options.all_nodes else seen.bad.cells,

@@ -48,7 +48,7 @@ def follow_in_lines(store: Store, profile: str) -> Snapshot:
 
     def show(seen: Snapshot) -> None:
         nonlocal last
-        if (line := lines.summary(seen)) != last:
+        if (line := lines.summary(seen) + (f"; {seen.trouble}" if seen.trouble else "")) != last:
             say(line)
         last = line
 

@@ -73,13 +73,18 @@ def _checked(argv: list[str], stop: StopFlag) -> int:
 
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
+    from hpc.storage import voids
+
+    submission, array, index = map(int, argv[1:])
+    if why := voids.reason(store.paths, submission, array, index):
+        print(f"task {index} of array {array} of submission {submission} is not trained: {why}", file=sys.stderr)
+        return TaskExit.DONE
     if digest := os.environ.get(protocol.CODE_DIGEST):
         from hpc.trainers.snapshot import check_snapshot
 
         check_snapshot(digest)  # before any of it trains, or hides a library from what does
     from hpc.node.pack import PackTask
 
-    submission, array, index = map(int, argv[1:])
     task = PackTask.from_list(store, submission, array, index, stop)
     count = workers.wanted(len(task.cells), task.sweep.trainer.pack_mode == "concurrent")
     if count:

@@ -21,6 +21,7 @@ class Plan:
     counts: cells by state before. queued: cells that a live task already has. skipped_failed: FAILED cells left out.
     tasks: the packs, each a tuple of cells. array_sizes: tasks per Slurm array, in order.
     deferred: cells that do not fit into the queue now; a later submission takes them.
+    cancelled: cells left out because somebody cancelled them while this command was at work.
     """
 
     counts: dict[str, int]
@@ -29,6 +30,7 @@ class Plan:
     tasks: tuple[tuple[Cell, ...], ...]
     array_sizes: tuple[int, ...]
     deferred: int = 0
+    cancelled: int = 0
 
     @property
     def n_cells(self) -> int:
@@ -71,6 +73,8 @@ class Plan:
         parts = [f"{finished} done"]
         if self.queued:
             parts.append(f"{self.queued} queued")
+        if self.cancelled:
+            parts.append(f"{self.cancelled} cancelled")
         if self.skipped_failed:
             parts.append(f"{self.skipped_failed} failed (skipped; --include-failed takes them along)")
         if self.counts.get(CONFLICT):
@@ -91,6 +95,7 @@ def make_plan(
     statuses: Iterable[CellStatus],
     *,
     queued: Collection[str] = (),
+    cancelled: Collection[str] = (),
     pack_size: int = 1,
     include_failed: bool = False,
     retry: Collection[Cell] = (),
@@ -99,18 +104,21 @@ def make_plan(
 ) -> Plan:
     """Cut what is still to do into packs of at most ``pack_size`` cells and arrays of at most ``largest_array`` tasks.
 
-    queued: names of cells that a live task already has. retry: failed cells to run again anyway.
+    queued: names of cells that a live task already has. cancelled: names of cells to leave out.
+    retry: failed cells to run again anyway.
     room: tasks that the queue takes now; None: any number.
     """
     counts = Counter[str]()
     wanted: list[Cell] = []
-    waiting = skipped = 0
+    waiting = skipped = stopped = 0
     for status in statuses:
         counts[status.state] += 1
         if status.state in (COMPLETED, DIVERGED, CONFLICT):
             continue
         if status.cell.name in queued:
             waiting += 1
+        elif status.cell.name in cancelled:
+            stopped += 1
         elif status.state == FAILED and not include_failed and status.cell not in retry:
             skipped += 1
         else:
@@ -119,7 +127,7 @@ def make_plan(
     fitting = tasks if room is None else tasks[: max(0, room)]
     deferred = sum(len(task) for task in tasks[len(fitting) :])
     ordered = {state: counts[state] for state in STATES if counts[state]}
-    return Plan(ordered, waiting, skipped, fitting, _array_sizes(len(fitting), largest_array), deferred)
+    return Plan(ordered, waiting, skipped, fitting, _array_sizes(len(fitting), largest_array), deferred, stopped)
 
 
 def _array_sizes(tasks: int, largest: int | None) -> tuple[int, ...]:

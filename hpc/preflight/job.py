@@ -40,7 +40,7 @@ def write(profile: Profile, directory: Path, code: Path, modules: list[str], nam
     minutes: time limit, if the profile's is not shorter.
     """
     limit = min(minutes, int(profile.parameters.get("timeout_min", minutes)))
-    job = script.Job(name, directory, str(directory / "log.txt").replace("%", "%%"), directory, timeout_min=limit)
+    job = script.Job(name, directory, str(directory / "log.txt").replace("%", "%%"), timeout_min=limit)
     # A container must see the directory; task.sh does the same for a task.
     binds = [f"APPTAINER_BINDPATH={directory}", f"SINGULARITY_BINDPATH={directory}"]
     device = f"{protocol.DEVICE}={profile.device}"

@@ -18,7 +18,8 @@ from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
-from hpc.submission.live import live_cells, live_tasks
+from hpc.submission.live import live_cells, live_tasks, queues
+from hpc.submission.lock import lock
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import MISSING, CellStatus
@@ -115,11 +116,12 @@ class OnCluster(Runner):
     def keep_going(self, cells: Sequence[Cell]) -> None:
         from hpc.submission.arrays import submit
 
-        live = live_cells(live_tasks(self.store))
-        self._live = {name: task.queued for name, task in live.items()}
-        missing = [CellStatus(cell, MISSING) for cell in cells if cell.name not in self._live]
-        if missing:
-            submit(self.store, self.sweep, make_plan(missing), self._profile, conf=self._conf)
+        with lock(self.store, "holdfast check resume") as held:
+            seen = queues(self.store)
+            self._live = {name: task.queued for name, task in live_cells(seen.live).items()}
+            missing = [CellStatus(cell, MISSING) for cell in cells if cell.name not in seen.cells]
+            if missing:
+                submit(self.store, self.sweep, make_plan(missing), self._profile, held, seen, conf=self._conf)
 
     def strike(self, cell: Cell, kind: str) -> bool:
         task = self._live.get(cell.name)

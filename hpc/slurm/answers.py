@@ -21,6 +21,8 @@ QUEUE_FIELDS = (
 )
 # A field is cut at 20 characters unless its width is given as none; text after the width is put behind the field.
 QUEUE_FORMAT = ",".join(f"{field}:|" for field in QUEUE_FIELDS)
+# The same with the work directory in place of the name.
+PLACE_FORMAT = QUEUE_FORMAT.removesuffix("Name:|") + "WorkDir:|"
 ACCOUNTING_FIELDS = ("JobID", "State", "ExitCode", "ElapsedRaw", "NodeList", "JobName")
 # What sinfo shows of a node's generic resources: `gpu:a100:4`, or `gpu:2` where the site names no type.
 _GPUS = re.compile(r"gpu:(?:([^:(,]+):)?(\d+)")
@@ -76,6 +78,20 @@ class AccountedTask:
     signal: int
     seconds: int
     node: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster it is. name: its ClusterName. controller: `HOST:PORT` of its (first) slurmctld.
+
+    Neither is unique alone: many clusters are called `cluster`, and one machine can have several.
+    """
+
+    name: str
+    controller: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (slurmctld at {self.controller})"
 
 
 @dataclass(frozen=True)
@@ -176,6 +192,12 @@ def parse_config(text: str) -> dict[str, str]:
     """Reads `scontrol show config`: lines of `Name = value`."""
     pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
     return {name.strip(): value.strip() for name, value in pairs}
+
+
+def parse_cluster(config: Mapping[str, str]) -> Cluster:
+    """Which cluster a configuration is of; empty names where it does not say so."""
+    host = config.get("SlurmctldHost[0]", config.get("SlurmctldHost", "")).partition("(")[0]
+    return Cluster(config.get("ClusterName", ""), f"{host}:{config.get('SlurmctldPort', '')}")
 
 
 def parse_partitions(text: str) -> list[Partition]:

@@ -10,19 +10,21 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.slurm.answers import (
     ACCOUNTING_FIELDS,
+    PLACE_FORMAT,
     QUEUE_FORMAT,
     AccountedTask,
+    Cluster,
     Node,
     Partition,
     QueuedTask,
     parse_accounting,
+    parse_cluster,
     parse_config,
     parse_nodes,
     parse_partitions,
@@ -83,11 +85,28 @@ class Slurm:
         command += ["--states=all"] if finished else []
         command += [f"--user={user}"] if user else []
         command += _name_option(wanted)
-        try:
-            tasks = parse_queue(self._run(command))
-        except ValueError as error:
-            raise SlurmError(f"squeue: {error}") from error
+        tasks = _parsed_queue(self._run(command))
         return tasks if wanted is None else [task for task in tasks if task.name in wanted]
+
+    def placed(self, directory: Path, job_ids: Collection[str]) -> list[QueuedTask]:
+        """Tasks of those of the jobs that work in this directory, whatever they are called, in one call.
+
+        For jobs that are not found by their name: anybody may have changed it (`scontrol update jobname=`). The id
+        alone proves nothing: it may have been given out again, to another job.
+        """
+        if not job_ids:
+            return []
+        command = ["squeue", "--all", "--noheader", f"--Format={PLACE_FORMAT}", f"--jobs={','.join(job_ids)}"]
+        done = _completed(command, self.conf, self.timeout_s)
+        # What squeue says of a single job that is forgotten; of several, it passes over such ones.
+        if done.returncode and "Invalid job id specified" in done.stderr:
+            return []
+        tasks = _parsed_queue(_checked(done).stdout)
+        return [task for task in tasks if task.name == str(directory)]
+
+    def cluster(self) -> Cluster:
+        """Which cluster answers."""
+        return parse_cluster(self.config())
 
     def config(self) -> dict[str, str]:
         """The controller's configuration, by Slurm's names, e.g. `MaxArraySize`."""
@@ -183,6 +202,12 @@ class Slurm:
         return _checked(_completed(command, self.conf, timeout_s or self.timeout_s)).stdout
 
 
+def conf_in_use(conf: Path | None) -> Path | None:
+    """The slurm.conf that commands use: the given one, or the one that the environment names. None: the machine's."""
+    named = os.environ.get("SLURM_CONF")
+    return conf or (Path(named).absolute() if named else None)
+
+
 def environment(conf: Path | None = None) -> dict[str, str]:
     """This process's environment without variables that change what Slurm's commands do (`SBATCH_*`, `SLURM_*` ...).
 
@@ -196,15 +221,11 @@ def environment(conf: Path | None = None) -> dict[str, str]:
     return kept
 
 
-@contextmanager
-def submission_environment(conf: Path | None = None) -> Iterator[None]:
-    """Makes os.environ what `environment(conf)` says for a while: submitit runs sbatch with the process's own."""
-    before = dict(os.environ)
-    _set_environment(environment(conf))
+def _parsed_queue(text: str) -> list[QueuedTask]:
     try:
-        yield
-    finally:
-        _set_environment(before)
+        return parse_queue(text)
+    except ValueError as error:
+        raise SlurmError(f"squeue: {error}") from error
 
 
 def _ids_by_job(tasks: Iterable[QueuedTask]) -> dict[str, list[int]]:
@@ -237,18 +258,11 @@ def _name_option(names: Collection[str] | None) -> list[str]:
     return [f"--name={listed}"]
 
 
-def _set_environment(wanted: Mapping[str, str]) -> None:
-    # Only the differences: other threads must not find PATH or HOME missing for a moment.
-    for name in [name for name in os.environ if name not in wanted]:
-        del os.environ[name]
-    os.environ.update(wanted)
-
-
 def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,
-            env={**environment(conf), **_FULL_INDICES},
+            env=environment(conf) | (_FULL_INDICES if command[0] == "squeue" else {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -269,7 +283,9 @@ def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> s
 def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
     if done.returncode == 0:
         return done
-    said = next((line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()), "")
+    lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
+    # A site's plugin may greet first.
+    said = next((line for line in lines if ": error:" in line), lines[0] if lines else "")
     hint = ""
     if re.search(r"resolve_ctls|Unknown host|Unable to contact|Could not establish a configuration", done.stderr):
         hint = "; is this a login node, and its controller up? For the sandbox: export SLURM_CONF as `sandbox up` says"

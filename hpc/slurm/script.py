@@ -1,8 +1,14 @@
-"""A profile and a command -> a script for sbatch, rendered by submitit from parameters that are already checked."""
+"""A profile and a command -> a script for sbatch, from parameters that are already checked.
+
+The names of a profile's parameters are submitit's, and submitit refuses those it does not know. The script is ours:
+what submitit renders and queues is always a pickled function.
+"""
 
 from __future__ import annotations
 
+import shlex
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +19,8 @@ from hpc.slurm.profile import Profile
 
 # A signal that comes before task.sh has its handlers would end the script, and nobody would requeue the task.
 _EARLY_SIGNAL = "first=; trap 'first=USR2' USR2"
+# submitit's names of what sbatch calls otherwise.
+_SBATCH_NAMES = {"timeout_min": "time", "mem_gb": "mem"}
 
 
 @dataclass(frozen=True)
@@ -20,61 +28,78 @@ class Job:
     """What a script says besides its profile.
 
     name: job name, our unique token. directory: where it runs. output: log file; ``%`` has sbatch's meaning.
-    scratch: a directory for submitit's own files. size: tasks of an array; None for a job that is no array.
-    after: job id that must have ended before. timeout_min: a limit in place of the profile's, minutes.
+    size: tasks of an array; None for a job that is no array. timeout_min: a limit in place of the profile's, minutes.
+    alone: wait until no other job of this name is queued or running, so that a script can be submitted twice.
     """
 
     name: str
     directory: Path
     output: str
-    scratch: Path
     size: int | None = None
-    after: str | None = None
     timeout_min: int | None = None
-
-
-def executor(profile: Profile, job: Job) -> Any:
-    """submitit's executor with everything set; ``_submit_command(command)`` queues."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on parameters that the profile has already checked
-        made = _Executor(folder=str(job.scratch))
-        made.update_parameters(**made._convert_parameters(_parameters(profile, job)))
-    if job.size is not None:
-        made.parameters["map_count"] = job.size
-    return made
+    alone: bool = False
 
 
 def text(profile: Profile, job: Job, command: str) -> str:
     """The whole script. command: its last line, which should begin with ``exec`` so that it gets Slurm's signals."""
-    return str(executor(profile, job)._make_submission_file_text(command, job.name))
+    options = sorted(_options(profile, job).items())
+    lines = ["#!/bin/bash", "", "# Parameters", *(_directive(name, value) for name, value in options)]
+    lines += ["", "# setup", _EARLY_SIGNAL, *profile.setup, "", "# command", command]
+    return "\n".join(lines) + "\n"
 
 
-def _parameters(profile: Profile, job: Job) -> dict[str, Any]:
-    additional = {key.replace("_", "-"): value for key, value in profile.additional.items()}
-    additional |= {
-        "output": job.output,
-        "requeue": True,
-        "signal": f"B:USR2@{profile.signal_delay_s}",
-        "chdir": str(job.directory),
-    }
-    parameters = dict(profile.parameters)
-    if job.after is not None:
-        parameters["dependency"] = f"afterany:{job.after}"
+def _options(profile: Profile, job: Job) -> dict[str, Any]:
+    """sbatch's options by name; ours win over the profile's, which have been checked not to name them."""
+    given = {_SBATCH_NAMES.get(name, name): value for name, value in profile.parameters.items()}
+    if "mem" in given:
+        given["mem"] = _memory(given["mem"])
     if job.timeout_min is not None:
-        parameters["timeout_min"] = job.timeout_min
-    return parameters | {
-        "job_name": job.name,
-        "setup": [_EARLY_SIGNAL, *profile.setup],
-        "use_srun": False,
-        "stderr_to_stdout": True,
-        "array_parallelism": profile.array_parallelism or job.size or 1,
-        "additional_parameters": additional,
+        given["time"] = job.timeout_min
+    _check(given)
+    options = {"time": 5, "nodes": 1, "wckey": "submitit"} | given | dict(profile.additional)  # submitit's defaults
+    return {name.replace("_", "-"): value for name, value in options.items()} | _our_options(profile, job)
+
+
+def _our_options(profile: Profile, job: Job) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "job-name": job.name,
+        "chdir": str(job.directory),
+        "output": job.output,  # and what goes to stderr, since --error is not given
+        "open-mode": "append",  # a requeued task would otherwise empty the log of its earlier attempts
+        # JobRequeue=0 is the default of some sites: an evicted job would then be gone.
+        "requeue": True,
+        # B: to the script alone, which passes the signal on. Without it, the script's children get the signal and the
+        # script does not, so nobody requeues.
+        "signal": f"B:USR2@{profile.signal_delay_s}",
     }
+    if job.size is not None:
+        # A limit of all tasks changes nothing; %N throttles this array alone.
+        options["array"] = f"0-{job.size - 1}%{min(job.size, profile.array_parallelism or job.size)}"
+    if job.alone:
+        options["dependency"] = "singleton"  # tasks of one array do not wait for each other (seen with Slurm 22.05)
+    return options
+
+
+def _check(parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError for a parameter that submitit does not have."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on parameters that the profile has already checked
+        _Executor(folder=".").update_parameters(**parameters)
 
 
 class _Executor(submitit.SlurmExecutor):
-    """submitit's executor where only sbatch is called: srun need not be on this machine."""
+    """submitit's executor where nothing is started through it: srun need not be on this machine."""
 
     @classmethod
     def affinity(cls) -> int:
         return 2
+
+
+def _memory(gigabytes: float) -> str:
+    """sbatch takes whole numbers only."""
+    whole = gigabytes == int(gigabytes)
+    return f"{int(gigabytes)}GB" if whole else f"{int(gigabytes * 1024)}MB"
+
+
+def _directive(name: str, value: Any) -> str:
+    return f"#SBATCH --{name}" if value is True else f"#SBATCH --{name}={shlex.quote(str(value))}"

@@ -35,9 +35,11 @@ def summary(snapshot: Snapshot) -> str:
 def remarks(snapshot: Snapshot) -> Iterator[str]:
     """What keeps the sweep from going on, as Slurm puts it, and what can be done where waiting is of no use."""
     if snapshot.trouble:
-        yield f"Slurm cannot be asked ({snapshot.trouble}); RUNNING and PENDING are not known"
+        yield f"{snapshot.trouble}; RUNNING and PENDING are not known for them"
     if snapshot.failed_starts:
         yield snapshot.failed_starts
+    if snapshot.cancelled:
+        yield snapshot.cancelled
     queued = [task.queued for task in snapshot.live.values() if task.queued.state == PENDING]
     reasons = Counter(task.reason for task in queued if task.reason not in ("", "None") and not task.held)
     if reasons:

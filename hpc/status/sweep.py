@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc.slurm.commands import SlurmError
-from hpc.storage import files, state_cache
+from hpc.storage import state_cache
 from hpc.storage.store import Store
-from hpc.submission.live import LiveTask, live_cells, live_tasks
+from hpc.submission import cancels
+from hpc.submission.intents import intents
+from hpc.submission.live import LiveTask, live_cells, queues
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSING, CellStatus
@@ -24,8 +26,9 @@ class Snapshot:
     """A sweep at one moment.
 
     statuses: every planned cell; STARTED and MISSING cells that Slurm has are RUNNING or PENDING here.
-    live: the live task of a cell. trouble: why Slurm could not be asked; then RUNNING and PENDING are unknown.
-    failed_starts: what tasks of the last submission said that ended before they began.
+    live: the live task of a cell. trouble: which clusters could not be asked, and why; then RUNNING and PENDING are
+    unknown there. failed_starts: what tasks of the last submission said that ended before they began.
+    cancelled: what has been cancelled and not been submitted since.
     """
 
     sweep: Sweep
@@ -33,6 +36,7 @@ class Snapshot:
     live: dict[str, LiveTask]
     trouble: str = ""
     failed_starts: str = ""
+    cancelled: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,18 +95,23 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     unfinished = [status.cell for status in statuses if status.state not in FINAL]
     if not ask_slurm or not unfinished:
         return Snapshot(sweep, statuses, {})
-    live: dict[str, LiveTask] = {}
-    trouble = ""
-    try:
-        live = live_cells(live_tasks(store))
-    except SlurmError as error:
-        trouble = str(error)
+    seen = queues(store)
+    live = live_cells(seen.live)
+    trouble = "; ".join(map(str, seen.unasked))
     # Files again after Slurm: a task that ended in between has its result by then.
     now = {status.cell: status for status in store.statuses(unfinished, sweep.config_digest)}
     statuses = tuple(_with_slurm(now.get(status.cell, status), live) for status in statuses)
     left = {status.cell.name for status in statuses if status.state not in FINAL}
     told = told_of_failed_starts(store) if any(status.state == MISSING for status in statuses) else ""
-    return Snapshot(sweep, statuses, {name: task for name, task in live.items() if name in left}, trouble, told)
+    live = {name: task for name, task in live.items() if name in left}
+    return Snapshot(sweep, statuses, live, trouble, told, _cancelled(store, left - live.keys()))
+
+
+def _cancelled(store: Store, names: Collection[str]) -> str:
+    """How many of these cells are cancelled, and by whom; empty if none is."""
+    standing = cancels.standing(store)
+    by = [standing[name].by for name in names if name in standing]
+    return f"cancelled: {len(by)}, by {max(by, key=by.count)}; submit again to resume" if by else ""
 
 
 def told_of_failed_starts(store: Store) -> str:
@@ -110,7 +119,7 @@ def told_of_failed_starts(store: Store) -> str:
 
     Empty if all of them began.
     """
-    last = max(files.numbers(store.paths.submissions_root), default=0)
+    last = max((intent.number for intent in intents(store)), default=0)
     starts = [start for start in store.paths.failed_starts() if start.submission == last]
     if not starts:
         return ""

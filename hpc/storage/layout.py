@@ -5,12 +5,14 @@ Directories may be listed here; what files say is hpc.storage.store's, and writi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.storage import files
 from hpc.sweep.cell import Cell
 
+_VOID = re.compile(r"void-([0-9]+)-.*[.]json")
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
 
 
@@ -146,6 +148,20 @@ class Layout:
     def receipt_file(self, submission: int) -> Path:
         return self.submission_directory(submission) / "receipt.json"
 
+    def cancel_file(self, submission: int) -> Path:
+        """A cancellation: it takes a number among the submissions, and concerns those with a lower one."""
+        return self.submission_directory(submission) / "cancel.json"
+
+    def void_file(self, submission: int, array: int, unique: str) -> Path:
+        """Says that tasks of an array are not to train any more; each is written once."""
+        return self.submission_directory(submission) / f"void-{array}-{unique}.json"
+
+    def void_files(self, submission: int) -> list[tuple[int, Path]]:
+        """(array, file) of everything that declares tasks of a submission void. Raises OSError."""
+        directory = self.submission_directory(submission)
+        found = [(_VOID.fullmatch(name), directory / name) for name in sorted(files.entries(directory))]
+        return [(int(match[1]), path) for match, path in found if match]
+
     def tasks_file(self, submission: int, array: int) -> Path:
         return self.submission_directory(submission) / f"tasks-{array}.jsonl"
 
@@ -157,12 +173,8 @@ class Layout:
         return self.logs_directory(submission) / f"{array}_{index}.log"
 
     def array_script(self, submission: int, array: int) -> Path:
-        """A prepared array's script, for sbatch alone."""
+        """An array's script; sbatch alone can submit it."""
         return self.submission_directory(submission) / f"array-{array}.sbatch"
-
-    def scratch_directory(self, submission: int) -> Path:
-        """What submitit writes about a submission: the scripts it queued."""
-        return self.submission_directory(submission) / "submitit"
 
     def failed_starts(self) -> list[FailedStart]:
         """Every task that ended before it had a pack attempt, as task.sh leaves them, by submission."""
@@ -181,9 +193,9 @@ class Layout:
         return self.submissions_root / "lock"
 
     @staticmethod
-    def lock_owner_file(lock: Path) -> Path:
+    def lock_owner_file(lock: Path, unique: str) -> Path:
         """Who holds a lock; it is written before the directory takes the lock's place."""
-        return lock / "owner.json"
+        return lock / f"owner-{unique}.json"
 
     def code_directory(self, digest: str) -> Path:
         return self.root / "code" / digest[:16]

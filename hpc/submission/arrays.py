@@ -1,7 +1,6 @@
-"""A plan -> Slurm arrays through submitit, each queued once whatever happens to this process.
+"""A plan -> Slurm arrays, each queued once whatever happens to this process.
 
-submitit checks the parameters, renders the script and calls sbatch; what the tasks run is our own command, so there is
-no pickle per task and nothing of submitit on the nodes.
+What the tasks run is our own command, so there is no pickle per task and nothing of submitit on the nodes.
 """
 
 from __future__ import annotations
@@ -11,21 +10,27 @@ import re
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.planning.plan import Plan
 from hpc.processes import host
 from hpc.slurm import script
-from hpc.slurm.commands import LimitError, Slurm, SlurmError, submission_environment
+from hpc.slurm.commands import LimitError, Slurm, SlurmError, conf_in_use
 from hpc.slurm.profile import Profile, command_line
 from hpc.storage import files
 from hpc.storage.store import Store
+from hpc.submission import cancels
 from hpc.submission.intents import SLURM, Intent, begin, write_receipt
+from hpc.submission.live import Queues
+from hpc.submission.lock import Held
+from hpc.submission.replacement import replace_unconfirmed
 from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import code_digest, snapshot
 
+# sbatch may fail although the array is queued, and a busy controller shows it only after seconds. What appears later
+# still is void by then, if its cells have been queued again.
 _LOOK_UPS = 3
 _LOOK_UP_SECONDS = 2.0
 
@@ -34,7 +39,7 @@ _LOOK_UP_SECONDS = 2.0
 class Queued:
     """What a submission queued: job ids of its arrays in order, or scripts that were only written.
 
-    refused: why Slurm took no more arrays than these, if it did not take all.
+    refused: why there are no more arrays than these, if these are not all.
     """
 
     intent: Intent
@@ -48,29 +53,55 @@ def submit(
     sweep: Sweep,
     plan: Plan,
     profile: Profile,
+    held: Held,
+    seen: Queues,
     *,
     conf: Path | None = None,
     prepare_only: bool = False,
     on_array: Callable[[str], None] = lambda text: None,
 ) -> Queued:
-    """Queue a plan's tasks. The caller holds the sweep's lock and has asked Slurm which cells are live.
+    """Queue a plan's tasks. held: the sweep's lock. seen: what was queued when the plan was made.
 
     conf: slurm.conf of the cluster, None for the machine's own. prepare_only: write everything, queue nothing.
     Raises LimitError if already the first array is more than Slurm's limits allow now, SlurmError if an array was not
     queued for another reason, or if it cannot be found out whether it was; the next submission looks it up by its name.
+    Raises BusyError if the lock has been taken over.
     """
     digest, code = snapshot(store, sweep.trainer)
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", sweep.name)
-    intent = begin(store, plan.arrays(), kind=SLURM, profile=profile.name, name=name, code=digest, conf=conf)
+    intent = begin(
+        store,
+        plan.arrays(),
+        kind=SLURM,
+        profile=profile.name,
+        name=name,
+        code=digest,
+        conf=conf_in_use(conf),
+        cluster=Slurm(conf).cluster(),
+        prepared=prepare_only,
+    )
+    replace_unconfirmed(store, intent, plan.tasks, seen)
     arrays = [_Array(store, intent, i, code, profile) for i in range(len(intent.tokens))]
+    scripts = tuple(array.write_script() for array in arrays)
     if prepare_only:
-        return Queued(intent, scripts=tuple(array.write_script() for array in arrays))
+        return Queued(intent, scripts=scripts)
+    return _queue_all(arrays, plan, held, seen.newest, conf, on_array)
+
+
+def _queue_all(
+    arrays: Sequence[_Array], plan: Plan, held: Held, since: int, conf: Path | None, on_array: Callable[[str], None]
+) -> Queued:
+    """since: number of the newest submission when the plan was made; a cancellation after it concerns these arrays."""
+    store, intent = arrays[0].store, arrays[0].intent
     job_ids: list[str] = []
-    for array in arrays:
-        # One %N throttles one array only, so the arrays of a throttled submission run one after another.
-        after = job_ids[-1] if job_ids and profile.array_parallelism else None
+    for array, tasks in zip(arrays, plan.arrays(), strict=True):
+        # This process may have been stopped for hours, and somebody may have cancelled: looked at as late as possible.
+        held.check()
+        if said := _cancelled(store, since, {cell.name for task in tasks for cell in task}):
+            return Queued(intent, tuple(job_ids), refused=said)
         try:
-            job_ids.append(array.queue(conf, after))
+            # One %N throttles one array only, so the arrays of a throttled submission run one after another.
+            job_ids.append(array.queue(conf, job_ids[-1] if job_ids and array.profile.array_parallelism else None))
         except SlurmError as error:
             if not _is_limit(error):
                 raise
@@ -79,7 +110,7 @@ def submit(
             return Queued(intent, tuple(job_ids), refused=str(error))
         write_receipt(store, intent, job_ids)
         on_array(f"array {array.token}: job {job_ids[-1]}, {array.size} tasks")
-    return Queued(intent, tuple(job_ids))
+    return Queued(intent, tuple(job_ids), refused=_cancelled_meanwhile(store, intent, since, conf))
 
 
 # What sbatch says where a user, account or QOS has as many jobs as it may have.
@@ -88,6 +119,27 @@ _LIMITS = ("QOSMax", "AssocMax", "AssocGrp", "QOSGrp", "accounting/QOS policy", 
 
 def _is_limit(error: SlurmError) -> bool:
     return any(limit in str(error) for limit in _LIMITS)
+
+
+def _cancelled(store: Store, since: int, names: Collection[str]) -> str:
+    """Who has cancelled some of these cells meanwhile; empty if nobody has."""
+    found = [cancel for cancel in cancels.after(store, since) if cancel.cells.intersection(names)]
+    return f"cancelled by {found[-1].by}: nothing more is queued" if found else ""
+
+
+def _cancelled_meanwhile(store: Store, intent: Intent, since: int, conf: Path | None) -> str:
+    """Take tasks out of the queue again that were cancelled while they were queued; `cancel` may not have seen them.
+
+    It writes its record before it looks at the queue: so it sees the tasks, or they see the record here.
+    """
+    newer = cancels.after(store, since)
+    hit = {place for cancel in newer for place in cancels.declare_void(store, cancel, intent)}
+    if not hit:
+        return ""
+    slurm = Slurm(conf)
+    arrays = {token: array for array, token in enumerate(intent.tokens)}
+    slurm.cancel(task for task in slurm.queue(intent.tokens) if (arrays[task.name], task.index) in hit)
+    return f"cancelled by {newer[-1].by}: {len(hit)} tasks are taken out of the queue again"
 
 
 @dataclass(frozen=True)
@@ -117,42 +169,34 @@ class _Array:
         return command_line((*words, *arguments, *self.profile.launcher))
 
     def queue(self, conf: Path | None, after: str | None) -> str:
-        """Queue the array and return its job id. Raises SlurmError."""
-        files.make_directory(self._job(after).scratch)
-        with submission_environment(conf):
-            executor = script.executor(self.profile, self._job(after))
-            try:
-                return str(executor._submit_command(self.command).job_id)
-            except Exception as error:  # submitit wraps what sbatch said in errors of several kinds
-                return self._look_up(conf, error)
+        """Queue the array, whose script is written, and return its job id. Raises SlurmError."""
+        options = [] if after is None else [f"--dependency=afterany:{after}"]
+        try:
+            return Slurm(conf).sbatch(self.store.paths.array_script(self.intent.number, self.number), options)
+        except SlurmError as error:
+            return self._look_up(conf, error)
 
     def text(self) -> str:
         """The whole script, which sbatch alone can submit."""
-        with submission_environment(None):
-            return script.text(self.profile, self._job(None), self.command)
+        log = str(self.store.paths.task_log(self.intent.number, self.number, 0))
+        # A per cent sign in a path would be taken for one of sbatch's own patterns.
+        output = log.replace("%", "%%").removesuffix("0.log") + "%a.log"
+        job = script.Job(self.token, self.store.root, output, self.size, alone=self.intent.prepared)
+        return script.text(self.profile, job, self.command)
 
     def write_script(self) -> Path:
-        """Write the script for a person to submit with sbatch alone."""
         path = self.store.paths.array_script(self.intent.number, self.number)
         files.publish(path, self.text().encode())
         return path
 
-    def _job(self, after: str | None) -> script.Job:
-        log = str(self.store.paths.task_log(self.intent.number, self.number, 0))
-        # A per cent sign in a path would be taken for one of sbatch's own patterns.
-        output = log.replace("%", "%%").removesuffix("0.log") + "%a.log"
-        scratch = self.store.paths.scratch_directory(self.intent.number)
-        return script.Job(self.token, self.store.root, output, scratch, self.size, after)
-
-    def _look_up(self, conf: Path | None, error: Exception) -> str:
+    def _look_up(self, conf: Path | None, error: SlurmError) -> str:
         """sbatch failed, but the array may have been queued: only its name tells. Raises SlurmError if it was not."""
         for _ in range(_LOOK_UPS):
             found = Slurm(conf).queue([self.token])
             if found:
                 return found[0].job_id
             time.sleep(_LOOK_UP_SECONDS)
-        said = [line for line in str(error).splitlines() if "sbatch: error" in line] or str(error).splitlines()[:1]
-        reason = said[0].removeprefix("sbatch: error: ").strip() if said else type(error).__name__
+        reason = str(error).rpartition("sbatch: error: ")[2]
         raise SlurmError(f"sbatch did not queue array {self.number} of submission {self.intent.number}: {reason}")
 
 

@@ -1,4 +1,4 @@
-"""Submissions: the lock, the intent written before anything is queued, the receipt after it, and who is live.
+"""Submissions: the intent written before anything is queued, the receipt after it.
 
 A submission's arrays carry unique job names (tokens). Whether a cell is queued is asked of Slurm by these names, so a
 client that died at any point, or an sbatch that failed after it had queued, loses and doubles nothing.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hpc.errors import SweepError
 from hpc.processes import host
+from hpc.slurm.answers import Cluster
 from hpc.storage import files
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
@@ -29,7 +30,10 @@ class Intent:
     """What a submission was about to do, written before it did it.
 
     kind: local or slurm. tokens: job name of each array. conf: slurm.conf of the cluster, None for the default one.
-    sizes: tasks per array. code: digest of the snapshot.
+    sizes: tasks per array. code: digest of the snapshot. host, at: labels for people; nothing is decided by them.
+
+    The others are missing, and have their defaults, in intents of the first version. cluster, controller: as the
+    cluster itself says. prepared: scripts were written for a person to submit.
     """
 
     number: int
@@ -41,6 +45,9 @@ class Intent:
     code: str
     host: str
     at: float
+    cluster: str = ""
+    controller: str = ""
+    prepared: bool = False
 
 
 def begin(
@@ -52,6 +59,8 @@ def begin(
     name: str,
     code: str,
     conf: Path | None = None,
+    cluster: Cluster | None = None,
+    prepared: bool = False,
 ) -> Intent:
     """Make a submission's directory: task lists, then the intent. Nothing is queued yet. Raises OSError."""
     number = new_submission(store)
@@ -71,6 +80,9 @@ def begin(
         code=code,
         host=host(),
         at=time.time(),
+        cluster=cluster.name if cluster else "",
+        controller=cluster.controller if cluster else "",
+        prepared=prepared,
     )
     files.publish(store.paths.intent_file(number), json.dumps(asdict(intent), indent=1).encode())
     return intent
@@ -82,6 +94,20 @@ def write_receipt(store: Store, intent: Intent, job_ids: Sequence[str]) -> None:
     files.publish(store.paths.receipt_file(intent.number), json.dumps({"arrays": record}, indent=1).encode())
 
 
+def receipt(store: Store, submission: int) -> dict[str, str]:
+    """Job id by token, of the arrays that sbatch has reported as queued; a label, since Slurm gives ids out again."""
+    try:
+        arrays = files.read_json(store.paths.receipt_file(submission))["arrays"]
+        return {str(array["token"]): str(array["job_id"]) for array in arrays}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def newest(store: Store) -> int:
+    """The number of the newest submission or cancellation; 0 if there is none."""
+    return max(files.numbers(store.paths.submissions_root), default=0)
+
+
 def intents(store: Store) -> list[Intent]:
     """All submissions that got as far as an intent, oldest first. Raises SweepError for one that cannot be read."""
     found = []
@@ -91,13 +117,10 @@ def intents(store: Store) -> list[Intent]:
             intent = Intent(**files.read_json(path))
             found.append(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes)))
         except FileNotFoundError:
-            continue  # it died before it could queue anything
+            continue  # it died before it could queue anything, or the number is that of a cancellation
         except (ValueError, TypeError):
             # Passing over it would make its tasks look absent, and queue their cells again.
             raise SweepError(
                 f"{path}: cannot be read by this version of Holdfast; use the version that wrote it"
             ) from None
     return found
-
-
-# --- one at a time --------------------------------------------------------------------------------------------------

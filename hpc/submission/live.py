@@ -1,54 +1,114 @@
-"""Which tasks of a sweep Slurm has now, and which cells they train."""
+"""Which tasks of a sweep are in a queue now, on whatever cluster, and which cells they train.
+
+What cannot be asked is never taken for empty: unfinished cells that may be queued on a cluster which does not answer,
+or is not known here, are reported as such, and count as queued.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpc.slurm.answers import QueuedTask
-from hpc.slurm.commands import Slurm
+from hpc.slurm.answers import Cluster, QueuedTask
+from hpc.slurm.commands import Slurm, SlurmError
+from hpc.storage import voids
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_cells
-from hpc.submission.intents import SLURM, Intent, intents
+from hpc.submission.intents import SLURM, Intent, intents, newest, receipt
 
 
 @dataclass(frozen=True)
 class LiveTask:
-    """A task of ours that Slurm has now, and its cells."""
+    """A task of ours that Slurm has now, and its cells. conf: slurm.conf of the cluster that has it.
+
+    void: it waits, but is not to train: it ends as soon as it starts.
+    """
 
     queued: QueuedTask
     submission: int
     cells: tuple[str, ...]
+    conf: Path | None = None
+    void: bool = False
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """A cluster that could not be asked. cells: unfinished ones that may be queued there. submissions: to it."""
+
+    cluster: str
+    why: str
+    cells: frozenset[str]
+    submissions: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.cells)} cells may be queued on {self.cluster}, which cannot be asked from here ({self.why})"
+
+
+@dataclass(frozen=True)
+class Queues:
+    """What all clusters of a sweep say. tasks: in their queues, void ones included. tokens: of the arrays seen there.
+
+    newest: number of the newest submission or cancellation before they were asked.
+    """
+
+    tasks: tuple[LiveTask, ...] = ()
+    tokens: frozenset[str] = frozenset()
+    unasked: tuple[Unasked, ...] = ()
+    newest: int = 0
+
+    @property
+    def live(self) -> list[LiveTask]:
+        """Tasks that train, or will."""
+        return [task for task in self.tasks if not task.void]
+
+    @property
+    def answered(self) -> Queues:
+        """The same without the cells that may be queued on clusters which could not be asked."""
+        unasked = tuple(replace(cluster, cells=frozenset()) for cluster in self.unasked)
+        return replace(self, unasked=unasked)
+
+    @property
+    def cells(self) -> set[str]:
+        """Names of the cells that are, or may be, queued."""
+        return set(live_cells(self.live)).union(*(cluster.cells for cluster in self.unasked))
+
+
+def queues(store: Store) -> Queues:
+    """Ask every cluster to which the sweep has been submitted. Raises SweepError, OSError."""
+    before = newest(store)
+    known = [intent for intent in intents(store) if intent.kind == SLURM]
+    every = [token for intent in known for token in intent.tokens]
+    tasks: list[LiveTask] = []
+    tokens: set[str] = set()
+    unasked = []
+    for place, ours in _by_place(known).items():
+        try:
+            found = list(_tasks(store, Slurm(place.reached()), ours, every))
+        except SlurmError as error:
+            cells = _unfinished(store, ours)
+            if cells:
+                numbers = tuple(intent.number for intent in ours)
+                unasked.append(Unasked(str(place), str(error), cells, numbers))
+            continue
+        tasks += [task for task, _ in found]
+        tokens |= {token for _, token in found}
+    return Queues(tuple(tasks), frozenset(tokens), tuple(unasked), before)
 
 
 def live_tasks(store: Store) -> list[LiveTask]:
     """Tasks of this sweep that Slurm has waiting or running. Raises SlurmError if a cluster cannot be asked."""
-    found: list[LiveTask] = []
-    by_cluster: dict[str | None, list[Intent]] = {}
-    for intent in intents(store):
-        if intent.kind == SLURM:
-            by_cluster.setdefault(intent.conf, []).append(intent)
-    for conf, ours in by_cluster.items():
-        places = {token: (intent, i) for intent in ours for i, token in enumerate(intent.tokens)}
-        queue = Slurm(Path(conf) if conf else None).queue(list(places))
-        cells: dict[str, list[tuple[str, ...]]] = {}
-        for task in queue:
-            intent, array = places[task.name]
-            if task.name not in cells:
-                cells[task.name] = task_cells(store.paths.tasks_file(intent.number, array))
-            if task.index is not None and task.index < len(cells[task.name]):
-                found.append(LiveTask(task, intent.number, cells[task.name][task.index]))
-    return found
+    found = queues(store)
+    if found.unasked:
+        raise SlurmError("; ".join(map(str, found.unasked)))
+    return found.live
 
 
-def by_cluster(store: Store, tasks: Sequence[LiveTask]) -> dict[Path | None, list[LiveTask]]:
+def by_cluster(tasks: Iterable[LiveTask]) -> dict[Path | None, list[LiveTask]]:
     """The tasks by the slurm.conf of the cluster that has them."""
-    confs = {intent.number: intent.conf for intent in intents(store)}
     found: dict[Path | None, list[LiveTask]] = {}
     for task in tasks:
-        conf = confs.get(task.submission)
-        found.setdefault(Path(conf) if conf else None, []).append(task)
+        found.setdefault(task.conf, []).append(task)
     return found
 
 
@@ -60,3 +120,98 @@ def live_cells(tasks: Sequence[LiveTask]) -> dict[str, LiveTask]:
         for cell in task.cells:
             found.setdefault(cell, task)
     return found
+
+
+# --- where a cluster is ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A cluster as intents name it. conf: None for a machine's own. cluster: None in intents of the first version."""
+
+    conf: Path | None
+    cluster: Cluster | None
+
+    def __str__(self) -> str:
+        return f"cluster {self.cluster}" if self.cluster else f"the cluster of {self.conf or 'this machine'}"
+
+    def reached(self) -> Path | None:
+        """The slurm.conf through which the cluster, and no other one, answers. Raises SlurmError."""
+        if self.cluster is None:
+            return self.conf
+        faults = []
+        for conf in dict.fromkeys((self.conf, None)):  # the place may be known here by another path, or by none
+            try:
+                answers = Slurm(conf).cluster()
+            except SlurmError as error:
+                faults.append(str(error))
+                continue
+            if self._is(answers, conf):
+                return conf
+            faults.append(f"{conf or 'this machine'} belongs to cluster {answers}")
+        raise SlurmError(faults[0])
+
+    def _is(self, other: Cluster, conf: Path | None) -> bool:
+        """Whether the one that answered is meant: the same controller, or its successor at the same path."""
+        if self.cluster is None or other.name != self.cluster.name:
+            return False
+        hosts = [cluster.controller.rpartition(":")[0] for cluster in (other, self.cluster)]
+        # A sandbox that is started again has other ports; its slurm.conf is its own.
+        moved = conf is not None and conf == self.conf and hosts[0] == hosts[1]
+        return moved or other.controller == self.cluster.controller
+
+
+def _by_place(found: Iterable[Intent]) -> dict[_Place, list[Intent]]:
+    places: dict[_Place, list[Intent]] = {}
+    for intent in found:
+        cluster = Cluster(intent.cluster, intent.controller) if intent.cluster else None
+        places.setdefault(_Place(Path(intent.conf) if intent.conf else None, cluster), []).append(intent)
+    return places
+
+
+# --- what it has of ours --------------------------------------------------------------------------------------------
+
+
+def _tasks(store: Store, slurm: Slurm, ours: Sequence[Intent], every: Sequence[str]) -> Iterator[tuple[LiveTask, str]]:
+    """Tasks of these submissions in a cluster's queue, each with the token of its array. Raises SlurmError.
+
+    every: tokens of all submissions of the sweep.
+    """
+    places = {token: (intent, array) for intent in ours for array, token in enumerate(intent.tokens)}
+    lists: dict[str, list[tuple[str, ...]]] = {}
+    void = {intent.number: voids.declared(store.paths, intent.number) for intent in ours}
+    for task in _queued(store, slurm, places, every):
+        intent, array = places[task.name]
+        if task.name not in lists:
+            lists[task.name] = task_cells(store.paths.tasks_file(intent.number, array))
+        if task.index is not None and task.index < len(lists[task.name]):
+            is_void = task.state == "PENDING" and any(v.covers(array, task.index) for v in void[intent.number])
+            yield LiveTask(task, intent.number, lists[task.name][task.index], slurm.conf, is_void), task.name
+
+
+def _queued(
+    store: Store, slurm: Slurm, places: dict[str, tuple[Intent, int]], every: Sequence[str]
+) -> Iterator[QueuedTask]:
+    """Tasks by their job's name or, where that was changed, by its id and directory; under our name in any case."""
+    found = slurm.queue(every)
+    yield from (task for task in found if task.name in places)
+    numbers = {intent.number for intent, _ in places.values()}
+    reported = {token: job for number in numbers for token, job in receipt(store, number).items() if token in places}
+    seen = {task.name for task in found}
+    ids = {task.job_id for task in found}  # given out again, perhaps, to a later submission of the same sweep
+    renamed = {job: token for token, job in reported.items() if token not in seen and job not in ids}
+    for task in slurm.placed(store.root, sorted(renamed)):
+        if task.job_id in renamed:
+            yield replace(task, name=renamed[task.job_id])
+
+
+def _unfinished(store: Store, ours: Sequence[Intent]) -> frozenset[str]:
+    """Cells without a result that tasks of these submissions may still train."""
+    found: set[str] = set()
+    for intent in ours:
+        known = voids.declared(store.paths, intent.number)
+        for array in range(len(intent.tokens)):
+            for index, cells in enumerate(task_cells(store.paths.tasks_file(intent.number, array))):
+                if not any(void.covers(array, index) for void in known):
+                    found.update(cells)
+    return frozenset(name for name in found if not store.has_result(name))

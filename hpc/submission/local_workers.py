@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpc import protocol
+from hpc.errors import BusyError
 from hpc.protocol import TaskExit
 from hpc.storage import files
 from hpc.storage.store import Store
@@ -45,10 +46,13 @@ def run_tasks(
     device: str,
     threads: int = 1,
     on_poll: Callable[[], None],
+    before_start: Callable[[], None] = lambda: None,
 ) -> Ends:
     """Run all tasks of a local submission, ``parallel`` at a time, until they end or the user interrupts.
 
-    Ctrl-C asks the workers to save and stop; a second one kills them. Returns how they ended.
+    Ctrl-C asks the workers to save and stop; a second one kills them. before_start: raises BusyError if another
+    command has taken over; then no more are started, and those that run are asked to save and stop, too.
+    Returns how they ended.
     """
     ends = Ends()
     waiting = list(range(sum(intent.sizes)))
@@ -57,6 +61,7 @@ def run_tasks(
         while waiting or workers:
             try:
                 while waiting and len(workers) < parallel:
+                    before_start()
                     index = waiting.pop(0)
                     workers[index] = start_worker(store, intent, code, index, device, threads)
                 time.sleep(POLL_SECONDS)
@@ -64,6 +69,10 @@ def run_tasks(
                 if ends.exit_code:
                     waiting.clear()
                 on_poll()
+            except BusyError as error:
+                ends.problems.append(str(error))
+                waiting.clear()
+                _signal_all(workers, signal.SIGTERM)
             except KeyboardInterrupt:
                 if ends.interrupted:
                     raise

@@ -1,4 +1,13 @@
-"""One command at a time submits or runs a sweep: a directory that names its owner, put in place by rename."""
+"""One command at a time submits or runs a sweep: a directory with one file that names its owner.
+
+The lock is held while that directory has a file, whose name is unique to the owner. So taking and leaving it are single
+steps, which leave nothing to repair if a process is killed between any two of them:
+
+- It is taken by renaming a prepared directory, with the owner's file in it, onto it. rename succeeds only if no
+  directory is there, or an empty one.
+- It is left, or taken from an owner that is gone, by removing that owner's file. Nobody can thereby remove the lock of
+  another owner, however long ago he looked, and of many who find an owner gone only one removes him.
+"""
 
 from __future__ import annotations
 
@@ -7,122 +16,240 @@ import errno
 import json
 import os
 import shutil
+import signal
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hpc.errors import BusyError
-from hpc.processes import boot_id, host, start_time
+from hpc.processes import Place, here, is_hidden, start_time, state
 from hpc.storage import files
 from hpc.storage.store import Store
 
-_LOCK_TRIES = 40
+_TRIES = 40
+_PAUSE_SECONDS = 0.02
+_BUSY_SECONDS = 2.0
+# kill, timeout and systemd send TERM; a terminal that is closed sends HUP.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
-_LOCK_PAUSE_SECONDS = 0.02
+@dataclass(frozen=True)
+class Held:
+    """A lock that this process has taken. It may have been taken over since."""
+
+    store: Store
+    file: str
+
+    def check(self) -> None:
+        """Raise BusyError if another command has taken the lock over, as it may have while this one was stopped."""
+        if self.file not in files.entries(self.store.paths.lock_directory):
+            raise BusyError(
+                f"{self.store.root}: another command has taken over this sweep; nothing more is queued or started here"
+            )
 
 
 @contextlib.contextmanager
-def lock(store: Store, command: str, take_over: bool = False) -> Iterator[None]:
-    """Let one command at a time submit or run a sweep. The lock of a process that is gone from this machine is taken.
+def lock(
+    store: Store,
+    command: str,
+    take_over: bool = False,
+    on_busy: Callable[[str], None] | None = None,
+) -> Iterator[Held]:
+    """Let one command at a time submit or run a sweep. The lock of a process that is known to be gone is taken.
 
-    Raises BusyError saying who holds it and how to take over. It spares work, it does not guard results: those are
-    safe with any number of writers.
+    take_over: also take it from one of which that is not known, but not from one that is seen to run.
+    on_busy: called with the reason each time the lock is not to be had; then this waits instead of raising.
+    TERM and HUP, for as long as the lock is held, are what Ctrl-C is: KeyboardInterrupt, so that the lock is released.
+
+    Raises BusyError saying who holds it and what to do. It saves work, it does not guard results: those are safe with
+    any number of writers.
     """
     files.make_directory(store.paths.submissions_root)
-    ours = _take(store, command, take_over)
-    try:
-        yield
-    finally:
-        _remove_lock(store, ours)  # and no other: ours may have been taken over
+    with _interrupted_by(_ENDING):
+        held = _take(store, command, take_over, on_busy)
+        try:
+            _tidy(store)
+            yield held
+        finally:
+            _leave(store, held.file)
 
 
 def busy(store: Store) -> bool:
     """Whether a command is at work in the sweep directory, as far as can be seen from here."""
-    holder = _holder(store, store.paths.lock_directory)
-    return bool(holder) and not _is_gone(holder)
+    found = _owner(store)
+    return found is not None and _standing(found[1]) is not _Owner.GONE
 
 
-def _take(store: Store, command: str, take_over: bool) -> dict[str, Any]:
-    """Put a directory that already names its owner in the lock's place: rename refuses one that is taken.
+# --- taking and leaving ---------------------------------------------------------------------------------------------
 
-    Returns the owner's record, ours.
-    """
-    prepared = store.paths.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
+
+def _take(store: Store, command: str, take_over: bool, on_busy: Callable[[str], None] | None) -> Held:
+    while True:
+        try:
+            return _take_now(store, command, take_over)
+        except BusyError as error:
+            if on_busy is None:
+                raise
+            on_busy(str(error))
+            time.sleep(_BUSY_SECONDS)
+
+
+def _take_now(store: Store, command: str, take_over: bool) -> Held:
+    for _ in range(_TRIES):
+        held = _put_in_place(store, command)
+        if held is not None:
+            return held
+        _remove_if_gone(store, take_over)
+        time.sleep(_PAUSE_SECONDS)  # released a moment ago, or another command was faster
+    raise BusyError(
+        f"{store.root}: other commands took this sweep at the same moment, or its lock cannot be read; try again, "
+        "or add --take-over if none is at work here"
+    )
+
+
+def _put_in_place(store: Store, command: str) -> Held | None:
+    """Put a directory that already names its owner in the lock's place; None if that is taken."""
+    unique = uuid.uuid4().hex
+    prepared = store.paths.lock_directory.with_name(f".lock-{unique}")
+    owner = store.paths.lock_owner_file(prepared, unique)
     os.mkdir(prepared, 0o755)
     try:
         pid = os.getpid()
-        record = {"command": command, "host": host(), "pid": pid, "began": start_time(pid), "boot": boot_id()}
-        record["id"] = uuid.uuid4().hex
-        files.publish(store.paths.lock_owner_file(prepared), json.dumps(record).encode())
-        for _ in range(_LOCK_TRIES):
-            if _put(prepared, store.paths.lock_directory):
-                return record
-            holder = _holder(store, store.paths.lock_directory)
-            if holder and not take_over and not _is_gone(holder):
-                who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
-                raise BusyError(
-                    f"{store.root}: {holder.get('command', 'another command')} ({who}) is at work here; "
-                    "wait for it, or add --take-over if it is gone for good"
-                )
-            if take_over or (holder and _may_remove(store, holder)):
-                _remove_lock(store, holder)
-            time.sleep(_LOCK_PAUSE_SECONDS)  # released a moment ago, or another command is removing it
-        raise BusyError(
-            f"{store.root}: another command took this sweep at the same moment; try again, "
-            "or add --take-over if none is at work here"
-        )
-    finally:
-        shutil.rmtree(prepared, ignore_errors=True)
-
-
-def _put(prepared: Path, lock: Path) -> bool:
-    try:
-        os.rename(prepared, lock)
+        record = {"command": command, "pid": pid, "began": start_time(pid), "id": unique} | asdict(here())
+        files.publish(owner, json.dumps(record).encode())
+        os.rename(prepared, store.paths.lock_directory)
+    except FileNotFoundError:
+        return None  # another command took the empty directory for one that nobody needs
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        return False
-    return True
+        return None
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
+    return Held(store, owner.name)
 
 
-def _may_remove(store: Store, holder: dict[str, Any]) -> bool:
-    """Whether this process is the one to remove a dead owner's lock: of many that found it dead, one makes the mark.
+def _leave(store: Store, owner: str) -> None:
+    """Remove an owner's file and, for tidiness, the directory if nobody has taken it meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(store.paths.lock_directory / owner)
+    with contextlib.suppress(OSError):
+        os.rmdir(store.paths.lock_directory)
 
-    The mark stays: whoever was slow would else remove the lock of the next owner.
+
+def _remove_if_gone(store: Store, take_over: bool) -> None:
+    """Remove the owner that is there if he is gone, or may be and shall be taken over. Raises BusyError otherwise."""
+    found = _owner(store)
+    if found is None:
+        return
+    name, record = found
+    standing = _standing(record)
+    if record and standing is not _Owner.GONE and (standing is _Owner.RUNS or not take_over):
+        raise BusyError(f"{store.root}: {_at_work(record)}")
+    if record or take_over:
+        _leave(store, name)
+
+
+def _owner(store: Store) -> tuple[str, dict[str, Any]] | None:
+    """(file, record) of whoever holds the lock; an empty record if it cannot be read. None: nobody holds it."""
+    for name in files.entries(store.paths.lock_directory):
+        try:
+            return name, dict(files.read_json(store.paths.lock_directory / name))
+        except FileNotFoundError:
+            continue  # released since
+        except (OSError, ValueError, TypeError):
+            return name, {}
+    return None
+
+
+def _tidy(store: Store) -> None:
+    """Remove what killed commands left beside the lock, where it is certain that nobody needs it.
+
+    .lock-*: prepared by a command that did not come to rename it. .gone-*: marks of earlier versions of Holdfast.
     """
-    try:
-        os.mkdir(store.paths.lock_directory.with_name(f".gone-{holder.get('id', 'unknown')}"), 0o755)
-    except FileExistsError:
-        return False
-    return True
+    for name in os.listdir(store.paths.submissions_root):
+        path = store.paths.submissions_root / name
+        if name.startswith(".gone-"):
+            shutil.rmtree(path, ignore_errors=True)
+        elif name.startswith(".lock-"):
+            left = [_record(path / entry) for entry in files.entries(path)]
+            # Its owner, if he lives and has not written his name yet, makes another one.
+            if all(record and _standing(record) is _Owner.GONE for record in left):
+                shutil.rmtree(path, ignore_errors=True)
 
 
-def _holder(store: Store, lock: Path) -> dict[str, Any]:
+def _record(path: Path) -> dict[str, Any]:
     try:
-        return dict(files.read_json(store.paths.lock_owner_file(lock)))
+        return dict(files.read_json(path))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def _is_gone(holder: dict[str, Any]) -> bool:
-    if holder.get("host") != host():
-        return False
-    if holder.get("boot") != boot_id():
-        return True
-    pid = holder.get("pid")
-    return not isinstance(pid, int) or start_time(pid) != holder.get("began")
+# --- is the owner still there? --------------------------------------------------------------------------------------
 
 
-def _remove_lock(store: Store, owner: dict[str, Any]) -> None:
-    """Remove the lock if it is still the one this owner holds; another's goes back to its place."""
-    aside = store.paths.lock_directory.with_name(f".lock-{uuid.uuid4().hex}")
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(store.paths.lock_directory, aside)
-        if _holder(store, aside) != owner:
-            with contextlib.suppress(OSError):
-                os.rename(aside, store.paths.lock_directory)
-                return
-        shutil.rmtree(aside, ignore_errors=True)
+class _Owner(Enum):
+    RUNS = "; wait for it, or end it with `kill {pid}` (--take-over takes no lock from a command that runs)"
+    GONE = ""
+    UNSURE = (
+        ", as far as can be seen from here; wait for it, or add --take-over "
+        "if a look at its own machine and container shows that it is gone for good"
+    )
+
+
+def _at_work(record: dict[str, Any]) -> str:
+    who = f"{record.get('command', 'another command')} (process {record.get('pid', '?')} on {record.get('host', '?')})"
+    return f"{who} is at work here{_standing(record).value.format(pid=record.get('pid', '?'))}"
+
+
+def _standing(record: dict[str, Any]) -> _Owner:
+    """Whether the process that a record names runs, is gone, or cannot be judged from here.
+
+    A pid means something where the boot and the PID namespace are ours: a boot id is unique to a machine's boot, host
+    names are not, and in another container the same process has another number.
+    """
+    ours = here()
+    if record.get("boot") != ours.boot:
+        return _Owner.GONE if _rebooted_since(record, ours) else _Owner.UNSURE
+    pid = record.get("pid")
+    if record.get("namespace") != ours.namespace or not isinstance(pid, int) or is_hidden(pid):
+        return _Owner.UNSURE
+    if start_time(pid) != record.get("began"):
+        return _Owner.GONE
+    return _Owner.UNSURE if state(pid) in ("T", "t") else _Owner.RUNS  # a stopped process may be continued, or never
+
+
+def _rebooted_since(record: dict[str, Any], ours: Place) -> bool:
+    """Whether a record is of this very machine before it booted.
+
+    In a container nobody can tell: images bring a machine id along, and host names are given as one likes.
+    """
+    same = (record.get("host"), record.get("machine")) == (ours.host, ours.machine)
+    return same and bool(ours.machine) and record.get("namespace") == ours.namespace and not ours.in_container
+
+
+@contextlib.contextmanager
+def _interrupted_by(signals: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Let signals that would kill this process interrupt it, as Ctrl-C does. Those that are ignored stay so (nohup)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in signals}
+    changed = [number for number in signals if before[number] == signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, before[number])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

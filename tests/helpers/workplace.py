@@ -70,6 +70,13 @@ class Workplace:
             assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The command in the background; its output is to be read with communicate()."""
+        pipe, command = subprocess.PIPE, [sys.executable, "-m", "hpc", *words]
+        return subprocess.Popen(
+            command, cwd=self.directory, env=self.environment(), stdout=pipe, stderr=pipe, text=True
+        )
+
     def environment(self) -> dict[str, str]:
         root = str(Path(__file__).parents[2])
         return os.environ | {"HOLDFAST_SANDBOX": str(self.cluster.directory), "PYTHONPATH": root}
@@ -99,6 +106,11 @@ class Workplace:
     def results(self, out: str = "out") -> dict[str, dict[str, Any]]:
         store = self.store(out)
         return {cell.name: store.result(cell) or {} for cell in store.sweep().grid}
+
+    def attempts(self, out: str = "out") -> set[int]:
+        """How many attempts the cells have had."""
+        store = self.store(out)
+        return {len(store.attempts(cell)) for cell in store.sweep().grid}
 
     def wait_until_ended(self, out: str = "out") -> None:
         self.holdfast("status", out, "--watch", expect=None)

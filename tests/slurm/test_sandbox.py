@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 from helpers.waiting import wait_until
-from submitit import SlurmExecutor
 
 from hpc.sandbox import cluster as sandbox
 from hpc.sandbox.cluster import Sandbox, SandboxError
 from hpc.slurm.answers import QueuedTask
-from hpc.slurm.commands import SlurmError, submission_environment
+from hpc.slurm.commands import SlurmError
 
 StartCluster = Callable[..., Sandbox]
 
@@ -185,21 +184,16 @@ def test_a_requeued_task_starts_again(idle_cluster: Sandbox, tmp_path: Path) -> 
         idle_cluster.slurm.requeue(QueuedTask("", "99999", 1, "", "", "", "", 0, 0, 0))
 
 
-def test_submitit_submits_to_this_cluster_whatever_sbatch_variables_say(
+def test_a_job_goes_to_this_cluster_whatever_variables_of_sbatch_say(
     idle_cluster: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SBATCH_PARTITION", "no-such-partition")
     monkeypatch.setenv("SLURM_CONF", "/no/such/slurm.conf")
-    before = dict(os.environ)
-
-    with submission_environment(idle_cluster.conf):
-        executor = SlurmExecutor(tmp_path)
-        executor.update_parameters(job_name="from-submitit", use_srun=False)
-        job = executor._submit_command("true")
-
-    assert dict(os.environ) == before
-    found = idle_cluster.slurm.queue(["from-submitit"], finished=True)
-    assert [(task.job_id, task.partition) for task in found] == [(job.job_id, "low")]
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\n#SBATCH --job-name=plain\n")
+    job_id = idle_cluster.slurm.sbatch(script)
+    found = idle_cluster.slurm.queue(["plain"], finished=True)
+    assert [(task.job_id, task.partition) for task in found] == [(job_id, "low")]
 
 
 def test_without_a_database_there_is_no_accounting(idle_cluster: Sandbox) -> None:

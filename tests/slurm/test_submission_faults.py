@@ -21,7 +21,7 @@ from hpc.slurm.profile_file import parse_profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission.arrays import submit
-from hpc.submission.live import live_cells, live_tasks
+from hpc.submission.live import live_tasks, queues
 from hpc.submission.lock import lock
 from hpc.sweep.definition import Sweep, Trainer
 from hpc.sweep.grid import Axis, Grid
@@ -125,11 +125,11 @@ def test_two_hundred_faulty_submissions_double_and_lose_nothing(
 
 def one_submission(store: Store, sweep: Sweep, profile: object, cluster: Sandbox) -> None:
     """What `holdfast submit` does, without its start-up."""
-    with lock(store, "test"):
-        live = live_cells(live_tasks(store))
-        planned = make_plan(store.statuses(sweep.grid, sweep.config_digest), queued=live, largest_array=3)
+    with lock(store, "test") as held:
+        seen = queues(store)
+        planned = make_plan(store.statuses(sweep.grid, sweep.config_digest), queued=seen.cells, largest_array=3)
         if planned.tasks:
-            submit(store, sweep, planned, profile, conf=cluster.conf)
+            submit(store, sweep, planned, profile, held, seen, conf=cluster.conf)
 
 
 def test_jobs_that_a_crashed_controller_forgot_are_queued_again(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,11 @@ from hypothesis import strategies as st
 
 from hpc.sandbox.programs import installed
 from hpc.slurm.answers import (
+    Cluster,
     QueuedTask,
     expand,
     parse_accounting,
+    parse_cluster,
     parse_config,
     parse_duration,
     parse_nodes,
@@ -19,7 +20,7 @@ from hpc.slurm.answers import (
     parse_queue,
     ranges,
 )
-from hpc.slurm.commands import Slurm, SlurmError, environment, submission_environment
+from hpc.slurm.commands import Slurm, SlurmError, conf_in_use, environment
 
 
 def fake(directory: Path, monkeypatch: pytest.MonkeyPatch, command: str, body: str) -> None:
@@ -63,22 +64,28 @@ def test_a_given_configuration_wins_over_the_environments(monkeypatch: pytest.Mo
     assert environment(Path("/there/slurm.conf"))["SLURM_CONF"] == "/there/slurm.conf"
 
 
-def test_the_environment_for_a_submission_is_put_back_even_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SBATCH_PARTITION", "x")
-    monkeypatch.delenv("SLURM_CONF", raising=False)
-    before = dict(os.environ)
+def test_the_configuration_in_use_is_the_given_one_or_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    assert conf_in_use(Path("/there/slurm.conf")) == Path("/there/slurm.conf")
+    assert conf_in_use(None) == Path("/etc/slurm/slurm.conf")
+    monkeypatch.delenv("SLURM_CONF")
+    assert conf_in_use(None) is None
 
-    def submit() -> None:
-        with submission_environment(Path("/there/slurm.conf")):
-            assert "SBATCH_PARTITION" not in os.environ
-            assert os.environ["SLURM_CONF"] == "/there/slurm.conf"
-            os.environ["ADDED"] = "inside"
-            raise KeyError
 
-    with pytest.raises(KeyError):
-        submit()
+def test_of_several_lines_the_one_that_says_error_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, monkeypatch, "sbatch", "echo 'sbatch: welcome' >&2; echo 'sbatch: error: no room' >&2; exit 1")
+    with pytest.raises(SlurmError, match=r"^sbatch failed with status 1: sbatch: error: no room$"):
+        Slurm().sbatch(tmp_path / "x.sh")
 
-    assert dict(os.environ) == before
+
+def test_a_configuration_says_which_cluster_it_is() -> None:
+    config = {
+        "ClusterName": "lab",
+        "SlurmctldHost[0]": "c1(10.0.0.1)",
+        "SlurmctldHost[1]": "c2",
+        "SlurmctldPort": "6817",
+    }
+    assert parse_cluster(config) == Cluster("lab", "c1:6817")
 
 
 def test_a_missing_command_says_how_to_get_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

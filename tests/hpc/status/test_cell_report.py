@@ -15,7 +15,7 @@ from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
 from hpc.status import cell
 from hpc.storage.store import Store
-from hpc.submission.live import LiveTask
+from hpc.submission.live import LiveTask, Queues
 from hpc.sweep.cell import Cell
 
 
@@ -45,7 +45,7 @@ def test_the_end_of_the_input_cancels_nothing(
     store: Store, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = LiveTask(QueuedTask("a", "12", 0, "PENDING", "", "", "", 0, 1, 0), 1, (cells[0].name,))
-    monkeypatch.setattr(cancel, "live_tasks", lambda store: [task])
+    monkeypatch.setattr(cancel, "queues", lambda store: Queues((task,)))
     monkeypatch.setattr(Slurm, "cancel", lambda *tasks: pytest.fail("cancelled"))
     monkeypatch.setattr(sys, "stdin", _Terminal())
     assert main(["cancel", str(store.paths.root)]) == 2

@@ -1,0 +1,125 @@
+"""Cancellations: a record that every command which queues tasks looks at, and what has been queued taken out again.
+
+A cancellation takes the next number among the submissions, and concerns what has a lower one: submissions, and commands
+that began before it. So it wins against a `submit --wait` that is alive, whatever the clocks of the machines say; and a
+submission that is asked for after it queues the cells again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from hpc.processes import host
+from hpc.slurm.commands import Slurm
+from hpc.storage import files, voids
+from hpc.storage.claims import new_submission
+from hpc.storage.store import Store
+from hpc.storage.task_list import task_cells
+from hpc.submission.intents import SLURM, Intent, intents, receipt
+from hpc.submission.live import by_cluster, queues
+
+
+def cancel(store: Store, names: Collection[str]) -> int:
+    """Cancel the unfinished ones of these cells. Returns how many tasks were taken out of queues.
+
+    The record comes first: whoever queues tasks looks for it before and after, so he sees it or is seen.
+    Raises SlurmError, OSError.
+    """
+    unfinished = [name for name in names if not store.has_result(name)]
+    if not unfinished:
+        return 0
+    wanted = request(store, unfinished)
+    seen = queues(store)
+    declare_all_void(store, wanted, seen.tokens)
+    hit = [task for task in seen.tasks if wanted.cells.intersection(task.cells)]
+    for conf, tasks in by_cluster(hit).items():
+        Slurm(conf).cancel(task.queued for task in tasks)
+    return len(hit)
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """A cancellation. cells: names of those that are not to be trained. by: who asked for it, for people."""
+
+    number: int
+    cells: frozenset[str]
+    by: str
+
+
+def request(store: Store, cells: Collection[str]) -> Cancel:
+    """Record that these cells are cancelled, before anything is taken out of a queue. Raises OSError."""
+    number = new_submission(store)
+    by = f"`holdfast cancel` (process {os.getpid()} on {host()})"
+    files.publish(store.paths.cancel_file(number), json.dumps({"by": by, "cells": sorted(cells)}).encode())
+    return Cancel(number, frozenset(cells), by)
+
+
+def after(store: Store, number: int) -> list[Cancel]:
+    """Cancellations that are newer than what has this number. Raises OSError."""
+    newer = sorted(other for other in files.numbers(store.paths.submissions_root) if other > number)
+    return [found for other in newer if (found := _read(store, other)) is not None]
+
+
+def standing(store: Store) -> dict[str, Cancel]:
+    """The cancellation of each cell that has been cancelled and not submitted since. Raises SweepError, OSError."""
+    submitted = {intent.number: intent for intent in intents(store)}
+    found: dict[str, Cancel] = {}
+    for number in sorted(files.numbers(store.paths.submissions_root)):
+        if number not in submitted:
+            cancel = _read(store, number)
+            found |= dict.fromkeys(cancel.cells, cancel) if cancel else {}
+        elif found:
+            for array in range(len(submitted[number].tokens)):
+                for names in task_cells(store.paths.tasks_file(number, array)):
+                    for name in names:
+                        found.pop(name, None)
+    return found
+
+
+def cells(found: Iterable[Cancel]) -> frozenset[str]:
+    """All cells of some cancellations."""
+    return frozenset[str]().union(*(cancel.cells for cancel in found))
+
+
+def declare_all_void(store: Store, cancel: Cancel, queued: Collection[str]) -> None:
+    """Let no task with a cancelled cell train if it starts only now, also one that reaches the queue later.
+
+    queued: tokens of the arrays that are in a queue. Of the others, those that sbatch has reported are over, and
+    prepared scripts wait for a person, who may submit them after this. Raises OSError.
+    """
+    for intent in intents(store):
+        if intent.kind == SLURM and intent.number < cancel.number:
+            over = {*receipt(store, intent.number), *(intent.tokens if intent.prepared else ())}.difference(queued)
+            declare_void(store, cancel, intent, over)
+
+
+def declare_void(
+    store: Store, cancel: Cancel, intent: Intent, except_for: Collection[str] = ()
+) -> set[tuple[int, int]]:
+    """Declare a submission's tasks with a cancelled cell void. Returns (array, index) of each. Raises OSError.
+
+    except_for: tokens of arrays to leave alone.
+    """
+    known = voids.declared(store.paths, intent.number)
+    found = set()
+    for array, token in enumerate(intent.tokens):
+        if token in except_for:
+            continue
+        lists = task_cells(store.paths.tasks_file(intent.number, array))
+        hit = [index for index, names in enumerate(lists) if cancel.cells.intersection(names)]
+        found |= {(array, index) for index in hit}
+        if any(not any(void.covers(array, index) for void in known) for index in hit):
+            which = None if len(hit) == len(lists) else hit
+            voids.declare(store.paths, intent.number, array, f"it was cancelled by {cancel.by}", which)
+    return found
+
+
+def _read(store: Store, number: int) -> Cancel | None:
+    try:
+        record = files.read_json(store.paths.cancel_file(number))
+        return Cancel(number, frozenset(record["cells"]), str(record["by"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # a submission, in general

@@ -1,0 +1,169 @@
+"""Cancel means cancel: against a submission that waits, one that is at work, and a task that is saving."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from helpers.faulty_sbatch import sbatch_that
+from helpers.waiting import wait_until
+from helpers.workplace import Workplace
+
+from hpc.submission import cancels
+
+ROOT = Path(__file__).parents[2]
+SLOW_TO_SAVE = """
+import time
+from training.contract import Checkpoint
+FACTORS = {"width": {"kind": "integer"}}
+METRICS = {"error": {"kind": "positive", "better": "lower"}}
+def train(cells, options, run):
+    for cell in cells:
+        saved = run.restore(cell)
+        epoch = saved.step if saved else 0
+        while not run.stop:
+            epoch += 1
+            run.epoch(cell, epoch, 10**6, {"error": 1.0})
+            time.sleep(0.05)
+        time.sleep(options["save"])
+        run.save({cell: Checkpoint(epoch)})
+"""
+
+
+def test_a_cancellation_wins_against_a_submission_that_waits(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2, 3], epochs=40, held=True)
+    waiting = workplace.start("submit", "--config", config, "--profile", "sandbox", "--wait")
+    wait_until(lambda: workplace.store().exists() and min(workplace.epochs()) >= 3, "every cell in mid-training")
+    workplace.holdfast("cancel", "out", "-y")
+    said, _ = waiting.communicate(timeout=150)
+    assert waiting.returncode == 4
+    assert "cancelled: 3, by `holdfast cancel`" in said
+    assert len(list(workplace.store().paths.submissions_root.glob("*/intent.json"))) == 1
+    assert "cancelled: 3" in workplace.holdfast("status", "out", expect=4).stdout
+    workplace.release()
+    workplace.submit(config)
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 3}
+
+
+def test_a_waiting_submission_queues_again_what_was_not_cancelled(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=40, held=True)
+    waiting = workplace.start("submit", "--config", config, "--profile", "sandbox", "--wait")
+    wait_until(lambda: workplace.store().exists() and min(workplace.epochs()) >= 3, "every cell in mid-training")
+    workplace.holdfast("cancel", "out", "--cell", "width_2_run_0", "-y")
+    workplace.cluster.slurm.cancel(workplace.cluster.slurm.queue())  # by hand: not known to be meant
+    wait_until(lambda: len(list(workplace.store().paths.submissions_root.glob("*/intent.json"))) == 2, "another round")
+    workplace.release()
+    said, _ = waiting.communicate(timeout=150)
+    assert waiting.returncode == 4
+    assert "cancelled: 1" in said
+    assert workplace.states() == {"COMPLETED": 1, "STARTED": 1}
+
+
+def test_what_is_cancelled_while_it_is_queued_does_not_stay_in_the_queue(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=40, held=True)
+    at, go = workplace.directory / "at", workplace.directory / "go"
+    with monkeypatch.context() as patch:
+        sbatch_that(workplace.directory, patch, f"touch {at}; while [ ! -e {go} ]; do sleep 0.05; done")
+        submitting = workplace.start("submit", "--config", config, "--profile", "sandbox")
+        wait_until(at.exists, "a submission at its sbatch")
+    workplace.holdfast("cancel", "out", "-y")
+    go.touch()
+    _, said = submitting.communicate(timeout=120)
+    assert "2 tasks are taken out of the queue again" in said
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
+    assert workplace.attempts() <= {0, 1}
+
+
+def test_a_second_submission_that_waits_waits_for_its_turn(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=2, seconds=0)
+    workplace.submit(config, "--prepare")
+    holding = (
+        "import sys; from pathlib import Path; from hpc.storage.store import Store\n"
+        "from hpc.submission.lock import lock\n"
+        "with lock(Store(Path(sys.argv[1])), 'holdfast submit'):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", holding, str(workplace.store().root)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        with workplace.start("submit", "out", "--profile", "sandbox", "--wait") as second:
+            assert second.stderr is not None
+            assert f"(process {first.pid}" in second.stderr.readline()
+            first.communicate()
+            second.communicate()
+        assert second.returncode == 0
+    assert workplace.states() == {"COMPLETED": 2}
+
+
+def test_a_task_that_is_cancelled_while_it_saves_does_not_come_back(workplace: Workplace) -> None:
+    (workplace.directory / "slow.py").write_text(SLOW_TO_SAVE)
+    sweep = {"name": "slow", "axes": {"width": list(range(1, 9))}, "runs_per_condition": 1}
+    config = workplace.write(
+        "sweep.yaml", {"trainer": "slow.py:train", "trainer_options": {"save": 1.5}, "sweep": sweep}
+    )
+    workplace.submit(config)
+    wait_until(lambda: min(workplace.epochs()) >= 1, "every cell in training")
+    environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
+
+    def strike(task: str, delay: float) -> None:
+        subprocess.run(["scancel", "--batch", "--signal=USR2", task], env=environment, check=True)
+        time.sleep(delay)  # the moment of the fault: from at once until after the requeue
+        subprocess.run(["scancel", task], env=environment, check=True)
+
+    tasks = [task.id for task in workplace.cluster.slurm.queue()]
+    threads = [threading.Thread(target=strike, args=(task, 0.3 * i)) for i, task in enumerate(tasks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
+    assert {task.state for task in workplace.cluster.slurm.queue(_tokens(workplace), finished=True)} == {"CANCELLED"}
+    assert workplace.attempts() == {1}
+
+
+def test_a_cancelled_task_that_is_requeued_all_the_same_ends_at_its_start(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1], epochs=40, held=True)
+    workplace.submit(config)
+    wait_until(lambda: min(workplace.epochs()) >= 3, "mid-training")
+    cancels.cancel(workplace.store(), [cell.name for cell in workplace.store().sweep().grid])
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
+    (task,) = workplace.cluster.slurm.queue(_tokens(workplace), finished=True)
+    workplace.cluster.slurm.requeue(task)
+    wait_until(lambda: "it was cancelled by `holdfast cancel`" in _log(workplace), "the task's word")
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "its end")
+    assert workplace.attempts() == {1}
+
+
+def test_a_local_run_that_is_asked_to_end_saves_and_releases_the_lock(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=40, held=True)
+    running = workplace.start("run", "--config", config, "--parallel-jobs", "2")
+    wait_until(lambda: workplace.store().exists() and min(workplace.epochs()) >= 3, "every cell in mid-training")
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=120)
+    assert running.returncode == 130
+    store = workplace.store()
+    assert not store.paths.lock_directory.exists()
+    assert all("saved at step" in store.paths.log_file(cell).read_text() for cell in store.sweep().grid)
+
+
+def _tokens(workplace: Workplace) -> set[str]:
+    from hpc.submission.intents import intents
+
+    return {token for intent in intents(workplace.store()) for token in intent.tokens}
+
+
+def _log(workplace: Workplace) -> str:
+    path = workplace.store().paths.task_log(1, 0, 0)
+    return path.read_text() if path.exists() else ""
