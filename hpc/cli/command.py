@@ -10,9 +10,10 @@ import click
 
 from hpc.cli.faults import meant
 
-EXIT_CODES = """\
-Exit codes: 0 done; 2 wrong configuration or arguments; 3 input, output or scheduler trouble;
-4 finished, but cells are missing, failed or in conflict; 130 interrupted"""
+EXIT_CODES = (
+    "Exit codes: 0 done; 2 wrong configuration or arguments; 3 input, output or scheduler trouble; "
+    "4 finished, but cells are missing, failed or in conflict; 130 interrupted."
+)
 WIDTH = 100
 
 
@@ -50,7 +51,7 @@ class _Helped(click.Command):
 
     def summary(self) -> str:
         """The first sentence of its help."""
-        return " ".join((self.help or "").split()).partition(". ")[0].rstrip(".")
+        return " ".join((self.help or "").split()).partition(". ")[0].rstrip(".") + "."
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write nothing: a section of format_options."""
@@ -69,7 +70,8 @@ class _Helped(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.examples:
             formatter.write("\nExamples:\n" + "".join(f"  holdfast {example}\n" for example in self.examples))
-        formatter.write(f"\n{EXIT_CODES}\n")
+        formatter.write("\n")
+        formatter.write_text(EXIT_CODES)
 
 
 class Command(_Helped):
