@@ -1,4 +1,4 @@
-"""What would run: cells still to do, cut into packs, as data that can be printed before anything happens."""
+"""What would run: the cells still to do, cut into packs, as data that can be printed before anything happens."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Plan:
         return found
 
     def in_smaller_arrays(self) -> Plan | None:
-        """The same tasks in arrays half as large; None if they are of one task already."""
+        """The same tasks in arrays half as large; None if they hold a single task already."""
         largest = max(self.array_sizes) // 2
         return replace(self, array_sizes=_array_sizes(len(self.tasks), largest)) if largest else None
 

@@ -1,4 +1,4 @@
-"""On a node: try what tasks will need, and write what was found as one JSON file.
+"""On a node: test what tasks will need, and write what was found as one JSON file.
 
 python -P -m hpc.preflight.on_node DIRECTORY
 """
@@ -21,7 +21,7 @@ ANSWER = "node.json"
 
 
 def main(argv: list[str]) -> int:
-    """Probe from the node's side. What fails is an answer, too."""
+    """Probe from the node's side. A failure is an answer, too."""
     directory = Path(argv[0])
     answer: dict[str, Any] = {
         "node": provenance.node(),

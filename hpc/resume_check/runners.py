@@ -29,7 +29,7 @@ _SIGNALS = {TERM: signal.SIGTERM, USR2: signal.SIGUSR2, KILL: signal.SIGKILL}
 
 
 class Runner(ABC):
-    """A sweep directory and the means to train its cells. kinds: the faults that can be had here."""
+    """A sweep directory and the means to train its cells. kinds: the faults that are possible here."""
 
     kinds: tuple[str, ...] = (TERM, USR2, KILL)
     poll_seconds = 0.01
@@ -40,18 +40,18 @@ class Runner(ABC):
 
     @abstractmethod
     def keep_going(self, cells: Sequence[Cell]) -> None:
-        """Start every cell that is not training or waiting to. Raises SlurmError, OSError."""
+        """Start every cell that is neither training nor queued. Raises SlurmError, OSError."""
 
     @abstractmethod
     def strike(self, cell: Cell, kind: str) -> bool:
-        """Disturb a cell in training. Returns whether it was there to be disturbed."""
+        """Disturb a cell in training. Returns False if it was not training any more."""
 
     @abstractmethod
     def close(self, patience: float) -> None:
-        """Let what runs end by itself for so many seconds, then end it: nothing is left behind."""
+        """Let what runs end by itself for this many seconds, then end it: nothing is left behind."""
 
     def about(self, cell: Cell) -> dict[str, Any]:
-        """What the newest attempt at a cell says of itself; empty if there is none."""
+        """What the newest attempt at a cell recorded about itself; empty if there is none."""
         attempts = self.store.attempts(cell)
         pack = self.store.pack_of(cell, attempts[-1]) if attempts else None
         try:
@@ -102,7 +102,7 @@ class Here(Runner):
 
 
 class OnCluster(Runner):
-    """Tasks of a Slurm cluster. Processes on this machine can be sent signals, others only be requeued."""
+    """Tasks of a Slurm cluster. Processes on this machine can be sent signals; others can only be requeued."""
 
     kinds = (REQUEUE, USR2, KILL)
     poll_seconds = 1.0

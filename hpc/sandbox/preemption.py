@@ -45,7 +45,7 @@ def _wait(directory: Path, slurm: Slurm, name: str, timeout_s: float) -> None:
 
     if not wait_until(lambda: not waiting(), timeout_s):
         slurm.cancel(waiting())
-        raise SandboxError(f"{directory}: preemption was not over after {timeout_s:.0f} s")
+        raise SandboxError(f"{directory}: preemption took longer than {timeout_s:.0f} s")
 
 
 def _evicted(before: Sequence[QueuedTask], now: Sequence[QueuedTask]) -> list[QueuedTask]:

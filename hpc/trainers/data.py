@@ -1,4 +1,4 @@
-"""The data a sweep was planned with: its content as a digest, and whether it is still there and still the same."""
+"""The data that a sweep was planned with: its digest, and whether it is still there and unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpc.sweep.definition import Sweep
 
 
 def fault(sweep: Sweep) -> str:
-    """What is wrong with a sweep's data, in one line; empty if nothing is. Reads all of it. Raises OSError."""
+    """What is wrong with a sweep's data, in one line; empty if nothing is. Reads every byte. Raises OSError."""
     if not sweep.data_digest:
         return ""
     directory = Path(sweep.sections["data"]["dir"])
@@ -18,7 +18,7 @@ def fault(sweep: Sweep) -> str:
     try:
         found = data_digest(directory, sweep.trainer.data_files, Path(images) if images else None)
     except FileNotFoundError:
-        return f"{directory}: the data of this sweep is not there; put it back"
+        return f"{directory}: the data of this sweep is missing; put it back"
     if found != sweep.data_digest:
         return f"{directory}: the data has changed since planning; restore it, or use another --output-dir"
     return ""

@@ -27,7 +27,7 @@ _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
 _COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
 PACK_MODES = ("fused", "concurrent", "sequential")
-_COMMAND_MODES = ("concurrent", "sequential")  # a command gets one cell a call
+_COMMAND_MODES = ("concurrent", "sequential")  # each call of a command trains one cell
 
 
 def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
@@ -70,7 +70,7 @@ def _check_signature(arguments: ast.arguments, what: str) -> None:
 
 
 def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
-    """A shell command as a trainer: its declaration stands in the configuration.
+    """A shell command as a trainer, declared in the configuration.
 
     spec: {command, factors, metrics, data_files, pack_mode}. Returns (trainer, command). Raises TrainerError.
     """
