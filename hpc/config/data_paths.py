@@ -20,7 +20,7 @@ def read_path(name: str, text: str, faults: Faults) -> Path | None:
         path = Path(text).expanduser()
         if not str(path).isprintable():
             raise ValueError
-        os.lstat(path)
+        os.lstat(path)  # the system itself knows which names it takes; that nothing is there yet is fine
     except (ValueError, RuntimeError):  # control characters; the home of an unknown user
         faults.value(name, text, "this cannot be a path")
         return None

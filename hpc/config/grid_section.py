@@ -100,6 +100,7 @@ def _factor_value(raw: Any, factor: Mapping[str, Any], noun: str) -> FactorValue
         raise ValueError(f"{noun} must be a number")
     if not math.isfinite(value if isinstance(value, float) else 0):
         raise ValueError(f"{noun} must be finite")
+    # Tables hold factors as 64-bit integers.
     if abs(value) >= 2**63 and (kind == "integer" or isinstance(value, int)):
         raise ValueError(f"{noun} must be below 2^63")
     if kind == "integer" and (isinstance(value, float) and not value.is_integer()):

@@ -106,6 +106,7 @@ def _sections(
     sections = {name: getattr(configuration, name).model_dump() for name in names}
     _drop_paths(sections)
     _check_built_in_options(configuration.trainer_options, faults)
+    # Of the loss configurations only the chosen one decides a cell's numbers; the others may change.
     sections["training"] = {
         key: value
         for key, value in sections["training"].items()

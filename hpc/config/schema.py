@@ -29,7 +29,7 @@ NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Indices = dict[str, list[Annotated[int, Field(ge=0, le=10**12)]]]
-# Options are walked by recursion, here and by json; no configuration is nested nearly as deep.
+# Options are walked by recursion, here and in json. No configuration comes near this depth.
 _DEEPEST = 50
 
 

@@ -68,6 +68,7 @@ def estimate(
     kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
     spent = [device_seconds(provenance) for provenance in finished]
     known = [value for value in spent if value is not None]
+    # A checkpoint holds the parameters and both of Adam's moments: a third of it are the weights.
     weights = pilot.checkpoint_bytes // (3 * pilot.measurements[-1].width) if pilot and pilot.checkpoint_bytes else 0
     size = plan.n_cells * (_BYTES_PER_CELL + weights)
     hours, spread, source = _hours_of(plan, known, pilot, kind)
@@ -87,6 +88,7 @@ def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) ->
     if len(known) >= 2:
         mean, deviation = statistics.mean(known), statistics.stdev(known)
         factor = float(stats.t.ppf((1 + _LEVEL) / 2, len(known) - 1))
+        # A prediction interval: the cells vary around a mean that is itself estimated from the finished ones.
         spread = factor * deviation * math.sqrt(cells + cells * cells / len(known))
         return cells * mean / 3600, spread / 3600, f"of {kind} time, from {len(known)} finished cells"
     if pilot is not None and pilot.units is not None:

@@ -236,6 +236,7 @@ def job_trouble(end: job.End, directory: Path) -> Finding:
     lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:] if log.is_file() else []
     nothing = "no output" if log.is_file() else "its log is missing, so the node may not see this directory"
     said = " / ".join(lines) or nothing
+    # -P keeps the working directory out of sys.path; Python has it since 3.11.
     if "Unknown option: -P" in said:
         return problem("node", "the Python on the node is older than 3.11", "set python in the profile to a newer one")
     state = end.reason or end.state or "ended"

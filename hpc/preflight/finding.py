@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
+# Columns of the table on a terminal.
 _WIDTH = 120
 
 

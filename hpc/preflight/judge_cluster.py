@@ -185,6 +185,7 @@ def _no_partition(cluster: Cluster, profile: Profile) -> Finding:
 def _partition(cluster: Cluster, partition: Partition, profile: Profile) -> list[Finding]:
     found = [_described(cluster, partition)]
     nodes = cluster.nodes_of(partition.name)
+    # From the start only: sinfo adds suffixes, as in down* for a node that does not answer.
     bad = [node for node in nodes if re.match(r"down|drain|fail|unk", node.state)]
     if partition.state != "UP":
         found.append(problem("partition", f"{partition.name} is {partition.state}", "wait for it, or choose another"))

@@ -64,7 +64,7 @@ def _torch() -> dict[str, Any]:
         for number in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(number)
             devices.append({"name": facts.name, "bytes": facts.total_memory})
-        if devices:
+        if devices:  # a device that is listed may still refuse to compute, as under a driver that is too old
             torch.zeros(1, device="cuda").add_(1).item()
     except Exception as error:
         trouble = str(error).splitlines()[0]

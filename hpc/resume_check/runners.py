@@ -32,7 +32,7 @@ class Runner(ABC):
     """A sweep directory and the means to train its cells. kinds: the faults that are possible here."""
 
     kinds: tuple[str, ...] = (TERM, USR2, KILL)
-    poll_seconds = 0.01
+    poll_seconds = 0.01  # a look reads a few local files, and a short training is over in seconds
 
     def __init__(self, store: Store, sweep: Sweep) -> None:
         self.store = store
@@ -105,7 +105,7 @@ class OnCluster(Runner):
     """Tasks of a Slurm cluster. Processes on this machine can be sent signals; others can only be requeued."""
 
     kinds = (REQUEUE, USR2, KILL)
-    poll_seconds = 1.0
+    poll_seconds = 1.0  # each look asks the controller
 
     def __init__(self, store: Store, sweep: Sweep, profile: Profile, conf: Path | None) -> None:
         super().__init__(store, sweep)
@@ -113,7 +113,7 @@ class OnCluster(Runner):
         self._live: dict[str, QueuedTask] = {}
 
     def keep_going(self, cells: Sequence[Cell]) -> None:
-        from hpc.submission.arrays import submit
+        from hpc.submission.arrays import submit  # loads submitit, which a check on this machine does not need
 
         live = live_cells(live_tasks(self.store))
         self._live = {name: task.queued for name, task in live.items()}
@@ -126,11 +126,13 @@ class OnCluster(Runner):
         if task is None or task.state != "RUNNING":
             return False
         about = self.about(cell)
+        # The start time tells whether the id still means the task's process; -1 never does.
         process = Process(int(about.get("pid", 0)), int(about.get("began") or -1))
+        # Signals reach only this machine; on other nodes Slurm has to disturb the task.
         if kind == REQUEUE or about.get("host") != host():
             try:
                 Slurm(self._conf).requeue(task)
-            except SlurmError:
+            except SlurmError:  # it ended in the meantime
                 return False
             return True
         if not process.alive():

@@ -207,6 +207,7 @@ def _boot(directory: Path, settings: ClusterSettings) -> Sandbox:
 
 
 def _revive(sandbox: Sandbox) -> None:
+    # Daemons may have been killed one by one; the queue is in the state that slurmctld saved.
     dead = [name for name, daemon in sandbox.daemons().items() if not daemon.alive()]
     for name in dead:
         start(sandbox.directory, name)

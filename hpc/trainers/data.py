@@ -35,8 +35,9 @@ def data_digest(directory: Path, patterns: Iterable[str], images: Path | None = 
     if not found:
         raise FileNotFoundError(f"no file of {directory} matches {', '.join(wanted)}")
     if images is not None:
-        found = _matching(images, wanted) | found
+        found = _matching(images, wanted) | found  # a file of the data directory wins, as it does when data is read
     total = hashlib.sha256()
+    # Sorted by name: the digest depends neither on the order of a directory nor on where the data lies.
     for name, path in sorted(found.items()):
         with path.open("rb") as file:
             total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
