@@ -1,4 +1,4 @@
-# Thin over the command line: `make help` lists the targets. On a bare Debian or Ubuntu first:
+# A thin layer over the command line; `make help` lists the targets. On a fresh Debian or Ubuntu, first:
 #   apt-get install python3-venv make
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -19,9 +19,9 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 	@echo "variables: CONFIG=$(CONFIG) OUT=$(OUT) PROFILE=$(PROFILE) ARGS=..."
 
-setup: $(VENV)/.ready  ## make .venv with pinned versions
+setup: $(VENV)/.ready  ## create .venv with pinned versions
 
-# torch first and pinned: a looser requirement may fetch gigabytes of CUDA libraries.
+# torch comes first and pinned: a looser requirement may fetch gigabytes of CUDA libraries.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "needs Python 3.11 or newer with venv: apt-get install python3-venv (or PYTHON=/path/to/python3.11)"; exit 1; }
@@ -30,25 +30,25 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: setup  ## a small sweep here, with statistics, plots and a report
+demo: setup  ## run a small sweep here, with statistics, plots and a report
 	$(HOLDFAST) data generate $(DEMO)/data --train 16000 --val 1000 --test 1000 --seed 1
 	$(HOLDFAST) run --config examples/demo.yaml --output-dir $(DEMO)/out
 	@echo "open $(DEMO)/out/report.html"
 
-test: setup  ## all tests, those on a real Slurm cluster included (make slurm-install): about ten minutes on two cores
-	@echo "all tests: about ten minutes on two quiet cores, longer where they are busy"
+test: setup  ## run all tests, including those on a real Slurm cluster (see slurm-install): ten minutes on two cores
+	@echo "running all tests: about ten minutes on two quiet cores, longer where they are busy"
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-# What a unit does, without whole commands, clusters, kills and W&B's client.
+# The tests of single modules: no whole commands, clusters, kills or W&B client.
 QUICK := tests/hpc tests/aggregate tests/training tests/docs
 
-test-quick: setup  ## for every edit: the tests of single modules, two minutes at most on two quiet cores
+test-quick: setup  ## run the tests of single modules after each edit: at most two minutes on two idle cores
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal -m "not slurm and not slow" $(QUICK) $(ARGS)
 
-chaos: setup  ## crash safety: faults by the thousand, counted (20 minutes; ARGS="--seed S --minutes M --only PART")
+chaos: setup  ## test crash safety under thousands of faults (20 minutes; ARGS="--seed S --minutes M --only PART")
 	PYTHONPATH=tests $(VENV)/bin/python -m chaos.run $(ARGS)
 
-chaos-mutants: setup  ## is the chaos suite sensitive? rules broken on purpose have to be caught
+chaos-mutants: setup  ## break rules on purpose and check that the chaos suite notices
 	PYTHONPATH=tests $(VENV)/bin/python -m chaos.mutants $(ARGS)
 
 run: setup  ## holdfast run --config CONFIG --output-dir OUT
@@ -69,23 +69,23 @@ sandbox-up: setup  ## start a real Slurm cluster on this machine
 sandbox-down: setup  ## stop it
 	$(HOLDFAST) sandbox down
 
-slurm-install:  ## Debian, Ubuntu: install the packages the sandbox and its tests need
+slurm-install:  ## install the Debian or Ubuntu packages that the sandbox and its tests need
 	@run=; [ "$$(id -u)" = 0 ] || run=sudo; \
 	$$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slurm-wlm munge
 
-lint: setup  ## ruff and mypy --strict
+lint: setup  ## check the code with ruff and mypy --strict
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-format: setup  ## let ruff put the code in shape
+format: setup  ## format the code with ruff
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: setup  ## training speed beside what people use today
+bench: setup  ## compare the training speed with common alternatives
 	$(VENV)/bin/python -m benchmarks.training $(ARGS)
 
-docs: setup  ## the documentation, into site/; a broken link is an error
+docs: setup  ## build the documentation into site/; a broken link is an error
 	$(VENV)/bin/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 

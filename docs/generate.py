@@ -64,9 +64,9 @@ _FILES = {
     "array_script": "the script of an array, as sbatch got it",
     "tasks_file": "which task trains which cells",
     "logs_directory": "output of tasks",
-    "lock_directory": "held by the command at work",
+    "lock_directory": "held by the command that is working in the directory",
     "wandb_processed_file": "what `holdfast wandb extract` made of them: one entry per cell",
-    "state_cache_file": "what `status` remembers; safe to remove",
+    "state_cache_file": "a cache of `status`; safe to remove",
 }
 
 

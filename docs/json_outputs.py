@@ -1,4 +1,4 @@
-"""What the JSON that Holdfast writes and prints holds. tests/docs compares it with what is really written.
+"""The fields of the JSON that Holdfast writes and prints. tests/docs compares them with real output.
 
 A field of an object is `object.field`; `[]` stands for the entries of a list, `*` for names that depend on the sweep.
 """
@@ -11,19 +11,19 @@ PLAN = {
     "cells": "cells of the whole sweep",
     "states": f"{STATES}",
     "queued": "cells that a live Slurm task already has",
-    "skipped_failed": "FAILED cells left out; `--include-failed` takes them along",
+    "skipped_failed": "FAILED cells left out; `--include-failed` includes them",
     "to_run": "cells that would run",
     "deferred": "cells that do not fit into the queue now",
-    "tasks": "tasks they are cut into",
-    "largest_pack": "cells of the largest task",
-    "arrays": "tasks of each Slurm array, a list",
-    "files": "directory entries that the results will take",
+    "tasks": "tasks, each a pack of cells",
+    "largest_pack": "cells in the largest task",
+    "arrays": "number of tasks in each Slurm array, a list",
+    "files": "directory entries that the results will need",
     "cost.hours": "device-hours (CPU core or GPU); null where nothing was measured",
     "cost.low": "lower end of their 95 % interval, hours; null as above",
     "cost.high": "upper end, hours; null as above",
-    "cost.source": "what the estimate rests on, or how to get one",
+    "cost.source": "what the estimate is based on, or how to get one",
     "cost.files": "as `files`",
-    "cost.bytes": "bytes that the results will take",
+    "cost.bytes": "bytes that the results will need",
     "cost.effect": "smallest paired effect (d_z) the seeds detect with 80 % power; null for one seed",
 }
 STATUS = {
@@ -33,29 +33,29 @@ STATUS = {
     "slurm": "`ok`, or why Slurm could not be asked: then RUNNING and PENDING are unknown",
     "individual[].cell": "name of a cell, one entry for each",
     "individual[].state": "its state",
-    "individual[].attempts": "how often it was begun",
+    "individual[].attempts": "number of attempts",
     "individual[].epoch": "last epoch finished",
     "individual[].epochs": "epochs planned; 0 before the first",
-    "individual[].cause": "why it failed; only there if it did",
-    "individual[].node": "where its task runs; only there while Slurm has it",
+    "individual[].cause": "why it failed; present only if it did",
+    "individual[].node": "node on which its task runs; present only while Slurm has it",
 }
 SHOW = {
     "cell": "its name",
-    "state": "its state, from files alone",
+    "state": "its state, judged from files alone",
     "cause": "why it failed; empty if it did not",
     "attempts[].attempt": "number of the attempt, from 1",
     "attempts[].pack": "pack attempt it was part of",
-    "attempts[].node": "node it ran on, empty if it never said",
+    "attempts[].node": "node it ran on; empty if it never reported one",
     "attempts[].failure": "null, or an object with `cause` and `traceback`",
     "result": "its results.json, see below; null before it has one",
 }
 CHECK = {
     "good": "false if there is a problem",
     "findings[].level": "ok, note or problem",
-    "findings[].subject": "what was looked at",
+    "findings[].subject": "what was checked",
     "findings[].text": "what was found",
     "findings[].fix": "what to do; empty if nothing",
-    "facts": "the answers they rest on, for bugs: versions, directory, cluster, profile, node, pilot; not stable",
+    "facts": "the answers behind them, for bug reports: versions, directory, cluster, profile, node, pilot; not stable",
 }
 RESULT = {
     "*": "each factor under its field name, such as workspace_dim and synergy_scale",
@@ -63,18 +63,18 @@ RESULT = {
     "seed": "the seed",
     "condition_id": "name of the condition",
     "status": "COMPLETED or DIVERGED",
-    "metrics.*": "a number, or null where the trainer gave none or none that is finite",
+    "metrics.*": "a number; null where the trainer gave no finite one",
     "best_epoch": "epoch of the best validation; null if the trainer named none",
     "epochs": "epochs trained",
-    "config_digest": "digest of all that decides the numbers; results of another configuration do not count",
+    "config_digest": "digest of everything that determines the numbers; results of another configuration do not count",
     "outcome_digest": "digest of the result with its history and weights: equal for bit-identical cells",
-    "provenance": "how it came about: attempts, seconds, node, device, versions, code_digest, git, peak_memory, "
-    "pack_size, ... May grow",
+    "provenance": "how the result came about: attempts, seconds, node, device, versions, code_digest, git, "
+    "peak_memory, pack_size, ... New fields may be added",
 }
 AGGREGATED = {
     "*.*": "each factor under its field name",
     "*.n_runs": "COMPLETED cells of the condition",
-    "*.completeness": "planned cells and how many are in which state",
+    "*.completeness": "number of planned cells, and of cells in each state",
     "*.aggregated_metrics.*.mean": "mean over the finite values; null without one",
     "*.aggregated_metrics.*.std": "standard deviation, n - 1 in the denominator; null for fewer than two",
     "*.aggregated_metrics.*.n": "finite values",
@@ -96,14 +96,14 @@ STATISTICS = {
     "primary_metrics": "as fixed before the first job, a list",
     "metrics.*.kind": "bounded, positive or real",
     "metrics.*.better": "higher or lower",
-    "metrics.*.chance": "what guessing reaches; null if the trainer names none",
+    "metrics.*.chance": "what guessing reaches; null if the trainer declares none",
     "metrics.*.ci_method": "the interval that suits the kind",
-    "metrics.*.note": "what to know of this metric; usually null",
-    "last_epochs": "how many epochs the means of the last epochs take, and their intervals",
+    "metrics.*.note": "a caveat on this metric; usually null",
+    "last_epochs": "number of epochs in the means of the last epochs, and in their intervals",
     "conditions.*.completion": "cells completed of those planned, the rate and its Clopper-Pearson interval",
-    "conditions.*.intervals": "an object a metric: the interval that suits it, and the median with its own",
+    "conditions.*.intervals": "an object per metric: the interval that suits it, and the median with its interval",
     "conditions.*.last_epochs": "the same for the mean of the last epochs",
-    "unreliable": "intervals not to be trusted: metric, reason, conditions; a list",
+    "unreliable": "intervals that should not be trusted: metric, reason, conditions; a list",
     "zero_spread": "conditions whose seeds all gave the same value: condition, metric, value; a list",
     "not_finite": "where completed cells have no finite value: condition, metric, cells; a list",
     "claims.alpha": "of the whole family",
@@ -111,13 +111,13 @@ STATISTICS = {
     "claims.family[].metric": "a contrast fixed before the first job, one entry for each",
     "claims.family[].label": "the metric's name in figures",
     "claims.family[].kind": "slope, interaction or ratio",
-    "claims.family[].factors": "of these factors, a list",
+    "claims.family[].factors": "the factors it concerns, a list",
     "claims.family[].per": "what the estimate is per, such as a doubling of a factor",
     "claims.family[].confirmatory": "true; false in `claims.exploratory`",
     "claims.family[].status": "shown, not shown, withheld or untestable",
-    "claims.family[].reason": "why, or what else must be said; null if nothing",
-    "claims.family[].seeds": "seeds it rests on",
-    "claims.family[].planned_seeds": "seeds planned",
+    "claims.family[].reason": "why, or a caveat; null if there is none",
+    "claims.family[].seeds": "number of seeds it is based on",
+    "claims.family[].planned_seeds": "number of seeds planned",
     "claims.family[].estimate": "mean over seeds",
     "claims.family[].low": "lower end of its t interval",
     "claims.family[].high": "upper end",
@@ -128,10 +128,10 @@ STATISTICS = {
     "claims.family[].per_seed": "the contrast in each seed, a list",
     "claims.exploratory_correction": "benjamini-hochberg",
     "claims.exploratory": "all other contrasts; entries as in the family",
-    "comparisons": "an object a primary metric: each condition against the reference, paired by seed",
+    "comparisons": "an object per primary metric: each condition against the reference, paired by seed",
     "pairing.*.seed_correlation": "ICC(3,1) of conditions under one seed",
-    "pairing.*.seeds": "seeds it rests on",
-    "pairing.*.paired_over_unpaired_width": "of the intervals; above 1 pairing cost more than it saved",
+    "pairing.*.seeds": "number of seeds it is based on",
+    "pairing.*.paired_over_unpaired_width": "of the intervals; above 1, pairing cost more than it gained",
     "missingness": "failure against each factor: factor, method, p, levels; a list",
 }
 OUTPUTS = {
@@ -147,8 +147,8 @@ OUTPUTS = {
 
 def page() -> str:
     text = (
-        "# JSON\n\nOutput of `--json` and the result files. Fields stay what they are; new ones may come. Numbers are "
-        "never NaN or infinite: what is not there is null. Progress and remarks go to stderr. `a.b` is field b of the "
+        "# JSON\n\nOutput of `--json`, and the result files. Fields keep their meaning; new ones may be added. Numbers "
+        "are never NaN or infinite: a missing number is null. Progress and remarks go to stderr. `a.b` is field b of "
         "object a, `[]` every entry of a list, `*` a name that depends on the sweep.\n"
     )
     for name, fields in OUTPUTS.items():

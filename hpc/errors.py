@@ -1,4 +1,4 @@
-"""Refusing what a user gave, in lines that name the place, the value and the fix. Loads nothing else."""
+"""Refusing user input, in lines that name the place, the value and the fix. Imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 
 class ConfigError(Exception):
-    """What is wrong with a configuration, one line a fault."""
+    """What is wrong with a configuration: one line per fault."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = [one_line(fault) for fault in faults]
@@ -17,7 +17,7 @@ class ConfigError(Exception):
 
 
 def unknown_key(name: str, key: str, valid: Iterable[str]) -> str:
-    """The fault for a key nobody knows, with the nearest valid one."""
+    """The fault for an unknown key, with the nearest valid one."""
     names = list(valid)
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
@@ -30,7 +30,7 @@ def one_line(text: str) -> str:
 
 
 def of_system(error: OSError) -> str:
-    """What the system refused, on one line: the file, where it is known, and the reason."""
+    """An error of the operating system on one line: the file, where it is known, and the reason."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
@@ -45,6 +45,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
+# Long enough to recognise a value, short enough that a fault stays on one or two lines of a terminal.
 _SHOWN = 60
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, _SHOWN, _SHOWN, _SHOWN
@@ -52,7 +53,7 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = 20
 
 
 class SweepError(Exception):
-    """A directory is not the sweep it should be; the message is one line: path, what is wrong, fix."""
+    """A directory is not the sweep that was expected; the message is one line: path, what is wrong, fix."""
 
 
 class BusyError(SweepError):

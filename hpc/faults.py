@@ -33,6 +33,7 @@ class Faults:
 
     def add(self, name: str, text: str, inside: bool = False) -> None:
         """inside: the fault may be what the command line put into this section."""
+        # The command line sets whole values: a fault in sweep.dims[1] came with sweep.dims.
         plain = re.sub(r"\[.*", "", name)
         given = any(
             key in (name, plain) or plain.startswith(f"{key}.") or (inside and key.startswith(f"{name}."))
@@ -54,6 +55,7 @@ class Faults:
         except ValidationError as error:
             for fault in error.errors(include_url=False):
                 self._translate(fault, model)
+        # Without repetitions: pydantic reports a fault once for each member of a union.
         raise ConfigError(list(dict.fromkeys(self.lines)))
 
     def _translate(self, fault: Any, model: type[Section]) -> None:

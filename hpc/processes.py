@@ -1,4 +1,4 @@
-"""Processes of this machine, told apart from successors that were given the same id."""
+"""Processes of this machine, distinguished from later ones that were given the same id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """One process of this machine. start: its start time in clock ticks since boot, which tells it from a successor."""
+    """One process of this machine. start: in clock ticks since boot; no later process with this id has the same."""
 
     pid: int
     start: int
@@ -37,7 +37,7 @@ def start_time(pid: int) -> int | None:
 
 
 def stat_fields(pid: int) -> list[bytes]:
-    """/proc/PID/stat from the state on; empty if there is no such process."""
+    """Fields of /proc/PID/stat from the state on; empty if there is no such process."""
     # The name comes in parentheses and may hold anything, also parentheses.
     return read_proc(pid, "stat").rpartition(b")")[2].split()
 
@@ -49,7 +49,7 @@ def is_dead(fields: Sequence[bytes]) -> bool:
 def read_proc(pid: int, file: str) -> bytes:
     try:
         return Path(f"/proc/{pid}/{file}").read_bytes()
-    except OSError:  # it has ended, or is somebody else's
+    except OSError:  # it has ended, or belongs to another user
         return b""
 
 

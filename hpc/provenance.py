@@ -12,7 +12,9 @@ from typing import Any
 from hpc.processes import host
 
 _PACKAGES = ("holdfast", "torch", "numpy", "scipy", "submitit")
+# git may have to read a whole checkout from a cold network file system; provenance is not worth a longer wait.
 _GIT_SECONDS = 5
+# Every revision of a sweep carries the patch; beyond this it is generated files rather than code.
 _MOST_PATCH = 200_000
 
 
@@ -42,7 +44,7 @@ def git_state(directory: Path) -> dict[str, Any] | None:
 
 
 def job() -> dict[str, str]:
-    """Slurm's labels of this job, for people: ids may be issued again, so nothing rests on them."""
+    """Slurm's labels of this job, for people: Slurm may reuse ids, so nothing depends on them."""
     names = {
         "SLURM_ARRAY_JOB_ID": "array_job_id",
         "SLURM_ARRAY_TASK_ID": "array_task_id",

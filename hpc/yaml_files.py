@@ -11,16 +11,16 @@ import yaml
 
 from hpc.errors import ConfigError
 
-# A few lines of aliases of aliases can stand for more values than memory holds; a configuration never has so many.
+# A few lines of aliases to aliases can stand for more values than memory holds; no configuration has this many.
 _MOST_VALUES = 1_000_000
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """A YAML or JSON file as plain data. Raises ConfigError naming line and reason."""
     if path.is_dir():
-        raise ConfigError([f"{path}: this is a directory; give the YAML or JSON file in it"])
+        raise ConfigError([f"{path}: this is a directory; name a YAML or JSON file in it"])
     if not path.is_file():
-        raise ConfigError([f"{path}: there is no such file; give an existing YAML or JSON file"])
+        raise ConfigError([f"{path}: there is no such file; name an existing YAML or JSON file"])
     text = path.read_bytes()
     try:
         data = read_json(text) if path.suffix == ".json" else read_yaml(text)
@@ -63,7 +63,7 @@ class Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
-            # What the parser's own constructors raise for !!int x, the 32nd of a month, or 5000 digits.
+            # What PyYAML's constructors raise for !!int x, the 32nd of a month, or a number of 5000 digits.
             kind = node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(
                 None, None, f"a value cannot be read as {kind}", node.start_mark

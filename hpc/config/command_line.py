@@ -1,4 +1,4 @@
-"""Settings of the command line, put over those of the configuration file."""
+"""Settings of the command line, merged over those of the configuration file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CommandLine:
 
 
 def merge_command_line(raw: dict[str, Any], line: CommandLine) -> set[str]:
-    """Put the command line's values over the file's. Returns the dotted names it set, for naming faults."""
+    """Merge the command line's values over the file's. Returns the dotted names it set: faults name their source."""
     merge = _Merge(raw)
     merge.axes(line)
     merge.runs(line.runs_per_condition)
@@ -54,7 +54,7 @@ def merge_command_line(raw: dict[str, Any], line: CommandLine) -> set[str]:
 
 
 class _Merge:
-    """A file's content while the command line is put over it. given: dotted names that were set."""
+    """A file's content while the command line is merged over it. given: dotted names that were set."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self._raw = raw
@@ -67,7 +67,7 @@ class _Merge:
         for section in sections:
             target = target.setdefault(section, {})
             if not isinstance(target, dict):
-                self.faults.append(f"command line: {name}: {section!r} is no section; check the dotted name")
+                self.faults.append(f"command line: {name}: {section!r} is not a section; check the dotted name")
                 return
         target[key] = value
         self.given.add(name)
@@ -87,6 +87,7 @@ class _Merge:
         values = [_yaml_value(part.strip()) for part in text.split(",")]
         section = self._raw.get("sweep")
         in_axes = isinstance(section, dict) and isinstance(section.get("axes"), dict)
+        # A file that spells out sweep.axes gets the values there: a factor given in both places is a fault.
         short = next((key for key, axis in SHORT_AXES.items() if axis == name), None)
         self.put(f"sweep.{short}" if short and not in_axes else f"sweep.axes.{name}", values)
 
@@ -97,7 +98,7 @@ class _Merge:
         self._drop_file_value("seeds")
 
     def _drop_file_value(self, key: str) -> None:
-        """Seeds and their number say the same thing: the command line's one replaces the file's other."""
+        """Seeds and their number say the same thing: the one on the command line replaces the other in the file."""
         section = self._raw["sweep"]
         if isinstance(section, dict) and f"sweep.{key}" not in self.given:
             section.pop(key, None)
@@ -110,11 +111,11 @@ class _Merge:
                 if name == "sweep.seeds":
                     self._drop_file_value("runs_per_condition")
             else:
-                self.faults.append(f"command line: {setting!r} is no setting; write section.key=value")
+                self.faults.append(f"command line: {setting!r} is not a setting; write section.key=value")
 
 
 def _yaml_value(text: str) -> Any:
     try:
         return read_yaml(text)
     except (yaml.YAMLError, RecursionError):
-        return text
+        return text  # the schema refuses it with a fault that names the key

@@ -15,13 +15,13 @@ from hpc.trainers.data import data_digest
 
 
 def read_path(name: str, text: str, faults: Faults) -> Path | None:
-    """A path as users write it, with ~ for home; None if it can be none. Paths go into scripts: no line breaks."""
+    """A path as users write it, with ~ for home; None if it cannot be one. Paths go into scripts: no line breaks."""
     try:
         path = Path(text).expanduser()
         if not str(path).isprintable():
             raise ValueError
-        os.lstat(path)
-    except (ValueError, RuntimeError):  # control characters; the home of somebody nobody knows
+        os.lstat(path)  # the system itself knows which names it takes; that nothing is there yet is fine
+    except (ValueError, RuntimeError):  # control characters; the home of an unknown user
         faults.value(name, text, "this cannot be a path")
         return None
     except OSError as error:
@@ -34,7 +34,7 @@ def read_path(name: str, text: str, faults: Faults) -> Path | None:
 def data_directory(
     configuration: Configuration, trainer: Trainer, places: Sequence[Path], faults: Faults
 ) -> Path | None:
-    """Where the data is, looked for from each of the places; None if the trainer takes none."""
+    """Where the data is, searched from each of the places; None if the trainer takes none."""
     if trainer.target != BUILT_IN_TRAINER and "dir" not in configuration.data.model_fields_set:
         return None
     given = read_path("data.dir", configuration.data.dir, faults)
@@ -49,7 +49,7 @@ def data_directory(
 
 
 def image_directory(configuration: Configuration) -> str | None:
-    """The predecessor's second directory, if it is there: its latents may lie in it."""
+    """The predecessor's second directory, if it exists: latents may be kept there."""
     given = configuration.data.image_dir
     return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().is_dir() else None
 
@@ -59,6 +59,6 @@ def data_content(directory: Path, images: str | None, patterns: Sequence[str], f
     try:
         return data_digest(directory, patterns, Path(images) if images else None)
     except FileNotFoundError:
-        fix = "it holds no data set; `holdfast data generate DIR` makes one"
+        fix = "it contains no data set; `holdfast data generate DIR` makes one"
         faults.value("data.dir", str(directory), fix)
         return ""

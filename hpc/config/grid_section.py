@@ -13,20 +13,21 @@ from hpc.sweep.cell import FactorValue, check_value
 from hpc.sweep.definition import Trainer
 from hpc.sweep.grid import FIRST_SEED, Axis, Grid
 
+# More is far likelier a slip (a runs_per_condition of a million) than a plan, and would fill the file system.
 MOST_CELLS_UNASKED = 1_000_000
 DEFAULT_AXES: dict[str, list[FactorValue]] = {
     "dim": [8, 12, 16, 24, 32],
     "scale": [0.1, 0.5, 1.0, 2.0, 5.0, 10.0],
 }
-# Short forms in the sweep section, and what a fault calls their values.
+# Keys of the sweep section that are short for an axis, and what faults call the values of these axes.
 SHORT_AXES = {"dims": "dim", "scales": "scale"}
 _VALUE_NOUNS = {"dim": "a workspace dimension", "scale": "a loss scale"}
 
 
 def make_grid(section: SweepSection, trainer: Trainer, faults: Faults, allow_huge: bool) -> Grid:
-    """The grid a sweep section asks for; what is wrong with it goes to the faults.
+    """The grid that a sweep section describes. Faults are added, not raised.
 
-    allow_huge: take more than MOST_CELLS_UNASKED cells.
+    allow_huge: accept more than MOST_CELLS_UNASKED cells.
     """
     axes: list[Axis] = []
     for key, name, values in _raw_axes(section, trainer):
@@ -99,6 +100,7 @@ def _factor_value(raw: Any, factor: Mapping[str, Any], noun: str) -> FactorValue
         raise ValueError(f"{noun} must be a number")
     if not math.isfinite(value if isinstance(value, float) else 0):
         raise ValueError(f"{noun} must be finite")
+    # Tables hold factors as 64-bit integers.
     if abs(value) >= 2**63 and (kind == "integer" or isinstance(value, int)):
         raise ValueError(f"{noun} must be below 2^63")
     if kind == "integer" and (isinstance(value, float) and not value.is_integer()):

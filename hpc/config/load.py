@@ -25,13 +25,14 @@ from hpc.yaml_files import read_mapping
 
 __all__ = ["MOST_CELLS_UNASKED", "CommandLine", "Loaded", "load"]
 
-# Which step trains: the compiled one where a C compiler is at hand, or torch's (docs/performance.md).
+# Which step trains (docs/performance.md): the compiled one, torch's, or auto: compiled where there is a C compiler. The
+# built-in trainer relies on this check.
 _KERNELS = ("auto", "native", "torch")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A validated sweep, where it goes, and remarks for the user (keys that have no effect)."""
+    """A validated sweep, its output directory, and remarks for the user (keys that have no effect)."""
 
     sweep: Sweep
     output_dir: Path
@@ -49,7 +50,7 @@ def load(command_line: CommandLine) -> Loaded:
     trainer, options = _trainer(configuration, places, faults)
     before = len(faults.lines)
     grid = make_grid(configuration.sweep, trainer, faults, command_line.allow_huge)
-    # A reference condition is held against the file's own grid, if that is sound; another one may lack it.
+    # A reference condition must be in the file's own grid, if that is sound; a grid from the command line may lack it.
     other_grid = len(faults.lines) > before or any(name.startswith("sweep.") for name in given)
     sections = _sections(configuration, trainer, faults, epochs_given="training.epochs" in given)
     data_path = data_directory(configuration, trainer, places, faults)
@@ -105,6 +106,7 @@ def _sections(
     sections = {name: getattr(configuration, name).model_dump() for name in names}
     _drop_paths(sections)
     _check_built_in_options(configuration.trainer_options, faults)
+    # Of the loss configurations only the chosen one decides a cell's numbers; the others may change.
     sections["training"] = {
         key: value
         for key, value in sections["training"].items()

@@ -29,6 +29,7 @@ NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Indices = dict[str, list[Annotated[int, Field(ge=0, le=10**12)]]]
+# Options are walked by recursion, here and in json. No configuration comes near this depth.
 _DEEPEST = 50
 
 
@@ -184,7 +185,7 @@ def _read_mirror(value: Any) -> Any:
 
 
 def _short_mirror(mirror: Mirror) -> bool | dict[str, Any]:
-    """As short as it can be said: most sweeps only say yes or no."""
+    """In its shortest form: most sweeps only switch the mirror on or off."""
     given = mirror.model_dump()
     if given == Mirror(mode="off").model_dump() or given == Mirror().model_dump():
         return mirror.mode == "offline"

@@ -1,4 +1,4 @@
-"""First files of a sweep: a commented configuration and a cluster profile, for a person to edit."""
+"""The first files of a sweep, to be edited by hand: a commented configuration and a cluster profile."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from hpc.slurm.profile_file import parse_profile
 from hpc.trainers.declaration import read_declaration
 from hpc.trainers.source import TrainerError
 
-# Every key with its default, commented; it is installed with the profiles.
+# Every key with its default, commented. Installed with the profiles, since a wheel has no repository around it.
 ALL_KEYS = PROJECT_ROOT / "slurm_templates" / "config_template.yaml"
 CONFIGURATION, PROFILE = "sweep.yaml", "cluster.yaml"
+# Values for the axes of a custom trainer, to be replaced.
 _PLACEHOLDERS: dict[str, list[Any]] = {"integer": [1, 2], "real": [0.1, 1.0], "word": ["a", "b"]}
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a person said, or the defaults. partition: "" to leave it to the cluster."""
+    """What a person answered, or the defaults. partition: "" for the default of the cluster."""
 
     name: str = "sweep"
     trainer: str = BUILT_IN_TRAINER
@@ -38,7 +39,7 @@ class Answers:
 
 
 def write(directory: Path, answers: Answers) -> list[Path]:
-    """Write both files. Returns their paths. Raises ConfigError for wrong answers or files that are there, OSError."""
+    """Write both files. Returns their paths. Raises ConfigError for wrong answers or if a file exists, OSError."""
     refuse_to_overwrite(directory)
     texts = {directory / CONFIGURATION: configuration(directory, answers), directory / PROFILE: profile(answers)}
     directory.mkdir(parents=True, exist_ok=True)
@@ -49,11 +50,11 @@ def write(directory: Path, answers: Answers) -> list[Path]:
 
 
 def refuse_to_overwrite(directory: Path) -> None:
-    """Raise ConfigError if one of the files is there."""
+    """Raise ConfigError if one of the files exists."""
     there = [path for path in (directory / CONFIGURATION, directory / PROFILE) if path.exists()]
     if there:
         raise ConfigError(
-            [f"{path}: is there already and stays as it is; name another directory, or remove it" for path in there]
+            [f"{path}: already exists and is left alone; name another directory, or remove the file" for path in there]
         )
 
 
@@ -125,15 +126,15 @@ def _axis(name: str, factor: Mapping[str, Any]) -> str:
 
 
 _CONFIGURATION = """\
-# A sweep. `holdfast plan --config sweep.yaml` says what would run; `holdfast run --config sweep.yaml` runs it here;
-# `holdfast submit --config sweep.yaml --profile cluster.yaml` on the cluster. All keys: `holdfast init --all-keys`.
+# A sweep. `holdfast plan --config sweep.yaml` shows what would run, `holdfast run --config sweep.yaml` runs it here,
+# and `holdfast submit --config sweep.yaml --profile cluster.yaml` submits it. All keys: `holdfast init --all-keys`.
 sweep:
   name: {name}
   runs_per_condition: {runs}       # seeds 42, 43, ... in every condition; can be raised later
 {body}
-checkpoint: {{every_seconds: 60}}   # at most this much is lost when a task dies without warning
+checkpoint: {{every_seconds: 60}}   # at most this much training is lost when a task dies without warning
 experiment:
-  output_dir: out             # one directory a sweep; --output-dir wins
+  output_dir: out             # one directory per sweep; --output-dir overrides it
   log_to_wandb: false
 """
 _EXPERIMENT = """\
@@ -141,19 +142,19 @@ _EXPERIMENT = """\
   scales: [0.1, 1.0, 10.0]    # synergy loss scales
 
 data:
-  dir: data/simple_shapes_xor_targets   # `holdfast data generate data/simple_shapes_xor_targets` makes it
+  dir: data/simple_shapes_xor_targets   # made by `holdfast data generate data/simple_shapes_xor_targets`
   batch_size: 32
 training:
   epochs: 50
   optimizer: {type: Adam, lr: 1.0e-3}
-analysis:                     # fixed before the first job; anything else is stamped exploratory
+analysis:                     # fixed before the first job; anything added later is marked as exploratory
   primary_metrics: [predictability/synergy_acc, best_val_loss]
-  reference: {dim: 32, scale: 1.0}      # compared with every other condition
+  reference: {dim: 32, scale: 1.0}      # every other condition is compared with it
 """
 
 
 def _from(trainer: str, directory: Path) -> str:
-    """A trainer's file as the written configuration finds it; a module is found as it is."""
+    """A trainer's file by its path from the new configuration; a module keeps its name."""
     source, _, function = trainer.rpartition(":")
     if not source.endswith(".py") or not Path(source).is_file():
         return trainer
@@ -164,20 +165,20 @@ _OWN = """\
   axes:                       # the factors of the trainer; every combination is a condition
 {axes}
 trainer: {trainer}
-trainer_options: {{}}           # handed to the trainer as they are
-analysis:                     # fixed before the first job; anything else is stamped exploratory
+trainer_options: {{}}           # passed to the trainer unchanged
+analysis:                     # fixed before the first job; anything added later is marked as exploratory
   # primary_metrics: [{metrics}]
   alpha: 0.05
 """
 _PROFILE = """\
-# A cluster profile. `holdfast check cluster --profile cluster.yaml` asks the cluster whether it fits, and tries a node.
+# A cluster profile. `holdfast check cluster --profile cluster.yaml` checks that the cluster accepts it, on a node too.
 {partition} # as `sinfo` lists it; preemptible partitions are fine
-{timeout} # minutes a task; one that needs longer is requeued and goes on
-{gpus} # GPUs a task; without it tasks train on the CPU
+{timeout} # time limit per task in minutes; a task that needs longer is requeued and resumes
+{gpus} # GPUs per task; without this key, tasks train on the CPU
 {cpus} # also the number of CPU threads
 {memory}
-array_parallelism: 64         # at most this many tasks at once
+array_parallelism: 64         # at most this many tasks run at once
 # account: lab
-# modules: [cuda/12.4]        # loaded before the task
-# python: /shared/env/bin/python         # default: the Python that submits
+# modules: [cuda/12.4]        # loaded before the task starts
+# python: /shared/env/bin/python         # the Python on the node; default: the one that submits
 """

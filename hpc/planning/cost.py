@@ -15,6 +15,7 @@ from hpc.planning.plan import FILES_PER_CELL, Plan
 from hpc.slurm.profile import Profile
 from hpc.units import duration, size
 
+# Of the interval of the hours.
 _LEVEL = 0.95
 # What results.json, config.json, history, log and claim of a cell take, measured with 50 epochs; weights come on top.
 _BYTES_PER_CELL = 40_000
@@ -22,7 +23,7 @@ _BYTES_PER_CELL = 40_000
 
 @dataclass(frozen=True)
 class Cost:
-    """The price of what a plan would run.
+    """The cost of what a plan would run.
 
     hours: device-hours (CPU core or GPU), with the interval low to high; None where nothing was measured.
     source: what the estimate rests on. files, bytes: what the results take. effect: the smallest paired effect (d_z)
@@ -42,11 +43,11 @@ class Cost:
 
     def __str__(self) -> str:
         if self.hours is None or self.low is None or self.high is None:
-            price = self.source
+            spent = self.source
         else:
-            price = f"about {_amount(self.hours)} ({_amount(self.low)} to {_amount(self.high)}) {self.source}"
+            spent = f"about {_amount(self.hours)} ({_amount(self.low)} to {_amount(self.high)}) {self.source}"
         volume = f"{self.files:,} files, {size(self.bytes)} of results"
-        lines = [price, volume]
+        lines = [spent, volume]
         if self.effect is not None:
             lines.append(f"smallest effect these seeds detect: d_z {self.effect:.2f} (80 % power, paired t test)")
         return "\n".join(lines)
@@ -67,6 +68,7 @@ def estimate(
     kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
     spent = [device_seconds(provenance) for provenance in finished]
     known = [value for value in spent if value is not None]
+    # A checkpoint holds the parameters and both of Adam's moments: a third of it are the weights.
     weights = pilot.checkpoint_bytes // (3 * pilot.measurements[-1].width) if pilot and pilot.checkpoint_bytes else 0
     size = plan.n_cells * (_BYTES_PER_CELL + weights)
     hours, spread, source = _hours_of(plan, known, pilot, kind)
@@ -74,7 +76,7 @@ def estimate(
         where = "local" if profile is None or profile.is_local else "P"
         source = f"{source}: `holdfast check cluster --profile {where} --config FILE --pilot` measures it"
     elif hours is None:
-        source = f"{source}: no epoch ended in the pilot's time; two finished cells will tell"
+        source = f"{source}: no epoch ended in the pilot's time; an estimate needs two finished cells"
     low = None if hours is None else max(0.0, hours - spread)
     high = None if hours is None else hours + spread
     return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, effect)
@@ -86,13 +88,14 @@ def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) ->
     if len(known) >= 2:
         mean, deviation = statistics.mean(known), statistics.stdev(known)
         factor = float(stats.t.ppf((1 + _LEVEL) / 2, len(known) - 1))
+        # A prediction interval: the cells vary around a mean that is itself estimated from the finished ones.
         spread = factor * deviation * math.sqrt(cells + cells * cells / len(known))
         return cells * mean / 3600, spread / 3600, f"of {kind} time, from {len(known)} finished cells"
     if pilot is not None and pilot.units is not None:
         widest = max(map(len, plan.tasks), default=1)
         nearest = min(pilot.measurements, key=lambda entry: abs(entry.width - widest))
         seconds = cells * pilot.units * nearest.seconds / nearest.width + len(plan.tasks) * pilot.start_s
-        # One measurement has no spread of its own; shared nodes were seen to differ by this much.
+        # A single measurement has no spread; a quarter is what nodes shared with other users were seen to differ by.
         return seconds / 3600, 0.25 * seconds / 3600, f"of {kind} time, from the pilot on {pilot.hardware}"
     return None, 0.0, "cost not known yet"
 

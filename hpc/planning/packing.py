@@ -1,4 +1,4 @@
-"""How many cells a task should train, for the shortest time to the whole sweep. Pure: measurements in, a choice out."""
+"""How many cells a task should train to finish the sweep soonest. Pure: measurements in, a choice out."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Measurement:
 class Limits:
     """What the tasks of a sweep may use.
 
-    processes: training processes at once, over all tasks: tasks at once x GPUs a task, or CPU cores for local workers.
-    per_task: processes that share one task's cells (one a GPU).
+    processes: training processes at once, over all tasks: tasks at once x GPUs per task, or CPU cores of this machine.
+    per_task: processes that share one task's cells (one per GPU).
     host_bytes, device_bytes: memory one process may fill; None if unknown.
     """
 
@@ -56,10 +56,10 @@ class Choice:
 def choose(
     cells: int, measurements: Sequence[Measurement], limits: Limits, *, steps: int | None = None, start_s: float = 0.0
 ) -> Choice:
-    """The pack that ends the sweep soonest; of equally good ones the narrowest, which loses least when it fails.
+    """The pack that finishes the sweep soonest; of equally good ones the narrowest, which loses least when it fails.
 
     cells: how many are still to do. steps: the steps (or epochs) of one cell; start_s: seconds until a process trains.
-    Without ``steps`` the start of a process is left out of account. Widths between measured ones are interpolated, and
+    Without ``steps`` the start of a process is not counted. Widths between measured ones are interpolated, and
     none beyond the widest measured is considered.
     Raises ValueError if there is no measurement, or if even the narrowest needs more memory than there is.
     """
@@ -68,7 +68,7 @@ def choose(
     series = sorted(measurements, key=lambda measurement: measurement.width)
     fitting = [m for m in _every_width(series) if m.width <= max(cells, series[0].width) and _fits(m, limits)]
     if not fitting:
-        raise ValueError(f"a pack of {series[0].width} needs more memory than a task has; give it more (mem_gb)")
+        raise ValueError(f"a pack of {series[0].width} needs more memory than a task has; raise mem_gb")
     durations = {m.width: (steps or 1) * m.seconds + (start_s if steps else 0.0) for m in fitting}
     times = {width: _makespan(cells, width, limits.processes, durations) for width in durations}
     width = min(times, key=lambda w: (times[w], w))
@@ -104,7 +104,7 @@ def _makespan(cells: int, width: int, processes: int, durations: dict[int, float
     rounds, running = divmod(full, processes)
     if running or not rest:
         return (rounds + bool(running)) * durations[width]
-    # The last, smaller pack has a round of its own. A width that was not measured counts as the next wider one.
+    # The last, smaller pack takes a round by itself. A width that was not measured counts as the next wider one.
     return rounds * durations[width] + min(seconds for other, seconds in durations.items() if other >= rest)
 
 
@@ -115,5 +115,5 @@ def _reason(cells: int, width: int, series: Sequence[Measurement], limits: Limit
     text = f"{cells} cells in packs of {width}, {at_once} at once, {rounds} round{'s' if rounds > 1 else ''}"
     widest = series[-1]
     if width < widest.width and not _fits(widest, limits):
-        return f"{text}; {widest.width} would not fit the memory"
+        return f"{text}; {widest.width} would not fit into memory"
     return text

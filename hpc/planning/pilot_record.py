@@ -1,4 +1,4 @@
-"""Pilots: what packs of a configuration cost on a device, measured once, kept, and used to choose the pack size."""
+"""Pilots: the cost of packs of a configuration on a device, measured once, kept, and used to choose the pack size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.user_state import user_state
 
+# Raise it when a field changes its meaning: pilots of another format are ignored, and measured anew when needed.
 _FORMAT = 1
+# States of nodes that will not take a job soon, as sinfo writes them; a suffix such as * or ~ may follow.
 _UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
 
 
@@ -48,7 +50,7 @@ class Pilot:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Pilot:
-        """Raises KeyError, TypeError or ValueError if this is no pilot of this format."""
+        """Raises KeyError, TypeError or ValueError if this is not a pilot of this format."""
         if data["format"] != _FORMAT:
             raise ValueError("another format")
         values = {key: value for key, value in data.items() if key != "format"}
@@ -56,7 +58,7 @@ class Pilot:
 
 
 def device_type(profile: Profile) -> str:
-    """The device as far as a profile tells: cpu, cuda, or cuda-a100."""
+    """The device as far as a profile determines it: cpu, cuda, or cuda-a100."""
     return f"{profile.device}-{profile.gpu_type}" if profile.gpu_type else profile.device
 
 
@@ -90,16 +92,16 @@ def host_bytes(profile: Profile) -> int | None:
 
 
 def choose_pack(pilot: Pilot, profile: Profile, cells: int, tasks: int) -> Choice:
-    """The pack for what is left of a sweep. cells: still to do. tasks: of the profile that run at once.
+    """The pack size for the rest of a sweep. cells: still to do. tasks: of the profile that run at once.
 
-    Raises ValueError if not even one cell fits the memory of a task.
+    Raises ValueError if not even one cell fits into the memory of a task.
     """
     limits = Limits(tasks * profile.workers, profile.workers, host_bytes(profile), pilot.device_total_bytes)
     return choose(cells, pilot.measurements, limits, steps=pilot.units, start_s=pilot.start_s)
 
 
 def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:
-    """How many tasks of a profile run at once: what is idle now, or else what there is, but no more than it allows."""
+    """How many tasks of a profile run at once: on idle CPUs, or on all if none is idle, and no more than it allows."""
     partition = profile.parameters.get("partition")
     usable = [
         node
@@ -107,7 +109,7 @@ def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:
         if not _UNAVAILABLE.match(node.state) and (partition is None or partition in node.partitions)
     ]
     room = sum(_fitting(profile, node) for node in usable)
-    if not room:
+    if not room:  # all are busy, but they will not stay so
         room = sum(_fitting(profile, replace(node, idle_cpus=node.cpus)) for node in usable)
     return max(1, min(room, profile.array_parallelism or room))
 
@@ -115,4 +117,5 @@ def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:
 def _fitting(profile: Profile, node: Node) -> int:
     cpus = node.idle_cpus // profile.cpus
     wanted = profile.workers if profile.device == "cuda" or profile.workers > 1 else 0
+    # sinfo shows how many CPUs of a node are idle, but of its GPUs only the total.
     return min(cpus, node.gpus.total() // wanted) if wanted else cpus

@@ -1,4 +1,4 @@
-"""What would run: cells still to do, cut into packs, as data that can be printed before anything happens."""
+"""What would run: the cells still to do, cut into packs, as data that can be printed before anything happens."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class Plan:
         return found
 
     def in_smaller_arrays(self) -> Plan | None:
-        """The same tasks in arrays half as large; None if they are of one task already."""
+        """The same tasks in arrays half as large; None if they hold a single task already.
+
+        For limits that only sbatch knows, such as those of an association or a QOS.
+        """
         largest = max(self.array_sizes) // 2
         return replace(self, array_sizes=_array_sizes(len(self.tasks), largest)) if largest else None
 
@@ -113,6 +116,7 @@ def make_plan(
     waiting = skipped = stopped = 0
     for status in statuses:
         counts[status.state] += 1
+        # A cell in conflict has two outcomes; which of them counts is a person's decision.
         if status.state in (COMPLETED, DIVERGED, CONFLICT):
             continue
         if status.cell.name in queued:

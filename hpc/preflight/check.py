@@ -1,4 +1,4 @@
-"""Preflight of a cluster: what it says of itself, what a node really does, and what that means for a sweep."""
+"""Preflight of a cluster: what it reports, what a node really does, and what that means for a sweep."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from hpc import provenance
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
+from hpc.config.schema import CheckpointSection
 from hpc.planning.pilot_record import Pilot
 from hpc.preflight import job, judge_cluster, judge_node, on_node, pilot, probe
 from hpc.preflight.finding import PROBLEM, Finding, note, ok, problem
@@ -26,18 +27,21 @@ from hpc.trainers.declaration import read_declaration
 from hpc.trainers.snapshot import snapshot
 from hpc.units import duration, size
 
+# Time limit of the job on a node. Importing torch from a cold network file system can take minutes of it.
 _NODE_MINUTES = 10
-_DEFAULT_INTERVAL_S = 60.0
+# No job runs as long, so the profile's own limit holds in what `sbatch --test-only` is asked.
+_UNLIMITED_MINUTES = 1 << 20
+# A Python error ends with its cause; more of the log would bury it.
 _LOG_LINES = 3
 
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What to check. profile: None for what can be asked from here alone. directory: shared, to be tried.
+    """What to check. profile: None to check only what this machine can. directory: the shared one, to be tested.
 
     conf: slurm.conf of the cluster, None for the machine's own. sweep: for its size and intervals, if there is one.
-    pilot: also measure the sweep's trainer by pack width. start_s: seconds a job may wait in the queue. quick: the
-    cluster is our own and may be asked often.
+    pilot: also measure packs of the sweep's trainer. start_s: seconds for which a job may wait in the queue. quick: the
+    cluster is a sandbox, whose controller may be asked often.
     """
 
     profile: Profile | None
@@ -84,7 +88,7 @@ def check(request: CheckRequest, say: Callable[[str], None]) -> CheckReport:
             _here(request, directory, report)
             if request.pilot and request.sweep is not None and request.profile is not None and report.good:
                 trial = pilot.prepare(directory, request.sweep, request.profile)
-                say("training packs of growing width for some seconds each")
+                say("training packs of growing width for a few seconds each")
                 pilot.run_here(trial)
                 report.findings += pilot.verdicts(trial, [], report.facts)
     return report
@@ -105,7 +109,7 @@ def _controller(request: CheckRequest, report: CheckReport) -> judge_cluster.Clu
 
 
 def _here(request: CheckRequest, directory: Path, report: CheckReport) -> None:
-    """The directory, as far as this machine alone can tell."""
+    """The directory, as far as this machine alone can test it."""
     own = directory / "here"
     own.mkdir()
     faults = probe.alone(own)
@@ -132,7 +136,7 @@ def _node(
     slurm = Slurm(request.conf)
     name = f"holdfast-check-{uuid.uuid4().hex[:10]}"
     code = code_for(directory, request.sweep)
-    full = job.write(profile, directory, code, ["hpc.preflight.on_node"], name, minutes=1 << 20)
+    full = job.write(profile, directory, code, ["hpc.preflight.on_node"], name, minutes=_UNLIMITED_MINUTES)
     report.findings.append(judge_cluster.test_request(slurm, full))
     if not report.good:
         return
@@ -143,7 +147,7 @@ def _node(
     script = job.write(profile, directory, code, modules, name, minutes)
     (directory / "race").mkdir()
     meeting = Meeting(directory)
-    say(f"a small job tries a node (job {name}; at most {request.start_s:g} s in the queue)")
+    say(f"a small job tests a node (job {name}; at most {request.start_s:g} s in the queue)")
     end = job.run(slurm, script, name, start_s=request.start_s, end_s=60.0 * minutes, poll=meeting, quick=request.quick)
     answer = read_answer(directory / on_node.ANSWER)
     if answer is None:
@@ -174,18 +178,18 @@ def _verdicts(
 def _costs(
     request: CheckRequest, profile: Profile, cluster: judge_cluster.Cluster, seconds: float, measured: Pilot | None
 ) -> list[Finding]:
-    """What stopping costs; a pilot's checkpoint is a real one, else a write of a usual size stands for it."""
+    """What stopping costs: for the checkpoint of a pilot, which is a real one, else for a write of typical size."""
     size = probe.CHECKPOINT_BYTES
     if measured is not None and measured.checkpoint_s is not None:
         seconds, size = measured.checkpoint_s, measured.checkpoint_bytes
     how = judge_cluster.preemption(cluster, cluster.partition(profile.parameters.get("partition")))
-    interval = request.sweep.checkpoint_seconds if request.sweep else _DEFAULT_INTERVAL_S
+    interval = request.sweep.checkpoint_seconds if request.sweep else CheckpointSection().every_seconds
     late = judge_node.time_limit_cost(profile, seconds)
     return [judge_node.preemption_cost(how, seconds, size, interval), *([late] if late else [])]
 
 
 class Meeting:
-    """This side of the meeting with the node: answers its call and races it, once."""
+    """This side of the rendezvous with the node: answers its call and races it, once."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -199,7 +203,7 @@ class Meeting:
 
 @contextlib.contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
-    """A directory of our own in the shared one, removed afterwards. Raises OSError naming the path."""
+    """A fresh directory in the shared one, removed afterwards. Raises OSError naming the path."""
     files.make_directory(parent)
     directory = parent / f".holdfast-check-{uuid.uuid4().hex[:8]}"
     files.make_directory(directory)
@@ -223,15 +227,16 @@ def read_answer(path: Path) -> dict[str, Any] | None:
 
 
 def job_trouble(end: job.End, directory: Path) -> Finding:
-    """Why a job gave no answer, as far as Slurm or its log tell."""
+    """Why a job gave no answer, as far as Slurm or its log shows."""
     if not end.started:
         text = f"the job did not start within {end.waited_s:.0f} s and was cancelled: {end.state}, {end.reason}"
         fix = "wait longer with --wait SECONDS, or ask for less: `squeue --start` and `sinfo` show what is free"
         return problem("node", text, fix)
     log = directory / "log.txt"
     lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:] if log.is_file() else []
-    nothing = "it said nothing" if log.is_file() else "its log is missing, so the node may not see this directory"
+    nothing = "no output" if log.is_file() else "its log is missing, so the node may not see this directory"
     said = " / ".join(lines) or nothing
+    # -P keeps the working directory out of sys.path; Python has it since 3.11.
     if "Unknown option: -P" in said:
         return problem("node", "the Python on the node is older than 3.11", "set python in the profile to a newer one")
     state = end.reason or end.state or "ended"
@@ -240,7 +245,7 @@ def job_trouble(end: job.End, directory: Path) -> Finding:
 
 
 def profile_facts(profile: Profile) -> dict[str, Any]:
-    """A profile for a bug report. Setup lines may hold secrets: only their number is told."""
+    """A profile for a bug report. Setup lines may hold secrets: only their number is reported."""
     return {
         "name": profile.name,
         "parameters": dict(profile.parameters),

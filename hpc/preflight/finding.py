@@ -1,4 +1,4 @@
-"""What a check found, as lines that people read and values that programs read."""
+"""What a check found, as lines for people and as values for programs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
+# Columns of the table on a terminal.
 _WIDTH = 120
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One verdict. level: ok, note (works, but know this) or problem (does not work). fix: what to do, if anything."""
+    """One verdict. level: ok, note (works, with a caveat) or problem (does not work). fix: what to do, if anything."""
 
     level: str
     subject: str
@@ -40,7 +41,7 @@ def problem(subject: str, text: str, fix: str) -> Finding:
 
 
 def table(findings: Iterable[Finding]) -> str:
-    """Findings as plain lines: a verdict each, its fix below it."""
+    """Findings as plain lines: one verdict per line, its fix below it."""
     every = list(findings)
     width = max((len(finding.subject) for finding in every), default=0)
     lines = []

@@ -15,16 +15,20 @@ from hpc.slurm.profile import Profile, command_line
 from hpc.storage import files
 from hpc.trainers.snapshot import python_path
 
+# The controller serves a whole cluster, so it is asked seldom; a sandbox serves only this user.
 _POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
-_CANCEL_SECONDS = 40.0  # a usual KillWait, and some
+# How long a cancelled job may keep writing: Slurm's default KillWait of 30 s, with a margin.
+_CANCEL_SECONDS = 40.0
+# COMPLETING is not among them: the node may still be writing.
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL")
 
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended. started: it ran at all. state: Slurm's, "" if it has forgotten. waited_s: until it ran.
+    """How a job ended.
 
-    reason: why it has not started, as Slurm says.
+    started: it ran at all. state: Slurm's, "" if it has forgotten the job. reason: Slurm's, for a job that has not
+    started. waited_s: seconds in the queue.
     """
 
     started: bool
@@ -35,9 +39,9 @@ class End:
 
 
 def write(profile: Profile, directory: Path, code: Path, modules: list[str], name: str, minutes: int) -> Path:
-    """Write a script that runs modules of ours, one after another, with the directory as argument. Raises OSError.
+    """Write a script that runs modules of Holdfast one after another, each with the directory as its argument.
 
-    minutes: time limit, if the profile's is not shorter.
+    minutes: time limit, unless the profile's is shorter. Raises OSError.
     """
     limit = min(minutes, int(profile.parameters.get("timeout_min", minutes)))
     job = script.Job(name, directory, str(directory / "log.txt").replace("%", "%%"), timeout_min=limit)
@@ -54,7 +58,7 @@ def write(profile: Profile, directory: Path, code: Path, modules: list[str], nam
 def run(
     slurm: Slurm, path: Path, name: str, *, start_s: float, end_s: float, poll: Callable[[], None], quick: bool = False
 ) -> End:
-    """Queue a script and wait until it has ended. poll: called while it runs. quick: the controller is our own.
+    """Queue a script and wait until it has ended. poll: called while it runs. quick: the controller is a sandbox's.
 
     start_s: seconds it may wait in the queue. end_s: seconds it may run. A job that takes longer is cancelled, and so
     is one whose caller is interrupted. Raises SlurmError.
@@ -96,7 +100,7 @@ def _end(slurm: Slurm, name: str, pause: float) -> None:
 
 
 def _pause(seconds: float, poll: Callable[[], None]) -> None:
-    """Look at the directory much more often than at the controller: it costs nobody anything."""
+    """Look at the directory much more often than at the controller: that costs the cluster nothing."""
     until = time.monotonic() + seconds
     while True:
         poll()

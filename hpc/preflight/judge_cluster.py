@@ -1,4 +1,4 @@
-"""What a cluster's controller says of itself, judged for sweeps of many short, preemptible tasks."""
+"""What a cluster's controller reports, judged for sweeps of many short, preemptible tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.units import duration
 
-# What is worth knowing of `scontrol show config`, and nothing that names people or secrets.
+# What matters in `scontrol show config`. Nothing here names people or secrets, as it goes into bug reports.
 CONFIG_KEYS = (
     "ClusterName",
     "JobRequeue",
@@ -31,7 +31,10 @@ CONFIG_KEYS = (
     "SlurmctldParameters",
     "SlurmdTimeout",
 )
+# MaxArraySize is one more than the tasks of an array: below a hundred tasks, packs help more than further arrays.
 _SMALL_ARRAYS = 101
+# What submitit asks for if the profile gives no timeout_min.
+_DEFAULT_MINUTES = 5
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Preemption:
-    """What happens to an evicted task. mode: Slurm's, OFF if nobody is evicted. signalled: it gets USR2 first.
+    """What happens to an evicted task. mode: Slurm's, OFF if no task is evicted. signalled: it gets USR2 first.
 
     seconds: time from its first signal to SIGKILL.
     """
@@ -131,7 +134,7 @@ def preemption_finding(cluster: Cluster, partition: Partition | None) -> Finding
     if how.mode == "OFF":
         return ok(subject, f"off for {where}: a running task is left alone until its time limit")
     if how.mode == "SUSPEND":
-        text = f"{where} suspends evicted tasks; they keep their memory and their claim, and go on by themselves"
+        text = f"{where} suspends evicted tasks; they keep their memory and their claim, and continue by themselves"
         return note(subject, text)
     signal = "USR2, then TERM" if how.signalled else "TERM only (no preempt_send_user_signal)"
     kind, grace = cluster.config.get("PreemptType", "?"), partition.grace_time_s if partition else 0
@@ -140,7 +143,7 @@ def preemption_finding(cluster: Cluster, partition: Partition | None) -> Finding
     if how.mode == "CANCEL":
         return note(subject, text, "Slurm does not bring it back: use `holdfast submit --wait`, or submit again")
     requeue = cluster.config.get("JobRequeue") == "0"
-    more = "; JobRequeue=0 does no harm, as every task asks for --requeue" if requeue else ""
+    more = "; JobRequeue=0 does no harm, as every task sets --requeue" if requeue else ""
     return ok(subject, f"{text}; Slurm requeues it{more}")
 
 
@@ -150,13 +153,13 @@ def gpus(nodes: Sequence[Node]) -> Counter[str]:
 
 
 def test_request(slurm: Slurm, script: Any) -> Finding:
-    """What `sbatch --test-only` says of a profile's script."""
+    """The verdict of `sbatch --test-only` on a profile's script."""
     try:
         answer = slurm.test_only(script)
     except SlurmError as error:
-        return problem("request", str(error), "change the profile until Slurm takes it; `sinfo` shows what there is")
+        return problem("request", str(error), "change the profile until Slurm accepts it; `sinfo` shows what there is")
     said = next((line for line in answer.splitlines() if "to start at" in line), answer)
-    return ok("request", f"Slurm takes it: {said.partition('sbatch: ')[2] or said}")
+    return ok("request", f"Slurm accepts it: {said.partition('sbatch: ')[2] or said}")
 
 
 def _described(cluster: Cluster, partition: Partition) -> Finding:
@@ -182,6 +185,7 @@ def _no_partition(cluster: Cluster, profile: Profile) -> Finding:
 def _partition(cluster: Cluster, partition: Partition, profile: Profile) -> list[Finding]:
     found = [_described(cluster, partition)]
     nodes = cluster.nodes_of(partition.name)
+    # From the start only: sinfo adds suffixes, as in down* for a node that does not answer.
     bad = [node for node in nodes if re.match(r"down|drain|fail|unk", node.state)]
     if partition.state != "UP":
         found.append(problem("partition", f"{partition.name} is {partition.state}", "wait for it, or choose another"))
@@ -196,15 +200,19 @@ def _partition(cluster: Cluster, partition: Partition, profile: Profile) -> list
 
 
 def _time_limit(partition: Partition, profile: Profile) -> Finding:
-    asked, limit = float(profile.parameters.get("timeout_min", 5)), partition.max_time_min
+    asked, limit = float(profile.parameters.get("timeout_min", _DEFAULT_MINUTES)), partition.max_time_min
     if limit is not None and asked > limit:
-        text = f"a task asks for {duration(60 * asked)}, {partition.name} allows {duration(60 * limit)}"
-        return problem("time limit", text, f"set timeout_min to {limit:g} or less; longer cells are requeued and go on")
+        text = f"a task requests {duration(60 * asked)}, {partition.name} allows {duration(60 * limit)}"
+        return problem(
+            "time limit", text, f"set timeout_min to {limit:g} or less; longer cells are requeued and resume"
+        )
     if asked * 60 < 2 * profile.signal_delay_s:
         text = f"a task has {duration(60 * asked)} and is asked to stop {profile.signal_delay_s} s before its end"
         return problem("time limit", text, "raise timeout_min, or lower signal_delay_s")
     allowed = "" if limit is None else f"; {partition.name} allows {duration(60 * limit)}"
-    return ok("time limit", f"{duration(60 * asked)} a task, asked to save {profile.signal_delay_s} s before{allowed}")
+    return ok(
+        "time limit", f"{duration(60 * asked)} per task, asked to save {profile.signal_delay_s} s before{allowed}"
+    )
 
 
 def _gpus(cluster: Cluster, partition: Partition, profile: Profile) -> list[Finding]:
@@ -214,14 +222,16 @@ def _gpus(cluster: Cluster, partition: Partition, profile: Profile) -> list[Find
         return []
     names = ", ".join(sorted(types))
     if not types:
-        text = f"the profile asks for GPUs, and Slurm knows of none in {partition.name}"
-        return [problem("GPUs", text, "choose a partition with GPUs, or drop gpus_per_node")]
+        text = f"the profile requests GPUs, and Slurm knows of none in {partition.name}"
+        return [problem("GPUs", text, "choose a partition with GPUs, or remove gpus_per_node")]
     if profile.gpu_type and profile.gpu_type not in types:
         text = f"there is no {profile.gpu_type} in {partition.name}"
         return [problem("GPUs", text, f"set gpu_type to one of: {names}")]
     if len(types) > 1 and not profile.gpu_type and "constraint" not in profile.parameters:
-        text = f"{partition.name} mixes {names}; results are identical bit for bit on one type only"
-        return [note("GPUs", text, "set gpu_type in the profile, so that a requeued cell meets the type it began on")]
+        text = f"{partition.name} mixes {names}; results are bit-identical on one type only"
+        return [
+            note("GPUs", text, "set gpu_type in the profile, so that a requeued cell resumes on the type it began on")
+        ]
     count = types[profile.gpu_type] if profile.gpu_type else types.total()
     return [ok("GPUs", f"{count} in {partition.name} ({profile.gpu_type or names})")]
 
@@ -231,11 +241,15 @@ def _arrays(cluster: Cluster) -> Finding:
     if not size.isdecimal():
         return note("arrays", f"MaxArraySize is {size or 'not given'}")
     if int(size) < 2:
-        return problem("arrays", f"MaxArraySize is {size}: this cluster takes no job arrays", "ask its administrators")
-    text = f"up to {int(size) - 1:,} tasks an array (MaxArraySize), {int(jobs or 0):,} jobs in all (MaxJobCount)"
+        return problem(
+            "arrays", f"MaxArraySize is {size}: this cluster accepts no job arrays", "ask its administrators"
+        )
+    text = f"up to {int(size) - 1:,} tasks per array (MaxArraySize), {int(jobs or 0):,} jobs in all (MaxJobCount)"
     text += "; larger sweeps become several arrays"
     return (
-        note("arrays", text, "--pack puts several cells in a task") if int(size) < _SMALL_ARRAYS else ok("arrays", text)
+        note("arrays", text, "--pack puts several cells into one task")
+        if int(size) < _SMALL_ARRAYS
+        else ok("arrays", text)
     )
 
 
@@ -243,7 +257,7 @@ def _accounting(cluster: Cluster) -> Finding:
     if cluster.accounting:
         return ok("accounting", "sacct answers")
     age = duration(_seconds(cluster.config.get("MinJobAge", "300")))
-    text = f"sacct does not answer; nothing here needs it, but Slurm forgets how a task ended after {age} (MinJobAge)"
+    text = f"sacct does not answer. Holdfast can do without, but Slurm forgets how a task ended after {age} (MinJobAge)"
     return note("accounting", text)
 
 
@@ -252,12 +266,13 @@ def _preempt_mode(cluster: Cluster, partition: Partition | None) -> str:
     if kind == "preempt/none" or (kind == "preempt/partition_prio" and partition and _is_first(cluster, partition)):
         return "OFF"
     mode = (partition.preempt_mode if partition else "") or cluster.config.get("PreemptMode", "OFF")
+    # GANG is a scheduler of time slices beside the mode, as in SUSPEND,GANG.
     words = [word for word in mode.upper().split(",") if word != "GANG"]
     return words[0] if words else "OFF"
 
 
 def _is_first(cluster: Cluster, partition: Partition) -> bool:
-    """Whether no partition that shares a node has a higher priority: then nobody can evict."""
+    """Whether no partition that shares a node has a higher priority: then no job can evict its tasks."""
     sharing = {name for node in cluster.nodes_of(partition.name) for name in node.partitions}
     tiers = [other.priority_tier for other in cluster.partitions if other.name in sharing]
     return partition.priority_tier >= max(tiers, default=0)

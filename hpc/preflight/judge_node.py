@@ -13,8 +13,11 @@ from hpc.preflight.judge_cluster import Preemption
 from hpc.slurm.profile import Profile
 from hpc.units import duration, size
 
+# Below this, a sweep of ordinary size, with the checkpoints of its running cells, may fill the file system.
 _LEAST_BYTES, _LEAST_INODES = 2 << 30, 20_000
+# A parallel file system answers at once; NFS may show a directory as it was up to a minute ago.
 _SLOW_REPLY_SECONDS = 5.0
+# A local disk needs a few seconds; beyond this, the start of a task costs as much as small cells take to train.
 _SLOW_IMPORT_SECONDS = 30.0
 _ELSEWHERE = "choose a directory on another file system (--directory)"
 
@@ -49,14 +52,14 @@ def _visibility(found: Mapping[str, Any]) -> Finding:
         return problem("visibility", text, f"is the directory really shared? If so, {_ELSEWHERE}")
     text = f"a file made on the node was seen here and answered within {seconds:.2g} s"
     if seconds > _SLOW_REPLY_SECONDS:
-        return note("visibility", f"{text}; status lags that far behind, and nothing rests on it")
+        return note("visibility", f"{text}; `status` lags that far behind; results do not depend on it")
     return ok("visibility", text)
 
 
 def space(found: Mapping[str, Any], cells: int) -> list[Finding]:
-    """Verdicts on free space and inodes; statvfs shows a quota only where the file system says it that way."""
+    """Verdicts on free space and inodes. statvfs shows a quota only on file systems that report it that way."""
     free = found["free_bytes"]
-    text = f"{size(free)} free of {size(found['total_bytes'])} (as statvfs says; a quota may be lower)"
+    text = f"{size(free)} free of {size(found['total_bytes'])} (according to statvfs; a quota may be lower)"
     findings = [ok("space", text) if free >= _LEAST_BYTES else problem("space", text, f"make room, or {_ELSEWHERE}")]
     if not found["total_inodes"]:
         return findings  # file systems without a fixed number of inodes
@@ -70,11 +73,11 @@ def machine(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
     """Verdicts on a node's Python, torch and GPUs."""
     torch = answer["torch"]
     findings = [
-        ok("Python", f"{answer['python']} on {answer['node']} ({answer['executable']}), {answer['cpus']} CPUs to use")
+        ok("Python", f"{answer['python']} on {answer['node']} ({answer['executable']}), {answer['cpus']} usable CPUs")
     ]
     if "error" in torch:
         text = f"torch cannot be imported on the node: {torch['error']}"
-        fix = "install it for that Python, or set python in the profile; only trainers without torch do without it"
+        fix = "install it for that Python, or set python in the profile; trainers that do not use torch run without it"
         return [*findings, problem("torch", text, fix) if profile.device == "cuda" else note("torch", text, fix)]
     text = f"{torch['version']}, imported in {torch['import_s']:.1f} s"
     slow = torch["import_s"] > _SLOW_IMPORT_SECONDS
@@ -100,16 +103,19 @@ def _gpus(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
 def preemption_cost(how: Preemption, checkpoint_s: float, checkpoint_bytes: int, interval_s: float) -> Finding:
     """What one preemption costs. checkpoint_s: seconds to write checkpoint_bytes; interval_s: as configured."""
     text = f"a checkpoint of {size(checkpoint_bytes)} takes {duration(checkpoint_s)}"
-    held_up_s = checkpoint_s if checkpoint_bytes < BACKGROUND_BYTES else 0.0  # a larger one is written beside training
+    held_up_s = (
+        checkpoint_s if checkpoint_bytes < BACKGROUND_BYTES else 0.0
+    )  # a larger one is written while training continues
     interval = checkpoint_interval(interval_s, checkpoint_s, held_up_s)
     periodic = f"one is written every {duration(interval)}"
     if how.mode == "OFF":
-        return ok("cost", f"{text}; {periodic}: that much training a node that dies costs at most")
+        return ok("cost", f"{text}; {periodic}: a node that dies costs at most that much training")
+    # Twice, as the file system may be slower when many tasks are evicted at once.
     if checkpoint_s * 2 <= how.seconds:
-        return ok("cost", f"{text}, an evicted task is given {how.seconds:g} s: a preemption loses no training")
+        return ok("cost", f"{text}, an evicted task has {how.seconds:g} s: a preemption loses no training")
     fix = "ask for preempt_send_user_signal with a GraceTime, or a longer KillWait; or lower checkpoint.every_seconds"
     lost = f"each preemption may lose up to {duration(interval + checkpoint_s)} of training"
-    return note("cost", f"{text}, an evicted task is given {how.seconds:g} s: {lost} ({periodic})", fix)
+    return note("cost", f"{text}, an evicted task has {how.seconds:g} s: {lost} ({periodic})", fix)
 
 
 def time_limit_cost(profile: Profile, checkpoint_s: float) -> Finding | None:

@@ -1,4 +1,4 @@
-"""On a node: try what tasks will need, and write what was found as one JSON file.
+"""On a node: test what tasks will need, and write what was found as one JSON file.
 
 python -P -m hpc.preflight.on_node DIRECTORY
 """
@@ -21,7 +21,7 @@ ANSWER = "node.json"
 
 
 def main(argv: list[str]) -> int:
-    """Probe from the node's side. What fails is an answer, too."""
+    """Probe from the node's side. A failure is an answer, too."""
     directory = Path(argv[0])
     answer: dict[str, Any] = {
         "node": provenance.node(),
@@ -64,7 +64,7 @@ def _torch() -> dict[str, Any]:
         for number in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(number)
             devices.append({"name": facts.name, "bytes": facts.total_memory})
-        if devices:
+        if devices:  # a device that is listed may still refuse to compute, as under a driver that is too old
             torch.zeros(1, device="cuda").add_(1).item()
     except Exception as error:
         trouble = str(error).splitlines()[0]

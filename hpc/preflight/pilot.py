@@ -1,4 +1,4 @@
-"""The pilot as part of a check: prepare it, run it here or let a job do so, keep what it measured, and judge it."""
+"""The pilot as part of a check: prepare it, run it here or in a job, keep what it measured, and judge it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def prepare(directory: Path, sweep: Sweep, profile: Profile) -> PilotTrial:
 
 
 def run_here(trial: PilotTrial) -> None:
-    """Measure on this machine, as hpc.preflight.pilot_on_node does on a node. Raises OSError."""
+    """Measure on this machine what hpc.preflight.pilot_on_node measures on a node. Raises OSError."""
     code = snapshot(Store(trial.directory), trial.sweep.trainer)[1]
     with (trial.directory / "log.txt").open("wb") as log:
         subprocess.run(
@@ -67,7 +67,7 @@ def run_here(trial: PilotTrial) -> None:
             stdout=log,
             stderr=log,
             env=os.environ | {"PYTHONPATH": python_path(code)},
-            check=False,  # what it has not written is a finding
+            check=False,  # a missing answer is a finding
         )
 
 
@@ -104,7 +104,7 @@ def described(measured: Pilot) -> str:
     plural = "packs" if len(series) > 1 else "a pack"
     text = f"{measured.hardware}: a {measured.unit} of {plural} of {widths} takes {times} ms"
     gain = series[0].seconds / series[0].width / (best.seconds / best.width)
-    better = f", a cell gets {gain:.2g} times as fast at {best.width}" if best.width > 1 else ""
+    better = f", {gain:.2g} times as fast per cell at {best.width}" if best.width > 1 else ""
     return f"{text}{better}{memory}"
 
 
@@ -122,7 +122,7 @@ def _choice(trial: PilotTrial, measured: Pilot, nodes: Sequence[Node]) -> Findin
 def _last_line(directory: Path) -> str:
     log = directory / "log.txt"
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"
 
 
 def request(sweep: Sweep, profile: Profile) -> PilotRequest:
@@ -142,7 +142,7 @@ def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pi
     unit = "step" if found[0]["seconds_per_step"] else "epoch"
     timed = [entry for entry in found if entry[f"seconds_per_{unit}"]]
     if not timed:
-        raise ValueError("a cell ends too soon to be timed; how cells are packed hardly matters for such")
+        raise ValueError("a cell ends too soon to be timed; with cells this short, packing hardly matters")
     first, widest = timed[0], timed[-1]
     measurements = tuple(
         Measurement(entry["width"], entry[f"seconds_per_{unit}"], entry["host_bytes"], entry["device_bytes"])
@@ -166,7 +166,7 @@ def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pi
 
 
 def _units(entry: Mapping[str, Any], unit: str) -> int | None:
-    """Steps or epochs of a whole cell, as far as the trainer has told while it was watched."""
+    """Steps or epochs of a whole cell, as far as the trainer reported them while it was measured."""
     epochs = entry["epochs"]
     if not epochs:  # a command may leave the number of its epochs out
         return None

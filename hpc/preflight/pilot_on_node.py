@@ -1,4 +1,4 @@
-"""On a node: a pilot's widths one after another, each in a process of its own, as long as wider ones gain something.
+"""On a node: a pilot's widths one after another, each in a process of its own, as long as wider ones are faster.
 
     python -P -m hpc.preflight.pilot_on_node DIRECTORY
 
@@ -23,18 +23,20 @@ from hpc.storage import files
 from hpc.storage.store import Store
 
 REQUEST, ANSWER = "pilot-request.json", "pilot.json"
+# Beyond the time of a width, for the start of its process: imports, data, a first compilation.
 _PATIENCE_SECONDS = 90.0
+# A wider pack must cut the time per cell by 2 % to be worth trying still wider ones; less is within the noise.
 _GAIN = 0.98
 _LOG_LINES = 3
 
 
 @dataclass(frozen=True)
 class PilotRequest:
-    """What to measure. widths: cells a pack, ascending. seconds: training time a width; total_s: of all of them.
+    """What to measure.
 
-    epoch_s: the narrowest pack goes on for so long, if need be, until an epoch has ended: a cell's length is known
-    from then on. threads: CPU threads of one process. device: cpu or cuda. host_bytes: memory one process may fill,
-    None if unknown.
+    widths: cells per pack, ascending. seconds: training time per width; total_s: of all but the first. epoch_s: the
+    narrowest pack trains for up to this long until an epoch has ended, which shows how long a cell takes. threads: CPU
+    threads of one process. device: cpu or cuda. host_bytes: memory one process may fill, None if unknown.
     """
 
     widths: Sequence[int]
@@ -54,26 +56,26 @@ class PilotRequest:
 
 
 def measure(directory: Path, request: PilotRequest) -> dict[str, Any]:
-    """Measure width after width. Returns the measurements and why there are no wider ones."""
+    """Measure one width after another. Returns the measurements and why there are no wider ones."""
     began = time.monotonic()
     found: list[dict[str, Any]] = []
     for width in request.widths:
         if found and time.monotonic() - began + _expected(found, request) > request.total_s:
-            return {"measurements": found, "ended": f"{request.total_s:g} s were up before a pack of {width}"}
+            return {"measurements": found, "ended": f"{request.total_s:g} s were over before a pack of {width}"}
         answer, trouble = _one(directory, request, width)
         if answer is None:
             return {"measurements": found, "ended": f"a pack of {width} failed: {trouble}"}
         if not found:
-            began = time.monotonic()  # the narrowest took as long as its epoch; the wider ones have their own time
+            began = time.monotonic()  # the narrowest took as long as its epoch did; the limit is for the wider ones
         found.append(answer)
         reason = _no_wider(found, request)
         if reason:
             return {"measurements": found, "ended": reason}
-    return {"measurements": found, "ended": "the widest pack asked for was measured"}
+    return {"measurements": found, "ended": "the widest pack of the plan was measured"}
 
 
 def _one(directory: Path, request: PilotRequest, width: int) -> tuple[dict[str, Any] | None, str]:
-    """One width in its own process: its memory is its own, and running out of it ends nothing else."""
+    """One width in a process of its own: its memory is measured alone, and running out of it ends nothing else."""
     answer, log = directory / f"width-{width}.json", directory / f"width-{width}.log"
     threads = {"OMP_NUM_THREADS": str(request.threads), protocol.DEVICE: request.device}
     first = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
@@ -113,7 +115,7 @@ def _expected(found: Sequence[dict[str, Any]], request: PilotRequest) -> float:
 
 
 def _no_wider(found: Sequence[dict[str, Any]], request: PilotRequest) -> str:
-    """Why a wider pack than those measured needs no trial; empty if it does."""
+    """Why no wider pack needs to be measured; empty if one does."""
     last = found[-1]
     for used, limit in ((last["host_bytes"], request.host_bytes), (last["device_bytes"], last["device_total_bytes"])):
         if used is not None and limit is not None and used > MEMORY_SHARE * limit:
@@ -121,13 +123,13 @@ def _no_wider(found: Sequence[dict[str, Any]], request: PilotRequest) -> str:
     costs = [entry["seconds_per_step"] / entry["width"] for entry in found if entry["seconds_per_step"]]
     # Two widths in a row, as one measurement on a shared machine may be unlucky.
     if len(costs) > 2 and min(costs[-2:]) > _GAIN * min(costs[:-2]):
-        return f"packs wider than {found[-3]['width']} gain nothing"
+        return f"packs wider than {found[-3]['width']} are no faster"
     return ""
 
 
 def main(argv: list[str]) -> int:
     directory = Path(argv[0])
-    Store(directory).sweep()  # a scratch sweep that cannot be read is the whole job's fault, not a width's
+    Store(directory).sweep()  # if the scratch sweep cannot be read, the whole job fails, not one width
     answer = measure(directory, PilotRequest.read(directory))
     files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
     return 0

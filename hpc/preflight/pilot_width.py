@@ -1,9 +1,9 @@
-"""One width of a pilot: the real trainer on a pack of this many cells, for some seconds, in a process of its own.
+"""One width of a pilot: the real trainer on a pack of this many cells, for a few seconds, in a process of its own.
 
     python -P -m hpc.preflight.pilot_width DIRECTORY WIDTH SECONDS EPOCH_SECONDS STARTED ANSWER
 
-Whatever can train under the contract can be measured: progress is what checkpoints and epochs say. The first
-checkpoint ends the warm-up. One whole epoch tells how long a cell is; until EPOCH_SECONDS it is waited for.
+Whatever can train under the contract can be measured: checkpoints and epochs show its progress. The first checkpoint
+ends the warm-up. One whole epoch shows how long a cell takes; it is waited for until EPOCH_SECONDS.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from hpc.storage.store import Store
 from hpc.trainers.loading import load_function
 from hpc.trainers.snapshot import user_code
 
+# Of the time of a width. First steps are slower: kernels are chosen or captured, caches are cold.
 WARM_UP_SHARE = 0.3
-# Between checkpoints, each interval is a measurement of its own; their median forgives a busy moment.
+# Each interval between checkpoints is one measurement; the median of several is robust to a busy moment.
 INTERVALS = 5
-# A trainer that asks for checkpoints once an epoch only is stopped after this multiple of the time, and measured so.
+# A trainer that saves only once per epoch is stopped after this multiple of the time, and measured by its epochs.
 PATIENCE = 3.0
 
 
@@ -49,7 +50,7 @@ class Mark:
 
 
 class PilotRun(TrainingRun):
-    """The run object of a real task that takes the time, and asks the trainer to stop when it knows enough."""
+    """The run object of a real task, with a clock: it asks the trainer to stop once enough is measured."""
 
     def __init__(
         self, attempt: PackAttempt, *, seconds: float, epoch_seconds: float, device: str, threads: int
@@ -74,7 +75,7 @@ class PilotRun(TrainingRun):
         now, began = time.monotonic(), self._began_training()
         if not self._saved():
             return now - began >= WARM_UP_SHARE * self._wanted
-        if now - began > PATIENCE * self._wanted:  # only an epoch's end is waited for; it comes sooner without more
+        if now - began > PATIENCE * self._wanted:  # only the end of an epoch is awaited; saving would delay it
             return False
         return now - self.marks[-1].after >= (1 - WARM_UP_SHARE) * self._wanted / INTERVALS
 
@@ -82,7 +83,7 @@ class PilotRun(TrainingRun):
         before = time.monotonic()
         steps = sum(checkpoint.step for checkpoint in checkpoints.values()) / self._cells
         dropped = super().save(checkpoints)
-        self.check_storage()  # also what is written beside training is waited for: a mark is the whole price
+        self.check_storage()  # waits for what is written in the background: a mark includes the whole cost
         self.marks.append(Mark(before, time.monotonic(), steps))
         store, pack = self._pack
         self.checkpoint_bytes = max(path.stat().st_size for path in store.paths.generations(pack))
@@ -127,7 +128,7 @@ def seconds_per_step(marks: list[Mark]) -> float | None:
 
 
 def seconds_per_epoch(epochs: Mapping[str, list[float]], marks: Sequence[Mark] = ()) -> float | None:
-    """From the first epoch's end to the last one's, of the cell that got furthest, without the checkpoints between.
+    """From the first epoch's end to the last one's, of the cell that got furthest, less the checkpoints in between.
 
     Where only one epoch has ended, from the start of training, which is the first of the marks; None without either.
     """
@@ -143,7 +144,7 @@ def measure(directory: Path, width: int, seconds: float, epoch_seconds: float, s
     """Train the last ``width`` cells of the grid for a while. Raises whatever the trainer raises.
 
     directory: holds the sweep; the cells are trained in a sweep directory of their own below it, from the beginning.
-    epoch_seconds: go on for as long, if need be, until one epoch has ended; 0 to wait for none.
+    epoch_seconds: continue for up to this long until one epoch has ended; 0 to wait for none.
     started: when this process was started, on the clock of time.monotonic.
     """
     store = Store(directory / f"width-{width}")

@@ -1,4 +1,4 @@
-"""What the shared directory can do, tried from both sides: here and, at the same moment, on a node.
+"""What the shared directory can do, tested from both sides: here and, at the same moment, on a node.
 
 The safety of results rests on three operations: mkdir and link fail for all but the first, rename replaces in one
 step. Each round both sides try for the same name; exactly one must win.
@@ -15,16 +15,19 @@ from typing import Any
 
 from hpc.storage import files
 
+# Enough for a race that goes wrong only now and then to show, and few enough for a slow network file system.
 ROUNDS = 40
+# Longer than NFS keeps a directory in its cache by default (acdirmax, 60 s).
 REPLY_SECONDS = 90.0
-# Parameters, gradients' two moments and bookkeeping of five cells of the default model.
+# Parameters, both of Adam's moments and bookkeeping of five cells of the default model.
 CHECKPOINT_BYTES = 24_000_000
+# Writes, of which the median counts: one may meet a busy moment.
 _CHECKPOINTS = 5
 _POLL_SECONDS = 0.02
 
 
 def alone(directory: Path) -> list[str]:
-    """Faults of one side's own mkdir, link and rename in a directory; none is as it should be. Raises OSError."""
+    """Faults of mkdir, link and rename, used by one side alone; a sound directory has none. Raises OSError."""
     faults = []
     target, source = directory / "target", directory / "source"
     os.mkdir(directory / "made")
@@ -66,11 +69,11 @@ def race_faults(here: Mapping[str, list[int]], there: Mapping[str, list[int]]) -
     faults = []
     for operation in ("mkdir", "link"):
         both = set(here[operation]) & set(there[operation])
-        nobody = set(range(ROUNDS)) - set(here[operation]) - set(there[operation])
+        neither = set(range(ROUNDS)) - set(here[operation]) - set(there[operation])
         if both:
             faults.append(f"{operation}: in {len(both)} of {ROUNDS} rounds both sides won")
-        if nobody:
-            faults.append(f"{operation}: in {len(nobody)} of {ROUNDS} rounds nobody won")
+        if neither:
+            faults.append(f"{operation}: in {len(neither)} of {ROUNDS} rounds neither side won")
     return faults
 
 
@@ -95,7 +98,7 @@ def reply(directory: Path) -> None:
 
 
 def checkpoint_seconds(directory: Path, size: int = CHECKPOINT_BYTES) -> float:
-    """Seconds to publish a checkpoint of ``size`` bytes, safe from power cuts: the median of some. Raises OSError."""
+    """Seconds to publish a checkpoint of ``size`` bytes, safe from power cuts: the median of a few. Raises OSError."""
     data = os.urandom(size)
     taken = []
     for number in range(_CHECKPOINTS):

@@ -1,7 +1,7 @@
 """`holdfast check resume`: does this trainer, on this machine, end the same when it is stopped, killed and requeued?
 
-A few cells of the real configuration train twice: straight, and again under faults at random moments. Results, metrics,
-histories and weights have to agree in every bit. What was found goes to a certificate in the sweep directory.
+A few cells of the real configuration train twice: undisturbed, and again under faults at random moments. Results,
+metrics, histories and weights must agree in every bit. A certificate in the sweep directory records the verdict.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hpc import provenance
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.resume_check.compare import differences, weights_differ
-from hpc.resume_check.disturber import FAULTS_A_CELL, Disturber, Say
+from hpc.resume_check.disturber import FAULTS_PER_CELL, Disturber, Say
 from hpc.resume_check.runners import Here, OnCluster, Runner
 from hpc.resume_check.verdict import CellVerdict, Verdict
 from hpc.slurm.profile import Profile
@@ -34,15 +34,16 @@ from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FAILED
 from hpc.trainers.snapshot import code_digest
 
-# Faults fall within this share of a straight training's time after an attempt has begun to train.
+# Each fault strikes within this share of an undisturbed training's time, counted from the first epoch of an attempt:
+# early enough that the next ones still find the cell in training.
 _REACH = 0.4
 _LONGEST_CHECKPOINT_INTERVAL = 1 / 12  # of a straight training's time, so that kills find something to resume from
-# A task whose last result is there has its links to make and its checkpoints to remove.
+# Seconds. A task that has published its last result still makes links and removes checkpoints.
 _PATIENCE = 20.0
 
 
 class ResumeCheckError(SweepError):
-    """The check could not come to a verdict; the message says why and what to change."""
+    """The check could not reach a verdict; the message says why and what to change."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def check(request: ResumeRequest, say: Say) -> Verdict:
         began = time.monotonic()
         _train(straight, cells, deadline, lambda: None)
         length = _training_seconds(straight.store, cells)
-        say(f"straight in {time.monotonic() - began:.0f} s; again with {FAULTS_A_CELL} faults a cell")
+        say(f"straight in {time.monotonic() - began:.0f} s; again with {FAULTS_PER_CELL} faults per cell")
         interval = min(request.sweep.checkpoint_seconds, length * _LONGEST_CHECKPOINT_INTERVAL)
         disturbed = _runner(directory / "disturbed", request, replace(request.sweep, checkpoint_seconds=interval))
         disturber = Disturber(disturbed, cells, generator, length * _REACH, say)
@@ -88,13 +89,13 @@ def chosen(sweep: Sweep, count: int) -> list[Cell]:
 
 @contextmanager
 def _workplace(target: Store) -> Iterator[Path]:
-    """A directory beside the certificates, where the cluster's nodes see it; removed unless something went wrong."""
+    """A directory beside the certificates, where the nodes of a cluster see it; removed unless the check failed."""
     directory = target.paths.certificates_directory / f".check-{uuid.uuid4().hex[:8]}"
     files.make_directory(directory)
     try:
         yield directory
     except ResumeCheckError as error:
-        raise ResumeCheckError(f"{error} (kept for a look: {directory})") from None
+        raise ResumeCheckError(f"{error} (kept for inspection: {directory})") from None
     shutil.rmtree(directory, ignore_errors=True)
 
 

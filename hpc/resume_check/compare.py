@@ -50,6 +50,7 @@ def weights_differ(one: Store, other: Store, cell: Cell) -> list[str]:
 def _first_epoch(one: str, other: str) -> list[str]:
     """The first epoch in which two histories differ, and its columns that do."""
     columns = one.splitlines()[0].split(",")
+    # Text against text, as numbers are written with all their digits. A shorter history is reported at the end.
     for left, right in zip(one.splitlines(), other.splitlines(), strict=False):
         if left != right:
             names = [name for name, x, y in zip(columns, left.split(","), right.split(","), strict=False) if x != y]

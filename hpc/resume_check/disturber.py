@@ -1,4 +1,4 @@
-"""Kills and preemptions, at moments that a seed decides, while cells train."""
+"""Kills and preemptions while cells train, at moments that a seed determines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hpc.sweep.cell import Cell
 
 Say = Callable[[str], None]
 
-FAULTS_A_CELL = 3
+# One of each kind that a runner has.
+FAULTS_PER_CELL = 3
 
 
 class Disturber:
@@ -28,7 +29,7 @@ class Disturber:
         for cell in self._cells:
             attempts = self._runner.store.attempts(cell)
             key = (cell, attempts[-1]) if attempts else (cell, 0)
-            if key in self._struck or self._times(cell) >= FAULTS_A_CELL or not self._trains(cell, key[1]):
+            if key in self._struck or self._times(cell) >= FAULTS_PER_CELL or not self._trains(cell, key[1]):
                 continue
             due = self._due.setdefault(key, time.monotonic() + self._generator.uniform(0, self._reach))
             if time.monotonic() >= due:
@@ -51,7 +52,7 @@ class Disturber:
         kind = self._runner.kinds[(self._times(cell) + self._cells.index(cell)) % len(self._runner.kinds)]
         pack = self._runner.store.pack_of(cell, attempt)
         if kind == KILL and (pack is None or not self._runner.store.paths.has_saved(pack)):
-            return  # later: kills before anything is saved would make the cell fail
+            return  # later: killed repeatedly before anything is saved, a cell counts as FAILED
         if self._runner.strike(cell, kind):
             self._struck[cell, attempt] = kind
             self._say(f"  {cell.name}: {kind} in attempt {attempt}")

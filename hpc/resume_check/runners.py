@@ -30,10 +30,10 @@ _SIGNALS = {TERM: signal.SIGTERM, USR2: signal.SIGUSR2, KILL: signal.SIGKILL}
 
 
 class Runner(ABC):
-    """A sweep directory and the means to train its cells. kinds: the faults that can be had here."""
+    """A sweep directory and the means to train its cells. kinds: the faults that are possible here."""
 
     kinds: tuple[str, ...] = (TERM, USR2, KILL)
-    poll_seconds = 0.01
+    poll_seconds = 0.01  # a look reads a few local files, and a short training is over in seconds
 
     def __init__(self, store: Store, sweep: Sweep) -> None:
         self.store = store
@@ -41,18 +41,18 @@ class Runner(ABC):
 
     @abstractmethod
     def keep_going(self, cells: Sequence[Cell]) -> None:
-        """Start every cell that is not training or waiting to. Raises SlurmError, OSError."""
+        """Start every cell that is neither training nor queued. Raises SlurmError, OSError."""
 
     @abstractmethod
     def strike(self, cell: Cell, kind: str) -> bool:
-        """Disturb a cell in training. Returns whether it was there to be disturbed."""
+        """Disturb a cell in training. Returns False if it was not training any more."""
 
     @abstractmethod
     def close(self, patience: float) -> None:
-        """Let what runs end by itself for so many seconds, then end it: nothing is left behind."""
+        """Let what runs end by itself for this many seconds, then end it: nothing is left behind."""
 
     def about(self, cell: Cell) -> dict[str, Any]:
-        """What the newest attempt at a cell says of itself; empty if there is none."""
+        """What the newest attempt at a cell recorded about itself; empty if there is none."""
         attempts = self.store.attempts(cell)
         pack = self.store.pack_of(cell, attempts[-1]) if attempts else None
         try:
@@ -103,10 +103,10 @@ class Here(Runner):
 
 
 class OnCluster(Runner):
-    """Tasks of a Slurm cluster. Processes on this machine can be sent signals, others only be requeued."""
+    """Tasks of a Slurm cluster. Processes on this machine can be sent signals; others can only be requeued."""
 
     kinds = (REQUEUE, USR2, KILL)
-    poll_seconds = 1.0
+    poll_seconds = 1.0  # each look asks the controller
 
     def __init__(self, store: Store, sweep: Sweep, profile: Profile, conf: Path | None) -> None:
         super().__init__(store, sweep)
@@ -114,7 +114,7 @@ class OnCluster(Runner):
         self._live: dict[str, QueuedTask] = {}
 
     def keep_going(self, cells: Sequence[Cell]) -> None:
-        from hpc.submission.arrays import submit
+        from hpc.submission.arrays import submit  # loads submitit, which a check on this machine does not need
 
         with lock(self.store, "holdfast check resume") as held:
             seen = queues(self.store)
@@ -128,11 +128,13 @@ class OnCluster(Runner):
         if task is None or task.state != "RUNNING":
             return False
         about = self.about(cell)
+        # The start time tells whether the id still means the task's process; -1 never does.
         process = Process(int(about.get("pid", 0)), int(about.get("began") or -1))
+        # Signals reach only this machine; on other nodes Slurm has to disturb the task.
         if kind == REQUEUE or about.get("host") != host():
             try:
                 Slurm(self._conf).requeue(task)
-            except SlurmError:
+            except SlurmError:  # it ended in the meantime
                 return False
             return True
         if not process.alive():

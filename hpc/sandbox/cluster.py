@@ -1,8 +1,8 @@
-"""A real Slurm cluster on this machine, up in seconds: no root, nothing to configure, gone without a trace.
+"""A real Slurm cluster on this machine, up in seconds: no root, no configuration, and nothing left behind.
 
-Several slurmd, one per pretended node, and one slurmctld listen on the loopback address only. A munged of the cluster's
-own, with a key and a socket in a directory only its owner can enter, sees to it that no other user of the machine can
-run jobs here. The cluster is a preemptible one: jobs in partition `high` evict those in `low`, which Slurm requeues.
+One slurmctld, and one slurmd per simulated node, listen on the loopback address only. The cluster has a munged of its
+own, whose key and socket lie in a directory that only its owner can enter, so that no other user of the machine can run
+jobs here. The cluster is preemptible: jobs in partition `high` evict those in `low`, which Slurm requeues.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from hpc.slurm.commands import Slurm, SlurmError
 
 __all__ = ["ClusterSettings", "Sandbox", "SandboxError", "Status", "default_directory", "down", "find", "up"]
 
+# How often a start is tried when another process takes one of the ports in between.
 _PORT_ATTEMPTS = 3
 
 
@@ -65,7 +66,7 @@ class Sandbox:
 
     @property
     def conf(self) -> Path:
-        """Its slurm.conf: what SLURM_CONF must say for Slurm's commands to talk to it."""
+        """Its slurm.conf, which SLURM_CONF must name for Slurm's commands to talk to this cluster."""
         return self.directory / "slurm.conf"
 
     @property
@@ -88,7 +89,7 @@ class Sandbox:
         return daemons(self.directory)
 
     def status(self) -> Status:
-        """Daemons, nodes and queue; with the reason where the controller does not answer."""
+        """Daemons, nodes and queue; the reason, if the controller does not answer."""
         daemons = {name: daemon.alive() for name, daemon in self.daemons().items()}
         try:
             return Status(self.directory, daemons, self.slurm.nodes(), self.slurm.queue(), None)
@@ -106,14 +107,14 @@ class Sandbox:
         return preempt(self.directory, self.slurm, count, hold_seconds, timeout_s)
 
     def kill(self, name: str) -> None:
-        """Ends a daemon by SIGKILL, as a crash would, and waits until it is gone. Running jobs go on.
+        """Ends a daemon by SIGKILL, as a crash would, and waits until it is gone. Running jobs continue.
 
         slurmctld forgets what it has not written to disk yet: jobs it has acknowledged in the last seconds.
         """
         end(name, self._daemon(name), signal.SIGKILL)
 
     def stop(self, name: str) -> None:
-        """Ends a daemon in good order and waits until it is gone. Running jobs go on, the queue is kept."""
+        """Ends a daemon by SIGTERM and waits until it is gone. Running jobs continue, and the queue is kept."""
         end(name, self._daemon(name), signal.SIGTERM)
 
     def start(self, name: str) -> None:
@@ -124,11 +125,11 @@ class Sandbox:
         wait_for(self.directory, [name])
 
     def pause(self, name: str) -> None:
-        """Stops a daemon with SIGSTOP: it is there but answers nobody."""
+        """Stops a daemon with SIGSTOP: it exists but does not answer."""
         self._daemon(name).signal(signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
-        """Lets a paused daemon go on."""
+        """Lets a paused daemon continue."""
         self._daemon(name).signal(signal.SIGCONT)
 
     def reconfigure(self) -> None:
@@ -184,7 +185,7 @@ def find(directory: Path | None = None) -> Sandbox | None:
 
 
 def down(directory: Path | None = None) -> None:
-    """Stops the cluster in this directory, its jobs included; logs stay. Nothing to stop is no error.
+    """Stops the cluster in this directory, its jobs included; logs are kept. It is not an error if nothing is running.
 
     Daemons get TERM, then KILL; then what is left of its jobs gets KILL. Raises SandboxError if a process survives.
     """
@@ -199,13 +200,14 @@ def _boot(directory: Path, settings: ClusterSettings) -> Sandbox:
         try:
             return _boot_once(directory, settings)
         except SandboxError as error:
-            # Somebody can take a port between our looking for a free one and the daemon's using it.
+            # Another process may take a port between the search for a free one and the daemon's use of it.
             if "Address already in use" not in str(error) or attempt == _PORT_ATTEMPTS:
                 raise
     raise AssertionError("unreachable")
 
 
 def _revive(sandbox: Sandbox) -> None:
+    # Daemons may have been killed one by one; the queue is in the state that slurmctld saved.
     dead = [name for name, daemon in sandbox.daemons().items() if not daemon.alive()]
     for name in dead:
         start(sandbox.directory, name)

@@ -1,4 +1,4 @@
-"""What a sandbox cluster is made of: its settings, ports and the files Slurm's daemons read."""
+"""What a sandbox cluster is made of: its settings, its ports and the files that Slurm's daemons read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ MUNGE = "munged"
 PreemptMode = Literal["REQUEUE", "CANCEL"]
 
 _DIRECTORIES = ("state", "spool", "log", "munge", "gpu")
-_PORTS = range(20_000, 32_000)  # the kernel's outgoing connections get theirs from 32768 on
+# Below the ports that the kernel gives to outgoing connections, from 32768 on.
+_PORTS = range(20_000, 32_000)
 
 _SLURM_CONF = """\
 ClusterName=sandbox
@@ -42,20 +43,23 @@ SlurmctldPidFile={directory}/state/slurmctld.pid
 SlurmdPidFile={directory}/spool/%n.pid
 SlurmctldLogFile={directory}/log/slurmctld.log
 SlurmdLogFile={directory}/log/%n.log
+# Process groups need neither root nor cgroups.
 ProctrackType=proctrack/pgid
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-# Nodes are what is said below, whatever the machine has.
+# Nodes are taken to be as described below, whatever the machine has.
 SlurmdParameters=config_overrides
 {gres_types}
+# A node that comes back after it was down takes jobs at once, without an administrator.
 ReturnToService=2
 KillWait={kill_wait}
 SlurmdTimeout={slurmd_timeout}
 JobRequeue={job_requeue:d}
-# There is no accounting here: the controller itself remembers ended jobs for a day.
+# There is no accounting database, so the controller itself has to remember ended jobs; a day is enough to rehearse.
 MinJobAge=86400
 MaxArraySize={max_array_size}
 MaxJobCount={max_job_count}
+# By default Slurm plans every 30 to 60 s and looks at 100 jobs: a rehearsal would mostly wait.
 SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=1,bf_continue,default_queue_depth=10000
 PreemptType=preempt/partition_prio
 PreemptMode={preempt_mode}
@@ -111,14 +115,14 @@ class ClusterSettings:
 
 
 def write_files(directory: Path, settings: ClusterSettings, ports: Mapping[str, int]) -> None:
-    """Clears what an earlier cluster left in the directory and writes what a new one needs. ports: by daemon."""
+    """Clears what an earlier cluster left in the directory and writes what a new one needs. ports: of each daemon."""
     for name in _DIRECTORIES:
         shutil.rmtree(directory / name, ignore_errors=True)
         (directory / name).mkdir(mode=0o700)
     for node in settings.node_names:
         (directory / "spool" / node).mkdir()
     for number in range(settings.gpus):
-        (directory / "gpu" / f"nvidia{number}").symlink_to(os.devnull)  # no plain file: Slurm wants a device
+        (directory / "gpu" / f"nvidia{number}").symlink_to(os.devnull)  # not a plain file: Slurm insists on a device
     (directory / "munge" / "key").write_bytes(secrets.token_bytes(128))
     (directory / "munge" / "key").chmod(0o400)
     (directory / "hold.sh").write_text('#!/bin/sh\nexec sleep "$1"\n')
@@ -161,11 +165,13 @@ def _user() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        raise SandboxError(f"user id {os.geteuid()} has no name on this machine; Slurm needs one") from None
+        raise SandboxError(
+            f"user id {os.geteuid()} has no name on this machine, and Slurm needs one; add it to /etc/passwd"
+        ) from None
 
 
 def free_ports(names: Sequence[str]) -> dict[str, int]:
-    """For each name a TCP port nobody listens on now. Raises SandboxError if there are not that many."""
+    """A TCP port for each name, on which no process listens now. Raises SandboxError if there are not enough."""
     free = (port for port in random.SystemRandom().sample(_PORTS, len(_PORTS)) if _is_free(port))
     ports = dict(zip(names, free, strict=False))
     if len(ports) < len(names):

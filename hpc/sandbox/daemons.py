@@ -14,13 +14,15 @@ from hpc.sandbox.members import members
 from hpc.sandbox.programs import start_daemon
 from hpc.slurm.commands import Slurm
 
+# A cluster is up in seconds; a machine busy with other work needs much longer.
 _BOOT_TIMEOUT_S = 120.0
+# slurmctld saves its state on TERM. After KILL a process may still be slow to go, in the middle of a read or write.
 _TERM_TIMEOUT_S = 5.0
 _KILL_TIMEOUT_S = 60.0
 
 
 def start(directory: Path, name: str) -> None:
-    """Starts one daemon and writes down that it is ours."""
+    """Starts one daemon and records it as this sandbox's."""
     conf = directory / "slurm.conf"
     log = directory / "log" / f"{name}.out"
     state = read_state(directory)
@@ -51,7 +53,7 @@ def _arguments(directory: Path, name: str) -> list[str]:
         return ["-D", "-N", name, "-f", conf]
     files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
     paths = [f"--{option}={directory}/munge/{file}" for option, file in files.items()]
-    # --force: it would rather have a socket everybody can reach; ours is out of everybody's reach on purpose.
+    # --force: munged expects a socket that all users can reach; this one is out of reach on purpose.
     return ["--foreground", "--force", "--origin=127.0.0.1", *paths]
 
 
@@ -78,9 +80,9 @@ def _nodes_in_service(slurm: Slurm) -> set[str]:
 
 
 def _complaint(directory: Path, name: str) -> str:
-    """What a daemon says last about its trouble: the last line is often general, the one before it names the cause."""
+    """The last errors in a daemon's log: the last line is often general, and the one before it names the cause."""
     logs = (_log_lines(directory / "log" / f"{name}.{suffix}") for suffix in ("out", "log"))
-    lines = next((lines for lines in logs if lines), ["it said nothing"])
+    lines = next((lines for lines in logs if lines), ["no output"])
     troubles = [line for line in lines if re.search(r"fatal:|error:", line, re.IGNORECASE)]
     return f"{name} did not start: {'; '.join((troubles or lines)[-2:])} (logs in {directory / 'log'})"
 
@@ -90,7 +92,7 @@ def _log_lines(path: Path) -> list[str]:
 
 
 def end(name: str, daemon: Process, number: int) -> None:
-    """Ends one daemon by a signal and waits until it is gone. Raises SandboxError if it does not go."""
+    """Ends one daemon by a signal and waits until it is gone. Raises SandboxError if it does not end."""
     daemon.signal(number)
     if not wait_until(lambda: not daemon.alive(), _KILL_TIMEOUT_S):
         raise SandboxError(f"{name} (process {daemon.pid}) does not end")
@@ -110,7 +112,7 @@ def stop(directory: Path) -> None:
 
 
 def _kill_members(directory: Path) -> None:
-    """Ends what the daemons have left behind: job steps, the jobs' processes and daemons nobody wrote down."""
+    """Ends what the daemons have left behind: job steps, the jobs' processes and daemons that were not recorded."""
 
     def none_left() -> bool:
         for pid in members(directory):

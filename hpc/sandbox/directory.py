@@ -1,7 +1,7 @@
-"""A sandbox's directory: where it may be, who may change it, and what is written down there.
+"""A sandbox's directory: where it may be, who may change it, and what is recorded there.
 
-What is running is written to `sandbox.json` as process ids together with their start times, so that a process which
-got an old id is never taken for ours.
+Running daemons are recorded in `sandbox.json` as process ids with start times, so that a later process with the same
+id is never taken for one of them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from hpc.user_state import user_state
 _STATE_FILE = "sandbox.json"
 _LOCK_FILE = "lock"
 _POLL_S = 0.05
+# Longer than any start or stop takes: whoever holds the lock is stuck.
 _LOCK_TIMEOUT_S = 60.0
 # slurmstepd binds a socket <directory>/spool/<node>/<node>_<job>.<step>; a socket's path has at most 107 bytes.
 LONGEST_DIRECTORY = 107 - len("/spool/n99/n99_1234567.4294967291")
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@:-]+")  # slurm.conf has no way to quote the rest everywhere
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@:-]+")  # slurm.conf cannot quote other characters everywhere
 
 
 def default_directory() -> Path:
@@ -45,15 +46,17 @@ def prepared(directory: Path) -> Path:
     """Makes the directory, for its owner only: whoever can read it can run jobs as its owner."""
     remedy = "choose another one with HOLDFAST_SANDBOX"
     if not _PLAIN_PATH.fullmatch(str(directory)):
-        raise SandboxError(f"{directory}: slurm.conf takes no such path; {remedy}")
+        raise SandboxError(f"{directory}: slurm.conf cannot hold such a path; {remedy}")
     if len(os.fsencode(directory)) > LONGEST_DIRECTORY:
-        raise SandboxError(f"{directory}: longer than {LONGEST_DIRECTORY} bytes, too long for sockets; {remedy}")
+        raise SandboxError(
+            f"{directory}: longer than {LONGEST_DIRECTORY} bytes, which is too long for Slurm's sockets; {remedy}"
+        )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if directory.stat().st_uid != os.geteuid():
-            raise SandboxError(f"{directory}: belongs to somebody else; {remedy}")
+            raise SandboxError(f"{directory}: belongs to another user; {remedy}")
         if _is_foreign(directory):
-            raise SandboxError(f"{directory}: not empty and no sandbox; {remedy}")
+            raise SandboxError(f"{directory}: neither empty nor a sandbox; {remedy}")
         directory.chmod(0o700)
     except OSError as error:
         raise SandboxError(f"{directory}: {error.strerror}; {remedy}") from error
@@ -67,7 +70,7 @@ def _is_foreign(directory: Path) -> bool:
 
 @contextmanager
 def lock(directory: Path) -> Iterator[None]:
-    """Only one process at a time starts or stops daemons: two at once would lose sight of some."""
+    """Only one process at a time starts or stops daemons: two at once would lose track of some."""
     with (directory / _LOCK_FILE).open("w") as file:
         if not wait_until(lambda: _locked(file.fileno()), _LOCK_TIMEOUT_S):
             raise SandboxError(f"{directory}: another process has been starting or stopping this sandbox for a minute")
@@ -93,14 +96,14 @@ def read_state(directory: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise SandboxError(f"{path}: {error}; end its daemons by hand and remove {directory}") from error
+        raise SandboxError(f"{path}: {error}; end its daemons by hand, then remove {directory}") from error
     if state["boot"] != boot_id():
-        state["daemons"] = {}  # process ids of before the machine was restarted mean nothing now
+        state["daemons"] = {}  # process ids from before a reboot mean nothing now
     return state
 
 
 def write_state(directory: Path, state: Mapping[str, Any]) -> None:
-    """Replaces what read_state gives, whole or not at all."""
+    """Replaces what read_state returns, atomically."""
     path = directory / _STATE_FILE
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(state, indent=2) + "\n")
@@ -113,7 +116,7 @@ def daemons(directory: Path) -> dict[str, Process]:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Asks until the answer is yes; False if it is still no after timeout_s seconds."""
+    """Polls until the condition holds; False if it still does not after timeout_s seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

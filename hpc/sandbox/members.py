@@ -18,7 +18,7 @@ def members(directory: Path) -> set[int]:
 
 
 def _is_daemon_of(directory: Path, pid: int) -> bool:
-    # The directory alone is not enough: a shell may be looking around in there.
+    # The directory alone is not enough: a user's shell may be in it.
     name = read_proc(pid, "comm").strip()
     return name.startswith((b"slurm", b"munged")) and _working_directory(pid).is_relative_to(directory)
 
@@ -33,12 +33,12 @@ def _is_job_of(directory: Path, pid: int) -> bool:
 def _working_directory(pid: int) -> Path:
     try:
         return Path(os.readlink(f"/proc/{pid}/cwd"))
-    except OSError:  # it has ended, or is somebody else's
+    except OSError:  # it has ended, or belongs to another user
         return Path("/")
 
 
 def _parents() -> dict[int, int]:
-    """Parent by process id, of all processes that are no zombies."""
+    """Parent by process id, of all processes except zombies."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
     stats = ((pid, stat_fields(pid)) for pid in pids)
     return {pid: int(fields[1]) for pid, fields in stats if fields and not is_dead(fields)}

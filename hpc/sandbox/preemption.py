@@ -33,6 +33,7 @@ def _options_by_node(slurm: Slurm, victims: Sequence[QueuedTask], *, whole_nodes
     """By node, the options of a job that needs what the victims there hold and all that is free."""
     if whole_nodes:
         return {task.node: ["--exclusive"] for task in victims}
+    # Slurm uses idle CPUs first: only a job that needs those and the victims' evicts anything.
     needed = {node.name: node.idle_cpus for node in slurm.nodes()}
     for task in victims:
         needed[task.node] = needed.get(task.node, 0) + task.cpus
@@ -45,7 +46,7 @@ def _wait(directory: Path, slurm: Slurm, name: str, timeout_s: float) -> None:
 
     if not wait_until(lambda: not waiting(), timeout_s):
         slurm.cancel(waiting())
-        raise SandboxError(f"{directory}: preemption was not over after {timeout_s:.0f} s")
+        raise SandboxError(f"{directory}: preemption took longer than {timeout_s:.0f} s")
 
 
 def _evicted(before: Sequence[QueuedTask], now: Sequence[QueuedTask]) -> list[QueuedTask]:

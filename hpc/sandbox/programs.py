@@ -11,13 +11,11 @@ from hpc.slurm.commands import SlurmError, environment
 
 # Debian and most sites keep the daemons out of a user's PATH.
 _DAEMON_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
-
-
 _NEEDED_HERE = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel", "sinfo")
 
 
 def installed() -> str | None:
-    """None if a cluster can be started on this machine, else one line that says what is missing."""
+    """None if a cluster can be started on this machine, else one line naming what is missing."""
     missing = [name for name in _NEEDED_HERE if find_program(name) is None]
     if not missing:
         return None
@@ -45,7 +43,7 @@ def start_daemon(
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    # Both start the next program in their own process, so that the pid is the daemon's.
+    # env and setpriv replace themselves by the next program, so that the pid is the daemon's.
     launcher = ["env", f"--chdir={directory}", *(["setpriv", "--pdeathsig=TERM"] if die_with_owner else [])]
     # Not subprocess: its Popen object complains when it is dropped while the process lives on, as a daemon does.
     return os.posix_spawnp(

@@ -1,4 +1,4 @@
-"""The data a sweep was planned with: its content as a digest, and whether it is still there and still the same."""
+"""The data that a sweep was planned with: its digest, and whether it is still there and unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpc.sweep.definition import Sweep
 
 
 def fault(sweep: Sweep) -> str:
-    """What is wrong with a sweep's data, in one line; empty if nothing is. Reads all of it. Raises OSError."""
+    """What is wrong with a sweep's data, in one line; empty if nothing is. Reads every byte. Raises OSError."""
     if not sweep.data_digest:
         return ""
     directory = Path(sweep.sections["data"]["dir"])
@@ -18,7 +18,7 @@ def fault(sweep: Sweep) -> str:
     try:
         found = data_digest(directory, sweep.trainer.data_files, Path(images) if images else None)
     except FileNotFoundError:
-        return f"{directory}: the data of this sweep is not there; put it back"
+        return f"{directory}: the data of this sweep is missing; put it back"
     if found != sweep.data_digest:
         return f"{directory}: the data has changed since planning; restore it, or use another --output-dir"
     return ""
@@ -35,8 +35,9 @@ def data_digest(directory: Path, patterns: Iterable[str], images: Path | None = 
     if not found:
         raise FileNotFoundError(f"no file of {directory} matches {', '.join(wanted)}")
     if images is not None:
-        found = _matching(images, wanted) | found
+        found = _matching(images, wanted) | found  # a file of the data directory wins, as it does when data is read
     total = hashlib.sha256()
+    # Sorted by name: the digest depends neither on the order of a directory nor on where the data lies.
     for name, path in sorted(found.items()):
         with path.open("rb") as file:
             total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())

@@ -22,12 +22,13 @@ from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 _LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
 _METRIC_KEYS = {"kind", "better", "chance", "label"}
+# Keys that are not listed here hold text.
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": "True or False", "log": "True or False"}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
 _COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
 PACK_MODES = ("fused", "concurrent", "sequential")
-_COMMAND_MODES = ("concurrent", "sequential")  # a command gets one cell a call
+_COMMAND_MODES = ("concurrent", "sequential")  # each call of a command trains one cell
 
 
 def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
@@ -37,6 +38,7 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
     search: directories for modules and relative files, in order.
     Raises TrainerError.
     """
+    # From the right: a path may contain a colon.
     source, _, function = target.rpartition(":")
     if not source or not function.isidentifier():
         raise TrainerError(f"{target!r} does not name a trainer; write module:function or path/to/file.py:function")
@@ -70,7 +72,7 @@ def _check_signature(arguments: ast.arguments, what: str) -> None:
 
 
 def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
-    """A shell command as a trainer: its declaration stands in the configuration.
+    """A shell command as a trainer, declared in the configuration.
 
     spec: {command, factors, metrics, data_files, pack_mode}. Returns (trainer, command). Raises TrainerError.
     """

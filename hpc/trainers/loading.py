@@ -19,7 +19,8 @@ def load_function(trainer: Trainer) -> Callable[..., None]:
     if source.endswith(".py"):
         module = _load_file(Path(trainer.path))
     else:
-        # Behind all else: on a node the snapshot comes first, in a debug run the module is where planning found it.
+        # At the end of the search path: on a node the snapshot comes first; in a debug run this is where planning found
+        # the module.
         sys.path.append(str(_base_of_module(source, Path(trainer.path))))
         module = importlib.import_module(source)
     return getattr(module, function)  # type: ignore[no-any-return]
@@ -32,8 +33,8 @@ def _base_of_module(source: str, path: Path) -> Path:
 
 
 def _load_file(path: Path) -> ModuleType:
-    # Under a name of its own, so that a user's file may be called like a module of ours; its neighbours stay
-    # importable, as when Python runs a script.
+    # Under a name of its own, so that a user's file may share the name of a module of Holdfast. Its neighbours can be
+    # imported, as when Python runs a script.
     sys.path.insert(0, str(path.parent))
     name = f"_holdfast_trainer_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

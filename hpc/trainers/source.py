@@ -11,7 +11,7 @@ from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 
 
 class TrainerError(ValueError):
-    """A trainer cannot be found or its declaration is wrong; the message is one line and names the fix."""
+    """A trainer cannot be found, or its declaration is wrong; the message is one line and names the fix."""
 
 
 def refuse_shadowed(source: str, tree: ast.Module, path: Path) -> None:
@@ -38,12 +38,12 @@ def _way_out(name: str) -> str:
     package = name.partition(".")[0]
     return (
         f"Holdfast's own package {package!r}; rename your package, "
-        "or run it as a shell command of its own: trainer: {command: ..., factors: ..., metrics: ...}"
+        "or run it as a shell command: trainer: {command: ..., factors: ..., metrics: ...}"
     )
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a module has the name of a package of ours and is none of ours."""
+    """Whether a module has the name of one of Holdfast's packages and does not belong to it."""
     path = PROJECT_ROOT.joinpath(*name.split("."))
     return name.partition(".")[0] in OUR_PACKAGES and not path.is_dir() and not path.with_suffix(".py").is_file()
 
@@ -67,7 +67,7 @@ def parse(path: Path) -> ast.Module:
     """A Python file as a tree. Raises TrainerError naming the line, OSError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the user's code, which Python says again where it runs
+            warnings.simplefilter("ignore")  # about the user's code; Python repeats them where it runs
             return ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
         raise TrainerError(f"{path.name}:{error.lineno} is not valid Python: {error.msg}") from None

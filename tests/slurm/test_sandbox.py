@@ -343,13 +343,15 @@ def test_a_directory_with_anything_else_in_it_is_refused_and_left_alone(
     (tmp_path / "thesis.tex").touch()
     tmp_path.chmod(0o755)
 
-    with pytest.raises(SandboxError, match="not empty and no sandbox; choose another one with HOLDFAST_SANDBOX"):
+    with pytest.raises(SandboxError, match="neither empty nor a sandbox; choose another one with HOLDFAST_SANDBOX"):
         sandbox.up(tmp_path)
     assert tmp_path.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize(("name", "reason"), [("a b", "takes no such path"), ("x" * 100, "too long for sockets")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("a b", "cannot hold such a path"), ("x" * 100, "too long for Slurm's sockets")]
+)
 def test_a_path_slurm_cannot_use_is_refused(
     tmp_path: Path, start_cluster: StartCluster, name: str, reason: str
 ) -> None:

@@ -50,9 +50,7 @@ def test_data_that_is_not_what_it_was_is_refused_before_anything_is_written(
     before = contents(small / "out")
     profile = ("--profile", "local") if command == "submit" else ()
     done = holdfast(command, "out", "--runs-per-condition", "2", *profile, expect=2)
-    said = (
-        "the data of this sweep is not there; put it back" if how == "gone" else "the data has changed since planning"
-    )
+    said = "the data of this sweep is missing; put it back" if how == "gone" else "the data has changed since planning"
     assert done.stderr.count(said) == 1
     assert contents(small / "out") == before
 

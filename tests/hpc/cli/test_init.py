@@ -36,7 +36,7 @@ def test_without_a_trainer_it_is_the_built_in_experiment(holdfast: Holdfast, tmp
 def test_it_overwrites_nothing(holdfast: Holdfast, tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text("mine")
     said = holdfast("init", expect=2).stderr
-    assert "cluster.yaml: is there already" in said
+    assert "cluster.yaml: already exists" in said
     assert (tmp_path / "cluster.yaml").read_text() == "mine"
     assert not (tmp_path / "sweep.yaml").exists()
 
@@ -131,4 +131,4 @@ def test_on_a_terminal_it_asks_nothing_if_the_files_are_there(tmp_path: Path) ->
     (tmp_path / "sweep.yaml").write_text("mine")
     code, told, heard = on_a_terminal(tmp_path, "")
     assert (code, told) == (2, "")
-    assert "sweep.yaml: is there already" in heard
+    assert "sweep.yaml: already exists" in heard

@@ -293,7 +293,7 @@ def test_a_wrong_grid_is_one_line(faults: Callable[..., list[str]], sweep: dict[
         ("data.dir", "nowhere", "data.dir is 'nowhere'; there is no such directory"),
         ("data.dir", "a\0b", "data.dir is 'a\\x00b'; this cannot be a path"),
         ("data.dir", "~nobody-knows-me/x", "this cannot be a path"),
-        ("data.dir", "/", "it holds no data set; `holdfast data generate DIR` makes one"),
+        ("data.dir", "/", "it contains no data set; `holdfast data generate DIR` makes one"),
         ("data.dir", 7, "data.dir is 7; must be text"),
         ("model.domains", [{"domain_type": "x", "name": "audio"}], "model.domains[0].name is 'audio'; must be 'v' or"),
         ("model.fusion_weights", {"audio": 1}, "model.fusion_weights.audio is 'audio'; must be 'v' or 'attr'"),
@@ -380,7 +380,7 @@ def test_broken_json_is_one_line_with_its_place(faults: Callable[..., list[str]]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no such file; give an existing YAML or JSON file"):
+    with pytest.raises(ConfigError, match="there is no such file; name an existing YAML or JSON file"):
         load(CommandLine(config=tmp_path / "none.yaml"))
 
 
@@ -450,8 +450,8 @@ def test_a_large_grid_that_is_confirmed_is_planned(loaded: Callable[..., Loaded]
         ({"overrides": ["training.optimiser.lr=1"]}, "command line: unknown key 'training.optimiser'. Did you mean"),
         ({"overrides": ["training.epochs=soon"]}, "command line: training.epochs is 'soon'; must be a whole number"),
         ({"overrides": ["training.epochs.x=3"]}, "command line: training.epochs is {'x': 3}; must be a whole number"),
-        ({"overrides": ["data.dir.x=3"]}, "command line: data.dir.x: 'dir' is no section; check the dotted name"),
-        ({"overrides": ["=3"]}, "command line: '=3' is no setting; write section.key=value"),
+        ({"overrides": ["data.dir.x=3"]}, "command line: data.dir.x: 'dir' is not a section; check the dotted name"),
+        ({"overrides": ["=3"]}, "command line: '=3' is not a setting; write section.key=value"),
         ({"overrides": [".=3"]}, "command line: unknown key ''"),
         ({"overrides": ["training..lr=3"]}, "command line: unknown key 'training.'"),
         ({"overrides": ["sweep.scales[0]=3"]}, "command line: unknown key 'sweep.scales[0]'. Did you mean 'scales'?"),
@@ -469,7 +469,7 @@ def test_a_wrong_command_line_is_one_line_that_says_so(
 
 def test_runs_over_a_file_whose_sweep_is_no_section_are_refused(faults: Callable[..., list[str]]) -> None:
     (line,) = faults({"sweep": 3}, runs_per_condition=4)
-    assert "'sweep' is no section" in line
+    assert "'sweep' is not a section" in line
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_a_pack_never_needs_more_memory_than_a_process_has() -> None:
     limits = Limits(processes=1, device_bytes=10 << 30)
     choice = choose(32, GPU, limits)
     assert choice.width <= MEMORY_SHARE * 10
-    assert "32 would not fit the memory" in choice.reason
+    assert "32 would not fit into memory" in choice.reason
     assert choose(32, [Measurement(1, 1.0, host_bytes=1 << 30)], Limits(1, host_bytes=2 << 30)).width == 1
 
 

@@ -60,7 +60,7 @@ def test_a_usual_cluster_has_no_problem_and_no_note() -> None:
     assert {finding.level for finding in found} == {OK}, table(found)
     assert "USR2, then TERM, and 90 s until KILL; Slurm requeues it" in verdict(found, "preemption").text
     assert "4 GPUs (a100)" in verdict(found, "partition low").text
-    assert "up to 1,000 tasks an array" in verdict(found, "arrays").text
+    assert "up to 1,000 tasks per array" in verdict(found, "arrays").text
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_usual_cluster_has_no_problem_and_no_note() -> None:
     [
         ({"partition": "medium"}, "partition", PROBLEM, "there is no partition medium"),
         ({"partition": "low", "timeout_min": 1441}, "time limit", PROBLEM, "low allows 24 h"),
-        ({"partition": "high", "timeout_min": 99999}, "time limit", OK, "69.4 d a task"),
+        ({"partition": "high", "timeout_min": 99999}, "time limit", OK, "69.4 d per task"),
         ({"partition": "low", "timeout_min": 2}, "time limit", PROBLEM, "asked to stop 90 s before its end"),
         ({"partition": "low", "gpus_per_node": 1, "gpu_type": "h100"}, "GPUs", PROBLEM, "no h100 in low"),
     ],
@@ -135,7 +135,7 @@ def test_what_a_preemption_costs_is_said_in_numbers() -> None:
     quick = judge_node.preemption_cost(signalled, 3.1, 24_000_000, 60)
     assert (quick.level, quick.text) == (
         OK,
-        "a checkpoint of 24 MB takes 3.1 s, an evicted task is given 60 s: a preemption loses no training",
+        "a checkpoint of 24 MB takes 3.1 s, an evicted task has 60 s: a preemption loses no training",
     )
     lossy = judge_node.preemption_cost(hurried, 1.1, 24_000_000, 60)
     assert (lossy.level, "may lose up to 61 s of training" in lossy.text) == (NOTE, True)
@@ -168,7 +168,7 @@ def test_a_directory_that_behaves_is_ok() -> None:
     ("answer", "won", "subject", "said"),
     [
         (shared(), {"mkdir": [3], "link": []}, "directory", "mkdir: in 1 of 40 rounds both sides won"),
-        (shared(won=NONE_WON), NONE_WON, "directory", "link: in 40 of 40 rounds nobody won"),
+        (shared(won=NONE_WON), NONE_WON, "directory", "link: in 40 of 40 rounds neither side won"),
         (shared(faults=["link replaces a file that exists"]), NONE_WON, "directory", "on the node, link replaces"),
         (shared(round_trip_s=None, won=None), None, "visibility", "not seen here and answered within 90 s"),
         ({"error": "/shared: Permission denied"}, None, "directory", "/shared: Permission denied"),

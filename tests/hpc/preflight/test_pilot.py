@@ -115,7 +115,7 @@ def test_a_checkpoint_that_is_written_beside_training_is_measured_whole(tmp_path
     options = {"steps_per_epoch": 10, "saves": True, "numbers": BACKGROUND_BYTES // 8}
     write_sweep(Store(tmp_path / "pilot"), replace(make_sweep(), trainer=trainer, options=options), {})
     answer = pilot_on_node.measure(tmp_path / "pilot", PilotRequest([1], 0.5, 10.0, 1, "cpu", None))
-    assert answer["ended"] == "the widest pack asked for was measured"
+    assert answer["ended"] == "the widest pack of the plan was measured"
     assert answer["measurements"][0]["checkpoint_bytes"] > BACKGROUND_BYTES
 
 
@@ -176,9 +176,9 @@ def test_a_series_ends_with_memory_failure_time_or_when_wider_packs_gain_nothing
     full = measured(tmp_path, monkeypatch, good | {2: (entry(2, 1.0, host_bytes=1 << 30), "")})
     assert (len(full["measurements"]), full["ended"]) == (2, "a pack of 2 fills the memory")
     late = measured(tmp_path, monkeypatch, good, total_s=1.0)
-    assert (len(late["measurements"]), late["ended"]) == (1, "1 s were up before a pack of 2")
+    assert (len(late["measurements"]), late["ended"]) == (1, "1 s were over before a pack of 2")
     flat = {width: (entry(width, float(width)), "") for width in (1, 2, 3, 5)}
-    assert measured(tmp_path, monkeypatch, flat)["ended"] == "packs wider than 1 gain nothing"
+    assert measured(tmp_path, monkeypatch, flat)["ended"] == "packs wider than 1 are no faster"
 
 
 def test_a_request_comes_back_from_its_file(tmp_path: Path) -> None:
