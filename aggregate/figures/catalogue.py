@@ -49,9 +49,8 @@ def _drawable(summary: Summary) -> Summary:
 
 
 def _drawable_metric(entry: MetricSummary) -> MetricSummary:
-    described = replace(entry.description, mean=drawable(entry.description.mean))
     suited = drawable(entry.suited[0]), drawable(entry.suited[1])
-    return replace(entry, values=drawable(entry.values), description=described, suited=suited)
+    return replace(entry, values=drawable(entry.values), centre=drawable(entry.centre), suited=suited)
 
 
 def _drawable_curves(curves: Curves) -> Curves:
