@@ -12,6 +12,7 @@ import numpy as np
 from aggregate.analysis.contrasts import Levels, ordered_levels
 from aggregate.analysis.fixed import Analysis, Looks, Slope, Test, before_there_were_tests
 from aggregate.analysis.questions import Part, Question, question
+from aggregate.analysis.retention import Retained
 from aggregate.analysis.summary import Summary
 from aggregate.stats.improvement import improvement_interval, probability_of_improvement
 from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm
@@ -128,6 +129,11 @@ class Claims:
     exploratory: tuple[Claim, ...]
     alpha: float
     looks: Looks
+
+    @property
+    def retained(self) -> Retained | None:
+        """Of the hypothesis, or of that of an earlier version."""
+        return next((c.question.retained for c in (*self.family, *self.exploratory) if c.question.retained), None)
 
     @property
     def spent(self) -> float:

@@ -45,9 +45,9 @@ class Side:
         means = describe(values).mean
         below = np.flatnonzero(means < _HALF)
         if not len(below):
-            return f"more than half is left down to {value_text(levels[0])}"
+            return f"more than half is left even at {value_text(levels[0])}"
         i = int(below[-1])
-        return f"half is left between {value_text(levels[i])} and {value_text(levels[i + 1])}"
+        return f"half is lost between {value_text(levels[i + 1])} and {value_text(levels[i])}"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, UNTESTABLE, WITHHELD, Claim, Piece
 from aggregate.analysis.fixed import Compared, Retention
 from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
@@ -186,10 +188,24 @@ def _pieces(study: Study, claim: Claim) -> str:
         start = f"The sign depends on {_others(study, claim)}" if mixed else f"By {_others(study, claim)}"
         level = percent(round(1 - (1 - claim.level) / len(told), 4))
         text = f" {start}: {'; '.join(_piece(claim, piece) for piece in told)} ({level} intervals; a description)."
+    text += _brackets(claim)
     silent = [piece for piece in claim.pieces if piece.why] if told else []
     for why in dict.fromkeys(piece.why for piece in silent):
         text += f" Nothing is said at {listed([piece.where for piece in silent if piece.why == why])}: {why}."
     return text
+
+
+def _brackets(claim: Claim) -> str:
+    """Between which levels half of each kind of information is lost: what the curves show, no estimate."""
+    found = claim.question.retained
+    if found is None:
+        return ""
+    lines = []
+    for i in np.flatnonzero(found.learnt).tolist():
+        where = f"at {found.names[i]} " if found.names[i] else ""
+        sides = (f"of {side.name} {side.bracket(i, found.found.values)}" for side in (found.kept, found.other))
+        lines.append(f"{where}{', '.join(sides)}")
+    return f" On the curves, {'; '.join(lines)}." if lines else ""
 
 
 def _mixed(claim: Claim) -> bool:

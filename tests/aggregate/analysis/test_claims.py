@@ -14,6 +14,8 @@ import pytest
 import scipy.stats
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
+from aggregate.analysis.claims import Claim, _judge
+from aggregate.analysis.retention import Retained
 from aggregate.pipeline import aggregate
 from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
@@ -485,3 +487,50 @@ def test_a_difference_that_is_the_same_in_every_seed_but_for_rounding_is_not_tes
     found = _statistics(directory)["comparisons"][R2]["conditions"]["dim_8"]
     assert found["difference"] == pytest.approx(-0.2)
     assert (found["p"], found["dz_hedges"]) == (None, None)
+
+
+# --- would a wrong rule be seen? ------------------------------------------------------------------------------------
+
+
+def _off_by_one(p: Sequence[float]) -> Any:
+    values = np.array(p)
+    order = np.argsort(values)
+    steps = np.maximum.accumulate(values[order] * np.maximum(np.arange(len(values), 0, -1) - 1, 1))
+    return np.where(np.isnan(values), np.nan, np.minimum(steps, 1.0)[np.argsort(order)])
+
+
+def _by_raw_p(claim: Claim, alpha: float) -> Claim:
+    return replace(_judge(replace(claim, adjusted=claim.test.p), alpha), adjusted=claim.adjusted)
+
+
+MUTANTS: dict[str, tuple[str, Any, Callable[[Path], None]]] = {
+    "no correction": ("holm", np.array, test_the_family_is_what_was_declared_even_if_one_test_cannot_be_made),
+    "Holm off by one": ("holm", _off_by_one, test_the_family_is_what_was_declared_even_if_one_test_cannot_be_made),
+    "raw p": ("_judge", _by_raw_p, test_each_interval_leaves_out_0_exactly_if_its_test_detects),
+    "wrong level": (
+        "_levels_of_steps",
+        lambda p, alpha: [1 - 2 * alpha] * len(p),
+        test_each_interval_leaves_out_0_exactly_if_its_test_detects,
+    ),
+    "failures ignored": (
+        "_worst",
+        lambda asked, test: None,
+        test_a_claim_that_does_not_hold_with_failures_as_worst_is_withheld_and_says_why,
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_wrong_rule_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: str) -> None:
+    name, wrong, test = MUTANTS[mutant]
+    test(tmp_path / "right")
+    monkeypatch.setattr(f"aggregate.analysis.claims.{name}", wrong)
+    with pytest.raises((AssertionError, TypeError)):
+        test(tmp_path / "wrong")
+
+
+def test_inverted_retention_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Retained.difference.fget
+    monkeypatch.setattr(Retained, "difference", property(lambda found: -right(found)))  # type: ignore[misc]
+    with pytest.raises(AssertionError):
+        test_what_is_lost_first_is_a_no(tmp_path)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import scipy.stats
 
+from aggregate.stats import exact
 from aggregate.stats.exact import fisher_p, trend_p
 from aggregate.stats.inference import (
     benjamini_hochberg,
@@ -105,3 +108,13 @@ def test_many_failures_take_the_normal_approximation_and_none_are_no_trend() -> 
     assert approximate[0] == "trend, normal approximation"
     assert approximate[1] == pytest.approx(exact, rel=0.2)
     assert np.isnan(trend_p(np.array([0, 0]), np.array([5, 5]))[1])
+
+
+def test_a_one_sided_equivalence_or_trend_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules[__name__]
+    monkeypatch.setattr(module, "equivalence_p", lambda values, margin: one_sample_t(np.array(values) + margin).p / 2)
+    with pytest.raises(AssertionError):
+        test_equivalence_is_the_worse_of_two_one_sided_tests()
+    monkeypatch.setattr(module, "trend_p", lambda bad, size: ("exact trend", exact.trend_p(bad, size)[1] / 2))
+    with pytest.raises(AssertionError):
+        test_the_exact_trend_is_that_of_shuffled_failures()
