@@ -21,6 +21,7 @@ from aggregate.reading.declared import BOUNDED
 from aggregate.wording import listed
 
 TWO_GROUPS, AT_BOUND = "seeds in two groups", "seeds at the bound"
+_NAMED = 3  # conditions named in one sentence
 _FALSE_ALARMS = 0.05  # of a metric, over all its conditions
 # The widest gap between neighbouring seeds over the spread within the groups on its two sides: what normal seeds exceed
 # with probability 0.05, 0.01, 0.001 and 0.0001, by number of seeds; 3 million simulated conditions each.
@@ -61,19 +62,26 @@ def beside(summary: Summary, found: Iterable[Flag], claim: Claim) -> str:
     """What a reader of this claim must know of the seeds it rests on; empty if nothing."""
     test = claim.question.test
     names = {test.kept, test.other} if isinstance(test, Retention) else {test.metric}
-    told = [line for flag in found if flag.metric in names for line in _told(summary, flag, claim.question.conditions)]
-    if not told:
+    told = [_told(summary, flag, claim) for flag in found if flag.metric in names]
+    return "; ".join(filter(None, told))
+
+
+def _told(summary: Summary, flag: Flag, claim: Claim) -> str:
+    places = [
+        f"{seeds_named(seeds)} of {summary.conditions[condition]}"
+        for condition, seeds in zip(flag.conditions, flag.seeds, strict=False)
+        if condition in claim.question.conditions
+    ]
+    if not places:
         return ""
-    more = f" and {len(told) - 3} more conditions" if len(told) > 3 else ""
-    return f"{listed(told[:3])}{more}: a mean of two groups describes neither, so look at the seeds in the figures"
-
-
-def _told(summary: Summary, flag: Flag, conditions: tuple[int, ...]) -> Iterator[str]:
-    label = next(entry.metric.label for entry in summary.metrics if entry.metric.name == flag.metric)
-    for condition, seeds in zip(flag.conditions, flag.seeds, strict=False):
-        if condition in conditions:
-            verb = "lies" if len(seeds) == 1 else "lie"
-            yield f"{seeds_named(seeds)} of {summary.conditions[condition]} {verb} apart in {label}"
+    alone = len(places) == 1 and sum(map(len, flag.seeds)) == 1
+    metric = next(entry.metric for entry in summary.metrics if entry.metric.name == flag.metric)
+    factor = next(factor for factor in summary.factors if factor.name == claim.question.factors[0])
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    return (
+        f"in {metric.label}, {listed(places[:_NAMED])}{more} {'lies' if alone else 'lie'} far from the other seeds, and a mean of two groups "
+        f"describes neither (plots/{metric.slug}_vs_{factor.slug}.png)"
+    )
 
 
 def _flags(summary: Summary, entry: MetricSummary) -> Iterator[Flag]:

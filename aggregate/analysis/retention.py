@@ -45,9 +45,9 @@ class Side:
         means = describe(values).mean
         below = np.flatnonzero(means < _HALF)
         if not len(below):
-            return f"more than half is left even at {value_text(levels[0])}"
+            return f"not even at {value_text(levels[0])}"
         i = int(below[-1])
-        return f"half is lost between {value_text(levels[i + 1])} and {value_text(levels[i])}"
+        return f"between {value_text(levels[i + 1])} and {value_text(levels[i])}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,14 @@ class Retained:
     @property
     def learnt(self) -> NDArray[np.bool_]:
         return self.kept.learnt & self.other.learnt
+
+    @property
+    def left(self) -> tuple[float, float]:
+        """Shares of either that are left at narrower levels, averaged over seeds, levels and combinations with both."""
+        return tuple(  # type: ignore[return-value]
+            float(describe(side.retention[:-1, self.learnt]).mean.mean()) if self.learnt.any() else float("nan")
+            for side in (self.kept, self.other)
+        )
 
     @property
     def widest(self) -> str:

@@ -6,17 +6,18 @@ The functions under test are those that aggregation calls. 95 % everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
+from scipy import special
 
+from aggregate.analysis.curves import curves
 from aggregate.arrays import Floats, Interval
 from aggregate.coverage.populations import Population
 from aggregate.coverage.row import Row
 from aggregate.reading.declared import BOUNDED, POSITIVE
-from aggregate.stats.bands import FEWEST_SEEDS, simultaneous_multiplier
+from aggregate.stats.bands import FEWEST_SEEDS
 from aggregate.stats.exact import trend_p
 from aggregate.stats.improvement import improvement_interval, probability_of_improvement
 from aggregate.stats.inference import equivalence_p, one_sample_t
@@ -28,10 +29,20 @@ from aggregate.stats.intervals import (
     t_interval,
 )
 
-LEVEL = 0.95
+LEVEL, ALPHA = 0.95, 0.05
 SEEDS = (3, 5, 10)
 _EPOCHS = 50
 _SMOOTHNESS = {"smooth": 15.0, "wavy": 5.0, "rough": 0.3}
+# What normal curves are turned into, the true curve of that, and what the metric is declared as.
+_CURVES: dict[str, tuple[Callable[[Floats], Floats], float, dict[str, bool]]] = {
+    "normal curves": (lambda drawn: drawn, 0.0, {}),
+    "lognormal losses, sigma 1": (np.exp, 1.0, {"log": True}),
+    "accuracies about 0.967": (
+        lambda drawn: special.betaincinv(0.967 * 60, 0.033 * 60, special.ndtr(drawn)),
+        0.967,
+        {"bounded": True},
+    ),
+}
 
 
 def simulate(populations: Sequence[Population], repeats: int, seed: int = 0, *, general: bool = True) -> Iterator[Row]:
@@ -47,7 +58,7 @@ def simulate(populations: Sequence[Population], repeats: int, seed: int = 0, *, 
         return
     yield from _completion(repeats, random)
     yield from _trends(min(repeats, 5000), random)
-    yield from _bands(repeats, random)
+    yield from _bands(min(repeats, 2000), random)
 
 
 def _intervals(population: Population, seeds: int, repeats: int, random: Generator) -> Iterator[Row]:
@@ -69,8 +80,8 @@ def _intervals(population: Population, seeds: int, repeats: int, random: Generat
     yield _row("paired difference, t", population, seeds, (test.low, test.high), 0.0)
     # A margin at which the difference just lies is the hardest case of equivalence.
     margin = 0.5 * float(np.std(differences))
-    within = float((equivalence_p(differences + margin, margin) <= 1 - LEVEL).mean())
-    yield Row("equivalence, at the margin", population.name, seeds, 1 - LEVEL, within, repeats)
+    within = float((equivalence_p(differences + margin, margin) <= ALPHA).mean())
+    yield Row("equivalence, at the margin", population.name, seeds, ALPHA, within, repeats)
     reference = population.draw(random, (repeats, seeds))
     chance, n = probability_of_improvement(values, reference, "higher")
     yield _row("probability of improvement", population, seeds, improvement_interval(chance, n, LEVEL), 0.5)
@@ -94,30 +105,38 @@ def _trends(repeats: int, random: Generator) -> Iterator[Row]:
     size = np.full(5, 15)
     for rate in (0.05, 0.2):
         bad = random.binomial(15, rate, (repeats, 5))
-        trend = sum(trend_p(row, size)[1] <= 1 - LEVEL for row in bad) / repeats
-        yield Row("trend of failures", f"{100 * rate:g} % of runs fail", 15, 1 - LEVEL, trend, repeats)
+        trend = sum(trend_p(row, size)[1] <= ALPHA for row in bad) / repeats
+        yield Row("trend of failures", f"{100 * rate:g} % of runs fail", 15, ALPHA, trend, repeats)
 
 
 def _bands(repeats: int, random: Generator) -> Iterator[Row]:
-    """Gaussian curves, and the exponentials of curves: what a loss is on its logarithmic scale."""
+    """Gaussian curves, losses that are lognormal at every epoch, and accuracies just below their ceiling."""
     at = np.arange(_EPOCHS)
-    full = np.ones((1, _EPOCHS), dtype=bool)
     for name, smoothness in _SMOOTHNESS.items():
         covariance = np.exp(-0.5 * ((at[:, None] - at) / smoothness) ** 2) + 1e-8 * np.eye(_EPOCHS)
         root = np.linalg.cholesky(covariance).T
         for seeds in (FEWEST_SEEDS, *SEEDS[1:]):
-            covered = sum(_inside(random.normal(size=(part, seeds, _EPOCHS)) @ root, full) for part in _parts(repeats))
-            yield Row("band for a curve", f"{name} curves", seeds, LEVEL, covered / repeats, repeats)
+            covered = dict.fromkeys(_CURVES, 0)
+            for part in _parts(repeats):
+                drawn = random.normal(size=(part, seeds, _EPOCHS)) @ root
+                for kind in _CURVES:
+                    covered[kind] += _inside(drawn, kind)
+            for kind, count in covered.items():
+                yield Row("band for a curve", f"{name} {kind}", seeds, LEVEL, count / repeats, repeats)
 
 
-def _parts(repeats: int, most: int = 1000) -> Iterator[int]:
+def _parts(repeats: int, most: int = 500) -> Iterator[int]:
     """So that a simulation of any length fits into little memory."""
     for start in range(0, repeats, most):
         yield min(most, repeats - start)
 
 
-def _inside(values: Floats, full: NDArray[np.bool_]) -> int:
-    """How many bands hold the true mean, 0, at all points."""
-    multiplier = simultaneous_multiplier(values, np.repeat(full, len(values), axis=0), LEVEL)
-    sem = values.std(axis=1, ddof=1) / math.sqrt(values.shape[1])
-    return int((np.abs(values.mean(axis=1)) <= multiplier[:, None] * sem).all(axis=1).sum())
+def _inside(drawn: Floats, kind: str) -> int:
+    """How many bands hold the true curve, the same at all epochs. drawn: shape (sweeps, seeds, epochs), normal."""
+    shape, truth, options = _CURVES[kind]
+    sweeps, seeds, epochs = drawn.shape
+    cells = np.repeat(np.arange(sweeps * seeds), epochs)
+    everyone = np.ones((sweeps, seeds), dtype=bool)
+    epoch = np.tile(np.arange(1, epochs + 1), sweeps * seeds)
+    found = curves(cells, epoch, shape(drawn).ravel(), everyone, level=LEVEL, **options)
+    return int(((found.low <= truth) & (truth <= found.high)).all(axis=1).sum())

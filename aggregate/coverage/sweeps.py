@@ -65,7 +65,8 @@ def collapsing(random: Generator, shape: tuple[int, ...]) -> Floats:
 class World:
     """What is true of a made-up sweep.
 
-    kept, other: retention at every dimension, narrow to wide. noise: of every run, mean 0. spread: in information.
+    kept, other: retention at every dimension, narrow to wide. learnt: information of either at the widest dimension.
+    noise: of every run, mean 0. spread: in information.
     shared: part of a seed's noise that all its conditions share. own: spread of slopes that seeds have of their own.
     failing: share of all runs that fail at random. worst_fail: share of the runs of the narrowest dimension that fail
     because they are the worst.
@@ -75,6 +76,7 @@ class World:
     kept: tuple[float, ...] = (1.0,) * len(DIMS)
     other: tuple[float, ...] = (1.0,) * len(DIMS)
     noise: Noise = normal
+    learnt: tuple[float, float] = (0.8, 0.9)
     spread: float = 0.03
     shared: float = 0.5
     own: float = 0.0
@@ -85,6 +87,7 @@ class World:
 _STEEP, _GENTLE, _MIDDLE = (0.0, 0.1, 0.4, 0.8, 1.0), (0.3, 0.6, 0.8, 0.95, 1.0), (0.2, 0.4, 0.6, 0.85, 1.0)
 TRUTHS = (
     World("both lose the same share", kept=_MIDDLE, other=_MIDDLE),
+    World("both lose the same share, little learnt", kept=_MIDDLE, other=_MIDDLE, learnt=(0.1, 0.9)),
     World("synergy is lost first", kept=_STEEP, other=_GENTLE),
     World("synergy is kept, the other lost", kept=_GENTLE, other=_STEEP),
     World("nothing changes"),
@@ -139,8 +142,8 @@ def draw(world: World, sweeps: int, seeds: int, random: Generator) -> Sweeps:
     values = {
         "accuracy": accuracy,
         "loss": 0.3 * np.exp(2 * noise()),
-        "kept": _KEPT_CHANCE * np.maximum(1 - information(world.kept, 0.8), 1e-3),
-        "other": _OTHER_CHANCE * np.maximum(1 - information(world.other, 0.9), 1e-3),
+        "kept": _KEPT_CHANCE * np.maximum(1 - information(world.kept, world.learnt[0]), 1e-3),
+        "other": _OTHER_CHANCE * np.maximum(1 - information(world.other, world.learnt[1]), 1e-3),
     }
     failed = random.random(shape) < world.failing
     if world.worst_fail:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def _sentence(study: Study, claim: Claim) -> str:
     power = ""
     if math.isfinite(claim.detectable):
         power = f" A true effect of {_size(claim, claim.detectable)} would have been detected with 80 % power."
-    return f"{subject}: not detected. The estimate is {_numbers(claim)}.{power}{_pieces(study, claim)}{remark}"
+    return f"{subject}: not detected. Estimated: {_numbers(claim)}.{power}{_pieces(study, claim)}{remark}"
 
 
 def sure(study: Study) -> str:
@@ -92,7 +92,8 @@ def sure(study: Study) -> str:
     elif tests == 1:
         hold = f"The one effect declared before the first job was {'' if detected else 'not '}detected"
     else:
-        hold = f"{detected} of {tests} effects declared before the first job were detected"
+        was = "was" if detected == 1 else "were"
+        hold = f"{detected} of {tests} effects declared before the first job {was} detected"
     share = (
         f", shared by {looks.planned} planned looks, of which this is number {looks.taken}" if looks.planned > 1 else ""
     )
@@ -115,8 +116,8 @@ def _pairing(study: Study) -> str:
     worth = "narrower" if pairing.ratio < 1 else "wider"
     change = percent(round(abs(1 - pairing.ratio), 2))
     return (
-        f"Conditions are compared within seeds, whose runs correlate by {pairing.correlation:.2f} over conditions in "
-        f"{pairing.metric.label}: intervals are {change} {worth} than for independent runs. "
+        f"Conditions are compared within seeds: runs of one seed correlate by {pairing.correlation:.2f} between "
+        f"conditions in {pairing.metric.label}, which makes intervals {change} {worth} than for independent runs. "
     )
 
 
@@ -164,13 +165,16 @@ def _others(study: Study, claim: Claim) -> str:
 
 def _numbers(claim: Claim) -> str:
     question = claim.question
-    bracket = _bracket(question, claim.low, claim.high)
     parts = [f"{percent(round(claim.level, 4))} interval", p_equals(claim.adjusted)]
     if question.kind == COMPARISON and math.isfinite(claim.dz):
         parts.append(f"d_z {claim.dz:.2f}, the mean difference over its standard deviation")
     seeds = counted(claim.test.seeds, "seed")
     parts.append(seeds if claim.test.seeds == claim.planned else f"{claim.test.seeds} of {claim.planned} seeds")
-    text = f"{_value(question, claim.estimate)} {_per(question)} {bracket} ({', '.join(parts)})"
+    bracket = _bracket(question, claim.low, claim.high)
+    text = f"{_value(question, claim.estimate)}{_per(question)} {bracket} ({', '.join(parts)})"
+    if question.retained is not None:
+        kept, other = question.retained.left
+        text = f"{percent(round(kept, 2))} against {percent(round(other, 2))}, a difference of {text}"
     improvement, low, high = claim.improvement
     if question.kind == COMPARISON and math.isfinite(improvement) and isinstance(question.test, Compared):
         a, b = map(value_text, question.test.levels)
@@ -185,7 +189,7 @@ def _pieces(study: Study, claim: Claim) -> str:
     told = [piece for piece in claim.pieces if not piece.why and math.isfinite(piece.estimate)]
     text = ""
     if told and (mixed or claim.question.kind == RETENTION):
-        start = f"The sign depends on {_others(study, claim)}" if mixed else f"By {_others(study, claim)}"
+        start = f"It differs in sign by {_others(study, claim)}" if mixed else f"By {_others(study, claim)}"
         level = percent(round(1 - (1 - claim.level) / len(told), 4))
         text = f" {start}: {'; '.join(_piece(claim, piece) for piece in told)} ({level} intervals; a description)."
     text += _brackets(claim)
@@ -202,10 +206,9 @@ def _brackets(claim: Claim) -> str:
         return ""
     lines = []
     for i in np.flatnonzero(found.learnt).tolist():
-        where = f"at {found.names[i]} " if found.names[i] else ""
         sides = (f"of {side.name} {side.bracket(i, found.found.values)}" for side in (found.kept, found.other))
-        lines.append(f"{where}{', '.join(sides)}")
-    return f" On the curves, {'; '.join(lines)}." if lines else ""
+        lines.append(", ".join(sides) + (f" (at {found.names[i]})" if found.names[i] else ""))
+    return f" Half is lost {'; '.join(lines)}." if lines else ""
 
 
 def _mixed(claim: Claim) -> bool:
@@ -223,35 +226,36 @@ def _piece(claim: Claim, piece: Piece) -> str:
 
 
 def _bracket(question: Question, low: float, high: float) -> str:
-    return f"[{_value(question, low)}, {_value(question, high)}]"
+    return f"[{_number(question, low)}, {_number(question, high)}]"
 
 
 # --- words for values -----------------------------------------------------------------------------------------------
 
 
-def _value(question: Question, value: float) -> str:
+def _number(question: Question, value: float) -> str:
     """An estimate or an end of its interval: points of retention, a change in per cent on a logarithmic scale."""
     if question.kind == RETENTION:
-        return f"{_whole(100 * value)} points"
-    if question.log:
-        return f"{_whole(100 * math.expm1(min(value, 700.0)))} %"
-    return signed(value)
+        return _whole(100 * value)
+    return _whole(100 * math.expm1(min(value, 700.0))) if question.log else signed(value)
+
+
+def _value(question: Question, value: float) -> str:
+    unit = " points" if question.kind == RETENTION else " %" if question.log else ""
+    return _number(question, value) + unit
 
 
 def _size(claim: Claim, value: float) -> str:
     question = claim.question
     if question.log and question.kind != RETENTION:
-        return f"-{100 * -math.expm1(-value):.2g} % or +{100 * math.expm1(min(value, 700.0)):.2g} % {_per(question)}"
-    size = f"{100 * value:.2g} points" if question.kind == RETENTION else short(value)
-    return f"{size} {_per(question)}".strip()
+        return f"-{100 * -math.expm1(-value):.2g} % or +{100 * math.expm1(min(value, 700.0)):.2g} %{_per(question)}"
+    return f"{100 * value:.2g} points" if question.kind == RETENTION else f"{short(value)}{_per(question)}"
 
 
 def _per(question: Question) -> str:
-    if question.kind == SLOPE:
-        return f"per {question.unit}"
-    if question.kind == RETENTION:
-        return "of retention"
-    return "between them"
+    if question.retained is not None:
+        narrower = listed([value_text(level) for level in question.levels[:-1]])
+        return f" of what is learnt at {question.retained.widest}, averaged over {narrower}"
+    return f" per {question.unit}" if question.kind == SLOPE else ""
 
 
 def _whole(value: float) -> str:
@@ -273,11 +277,6 @@ def _factor(study: Study, question: Question) -> Factor:
         (factor for factor in study.summary.factors if factor.name == name),
         Factor(name, name, name, name, unknown, log=False, ordered=False),
     )
-
-
-def levels_text(levels: Sequence[FactorValue]) -> str:
-    """The levels that a claim uses."""
-    return ", ".join(map(value_text, levels))
 
 
 def _upper(text: str) -> str:

@@ -48,7 +48,7 @@ def test_a_flag_stands_beside_the_claim_that_it_touches(tmp_path: Path) -> None:
 
     directory.fill(metrics)
     report = aggregate(tmp_path, figures=False).report.read_text()
-    assert "seed 44 of dim_8 lies apart in best validation loss" in report
+    assert "in best validation loss, seed 44 of dim_8 lies far from the other seeds" in report
 
 
 def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: Path) -> None:
