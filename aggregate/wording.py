@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aggregate.reading.declared import Metric
 from hpc.sweep.cell import FactorValue
 
@@ -50,3 +52,13 @@ def with_interval(mean: float, low: float, high: float) -> str:
     if mean != mean:
         return "-"
     return short(mean) if low != low else f"{short(mean)} [{short(low)}, {short(high)}]"
+
+
+def signed(value: float) -> str:
+    """``+0.12``, ``-0.12``."""
+    return f"+{short(value)}" if value > 0 else short(value)
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from aggregate.analysis.contrasts import Contrast, Levels, contrasts, level_means, per_seed
-from aggregate.analysis.fixed import BONFERRONI, Analysis
-from aggregate.analysis.ratio import never_learned, ratio_quantity
-from aggregate.analysis.summary import MetricSummary, Summary
-from aggregate.arrays import Floats
-from aggregate.reading.declared import Metric
-from aggregate.stats.inference import benjamini_hochberg, bonferroni, holm, one_sample_t, page_p
+from aggregate.analysis.contrasts import Levels, ordered_levels
+from aggregate.analysis.fixed import Analysis, Looks, Slope, Test, before_there_were_tests
+from aggregate.analysis.questions import Part, Question, question
+from aggregate.analysis.retention import Retained
+from aggregate.analysis.summary import Summary
+from aggregate.stats.improvement import improvement_interval, probability_of_improvement
+from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm
+from aggregate.stats.power import detectable_effect
+from aggregate.stats.weighted import WeightedTest, weighted_test
 from aggregate.wording import counted
-from hpc.sweep.states import MISSING, STARTED
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
-RATIO = "ratio"
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What is tested: values of shape (conditions, seeds). worst: what a failed cell counts as, one or two values;
-    two where no direction is declared, and both must then agree."""
-
-    metric: Metric
-    values: Floats
-    worst: tuple[float, ...]
+_POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -37,195 +29,269 @@ class Worst:
     """The same test with every failed cell counted as the worst value seen. cells: how many those are."""
 
     cells: int
-    seeds: int
     estimate: float
     p: float
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A claim within one combination of the other factors. why: nothing can be said there."""
+
+    where: str
+    estimate: float
+    low: float
+    high: float
+    why: str = ""
+
+    @property
+    def sign(self) -> int:
+        """-1 or 1 where the interval leaves out 0, else 0."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One test. estimate: mean over seeds of a contrast, with its own (not simultaneous) interval low, high.
+    """One test and its verdict.
 
-    kind: slope, interaction or ratio. factors: names. unit: what the estimate is per. per_seed: NaN where a seed lacks
-    a condition; seeds of planned have all. p: two-sided t; adjusted: over the family. page: p of Page's L, a check.
-    bar: why nothing may be claimed whatever the test says. status: shown, not shown, withheld or untestable; reason:
-    why, or what else must be said.
+    adjusted: p over the family (Holm), or over all exploratory tests (Benjamini-Hochberg). level: of the interval low,
+    high; that at which the verdict fell, so that the interval leaves out 0 if and only if the test says so.
+    detectable: the smallest estimate that would have been detected with 80 % power at that level. status: shown, not
+    shown, withheld or untestable; reason: why, or what else must be said.
     """
 
-    metric: Metric
-    kind: str
-    factors: tuple[str, ...]
-    unit: str
+    question: Question
     confirmatory: bool
-    per_seed: tuple[float, ...]
-    seeds: int
     planned: int
-    estimate: float
-    low: float
-    high: float
-    p: float
-    page: float
+    test: WeightedTest
     worst: Worst | None
-    adjusted: float = float("nan")
+    adjusted: float = math.nan
+    level: float = math.nan
     status: str = UNTESTABLE
     reason: str = ""
-    bar: str = ""
+
+    @property
+    def estimate(self) -> float:
+        return self.test.estimate
+
+    @property
+    def low(self) -> float:
+        return self.test.interval(self.level)[0]
+
+    @property
+    def high(self) -> float:
+        return self.test.interval(self.level)[1]
+
+    @property
+    def dz(self) -> float:
+        """Standardised estimate, corrected for few seeds (Hedges)."""
+        if not self.test.error > 0 or self.test.seeds < 3:
+            return math.nan
+        return float(self.estimate / self.test.deviation * hedges_factor(self.test.seeds))
+
+    @property
+    def detectable(self) -> float:
+        if not self.test.error > 0:
+            return math.nan
+        return detectable_effect(self.test.freedom + 1, 1 - self.level, _POWER) * self.test.deviation
+
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The same estimate within every combination of the other factors: a description, without a verdict. All their
+        intervals together hold as often as that of the claim."""
+        asked = self.question
+        possible = sum(bool(part.rows) for part in asked.parts)
+        return tuple(_piece(asked, part, 1 - (1 - self.level) / max(possible, 1)) for part in asked.parts)
+
+    @cached_property
+    def improvement(self) -> tuple[float, float, float]:
+        """Of a comparison: probability that a run of the first level does better, and its interval. Averaged over
+        combinations; the interval is that of one of them, since they share their seeds."""
+        asked = self.question
+        if asked.pair is None or not asked.metric.better or not math.isfinite(self.estimate):
+            return math.nan, math.nan, math.nan
+        found, n = probability_of_improvement(*asked.pair, asked.metric.better)
+        mean, runs = np.array([np.nanmean(found)]), np.array([n.min()])
+        low, high = improvement_interval(mean, runs, self.level)
+        return float(mean[0]), float(low[0]), float(high[0])
+
+    @property
+    def complete_seeds(self) -> int:
+        """Seeds that have every condition the claim uses."""
+        return int(np.isfinite(self.test.per_seed).sum())
 
 
 @dataclass(frozen=True)
 class Claims:
-    """family: the confirmatory tests, adjusted together. exploratory: all others, by Benjamini-Hochberg."""
+    """family: the tests fixed before the first job, adjusted together. exploratory: all others. alpha: of the family;
+    looks: that it is shared by."""
 
     family: tuple[Claim, ...]
     exploratory: tuple[Claim, ...]
     alpha: float
-    correction: str
+    looks: Looks
+
+    @property
+    def retained(self) -> Retained | None:
+        """Of the hypothesis, or of that of an earlier version."""
+        return next((c.question.retained for c in (*self.family, *self.exploratory) if c.question.retained), None)
+
+    @property
+    def spent(self) -> float:
+        """Of alpha, by this look."""
+        return self.looks.share(self.alpha)
 
 
-def make_claims(summary: Summary, analysis: Analysis, planned: Levels) -> Claims:
-    """All claims of a sweep. planned: the levels of every factor in the first revision of the grid.
+def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Looks | None = None) -> Claims:
+    """All claims of a sweep. planned: the levels of every factor in the first revision of the grid; contrasts over
+    levels that were added later, and those of other metrics, are exploratory.
 
-    Contrasts over levels that were added later, and those of other metrics, are exploratory.
+    looks: how often results could be seen before the seeds were settled; more often than planned, and no claim counts
+    as fixed before the first job.
     """
-    before = list(contrasts(summary.factors, planned))
-    grown = any(len(planned.get(factor.name, ())) != len(factor.values) for factor in summary.factors)
-    entries = {entry.metric.name: entry for entry in summary.metrics}
-    primary = [
-        _quantity(entries[metric.name]) if metric.name in entries else _absent(metric, summary)
-        for metric in summary.primary
+    looks = looks or Looks(analysis.looks)
+    tests = analysis.tests
+    slopes = [
+        factor.name for factor in summary.factors if factor.ordered and _levels(summary, factor.name, planned) > 1
     ]
-    others = [_quantity(entry) for name, entry in entries.items() if name not in analysis.primary]
-    family = [*_tests(summary, primary, before), *_ratio_test(summary, analysis, before)]
-    rest = list(_tests(summary, others, before, confirmatory=False))
-    if grown:
-        rest += _tests(summary, primary, list(contrasts(summary.factors)), confirmatory=False)
-    correct = bonferroni if analysis.correction == BONFERRONI else holm
+    if tests is None:
+        tests = before_there_were_tests(analysis.primary, slopes)
+    family = [_claim(summary, question(summary, test, planned), looks.as_planned) for test in tests]
+    others = _others(summary, analysis, tests, slopes)
+    exploring = [_claim(summary, question(summary, test, planned), False) for test in others]
+    everything: Levels = {factor.name: factor.values for factor in summary.factors}
+    if any(len(planned.get(factor.name, ())) != len(factor.values) for factor in summary.factors):
+        exploring += [_claim(summary, question(summary, test, everything), False) for test in tests]
+    share = looks.share(analysis.alpha)
     return Claims(
-        family=_judged(family, correct(_p_values(family)), analysis.alpha),
-        exploratory=_judged(rest, benjamini_hochberg(_p_values(rest)), analysis.alpha),
+        family=_judged(family, share),
+        exploratory=_explored(exploring, analysis.alpha),
         alpha=analysis.alpha,
-        correction=analysis.correction,
+        looks=looks,
     )
 
 
-def failed_cells(values: Floats, states: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Cells that ended without a value, whatever the reason; one that has not run yet is not among them."""
-    return np.asarray(np.isnan(values) & (states != MISSING) & (states != STARTED))
+def _levels(summary: Summary, name: str, planned: Levels) -> int:
+    factor = next(factor for factor in summary.factors if factor.name == name)
+    return len(ordered_levels(factor, planned, logarithm=True))
 
 
-def _quantity(entry: MetricSummary) -> Quantity:
-    return Quantity(entry.metric, entry.values, _worst_values(entry.metric, entry.values))
+def _others(summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str]) -> list[Test]:
+    """Slopes of every metric on every ordered factor outside the family, and an earlier version's hypothesis."""
+    found: list[Test] = [] if analysis.former is None else [analysis.former]
+    found += [Slope(entry.metric.name, name) for entry in summary.metrics for name in slopes]
+    return [test for test in found if test not in tests]
 
 
-def _absent(metric: Metric, summary: Summary) -> Quantity:
-    """A primary metric that no result has still counts in the family."""
-    return Quantity(metric, np.full(summary.states.shape, np.nan), ())
+# --- the numbers ----------------------------------------------------------------------------------------------------
 
 
-def _worst_values(metric: Metric, values: Floats) -> tuple[float, ...]:
-    seen = values[np.isfinite(values)].tolist()
-    if not seen:
-        return ()
-    seen += [] if metric.chance is None else [metric.chance]
-    ends = {"higher": (min(seen),), "lower": (max(seen),)}
-    return ends.get(metric.better, (min(seen), max(seen)))
-
-
-def _tests(
-    summary: Summary, quantities: Iterable[Quantity], chosen: Sequence[Contrast], *, confirmatory: bool = True
-) -> Iterator[Claim]:
-    for quantity in quantities:
-        for contrast in chosen:
-            yield _test(summary, quantity, contrast, contrast.kind, confirmatory)
-
-
-def _ratio_test(summary: Summary, analysis: Analysis, chosen: Sequence[Contrast]) -> Iterator[Claim]:
-    if analysis.ratio is None:
-        return
-    metric, values = ratio_quantity(summary, analysis.ratio)
-    quantity = Quantity(metric, values, _worst_values(metric, values))
-    never = "; ".join(
-        f"{label} is nowhere shown to be better than guessing, and what was never learned cannot be lost"
-        for label in never_learned(summary, analysis.ratio)
+def _claim(summary: Summary, asked: Question, confirmatory: bool) -> Claim:
+    test = weighted_test(asked.values, asked.weights)
+    return Claim(
+        asked,
+        confirmatory,
+        len(summary.seeds),
+        test,
+        _worst(asked, test),
     )
-    for contrast in chosen:
-        if [factor.name for factor in contrast.factors] == [analysis.ratio.factor]:
-            yield replace(_test(summary, quantity, contrast, RATIO, confirmatory=True), bar=never)
 
 
-def _test(summary: Summary, quantity: Quantity, contrast: Contrast, kind: str, confirmatory: bool) -> Claim:
-    slopes = per_seed(contrast, quantity.values)
-    test = one_sample_t(slopes, summary.level)
-    claim = Claim(
-        metric=quantity.metric,
-        kind=kind,
-        factors=tuple(factor.name for factor in contrast.factors),
-        unit=contrast.unit,
-        confirmatory=confirmatory,
-        per_seed=tuple(slopes.tolist()),
-        seeds=int(test.n),
-        planned=len(summary.seeds),
-        estimate=float(test.mean),
-        low=float(test.low),
-        high=float(test.high),
-        p=float(test.p),
-        page=page_p(level_means(contrast, quantity.values)),
-        worst=None,
-        reason=contrast.note,
+def _worst(asked: Question, test: WeightedTest) -> Worst | None:
+    """The test with every failed cell at its worst; of two possible worsts, the one that speaks more against it."""
+    cells = int(asked.failed.sum())
+    if not cells or not asked.worst:
+        return None
+    tests = [weighted_test(np.where(asked.failed, value, asked.values), asked.weights) for value in asked.worst]
+    sign = np.sign(test.estimate) if math.isfinite(test.estimate) else 1.0
+    found = min(tests, key=lambda one: float(one.estimate * sign))
+    return Worst(cells, found.estimate, found.p)
+
+
+# --- the verdict ----------------------------------------------------------------------------------------------------
+
+
+def _judged(claims: Sequence[Claim], alpha: float) -> tuple[Claim, ...]:
+    """The family: Holm's correction, and each interval at the level of the step that decided."""
+    raw = [claim.test.p for claim in claims]
+    adjusted = holm(raw)
+    levels = _levels_of_steps(raw, alpha)
+    return tuple(
+        _judge(replace(claim, adjusted=p, level=level), alpha)
+        for claim, p, level in zip(claims, adjusted.tolist(), levels, strict=True)
     )
-    return _with_worst(claim, summary, quantity, contrast)
 
 
-def _with_worst(claim: Claim, summary: Summary, quantity: Quantity, contrast: Contrast) -> Claim:
-    """The claim with its sensitivity to failures; of two possible worsts, the one that speaks more against it."""
-    failed = failed_cells(quantity.values, summary.states) & contrast.used[:, None]
-    cells = int(failed.sum())
-    if not cells or not quantity.worst:
-        return claim
-    tests = [
-        one_sample_t(per_seed(contrast, np.where(failed, value, quantity.values)), summary.level)
-        for value in quantity.worst
-    ]
-    test = min(tests, key=lambda test: float(test.mean) * (np.sign(claim.estimate) if claim.seeds else 1.0))
-    return replace(claim, worst=Worst(cells, int(test.n), float(test.mean), float(test.p)))
+def _levels_of_steps(p: Sequence[float], alpha: float) -> list[float]:
+    """Holm's k-th smallest p is held against alpha / (tests - k + 1), and the steps end where the first fails."""
+    levels = [math.nan] * len(p)
+    order = sorted(range(len(p)), key=lambda i: (math.isnan(p[i]), p[i]))
+    step = len(p)
+    for i in order:
+        levels[i] = 1 - alpha / step
+        if p[i] * step <= alpha:
+            step -= 1
+    return levels
 
 
-def _p_values(tests: Sequence[Claim]) -> list[float]:
-    return [claim.p for claim in tests]
+def _explored(claims: Sequence[Claim], alpha: float) -> tuple[Claim, ...]:
+    adjusted = benjamini_hochberg([claim.test.p for claim in claims])
+    return tuple(
+        _judge(replace(claim, adjusted=p, level=1 - alpha), alpha)
+        for claim, p in zip(claims, adjusted.tolist(), strict=True)
+    )
 
 
-def _judged(tests: Sequence[Claim], adjusted: Floats, alpha: float) -> tuple[Claim, ...]:
-    return tuple(_judge(claim, p, alpha) for claim, p in zip(tests, adjusted.tolist(), strict=True))
+def _piece(asked: Question, part: Part, level: float) -> Piece:
+    rows = list(part.rows)
+    weights = asked.weights[rows]
+    # Weights were shared out over combinations; one alone has them all.
+    whole = weights * (np.abs(asked.weights).sum() / np.abs(weights).sum()) if rows else weights
+    test = weighted_test(asked.values[rows], whole)
+    low, high = test.interval(level)
+    return Piece(part.where, test.estimate, low, high, part.why)
 
 
-def _judge(claim: Claim, adjusted: float, alpha: float) -> Claim:
-    why = ""
-    worst = claim.worst
-    if np.isnan(adjusted):
-        status = UNTESTABLE
-        why = _why_untestable(claim)
-    elif claim.bar:
-        status, why = WITHHELD, claim.bar
-    elif worst is not None and np.sign(worst.estimate) != np.sign(claim.estimate):
-        status = WITHHELD
-        cells = counted(worst.cells, "failed cell")
-        why = f"counting {cells} as worst turns {claim.estimate:+.3g} into {worst.estimate:+.3g}"
+def _judge(claim: Claim, alpha: float) -> Claim:
+    """alpha: that the adjusted p, and the p with failed cells as worst, are held against."""
+    asked, worst = claim.question, claim.worst
+    if asked.waiting:
+        cells = counted(asked.waiting, "cell")
+        status, why = WITHHELD, f"{cells} of it {'has' if asked.waiting == 1 else 'have'} not run yet"
+    elif asked.bar:
+        status, why = WITHHELD, asked.bar
+    elif math.isnan(claim.adjusted):
+        status, why = UNTESTABLE, _why_untestable(claim)
+    elif claim.adjusted > alpha:
+        status, why = NOT_SHOWN, ""
+    elif worst is not None and not (worst.p <= alpha and np.sign(worst.estimate) == np.sign(claim.estimate)):
+        status, why = WITHHELD, _why_withheld(worst)
     else:
-        status = SHOWN if adjusted <= alpha else NOT_SHOWN
-        if status == SHOWN and worst is not None and not worst.p <= alpha:
-            why = f"with {counted(worst.cells, 'failed cell')} counted as worst, p is {worst.p:.2g}"
-    return replace(claim, adjusted=adjusted, status=status, reason=_joined(why, claim.reason))
+        status, why = SHOWN, ""
+    return replace(claim, status=status, reason="; ".join(filter(None, (why, _gaps(claim), *asked.notes))))
 
 
-def _joined(*reasons: str) -> str:
-    return "; ".join(filter(None, reasons))
+def _why_withheld(worst: Worst) -> str:
+    cells = counted(worst.cells, "failed cell")
+    p = f", p = {worst.p:.2g}" if worst.p == worst.p else ""
+    return f"it does not hold if the {cells} had the worst value seen (then {worst.estimate:+.3g}{p})"
+
+
+def _gaps(claim: Claim) -> str:
+    """The stamp of a claim that some cells are missing from."""
+    complete = claim.complete_seeds
+    if complete == claim.planned or not math.isfinite(claim.test.error):
+        return ""
+    return (
+        f"{complete} of {claim.planned} seeds have every condition; the others count with those they have, "
+        "in an error that keeps each seed together"
+    )
 
 
 def _why_untestable(claim: Claim) -> str:
-    if claim.seeds >= 2:
-        return "every seed gave the same number, so nothing is known of chance"
+    if claim.question.why:
+        return claim.question.why
     if claim.planned == 1:
-        return "one seed"
-    if claim.seeds == 0:
-        return "no seed has every condition"
-    return f"only {claim.seeds} of {claim.planned} seeds has every condition"
+        return "one seed says nothing of chance"
+    if claim.test.error == 0:
+        return "every seed gave the same number, so nothing is known of chance"
+    return "too few runs have a finite value"

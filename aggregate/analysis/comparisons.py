@@ -11,6 +11,7 @@ from aggregate.analysis.fixed import Analysis
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats
 from aggregate.reading.declared import Metric
+from aggregate.stats.improvement import improvement_interval, probability_of_improvement
 from aggregate.stats.inference import (
     TTest,
     benjamini_hochberg,
@@ -18,7 +19,6 @@ from aggregate.stats.inference import (
     hedges_dz,
     one_sample_t,
     pairing_ratio,
-    probability_of_improvement,
     seed_correlation,
 )
 from aggregate.stats.intervals import without_rounding
@@ -28,9 +28,10 @@ from aggregate.stats.intervals import without_rounding
 class Comparison:
     """One metric, every condition minus the reference; arrays of shape (conditions,), NaN at the reference itself.
 
-    test: paired t test of the raw differences. adjusted: its p over all comparisons of the sweep, for the false
-    discovery rate. dz: standardised, corrected for few seeds. improvement: probability that a run beats one of the
-    reference. margin: smallest difference that matters, or None; equivalence: p value of a difference beyond it.
+    test: paired t test of the differences; of logarithms if ``log``. adjusted: its p over all comparisons of the sweep,
+    for the false discovery rate. dz: standardised, corrected for few seeds. improvement: probability that a run beats
+    one of the reference, between improvement_low and improvement_high. margin: smallest difference that matters, or
+    None; equivalence: p value of a difference beyond it.
     """
 
     metric: Metric
@@ -39,6 +40,9 @@ class Comparison:
     adjusted: Floats
     dz: Floats
     improvement: Floats
+    improvement_low: Floats
+    improvement_high: Floats
+    log: bool
     margin: float | None
     equivalence: Floats
 
@@ -76,27 +80,36 @@ def _position(summary: Summary, analysis: Analysis) -> int | None:
 
 
 def _compare(entry: MetricSummary, reference: int, analysis: Analysis, level: float) -> Comparison:
-    rounding = np.finfo(np.float64).eps * (np.abs(entry.values) + np.abs(entry.values[reference]))
-    differences = without_rounding(entry.values - entry.values[reference], rounding)
-    differences[reference] = np.nan
-    others = entry.values.copy()
-    others[reference] = np.nan
-    margin = analysis.margins.get(entry.metric.name)
-    test = one_sample_t(differences, level)
+    differences = _differences(entry.scaled, reference)
     nothing = np.full(len(differences), np.nan)
-    directed = bool(entry.metric.better)
+    improvement, low, high = nothing, nothing, nothing
+    if entry.metric.better:
+        others = entry.values.copy()
+        others[reference] = np.nan
+        improvement, n = probability_of_improvement(others, entry.values[reference], entry.metric.better)
+        low, high = improvement_interval(improvement, n, level)
+    margin = analysis.margins.get(entry.metric.name)
     return Comparison(
         metric=entry.metric,
         reference=reference,
-        test=test,
+        test=one_sample_t(differences, level),
         adjusted=nothing,
         dz=hedges_dz(differences),
-        improvement=probability_of_improvement(others, entry.values[reference], entry.metric.better)
-        if directed
-        else nothing,
+        improvement=improvement,
+        improvement_low=low,
+        improvement_high=high,
+        log=entry.log,
         margin=margin,
-        equivalence=nothing if margin is None else equivalence_p(differences, margin),
+        # A margin is in the unit of the metric, and so is the difference that it is held against.
+        equivalence=nothing if margin is None else equivalence_p(_differences(entry.values, reference), margin),
     )
+
+
+def _differences(values: Floats, reference: int) -> Floats:
+    rounding = np.finfo(np.float64).eps * (np.abs(values) + np.abs(values[reference]))
+    differences = without_rounding(values - values[reference], rounding)
+    differences[reference] = np.nan
+    return differences
 
 
 def _adjusted(made: Sequence[Comparison]) -> tuple[Comparison, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,133 +10,121 @@ from numpy.typing import NDArray
 
 from aggregate.arrays import Floats
 from aggregate.reading.declared import Factor
-from aggregate.stats.intervals import without_rounding
+from aggregate.wording import value_text
 from hpc.sweep.cell import FactorValue
 
-SLOPE, INTERACTION = "slope", "interaction"
 Levels = Mapping[str, Sequence[FactorValue]]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """kind: slope of a factor, or interaction of two.
+class Block:
+    """The part of a grid that a test uses: some levels of one factor, each with the same combinations of the others.
 
-    unit: what the estimate is per, in words. weights: shape (conditions,). used: which conditions a seed must have,
-    same shape. groups: for a slope, weights that average the conditions of each level, in the order of the levels,
-    shape (levels, conditions); None for an interaction.
-    note: what was left out, in words; empty if nothing.
+    levels: positions among the factor's values, in their order. conditions: positions in the grid, shape
+    (levels, combinations). notes: what was left out and why, in words.
     """
 
-    kind: str
-    factors: tuple[Factor, ...]
-    unit: str
-    weights: Floats
-    used: NDArray[np.bool_]
-    groups: Floats | None
-    note: str = ""
+    factor: Factor
+    levels: tuple[int, ...]
+    conditions: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+    @property
+    def values(self) -> tuple[FactorValue, ...]:
+        return tuple(self.factor.values[i] for i in self.levels)
 
 
-def contrasts(factors: Sequence[Factor], only: Levels | None = None) -> Iterator[Contrast]:
-    """A slope for every factor whose levels have an order and distances, an interaction for every two of them.
+def block(factors: Sequence[Factor], axis: int, wanted: Sequence[int], alive: Mask, planned: Levels) -> Block:
+    """wanted: levels that the test is about. alive: conditions with enough runs, shape (conditions,).
 
-    only: levels that take part, by factor; None: all. A factor with fewer than two such levels has no contrast.
+    A level at which no combination is alive is left out, then every combination that lacks a level; if that leaves
+    none, levels go instead. planned: levels of the first revision, by factor; combinations of later ones stay out.
     """
-    scales = [_scale(factor, None if only is None else only.get(factor.name, ())) for factor in factors]
-    axes = [axis for axis, scale in enumerate(scales) if _has_slope(factors[axis], scale)]
-    for axis in axes:
-        yield _contrast(factors, scales, (axis,))
-    for pair in itertools.combinations(axes, 2):
-        yield _contrast(factors, scales, pair)
-
-
-def per_seed(contrast: Contrast, values: Floats) -> Floats:
-    """The contrast of every seed. values: shape (conditions, seeds). Returns shape (seeds,).
-
-    NaN for a seed that lacks a condition: a slope over another set of conditions would be another quantity.
-    A factor without any effect gives exactly 0, and seeds that agree one number.
-    """
-    weights, used = contrast.weights[contrast.used], values[contrast.used]
-    with np.errstate(over="ignore", invalid="ignore"):
-        rounding = len(weights) * np.finfo(np.float64).eps * (np.abs(weights) @ np.abs(used))
-        return without_rounding(weights @ used, rounding)
-
-
-def level_means(contrast: Contrast, values: Floats) -> Floats:
-    """Mean of every level within each seed that has all conditions, shape (seeds, levels); for Page's test."""
-    if contrast.groups is None:
-        return np.empty((0, 0))
-    with np.errstate(over="ignore", invalid="ignore"):
-        means = (contrast.groups[:, contrast.used] @ values[contrast.used]).T
-    return means[np.isfinite(means).all(axis=1)]
-
-
-def _scale(factor: Factor, only: Sequence[FactorValue] | None) -> Floats:
-    """Where the levels lie on the scale of the slope; NaN for a level that takes no part.
-
-    A logarithm to base 2 where the factor is declared logarithmic; 0, a loss switched off, has none.
-    """
-    if not factor.numeric:
-        places = np.arange(len(factor.values), dtype=np.float64)
+    shape = tuple(len(factor.values) for factor in factors)
+    grid = np.moveaxis(np.arange(np.prod(shape, dtype=int)).reshape(shape), axis, 0).reshape(shape[axis], -1)
+    others = [factor for i, factor in enumerate(factors) if i != axis]
+    in_play = np.array([_planned(others, c, planned) for c in range(grid.shape[1])], dtype=bool)
+    grid, factor = grid[:, in_play], factors[axis]
+    names = [_combination(others, c) for c in np.flatnonzero(in_play).tolist()]
+    living = alive[grid]
+    kept = [i for i in wanted if living[i].any()]
+    notes = [_level_note(factor, i) for i in wanted if i not in kept]
+    full = np.asarray(living[kept].all(axis=0)) if kept else np.zeros(grid.shape[1], dtype=bool)
+    if full.any() or not kept:
+        lost = [name for name, whole in zip(names, full, strict=True) if not whole]
+        notes += [f"{name} is left out: {factor.label} lacks a level there" for name in lost if kept]
     else:
-        places = np.array([float(value) for value in factor.values])
-        if factor.log:
-            places = np.log2(places, where=places > 0, out=np.full_like(places, np.nan))
-    if only is not None:
-        places[[value not in only for value in factor.values]] = np.nan
+        notes += [_level_note(factor, i) for i in kept if not living[i].all()]
+        kept = [i for i in kept if living[i].all()]
+        full = np.ones(grid.shape[1], dtype=bool)
+    return Block(factor, tuple(kept), grid[kept][:, full], tuple(notes))
+
+
+def ordered_levels(factor: Factor, planned: Levels, *, logarithm: bool) -> list[int]:
+    """Positions of the planned levels in their order; logarithm: without those that have none."""
+    places = scale(factor) if logarithm else _places(factor)
+    order = np.argsort(places, kind="stable").tolist()
+    allowed = planned.get(factor.name, factor.values)
+    return [i for i in order if np.isfinite(places[i]) and factor.values[i] in allowed]
+
+
+def scale(factor: Factor) -> Floats:
+    """Where the levels lie on the scale of a slope; a logarithm to base 2 where the factor is declared logarithmic.
+    NaN for a level without one: 0, a loss switched off."""
+    places = _places(factor)
+    if factor.numeric and factor.log:
+        return np.log2(places, where=places > 0, out=np.full_like(places, np.nan))
     return places
 
 
-def _has_slope(factor: Factor, scale: Floats) -> bool:
-    return factor.ordered and len(np.unique(scale[np.isfinite(scale)])) > 1
+def without_logarithm(factor: Factor) -> str:
+    """What is left out of a slope; empty if nothing."""
+    off = [value_text(v) for v, place in zip(factor.values, scale(factor), strict=True) if np.isnan(place)]
+    return f"{factor.label} {', '.join(off)} has no logarithm and is not in the slope" if off else ""
 
 
-def _contrast(factors: Sequence[Factor], scales: Sequence[Floats], axes: tuple[int, ...]) -> Contrast:
-    shape = tuple(len(factor.values) for factor in factors)
-    used, product = np.ones(shape, dtype=bool), np.ones(shape)
-    for axis, (factor, scale) in enumerate(zip(factors, scales, strict=True)):
-        # A level without a logarithm is left out of the slope of its own factor only.
-        in_play = np.isfinite(scale) if axis in axes else _planned(factor, scale)
-        view = [np.newaxis if other != axis else slice(None) for other in range(len(shape))]
-        used &= in_play[tuple(view)]
-        if axis in axes:
-            centred = np.where(np.isfinite(scale), scale - np.nanmean(scale), 0.0)
-            product = product * centred[tuple(view)]
-    weights = np.where(used, product, 0.0).ravel()
-    chosen = tuple(factors[axis] for axis in axes)
-    return Contrast(
-        kind=SLOPE if len(axes) == 1 else INTERACTION,
-        factors=chosen,
-        unit=" and ".join(_unit(factor) for factor in chosen),
-        weights=weights / (weights**2).sum(),
-        used=used.ravel(),
-        groups=_groups(used, scales[axes[0]], axes[0]) if len(axes) == 1 else None,
-        note="; ".join(filter(None, (_left_out(factors[axis], scales[axis]) for axis in axes))),
-    )
+def slope_weights(found: Block) -> Floats:
+    """Weights of the least-squares slope averaged over combinations, shape (conditions,)."""
+    places = scale(found.factor)[list(found.levels)]
+    centred = places - places.mean()
+    combinations = found.conditions.shape[1]
+    return np.repeat(centred / (centred**2).sum() / combinations, combinations)
 
 
-def _planned(factor: Factor, scale: Floats) -> NDArray[np.bool_]:
-    """Levels of another factor over which a slope is averaged: all, but those added later."""
-    off = np.array([factor.log and not isinstance(value, str) and value <= 0 for value in factor.values])
-    return np.asarray(np.isfinite(scale) | off)
-
-
-def _groups(used: NDArray[np.bool_], scale: Floats, axis: int) -> Floats:
-    rows = []
-    for level in [int(i) for i in np.argsort(scale) if np.isfinite(scale[i])]:
-        here = np.zeros(used.shape)
-        np.moveaxis(here, axis, 0)[level] = 1.0
-        chosen = (here * used).ravel()
-        rows.append(chosen / chosen.sum())
-    return np.array(rows)
-
-
-def _unit(factor: Factor) -> str:
+def slope_unit(factor: Factor) -> str:
     if not factor.numeric:
         return f"step of {factor.label}"
     return f"{'doubling' if factor.log else 'unit'} of {factor.label}"
 
 
-def _left_out(factor: Factor, scale: Floats) -> str:
-    absent = [value for value, place in zip(factor.values, scale, strict=True) if np.isnan(place)]
-    off = [value for value in absent if factor.log and not isinstance(value, str) and value <= 0]
-    return f"{factor.label} {', '.join(map(str, off))} has no logarithm and is not in the slope" if off else ""
+def _places(factor: Factor) -> Floats:
+    if factor.numeric:
+        return np.array([float(value) for value in factor.values])
+    return np.arange(len(factor.values), dtype=np.float64)
+
+
+def combinations(factors: Sequence[Factor], axis: int, found: Block) -> list[str]:
+    """Names of the combinations of a block: ``synergy loss scale 0.1``; empty if there is no other factor."""
+    shape = tuple(len(factor.values) for factor in factors)
+    rows = [np.unravel_index(condition, shape) for condition in found.conditions[0].tolist()]
+    others = [i for i in range(len(factors)) if i != axis]
+    return [
+        ", ".join(f"{factors[i].label} {value_text(factors[i].values[int(row[i])])}" for i in others) for row in rows
+    ]
+
+
+def _combination(others: Sequence[Factor], index: int) -> str:
+    row = np.unravel_index(index, tuple(len(factor.values) for factor in others)) if others else ()
+    pairs = zip(others, row, strict=True)
+    return ", ".join(f"{factor.label} {value_text(factor.values[int(i)])}" for factor, i in pairs)
+
+
+def _planned(others: Sequence[Factor], index: int, planned: Levels) -> bool:
+    row = np.unravel_index(index, tuple(len(factor.values) for factor in others)) if others else ()
+    pairs = zip(others, row, strict=True)
+    return all(factor.values[int(i)] in planned.get(factor.name, factor.values) for factor, i in pairs)
+
+
+def _level_note(factor: Factor, level: int) -> str:
+    return f"{factor.label} {value_text(factor.values[level])} is left out: fewer than two of its runs have a result"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-from aggregate.arrays import Floats, Integers
+from aggregate.arrays import Floats, Integers, Interval
 from aggregate.stats.bands import full_points, simultaneous_multiplier
 from aggregate.stats.intervals import describe
 
@@ -53,7 +54,7 @@ def curves(
     position: index of the cell in the grid, epoch: counted from 1, values: the metric; all of shape (rows,).
     counted: which cells enter the mean, shape (conditions, seeds). Values that are not finite count as absent.
     log: means and bands on a logarithmic scale, as suits losses; ignored if a counted value is not above 0.
-    bounded: the metric lies in [0, 1]; a band that covers the mean does so too where it ends at the bounds.
+    bounded: the metric lies in [0, 1], and so does its band.
     """
     epochs, place = np.unique(epoch, return_inverse=True)
     cells = np.full((counted.size, len(epochs)), np.nan)
@@ -85,8 +86,21 @@ def _with_means(
     n = description.n
     full = full_points(n)
     half = simultaneous_multiplier(scaled, full, level)[:, None] * np.where(full, description.sem, np.nan)
-    ends = (description.mean, description.mean - half, description.mean + half)
-    mean, low, high = (np.exp(end) for end in ends) if log else ends
-    if bounded and not np.any((data < 0) | (data > 1)):  # values that contradict their declaration are let be
-        low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    mean = np.exp(description.mean) if log else description.mean
+    if log:
+        low, high = np.exp(description.mean - half), np.exp(description.mean + half)
+    elif bounded and not np.any((data < 0) | (data > 1)):  # values that contradict their declaration are left alone
+        low, high = _within_bounds(mean, half)
+    else:
+        low, high = mean - half, mean + half
     return Curves(epochs, values, counted, log, bounded, n, mean, low, high)
+
+
+def _within_bounds(mean: Floats, half: Floats) -> Interval:
+    """The band of a share by the delta method on its logit, as for its interval; a mean at a bound has no width."""
+    inside = (mean > 0) & (mean < 1)
+    safe = np.where(inside, mean, 0.5)
+    reach, edge = half / (safe * (1 - safe)), np.where(np.isnan(half), np.nan, mean)
+    middle = special.logit(safe)
+    low, high = special.expit(middle - reach), special.expit(middle + reach)
+    return np.where(inside, low, edge), np.where(inside, high, edge)

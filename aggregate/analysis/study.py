@@ -12,7 +12,7 @@ from aggregate.analysis.claims import Claims, make_claims
 from aggregate.analysis.comparisons import Comparison, Pairing, compare, pairings
 from aggregate.analysis.contrasts import Levels
 from aggregate.analysis.curves import Curves, curves
-from aggregate.analysis.fixed import Analysis
+from aggregate.analysis.fixed import Analysis, Looks, looks_of
 from aggregate.analysis.last_epochs import LastEpochs, last_epochs
 from aggregate.analysis.missingness import Missingness, missingness
 from aggregate.analysis.reliability import Flag, flags
@@ -68,7 +68,7 @@ def _study(reading: Reading) -> Study:
         gathered=gathered,
         histories=histories,
         summary=summary,
-        evidence=weigh(summary, analysis, planned_levels(manifest)),
+        evidence=weigh(summary, analysis, planned_levels(manifest), looks_of(analysis, manifest["revisions"])),
         ends=last_epochs(gathered, summary, histories, analysis.last_epochs),
         flags=flags(summary),
         remarks=reading.remarks,
@@ -85,11 +85,10 @@ class Evidence:
     missingness: tuple[Missingness, ...]
 
 
-def weigh(summary: Summary, analysis: Analysis, planned: Levels) -> Evidence:
+def weigh(summary: Summary, analysis: Analysis, planned: Levels, looks: Looks) -> Evidence:
     """planned: the levels of every factor in the first revision of the grid."""
-    return Evidence(
-        make_claims(summary, analysis, planned), compare(summary, analysis), pairings(summary), missingness(summary)
-    )
+    claims = make_claims(summary, analysis, planned, looks)
+    return Evidence(claims, compare(summary, analysis), pairings(summary), missingness(summary))
 
 
 def planned_levels(manifest: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ from aggregate.reading.records import Gathered
 from aggregate.stats.intervals import (
     Description,
     clopper_pearson,
-    delta_log_interval,
     delta_logit_interval,
     describe,
     median_interval,
@@ -21,9 +21,9 @@ from aggregate.stats.intervals import (
 )
 from hpc.sweep.cell import Point
 from hpc.sweep.definition import Sweep
-from hpc.sweep.states import COMPLETED, STATES
+from hpc.sweep.states import COMPLETED, MISSING, STARTED, STATES
 
-T, DELTA_LOGIT, DELTA_LOG = "t", "delta-logit t", "delta-log t"
+T, DELTA_LOGIT, LOG_T = "t", "delta-logit t", "t of logarithms"
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class MetricSummary:
 
     values: shape (conditions, seeds), NaN where a cell is not COMPLETED or has no finite value.
     absent: COMPLETED cells without a finite value, shape (conditions,).
-    t, suited: confidence intervals for the mean, (low, high), each of shape (conditions,). median: for the median.
-    method: how ``suited`` was made, which fits the declared kind of the metric.
-    note: why that is not the method of the declared kind; empty if it is.
+    t: confidence interval for the mean, (low, high), each of shape (conditions,). median: for the median.
+    log: a positive metric is compared on the scale of its logarithm throughout: intervals, slopes, curves.
+    centre: the mean, or the geometric mean if ``log``; suited: the interval for it, which fits the declared kind.
+    method: how ``suited`` was made. note: why that is not the method of the declared kind; empty if it is.
     """
 
     metric: Metric
@@ -42,10 +43,24 @@ class MetricSummary:
     description: Description
     absent: Integers
     t: Interval
+    centre: Floats
     suited: Interval
     median: Interval
     method: str
     note: str = ""
+
+    @property
+    def log(self) -> bool:
+        return self.method == LOG_T
+
+    @property
+    def centre_name(self) -> str:
+        return "geometric mean" if self.log else "mean"
+
+    @property
+    def scaled(self) -> Floats:
+        """The values on the scale on which they are compared; shape (conditions, seeds)."""
+        return np.log(self.values) if self.log else self.values
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,8 @@ class Summary:
     shape: number of values of each factor; their product is the number of conditions.
     states: state of each cell, shape (conditions, seeds).
     primary: the metrics fixed before the first job, as declared, whether or not a result has a value of them.
-    completion: exact interval for the rate of COMPLETED cells, (low, high), each of shape (conditions,).
+    completion: exact interval for the rate of COMPLETED cells among those that ended, (low, high), each of shape
+        (conditions,).
     """
 
     name: str
@@ -80,6 +96,16 @@ class Summary:
         """COMPLETED cells of each condition, shape (conditions,)."""
         return self.count(COMPLETED)
 
+    @property
+    def waiting(self) -> NDArray[np.bool_]:
+        """Cells that have not ended, shape (conditions, seeds)."""
+        return np.asarray((self.states == MISSING) | (self.states == STARTED))
+
+    @property
+    def ended(self) -> Integers:
+        """Cells of each condition that ended, in whatever state, shape (conditions,)."""
+        return np.asarray((~self.waiting).sum(axis=1))
+
     def count(self, state: str) -> Integers:
         """Cells of each condition in one state, shape (conditions,)."""
         return np.asarray((self.states == state).sum(axis=1))
@@ -95,22 +121,46 @@ class Summary:
 def summarise(gathered: Gathered) -> Summary:
     """Compute every statistic of a sweep."""
     sweep = gathered.sweep
-    level = 1 - float(sweep.analysis.get("alpha", 0.05))
-    states = _states(gathered)
-    metrics = tuple(summarise_metric(metric, states, values, level) for metric, values in _values(gathered))
-    names, points = zip(*sweep.grid.conditions(), strict=True)
+    return summarise_arrays(
+        sweep.name,
+        factors_of(sweep),
+        tuple(sweep.grid.conditions()),
+        sweep.grid.seeds,
+        _states(gathered),
+        _values(gathered),
+        primary=_primary(sweep),
+        level=1 - float(sweep.analysis.get("alpha", 0.05)),
+        complete=gathered.complete,
+    )
+
+
+def summarise_arrays(
+    name: str,
+    factors: tuple[Factor, ...],
+    conditions: Sequence[tuple[str, Point]],
+    seeds: tuple[int, ...],
+    states: NDArray[np.str_],
+    values: Iterable[tuple[Metric, Floats]],
+    *,
+    primary: tuple[Metric, ...],
+    level: float,
+    complete: bool,
+) -> Summary:
+    """A sweep from its arrays. states, values: shape (conditions, seeds); see Summary for the others."""
+    names, points = zip(*conditions, strict=True)
+    ended = ((states != MISSING) & (states != STARTED)).sum(axis=1)
     return Summary(
-        name=sweep.name,
+        name=name,
         level=level,
-        factors=factors_of(sweep),
+        factors=factors,
         conditions=names,
         points=points,
-        seeds=sweep.grid.seeds,
+        seeds=seeds,
         states=states,
-        metrics=metrics,
-        primary=_primary(sweep),
-        completion=clopper_pearson((states == COMPLETED).sum(axis=1), np.full(len(names), states.shape[1]), level),
-        complete=gathered.complete,
+        metrics=tuple(summarise_metric(metric, states, found, level) for metric, found in values),
+        primary=primary,
+        completion=clopper_pearson((states == COMPLETED).sum(axis=1), ended, level),
+        complete=complete,
     )
 
 
@@ -140,21 +190,31 @@ def summarise_metric(metric: Metric, states: NDArray[np.str_], values: Floats, l
     """One metric over conditions. states, values: of every cell, shape (conditions, seeds)."""
     values = np.where(states == COMPLETED, values, np.nan)
     description = describe(values)
-    absent = (states == COMPLETED).sum(axis=1) - description.n
-    moments = (description.mean, description.sem, description.n, level)
     method, note = _method(metric, values)
-    interval = {T: t_interval, DELTA_LOGIT: delta_logit_interval, DELTA_LOG: delta_log_interval}[method]
+    centre, suited = _suited(method, values, description, level)
     return MetricSummary(
         metric,
         values,
         description,
-        absent,
-        t_interval(*moments),
-        interval(*moments),
+        (states == COMPLETED).sum(axis=1) - description.n,
+        t_interval(description.mean, description.sem, description.n, level),
+        centre,
+        suited,
         median_interval(values, level),
         method,
         note,
     )
+
+
+def _suited(method: str, values: Floats, plain: Description, level: float) -> tuple[Floats, Interval]:
+    """(what is estimated, the interval for it)."""
+    if method == LOG_T:
+        d = describe(np.log(values))
+        low, high = t_interval(d.mean, d.sem, d.n, level)
+        with np.errstate(over="ignore"):
+            return np.exp(d.mean), (np.exp(low), np.exp(high))
+    interval = delta_logit_interval if method == DELTA_LOGIT else t_interval
+    return plain.mean, interval(plain.mean, plain.sem, plain.n, level)
 
 
 def _method(metric: Metric, values: Floats) -> tuple[str, str]:
@@ -165,6 +225,8 @@ def _method(metric: Metric, values: Floats) -> tuple[str, str]:
         return DELTA_LOGIT, ""
     if metric.kind == POSITIVE:
         if np.any(values < 0):
-            return T, "declared positive, but values are negative: plain t intervals"
-        return DELTA_LOG, ""
+            return T, "declared positive, but values are negative: compared as they are, not by their logarithms"
+        if np.any(values == 0):
+            return T, "some values are 0 and have no logarithm: compared as they are, not by their logarithms"
+        return LOG_T, ""
     return T, ""

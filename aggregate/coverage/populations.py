@@ -10,7 +10,7 @@ from numpy.random import Generator
 from scipy import special
 
 from aggregate.analysis.study import Study
-from aggregate.analysis.summary import MetricSummary
+from aggregate.analysis.summary import DELTA_LOGIT, LOG_T, MetricSummary
 from aggregate.arrays import Floats
 from aggregate.reading.declared import BOUNDED, POSITIVE, REAL
 
@@ -20,13 +20,15 @@ _FEWEST_RESIDUALS = 20
 
 @dataclass(frozen=True)
 class Population:
-    """kind: bounded, positive or real, which decides the interval that suits. draw: seeds of any shape."""
+    """kind: bounded, positive or real, which decides the interval that suits. draw: seeds of any shape.
+    geometric: the geometric mean of a positive one."""
 
     name: str
     kind: str
     mean: float
     median: float
     draw: Draw
+    geometric: float = float("nan")
 
 
 def textbook() -> Iterator[Population]:
@@ -49,7 +51,7 @@ def textbook() -> Iterator[Population]:
 def _lognormal(sigma: float) -> Population:
     mean = float(np.exp(sigma**2 / 2))
     draw: Draw = lambda random, shape: random.lognormal(0.0, sigma, shape)  # noqa: E731
-    return Population(f"lognormal, sigma {sigma}", POSITIVE, mean, 1.0, draw)
+    return Population(f"lognormal, sigma {sigma}", POSITIVE, mean, 1.0, draw, geometric=1.0)
 
 
 def _beta(mean: float, size: float) -> Population:
@@ -67,7 +69,7 @@ def own(study: Study) -> Iterator[Population]:
 
 def _own(entry: MetricSummary) -> Population | None:
     """Residuals on the scale on which conditions are most alike, widened by what estimated means took from them."""
-    kind = {"delta-logit t": BOUNDED, "delta-log t": POSITIVE}.get(entry.method, REAL)
+    kind = {DELTA_LOGIT: BOUNDED, LOG_T: POSITIVE}.get(entry.method, REAL)
     values = _scaled(entry.values, kind)
     rows = values[np.isfinite(values).sum(axis=1) > 1]
     n = np.isfinite(rows).sum(axis=1, keepdims=True)
@@ -79,7 +81,8 @@ def _own(entry: MetricSummary) -> Population | None:
     members = special.expit(middle) if kind == BOUNDED else np.exp(middle) if kind == POSITIVE else middle
     name = f"your {entry.metric.name} ({len(members)} residuals)"
     draw: Draw = lambda random, shape: random.choice(members, shape)  # noqa: E731
-    return Population(name, kind, float(members.mean()), float(np.median(members)), draw)
+    geometric = float(np.exp(np.log(members).mean())) if kind == POSITIVE else float("nan")
+    return Population(name, kind, float(members.mean()), float(np.median(members)), draw, geometric)
 
 
 def _scaled(values: Floats, kind: str) -> Floats:

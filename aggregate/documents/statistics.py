@@ -61,8 +61,11 @@ def _conditions(summary: Summary, ends: LastEpochs) -> dict[str, Any]:
     completion = rows(
         {
             "completed": summary.completed,
+            "ended": summary.ended,
             "planned": np.full(len(summary.conditions), len(summary.seeds)),
-            "rate": summary.completed / len(summary.seeds),
+            "rate": np.divide(
+                summary.completed, summary.ended, out=np.full(len(summary.ended), np.nan), where=summary.ended > 0
+            ),
             "ci_lower": summary.completion[0],
             "ci_upper": summary.completion[1],
         }
@@ -85,6 +88,7 @@ def _intervals(entry: MetricSummary) -> list[dict[str, Any]]:
     return rows(
         {
             "mean": d.mean,
+            "centre": entry.centre,
             "n": d.n,
             "ci_lower": entry.suited[0],
             "ci_upper": entry.suited[1],
@@ -100,7 +104,8 @@ def _unreliable(summary: Summary, found: Sequence[Flag]) -> list[dict[str, Any]]
         {
             "metric": flag.metric,
             "reason": flag.reason,
-            "conditions": [summary.conditions[i] for i in flag.conditions] or "all",
+            "conditions": [summary.conditions[i] for i in flag.conditions],
+            "seeds": [list(seeds) for seeds in flag.seeds],
         }
         for flag in found
     ]
@@ -130,7 +135,8 @@ def evidence_document(summary: Summary, evidence: Evidence) -> dict[str, Any]:
     return {
         "claims": {
             "alpha": claims.alpha,
-            "correction": claims.correction,
+            "looks": {"planned": claims.looks.planned, "taken": claims.looks.taken, "alpha_of_this_look": claims.spent},
+            "correction": "holm",
             "family": [_claim(claim) for claim in claims.family],
             "exploratory_correction": "benjamini-hochberg",
             "exploratory": [_claim(claim) for claim in claims.exploratory],
@@ -142,23 +148,44 @@ def evidence_document(summary: Summary, evidence: Evidence) -> dict[str, Any]:
 
 
 def _claim(claim: Claim) -> dict[str, Any]:
-    worst = claim.worst
+    asked, worst, test = claim.question, claim.worst, claim.test
+    improvement, low, high = map(number, claim.improvement)
     return {
-        "metric": claim.metric.name,
-        "label": claim.metric.label,
-        "kind": claim.kind,
-        "factors": list(claim.factors),
-        "per": claim.unit,
+        "metric": asked.metric.name,
+        "label": asked.metric.label,
+        "kind": asked.kind,
+        "factors": list(asked.factors),
+        "levels": list(asked.levels),
+        "per": asked.unit,
+        "scale": "log" if asked.log else "raw",
         "confirmatory": claim.confirmatory,
         "status": claim.status,
         "reason": claim.reason or None,
-        "seeds": claim.seeds,
+        "seeds": test.seeds,
+        "complete_seeds": claim.complete_seeds,
         "planned_seeds": claim.planned,
-        **{name: number(getattr(claim, name)) for name in ("estimate", "low", "high", "p", "adjusted")},
-        "page_p": number(claim.page),
-        "failed_as_worst": worst
-        and {"cells": worst.cells, "seeds": worst.seeds, "estimate": number(worst.estimate), "p": number(worst.p)},
-        "per_seed": [number(value) for value in claim.per_seed],
+        "estimate": number(claim.estimate),
+        "level": number(claim.level),
+        "low": number(claim.low),
+        "high": number(claim.high),
+        "degrees_of_freedom": number(test.freedom),
+        "p": number(test.p),
+        "adjusted": number(claim.adjusted),
+        "dz_hedges": number(claim.dz),
+        "detectable": number(claim.detectable),
+        "probability_of_improvement": improvement and {"estimate": improvement, "low": low, "high": high},
+        "failed_as_worst": worst and {"cells": worst.cells, "estimate": number(worst.estimate), "p": number(worst.p)},
+        "combinations": [
+            {
+                "where": piece.where,
+                "estimate": number(piece.estimate),
+                "low": number(piece.low),
+                "high": number(piece.high),
+                "reason": piece.why or None,
+            }
+            for piece in claim.pieces
+        ],
+        "per_seed": [number(value) for value in test.per_seed.tolist()],
     }
 
 
@@ -173,12 +200,15 @@ def _comparison(summary: Summary, entry: Comparison) -> dict[str, Any]:
         "p_benjamini_hochberg": entry.adjusted,
         "dz_hedges": entry.dz,
         "probability_of_improvement": entry.improvement,
+        "probability_of_improvement_low": entry.improvement_low,
+        "probability_of_improvement_high": entry.improvement_high,
         "equivalence_p": entry.equivalence,
     }
     found = zip(summary.conditions, rows(columns), strict=True)
     return {
         "reference": summary.conditions[entry.reference],
         "stamp": "exploratory",
+        "scale": "log" if entry.log else "raw",
         "equivalence_margin": entry.margin,
         "conditions": {name: row for i, (name, row) in enumerate(found) if i != entry.reference},
     }

@@ -25,6 +25,7 @@ from aggregate.wording import value_text
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#c4c4c4"
 MARKERS = "osD^vPX*"
+RETENTION = "retention"  # name of the figure on the report's first screen
 DPI = 150
 # Beside the panel, at its upper right corner.
 LEGEND: dict[str, Any] = {

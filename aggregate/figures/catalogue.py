@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from aggregate.analysis.curves import Curves, by_level
+from aggregate.analysis.retention import Retained
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.figures.axes import drawable
-from aggregate.figures.canvas import Pages
+from aggregate.figures.canvas import RETENTION, Pages
 from aggregate.figures.heatmap import draw_heatmap
 from aggregate.figures.overview import draw_overview
+from aggregate.figures.retention import draw_retention
 from aggregate.figures.training_curves import draw_curves, draw_level_curves
 from aggregate.figures.versus import draw_versus
 from aggregate.reading.declared import Metric
@@ -28,14 +30,19 @@ class Plot:
     figure: Figure
 
 
-def plots(summary: Summary, curves: Iterable[tuple[Metric, Curves]]) -> Iterator[Plot]:
-    """The statistical summary, each metric versus each factor and over a grid of two, then the training curves.
+def plots(
+    summary: Summary, curves: Iterable[tuple[Metric, Curves]], retained: Retained | None = None
+) -> Iterator[Plot]:
+    """The hypothesis, the statistical summary, each metric versus each factor and over a grid of two, training curves.
 
     One at a time: the next figure may be drawn on the axes of one before. Ask for them and save them inside
     canvas.house_style.
     """
     pages = Pages()
     summary = _drawable(summary)
+    if retained is not None:
+        caption = f"What is left of {retained.kept.name} and {retained.other.name} as {retained.factor.label} narrows"
+        yield Plot(RETENTION, "", caption, draw_retention(retained))
     if summary.primary_metrics():
         yield Plot("statistical_summary", "", "All conditions, primary metrics", draw_overview(summary))
     for entry in summary.metrics:
@@ -49,9 +56,8 @@ def _drawable(summary: Summary) -> Summary:
 
 
 def _drawable_metric(entry: MetricSummary) -> MetricSummary:
-    described = replace(entry.description, mean=drawable(entry.description.mean))
     suited = drawable(entry.suited[0]), drawable(entry.suited[1])
-    return replace(entry, values=drawable(entry.values), description=described, suited=suited)
+    return replace(entry, values=drawable(entry.values), centre=drawable(entry.centre), suited=suited)
 
 
 def _drawable_curves(curves: Curves) -> Curves:

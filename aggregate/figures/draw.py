@@ -47,7 +47,7 @@ def _own(study: Study, stamp: str) -> Iterator[tuple[Picture, dict[str, bytes]]]
     from aggregate.figures.catalogue import plots
 
     with house_style():
-        for plot in plots(study.summary, study.curves()):
+        for plot in plots(study.summary, study.curves(), study.evidence.claims.retained):
             about = {"Title": _title(plot.name), "Subject": f"aggregation {stamp}"}
             kinds = [kind for kind in ("png", "pdf") if kind == "png" or kind in study.analysis.formats]
             files = {f"{plot.name}.{kind}": encoded(plot.figure, kind, about) for kind in kinds}

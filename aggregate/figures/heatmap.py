@@ -25,7 +25,7 @@ _COLOURBAR = 1.15
 def draw_heatmap(summary: Summary, entry: MetricSummary) -> Figure:
     """Rows: the first factor, rising upwards; columns: the second. Needs a grid of exactly two factors."""
     rows, columns = summary.factors
-    mean, n = entry.description.mean.reshape(summary.shape), entry.description.n.reshape(summary.shape)
+    mean, n = entry.centre.reshape(summary.shape), entry.description.n.reshape(summary.shape)
     side = min(0.78, _MOST_INCHES / max(summary.shape))
     left = 0.55 + text_width([value_text(value) for value in rows.values])
     page = sheet(1, 1, (side * len(columns.values), 0.8 * side * len(rows.values)), left=left, right=_COLOURBAR)

@@ -46,7 +46,7 @@ def _draw(ax: Axes, summary: Summary, entry: MetricSummary) -> None:
     ax.scatter(
         entry.values.ravel(), np.repeat(rows + 0.25, seeds), s=6, c=np.repeat(palette, seeds, axis=0), alpha=0.55, lw=0
     )
-    ax.scatter(entry.description.mean, rows, s=18, c=palette, zorder=4)
+    ax.scatter(entry.centre, rows, s=18, c=palette, zorder=4)
     ax.set_ylim(len(rows) - 0.3, -0.7)
     ax.grid(visible=False)
     ax.grid(visible=True, axis="x")
@@ -101,6 +101,9 @@ def _counts(ax: Axes, summary: Summary, row: float) -> None:
 
 def _legend(summary: Summary, metrics: list[MetricSummary]) -> str:
     methods = " / ".join(dict.fromkeys(entry.method for entry in metrics))
-    drawn = f"mean, seeds and {percent(summary.level)} {methods} interval" if len(summary.seeds) > 1 else "one seed"
+    centres = " / ".join(dict.fromkeys(entry.centre_name for entry in metrics))
+    drawn = (
+        f"{centres}, seeds and {percent(summary.level)} {methods} interval" if len(summary.seeds) > 1 else "one seed"
+    )
     chance = "; dashed: chance" if any(entry.metric.chance is not None for entry in metrics) else ""
     return f"{drawn}; right: completed of planned cells{chance}"

@@ -72,7 +72,7 @@ def _lines(summary: Summary, entry: MetricSummary, axis: int) -> Lines:
         title=", ".join(f.label for f in others),
         short=[", ".join(row) for row in texts],
         values=arranged(entry.values),
-        mean=arranged(entry.description.mean),
+        mean=arranged(entry.centre),
         low=arranged(entry.suited[0]),
         high=arranged(entry.suited[1]),
         n=arranged(entry.description.n),
@@ -140,4 +140,4 @@ def _legend(summary: Summary, entry: MetricSummary, lines: Lines, span: Span) ->
         return f"one seed, no interval{shown}"
     cut = np.any(lines.low < span.low) or np.any(lines.high > span.high)
     method = f"{percent(summary.level)} {entry.method} interval" + (", cut off at the frame" if cut else "")
-    return f"large: mean of {len(summary.seeds)} seeds; small: seeds; whiskers: {method}{shown}"
+    return f"large: {entry.centre_name} of {len(summary.seeds)} seeds; small: seeds; whiskers: {method}{shown}"

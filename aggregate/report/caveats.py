@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aggregate.analysis.fixed import Analysis, Looks
 from aggregate.analysis.reliability import Flag
 from aggregate.analysis.study import Evidence, Study
 from aggregate.analysis.summary import Summary
@@ -52,7 +53,18 @@ def doubts(study: Study) -> list[str]:
     if study.gathered.strays:
         lines.append(f"individual_results holds what is no planned cell, not counted: {_named(study.gathered.strays)}")
     lines += _budgets(study.ends.budgets) + _mixtures(study.gathered)
-    return lines + _revisions(study.manifest["revisions"]) + _history_lines(study.histories.faults)
+    lines += _former(study.analysis) + _revisions(study.manifest["revisions"], study.evidence.claims.looks)
+    return lines + _history_lines(study.histories.faults)
+
+
+def _former(analysis: Analysis) -> list[str]:
+    """What became of tests that an earlier version declared."""
+    if analysis.former is None:
+        return []
+    return [
+        "this sweep declared `analysis.ratio`, which says which error grew more and not what was kept: retention of "
+        "the same two metrics is shown instead, as exploratory. Interactions of factors are not tested any more"
+    ]
 
 
 def _unmeasured(summary: Summary) -> list[str]:
@@ -103,9 +115,9 @@ def _mixtures(gathered: Gathered) -> list[str]:
 
 
 def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:
-    """Failures that hang on a factor: the cells that are left are not like those that failed."""
+    """Failures that depend on a factor: the cells that are left are not like those that failed."""
     return [
-        f"failures hang on {entry.factor.label} ({p_equals(entry.p)}, {entry.method}): means of what is left mislead"
+        f"failures depend on {entry.factor.label} ({p_equals(entry.p)}, {entry.method}): means of what is left mislead"
         for entry in evidence.missingness
         if entry.p <= 1 - summary.level
     ]
@@ -137,19 +149,25 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _revisions(revisions: Sequence[Mapping[str, Any]]) -> list[str]:
+def _revisions(revisions: Sequence[Mapping[str, Any]], looks: Looks) -> list[str]:
     """What was changed after the first job could have been seen."""
     first, last = revisions[0], revisions[-1]
     lines = []
+    codes = [revision.get("provenance", {}).get("trainer_digest") for revision in revisions]
+    if len(set(filter(None, codes))) > 1:
+        lines.append(
+            "the trainer's code was changed while the sweep ran (--allow-code-change): cells of before and after are "
+            "mixed, and differences between conditions may be differences of code"
+        )
     if first.get("analysis") != last.get("analysis"):
         lines.append(
             "the analysis was edited after the sweep began: the first one governs, and anything else is exploratory"
         )
     before, after = first["grid"], last["grid"]
-    if len(before["seeds"]) != len(after["seeds"]):
+    if not looks.as_planned:
         lines.append(
-            f"seeds were added after the sweep began ({len(before['seeds'])}, now {len(after['seeds'])}): "
-            "if the results decided that, intervals and tests are too narrow"
+            f"seeds were added after results could be seen ({len(before['seeds'])}, now {len(after['seeds'])}; "
+            f"{looks.taken} looks, {looks.planned} planned): no claim counts as fixed before the first job"
         )
     if before["axes"] != after["axes"]:
         lines.append("conditions were added after the sweep began: comparisons with them are exploratory")

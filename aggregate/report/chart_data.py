@@ -75,7 +75,7 @@ def _metric(entry: MetricSummary) -> dict[str, Any]:
     return _about(entry.metric, entry.values) | {
         "method": entry.method,
         "n": entry.description.n.tolist(),
-        "mean": _rounded(entry.description.mean),
+        "mean": _rounded(entry.centre),
         "low": _rounded(entry.suited[0]),
         "high": _rounded(entry.suited[1]),
         "values": _rounded(entry.values),

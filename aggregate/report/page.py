@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from aggregate.analysis.study import Study
-from aggregate.figures.canvas import Picture
+from aggregate.figures.canvas import RETENTION, Picture
 from aggregate.report import tables
 from aggregate.report.chart_data import chart_data
 from aggregate.report.sentences import asked, found, sure
@@ -99,11 +99,19 @@ def _tiles(counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
 
 
 def _figures(material: Material) -> dict[str, list[dict[str, Any]]]:
-    """Primary metrics and what shows several of them, other metrics, training curves."""
+    """The hypothesis, primary metrics and what shows several of them, other metrics, training curves."""
     primary = {"", *(entry.metric.name for entry in material.study.summary.primary_metrics())}
-    groups: dict[str, list[dict[str, Any]]] = {"primary": [], "others": [], "curves": []}
+    groups: dict[str, list[dict[str, Any]]] = {"hypothesis": [], "primary": [], "others": [], "curves": []}
     for picture in material.pictures:
-        group = "curves" if "/" in picture.name else "primary" if picture.metric in primary else "others"
+        group = (
+            "hypothesis"
+            if picture.name == RETENTION
+            else "curves"
+            if "/" in picture.name
+            else "primary"
+            if picture.metric in primary
+            else "others"
+        )
         groups[group].append(_figure(picture))
     return groups
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aggregate.analysis.claims import RATIO, Claim
+from aggregate.analysis.claims import NOT_SHOWN, SHOWN, WITHHELD, Claim
 from aggregate.analysis.comparisons import Comparison
-from aggregate.analysis.contrasts import INTERACTION, SLOPE
 from aggregate.analysis.last_epochs import LastEpochs
+from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE
 from aggregate.analysis.study import Evidence
 from aggregate.analysis.summary import MetricSummary, Summary, T
-from aggregate.wording import better_text, counted, p_equals, p_text, short, value_text, with_interval
+from aggregate.wording import better_text, counted, p_equals, p_text, percent, short, value_text, with_interval
 from hpc.sweep.states import COMPLETED, STATES
 
 MOST_ROWS = 200
-_KINDS = {SLOPE: "slope on", INTERACTION: "interaction", RATIO: "hypothesis: slope on"}
+_KINDS = {SLOPE: "slope on", COMPARISON: "difference over", RETENTION: "retention over"}
+_VERDICTS = {SHOWN: "detected", NOT_SHOWN: "not detected", WITHHELD: "no verdict"}
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,24 @@ def rows_shown(summary: Summary) -> str:
 
 def claims(made: Sequence[Claim], adjusted: str) -> Table:
     """adjusted: how p values were adjusted."""
-    head = ["verdict", "metric", "contrast", "estimate and interval", "p", f"p {adjusted}"]
-    return Table([*head, "Page's p", "seeds", "failed as worst"], list(map(_claim, made)), words=3)
+    head = ["verdict", "metric", "contrast", "levels", "estimate and interval", "level", "p", f"p {adjusted}"]
+    return Table([*head, "detectable", "seeds", "failed as worst"], list(map(_claim, made)), words=4)
 
 
 def _claim(claim: Claim) -> list[str]:
-    worst = claim.worst
+    asked, worst = claim.question, claim.worst
+    verdict = _VERDICTS.get(claim.status, claim.status)
     return [
-        f"{claim.status}: {claim.reason}" if claim.reason else claim.status,
-        claim.metric.label,
-        f"{_KINDS[claim.kind]} {' x '.join(claim.factors)}",
+        f"{verdict}: {claim.reason}" if claim.reason else verdict,
+        asked.metric.label,
+        f"{_KINDS[asked.kind]} {' x '.join(asked.factors)}",
+        ", ".join(map(value_text, asked.levels)),
         with_interval(claim.estimate, claim.low, claim.high),
-        p_text(claim.p),
+        percent(round(claim.level, 4)) if claim.level == claim.level else "-",
+        p_text(claim.test.p),
         p_text(claim.adjusted),
-        p_text(claim.page),
-        f"{claim.seeds} of {claim.planned}",
+        short(claim.detectable),
+        f"{claim.test.seeds} of {claim.planned}",
         "-" if worst is None else f"{short(worst.estimate)} ({counted(worst.cells, 'cell')}, {p_equals(worst.p)})",
     ]
 
@@ -69,7 +73,8 @@ def comparison(summary: Summary, found: Comparison) -> Table:
 def _compared(found: Comparison, i: int) -> list[str]:
     test = found.test
     row = [with_interval(test.mean[i], test.low[i], test.high[i]), str(test.n[i]), short(found.dz[i])]
-    row += [short(found.improvement[i]), p_text(test.p[i]), p_text(found.adjusted[i])]
+    chance = with_interval(found.improvement[i], found.improvement_low[i], found.improvement_high[i])
+    row += [chance, p_text(test.p[i]), p_text(found.adjusted[i])]
     return row if found.margin is None else [*row, p_text(found.equivalence[i])]
 
 
@@ -97,7 +102,7 @@ def headline(summary: Summary, ends: LastEpochs) -> Table:
 
 
 def _headline(summary: Summary, shown: Sequence[MetricSummary], i: int) -> list[str]:
-    numbers = [with_interval(entry.description.mean[i], entry.suited[0][i], entry.suited[1][i]) for entry in shown]
+    numbers = [with_interval(entry.centre[i], entry.suited[0][i], entry.suited[1][i]) for entry in shown]
     return [*_levels(summary, i), *numbers, f"{summary.completed[i]} of {len(summary.seeds)}"]
 
 
@@ -137,18 +142,22 @@ def completeness(summary: Summary) -> Table:
     """Cells of every condition by state, with the exact interval of the completion rate."""
     states = [state for state in STATES if state == COMPLETED or (summary.states == state).any()]
     counts = [summary.count(state) for state in states]
-    rates, (low, high) = summary.completed / len(summary.seeds), summary.completion
+    low, high = summary.completion
     # Incomplete conditions are what a reader looks for.
     order = np.argsort(summary.completed, kind="stable")[:MOST_ROWS].tolist()
     rows = [
         [
             *_levels(summary, i),
             *(str(count[i]) for count in counts),
-            f"{rates[i]:.2f} [{low[i]:.2f}, {high[i]:.2f}]",
+            _rate(summary.completed[i], summary.ended[i], low[i], high[i]),
         ]
         for i in order
     ]
     return Table([*_factors(summary), *(state.lower() for state in states), "completion rate"], rows)
+
+
+def _rate(completed: int, ended: int, low: float, high: float) -> str:
+    return f"{completed / ended:.2f} [{low:.2f}, {high:.2f}]" if ended else "-"
 
 
 def _factors(summary: Summary) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tests and corrections from arrays: t, equivalence, Page's L, Holm, Benjamini-Hochberg, effect sizes, pairing.
+"""Tests and corrections from arrays: t, equivalence, Holm, Benjamini-Hochberg, effect sizes, pairing.
 
 Nothing here knows of files, metrics or figures. Seeds lie on the last axis, NaN marks a seed without a value; a test
 that cannot be made has p = NaN.
@@ -7,8 +7,7 @@ that cannot be made has p = NaN.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import permutations
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,8 +15,6 @@ from scipy import special
 
 from aggregate.arrays import Floats, Integers
 from aggregate.stats.intervals import describe, t_interval
-
-_EXACT_LEVELS = 7  # 5,040 orders; above, the normal approximation is a little conservative
 
 
 @dataclass(frozen=True)
@@ -63,21 +60,15 @@ def hedges_dz(differences: ArrayLike) -> Floats:
     NaN where n is below 3 or there is no spread. Source: Hedges 1981 with n - 1 degrees of freedom.
     """
     d = describe(differences)
-    df = np.maximum(d.n - 1, 2).astype(np.float64)
-    correction = np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
     known = (d.n > 2) & (d.std > 0)
-    return correction * np.divide(d.mean, d.std, out=np.full_like(d.mean, np.nan), where=known)
+    correction = hedges_factor(np.maximum(d.n, 3))
+    return np.asarray(correction * np.divide(d.mean, d.std, out=np.full_like(d.mean, np.nan), where=known))
 
 
-def probability_of_improvement(values: Floats, reference: Floats, better: str) -> Floats:
-    """Probability that a run does better than a run of the reference, over all pairs of runs; ties count half.
-
-    values: shape (..., seeds). reference: shape (seeds,). better: higher or lower. Returns shape (...), fractions;
-    NaN without a pair. Source: Mann & Whitney 1947; Agarwal et al. 2021.
-    """
-    gain = values[..., :, None] - reference[..., None, :]
-    wins = np.where(np.isnan(gain), np.nan, 0.5 + 0.5 * np.sign(gain if better == "higher" else -gain))
-    return describe(wins.reshape(*values.shape[:-1], -1)).mean
+def hedges_factor(n: Any) -> Any:
+    """What a standardised mean of n seeds is multiplied by; 3 seeds or more."""
+    freedom = np.asarray(n, dtype=np.float64) - 1
+    return np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -89,12 +80,6 @@ def holm(p: ArrayLike) -> Floats:
     order = np.argsort(values, kind="stable")  # NaN last
     steps = values[order] * np.arange(len(values), 0, -1)
     return _placed(np.fmin(np.maximum.accumulate(steps), 1.0), order, values)
-
-
-def bonferroni(p: ArrayLike) -> Floats:
-    """P values times the size of the family. p: shape (tests,)."""
-    values = np.asarray(p, dtype=np.float64)
-    return np.minimum(values * len(values), 1.0)
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
@@ -115,41 +100,6 @@ def _placed(adjusted: Floats, order: Integers, values: Floats) -> Floats:
     result = np.empty_like(values)
     result[order] = adjusted
     return np.where(np.isnan(values), np.nan, result)
-
-
-def page_p(values: Floats) -> float:
-    """Two-sided p value of Page's L: whether ranks rise or fall over ordered levels within seeds.
-
-    values: shape (seeds, levels), levels in their order, all finite; ties get mean ranks.
-    Exact up to 7 levels, else by the normal approximation. NaN below two seeds or three levels. Source: Page 1963.
-    """
-    seeds, levels = values.shape
-    if seeds < 2 or levels < 3:
-        return float("nan")
-    ranks = 0.5 * (
-        1 + (values[:, :, None] > values[:, None, :]).sum(2) + (values[:, :, None] >= values[:, None, :]).sum(2)
-    )
-    page = float((ranks * np.arange(1, levels + 1)).sum())
-    centre = seeds * levels * (levels + 1) ** 2 / 4
-    distance = abs(page - centre)
-    if levels > _EXACT_LEVELS:
-        variance = seeds * levels**2 * (levels + 1) * (levels**2 - 1) / 144
-        return float(min(1.0, 2 * special.ndtr(-distance / np.sqrt(variance))))
-    lowest, probabilities = _page_null(seeds, levels)
-    sums = lowest + np.arange(len(probabilities))
-    return float(min(1.0, 2 * probabilities[sums >= centre + distance - 1e-9].sum()))
-
-
-@lru_cache(maxsize=64)
-def _page_null(seeds: int, levels: int) -> tuple[int, Floats]:
-    """Exact distribution of L: its smallest value, and the probability of that and each integer above."""
-    weights = np.arange(1, levels + 1)
-    sums = np.array(list(permutations(range(1, levels + 1)))) @ weights
-    one = np.bincount(sums - sums.min()) / len(sums)
-    total = one
-    for _ in range(seeds - 1):
-        total = np.convolve(total, one)
-    return seeds * int(sums.min()), total
 
 
 def seed_correlation(values: ArrayLike) -> tuple[float, int]:

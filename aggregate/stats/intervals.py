@@ -55,10 +55,16 @@ def describe(values: ArrayLike) -> Description:
         total = np.where(present, data, 0.0).sum(axis=-1)
         known = (n > 0) & np.isfinite(total)
         mean = np.where(known, np.clip(total / np.maximum(n, 1), minimum, maximum), np.nan)
-        squares = np.where(present, (data - mean[..., None]) ** 2, 0.0).sum(axis=-1)
-        std = np.where(n < 2, np.nan, np.sqrt(squares / np.maximum(n - 1, 1)))
+        std = np.where(n < 2, np.nan, _deviation(np.where(present, data - mean[..., None], 0.0), n))
     std = np.where((n > 1) & (minimum == maximum), 0.0, std)
     return Description(n, mean, std, std / np.sqrt(np.maximum(n, 1)), minimum, maximum, median)
+
+
+def _deviation(centred: Floats, n: Integers) -> Floats:
+    """Standard deviations; in units of the largest distance, so that no square of it vanishes or overflows."""
+    largest = np.abs(centred).max(axis=-1, initial=0.0)
+    unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    return np.asarray(unit * np.sqrt(((centred / unit[..., None]) ** 2).sum(axis=-1) / np.maximum(n - 1, 1)))
 
 
 def without_rounding(values: ArrayLike, rounding: ArrayLike) -> Floats:
@@ -104,24 +110,6 @@ def delta_logit_interval(mean: ArrayLike, sem: ArrayLike, n: ArrayLike, level: f
     middle, edge = special.logit(safe), np.where(np.isnan(half), np.nan, centre)
     low, high = special.expit(middle - half), special.expit(middle + half)
     return np.where(inside, low, edge), np.where(inside, high, edge)
-
-
-def delta_log_interval(mean: ArrayLike, sem: ArrayLike, n: ArrayLike, level: float = 0.95) -> Interval:
-    """Confidence interval for the mean of a metric that is never negative; its lower end is above 0.
-
-    mean, sem: shape (...), the metric's unit. n: shape (...), seeds. level: coverage, fraction in (0, 1).
-    Returns (low, high); NaN where n is below 2. A mean of exactly 0 (no spread) is its own interval.
-    Raises ValueError if a mean is negative or level is not in (0, 1).
-    Source: delta method on log(mean) with Student's t; coverage at n = 3..10 in docs/statistics.md.
-    """
-    centre = np.asarray(mean, dtype=np.float64)
-    if np.any(centre < 0):
-        raise ValueError("the mean of a positive metric must be 0 or more")
-    inside = ~(centre == 0)
-    safe = np.where(inside, centre, 1.0)
-    half = _multiplier(n, level) * np.asarray(sem, dtype=np.float64) / safe
-    edge = np.where(np.isnan(half), np.nan, centre)
-    return np.where(inside, safe * np.exp(-half), edge), np.where(inside, safe * np.exp(half), edge)
 
 
 def median_interval(values: ArrayLike, level: float = 0.95) -> Interval:

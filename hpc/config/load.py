@@ -14,6 +14,7 @@ from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.analysis_section import check_analysis
 from hpc.config.command_line import CommandLine, merge_command_line
 from hpc.config.data_paths import data_content, data_directory, image_directory, read_path
+from hpc.config.declared_tests import cannot_be_tested
 from hpc.config.grid_section import MOST_CELLS_UNASKED, make_grid
 from hpc.config.schema import Configuration, LossConfig
 from hpc.errors import ConfigError, unknown_key
@@ -74,7 +75,9 @@ def load(command_line: CommandLine) -> Loaded:
         keep=configuration.keep.model_dump(),
         wandb=_wandb(configuration, command_line.no_wandb),
     )
-    return Loaded(sweep, output.absolute(), _notes(configuration, source, analysis))
+    notes = _notes(configuration, source, analysis)
+    notes += cannot_be_tested(analysis["tests"], analysis["primary_metrics"], trainer, grid)
+    return Loaded(sweep, output.absolute(), notes)
 
 
 def _trainer(configuration: Configuration, places: Sequence[Path], faults: Faults) -> tuple[Trainer, dict[str, Any]]:

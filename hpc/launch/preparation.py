@@ -56,15 +56,17 @@ def say_notes(request: Request) -> None:
 
 def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look) -> Cost:
     """The plan's cost, from a sample of this sweep's finished cells or from a pilot."""
-    from aggregate.stats.seed_planner import detectable_effect
+    from aggregate.stats.power import detectable_effect
     from hpc.planning import cost, pilot_record
+    from hpc.planning.family import alpha_of_a_test, tests_in_family
 
     finished = [entry.cell for entry in seen.statuses if entry.state in FINAL][:_COST_SAMPLE]
     provenances = [(request.store.result(cell) or {}).get("provenance") or {} for cell in finished]
     known = pilot_record.load(profile, request.sweep.config_digest)
     count = len(request.sweep.grid.seeds)
-    effect = detectable_effect(count, float(request.sweep.analysis["alpha"])) if count > 1 else None
-    return cost.estimate(planned, effect, provenances, known, profile)
+    effect = detectable_effect(count, alpha_of_a_test(request.sweep)) if count > 1 else None
+    tests = tests_in_family(request.sweep)
+    return cost.estimate(planned, effect, provenances, known, profile, tests=tests)
 
 
 def cluster_of(profile: Profile) -> Path | None:

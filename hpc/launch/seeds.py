@@ -8,6 +8,7 @@ import statistics
 from hpc.errors import ConfigError
 from hpc.launch.options import SeedTarget
 from hpc.planning.cost import device_seconds
+from hpc.planning.family import alpha_of_a_test, tests_in_family
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED
@@ -17,12 +18,12 @@ Values = dict[str, dict[int, float]]
 
 
 def advice(store: Store, sweep: Sweep, target: SeedTarget) -> str:
-    """Seeds needed by Stein's two-stage rule, the finished seeds being the first stage, with their cost.
+    """Seeds needed, by the spread of the finished ones, with their cost; and what adding them does to the claims.
 
-    The condition (or the paired difference with the reference condition) of the largest spread decides, so that the
-    promise holds for all. Raises ConfigError if there are too few results or the target makes no sense.
+    The condition (or the paired difference with the reference condition) of the largest spread decides, so that all
+    others need no more. Raises ConfigError if there are too few results or the target makes no sense.
     """
-    from aggregate.stats.seed_planner import seeds_for_halfwidth, seeds_for_power
+    from aggregate.stats.power import seeds_for_halfwidth, seeds_for_power
 
     metric = target.metric or sweep.analysis["primary_metrics"][0]
     if metric not in sweep.trainer.metrics:
@@ -36,19 +37,40 @@ def advice(store: Store, sweep: Sweep, target: SeedTarget) -> str:
             goal = f"{metric} known to +- {target.halfwidth:g} in every condition"
         elif target.effect is not None:
             where, deviation, pilot = _widest(_differences(values, sweep))
-            plan = seeds_for_power(deviation, pilot, target.effect, target.power, alpha)
-            goal = f"a paired difference of {target.effect:g} in {metric} detected"
+            each = alpha_of_a_test(sweep)
+            plan = seeds_for_power(deviation, pilot, target.effect, target.power, each)
+            goal = (
+                f"a paired difference of {target.effect:g} in {metric} detected with {100 * target.power:g} % power "
+                f"in a family of {tests_in_family(sweep)}"
+            )
         else:
             raise ValueError("a goal is missing; add --target-halfwidth or --target-effect")
     except ValueError as error:
         raise ConfigError([f"command line: {error}"]) from None
     lines = [f"{goal}: {plan.seeds} seeds per condition, {plan.more} more than the {plan.pilot} there are"]
-    lines.append(f"decided by {where}, standard deviation {deviation:.4g}; {plan.known} would do if that were certain")
+    lines.append(
+        f"decided by {where}, standard deviation {deviation:.4g}; so few seeds know it only roughly: "
+        f"from {plan.low:,} to {plan.high:,} seeds may be needed"
+    )
     if plan.more:
         cells = plan.more * sweep.grid.n_conditions
         time = f", about {duration(cells * statistics.mean(seconds))} of device time" if seconds else ""
         lines.append(f"cost: {cells:,} cells{time}; holdfast submit {store.root} --runs-per-condition {plan.seeds}")
+        lines.append(_another_look(store, sweep))
     return "\n".join(lines)
+
+
+def _another_look(store: Store, sweep: Sweep) -> str:
+    """What growing the sweep does to its claims."""
+    from aggregate.analysis.fixed import Analysis, looks_of
+
+    looks = looks_of(Analysis.of(sweep.analysis), store.manifest()["revisions"])
+    if looks.taken < looks.planned:
+        return f"this will be look {looks.taken + 1} of {looks.planned} planned ones; the claims stay confirmatory"
+    return (
+        "results have been seen, and analysis.looks planned no further look: the claims of the grown sweep will be "
+        "exploratory. A new sweep with other seeds confirms them"
+    )
 
 
 def _values(store: Store, sweep: Sweep, metric: str) -> tuple[Values, list[float]]:

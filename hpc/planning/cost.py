@@ -27,7 +27,7 @@ class Cost:
 
     hours: device-hours (CPU core or GPU), with the interval low to high; None where nothing was measured.
     source: what the estimate rests on. files, bytes: what the results take. effect: the smallest paired effect (d_z)
-    that the seeds detect with 80 % power at the family's alpha, one contrast alone; None for fewer than two seeds.
+    that the seeds detect with 80 % power, corrected for the family of ``tests``; None for fewer than two seeds.
     """
 
     hours: float | None
@@ -37,6 +37,7 @@ class Cost:
     files: int
     bytes: int
     effect: float | None
+    tests: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -49,7 +50,10 @@ class Cost:
         volume = f"{self.files:,} files, {size(self.bytes)} of results"
         lines = [spent, volume]
         if self.effect is not None:
-            lines.append(f"smallest effect these seeds detect: d_z {self.effect:.2f} (80 % power, paired t test)")
+            family = f", corrected for a family of {self.tests} tests" if self.tests > 1 else ""
+            lines.append(
+                f"smallest effect these seeds detect: d_z {self.effect:.2f} (80 % power, paired t test{family})"
+            )
         return "\n".join(lines)
 
 
@@ -59,10 +63,12 @@ def estimate(
     finished: Iterable[Mapping[str, Any]] = (),
     pilot: Pilot | None = None,
     profile: Profile | None = None,
+    *,
+    tests: int = 1,
 ) -> Cost:
     """The cost of a plan, from cells that are finished, else from a pilot.
 
-    effect: the smallest that the seeds detect. finished: provenance of finished cells.
+    effect: the smallest that the seeds detect in a family of ``tests``. finished: provenance of finished cells.
     profile: of the tasks, for the kind of hours.
     """
     kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
@@ -79,7 +85,7 @@ def estimate(
         source = f"{source}: no epoch ended in the pilot's time; an estimate needs two finished cells"
     low = None if hours is None else max(0.0, hours - spread)
     high = None if hours is None else hours + spread
-    return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, effect)
+    return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, effect, tests)
 
 
 def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) -> tuple[float | None, float, str]:

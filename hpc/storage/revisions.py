@@ -30,6 +30,8 @@ def write_sweep(store: Store, sweep: Sweep, provenance: Mapping[str, Any]) -> Sw
     else:
         files.make_directory(store.root)
     entry = sweep.to_json() | {"provenance": dict(provenance)}
+    if revisions:
+        entry["results_seen"] = has_work(store)  # whether results could be looked at before the sweep grew
     text = json.dumps({"format": 1, "revisions": [*revisions, entry]}, indent=1, allow_nan=False)
     files.publish(store.paths.sweep_file, text.encode())
     return store.sweep()

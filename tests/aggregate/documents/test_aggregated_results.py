@@ -210,7 +210,7 @@ def test_intervals_suit_the_declared_kind_and_say_how_they_were_made(make: Calla
     directory.fill(lambda cell: {ACCURACY: (0.9, 0.999, 1.0)[cell.run_id], LOSS: (0.1, 0.2, 0.6)[cell.run_id]})
     _, document, statistics = _aggregate(directory)
     assert statistics["metrics"][ACCURACY]["ci_method"] == "delta-logit t"
-    assert statistics["metrics"][LOSS]["ci_method"] == "delta-log t"
+    assert statistics["metrics"][LOSS]["ci_method"] == "t of logarithms"
     assert document["dim_8_scale_0.1"]["aggregated_metrics"][ACCURACY]["ci_upper"] > 1
     assert statistics["conditions"]["dim_8_scale_0.1"]["intervals"][ACCURACY]["ci_upper"] < 1
     assert statistics["conditions"]["dim_8_scale_0.1"]["intervals"][LOSS]["ci_lower"] > 0
@@ -239,11 +239,12 @@ def test_completion_rates_come_with_an_exact_interval(make: Callable[..., Direct
     directory = make(seeds=5)
     for run in range(3):
         directory.finish(directory.cell(f"dim_8_scale_0.1_run_{run}"), {LOSS: 0.1 * run})
+    directory.fail(directory.cell("dim_8_scale_0.1_run_3"), "killed")
     _, _, statistics = _aggregate(directory)
     found = statistics["conditions"]["dim_8_scale_0.1"]["completion"]
-    expected = scipy.stats.binomtest(3, 5).proportion_ci(0.95)
+    expected = scipy.stats.binomtest(3, 4).proportion_ci(0.95)  # the fifth has not run yet
     assert (found["ci_lower"], found["ci_upper"]) == pytest.approx((expected.low, expected.high))
-    assert (found["completed"], found["planned"], found["rate"]) == (3, 5, 0.6)
+    assert (found["completed"], found["ended"], found["planned"], found["rate"]) == (3, 4, 5, 0.75)
 
 
 def test_numbers_too_large_for_a_sum_become_null_not_infinity(make: Callable[..., Directory]) -> None:

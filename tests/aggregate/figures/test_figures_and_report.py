@@ -97,12 +97,15 @@ def test_a_sweep_without_results_still_gets_a_report(tmp_path: Path) -> None:
 def test_one_condition_one_metric_and_one_test_are_said_in_the_singular(tmp_path: Path) -> None:
     one = Directory(tmp_path / "one", make_sweep({"dim": [8]}, 3, primary=[LOSS]))
     one.fill(_metrics)
-    said = "How best validation loss depends on workspace dimension (8): 1 condition, 3 seeds."
+    said = (
+        "How does best validation loss depend on workspace dimension? Tried: workspace dimension 8; 1 condition, 3 see"
+    )
     assert said in aggregate(one.store.paths.root, figures=False).report.read_text()
     two = Directory(tmp_path / "two", make_sweep({"dim": [8, 16]}, 3, primary=[LOSS]))
     two.fill(lambda cell: {LOSS: 0.1 * cell.run_id * float(cell.factors["dim"])})
     assert (
-        "The one test fixed before the first job does not hold at" in aggregate(two.store.paths.root).report.read_text()
+        "The one effect declared before the first job was not detected."
+        in aggregate(two.store.paths.root).report.read_text()
     )
 
 
@@ -210,5 +213,6 @@ def test_problems_are_limited_and_say_how_many_more_there_are(tmp_path: Path) ->
 def test_growing_a_sweep_is_said_in_the_report(tmp_path: Path) -> None:
     sweep = make_sweep({"dim": [8]}, 2)
     directory = Directory(tmp_path, sweep)
+    directory.fill(_metrics)
     write_sweep(directory.store, replace(sweep, grid=replace(sweep.grid, seeds=(42, 43, 44))), {})
     assert any("seeds were added" in line for line in aggregate(tmp_path, figures=False).problems)

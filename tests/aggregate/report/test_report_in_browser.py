@@ -121,7 +121,7 @@ def test_a_logarithmic_chart_with_every_level_unticked_is_empty_and_answers(wide
 def test_a_whisker_that_the_frame_cuts_off_is_said_to_be_cut(report: Path, wide_report: Path, tmp_path: Path) -> None:
     script = """() => document.querySelector("#chart-means p.soft").textContent"""
     assert "cut off" not in run_in_browser(report, tmp_path, script)[0]
-    assert "95 % delta-log t interval, cut off at the frame" in run_in_browser(wide_report, tmp_path, script)[0]
+    assert "95 % t of logarithms interval, cut off at the frame" in run_in_browser(wide_report, tmp_path, script)[0]
 
 
 def test_a_table_sorts_by_any_column_both_ways(report: Path, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from helpers.command_line import Holdfast
 
-from aggregate.coverage.shortfall import verdict
-from aggregate.coverage.simulation import Row
+from aggregate.coverage.row import Row
+from aggregate.coverage.shortfall import fallen, verdict
 
 
 def row(what: str, data: str, share: float, nominal: float = 0.95) -> Row:
@@ -16,7 +16,7 @@ def test_the_verdict_names_each_method_that_falls_short_once_where_it_is_worst()
     rows = [row("t", "normal", 0.95), row("t", "skew", 0.80), row("t", "more skew", 0.60), row("band", "any", 0.97)]
     said = verdict([*rows, row("Holm", "normal", 0.09, nominal=0.05)])
     assert said == (
-        "verdict: not as promised, at worst: t covers 60.0 +- 0.5 % instead of 95 % (more skew, 5 seeds); "
+        "verdict: not as promised, at worst: t holds in 60.0 +- 0.5 % instead of at least 95 % (more skew, 5 seeds); "
         "Holm errs in 9.0 +- 0.3 % instead of at most 5 % (normal, 5 seeds). "
         "All else keeps its promise (within 3.5 standard errors)."
     )
@@ -29,8 +29,19 @@ def test_what_chance_explains_is_no_shortfall_and_more_than_promised_is_none() -
 
 def test_the_command_ends_with_its_verdict_on_one_line(holdfast: Holdfast) -> None:
     lines = holdfast("check", "stats", "--short").stdout.splitlines()
-    assert lines[0].startswith("| what |")
+    assert lines[:3] == ["## The verdicts, on 100 made-up sweeps per row", "", lines[2]]
+    assert lines[2].startswith("| what |")
+    assert "## Textbook data, 1,000 repeats per row" in lines
     assert lines[-2] == ""
-    assert "; delta-logit t covers " in lines[-1]
+    assert "; delta-logit t holds in " in lines[-1]
     assert "(10 % of seeds collapse, 3 seeds)" in lines[-1]
     assert [line for line in lines if line.startswith("verdict: ")] == lines[-1:]
+
+
+def test_what_fell_below_the_baseline_is_named_and_what_chance_explains_is_not() -> None:
+    before = [row("Yes", "kept", 0.99), row("family-wise error", "normal", 0.05, nominal=0.05)]
+    baseline = {(r.what, r.data, r.seeds): r for r in before}
+    now = [row("Yes", "kept", 0.90), row("family-wise error", "normal", 0.055, nominal=0.05), row("new", "any", 0.1)]
+    (line,) = fallen(now, baseline)
+    assert line.startswith("below the baseline: Yes holds in 90.0 +- 0.3 % instead of at least 95 %")
+    assert line.endswith("it was 99.0 +- 0.1 %")

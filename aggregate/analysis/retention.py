@@ -1,0 +1,137 @@
+"""The hypothesis: how much of what was learnt at the widest level of a factor is left at narrower ones.
+
+Information I is 0 for guessing and 1 for no error: 1 - error / error of guessing, or (score - chance) / (1 - chance).
+Retention R(level) = I(level) / I(widest), of the same seed and the same combination of the other factors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregate.analysis.contrasts import Block, Levels, block, combinations, ordered_levels
+from aggregate.analysis.fixed import Retention
+from aggregate.analysis.summary import MetricSummary, Summary
+from aggregate.arrays import Floats
+from aggregate.reading.declared import Factor
+from aggregate.stats.intervals import describe, t_interval
+from aggregate.wording import value_text
+from hpc.sweep.cell import FactorValue
+
+_HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Side:
+    """One kind of information. information: shape (levels, combinations, seeds), narrow to wide. learnt: in which
+    combinations it is above chance at the widest level, shape (combinations,)."""
+
+    name: str
+    information: Floats
+    learnt: NDArray[np.bool_]
+
+    @property
+    def retention(self) -> Floats:
+        """Share of the widest level's, same shape; 1 at the widest level."""
+        widest = self.information[-1]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(widest > 0, self.information / widest, np.nan))
+
+    def bracket(self, combination: int, levels: tuple[FactorValue, ...]) -> str:
+        """Between which neighbouring levels half is lost, by the mean over seeds; a description, no estimate."""
+        values = self.retention[:, combination]
+        means = describe(values).mean
+        below = np.flatnonzero(means < _HALF)
+        if not len(below):
+            return f"not even at {value_text(levels[0])}"
+        i = int(below[-1])
+        return f"between {value_text(levels[i + 1])} and {value_text(levels[i])}"
+
+
+@dataclass(frozen=True)
+class Retained:
+    """Both kinds of information over a factor. names: of the combinations of other factors; one empty name if there is
+    no other factor. difference: kept minus other retention at narrower levels, shape (levels - 1, combinations, seeds),
+    NaN where either is unknown."""
+
+    factor: Factor
+    found: Block
+    names: tuple[str, ...]
+    kept: Side
+    other: Side
+
+    @property
+    def difference(self) -> Floats:
+        return self.kept.retention[:-1] - self.other.retention[:-1]
+
+    @property
+    def learnt(self) -> NDArray[np.bool_]:
+        return self.kept.learnt & self.other.learnt
+
+    @property
+    def left(self) -> tuple[float, float]:
+        """Shares of either that are left at narrower levels, averaged over seeds, levels and combinations with both."""
+        return tuple(  # type: ignore[return-value]
+            float(describe(side.retention[:-1, self.learnt]).mean.mean()) if self.learnt.any() else float("nan")
+            for side in (self.kept, self.other)
+        )
+
+    @property
+    def widest(self) -> str:
+        return f"{self.factor.label} {value_text(self.found.values[-1])}"
+
+    def why_not(self, combination: int) -> str:
+        """What was not learnt in a combination; empty if both were."""
+        missing = [side.name for side in (self.kept, self.other) if not side.learnt[combination]]
+        if not missing:
+            return ""
+        return f"at {self.widest} nothing is shown to be learnt of {' and '.join(missing)}"
+
+
+def retained(summary: Summary, asked: Retention, planned: Levels) -> Retained | str:
+    """Retention as far as the sweep has it, or why there is none."""
+    entries = {entry.metric.name: entry for entry in summary.metrics}
+    axis = next((i for i, factor in enumerate(summary.factors) if factor.name == asked.factor), None)
+    if axis is None:
+        return f"the grid has no factor {asked.factor}"
+    for name in (asked.kept, asked.other):
+        if name not in entries:
+            return f"no run has a value of {name}"
+    kept, other = entries[asked.kept], entries[asked.other]
+    both = np.isfinite(kept.values) & np.isfinite(other.values)
+    factor = summary.factors[axis]
+    alive = (both | summary.waiting).sum(axis=1) >= min(2, len(summary.seeds))
+    wanted = ordered_levels(factor, planned, logarithm=False)
+    found = block(summary.factors, axis, wanted, alive, planned)
+    if len(found.levels) < 2:
+        return "; ".join(["fewer than two levels are left", *found.notes])
+    sides = [
+        _side(entry, chance, name, found, both, summary.level, asked.errors)
+        for entry, chance, name in (
+            (kept, asked.kept_chance, asked.kept_name),
+            (other, asked.other_chance, asked.other_name),
+        )
+    ]
+    return Retained(factor, found, tuple(combinations(summary.factors, axis, found)), sides[0], sides[1])
+
+
+def _side(
+    entry: MetricSummary, chance: float, name: str, found: Block, both: NDArray[np.bool_], level: float, errors: bool
+) -> Side:
+    values = np.where(both, entry.values, np.nan)[found.conditions]
+    if entry.metric.better == "higher":
+        guess = 1 - chance if errors else chance
+        information = (values - guess) / (1 - guess)
+    else:
+        information = 1 - values / chance
+    return Side(name or entry.metric.label, information, _learnt(information[-1], level))
+
+
+def _learnt(widest: Floats, level: float) -> NDArray[np.bool_]:
+    """Whether information is above 0: the t interval over seeds lies above it, and so does every seed, since it is
+    divided by. widest: shape (combinations, seeds)."""
+    d = describe(widest)
+    low, _ = t_interval(d.mean, d.sem, d.n, level)
+    return np.asarray((low > 0) & (d.minimum > 0))

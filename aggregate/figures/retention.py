@@ -1,0 +1,76 @@
+"""The hypothesis as curves: how much of each kind of information is left as a factor narrows, by the other factors."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aggregate.analysis.retention import Retained, Side
+from aggregate.figures.axes import drawable, positions
+from aggregate.figures.canvas import GREY, Sheet, colours, factor_axis, sheet
+from aggregate.figures.labels import fitted, footnote, title
+from aggregate.stats.intervals import describe
+
+_MOST_PANELS = 12
+_LOWEST, _HIGHEST = -0.5, 1.5  # a share that was divided by next to nothing may lie anywhere
+_WIDTH, _HEIGHT = 2.3, 1.9
+_BESIDE = 0.07  # inches
+
+
+def draw_retention(found: Retained) -> Figure:
+    """A panel for each combination of the other factors; empty, with the reason, where nothing was learnt."""
+    count = min(len(found.names), _MOST_PANELS)
+    page = sheet(count, 3 if count <= 9 else 4, (_WIDTH, _HEIGHT), top=0.55)
+    span = _span(found, count)
+    for panel, ax in enumerate(page.panels):
+        inch = factor_axis(ax, found.factor, _WIDTH, labelled=page.at_bottom(panel))
+        ax.set_ylim(*span)
+        _draw(ax, found, panel, inch)
+        if found.names[panel]:
+            title(ax, found.names[panel])
+        if page.at_left(panel):
+            ax.set_ylabel("share retained")
+    _legend(page, found)
+    more = f"; {count} of {len(found.names)} combinations shown" if count < len(found.names) else ""
+    text = f"1: what is learnt at {found.widest}; 0: chance; dashed: half; large: mean of seeds; small: seeds{more}"
+    footnote(page.figure, text)
+    return page.figure
+
+
+def _sides(found: Retained) -> list[tuple[Side, tuple[float, ...], str]]:
+    dark, light = colours(2)
+    return [(found.kept, dark, "o"), (found.other, light, "s")]
+
+
+def _span(found: Retained, count: int) -> tuple[float, float]:
+    shown = found.learnt[:count]
+    values = [side.retention[:, :count][:, shown].ravel() for side in (found.kept, found.other)]
+    finite = np.clip(np.concatenate([*values, np.array([0.0, 1.0])]), _LOWEST, _HIGHEST)
+    finite = finite[np.isfinite(finite)]
+    return float(finite.min()) - 0.06, float(finite.max()) + 0.06
+
+
+def _draw(ax: Axes, found: Retained, combination: int, inch: float) -> None:
+    if why := found.why_not(combination):
+        text, points = fitted(why, _WIDTH - 0.2, 7.5)
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=points, color=GREY)
+        return
+    ax.axhline(0.5, color=GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
+    x = positions(found.factor)[list(found.found.levels)]
+    for i, (side, colour, marker) in enumerate(_sides(found)):
+        values = drawable(side.retention[:, combination])
+        shift = (i - 0.5) * 2 * _BESIDE * inch
+        ax.plot(x, describe(values).mean, color=colour, linewidth=1.5, marker=marker, markersize=4.5, zorder=4)
+        places = np.repeat(x + shift, values.shape[1])
+        ax.scatter(places, values.ravel(), s=9, color=[colour], alpha=0.75, linewidths=0, zorder=3.5)
+
+
+def _legend(page: Sheet, found: Retained) -> None:
+    """Above the panels: what the two lines are."""
+    top = 1 - 0.16 / page.figure.get_figheight()
+    left = 0.85 / page.figure.get_figwidth()
+    for side, colour, marker in _sides(found):
+        shape = {"o": "\N{BLACK CIRCLE}", "s": "\N{BLACK SQUARE}"}[marker]
+        text = page.figure.text(left, top, f"{shape} {side.name}", color=colour, fontsize=8.5, va="center")
+        left += 0.3 / page.figure.get_figwidth() + len(text.get_text()) * 0.068 / page.figure.get_figwidth()

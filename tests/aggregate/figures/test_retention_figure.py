@@ -1,0 +1,54 @@
+"""The figure of the hypothesis: drawn where there is one, on the report's first screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
+
+from aggregate.analysis.study import study
+from aggregate.figures.canvas import house_style
+from aggregate.figures.retention import draw_retention
+from aggregate.pipeline import aggregate
+from aggregate.reading.sweep import read
+from hpc.sweep.cell import Cell
+
+RETENTION = {"kept": LOSS, "other": ACCURACY, "factor": "dim", "kept_chance": 2.0, "other_chance": 0.2}
+
+
+def _metrics(cell: Cell) -> dict[str, float | None]:
+    """Half of the loss's information is left at 4; the accuracy is at chance at scale 2."""
+    noise = 0.01 * float(np.random.default_rng([cell.seed, int(cell.factors["dim"])]).normal())
+    left = 0.4 if cell.factors["dim"] == 4 else 0.8
+    learnt = 0.2 if cell.factors["scale"] == 2.0 else 0.8
+    return {LOSS: 2 * (1 - left + noise), ACCURACY: learnt + noise}
+
+
+def _directory(root: Path) -> Directory:
+    sweep = make_sweep({"dim": [4, 8], "scale": [0.5, 2.0]}, 4, primary=[LOSS])
+    tests = [{"retention": RETENTION}]
+    directory = Directory(root, replace(sweep, analysis=dict(sweep.analysis) | {"tests": tests}))
+    directory.fill(_metrics)
+    return directory
+
+
+def test_each_combination_has_a_panel_with_its_curves_or_the_reason_why_there_are_none(tmp_path: Path) -> None:
+    found = study(read(_directory(tmp_path).store)).evidence.claims.retained
+    assert found is not None
+    with house_style():
+        learnt, not_learnt = draw_retention(found).axes
+    curves = [line.get_ydata() for line in learnt.lines if len(line.get_ydata()) == 2 and line.get_marker() in "os"]
+    np.testing.assert_allclose(curves, [[0.5, 1.0], [1.0, 1.0]], atol=0.05)
+    assert learnt.get_title() == "synergy loss scale 0.5"
+    (text,) = not_learnt.texts
+    assert "nothing is shown to be learnt of synergy" in text.get_text().replace("\n", " ")
+
+
+def test_it_stands_on_the_first_screen_and_not_among_the_other_figures(tmp_path: Path) -> None:
+    directory = _directory(tmp_path)
+    report = aggregate(tmp_path).report.read_text()
+    assert (directory.store.paths.plots_directory / "retention.png").is_file()
+    assert report.count("(plots/retention.png)") == 1
+    assert report.index("(plots/retention.png)") < report.index("<h2>")
