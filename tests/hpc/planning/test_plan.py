@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc.planning.plan import make_plan
-from hpc.status.sweep import table
+from hpc.status.lines import table
 from hpc.sweep.states import CellStatus
 
 STATES = ["COMPLETED", "DIVERGED", "FAILED", "CONFLICT", "STARTED", "MISSING"]
