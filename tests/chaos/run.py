@@ -151,6 +151,17 @@ def slurm(order: Order) -> Counter[str]:
             )
 
 
+def contest(order: Order) -> Counter[str]:
+    """Commands against each other on two clusters: cancel, wait, take-over, both at once."""
+    reason = installed()
+    if reason:
+        raise SkippedError(reason)
+    with tempfile.TemporaryDirectory(prefix="hf-") as one, tempfile.TemporaryDirectory(prefix="hf-") as two:
+        a, b = (sandbox.up(Path(place), nodes=2, slurmd_timeout=60, die_with_owner=True) for place in (one, two))
+        with a, b:
+            return commands.contest(order.directory, (a, b), order.seed, rounds=order.times(8))
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of the suite. required: what has to be counted at least, at full length."""
@@ -172,6 +183,10 @@ PARTS = {
     "cuts": Part(cuts, {"power cuts": 60}),
     "damage": Part(damage, {"set aside": 150}),
     "effectiveness": Part(effectiveness, {"percent effective": 90}),
+    "contest": Part(
+        contest,
+        {commands.SAVING: 32, commands.WAITING: 8, commands.TAKE_OVER: 4, commands.AT_ONCE: 8},
+    ),
     "slurm": Part(slurm, {"effective faults": storm.WANTED, "kinds": storm.KINDS_WANTED, "cells": 24}),
 }
 # These do not shrink with the time given.
