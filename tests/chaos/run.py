@@ -19,7 +19,7 @@ from pathlib import Path
 from hpc.sandbox import cluster as sandbox
 from hpc.sandbox.programs import installed
 
-from . import aggregates, builtin, copies, corruption, kills, powercut, replacing, storm, syscalls, waste
+from . import aggregates, builtin, commands, copies, corruption, kills, powercut, replacing, storm, syscalls, waste
 from .attempts import ForkServer, scratch
 from .bench import Bench
 
