@@ -27,6 +27,8 @@ ACCOUNTING_FIELDS = ("JobID", "State", "ExitCode", "ElapsedRaw", "NodeList", "Jo
 # What sinfo shows of a node's generic resources: `gpu:a100:4`, or `gpu:2` where the site names no type.
 _GPUS = re.compile(r"gpu:(?:([^:(,]+):)?(\d+)")
 NO_TYPE = "no type"
+# A slurmd that dies between accepting a task and starting it: slurmctld requeues the task and holds it (22.05 puts
+# "launch failed requeued held" in squeue's Reason, with spaces or underscores).
 _HELD = re.compile(r"launch.failed.requeued.held", re.IGNORECASE)
 
 

@@ -57,7 +57,8 @@ class LimitError(SlurmError):
 class Slurm:
     """One cluster's commands. conf: its slurm.conf; None for the cluster this machine belongs to.
 
-    timeout_s: seconds a question may take; sbatch may take SUBMIT_TIMEOUT_S.
+    timeout_s: seconds a question may take (Slurm's commands try a silent controller for about 9 s by themselves);
+    sbatch may take SUBMIT_TIMEOUT_S.
     Every method raises SlurmError when its command is missing, fails or does not answer in time.
     """
 
@@ -126,7 +127,7 @@ class Slurm:
         """
         most = int(self.config().get("MaxJobCount", "0") or 0)
         if not most or wanted * 10 < most:
-            return None
+            return None  # far from full, as far as we are concerned: not worth a list of everybody's jobs
         # The controller also counts jobs that ended within MinJobAge, and an array's own record.
         left = most - len(self.queue(finished=True)) - 1
         return None if wanted < left else max(0, left)

@@ -29,8 +29,8 @@ from hpc.submission.replacement import replace_unconfirmed
 from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import code_digest, snapshot
 
-# sbatch may fail although the array is queued, and a busy controller shows it only after seconds. What appears later
-# still is void by then, if its cells have been queued again.
+# sbatch may fail ("Socket timed out") although the array is queued, and a busy controller shows it only after seconds.
+# Seen: 14 s later. So no number of looks is enough; what appears after them is void once its cells are queued again.
 _LOOK_UPS = 3
 _LOOK_UP_SECONDS = 2.0
 

@@ -19,6 +19,7 @@ from hpc.storage.store import Store
 from hpc.submission.intents import Intent
 from hpc.trainers.snapshot import python_path
 
+# Soon enough that no core idles between two tasks; each look is one waitpid per worker.
 POLL_SECONDS = 0.1
 
 

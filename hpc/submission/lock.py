@@ -32,8 +32,10 @@ from hpc.processes import Place, here, is_hidden, start_time, state
 from hpc.storage import files
 from hpc.storage.store import Store
 
-_TRIES = 40
-_PAUSE_SECONDS = 0.02
+# Of many commands that find a lock free, one gets it and holds it for seconds: whoever has not met an owner after 0.8 s
+# of trying has met one that cannot be read.
+_TRIES, _PAUSE_SECONDS = 40, 0.02
+# A submission takes seconds to minutes; looking at its lock costs one listing.
 _BUSY_SECONDS = 2.0
 # kill, timeout and systemd send TERM; a terminal that is closed sends HUP.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
