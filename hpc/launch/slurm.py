@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # --wait gives up after as many submissions in a row that brought no cell an epoch further.
 _MOST_IDLE_ROUNDS = 2
+# A restart of slurmctld takes a minute or two; what refuses half an hour long is a fault that waiting does not cure.
 _REFUSED_SECONDS, _MOST_REFUSALS = 60, 30
 
 
@@ -170,7 +171,7 @@ def _patience() -> Callable[[str], None]:
 
     def tell(busy: str) -> None:
         if not told:
-            say(f"{busy.partition('; ')[0]}; waiting for it")
+            say(f"waiting: {busy}")
             told.append(busy)
 
     return tell
