@@ -20,7 +20,7 @@ from typing import Any
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
 # A network file system answers so when another host has replaced the file behind an open handle or a cached name;
-# opening it again asks the server. Three times: a file may be replaced twice in a row, as checkpoints are, not for ever.
+# opening it again asks the server. Three times: a file may be replaced twice in a row, not for ever.
 _STALE = {errno.ESTALE, errno.ENOENT}
 _READ_TRIES = 3
 _NUMBER = re.compile(r"[0-9]+")

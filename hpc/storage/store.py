@@ -1,7 +1,7 @@
 """What the files of a sweep directory say.
 
-Where they are is known to hpc.storage.layout alone, of which a Store holds one. Reading never waits and never believes a
-file that is not whole: results are JSON published by link and name the files beside them, checkpoints carry a checksum.
+Where they are is known to hpc.storage.layout alone, of which a Store holds one. Reading never waits and never believes
+a file that is not whole: results are JSON published by link and name their files, checkpoints carry a checksum.
 """
 
 from __future__ import annotations
