@@ -23,6 +23,7 @@ from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.outcome import Outcome
 
+# Two: while the third is written, and where the newest is damaged, there is a whole one. More would only cost quota.
 KEPT_GENERATIONS = 2
 
 
@@ -46,6 +47,8 @@ class PackAttempt:
 
         about: where this attempt runs (job, node, pid); a label for people, never an identity.
         """
+        # The record first, then the claims: whoever follows a claim finds out whose it is, and a process that dies in
+        # between leaves a pack that nothing points at.
         number = new_pack(store)
         record = {"cells": [cell.name for cell in cells], "submission": submission, "host": host(), **about}
         files.publish(store.paths.pack_file(number), json.dumps(record, indent=1).encode())
@@ -64,7 +67,9 @@ class PackAttempt:
         self._generation += 1
         files.publish(self.store.paths.generation_file(self.number, self._generation), encode(rows))
         self._saved_in[self._generation] = {row.cell for row in rows}
+        # Only now, with the new generation's directory on disk: a power cut must not take both.
         self._drop_own_checkpoints()
+        # With our second generation, earlier attempts' are the third; with one alone they are the other.
         if self._generation == KEPT_GENERATIONS:
             self._drop_earlier_checkpoints({row.cell for row in rows})
 
@@ -101,6 +106,7 @@ class PackAttempt:
 
         A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped.
         """
+        # The files first and the result last: where there is a result, all it names is on disk under our own names.
         paths = self.store.paths
         beside = {published.HISTORY: published.described(outcome.history_csv)}
         files.publish(paths.private_history(self.number, cell), outcome.history_csv)

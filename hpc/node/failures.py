@@ -28,6 +28,10 @@ def failed_in(store: Store, cell: Cell, submission: int) -> bool:
     return failure is not None and failure.get("submission") == submission
 
 
+def any_failed_in(store: Store, cells: Sequence[Cell], submission: int) -> bool:
+    return any(failed_in(store, cell, submission) for cell in cells)
+
+
 def blame(run: TrainingRun, cells: Sequence[Cell], cause: str, traceback: str) -> None:
     """Record as failed those of the cells that have not ended."""
     for cell in cells:

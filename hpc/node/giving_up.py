@@ -32,8 +32,11 @@ from hpc.storage import files
 from hpc.storage.store import Store, runs_here
 from hpc.sweep.cell import Cell
 
+# Once may be the node, twice bad luck.
 MOST_ALONE = 3
+# Fewer than alone: trained apart, the cells have their own three tries before anybody is blamed.
 MOST_PACKED = 2
+# Preemptions come in rows; ten before the first checkpoint, which is a minute away by default, are a setting.
 MOST_INTERRUPTED = 10
 _KILLED = re.compile(r"(Killed|Segmentation fault|Aborted|Bus error|Illegal instruction|ended by SIG[A-Z0-9]+)")
 _WORDS = {

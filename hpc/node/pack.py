@@ -1,4 +1,4 @@
-"""Running one task's cells: what is still to do, the trainer's call, and what its end means for each cell."""
+"""Running one task's cells: which of them are still to do, in which packs, and what the ends of these come to."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from hpc import protocol, provenance
+from hpc import protocol
 from hpc.errors import OutdatedError, SweepError
 from hpc.node import failures, workers
-from hpc.node.attempt import PackAttempt
 from hpc.node.giving_up import Futile, futile
-from hpc.node.output import drop_empty, redirect_output
+from hpc.node.one_attempt import Surroundings, Trial
 from hpc.node.saving import StorageTroubleError
-from hpc.node.training_run import TrainingRun
-from hpc.processes import start_time
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
 from hpc.storage.published import foreign, set_damaged_aside
@@ -34,12 +30,7 @@ from hpc.trainers.snapshot import trainer_digest, user_code
 
 @dataclass
 class PackTask:
-    """One task: the cells of one line of a submission's task list.
-
-    own_log: send this process's output to the pack's log file (a worker), or leave it where it is (a person watches).
-    beside: how many processes train cells of the task side by side, this one included.
-    place: number of the array and index in it, where the task has them; leads from an attempt to its task's log.
-    """
+    """One task: the cells of one line of a submission's task list. The last five fields: see Surroundings."""
 
     store: Store
     sweep: Sweep
@@ -51,7 +42,12 @@ class PackTask:
     own_log: bool = True
     place: tuple[int, int] | None = None
     beside: int = 1
-    _trainer_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        around = Surroundings(
+            self.submission, self.stop, self.device, self.threads, self.own_log, self.place, self.beside
+        )
+        self._trial = Trial(self.store, self.sweep, around)
 
     @classmethod
     def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
@@ -104,7 +100,7 @@ class PackTask:
         """Record as failed the cells that were killed again and again without progress. Returns the others."""
         hopeless = [cell for cell in past if past[cell].hopeless]
         if hopeless:
-            _, run = self._begin(hopeless)
+            _, run = self._trial.begin(hopeless)
             for cell in hopeless:
                 run.give_up(cell, past[cell].cause, "")
         return [cell for cell in past if cell not in hopeless]
@@ -121,12 +117,12 @@ class PackTask:
             if cells and self.sweep.trainer.pack_mode == "fused":
                 ended.append(self._run_fused(train, cells))
             elif cells:
-                ended.append(self._run_attempt(train, cells, lambda run: [[cell] for cell in run.unfinished()]))
+                ended.append(self._trial.run(train, cells, lambda run: [[cell] for cell in run.unfinished()]))
         return ended
 
     def _note_early_stop(self, cells: list[Cell]) -> None:
         """Leave word that the task was stopped before it could begin: a task must not be requeued so for ever."""
-        _, run = self._begin(cells)
+        _, run = self._trial.begin(cells)
         run.hand_over(cells)
         run.note_stop()
 
@@ -136,9 +132,9 @@ class PackTask:
         A pack that needs too much memory thus ends up as wide as fits.
         """
         if len(cells) == 1:
-            return self._run_attempt(train, cells, lambda run: [run.unfinished()])
+            return self._trial.run(train, cells, lambda run: [run.unfinished()])
         try:
-            return self._run_attempt(train, cells, lambda run: [run.unfinished()], blame=False)
+            return self._trial.run(train, cells, lambda run: [run.unfinished()], blame=False)
         except StorageTroubleError:
             raise
         except (Exception, SystemExit):
@@ -149,89 +145,7 @@ class PackTask:
         print(f"the pack of {len(cells)} failed; trained next in {list(map(len, halves))}", file=sys.stderr, flush=True)
         if TaskExit.STOPPED in self._run_packs(train, halves):
             return TaskExit.STOPPED
-        return TaskExit.FAILED if self._any_failed(cells) else TaskExit.DONE
-
-    def _run_attempt(
-        self,
-        train: Callable[..., None],
-        cells: list[Cell],
-        calls: Callable[[TrainingRun], list[list[Cell]]],
-        blame: bool = True,
-    ) -> int:
-        """One pack attempt. calls: the groups of cells handed to the trainer, one call each.
-
-        blame: record an exception as the cells' failure; otherwise let it out.
-        """
-        attempt, run = self._begin(cells)
-        try:
-            failed = self._hand_over(train, calls(run), run, blame)
-        except StorageTroubleError:
-            attempt.retract_progress()
-            raise
-        attempt.end()
-        if run.unfinished():
-            run.note_stop()
-            return TaskExit.STOPPED
-        if self.own_log:
-            drop_empty(self.store.paths.pack_log(attempt.number))
-        return TaskExit.FAILED if failed or self._any_failed(cells) else TaskExit.DONE
-
-    def _hand_over(
-        self, train: Callable[..., None], groups: Sequence[list[Cell]], run: TrainingRun, blame: bool
-    ) -> bool:
-        """Call the trainer for each group until asked to stop. Returns whether a cell failed."""
-        failed = False
-        for group in groups:
-            if run.stop:
-                break
-            run.hand_over(group)
-            try:
-                train(group, self.sweep.options, run)
-                run.check_storage()
-            except StorageTroubleError:
-                raise
-            except (Exception, SystemExit) as error:  # a trainer that calls sys.exit has not finished its cells
-                run.check_storage()
-                failures.check_disk(error, self.store.root)
-                if self.stop():  # what a stop signal did to the trainer's helpers is no fault of the cell
-                    traceback.print_exc()
-                    break
-                if not blame:
-                    raise
-                traceback.print_exc()
-                cause = " ".join(f"{type(error).__name__}: {error}".split())
-                failures.blame(run, group, cause, "".join(traceback.format_exception(error)))
-                failed = True
-            else:
-                failed |= failures.expect_ended(run, group)
-        return failed
-
-    def _begin(self, cells: list[Cell]) -> tuple[PackAttempt, TrainingRun]:
-        pid = os.getpid()
-        about: dict[str, Any] = {
-            "pid": pid,
-            "began": start_time(pid),
-            "node": provenance.node(),
-            "job": provenance.job(),
-        }
-        about["task"] = list(self.place) if self.place else None
-        if self.beside > 1:
-            about["side_by_side"] = self.beside
-        attempt = PackAttempt.begin(self.store, self.sweep, cells, self.submission, about)
-        if self.own_log:
-            redirect_output(self.store.paths.pack_log(attempt.number))
-        facts = {
-            "node": provenance.node(),
-            "device": self.device,
-            "threads": self.threads,
-            "versions": provenance.versions(),
-            "code_digest": os.environ.get(protocol.CODE_DIGEST),
-            "trainer_digest": self._trainer_digest,
-            "git": self.store.commits(),
-            "job": provenance.job(),
-        }
-        run = TrainingRun(attempt, stop_requested=self.stop, device=self.device, threads=self.threads, provenance=facts)
-        return attempt, run
+        return TaskExit.FAILED if failures.any_failed_in(self.store, cells, self.submission) else TaskExit.DONE
 
     def _check_data(self) -> None:
         """Raise SweepError unless the data is what the sweep was planned with."""
@@ -257,9 +171,6 @@ class PackTask:
         """Whether a cell still needs training: it has no result, and did not fail in this very submission."""
         return not self.store.has_result(cell.name) and not failures.failed_in(self.store, cell, self.submission)
 
-    def _any_failed(self, cells: Sequence[Cell]) -> bool:
-        return any(failures.failed_in(self.store, cell, self.submission) for cell in cells)
-
     def _load(self) -> Callable[..., None] | None:
         """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""
         code = user_code(self.sweep.trainer)
@@ -268,11 +179,11 @@ class PackTask:
         except (Exception, SystemExit):
             self._load_error = traceback.format_exc()
             return None
-        self._trainer_digest = trainer_digest(code)
+        self._trial = replace(self._trial, trainer_digest=trainer_digest(code))
         return train
 
     def _fail_all(self, cells: list[Cell]) -> int:
-        _, run = self._begin(cells)
+        _, run = self._trial.begin(cells)
         last_line = self._load_error.strip().splitlines()[-1]
         print(self._load_error, file=sys.stderr)
         cause = f"the trainer {self.sweep.trainer.target} cannot be loaded: {last_line}"

@@ -6,14 +6,15 @@ task, and counts against no cell.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from hpc.errors import of_system
-from hpc.node.background import Background
 
-# Checkpoints may hold training up for this fraction of the time, and be in the writing for that one.
+# Checkpoints may hold training up for this fraction of the time, and be in the writing for that one: where storage is
+# so slow that the configured interval would cost more, losing a little more at a kill is cheaper.
 _HELD_UP_SHARE, _WRITING_SHARE = 0.02, 0.25
 # A smaller checkpoint is written sooner than a thread is worth.
 BACKGROUND_BYTES = 1_000_000
@@ -29,6 +30,48 @@ def checkpoint_interval(every_s: float, write_s: float, held_up_s: float) -> flo
     write_s: what writing one takes. held_up_s: for how long of that training cannot go on.
     """
     return max(every_s, write_s / _WRITING_SHARE, held_up_s / _HELD_UP_SHARE)
+
+
+class Background:
+    """A thread for writing: started with an action, waited for before anything that relies on it.
+
+    The thread is no daemon: a process that ends lets it finish what it began.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last action ended with an error that nobody has waited for yet."""
+        return self._error is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an action is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, action: Callable[[], None]) -> None:
+        """Begin an action once the one before has ended. Raises the error of that one."""
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(action,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until nothing is under way. Raises the error of what was."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self._error = error
 
 
 class Saving:

@@ -22,6 +22,7 @@ from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
 from hpc.sweep.states import COMPLETED, DIVERGED
 from training.contract import Checkpoint, ContractError
 
+# For people who watch; a file a second is nothing to a file server, and epochs may take milliseconds.
 _PROGRESS_SECONDS = 1.0
 
 

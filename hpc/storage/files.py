@@ -15,9 +15,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-# Nothing we write is ever writable by anyone but its owner; the umask may take away more.
+# Nothing we write is ever writable by anyone but its owner, for tasks run code from a sweep directory; the umask may
+# take away more.
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
+# A network file system answers so when another host has replaced the file behind an open handle or a cached name;
+# opening it again asks the server. Three times: a file may be replaced twice in a row, not for ever.
 _STALE = {errno.ESTALE, errno.ENOENT}
 _READ_TRIES = 3
 _NUMBER = re.compile(r"[0-9]+")
@@ -28,8 +31,10 @@ def publish(path: Path, data: bytes, durable: bool = True) -> None:
 
     durable: survive a power cut; only progress displays can do without. Raises OSError naming the path.
     """
+    # Content before name: were the rename on disk first, a power cut would leave the name with no or half the bytes.
     temporary = write_temporary(path, data, durable)
     rename(temporary, path)
+    # Name before word: until the directory is on disk, a power cut takes the file back, and nobody may have been told.
     if durable:
         sync_directory(path.parent)
 
@@ -50,8 +55,10 @@ def publish_once(path: Path, data: bytes) -> bool:
     """
     temporary = write_temporary(path, data)
     try:
+        # link, not rename: it fails where the name is taken, which no rename does, and NFS has no other such call.
         return link_once(temporary, path)
     finally:
+        # Also the loser syncs: it reports the winner's file, which must then survive a power cut.
         discard(temporary)
         sync_directory(path.parent)
 
@@ -99,7 +106,7 @@ def claim(parent: Path, width: int) -> tuple[int, Path]:
         try:
             os.mkdir(path, _DIRECTORY_MODE)
         except FileExistsError:
-            number += 1
+            number += 1  # taken by another process, or by us in a request that NFS repeated: a gap does no harm
             continue
         except OSError as error:
             raise _naming(error, path) from None

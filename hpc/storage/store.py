@@ -1,7 +1,7 @@
 """What the files of a sweep directory say.
 
-Where they are is known to hpc.storage.layout alone, of which a Store is one. Reading never waits and never
-believes a file that is not whole: results are JSON published by link, checkpoints carry a checksum.
+Where they are is known to hpc.storage.layout alone, of which a Store holds one. Reading never waits and never believes
+a file that is not whole: results are JSON published by link and name their files, checkpoints carry a checksum.
 """
 
 from __future__ import annotations
@@ -23,9 +23,21 @@ from hpc.sweep.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus
 
 
 class Store:
-    """A sweep directory. Constructing one touches nothing.
+    """What a sweep directory says; it is read only. Constructing one touches nothing.
 
     paths: where everything in it lies.
+
+    >>> store = Store(Path("out"))
+    >>> sweep = store.sweep()                                          # the newest revision of the plan
+    >>> cell = sweep.grid[0]
+    >>> [status.state for status in store.statuses(sweep.grid, sweep.config_digest)]
+    ['COMPLETED', 'STARTED']
+    >>> store.result(cell)["metrics"]
+    {'loss': 0.25}
+    >>> store.paths.history_file(cell)                                 # where, whether it is there or not
+    PosixPath('out/individual_results/width_1_run_0/history.csv')
+
+    Writing is elsewhere: hpc.storage.revisions (sweep.json), claims (numbers), published (results and their files).
     """
 
     def __init__(self, root: Path) -> None:
