@@ -58,7 +58,7 @@ def test_a_result_set_aside_is_read_again_alone(
     monkeypatch.setenv("HOLDFAST_SANDBOX", str(workplace.cluster.directory))
     assert main(["run", "--config", workplace.foreign(widths=[1, 2, 3], epochs=3, seconds=0)]) == 0
     store = Store(workplace.directory / "out")
-    store.result_file(store.sweep().grid[1]).write_text("{")
+    store.paths.result_file(store.sweep().grid[1]).write_text("{")
     read: list[int] = []
     statuses = Store.statuses
 
