@@ -38,8 +38,8 @@ class Frames:
 def load(directory: str | Path) -> Frames:
     """Read a sweep directory as it is now, finished or not.
 
-    The numbers come from the results of the cells, never from the tables that an aggregation left, so they cannot be
-    out of date. Nothing is written, and Slurm is not asked. Directories of the predecessor can be read too.
+    The numbers come from the results of the cells, never from the tables that an aggregation left: they cannot be out
+    of date. Nothing is written, and Slurm is not asked. Directories of the previous tool can be read too.
 
     >>> from aggregate.frames import load
     >>> sweep = load("out")

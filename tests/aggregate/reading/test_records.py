@@ -101,6 +101,8 @@ def test_a_metric_that_is_no_finite_number_is_a_named_conflict(directory: Direct
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("seed", 43),
+        ("run_id", 1),
         ("condition_id", "dim_9_scale_0.1"),
         ("workspace_dim", 12),
         ("synergy_scale", None),
@@ -127,15 +129,6 @@ def test_a_result_of_another_configuration_is_named_and_the_cell_is_missing(dire
     assert record.state == "MISSING"
     assert record.result is None
     assert "another configuration" in record.status.cause
-
-
-@pytest.mark.parametrize(("key", "value"), [("seed", 43), ("run_id", 1)])
-def test_a_result_of_another_seed_is_named_and_the_cell_is_missing(directory: Directory, key: str, value: int) -> None:
-    cell = directory.cell("dim_8_scale_0.1_run_0")
-    directory.finish(cell, GOOD, **{key: value})
-    record = _one(directory, cell.name)
-    assert (record.state, record.result) == ("MISSING", None)
-    assert f"{value}" in record.status.cause
 
 
 def test_directories_of_no_planned_cell_are_reported(directory: Directory) -> None:
