@@ -79,8 +79,8 @@ def _told(summary: Summary, flag: Flag, claim: Claim) -> str:
     factor = next(factor for factor in summary.factors if factor.name == claim.question.factors[0])
     more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
     return (
-        f"in {metric.label}, {listed(places[:_NAMED])}{more} {'lies' if alone else 'lie'} far from the other seeds, and a mean of two groups "
-        f"describes neither (plots/{metric.slug}_vs_{factor.slug}.png)"
+        f"in {metric.label}, {listed(places[:_NAMED])}{more} {'lies' if alone else 'lie'} far from the other seeds, "
+        f"and a mean of two groups describes neither (plots/{metric.slug}_vs_{factor.slug}.png)"
     )
 
 

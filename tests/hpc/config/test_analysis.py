@@ -10,10 +10,10 @@ import yaml
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.analysis_section import check_analysis
-from hpc.faults import Faults
 from hpc.config.load import CommandLine, Loaded, load
 from hpc.config.schema import Analysis
 from hpc.errors import ConfigError
+from hpc.faults import Faults
 from hpc.sweep.grid import Axis, Grid
 from hpc.trainers.declaration import read_declaration
 
