@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -103,17 +103,16 @@ def _figures(material: Material) -> dict[str, list[dict[str, Any]]]:
     primary = {"", *(entry.metric.name for entry in material.study.summary.primary_metrics())}
     groups: dict[str, list[dict[str, Any]]] = {"hypothesis": [], "primary": [], "others": [], "curves": []}
     for picture in material.pictures:
-        group = (
-            "hypothesis"
-            if picture.name == RETENTION
-            else "curves"
-            if "/" in picture.name
-            else "primary"
-            if picture.metric in primary
-            else "others"
-        )
-        groups[group].append(_figure(picture))
+        groups[_group(picture, primary)].append(_figure(picture))
     return groups
+
+
+def _group(picture: Picture, primary: Collection[str]) -> str:
+    if picture.name == RETENTION:
+        return "hypothesis"
+    if "/" in picture.name:
+        return "curves"
+    return "primary" if picture.metric in primary else "others"
 
 
 def _figure(picture: Picture) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def test_a_claim_not_detected_says_what_it_is_compatible_with_and_what_would_hav
     spread = np.std(found["per_seed"], ddof=1)
     assert found["detectable"] == pytest.approx(1.682 * spread, rel=1e-3)  # d_z of 5 seeds at 80 % power
     report = directory.store.paths.report_file.read_text()
-    assert "not detected. The estimate is" in report
+    assert "not detected. Estimated: " in report
     assert "would have been detected with 80 % power" in report
 
 

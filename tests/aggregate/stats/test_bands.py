@@ -77,7 +77,7 @@ def test_levels_of_a_factor_are_averaged_within_seeds_that_have_all_conditions()
     np.testing.assert_allclose(by_other.values, cells.mean(axis=0))
 
 
-def test_the_band_of_a_bounded_metric_ends_at_the_bounds_and_no_other_band_does() -> None:
+def test_the_band_of_a_bounded_metric_stays_within_the_bounds_and_no_other_band_does() -> None:
     seeds, epochs = 5, 3
     position, epoch = np.repeat(np.arange(seeds), epochs), np.tile(np.arange(1, epochs + 1), seeds)
     values = np.repeat([0.1, 0.1, 0.1, 0.1, 0.9], epochs) + 0.01 * epoch
@@ -85,7 +85,9 @@ def test_the_band_of_a_bounded_metric_ends_at_the_bounds_and_no_other_band_does(
     free = curves(position, epoch, values, counted)
     held = curves(position, epoch, values, counted, bounded=True)
     assert (free.low < 0).all()
-    assert (held.low == 0).all()
-    np.testing.assert_array_equal(held.high, np.minimum(free.high, 1))
+    # The delta method: half as wide on the scale of the logit as the free band over m (1 - m).
+    half = (free.high - free.low) / 2 / (free.mean * (1 - free.mean))
+    expected = 1 / (1 + np.exp(-(np.log(free.mean / (1 - free.mean)) + np.array([[-1], [1]]) * half)))
+    np.testing.assert_allclose(np.concatenate([held.low, held.high]), expected)
     wrong = curves(position, epoch, values + 1, counted, bounded=True)
     assert (wrong.high > 1).all()
