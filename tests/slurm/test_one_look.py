@@ -19,18 +19,18 @@ from hpc.storage.store import Store
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often the cells' files are read, and how often Slurm is asked for the sweep's own tasks."""
     counts: Counter[str] = Counter()
-    read, asked = Store.statuses, look.live_tasks
+    read, asked = Store.statuses, look.queues
 
     def statuses(self: Store, *given: Any) -> Iterator[Any]:
         counts["files"] += 1
         return read(self, *given)
 
-    def live_tasks(store: Store) -> Any:
+    def queues(store: Store) -> Any:
         counts["queue"] += 1
         return asked(store)
 
     monkeypatch.setattr(Store, "statuses", statuses)
-    monkeypatch.setattr(look, "live_tasks", live_tasks)
+    monkeypatch.setattr(look, "queues", queues)
     return counts
 
 
@@ -58,7 +58,7 @@ def test_a_result_set_aside_is_read_again_alone(
     monkeypatch.setenv("HOLDFAST_SANDBOX", str(workplace.cluster.directory))
     assert main(["run", "--config", workplace.foreign(widths=[1, 2, 3], epochs=3, seconds=0)]) == 0
     store = Store(workplace.directory / "out")
-    store.result_file(store.sweep().grid[1]).write_text("{")
+    store.paths.result_file(store.sweep().grid[1]).write_text("{")
     read: list[int] = []
     statuses = Store.statuses
 
