@@ -19,18 +19,18 @@ from hpc.storage.store import Store
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often the cells' files are read, and how often Slurm is asked for the sweep's own tasks."""
     counts: Counter[str] = Counter()
-    read, asked = Store.statuses, look.live_tasks
+    read, asked = Store.statuses, look.queues
 
     def statuses(self: Store, *given: Any) -> Iterator[Any]:
         counts["files"] += 1
         return read(self, *given)
 
-    def live_tasks(store: Store) -> Any:
+    def queues(store: Store) -> Any:
         counts["queue"] += 1
         return asked(store)
 
     monkeypatch.setattr(Store, "statuses", statuses)
-    monkeypatch.setattr(look, "live_tasks", live_tasks)
+    monkeypatch.setattr(look, "queues", queues)
     return counts
 
 
