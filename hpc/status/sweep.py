@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc.storage import state_cache
+from hpc.status import state_cache
 from hpc.storage.store import Store
 from hpc.submission import cancels
 from hpc.submission.intents import intents

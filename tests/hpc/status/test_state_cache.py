@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc.storage import state_cache
+from hpc.status import state_cache
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.grid import Axis, Grid
