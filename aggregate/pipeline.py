@@ -19,10 +19,10 @@ from aggregate.reading.sweep import Reading
 from aggregate.reading.unchanged import Look, Told, look, remember, told_before
 from aggregate.report.caveats import cell_lines, doubts, limited
 from aggregate.report.page import Material, render
+from aggregate.together import Stamp, Together
 from hpc.storage.files import make_directory, remove
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
-from hpc.storage.together import Stamp, Together
 
 _MOST_LINES = 40
 _TRIES = 5

@@ -80,7 +80,7 @@ FLOORS = [
     ["aggregate.analysis"],
     ["aggregate.wording"],
     ["aggregate.reading", "aggregate.stats"],
-    ["aggregate.arrays"],
+    ["aggregate.arrays", "aggregate.together"],
     ["hpc.node", "hpc.submission"],
     ["hpc.wandb.extract"],
     ["hpc.wandb", "hpc.config", "hpc.planning", "hpc.sandbox"],

@@ -1,4 +1,4 @@
 """Results to arrays: every planned cell accounted for.
 
-Imports: aggregate.arrays.
+Imports: aggregate.arrays, aggregate.together.
 """

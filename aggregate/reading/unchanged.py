@@ -23,10 +23,10 @@ from aggregate.reading.cell_stamps import cell_stamps
 from aggregate.reading.histories import Fault
 from aggregate.reading.records import Record, names_of, read_records
 from aggregate.reading.sweep import Reading
+from aggregate.together import Stamp, stamp_of
 from hpc.checkout import PROJECT_ROOT
 from hpc.storage.files import publish
 from hpc.storage.store import Store
-from hpc.storage.together import Stamp, stamp_of
 from hpc.sweep.cell import digest
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL

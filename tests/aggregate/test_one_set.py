@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from aggregate import pipeline
 from aggregate.pipeline import aggregate
-from hpc.storage.together import Together
+from aggregate.together import Together
 
 
 def _directory(root: Path, **analysis: Any) -> Directory:

@@ -176,7 +176,7 @@ MUTANTS = (
     ),
     Mutant(
         "files of two aggregations taken for one set",
-        "hpc/storage/together.py",
+        "aggregate/together.py",
         "            return stamp if hashlib.sha256(file.read()).digest() == written.digest else None\n",
         "            return stamp\n",
         (aggregated,),
