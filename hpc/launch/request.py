@@ -68,7 +68,7 @@ class Request:
         count = len(live_tasks(self.store)) + len(self.store.running_here())
         if count:
             raise SweepError(
-                f"{self.store.root}: its configuration or seeds cannot change while {count} tasks of it are queued or "
+                f"{self.store.root}: its configuration or seeds cannot change while {count} of its tasks are queued or "
                 f"running; wait for them, or holdfast cancel {self.store.root}, then submit again"
             )
 
