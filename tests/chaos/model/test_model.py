@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -45,6 +44,7 @@ class Protocol(RuleBasedStateMachine):
         self.world = World()
         self.acknowledged: set[Cell] = set()
         self.seen: dict[Cell, bytes] = {}
+        self.touched: set[Cell] = set()  # by a rule: such a cell may rightly be trained again
         self.damaged_checkpoints = False
         training_run._PROGRESS_SECONDS = 0.0  # the same operations whatever the clock says
 
@@ -143,12 +143,12 @@ class Protocol(RuleBasedStateMachine):
             data = path.read_bytes()[: path.stat().st_size // 2]
             path.unlink()  # not through the other name of the same content
             path.write_bytes(data)
-            self.seen.pop(cell, None)
+            self.touched.add(cell)
 
     @rule(cell=st.sampled_from(CELLS))
     def move_the_result_away_by_hand(self, cell: Cell) -> None:
         self.store.paths.result_file(cell).unlink(missing_ok=True)
-        self.seen.pop(cell, None)
+        self.touched.add(cell)
 
     @rule(data=st.data())
     def damage_a_checkpoint(self, data: st.DataObject) -> None:
@@ -171,23 +171,21 @@ class Protocol(RuleBasedStateMachine):
                 continue
             cell, paths = status.cell, self.store.paths
             final = value(cell, STEPS)
-            assert result["metrics"] == {"loss": final}
+            assert result["metrics"] == {"loss": final}, "believed: numbers that no training gave"
             rows = "".join(f"{i},{value(cell, i)!r}\n" for i in range(1, STEPS + 1))
             if paths.history_file(cell).exists():
-                assert paths.history_file(cell).read_text() == f"epoch,loss\n{rows}"
+                believed = paths.history_file(cell).read_text()
+                assert believed == f"epoch,loss\n{rows}", "believed: a history of something else"
             if paths.weights_file(cell).exists():
-                assert paths.weights_file(cell).read_bytes()[-8:] == np.array([final]).tobytes()
+                believed_bytes = paths.weights_file(cell).read_bytes()[-8:]
+                assert believed_bytes == np.array([final]).tobytes(), "believed: weights of something else"
 
     @invariant()
     def a_result_never_changes(self) -> None:
-        for cell in CELLS:
+        for cell in set(CELLS) - self.touched:
             if self.store.has_result(cell.name):
                 data = self.store.paths.result_file(cell).read_bytes()
-                try:
-                    json.loads(data)
-                except ValueError:
-                    continue  # damaged by a rule
-                assert self.seen.setdefault(cell, data) == data
+                assert self.seen.setdefault(cell, data) == data, "a result has changed"
 
     @invariant()
     def deterministic_training_is_never_in_conflict(self) -> None:

@@ -40,5 +40,5 @@ def test_the_model_finds_it_where(name: str, monkeypatch: pytest.MonkeyPatch) ->
     owner, attribute, wrong = BROKEN[name]
     broken: Callable[..., Any] = wrong
     monkeypatch.setattr(owner, attribute, broken)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="believed"):
         run_state_machine_as_test(Protocol, settings=HUNT)
