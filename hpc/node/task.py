@@ -73,10 +73,10 @@ def _checked(argv: list[str], stop: StopFlag) -> int:
 
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
-    from hpc.storage import voids
+    from hpc.storage import task_list
 
     submission, array, index = map(int, argv[1:])
-    if why := voids.reason(store.paths, submission, array, index):
+    if why := task_list.why_void(store.paths, submission, array, index):
         print(f"task {index} of array {array} of submission {submission} is not trained: {why}", file=sys.stderr)
         return TaskExit.DONE
     if digest := os.environ.get(protocol.CODE_DIGEST):

@@ -1,14 +1,24 @@
-"""The task list of a submission's array: a line a task, its cells in full, so that a task reads its own line only."""
+"""The task list of a submission's array, and which of its tasks are not to train any more.
+
+A line per task, its cells in full, so that a task reads its own line only.
+
+Whether sbatch has queued an array cannot always be found out: a request may reach slurmctld after sbatch has given up,
+and a prepared script may be submitted at any time, or twice. So whoever queues the cells again first declares void, in
+the directory of the old submission, what could not be found in the queue. A task looks there when it starts.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
+from hpc.storage import files
+from hpc.storage.layout import Layout
 from hpc.sweep.cell import Cell
 
 
@@ -50,3 +60,53 @@ def _task(path: Path, index: int, line: bytes) -> ListedTask:
         return ListedTask([Cell.from_json(cell) for cell in entry["cells"]], str(entry.get("config_digest", "")))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise SweepError(f"{path}: line {index + 1} is no task; submit again") from None
+
+
+# --- void tasks ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Void:
+    """Tasks of an array that are not to train. why: for people, the rest of a sentence. tasks: None for all of them."""
+
+    array: int
+    why: str
+    tasks: frozenset[int] | None = None
+
+    def covers(self, array: int, index: int) -> bool:
+        return self.array == array and (self.tasks is None or index in self.tasks)
+
+
+def declare_void(layout: Layout, submission: int, array: int, why: str, tasks: Collection[int] | None = None) -> None:
+    """Declare tasks of an array void, for good. tasks: indices; None: all of them. Raises OSError."""
+    record = {"why": why, "tasks": None if tasks is None else sorted(tasks)}
+    files.publish_once(layout.void_file(submission, array, uuid.uuid4().hex[:10]), json.dumps(record).encode())
+
+
+def declared_voids(layout: Layout, submission: int) -> list[Void]:
+    """What has been declared void of a submission. A file that cannot be read counts for its whole array."""
+    return [_void(array, content) for array, content in _void_contents(layout, submission)]
+
+
+def why_void(layout: Layout, submission: int, array: int, index: int) -> str:
+    """Why a task is not to train; empty if it is to. Raises OSError."""
+    return next((void.why for void in declared_voids(layout, submission) if void.covers(array, index)), "")
+
+
+def all_void(voids: Iterable[Void], array: int) -> bool:
+    """Whether all tasks of an array are void."""
+    return any(void.array == array and void.tasks is None for void in voids)
+
+
+def _void_contents(layout: Layout, submission: int) -> Iterable[tuple[int, object]]:
+    for array, path in layout.void_files(submission):
+        try:
+            yield array, files.read_json(path)
+        except ValueError:
+            yield array, None
+
+
+def _void(array: int, content: object) -> Void:
+    record = content if isinstance(content, dict) else {}
+    tasks = record.get("tasks")
+    return Void(array, str(record.get("why", "it was declared void")), None if tasks is None else frozenset(tasks))

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from hpc.processes import host
 from hpc.slurm.commands import Slurm
-from hpc.storage import files, voids
+from hpc.storage import files, task_list
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
-from hpc.storage.task_list import task_cells
 from hpc.submission.intents import SLURM, Intent, intents, receipt
 from hpc.submission.live import by_cluster, queues
 
@@ -73,7 +72,7 @@ def standing(store: Store) -> dict[str, Cancel]:
             found |= dict.fromkeys(cancel.cells, cancel) if cancel else {}
         elif found:
             for array in range(len(submitted[number].tokens)):
-                for names in task_cells(store.paths.tasks_file(number, array)):
+                for names in task_list.task_cells(store.paths.tasks_file(number, array)):
                     for name in names:
                         found.pop(name, None)
     return found
@@ -103,17 +102,17 @@ def declare_void(
 
     except_for: tokens of arrays to leave alone.
     """
-    known = voids.declared(store.paths, intent.number)
+    known = task_list.declared_voids(store.paths, intent.number)
     found = set()
     for array, token in enumerate(intent.tokens):
         if token in except_for:
             continue
-        lists = task_cells(store.paths.tasks_file(intent.number, array))
+        lists = task_list.task_cells(store.paths.tasks_file(intent.number, array))
         hit = [index for index, names in enumerate(lists) if cancel.cells.intersection(names)]
         found |= {(array, index) for index in hit}
         if any(not any(void.covers(array, index) for void in known) for index in hit):
             which = None if len(hit) == len(lists) else hit
-            voids.declare(store.paths, intent.number, array, f"it was cancelled by {cancel.by}", which)
+            task_list.declare_void(store.paths, intent.number, array, f"it was cancelled by {cancel.by}", which)
     return found
 
 

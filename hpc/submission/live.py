@@ -12,9 +12,8 @@ from pathlib import Path
 
 from hpc.slurm.answers import Cluster, QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
-from hpc.storage import voids
+from hpc.storage import task_list
 from hpc.storage.store import Store
-from hpc.storage.task_list import task_cells
 from hpc.submission.intents import SLURM, Intent, intents, newest, receipt
 
 
@@ -179,11 +178,11 @@ def _tasks(store: Store, slurm: Slurm, ours: Sequence[Intent], every: Sequence[s
     """
     places = {token: (intent, array) for intent in ours for array, token in enumerate(intent.tokens)}
     lists: dict[str, list[tuple[str, ...]]] = {}
-    void = {intent.number: voids.declared(store.paths, intent.number) for intent in ours}
+    void = {intent.number: task_list.declared_voids(store.paths, intent.number) for intent in ours}
     for task in _queued(store, slurm, places, every):
         intent, array = places[task.name]
         if task.name not in lists:
-            lists[task.name] = task_cells(store.paths.tasks_file(intent.number, array))
+            lists[task.name] = task_list.task_cells(store.paths.tasks_file(intent.number, array))
         if task.index is not None and task.index < len(lists[task.name]):
             is_void = task.state == "PENDING" and any(v.covers(array, task.index) for v in void[intent.number])
             yield LiveTask(task, intent.number, lists[task.name][task.index], slurm.conf, is_void), task.name
@@ -209,9 +208,9 @@ def _unfinished(store: Store, ours: Sequence[Intent]) -> frozenset[str]:
     """Cells without a result that tasks of these submissions may still train."""
     found: set[str] = set()
     for intent in ours:
-        known = voids.declared(store.paths, intent.number)
+        known = task_list.declared_voids(store.paths, intent.number)
         for array in range(len(intent.tokens)):
-            for index, cells in enumerate(task_cells(store.paths.tasks_file(intent.number, array))):
+            for index, cells in enumerate(task_list.task_cells(store.paths.tasks_file(intent.number, array))):
                 if not any(void.covers(array, index) for void in known):
                     found.update(cells)
     return frozenset(name for name in found if not store.has_result(name))

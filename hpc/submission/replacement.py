@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from hpc.storage import voids
+from hpc.storage import task_list
 from hpc.storage.store import Store
-from hpc.storage.task_list import task_cells
 from hpc.submission.intents import Intent, intents
 from hpc.submission.live import Queues, Unasked
 from hpc.sweep.cell import Cell
@@ -23,11 +22,15 @@ def replace_unconfirmed(store: Store, new: Intent, tasks: Iterable[Sequence[Cell
     for intent in intents(store):
         if intent.number >= new.number or any(intent.number in cluster.submissions for cluster in seen.unasked):
             continue
-        known = voids.declared(store.paths, intent.number)
+        known = task_list.declared_voids(store.paths, intent.number)
         for array, token in enumerate(intent.tokens):
-            if token not in seen.tokens and not voids.is_whole(known, array) and _has(store, intent, array, planned):
+            if (
+                token not in seen.tokens
+                and not task_list.all_void(known, array)
+                and _has(store, intent, array, planned)
+            ):
                 why = f"submission {new.number} has queued its cells again"
-                voids.declare(store.paths, intent.number, array, why)
+                task_list.declare_void(store.paths, intent.number, array, why)
 
 
 def give_up(store: Store, clusters: Iterable[Unasked], by: str) -> None:
@@ -36,9 +39,9 @@ def give_up(store: Store, clusters: Iterable[Unasked], by: str) -> None:
         for intent in intents(store):
             if intent.number in cluster.submissions:
                 for array in range(len(intent.tokens)):
-                    voids.declare(store.paths, intent.number, array, f"{by} has given up {cluster.cluster}")
+                    task_list.declare_void(store.paths, intent.number, array, f"{by} has given up {cluster.cluster}")
 
 
 def _has(store: Store, intent: Intent, array: int, planned: Collection[str]) -> bool:
-    tasks = task_cells(store.paths.tasks_file(intent.number, array))
+    tasks = task_list.task_cells(store.paths.tasks_file(intent.number, array))
     return any(name in planned for cells in tasks for name in cells)

@@ -90,7 +90,7 @@ def test_a_lock_is_free_again_after_an_error_inside(store: Store) -> None:
         assert beside(store) == ["lock"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_asked_to_end_releases_the_lock(store: Store, number: int) -> None:
     with holder(store) as process:
         process.send_signal(number)

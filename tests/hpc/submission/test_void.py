@@ -10,7 +10,7 @@ from helpers.small_sweeps import run_here, run_task
 
 from hpc.errors import SweepError
 from hpc.slurm.answers import Cluster
-from hpc.storage import voids
+from hpc.storage import task_list
 from hpc.storage.store import Store
 from hpc.submission import cancels, intents
 from hpc.submission.intents import Intent
@@ -32,16 +32,16 @@ def submission(
 
 
 def reasons(store: Store, intent: Intent) -> list[str]:
-    return [voids.reason(store.paths, intent.number, 0, index) for index in range(intent.sizes[0])]
+    return [task_list.why_void(store.paths, intent.number, 0, index) for index in range(intent.sizes[0])]
 
 
 def test_a_void_task_ends_at_its_start_and_says_why(store: Store, cells: list[Cell]) -> None:
     intent = submission(store, [cells[0]], [cells[1]])
-    voids.declare(store.paths, intent.number, 0, "it was cancelled", [0])
+    task_list.declare_void(store.paths, intent.number, 0, "it was cancelled", [0])
     done = run_task(store, intent.number)
     assert (done.returncode, store.attempts(cells[0])) == (0, [])
     assert done.stderr == f"task 0 of array 0 of submission {intent.number} is not trained: it was cancelled\n"
-    assert not voids.reason(store.paths, intent.number, 0, 1)
+    assert not task_list.why_void(store.paths, intent.number, 0, 1)
 
 
 def test_a_later_submission_of_a_cell_voids_the_earlier_array_that_is_in_no_queue(
@@ -67,7 +67,7 @@ def test_a_void_file_that_cannot_be_read_counts_for_its_array(store: Store, cell
     intent = submission(store, [cells[0]], [cells[1]])
     store.paths.void_file(intent.number, 0, "x").write_text("garbage")
     assert all(reasons(store, intent))
-    assert not voids.reason(store.paths, intent.number, 1, 0)
+    assert not task_list.why_void(store.paths, intent.number, 1, 0)
 
 
 def test_a_cancellation_concerns_what_came_before_it_and_only_its_cells(store: Store, cells: list[Cell]) -> None:
