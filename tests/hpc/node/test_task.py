@@ -447,7 +447,9 @@ def test_a_task_without_its_list_or_sweep_says_which_file_is_missing(store: Stor
 
 
 def test_nothing_a_task_writes_is_writable_by_others_even_without_a_umask(make: Make) -> None:
-    body = "def train(cells, options, run):\n    open(options['own'], 'w').close(); run.finish(cells[0], {'loss': 1.0})\n"
+    body = (
+        "def train(cells, options, run):\n    open(options['own'], 'w').close(); run.finish(cells[0], {'loss': 1.0})\n"
+    )
     store = make(body, grid=make_grid((1,), (42,)), options={"own": "own.txt"})
     own = store.paths.root / "own.txt"
     before = os.umask(0)
