@@ -106,7 +106,11 @@ def test_only_what_is_missing_is_trained(store: Store, cells: list[Cell]) -> Non
 
 
 def test_what_a_trainer_prints_is_in_the_packs_log(make: Make) -> None:
-    body = "def train(cells, options, run):\n    print('hello'); run.finish(cells[0], {'loss': 1.0})\n    os.write(2, b'native')\n"
+    body = (
+        "def train(cells, options, run):\n"
+        "    print('hello'); run.finish(cells[0], {'loss': 1.0})\n"
+        "    os.write(2, b'native')\n"
+    )
     store = make(body, grid=make_grid((1,), (42,)))
     assert run_task(store, submit(store, list(store.sweep().grid))).returncode == 0
     assert store.paths.pack_log(1).read_text() == "hello\nnative"
