@@ -85,6 +85,8 @@ class Metric(TypedDict):
     better: the direction of improvement.
     chance: the value that guessing reaches, in the metric's unit; figures show it as a base line.
     label: axis label in figures. Default: the metric's name.
+    optional: a cell may end without a value of it. Default: false, and a cell whose final value is not finite is
+        DIVERGED.
 
     >>> accuracy: Metric = {"kind": "bounded", "better": "higher", "chance": 0.5}
     >>> error: Metric = {"kind": "positive", "better": "lower", "label": "test error (m)"}
@@ -94,6 +96,7 @@ class Metric(TypedDict):
     better: Literal["higher", "lower"]
     chance: NotRequired[float]
     label: NotRequired[str]
+    optional: NotRequired[bool]
 
 
 class Cell(Protocol):
@@ -270,7 +273,8 @@ class Run(Protocol):
     ) -> None:
         """Publish a cell's result, once and for all.
 
-        metrics: declared names; None or a non-finite number is reported as missing.
+        metrics: declared names. A metric that is not optional must be reported here or by `epoch`; if its value is None
+            or not finite, the cell is DIVERGED.
         best_epoch: counted from 1. weights: named numpy arrays, kept as weights.safetensors beside the result.
         diverged: training has left the finite numbers. Such a cell counts as done and is not trained again.
         Raises ContractError as `epoch` does.

@@ -82,6 +82,17 @@ class Retained:
     def widest(self) -> str:
         return f"{self.factor.label} {value_text(self.found.values[-1])}"
 
+    @property
+    def brackets(self) -> str:
+        """Between which levels half of either is lost in every combination: what the curves show, no estimate."""
+        lines = []
+        for i in np.flatnonzero(self.learnt).tolist():
+            sides = ", ".join(
+                f"of {side.name} {side.bracket(i, self.found.values)}" for side in (self.kept, self.other)
+            )
+            lines.append(f"at {self.names[i]} {sides}" if self.names[i] else sides)
+        return f"Half is lost: {'; '.join(lines)}." if lines else ""
+
     def why_not(self, combination: int) -> str:
         """What was not learnt in a combination; empty if both were."""
         missing = [side.name for side in (self.kept, self.other) if not side.learnt[combination]]

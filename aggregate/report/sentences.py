@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, UNTESTABLE, WITHHELD, Claim, Piece
 from aggregate.analysis.fixed import Compared, Retention
 from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
@@ -189,26 +187,13 @@ def _pieces(study: Study, claim: Claim) -> str:
     told = [piece for piece in claim.pieces if not piece.why and math.isfinite(piece.estimate)]
     text = ""
     if told and (mixed or claim.question.kind == RETENTION):
-        start = f"It differs in sign by {_others(study, claim)}" if mixed else f"By {_others(study, claim)}"
+        start = f"The sign differs by {_others(study, claim)}" if mixed else f"By {_others(study, claim)}"
         level = percent(round(1 - (1 - claim.level) / len(told), 4))
         text = f" {start}: {'; '.join(_piece(claim, piece) for piece in told)} ({level} intervals; a description)."
-    text += _brackets(claim)
     silent = [piece for piece in claim.pieces if piece.why] if told else []
     for why in dict.fromkeys(piece.why for piece in silent):
         text += f" Nothing is said at {listed([piece.where for piece in silent if piece.why == why])}: {why}."
     return text
-
-
-def _brackets(claim: Claim) -> str:
-    """Between which levels half of each kind of information is lost: what the curves show, no estimate."""
-    found = claim.question.retained
-    if found is None:
-        return ""
-    lines = []
-    for i in np.flatnonzero(found.learnt).tolist():
-        sides = (f"of {side.name} {side.bracket(i, found.found.values)}" for side in (found.kept, found.other))
-        lines.append(", ".join(sides) + (f" (at {found.names[i]})" if found.names[i] else ""))
-    return f" Half is lost {'; '.join(lines)}." if lines else ""
 
 
 def _mixed(claim: Claim) -> bool:
@@ -220,9 +205,9 @@ def _piece(claim: Claim, piece: Piece) -> str:
     question = claim.question
     numbers = f"{_value(question, piece.estimate)} {_bracket(question, piece.low, piece.high)}"
     if question.kind != RETENTION:
-        return f"{numbers} at {piece.where}"
+        return f"at {piece.where} {numbers}"
     kept, other = _sides(question)
-    return f"{numbers} at {piece.where}, more of {kept if piece.estimate > 0 else other}"
+    return f"at {piece.where} {numbers}, more left of {kept if piece.estimate > 0 else other}"
 
 
 def _bracket(question: Question, low: float, high: float) -> str:

@@ -141,9 +141,13 @@ class TrainingRun:
     ) -> None:
         self._check_live(cell)
         history = self._books[cell].history
+        measured = self._checked(cell, metrics)
+        if not diverged:
+            self._check_reported(cell, measured)
+        absent = self._not_finite(measured)
         outcome = Outcome(
-            status=DIVERGED if diverged else COMPLETED,
-            metrics=self._checked(cell, metrics),
+            status=DIVERGED if diverged or absent else COMPLETED,
+            metrics=measured,
             best_epoch=None if best_epoch is None else operator.index(best_epoch),
             epochs=len(history),
             history_csv=history_csv(history, list(self._sweep.trainer.metrics)),
@@ -152,7 +156,8 @@ class TrainingRun:
         won = self._saving.guard(lambda: self._attempt.publish(cell, outcome, self._provenance_of(cell)))
         self._live.discard(cell)
         if won:
-            self._attempt.log(cell, f"published: {outcome.status} after {outcome.epochs} epochs")
+            why = f", {absent} is not finite" if absent else ""
+            self._attempt.log(cell, f"published: {outcome.status} after {outcome.epochs} epochs{why}")
 
     def fail(self, cell: Any, cause: str) -> None:
         self.give_up(cell, cause, "")
@@ -223,6 +228,22 @@ class TrainingRun:
             except (TypeError, ValueError, OverflowError):
                 raise ContractError(f"{cell.name}: metric {name!r} is {value!r}; give a number") from None
         return {name: plain_number(value) for name, value in metrics.items()}
+
+    def _check_reported(self, cell: Cell, measured: Mapping[str, float | None]) -> None:
+        """Raise ContractError for a declared metric that neither an epoch nor the end has reported."""
+        reported = {*measured, *(name for row in self._books[cell].history for name in row)}
+        for name, declared in self._sweep.trainer.metrics.items():
+            if name not in reported and not declared.get("optional"):
+                raise ContractError(
+                    f"{cell.name}: metric {name!r} was never reported; give it to finish() or epoch(), "
+                    "or declare it 'optional': True"
+                )
+
+    def _not_finite(self, measured: Mapping[str, float | None]) -> str:
+        """The first metric whose final value must be a number and is none; empty if there is none of that kind."""
+        declared = self._sweep.trainer.metrics
+        absent = (name for name, value in measured.items() if value is None and not declared[name].get("optional"))
+        return next(absent, "")
 
     def _row(self, cell: Cell, checkpoint: Checkpoint) -> Row:
         book = self._books[cell]

@@ -21,9 +21,10 @@ from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 
 _LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
-_METRIC_KEYS = {"kind", "better", "chance", "label"}
+_METRIC_KEYS = {"kind", "better", "chance", "label", "optional"}
+_FLAG = "True or False"
 # Keys that are not listed here hold text.
-_KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": "True or False", "log": "True or False"}
+_KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": _FLAG, "log": _FLAG, "optional": _FLAG}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
 _COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
@@ -172,4 +173,4 @@ def _check_entries(entries: dict[str, Any], keys: set[str], kinds: tuple[str, ..
 def _is_of_kind(value: object, kind: str) -> bool:
     if kind == "a number":
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
-    return isinstance(value, bool if kind == "True or False" else str)
+    return isinstance(value, bool if kind == _FLAG else str)

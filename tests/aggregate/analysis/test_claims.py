@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -345,8 +346,8 @@ def test_combinations_that_differ_in_sign_are_told_one_by_one(tmp_path: Path) ->
     low, high = _retention(directory)["combinations"]
     assert low["estimate"] < 0 < high["estimate"]
     report = directory.store.paths.report_file.read_text()
-    assert "at synergy loss scale 0.5, more of synergy accuracy" in report
-    assert "at synergy loss scale 2, more of best validation loss" in report
+    assert re.search(r"at synergy loss scale 0\.5 -3\d points \[[^]]*\], more left of synergy accuracy", report)
+    assert re.search(r"at synergy loss scale 2 \+3\d points \[[^]]*\], more left of best validation loss", report)
 
 
 def test_a_ratio_of_an_earlier_version_is_read_and_shown_as_an_exploratory_retention(tmp_path: Path) -> None:

@@ -662,3 +662,21 @@ def test_a_state_of_a_version_that_kept_the_last_numerics_only_still_shows_a_cha
     provenance = store.result(cells[0])["provenance"]
     assert provenance["numerics_before"] == {"kernel": "A"}
     assert [entry["code"] for entry in provenance["trained_by"]] == [None, "1"]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), None])
+def test_a_cell_whose_final_value_of_a_declared_metric_is_not_finite_is_diverged(
+    store: Store, cells: list[Cell], begin: Begin, loss: float | None
+) -> None:
+    run = begin(cells[:2])
+    run.finish(cells[0], {"loss": loss, "accuracy": 0.5})
+    run.finish(cells[1], {"loss": 1.0, "accuracy": None})  # which is declared optional
+    assert [(store.result(cell) or {})["status"] for cell in cells[:2]] == ["DIVERGED", "COMPLETED"]
+
+
+def test_a_declared_metric_that_was_never_reported_is_an_error_that_names_it(cells: list[Cell], begin: Begin) -> None:
+    run = begin(cells[:2])
+    with pytest.raises(ContractError, match="metric 'loss' was never reported; give it to finish"):
+        run.finish(cells[0], {"accuracy": 0.5})
+    run.epoch(cells[0], 1, 1, {"loss": 1.0})
+    run.finish(cells[0], {"accuracy": 0.5})  # an epoch has reported it

@@ -106,7 +106,11 @@ def test_only_what_is_missing_is_trained(store: Store, cells: list[Cell]) -> Non
 
 
 def test_what_a_trainer_prints_is_in_the_packs_log(make: Make) -> None:
-    body = "def train(cells, options, run):\n    print('hello'); run.finish(cells[0], {})\n    os.write(2, b'native')\n"
+    body = (
+        "def train(cells, options, run):\n"
+        "    print('hello'); run.finish(cells[0], {'loss': 1.0})\n"
+        "    os.write(2, b'native')\n"
+    )
     store = make(body, grid=make_grid((1,), (42,)))
     assert run_task(store, submit(store, list(store.sweep().grid))).returncode == 0
     assert store.paths.pack_log(1).read_text() == "hello\nnative"
@@ -447,7 +451,9 @@ def test_a_task_without_its_list_or_sweep_says_which_file_is_missing(store: Stor
 
 
 def test_nothing_a_task_writes_is_writable_by_others_even_without_a_umask(make: Make) -> None:
-    body = "def train(cells, options, run):\n    open(options['own'], 'w').close(); run.finish(cells[0], {})\n"
+    body = (
+        "def train(cells, options, run):\n    open(options['own'], 'w').close(); run.finish(cells[0], {'loss': 1.0})\n"
+    )
     store = make(body, grid=make_grid((1,), (42,)), options={"own": "own.txt"})
     own = store.paths.root / "own.txt"
     before = os.umask(0)
