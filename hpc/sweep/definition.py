@@ -55,6 +55,14 @@ class Sweep:
     keep: Mapping[str, Any]
     wandb: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def metrics_are_free(self) -> bool:
+        """Whether a cell may end with metrics missing or not finite, as in sweeps that were begun by early versions.
+
+        Their analysis still has a choice of corrections. All cells of a sweep end by the rules that it began with.
+        """
+        return "correction" in self.analysis
+
     def identity(self) -> dict[str, Any]:
         """All that decides the numbers of a cell besides its factors and seed, without paths and factor values."""
         sections = {name: dict(section) for name, section in self.sections.items() if name != "data"}

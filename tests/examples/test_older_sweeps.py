@@ -14,7 +14,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from helpers.command_line import Holdfast, result, statuses
+from helpers.command_line import ROOT, Holdfast, result, statuses
 
 from hpc.storage.store import Store
 from hpc.sweep.states import COMPLETED
@@ -31,12 +31,13 @@ STRAIGHT = {
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
-    """The archive's content, with its paths where it lies now."""
+    """The archive's content, with its paths where it lies now, and the checkout where an update leaves it."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     for name in ("out", "built_in"):
         file = tmp_path / name / "sweep.json"
-        file.write_text(file.read_text().replace("/elsewhere", str(tmp_path)))
+        text = file.read_text().replace("/elsewhere", str(tmp_path))
+        file.write_text(text.replace("/checkout", str(ROOT)))
     return tmp_path
 
 
