@@ -22,6 +22,7 @@ from hpc.sandbox.programs import installed
 from . import aggregates, builtin, commands, copies, corruption, kills, powercut, replacing, storm, syscalls, waste
 from .attempts import ForkServer, scratch
 from .bench import Bench
+from .model.campaign import campaign as explore
 
 FULL_MINUTES = 20
 
@@ -42,6 +43,11 @@ class Order:
 
     def times(self, full: int, least: int = 1) -> int:
         return max(least, round(full * self.share))
+
+
+def model(order: Order) -> Counter[str]:
+    """The protocol as a model: virtual processes that are stopped and killed at any file operation."""
+    return explore(order.times(100_000))
 
 
 def cells(order: Order) -> Counter[str]:
@@ -171,6 +177,7 @@ class Part:
 
 
 PARTS = {
+    "model": Part(model, {"file operations": 100_000, "kills": 300}),
     "cells": Part(
         cells, {"kills": 2000, "kills with two copies live": 1000, "attempts that trained": 1000, "cells": 240}
     ),

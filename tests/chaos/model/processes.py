@@ -25,7 +25,10 @@ class KilledError(BaseException):
 
 
 class Process:
-    """One virtual process. lagging: its listings of directories are those it saw before, as from a stale cache."""
+    """One virtual process. lagging: its listings of directories are those it saw before, as from a stale cache.
+
+    operations: how many it has performed.
+    """
 
     def __init__(self, name: str, body: Callable[[Process], None]) -> None:
         self.name = name
@@ -34,6 +37,7 @@ class Process:
         self.error: BaseException | None = None
         self.listings: dict[str, list[str]] = {}
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
+        self.operations = 0
         self._left = 0
         self._thread = threading.Thread(target=self._run, args=(body,), name=name, daemon=True)
         self._thread.start()
@@ -66,6 +70,7 @@ class Process:
             if self.killed:
                 raise KilledError
         self._left -= 1
+        self.operations += 1
 
     def _run(self, body: Callable[[Process], None]) -> None:
         self._go.acquire()
