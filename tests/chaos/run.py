@@ -192,7 +192,7 @@ PARTS = {
     "effectiveness": Part(effectiveness, {"percent effective": 90}),
     "contest": Part(
         contest,
-        {commands.SAVING: 32, commands.WAITING: 8, commands.TAKE_OVER: 4, commands.AT_ONCE: 8},
+        {commands.SAVING: 32, commands.WAITING: 8, commands.TAKE_OVER: 8, commands.AT_ONCE: 8},
     ),
     "slurm": Part(slurm, {"effective faults": storm.WANTED, "kinds": storm.KINDS_WANTED, "cells": 24}),
 }
