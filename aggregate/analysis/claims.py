@@ -153,8 +153,12 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
     slopes = [
         factor.name for factor in summary.factors if factor.ordered and _levels(summary, factor.name, planned) > 1
     ]
+    dropped = 0
     if tests is None:
         tests = before_there_were_tests(analysis.primary, slopes)
+        # What such a sweep declared and is not tested any more still counts in its family.
+        interactions = len(analysis.primary) * math.comb(len(slopes), 2)
+        dropped = interactions + (analysis.former is not None)
     family = [_claim(summary, question(summary, test, planned), looks.as_planned) for test in tests]
     others = _others(summary, analysis, tests, slopes)
     exploring = [_claim(summary, question(summary, test, planned), False) for test in others]
@@ -163,7 +167,7 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
         exploring += [_claim(summary, question(summary, test, everything), False) for test in tests]
     share = looks.share(analysis.alpha)
     return Claims(
-        family=_judged(family, share),
+        family=_judged(family, share, dropped),
         exploratory=_explored(exploring, analysis.alpha),
         alpha=analysis.alpha,
         looks=looks,
@@ -210,11 +214,14 @@ def _worst(asked: Question, test: WeightedTest) -> Worst | None:
 # --- the verdict ----------------------------------------------------------------------------------------------------
 
 
-def _judged(claims: Sequence[Claim], alpha: float) -> tuple[Claim, ...]:
-    """The family: Holm's correction, and each interval at the level of the step that decided."""
-    raw = [claim.test.p for claim in claims]
-    adjusted = holm(raw)
-    levels = _levels_of_steps(raw, alpha)
+def _judged(claims: Sequence[Claim], alpha: float, dropped: int) -> tuple[Claim, ...]:
+    """The family: Holm's correction, and each interval at the level of the step that decided.
+
+    dropped: tests that count, though nothing is said of them.
+    """
+    raw = [*(claim.test.p for claim in claims), *[math.nan] * dropped]
+    adjusted = holm(raw)[: len(claims)]
+    levels = _levels_of_steps(raw, alpha)[: len(claims)]
     return tuple(
         _judge(replace(claim, adjusted=p, level=level), alpha)
         for claim, p, level in zip(claims, adjusted.tolist(), levels, strict=True)

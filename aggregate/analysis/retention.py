@@ -94,11 +94,11 @@ class Retained:
         return f"Half is lost: {'; '.join(lines)}." if lines else ""
 
     def why_not(self, combination: int) -> str:
-        """What was not learnt in a combination; empty if both were."""
+        """What was not shown to be learnt in a combination, and by what; empty if both were."""
         missing = [side.name for side in (self.kept, self.other) if not side.learnt[combination]]
         if not missing:
             return ""
-        return f"at {self.widest} nothing is shown to be learnt of {' and '.join(missing)}"
+        return f"at {self.widest} the interval over seeds, or a seed, of {' and of '.join(missing)} reaches chance"
 
 
 def retained(summary: Summary, asked: Retention, planned: Levels) -> Retained | str:

@@ -63,7 +63,8 @@ def _former(analysis: Analysis) -> list[str]:
         return []
     return [
         "this sweep declared `analysis.ratio`, which says which error grew more and not what was kept: retention of "
-        "the same two metrics is shown instead, as exploratory. Interactions of factors are not tested any more"
+        "the same two metrics is shown instead, as exploratory. Interactions of factors "
+        "are not tested any more, but still count in Holm's correction"
     ]
 
 

@@ -165,9 +165,9 @@ def resume(
 @options.argument(
     "directory", required=False, type=options.DIRECTORY, metavar="[DIR]", text="a sweep: also on data like its own"
 )
-@options.flag("--short", help="A tenth of the repeats: half a minute, accurate to one percentage point.")
+@options.flag("--short", help="A tenth of the repeats: 15 s, accurate to one percentage point.")
 def stats(directory: Path | None, short: bool) -> int:
-    """Simulate whether the verdicts are right, and whether every interval and band covers. About 4 minutes.
+    """Simulate whether the verdicts are right, and whether every interval and band covers. About 2 minutes.
 
     Exit code 4 if anything fell below the baseline that is kept with the code.
     """

@@ -43,7 +43,7 @@ def test_each_combination_has_a_panel_with_its_curves_or_the_reason_why_there_ar
     np.testing.assert_allclose(curves, [[0.5, 1.0], [1.0, 1.0]], atol=0.05)
     assert learnt.get_title() == "synergy loss scale 0.5"
     (text,) = not_learnt.texts
-    assert "nothing is shown to be learnt of synergy" in text.get_text().replace("\n", " ")
+    assert "the interval over seeds, or a seed, of synergy accuracy" in text.get_text().replace("\n", " ")
 
 
 def test_it_stands_on_the_first_screen_and_not_among_the_other_figures(tmp_path: Path) -> None:
