@@ -199,7 +199,7 @@ def _imported(start: Path, neighbours: Mapping[str, Path]) -> dict[str, Path]:
         try:
             tree = parse(neighbours[name])
         except TrainerError as error:
-            raise SweepError(f"{neighbours[name].parent}: {error}; mend it, the trainer imports it") from None
+            raise SweepError(f"{neighbours[name].parent}: {error}; fix it, the trainer imports it") from None
         for node in ast.walk(tree):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []

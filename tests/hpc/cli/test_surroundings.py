@@ -26,8 +26,9 @@ def run(holdfast: Holdfast, expect: int = 0) -> subprocess.CompletedProcess[str]
 
 def test_a_neighbour_that_is_no_python_is_named_before_anything_is_written(holdfast: Holdfast, place: Path) -> None:
     (place / "helper.py").write_text("x = 1\ndef (\n")
-    said = run(holdfast, expect=2).stderr
-    assert said == f"{place}: helper.py:2 is not valid Python: invalid syntax; mend it, the trainer imports it\n"
+    *notes, said = run(holdfast, expect=2).stderr.splitlines()
+    assert all(note.startswith("note: ") for note in notes)
+    assert said == f"{place}: helper.py:2 is not valid Python: invalid syntax; fix it, the trainer imports it"
     assert not (place / "out" / "sweep.json").exists()
 
 

@@ -313,8 +313,8 @@ def test_a_task_runs_on_the_data_it_was_planned_with(with_data: tuple[Store, Pat
     [
         (lambda data: (data / "x.npy").write_bytes(b"not so"), "the data has changed since planning"),
         (lambda data: (data / "y.npy").touch(), "the data has changed since planning"),
-        (shutil.rmtree, "the data of this sweep is not there"),
-        (lambda data: (data / "x.npy").unlink(), "the data of this sweep is not there"),
+        (shutil.rmtree, "the data of this sweep is missing"),
+        (lambda data: (data / "x.npy").unlink(), "the data of this sweep is missing"),
     ],
 )
 def test_a_task_whose_data_has_changed_trains_nothing_and_names_the_directory(
