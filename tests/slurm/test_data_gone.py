@@ -26,7 +26,7 @@ def test_tasks_without_their_data_say_so_and_blame_no_node(workplace: Workplace)
     told = workplace.holdfast("status", "out", expect=4).stdout
     assert "6 tasks ended before training began, on " in told
     assert "the data of this sweep is missing; put it back" in told
-    assert "the data of this sweep is not there" in workplace.holdfast("show", "out", "width_1_run_0").stdout
+    assert "the data of this sweep is missing" in workplace.holdfast("show", "out", "width_1_run_0").stdout
     workplace.submit(config, expect=2)
     (workplace.directory / "elsewhere").rename(data)
     assert "is excluded" not in workplace.submit(config)
