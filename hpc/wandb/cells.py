@@ -98,9 +98,9 @@ def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun
     if result is None or published.foreign(result, cell, sweep.config_digest):
         return None
     data = _history_bytes(store, cell, result)
+    columns, rows = _history(data, cell)
     if not published.is_named(data, result, published.HISTORY):
         raise NotWholeError(f"{store.paths.history_file(cell)}: not the history of its result; submit again")
-    columns, rows = _history(data, cell)
     outcome = {key: result.get(key) for key in ("status", "best_epoch", "epochs", "outcome_digest")}
     # A server drops nulls, so the names of metrics without a value are stored beside them.
     measured = {"names": list(result["metrics"]), "null": [k for k, v in result["metrics"].items() if v is None]}

@@ -26,7 +26,10 @@ def test_a_fault_at_any_system_call_beside_training_costs_no_state_and_blames_no
 ) -> None:
     counts = beside_training(memory, server)
     assert counts["strikes"] >= 30, counts
-    assert set(counts) == {"strikes", "KILL: killed", "EIO: stopped", "ENOSPC: stopped", "EDQUOT: stopped"}
+    stopped = {"strikes", "KILL: killed", "EIO: stopped", "ENOSPC: stopped", "EDQUOT: stopped"}
+    # strace strikes the training thread's call of that number, too: which is a progress display where threads take turns
+    # in another order, and no state is lost with one.
+    assert stopped <= set(counts) <= stopped | {"EIO: ignored", "ENOSPC: ignored", "EDQUOT: ignored"}
 
 
 def test_every_file_is_synced_before_it_has_its_name_and_its_directory_before_the_log_says_so(
