@@ -27,8 +27,8 @@ def test_a_fault_at_any_system_call_beside_training_costs_no_state_and_blames_no
     counts = beside_training(memory, server)
     assert counts["strikes"] >= 30, counts
     stopped = {"strikes", "KILL: killed", "EIO: stopped", "ENOSPC: stopped", "EDQUOT: stopped"}
-    # strace strikes the training thread's call of that number, too: which is a progress display where threads take turns
-    # in another order, and no state is lost with one.
+    # strace strikes the training thread's call of that number, too. Where threads take turns in another order it is a
+    # progress display's, and no state is lost with one.
     assert stopped <= set(counts) <= stopped | {"EIO: ignored", "ENOSPC: ignored", "EDQUOT: ignored"}
 
 
