@@ -52,7 +52,7 @@ def doubts(study: Study) -> list[str]:
         lines.append("one seed per condition: no intervals")
     if study.gathered.strays:
         lines.append(f"individual_results holds what is no planned cell, not counted: {_named(study.gathered.strays)}")
-    lines += _budgets(study.ends.budgets) + _mixtures(study.gathered)
+    lines += _budgets(study.ends.budgets) + _still_learning(study.gathered) + _mixtures(study.gathered)
     lines += _former(study.analysis) + _revisions(study.manifest["revisions"], study.evidence.claims.looks)
     return lines + _history_lines(study.histories.faults)
 
@@ -98,6 +98,19 @@ def _budgets(budgets: Sequence[int]) -> list[str]:
         return []
     return [
         f"runs trained from {budgets[0]} to {budgets[-1]} epochs: a best epoch out of more is better by chance alone"
+    ]
+
+
+def _still_learning(gathered: Gathered) -> list[str]:
+    """Whether training ended while most runs still improved: then what is lost cannot be told from what is to come."""
+    runs = [record.result for record in gathered.records if record.state == COMPLETED and record.result is not None]
+    known = [run for run in runs if run.get("best_epoch") is not None and run["epochs"] > 1]
+    last = sum(run["best_epoch"] == run["epochs"] for run in known)
+    if 2 * last <= len(known):
+        return []
+    return [
+        f"{last} of {counted(len(known), 'completed run')} were best at their last epoch: conditions may differ in how "
+        "fast they learn rather than in what they can learn"
     ]
 
 

@@ -69,7 +69,10 @@ def _sentence(study: Study, claim: Claim) -> str:
         return f"{_finding(study, claim)}: {_numbers(claim)}.{_pieces(study, claim)}{remark}"
     power = ""
     if math.isfinite(claim.detectable):
-        power = f" A true effect of {_size(claim, claim.detectable)} would have been detected with 80 % power."
+        power = (
+            f" With the spread seen in these seeds, a true effect of about {_size(claim, claim.detectable)} "
+            "would have been detected with 80 % power."
+        )
     return f"{subject}: not detected. Estimated: {_numbers(claim)}.{power}{_pieces(study, claim)}{remark}"
 
 
@@ -96,8 +99,9 @@ def sure(study: Study) -> str:
         f", shared by {looks.planned} planned looks, of which this is number {looks.taken}" if looks.planned > 1 else ""
     )
     error = (
-        f"The chance that any of them is a false alarm is at most {percent(claims.alpha)}{share} (Holm's correction); "
-        "p values are corrected, and brackets are intervals at the level that decided"
+        f"Where nothing has an effect, these tests detect one in at most {percent(claims.alpha)} of sweeps{share} "
+        "(Holm's correction), as far as seeds vary normally; p values are corrected, and brackets are intervals at the "
+        "level that decided"
     )
     scope = (
         "The seeds stand for what a trainer draws from its seed; the conclusions are about these levels and this data"
@@ -115,7 +119,8 @@ def _pairing(study: Study) -> str:
     change = percent(round(abs(1 - pairing.ratio), 2))
     return (
         f"Conditions are compared within seeds: runs of one seed correlate by {pairing.correlation:.2f} between "
-        f"conditions in {pairing.metric.label}, which makes intervals {change} {worth} than for independent runs. "
+        f"conditions in {pairing.metric.label}. With the degrees of freedom that pairing costs, intervals are {change} "
+        f"{worth} than for independent runs. "
     )
 
 

@@ -102,3 +102,12 @@ def test_different_epoch_budgets_are_said(tmp_path: Path) -> None:
     for cell in directory.sweep.grid:
         directory.finish(cell, {LOSS: 0.1}, epochs=3 + cell.run_id)
     assert any("trained from 3 to 5 epochs" in line for line in aggregate(tmp_path, figures=False).problems)
+
+
+@pytest.mark.parametrize(("still", "said"), [(4, True), (3, False)])
+def test_runs_that_were_still_improving_are_said_where_they_are_most(tmp_path: Path, still: int, said: bool) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [8]}, 6))
+    for cell in directory.sweep.grid:
+        directory.finish(cell, {LOSS: 0.1 + 0.01 * cell.run_id}, epochs=9, best_epoch=9 if cell.run_id < still else 5)
+    problems = aggregate(tmp_path, figures=False).problems
+    assert any(f"{still} of 6 completed runs were best at their last epoch" in line for line in problems) == said
