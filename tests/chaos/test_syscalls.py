@@ -27,8 +27,9 @@ def test_a_fault_at_any_system_call_beside_training_costs_no_state_and_blames_no
     counts = beside_training(memory, server)
     assert counts["strikes"] >= 30, counts
     stopped = {"strikes", "KILL: killed", "EIO: stopped", "ENOSPC: stopped", "EDQUOT: stopped"}
-    # strace strikes the training thread's call of that number, too. Where threads take turns in another order it is a
-    # progress display's, and no state is lost with one.
+    # Not understood yet: in one of three runs, on a busy machine, errors were survived as well. The calls that were
+    # struck then are not known; strace strikes the training thread's call of that number, too. Every cell still ended
+    # with equal numbers, which is checked after each strike.
     assert stopped <= set(counts) <= stopped | {"EIO: ignored", "ENOSPC: ignored", "EDQUOT: ignored"}
 
 
