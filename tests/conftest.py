@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -31,6 +32,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _search_path_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a trainer of a user's puts its folder first; a `training.py` there would hide ours."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture(autouse=True)
+def _arithmetic_is_left_as_it_was() -> Iterator[None]:
+    """Training flushes subnormal numbers for its whole process, which is its own; here other tests come after it.
+
+    One thread again: threads that start while nothing is flushed would never flush, and training refuses them.
+    """
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -141,11 +141,20 @@ def _as_batch(images: Images) -> Tensor:
 
 @contextmanager
 def _fixed_arithmetic() -> Iterator[Any]:
-    """A fixed number of threads, and subnormals flushed before they start, as a training in this process will need."""
-    before = torch.get_num_threads()
+    """A fixed number of threads, and subnormals flushed before they start, as a training in this process will need.
+
+    Afterwards both are as they were: whatever else this process computes, numpy's numbers included, must not change.
+    """
+    threads, flushed = torch.get_num_threads(), _flushes_subnormals()
     torch.set_flush_denormal(True)
     torch.set_num_threads(THREADS)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
+
+
+def _flushes_subnormals() -> bool:
+    """Whether this thread takes 1e-40 for zero; torch sets this and does not tell it."""
+    return not torch.full((1,), 1e-40).mul_(1.0).item()

@@ -92,6 +92,18 @@ def test_training_the_vae_leaves_torchs_random_state_alone() -> None:
     assert 0 < reconstruction_error(vae, images)["mse"] < 1
 
 
+@pytest.mark.parametrize("flushed", [False, True])
+def test_encoding_leaves_the_arithmetic_of_the_process_as_it_was(flushed: bool) -> None:
+    import torch
+
+    images = render(draw_labels(100, np.random.default_rng(0)))
+    torch.set_flush_denormal(flushed)
+    torch.set_num_threads(2)
+    posterior_means(train_vae(images, seed=1, steps=1, say=print), images)
+    assert (np.full(1, 1e-310) * 1.0 == 0.0).item() is flushed
+    assert torch.get_num_threads() == 2
+
+
 def upstream(directory: Path, rows: dict[str, int], columns: int) -> Path:
     """A directory as upstream writes it."""
     for index, (split, count) in enumerate(rows.items()):
