@@ -43,7 +43,7 @@ test: setup  ## run all tests, including those on a real Slurm cluster (see slur
 QUICK := tests/hpc tests/aggregate tests/training tests/docs
 
 test-quick: setup  ## run the tests of single modules after each edit: at most two minutes on two idle cores
-	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal -m "not slurm and not slow" $(QUICK) $(ARGS)
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal -m "not slurm and not command and not slow" $(QUICK) $(ARGS)
 
 chaos: setup  ## test crash safety under thousands of faults (20 minutes; ARGS="--seed S --minutes M --only PART")
 	PYTHONPATH=tests $(VENV)/bin/python -m chaos.run $(ARGS)

@@ -24,8 +24,11 @@ hypothesis.settings.load_profile("any machine")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "slurm_here" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "slurm_here" in fixtures:
             item.add_marker(pytest.mark.slurm)
+        if "holdfast" in fixtures:
+            item.add_marker(pytest.mark.command)
 
 
 @pytest.fixture(autouse=True)

@@ -58,7 +58,6 @@ def command(
 ) -> int:
     """Show what would run: cells done and to run, packs, arrays, cost and files. Writes nothing."""
     request = resolve(asked)
-    say_notes(request)
     cluster = load_profile(profile, settings) if profile else Profile("local")
     if target.wanted:
         print(seeds.advice(request.store, request.sweep, target))
@@ -67,6 +66,7 @@ def command(
     pack = chosen_pack(packing, request, cluster, seen) or cluster.workers
     planned = make_plan(seen.statuses, queued=seen.queued, pack_size=pack, include_failed=packing.include_failed)
     cost = cost_of(request, planned, cluster, seen)
+    say_notes(request)
     if as_json:
         print(json.dumps(planned.to_json() | {"cost": cost.to_json()}, indent=1))
     else:

@@ -9,7 +9,6 @@ from hpc.cli.aggregate import aggregate_and_print
 from hpc.cli.command import Command
 from hpc.launch import local
 from hpc.launch.options import RunOptions
-from hpc.launch.preparation import say_notes
 from hpc.launch.request import SweepOptions, resolve
 
 EXAMPLES = ("run --config sweep.yaml --output-dir out", "run out --runs-per-condition 10")
@@ -30,6 +29,5 @@ EXAMPLES = ("run --config sweep.yaml --output-dir out", "run out --runs-per-cond
 def command(asked: SweepOptions, wanted: RunOptions) -> int:
     """Train a sweep in worker processes on this machine, then aggregate it. Resumes where it stopped."""
     request = resolve(asked, needs_data=not wanted.analyze_only)
-    say_notes(request)
     ended = None if wanted.analyze_only else local.run(request, wanted)
     return aggregate_and_print(request.store, partial=False) if ended is None else ended

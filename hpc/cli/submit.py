@@ -8,7 +8,6 @@ from hpc.cli import options
 from hpc.cli.command import Command
 from hpc.launch import local, slurm
 from hpc.launch.options import SubmitOptions
-from hpc.launch.preparation import say_notes
 from hpc.launch.request import SweepOptions, resolve
 from hpc.slurm.profile_file import load_profile
 
@@ -34,5 +33,4 @@ def command(asked: SweepOptions, wanted: SubmitOptions, profile: str, settings: 
     """Queue a sweep as Slurm arrays. Only what is missing is queued, so the same command resumes a sweep."""
     request = resolve(asked)
     cluster = load_profile(profile, settings)
-    say_notes(request)
     return local.submit(request, wanted) if cluster.is_local else slurm.submit(request, wanted, cluster)

@@ -8,7 +8,7 @@ from hpc.errors import ConfigError
 from hpc.launch import look
 from hpc.launch.look import Look
 from hpc.launch.options import RunOptions, SubmitOptions
-from hpc.launch.preparation import chosen_pack
+from hpc.launch.preparation import chosen_pack, say_notes
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
 from hpc.planning.plan import Plan, make_plan
@@ -38,6 +38,7 @@ def run(request: Request, options: RunOptions) -> int | None:
     check_writable(request.store.root)
     with lock(request.store, "holdfast run", options.take_over) as held:
         sweep = request.record(options.allow_code_change)
+        say_notes(request)
         if options.cell and options.debug:
             return _debug(request.store, sweep, options.cell, options.device)
         ends = run_here(request, sweep, options, held)
@@ -50,11 +51,14 @@ def run(request: Request, options: RunOptions) -> int | None:
 def submit(request: Request, options: SubmitOptions) -> int:
     """`submit --profile local`: the plan, or its tasks in worker processes here. Returns the exit code."""
     if options.dry_run:
+        say_notes(request)
         print(_plan(request, options.here(), look.take_here(request)))
         return CommandExit.DONE
     check_writable(request.store.root)
     with lock(request.store, "holdfast submit", options.take_over) as held:
-        ends = run_here(request, request.record(options.allow_code_change), options.here(), held)
+        sweep = request.record(options.allow_code_change)
+        say_notes(request)
+        ends = run_here(request, sweep, options.here(), held)
     return ends.exit_code or (CommandExit.INTERRUPTED if ends.interrupted else CommandExit.DONE)
 
 

@@ -49,7 +49,10 @@ def chosen_pack(
 
 
 def say_notes(request: Request) -> None:
-    """Report the keys of the configuration that have no effect."""
+    """Report the keys of the configuration that have no effect.
+
+    Comes when all else is accepted: a refusal stands alone.
+    """
     for note in request.notes:
         say(f"note: {note}")
 

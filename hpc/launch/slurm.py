@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hpc.launch import look
 from hpc.launch.look import Look
 from hpc.launch.options import SubmitOptions
-from hpc.launch.preparation import chosen_pack, cluster_of, cost_of
+from hpc.launch.preparation import chosen_pack, cluster_of, cost_of, say_notes
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
 from hpc.launch.watching import follow_in_lines
@@ -49,6 +49,7 @@ def submit(request: Request, options: SubmitOptions, profile: Profile) -> int:
         request.record(options.allow_code_change)
         seen = look.take(request, since)
         code = submit_once(request, options, profile, conf, seen, held)
+    say_notes(request)
     if code == CommandExit.DONE and options.wait:
         return wait(request, options, profile, conf, seen)
     return code
@@ -61,6 +62,7 @@ def dry_run(request: Request, options: SubmitOptions, profile: Profile, conf: Pa
     seen = look.take(request)
     profile = _without_bad_nodes(profile, options, seen)
     planned = _plan_for_slurm(request, options, profile, conf, seen)
+    say_notes(request)
     print(planned)
     if planned.tasks:
         print(cost_of(request, planned, profile, seen))
