@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hpc.storage import files
+from hpc.storage.opening import open_regular
 
 
 class Stamp(NamedTuple):
@@ -87,11 +88,11 @@ def _same(path: Path, written: _Written) -> Stamp | None:
     """The stamp of the file if it holds the same bytes. It is opened: a network file system may answer a question about
     a name from memory."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            stamp = _stamp(os.fstat(file.fileno()))
-            if stamp == written.stamp:
-                return stamp
-            return stamp if hashlib.sha256(file.read()).digest() == written.digest else None
+        fd, _ = open_regular(path)
+        with open(fd, "rb", buffering=0) as file:
+            stamp = _stamp(os.fstat(fd))
+            same = stamp == written.stamp or hashlib.file_digest(file, "sha256").digest() == written.digest
+            return stamp if same else None
     except OSError:
         return None
 

@@ -50,3 +50,5 @@ CELLS = "HOLDFAST_CELLS"
 SIDE_BY_SIDE = "HOLDFAST_SIDE_BY_SIDE"
 # Where the sandbox cluster is kept.
 SANDBOX = "HOLDFAST_SANDBOX"
+# What all limits of the size of a sweep directory's files are multiplied by; see hpc.storage.opening.
+LIMITS = "HOLDFAST_LIMITS"

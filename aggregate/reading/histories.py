@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from aggregate.arrays import Floats, Integers
-from hpc.storage.results import content
+from hpc.storage.files import read
+from hpc.storage.opening import HISTORY
 from hpc.storage.store import Store
 
 CHUNK = 128  # files: few enough to stay in the processor's cache until they are parsed
@@ -85,7 +86,7 @@ def _read_chunk(store: Store, ended: Sequence[tuple[int, str]]) -> tuple[list[Bl
 def _files(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) -> Iterator[_File]:
     for position, name in ended:
         try:
-            data = content(store.paths.history_path(name))
+            data = read(store.paths.history_path(name), HISTORY)
         except FileNotFoundError:
             faults.append((name, "history.csv is missing"))
             continue

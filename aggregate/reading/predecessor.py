@@ -6,7 +6,6 @@ its first job, so everything said of it is exploratory.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from aggregate.reading.records import Gathered, Record, names_of
 from aggregate.reading.sweep import Reading, read
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import SweepError
+from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -108,7 +108,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return files.read_json(path)
     except ValueError as error:
         raise SweepError(f"{path}: not valid JSON: {error}; restore it, or take it away") from None
 

@@ -25,7 +25,7 @@ from aggregate.reading.records import Record, names_of, read_records
 from aggregate.reading.sweep import Reading
 from aggregate.together import Stamp, stamp_of
 from hpc.checkout import PROJECT_ROOT
-from hpc.storage.files import publish
+from hpc.storage.files import publish, read
 from hpc.storage.store import Store
 from hpc.sweep.cell import digest
 from hpc.sweep.definition import Sweep
@@ -143,7 +143,7 @@ def _digest(records: Iterable[Record]) -> str:
 def _load(store: Store) -> Memory | None:
     """The memory, unless it is missing or is none: empty, cut short, or of another version."""
     try:
-        return msgspec.json.decode(store.paths.cache_file.read_bytes(), type=Memory)
+        return msgspec.json.decode(read(store.paths.cache_file), type=Memory)
     except (OSError, ValueError, RecursionError):
         return None
 

@@ -15,7 +15,7 @@ from typing import Any
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.provenance import node
-from hpc.storage import files, published
+from hpc.storage import files, opening, published
 from hpc.storage.checkpoint import CorruptCheckpointError, Row, decode, encode
 from hpc.storage.claims import new_attempt, new_pack
 from hpc.storage.store import Store
@@ -160,7 +160,7 @@ class PackAttempt:
         pack = self.store.pack_of(cell, attempt)
         for path in self.store.paths.generations(pack) if pack is not None else ():
             try:
-                rows = decode(files.read(path))
+                rows = decode(files.read(path, opening.ANY))
             except FileNotFoundError:
                 continue  # its owner has just rotated it away
             except CorruptCheckpointError as error:

@@ -24,7 +24,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hpc import provenance
@@ -91,7 +90,7 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
     job_after: Mapping[str, Any] = provenance.job()
     for attempt in reversed(store.attempts(cell)):
         pack = store.pack_of(cell, attempt)
-        record = _record(store.paths.pack_file(pack)) if pack is not None else {}
+        record = store.pack_record(pack) if pack is not None else {}
         together = fused and _width(record) > 1
         if store.failure(cell, attempt) is not None or (pack is not None and store.paths.has_saved(pack)):
             # Success alone says nothing about the pack: what was split stays so until a pack gets somewhere.
@@ -111,18 +110,11 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
 
 
 def _was_handed_over(store: Store, pack: int, cell: Cell) -> bool:
-    return cell.name in _record(store.paths.progress_file(pack)).get("cells", {})
+    return cell.name in store.progress(pack)
 
 
 def _was_stopped(store: Store, pack: int) -> bool:
-    return bool(_record(store.paths.progress_file(pack)).get("ended"))
-
-
-def _record(path: Path) -> Mapping[str, Any]:
-    try:
-        return dict(files.read_json(path))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return bool(store.progress_record(pack).get("ended"))
 
 
 def _width(record: Mapping[str, Any]) -> int:
@@ -141,7 +133,7 @@ def _how_it_ended(store: Store, record: Mapping[str, Any]) -> str:
     """In words for people, from what the task's shell or its starter noted in the task's log; nothing rests on it."""
     try:
         array, index = record["task"]
-        text = store.paths.task_log(record["submission"], array, index).read_text(errors="replace")
+        text = files.tail(store.paths.task_log(record["submission"], array, index))
     except (OSError, KeyError, TypeError, ValueError):
         return _NO_WORD
     for line in reversed(text.splitlines()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import safetensors.numpy
 
-from hpc.storage import files
+from hpc.storage import files, opening
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
@@ -23,7 +23,9 @@ def differences(one: Store, other: Store, cell: Cell) -> list[str]:
         for name in ("status", "epochs", "best_epoch")
         if a[name] != b.get(name)
     ]
-    found += _first_epoch(*(files.read(store.paths.history_file(cell)).decode() for store in (one, other)))
+    found += _first_epoch(
+        *(files.read(store.paths.history_file(cell), opening.HISTORY).decode() for store in (one, other))
+    )
     return found
 
 
@@ -35,7 +37,7 @@ def weights_differ(one: Store, other: Store, cell: Cell) -> list[str]:
         return ["only one of the runs has weights"]
     if not there[0]:
         return []
-    a, b = (files.read(store.paths.weights_file(cell)) for store in (one, other))
+    a, b = (files.read(store.paths.weights_file(cell), opening.ANY) for store in (one, other))
     if a == b:
         return []
     left, right = safetensors.numpy.load(a), safetensors.numpy.load(b)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from hpc.errors import SweepError
 from hpc.status import task_end
 from hpc.status.conflict import explain
 from hpc.status.sweep import told_of_failed_starts
-from hpc.storage import published
+from hpc.storage import files, published
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -125,12 +126,12 @@ def has_ended(store: Store, cell: Cell) -> bool:
 def log_text(store: Store, cell: Cell) -> str:
     """A cell's own log and the output of its newest pack attempt."""
     parts = []
-    if store.paths.log_file(cell).exists():
-        parts.append(store.paths.log_file(cell).read_text(errors="replace").rstrip())
+    if os.path.lexists(store.paths.log_file(cell)):
+        parts.append(files.tail(store.paths.log_file(cell)).rstrip())
     attempts = store.attempts(cell)
     pack = store.pack_of(cell, attempts[-1]) if attempts else None
-    if pack is not None and store.paths.pack_log(pack).exists():
-        output = store.paths.pack_log(pack).read_text(errors="replace").strip()
+    if pack is not None and os.path.lexists(store.paths.pack_log(pack)):
+        output = files.tail(store.paths.pack_log(pack)).strip()
         if output:
             parts.append(f"--- output of pack attempt {pack} ---\n{output}")
     return "\n".join(parts) or "no log yet"

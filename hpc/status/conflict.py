@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.storage import files
+from hpc.storage import documents
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
@@ -44,15 +44,16 @@ def conflicts(store: Store, cell: Cell) -> list[Conflict]:
         published = store.result(cell)
     except SweepError:
         published = None
-    winner = (published or {}).get("provenance", {}).get("pack")
+    provenance = (published or {}).get("provenance")
+    winner = provenance.get("pack") if isinstance(provenance, dict) else None
     return [Conflict(published, winner, *_record(path)) for path in store.paths.conflict_files(cell)]
 
 
 def _record(path: Path) -> tuple[dict[str, Any], int | None]:
     try:
-        record = files.read_json(path)
+        record = documents.read(path, documents.ConflictDocument)
         return dict(record["outcome"]), record.get("pack")
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         raise SweepError(f"{path}: cannot be read; look into all attempts before removing it") from None
 
 

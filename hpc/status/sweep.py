@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import Counter
 from collections.abc import Collection
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.status import state_cache
+from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import cancels
 from hpc.submission.intents import intents
@@ -124,7 +126,7 @@ def told_of_failed_starts(store: Store) -> str:
     if not starts:
         return ""
     log = starts[-1].log
-    said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.is_file() else []
+    said = files.tail(log).strip().splitlines()[-1:] if os.path.lexists(log) else []
     nodes = ", ".join(sorted({start.node for start in starts}))
     tasks = "1 task" if len(starts) == 1 else f"{len(starts)} tasks"
     return f"{tasks} ended before training began, on {nodes}: {''.join(said) or 'no output'} ({log})"

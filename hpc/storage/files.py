@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
+
+import msgspec
+
+from hpc.storage import opening
 
 # Nothing we write is ever writable by anyone but its owner, for tasks run code from a sweep directory; the umask may
 # take away more.
@@ -23,7 +29,10 @@ _DIRECTORY_MODE = 0o755
 # opening it again asks the server. Three times: a file may be replaced twice in a row, not for ever.
 _STALE = {errno.ESTALE, errno.ENOENT}
 _READ_TRIES = 3
-_NUMBER = re.compile(r"[0-9]+")
+# More digits are none of ours.
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_BLOCK = 1 << 20  # bytes
+_FAST_JSON = msgspec.json.Decoder()
 
 
 def publish(path: Path, data: bytes, durable: bool = True) -> None:
@@ -69,7 +78,8 @@ def link_once(source: Path, target: Path) -> bool:
     A network file system may report failure for a link it made (the reply was lost and the request repeated), so the
     link count of the source decides.
     """
-    before = os.stat(source).st_nlink
+    before = _regular(source).st_nlink
+    opening.check_place(target.parent)
     try:
         os.link(source, target)
     except OSError as error:
@@ -83,10 +93,13 @@ def link_once(source: Path, target: Path) -> bool:
 
 def make_directory(path: Path) -> None:
     """Make a directory and its parents; existing ones are left alone. Raises OSError naming the path."""
-    if not path.is_dir():
+    if path.is_dir():
+        opening.check_place(path)
+    else:
         if path.parent != path:
             make_directory(path.parent)
         try:
+            opening.check_place(path)
             os.mkdir(path, _DIRECTORY_MODE)
         except FileExistsError:
             if not path.is_dir():
@@ -100,6 +113,7 @@ def claim(parent: Path, width: int) -> tuple[int, Path]:
     mkdir is atomic everywhere; whoever finds the number taken goes on to the next.
     Returns (number, directory). Numbers begin at 1 and have at least ``width`` digits.
     """
+    opening.check_place(parent)
     number = max(numbers(parent), default=0) + 1
     while True:
         path = parent / f"{number:0{width}d}"
@@ -123,10 +137,11 @@ def entries(parent: Path | str) -> list[str]:
     """Names in a directory, without a network file system's leftovers. No directory: none.
 
     Listing asks the server; probing a name may be answered from a cache that still says it is not there.
+    Raises RefusedFileError for a link, OSError.
     """
     for attempt in range(_READ_TRIES):
         try:
-            return [name for name in os.listdir(parent) if not name.startswith(".")]
+            return [name for name in opening.list_folder(parent) if not name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -135,12 +150,14 @@ def entries(parent: Path | str) -> list[str]:
     return []
 
 
-def read(path: Path | str) -> bytes:
-    """Content of a file that is known to be there; a stale network handle is opened again."""
+def read(path: Path | str, most: float = opening.DOCUMENT) -> bytes:
+    """Content of a file that is known to be there; a stale network handle is opened again.
+
+    most: bytes that a file of this kind may have, see hpc.storage.opening. Raises RefusedFileError, OSError.
+    """
     for attempt in range(_READ_TRIES):
         try:
-            with open(path, "rb", buffering=0) as file:
-                return file.read()
+            return opening.read_regular(path, most)
         except OSError as error:
             if error.errno not in _STALE or attempt == _READ_TRIES - 1:
                 raise
@@ -149,10 +166,47 @@ def read(path: Path | str) -> bytes:
 
 def read_json(path: Path | str) -> Any:
     """The JSON document in a file that is known to be there. Raises ValueError if it is none, OSError."""
+    return parse_json(read(path))
+
+
+def parse_json(data: bytes) -> Any:
+    """A JSON document, in which no number is NaN or infinite. Raises ValueError if it is none."""
+    # msgspec is faster. It refuses all that json refuses and a little more (1e999, half a surrogate),
+    # so what it refuses is left to json, which says why.
     try:
-        return json.loads(read(path))
+        return _FAST_JSON.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _STRICT_JSON.decode(data.decode())
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_constant(token: str) -> float:
+    raise ValueError(f"it holds {token}")
+
+
+_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def sha256(path: Path | str) -> str:
+    """Digest of a file of any size, read piece by piece. Raises RefusedFileError, OSError."""
+    fd, _ = opening.open_regular(path)
+    with open(fd, "rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tail(path: Path | str, most: int = _BLOCK) -> str:
+    """The end of a log, in whole lines; a first line says so if that is not all. Raises RefusedFileError, OSError."""
+    fd, length = opening.open_regular(path)
+    try:
+        data = os.pread(fd, most, max(0, length - most))
+    finally:
+        os.close(fd)
+    if length > most:
+        data = b"... (the end of %s)\n" % os.fsencode(path) + data.partition(b"\n")[2]
+    return data.decode(errors="replace")
 
 
 def append(path: Path, text: str) -> None:
@@ -166,7 +220,8 @@ def append(path: Path, text: str) -> None:
 
 def open_log(path: Path) -> int:
     """A descriptor that adds to a log."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
+    opening.check_place(path.parent)
+    return opening.open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)[0]
 
 
 def quarantine(path: Path, token: str = "") -> Path:
@@ -174,6 +229,7 @@ def quarantine(path: Path, token: str = "") -> Path:
 
     token: what ends the name, where several files are set aside together.
     """
+    opening.check_place(path.parent)
     aside = path.with_name(f"{path.name}.corrupt-{token or new_token()}")
     os.replace(path, aside)
     sync_directory(path.parent)
@@ -191,8 +247,11 @@ def put_in_place(source: Path, target: Path) -> None:
     At every moment ``target`` is the old file or the new one: first the old one gets its second name, then one rename
     takes the first from it. Two processes that do the same end with the same. Raises OSError.
     """
+    _regular(source)
+    opening.check_place(target.parent)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     with contextlib.suppress(FileNotFoundError):
+        _regular(target)
         os.link(target, target.with_name(f"{target.name}.replaced-{new_token()}"))
     try:
         os.link(source, temporary)
@@ -216,6 +275,7 @@ def stamp_of_now(directory: Path) -> int:
 def remove(path: Path) -> None:
     """Remove a file that may be gone already."""
     with contextlib.suppress(FileNotFoundError):
+        opening.check_place(path.parent)
         os.unlink(path)
 
 
@@ -233,6 +293,7 @@ def sync_directory(path: Path) -> None:
 
 def write_temporary(path: Path, data: bytes, durable: bool = True) -> Path:
     """Write a private file beside ``path``, to be renamed to it or discarded. Raises OSError naming ``path``."""
+    opening.check_place(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
@@ -249,6 +310,14 @@ def write_temporary(path: Path, data: bytes, durable: bool = True) -> Path:
         discard(temporary)
         raise _naming(error, path) from None
     return temporary
+
+
+def _regular(path: Path) -> os.stat_result:
+    """A regular file's stat: a second name for anything else, such as a link, is not given. Raises OSError."""
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise opening.RefusedFileError(errno.EINVAL, "is no regular file; move it away", str(path))
+    return found
 
 
 def _write_all(fd: int, data: bytes) -> None:

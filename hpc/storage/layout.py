@@ -12,7 +12,7 @@ from pathlib import Path
 from hpc.storage import files
 from hpc.sweep.cell import Cell
 
-_VOID = re.compile(r"void-([0-9]+)-.*[.]json")
+_VOID = re.compile(r"void-([0-9]{1,9})-.*[.]json")
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
 
 
@@ -37,6 +37,12 @@ class Layout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._results = str(self.results_root)  # names of a hundred thousand cells are made from it
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of a sweep directory; where one is a link, nothing below it is."""
+        names = (self.results_root, self.packs_root, self.submissions_root, self.root / "code", self.plots_directory)
+        return (*names, self.wandb_root, self.certificates_directory)
 
     # --- the plan -------------------------------------------------------------------------------------------------
 
@@ -183,8 +189,9 @@ class Layout:
             logs = self.logs_directory(submission)
             for name in files.entries(logs):
                 if name.endswith(".failed"):
-                    task, _, node = name.removesuffix(".failed").split(".", 2)
-                    status = files.read(logs / name).decode(errors="replace").strip()
+                    task, _, rest = name.removesuffix(".failed").partition(".")
+                    node = rest.partition(".")[2]
+                    status = files.tail(logs / name).strip()
                     found.append(FailedStart(submission, node, status, logs / f"{task}.log"))
         return found
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.storage import files
+from hpc.storage import files, opening
 from hpc.storage.layout import Layout
-from hpc.storage.results import content, read_result
+from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
 
 CONFIG, HISTORY, WEIGHTS = "config.json", "history.csv", "weights.safetensors"
@@ -72,9 +72,9 @@ def _is_named(path: str, named: Any, thorough: bool) -> bool:
     if not isinstance(named, dict):
         return False
     try:
-        if thorough:
-            return hashlib.sha256(content(path)).hexdigest() == named.get("sha256")
-        return os.stat(path).st_size == named.get("bytes")
+        # A file of another size need not be read to know that it is another one.
+        same_size = os.lstat(path).st_size == named.get("bytes")
+        return same_size and (not thorough or files.sha256(path) == named.get("sha256"))
     except FileNotFoundError:
         return True
 
@@ -91,7 +91,7 @@ def write_config(paths: Layout, cell: Cell, config: Mapping[str, Any]) -> bytes:
     data = json.dumps(config, indent=1).encode()
     try:
         found = files.read(path)
-        if json.loads(found) == config:
+        if files.parse_json(found) == config:
             return found
     except FileNotFoundError:
         if files.publish_once(path, data):
@@ -136,7 +136,7 @@ def _link(private: Path, public: Path) -> None:
     except FileNotFoundError:
         return  # another process has just done so
     except OSError:  # some file systems link within one directory only
-        files.publish_once(public, files.read(private))
+        files.publish_once(public, files.read(private, opening.ANY))
     # Only now: a reader that finds neither name would take the file for lost.
     files.remove(private)
 
@@ -155,7 +155,7 @@ def _settle(private: Path, public: Path, named: Any) -> None:
         except FileNotFoundError:
             return  # another process has just done so
         except OSError:
-            files.publish(public, files.read(source))
+            files.publish(public, files.read(source, opening.ANY))
         files.remove(private)
     else:
         files.remove(private)
@@ -189,7 +189,7 @@ def set_damaged_aside(paths: Layout, cell: Cell) -> str:
     """
     path = paths.result_file(cell)
     try:
-        judged = content(str(path))
+        judged = files.read(path)
         result = read_result(str(path))
     except (FileNotFoundError, NotADirectoryError):
         return ""

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import gc
-import json
 import math
-import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
-
-from hpc.errors import SweepError
-from hpc.storage import files
+from hpc.errors import SweepError, shown
+from hpc.storage import documents, files
 from hpc.sweep.states import FINAL
-
-
-def content(path: str) -> bytes:
-    """The bytes of a small file, as hpc.storage.files.read gives them, at two thirds of its price when all is well.
-
-    Raises what that raises.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            size = os.fstat(fd).st_size
-            data = os.read(fd, size + 1)
-        finally:
-            os.close(fd)
-    except OSError:
-        return files.read(path)
-    return data if len(data) == size else files.read(path)
 
 
 def read_result(path: str) -> dict[str, Any]:
@@ -40,7 +19,7 @@ def read_result(path: str) -> dict[str, Any]:
     it is no file.
     """
     try:
-        return parse_result(content(path))
+        return parse_result(files.read(path))
     except ValueError as error:
         raise SweepError(f"{path}: not a whole result: {error}; set it aside and run the cell again") from None
 
@@ -48,31 +27,16 @@ def read_result(path: str) -> dict[str, Any]:
 def parse_result(data: bytes) -> dict[str, Any]:
     """The content of a results.json. Raises ValueError with the reason if it is no whole result."""
     try:
-        result = _decoded(data)
+        result = files.parse_json(data)
         _check(result)
     except KeyError as error:
         raise ValueError(f"{error.args[0]!r} is missing") from None
-    except (TypeError, OverflowError, RecursionError) as error:
+    except (TypeError, OverflowError) as error:
         raise ValueError(str(error)) from None
     return result  # type: ignore[no-any-return]
 
 
-def _refuse_constant(token: str) -> float:
-    raise ValueError(f"it holds {token}")
-
-
-_FAST_JSON = msgspec.json.Decoder()
-_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 _LARGEST = sys.float_info.max
-
-
-def _decoded(data: bytes) -> Any:
-    # msgspec is faster. It refuses all that json refuses and a little more (1e999, half a surrogate),
-    # so what it refuses is left to json, which says why.
-    try:
-        return _FAST_JSON.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _STRICT_JSON.decode(data.decode())
 
 
 def _check(result: Any) -> None:
@@ -84,9 +48,12 @@ def _check(result: Any) -> None:
             _check_metric(name, value)
     for key in ("seed", "run_id", "epochs"):
         if isinstance(result[key], bool) or not isinstance(result[key], int):
-            raise ValueError(f"{key} is {result[key]!r}, not a whole number")
+            raise ValueError(f"{key} is {shown(result[key])}, not a whole number")
     for key in ("config_digest", "outcome_digest"):
         result[key]
+    provenance = result.get("provenance")
+    if isinstance(provenance, dict):
+        documents.fitting(provenance, documents.ResultProvenance)
 
 
 def _all_finite(values: Collection[Any]) -> bool:
@@ -98,7 +65,7 @@ def _check_metric(name: str, value: Any) -> None:
     if type(value) is float and -_LARGEST <= value <= _LARGEST:
         return
     if isinstance(value, bool) or not isinstance(value, int | float | None):
-        raise ValueError(f"metric {name!r} is {value!r}, not a number")
+        raise ValueError(f"metric {name!r} is {shown(value)}, not a number")
     if value is not None and not math.isfinite(value):  # JSON can write 1e999
         raise ValueError(f"metric {name!r} is beyond all numbers")
 

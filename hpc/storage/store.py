@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc.errors import SweepError
+from hpc.errors import SweepError, of_system, one_line
 from hpc.processes import host, start_time
-from hpc.storage import files, published
+from hpc.storage import documents, files, opening, published
 from hpc.storage.layout import Layout, is_conflict
 from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
@@ -47,18 +47,20 @@ class Store:
     # --- the plan -------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        return self.paths.sweep_file.name in files.entries(self.root)
+        return self.paths.sweep_file.name in files.entries(f"{self.root}/")  # the directory itself may be a link
 
     def manifest(self) -> dict[str, Any]:
         """sweep.json as written. Raises SweepError."""
         if not self.exists():
             raise SweepError(f"{self.root}: there is no sweep here (no sweep.json); check the path, or start one")
+        for folder in self.paths.folders:
+            opening.refuse_link(folder)
         try:
-            data = files.read_json(self.paths.sweep_file)
-            if not data["revisions"]:
-                raise ValueError
-        except (ValueError, KeyError, TypeError):
-            raise SweepError(f"{self.paths.sweep_file}: not a sweep of Holdfast; restore it from a backup") from None
+            data = documents.read(self.paths.sweep_file, documents.SweepDocument)
+        except documents.MalformedError as error:
+            raise SweepError(
+                f"{self.paths.sweep_file}: not a sweep of Holdfast: {error}; restore it from a backup"
+            ) from None
         return data  # type: ignore[no-any-return]
 
     def sweep(self, manifest: Mapping[str, Any] | None = None) -> Sweep:
@@ -70,7 +72,9 @@ class Store:
         try:
             sweep = Sweep.from_json(revisions[-1] | {"analysis": revisions[0]["analysis"]})
         except (ValueError, KeyError, TypeError) as error:
-            raise SweepError(f"{self.paths.sweep_file}: cannot be read by this version of Holdfast: {error}") from None
+            fault = one_line(f"{self.paths.sweep_file}: cannot be read by this version of Holdfast: {error}")
+            raise SweepError(fault) from None
+        opening.check_cells(self.paths.sweep_file, sweep.grid.size)
         return sweep
 
     # --- what the files say ---------------------------------------------------------------------------------------
@@ -90,9 +94,10 @@ class Store:
     def commits(self) -> dict[str, Any]:
         """Git commits of our code and of the trainer's that the newest revision was planned with, without the patches;
         what a submission runs is a snapshot, which is no checkout."""
-        states = self.manifest()["revisions"][-1].get("provenance", {}).get("git") or {}
+        states = self.manifest()["revisions"][-1].get("provenance", {}).get("git")
         kept = ("commit", "modified")
-        return {name: state and {key: state.get(key) for key in kept} for name, state in states.items()}
+        found = states.items() if isinstance(states, dict) else ()
+        return {name: state and {key: state.get(key) for key in kept} for name, state in found}
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """A cell's published result, or None. Raises SweepError if the file is there but is no result."""
@@ -112,22 +117,21 @@ class Store:
     def pack_of(self, cell: Cell, attempt: int) -> int | None:
         """The pack attempt that a cell's attempt belongs to; None if the process died before it said so."""
         try:
-            return int(files.read_json(self.paths.pointer_file(cell, attempt))["pack"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return int(documents.read(self.paths.pointer_file(cell, attempt), documents.PointerDocument)["pack"])
+        except (OSError, ValueError):
             return None
 
     def cells_of(self, pack_attempt: int) -> list[str] | None:
         """Names of the cells of a pack attempt; None if its record is missing or cannot be read."""
-        cells = self.pack_record(pack_attempt).get("cells")
-        return [str(name) for name in cells] if isinstance(cells, list) else None
+        cells: list[str] | None = self.pack_record(pack_attempt).get("cells")
+        return cells
 
     def pack_record(self, pack_attempt: int) -> dict[str, Any]:
         """What a pack attempt wrote down at its start: cells, submission, node, process; empty if it cannot be read."""
         try:
-            record = files.read_json(self.paths.pack_file(pack_attempt))
+            return dict(documents.read(self.paths.pack_file(pack_attempt), documents.PackDocument))
         except (OSError, ValueError):
             return {}
-        return record if isinstance(record, dict) else {}
 
     def running_here(self) -> list[int]:
         """Pack attempts whose process still runs on this machine, whoever started it."""
@@ -138,16 +142,20 @@ class Store:
         if "failure.json" not in files.entries(self.paths.attempt_directory(cell, attempt)):
             return None
         try:
-            data = files.read_json(self.paths.failure_file(cell, attempt))
-        except ValueError:
+            data = documents.read(self.paths.failure_file(cell, attempt), documents.FailureDocument)
+        except (OSError, ValueError):
             return {"cause": "failed; its failure.json cannot be read"}
-        return {"cause": "", **data} if isinstance(data, dict) else {"cause": str(data)}
+        return {"cause": "", **data}
 
     def progress(self, pack_attempt: int) -> dict[str, Any]:
         """Epochs of a pack's cells as last reported: {name: [epoch, of]}; advisory."""
+        return dict(self.progress_record(pack_attempt).get("cells", {}))
+
+    def progress_record(self, pack_attempt: int) -> dict[str, Any]:
+        """The whole report, with why the attempt ended early; empty if it cannot be read."""
         try:
-            return dict(files.read_json(self.paths.progress_file(pack_attempt))["cells"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return dict(documents.read(self.paths.progress_file(pack_attempt), documents.ProgressDocument))
+        except (OSError, ValueError):
             return {}
 
     def statuses(self, cells: Iterable[Cell], config_digest: str) -> Iterator[CellStatus]:
@@ -188,8 +196,10 @@ class Store:
         if "results.json" in names:
             try:
                 result = read_result(f"{directory}/results.json")
-            except (SweepError, IsADirectoryError) as error:
+            except SweepError as error:
                 return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=str(error)), None
+            except (IsADirectoryError, opening.RefusedFileError) as error:
+                return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=of_system(error)), None
             reason = published.foreign(result, cell, config_digest)
             if not reason:
                 return self._believed(cell, directory, names, result)
@@ -229,11 +239,8 @@ class Store:
 
     def _epochs(self, pack_attempt: int | None, cell: Cell) -> tuple[int, int]:
         """(epoch, of) of a cell in its newest pack attempt; zeros where that is not known."""
-        try:
-            epoch, epochs = self.progress(pack_attempt)[cell.name] if pack_attempt is not None else (0, 0)
-            return int(epoch), int(epochs)
-        except (KeyError, ValueError, TypeError):
-            return 0, 0
+        epoch, epochs = self.progress(pack_attempt).get(cell.name, (0, 0)) if pack_attempt is not None else (0, 0)
+        return epoch, epochs
 
 
 def runs_here(record: Mapping[str, Any]) -> bool:

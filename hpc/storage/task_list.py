@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.storage import files
+from hpc.storage import documents, files, opening
 from hpc.storage.layout import Layout
 from hpc.sweep.cell import Cell
 
@@ -35,17 +35,16 @@ class ListedTask:
 
 def read_task(path: Path, index: int) -> ListedTask:
     """One line of a task list. Raises SweepError naming file and index, OSError."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines):
-            if number == index:
-                return _task(path, number, line)
+    lines = files.read(path, opening.LIST).splitlines()
+    if 0 <= index < len(lines):
+        return _task(path, index, lines[index])
     raise SweepError(f"{path}: there is no task {index}; submit with indices below the number of lines")
 
 
 def task_cells(path: Path) -> list[tuple[str, ...]]:
     """Names of the cells of each task. Raises SweepError naming file and line, OSError."""
-    with path.open("rb") as lines:
-        return [tuple(cell.name for cell in _task(path, number, line).cells) for number, line in enumerate(lines)]
+    lines = files.read(path, opening.LIST).splitlines()
+    return [tuple(cell.name for cell in _task(path, number, line).cells) for number, line in enumerate(lines)]
 
 
 def task_line(cells: Sequence[Cell], config_digest: str) -> str:
@@ -56,9 +55,9 @@ def task_line(cells: Sequence[Cell], config_digest: str) -> str:
 
 def _task(path: Path, index: int, line: bytes) -> ListedTask:
     try:
-        entry = json.loads(line)
-        return ListedTask([Cell.from_json(cell) for cell in entry["cells"]], str(entry.get("config_digest", "")))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        entry = documents.fitting(files.parse_json(line), documents.TaskDocument)
+        return ListedTask([Cell.from_json(cell) for cell in entry["cells"]], entry.get("config_digest", ""))
+    except ValueError:
         raise SweepError(f"{path}: line {index + 1} is no task; submit again") from None
 
 
@@ -98,15 +97,14 @@ def all_void(voids: Iterable[Void], array: int) -> bool:
     return any(void.array == array and void.tasks is None for void in voids)
 
 
-def _void_contents(layout: Layout, submission: int) -> Iterable[tuple[int, object]]:
+def _void_contents(layout: Layout, submission: int) -> Iterable[tuple[int, Mapping[str, Any]]]:
     for array, path in layout.void_files(submission):
         try:
-            yield array, files.read_json(path)
+            yield array, documents.read(path, documents.VoidDocument)
         except ValueError:
-            yield array, None
+            yield array, {}
 
 
-def _void(array: int, content: object) -> Void:
-    record = content if isinstance(content, dict) else {}
+def _void(array: int, record: Mapping[str, Any]) -> Void:
     tasks = record.get("tasks")
     return Void(array, str(record.get("why", "it was declared void")), None if tasks is None else frozenset(tasks))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hpc.processes import host
 from hpc.slurm.commands import Slurm
-from hpc.storage import files, task_list
+from hpc.storage import documents, files, task_list
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.submission.intents import SLURM, Intent, intents, receipt
@@ -118,7 +118,7 @@ def declare_void(
 
 def _read(store: Store, number: int) -> Cancel | None:
     try:
-        record = files.read_json(store.paths.cancel_file(number))
-        return Cancel(number, frozenset(record["cells"]), str(record["by"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        record = documents.read(store.paths.cancel_file(number), documents.CancelDocument)
+        return Cancel(number, frozenset(record["cells"]), record["by"])
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None  # a submission, in general

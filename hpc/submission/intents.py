@@ -16,7 +16,7 @@ from pathlib import Path
 from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.slurm.answers import Cluster
-from hpc.storage import files
+from hpc.storage import documents, files
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_line
@@ -97,9 +97,9 @@ def write_receipt(store: Store, intent: Intent, job_ids: Sequence[str]) -> None:
 def receipt(store: Store, submission: int) -> dict[str, str]:
     """Job id by token, of the arrays that sbatch has reported as queued; a label, since Slurm gives ids out again."""
     try:
-        arrays = files.read_json(store.paths.receipt_file(submission))["arrays"]
-        return {str(array["token"]): str(array["job_id"]) for array in arrays}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        arrays = documents.read(store.paths.receipt_file(submission), documents.ReceiptDocument)["arrays"]
+        return {array["token"]: array["job_id"] for array in arrays}
+    except (FileNotFoundError, ValueError):
         return {}
 
 
@@ -114,9 +114,11 @@ def intents(store: Store) -> list[Intent]:
     for number in sorted(files.numbers(store.paths.submissions_root)):
         path = store.paths.intent_file(number)
         try:
-            intent = Intent(**files.read_json(path))
+            intent = Intent(**documents.read(path, Intent))
+            if intent.number != number:
+                raise ValueError
             found.append(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes)))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue  # it died before it could queue anything, or the number is that of a cancellation
         except (ValueError, TypeError):
             # Passing over it would make its tasks look absent, and queue their cells again.

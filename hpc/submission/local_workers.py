@@ -125,7 +125,7 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         log = store.paths.task_log(intent.number, 0, index)
         if code < 0:
             files.append(log, f"task process {worker.pid} ended by {signal.Signals(-code).name}\n")
-        text = log.read_text(errors="replace").strip()
+        text = files.tail(log).strip()
         if not text:
             log.unlink()
         if code in (TaskExit.STORAGE, TaskExit.USAGE, TaskExit.OUTDATED):

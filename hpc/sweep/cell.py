@@ -60,6 +60,8 @@ def check_value(value: object) -> FactorValue:
         raise ValueError("a factor's value must be a plain number or word")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a factor's value must be finite")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a factor's value must be below 2^63")
     if isinstance(value, str) and not _WORD.fullmatch(value):
         raise ValueError("a word is a letter, then up to 39 letters, digits, '.', '+' or '-'")
     return 0.0 if isinstance(value, float) and value == 0 else value

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hpc.sweep.cell import Cell, FactorValue, Point, check_value, value_text
+from hpc.sweep.cell import Cell, FactorValue, Point, check_factor_name, check_value, value_text
 
 # Of a sweep that names no seeds: 42, 43, ... as the predecessor counted them, so that its runs and ours are comparable.
 FIRST_SEED = 42
+# A directory's name has at most 255 bytes; the rest is for the number of the run.
+_LONGEST_NAME = 240
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Grid(Sequence[Cell]):
     seeds: tuple[int, ...]
 
     def __len__(self) -> int:
+        return self.size
+
+    @property
+    def size(self) -> int:
+        """Number of cells, however many; len() ends at 2^63."""
         return self.n_conditions * len(self.seeds)
 
     @cached_property
@@ -94,8 +101,23 @@ class Grid(Sequence[Cell]):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Grid:
+        """Raises KeyError, TypeError or ValueError if this was not written by to_json."""
         axes = tuple(Axis(str(name), tuple(check_value(v) for v in values)) for name, values in data["axes"])
-        return cls(axes, tuple(int(seed) for seed in data["seeds"]))
+        grid = cls(axes, tuple(int(seed) for seed in data["seeds"]))
+        grid._check_names()
+        return grid
+
+    def _check_names(self) -> None:
+        """Raise ValueError unless every cell has a name of its own, which can be that of a directory."""
+        for axis in self.axes:
+            check_factor_name(axis.name)
+            if len(set(axis.values)) < len(axis.values):
+                raise ValueError(f"axis {axis.name!r} has a value twice")
+        if len({axis.name for axis in self.axes}) < len(self.axes) or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("the grid has an axis or a seed twice")
+        longest = [max(len(value_text(value)) for value in axis.values) + len(axis.name) + 2 for axis in self.axes]
+        if sum(longest) > _LONGEST_NAME:
+            raise ValueError(f"names of cells have up to {sum(longest)} characters, where {_LONGEST_NAME} can be used")
 
 
 def _same(a: FactorValue, b: FactorValue) -> bool:

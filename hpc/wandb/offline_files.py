@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpc.storage import files, opening
 from hpc.wandb.runs import CRASHED, FAILED, FINISHED, STEP, WandbRun, one_row_a_step
 
 SUFFIX = ".wandb"
@@ -81,7 +82,7 @@ def read_segment(path: Path) -> Segment:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto import wandb_internal_pb2
 
-    records = read_records(path.read_bytes())
+    records = read_records(files.read(path, opening.SEGMENT))
     segment = Segment(path, records.fault)
     for payload in records.payloads:
         try:

@@ -226,7 +226,7 @@ class Journal:
 
 def _read(store: Store) -> dict[str, dict[str, str]]:
     try:
-        data: Any = json.loads(files.read(store.paths.wandb_journal_file))
+        data: Any = files.read_json(store.paths.wandb_journal_file)
         return {str(place): {str(c): str(o) for c, o in cells.items()} for place, cells in data["same"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return {}  # missing or damaged: everything is compared again

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpc.storage import files
+from hpc.storage import files, opening
 from hpc.storage.checkpoint import CorruptCheckpointError, decode
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -229,7 +229,7 @@ def saved_rows(store: Store, sweep: Sweep, cell: Cell) -> list[dict[str, Any]]:
     wanted = sweep.cell_digest(cell)
     for path in _generations(store, cell):
         with contextlib.suppress(OSError, CorruptCheckpointError):
-            for row in decode(files.read(path)):
+            for row in decode(files.read(path, opening.ANY)):
                 if row.cell == cell.name and row.cell_digest == wanted:
                     return [_row(entry) for entry in row.history]
     return []

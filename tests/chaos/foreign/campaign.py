@@ -76,11 +76,19 @@ class Reader:
         for name in ("cwd", "tmp", "nothing"):
             (directory / name).mkdir(exist_ok=True)
         environment = {
-            **{"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(directory / "tmp")},
-            **{"TMPDIR": str(directory / "tmp"), "PATH": str(directory / "nothing"), "LC_ALL": "C.UTF-8"},
-            **{"HOLDFAST_SANDBOX": "/nonexistent", "MPLCONFIGDIR": str(directory / "tmp"), "NO_COLOR": "1"},
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(directory / "tmp"),
+            "TMPDIR": str(directory / "tmp"),
+            "PATH": str(directory / "nothing"),
+            "LC_ALL": "C.UTF-8",
+            "HOLDFAST_SANDBOX": "/nonexistent",
+            "MPLCONFIGDIR": str(directory / "tmp"),
+            "NO_COLOR": "1",
             **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1"),
-            **{"WANDB_API_KEY": "", "WANDB_MODE": "offline", "PYTHONFAULTHANDLER": "1"},
+            "WANDB_API_KEY": "",
+            "WANDB_MODE": "offline",
+            "PYTHONFAULTHANDLER": "1",
         }
         command = [sys.executable, "-P", str(Path(reader.__file__))]
         self._process = subprocess.Popen(

@@ -18,7 +18,20 @@ _NUMBERS = (-1, 0, 1, 3, 2**31, 2**63, 2**64, -(2**70), 10**30, 0.5, -0.0, 1e308
 _RAW = ("NaN", "Infinity", "-Infinity", "1e999", "1" * 5000, '"\\ud800"', "[" * 100_000 + "]" * 100_000)
 _TEXTS = (
     *("", " ", ".", "..", "../../outside/canary", "/", "/dev/zero", "~", "\x1b[31m", "a\nb", "a\0b", "ü" * 300, _LONG),
-    *("$(touch executed)", "--help", "dim", "loss", "width", "COMPLETED", "nan", "1e999", "0x10", "%s%n", "{}", "\u202e"),
+    *(
+        "$(touch executed)",
+        "--help",
+        "dim",
+        "loss",
+        "width",
+        "COMPLETED",
+        "nan",
+        "1e999",
+        "0x10",
+        "%s%n",
+        "{}",
+        "\u202e",
+    ),
 )
 # Stands in a document for text that json.dumps cannot write.
 _PLACEHOLDER = "raw 6d1f"

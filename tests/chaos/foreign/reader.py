@@ -109,7 +109,11 @@ def _watch(inside: list[str], owned: str, outside: list[str]) -> None:
         if event == "open":
             path, mode, flags = given
             writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) if isinstance(flags, int) else mode != "r"
-            if writes and path != os.devnull and not is_inside(path if isinstance(path, int) else os.path.realpath(path)):
+            if (
+                writes
+                and path != os.devnull
+                and not is_inside(path if isinstance(path, int) else os.path.realpath(path))
+            ):
                 outside.append(f"wrote {path!r}")
         elif event in _CHANGES:
             directory = given[-1] if isinstance(given[-1], int) and given[-1] >= 0 else None

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from aggregate.pipeline import aggregate
 from helpers.small_sweeps import make_grid, make_store, make_sweep, run_here, write_trainer
+
+from aggregate.pipeline import aggregate
 from hpc.processes import here
 from hpc.status import state_cache
 from hpc.storage import files, task_list
@@ -58,16 +59,19 @@ def half_finished(root: Path, trainer: Path) -> Path:
     done, failed, began, disputed, *others = store.sweep().grid
     digest, _ = snapshot(store, store.sweep().trainer)
     intent = intents.begin(
-        store, [[[done], [failed, began]], [[disputed, *others]]], kind=intents.SLURM, profile="p", name="n", code=digest
+        store,
+        [[[done], [failed, began]], [[disputed, *others]]],
+        kind=intents.SLURM,
+        profile="p",
+        name="n",
+        code=digest,
     )
     intents.write_receipt(store, intent, ["17", "18"])
     run_here(store, [done, disputed])
     _fail(store, failed)
     _begin(store, began)
     _dispute(store, disputed)
-    prepared = intents.begin(
-        store, [[others]], kind=intents.SLURM, profile="p", name="n", code=digest, prepared=True
-    )
+    prepared = intents.begin(store, [[others]], kind=intents.SLURM, profile="p", name="n", code=digest, prepared=True)
     task_list.declare_void(store.paths, prepared.number, 0, "replaced", [0])
     cancels.request(store, [cell.name for cell in others])
     log = store.paths.task_log(prepared.number, 0, 0)
@@ -91,7 +95,14 @@ def large(root: Path, trainer: Path) -> Path:
 def former(root: Path, trainer: Path) -> Path:
     """The predecessor's layout: an aggregate, and results of single runs."""
     runs = [
-        {"workspace_dim": dim, "synergy_scale": scale, "run_id": run, "seed": 42 + run, "epochs": 3, "loss": dim / scale}
+        {
+            "workspace_dim": dim,
+            "synergy_scale": scale,
+            "run_id": run,
+            "seed": 42 + run,
+            "epochs": 3,
+            "loss": dim / scale,
+        }
         for dim in (8, 12)
         for scale in (0.1, 1.0)
         for run in (0, 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import errno
-import io
 import multiprocessing
 import os
 import resource
@@ -298,16 +296,15 @@ def test_two_damaged_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [errno.ESTALE, errno.ENOENT])
 def test_a_stale_file_handle_is_opened_again(error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"there")
-    real, tries = io.open, []
+    real, tries = os.open, []
 
-    def stale_at_first(path: Any, *arguments: Any, **options: Any) -> Any:
+    def stale_at_first(path: Any, *arguments: Any, **options: Any) -> int:
         tries.append(path)
         if len(tries) < 3:
             raise OSError(error, os.strerror(error), str(path))
         return real(path, *arguments, **options)
 
-    monkeypatch.setattr(builtins, "open", stale_at_first)
-    monkeypatch.setattr(io, "open", stale_at_first)
+    monkeypatch.setattr(os, "open", stale_at_first)
     assert files.read(tmp_path / "a") == b"there"
     assert len(tries) == 3
 

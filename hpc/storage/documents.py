@@ -1,0 +1,329 @@
+"""What the JSON documents of a sweep directory hold, by the types of their fields; what does not fit is refused.
+
+One function reads all of them. A type names the fields that Holdfast uses: what a later version, or a trainer, adds is
+left alone, and what an earlier one did not write is optional. Values that are checked against each other, such as a
+test's metric, are hpc.sweep.definition's.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Required, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+from hpc.errors import one_line
+from hpc.storage import files
+
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Finite = Annotated[float, Meta(ge=-1.7e308, le=1.7e308)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Level = int | float | str
+_PLACE = re.compile(r"(?P<what>.*) - at `\$\.?(?P<where>.*)`", re.DOTALL)
+
+
+class MalformedError(ValueError):
+    """A document is not what Holdfast writes. The message names the field and what is expected there."""
+
+
+def read(path: Path | str, kind: type[Any]) -> Any:
+    """The document in a file, whose fields are as ``kind`` says. Raises MalformedError, RefusedFileError, OSError."""
+    try:
+        return fitting(files.read_json(path), kind)
+    except MalformedError:
+        raise
+    except ValueError as error:
+        raise MalformedError(one_line(f"not valid JSON: {error}")) from None
+
+
+def fitting(data: Any, kind: type[Any]) -> Any:
+    """The data itself if its fields are as ``kind`` says. Raises MalformedError."""
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        found = _PLACE.fullmatch(str(error))
+        what, where = (found["what"], found["where"]) if found else (str(error), "")
+        text = f"{what[:1].lower()}{what[1:]}".replace("`", "'")
+        raise MalformedError(one_line(f"{where}: {text}" if where else text)) from None
+    except RecursionError:
+        raise MalformedError("it is nested too deeply") from None
+    return data
+
+
+# --- sweep.json -----------------------------------------------------------------------------------------------------
+
+
+class FactorDeclaration(TypedDict, total=False):
+    """See training/contract.py."""
+
+    kind: str
+    minimum: Finite
+    ordered: bool
+    field: Name
+    label: str
+    slug: str
+    log: bool
+    overrides: str
+
+
+class MetricDeclaration(TypedDict, total=False):
+    """See training/contract.py."""
+
+    kind: Literal["bounded", "positive", "real"]
+    better: str
+    chance: Finite | None
+    label: str
+    slug: str
+    optional: bool
+
+
+class TrainerDocument(TypedDict, total=False):
+    """hpc.sweep.definition.Trainer."""
+
+    target: Required[Name]
+    path: Required[str]
+    factors: Required[dict[str, FactorDeclaration]]
+    metrics: Required[dict[Name, MetricDeclaration]]
+    pack_mode: Literal["fused", "concurrent", "sequential"]
+    data_files: Required[list[str]]
+
+
+class GridDocument(TypedDict):
+    """hpc.sweep.grid.Grid."""
+
+    axes: list[tuple[Name, Annotated[list[Level], Meta(min_length=1)]]]
+    seeds: Annotated[list[Annotated[int, Meta(ge=0, lt=2**63)]], Meta(min_length=1)]
+
+
+class RetentionDocument(TypedDict, total=False):
+    """aggregate.analysis.fixed.Retention."""
+
+    kept: Required[Name]
+    other: Required[Name]
+    factor: Required[Name]
+    kept_chance: Finite | None
+    other_chance: Finite | None
+    name: str | None
+    kept_name: str | None
+    other_name: str | None
+
+
+class TestDocument(TypedDict, total=False):
+    """One of slope, compare and retention."""
+
+    metric: Name
+    slope: Name
+    compare: Annotated[dict[str, tuple[Level, Level]], Meta(min_length=1, max_length=1)]
+    retention: RetentionDocument
+
+
+class RatioDocument(TypedDict):
+    """The hypothesis of an earlier version."""
+
+    numerator: Name
+    denominator: Name
+    factor: Name
+    numerator_chance: Finite
+    denominator_chance: Finite
+
+
+class AnalysisDocument(TypedDict, total=False):
+    """aggregate.analysis.fixed.Analysis."""
+
+    primary_metrics: list[Name] | None
+    reference: dict[str, Level] | None
+    tests: list[TestDocument] | None
+    ratio: RatioDocument | None
+    alpha: Share
+    looks: Annotated[int, Meta(ge=1, le=10_000)]
+    equivalence_margin: dict[str, Finite] | None
+    last_epochs: Annotated[int, Meta(ge=1, lt=2**31)]
+    figures: list[Name] | None
+    formats: list[Literal["png", "pdf", "svg"]] | None
+
+
+class KeepDocument(TypedDict, total=False):
+    """What is kept of a cell."""
+
+    weights: str
+    checkpoints: bool
+
+
+class MirrorDocument(TypedDict, total=False):
+    """How runs are mirrored."""
+
+    mode: str
+    group: str | None
+    job_type: str | None
+    tags: list[str] | None
+
+
+class WandbDocument(TypedDict, total=False):
+    """Where runs are mirrored to."""
+
+    wandb_project: str | None
+    wandb_entity: str | None
+    log_to_wandb: bool | MirrorDocument | None
+
+
+class ProvenanceDocument(TypedDict, total=False):
+    """What a revision was planned with."""
+
+    trainer_digest: str | None
+    git: dict[str, dict[str, Any] | None] | str | None
+    versions: dict[str, Any]
+
+
+class RevisionDocument(TypedDict, total=False):
+    """hpc.sweep.definition.Sweep, with its provenance."""
+
+    name: Required[Name]
+    grid: Required[GridDocument]
+    trainer: Required[TrainerDocument]
+    options: Required[dict[str, Any]]
+    sections: Required[dict[str, dict[str, Any]]]
+    data_digest: Required[str]
+    analysis: Required[AnalysisDocument]
+    checkpoint_seconds: Required[Annotated[float, Meta(gt=0, le=1e12)]]
+    keep: Required[KeepDocument]
+    wandb: WandbDocument
+    provenance: ProvenanceDocument
+    results_seen: bool
+
+
+class SweepDocument(TypedDict):
+    """sweep.json."""
+
+    revisions: Annotated[list[RevisionDocument], Meta(min_length=1)]
+
+
+# --- cells ----------------------------------------------------------------------------------------------------------
+
+
+class NamedFile(TypedDict, total=False):
+    """A file that a result names by its content."""
+
+    sha256: str
+    bytes: Count
+
+
+class LineagePart(TypedDict):
+    """From where on a cell was trained by which code, under which numerics."""
+
+    from_step: Count
+    code: str | None
+    numerics: dict[str, Any]
+
+
+class ResultProvenance(TypedDict, total=False):
+    """Of a cell's result."""
+
+    attempts: Count
+    pack: Count
+    pack_size: Count
+    seconds: Finite
+    peak_memory: Finite | None
+    files: dict[str, NamedFile]
+    trained_by: list[LineagePart] | None
+
+
+class OutcomeDocument(TypedDict, total=False):
+    """An outcome beside the published one, as results.json has it."""
+
+    metrics: Required[dict[str, Finite | None]]
+    outcome_digest: str
+    status: str
+    epochs: Count
+    best_epoch: Count | None
+
+
+class ConflictDocument(TypedDict, total=False):
+    """conflict.json."""
+
+    outcome: Required[OutcomeDocument]
+    pack: Count | None
+
+
+class FailureDocument(TypedDict, total=False):
+    """failure.json."""
+
+    cause: str
+    traceback: str | None
+    submission: int
+    node: str | None
+    at_start: bool
+
+
+class PointerDocument(TypedDict):
+    """Which pack attempt a cell's attempt belongs to."""
+
+    pack: Count
+
+
+class PackDocument(TypedDict, total=False):
+    """What a pack attempt wrote down at its start."""
+
+    cells: list[str]
+    submission: Count
+    host: str
+    node: str
+    pid: Annotated[int, Meta(ge=0, lt=2**31)]
+    began: int | float | None
+    job: dict[str, Any]
+    task: tuple[Count, Count] | None
+    side_by_side: Count
+
+
+class ProgressDocument(TypedDict, total=False):
+    """Epochs of a pack's cells."""
+
+    cells: Required[dict[str, tuple[Count, Count]]]
+    ended: str
+
+
+# --- submissions ----------------------------------------------------------------------------------------------------
+
+
+class QueuedArray(TypedDict):
+    """An array that sbatch reported as queued."""
+
+    token: str
+    job_id: str
+
+
+class ReceiptDocument(TypedDict):
+    """receipt.json."""
+
+    arrays: list[QueuedArray]
+
+
+class CancelDocument(TypedDict):
+    """cancel.json."""
+
+    cells: list[str]
+    by: str
+
+
+class VoidDocument(TypedDict, total=False):
+    """Which tasks of an array are not to train; None: all."""
+
+    why: str
+    tasks: list[Count] | None
+
+
+class CellDocument(TypedDict):
+    """hpc.sweep.cell.Cell."""
+
+    point: list[tuple[Name, Level]]
+    seed: Annotated[int, Meta(ge=0, lt=2**63)]
+    run_id: Count
+
+
+class TaskDocument(TypedDict, total=False):
+    """A line of a task list."""
+
+    cells: Required[list[CellDocument]]
+    config_digest: str

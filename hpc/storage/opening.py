@@ -1,0 +1,145 @@
+"""How a file of a sweep directory is opened: as what it should be, or not at all.
+
+A sweep directory is data, whoever made it. In the place of a file may lie a link that leads out, a pipe that never
+ends, or gigabytes where kilobytes are expected. So only regular files are opened, no link is followed below the sweep
+directory, nothing waits, and no more is read than a file of its kind can hold.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import stat
+from functools import cache
+from pathlib import Path
+
+from hpc.errors import ConfigError, SweepError
+from hpc.protocol import LIMITS
+from hpc.units import size
+
+# Bytes that are read of a file, by its kind; HOLDFAST_LIMITS multiplies them.
+DOCUMENT = 16 << 20  # JSON: the objects that are made of it take up to thirty times as much memory
+HISTORY = 64 << 20
+LIST = 256 << 20  # task lists
+SEGMENT = 256 << 20  # offline files of W&B
+MOST_CELLS = 2_000_000
+ANY = math.inf  # what is trained goes into checkpoints and weights, and has the size that it has
+# Without a terminal of a file's own, without a wait for whoever writes to a pipe, and not through a link.
+_SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+# Folders lie at most so deep in a sweep directory: individual_results/CELL/attempts/0001.
+_DEPTH = 4
+_SWEEP_FILE = "sweep.json"
+
+
+class RefusedFileError(OSError):
+    """A file or folder is not what it should be: a link, no regular file, or too large."""
+
+
+def open_regular(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o644) -> tuple[int, int]:
+    """(descriptor, size) of a regular file. Raises RefusedFileError if it is another thing, OSError."""
+    try:
+        fd = os.open(path, flags | _SAFELY, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _refused(path, errno.ELOOP, "is a link; put the file that it leads to in its place") from None
+        if error.errno == errno.ENXIO:
+            raise _no_file(path) from None
+        raise
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode):
+        return fd, found.st_size
+    os.close(fd)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory, not a file; move it away", str(path))
+    raise _no_file(path)
+
+
+def read_regular(path: Path | str, most: float) -> bytes:
+    """The bytes of a regular file of at most ``most`` bytes, before HOLDFAST_LIMITS. Raises RefusedFileError, OSError."""
+    fd, length = open_regular(path)
+    try:
+        if length > most:
+            check_size(path, length, most)
+        data = os.read(fd, length + 1)
+        if len(data) == length:
+            return data
+        # More than 2 GB, or a file that grows or shrinks.
+        parts = [data]
+        while parts[-1] and sum(map(len, parts)) <= length:
+            parts.append(os.read(fd, length + 1))
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def check_size(path: Path | str, length: int, most: float) -> None:
+    """Raise RefusedFileError if a file is larger than those of its kind can be."""
+    if length > most * factor():
+        raise _refused(path, errno.EFBIG, f"has {size(length)}, where at most {size(round(most * factor()))} are read; "
+                       f"{way_out(length / most)}")  # fmt: skip
+
+
+def list_folder(path: Path | str) -> list[str]:
+    """Names in a directory that is no link; one with a slash at its end may be one. Raises RefusedFileError, OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except NotADirectoryError:
+        refuse_link(path)
+        raise
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
+
+
+def refuse_link(path: Path | str) -> None:
+    """Raise RefusedFileError if a folder is a link."""
+    if os.path.islink(path):
+        raise _refused(path, errno.ELOOP, "is a link; put the folder that it leads to in its place")
+
+
+def check_place(folder: Path) -> None:
+    """Raise RefusedFileError if a folder to write in, or one between it and its sweep directory, is a link."""
+    between = [folder]
+    for above in folder.parents[:_DEPTH]:
+        if os.path.lexists(above / _SWEEP_FILE):
+            for part in between:
+                refuse_link(part)
+            return
+        between.append(above)
+
+
+def check_cells(path: Path, count: int) -> None:
+    """Raise SweepError if a grid has more cells than are gone through. path: of the file that describes it."""
+    if count > MOST_CELLS * factor():
+        raise SweepError(
+            f"{path}: the grid has {float(count):.3g} cells, where at most {MOST_CELLS * factor():,.0f} are read; "
+            f"{way_out(count / MOST_CELLS)}"
+        )
+
+
+@cache
+def factor() -> float:
+    """What all limits are multiplied by. Raises ConfigError if the variable is not a number of 1 or more."""
+    text = os.environ.get(LIMITS, "1")
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value < math.inf:
+        raise ConfigError([f"environment: {LIMITS} is {text!r}; must be a number of at least 1"])
+    return value
+
+
+def way_out(times: float) -> str:
+    """How to raise a limit that was passed so many times, for the end of a message."""
+    return f"if that is meant, {LIMITS}={math.ceil(times) if times < 1e6 else 'N'} raises the limits so many times"
+
+
+def _no_file(path: Path | str) -> RefusedFileError:
+    return _refused(path, errno.EINVAL, "is a pipe, a socket or a device, not a file; move it away")
+
+
+def _refused(path: Path | str, number: int, why: str) -> RefusedFileError:
+    return RefusedFileError(number, why, str(path))
