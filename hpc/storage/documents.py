@@ -18,6 +18,7 @@ from hpc.errors import one_line
 from hpc.storage import files
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Finite = Annotated[float, Meta(ge=-1.7e308, le=1.7e308)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -95,7 +96,7 @@ class GridDocument(TypedDict):
     """hpc.sweep.grid.Grid."""
 
     axes: list[tuple[Name, Annotated[list[Level], Meta(min_length=1)]]]
-    seeds: Annotated[list[Annotated[int, Meta(ge=0, lt=2**63)]], Meta(min_length=1)]
+    seeds: Annotated[list[Seed], Meta(min_length=1)]
 
 
 class RetentionDocument(TypedDict, total=False):
@@ -318,7 +319,7 @@ class CellDocument(TypedDict):
     """hpc.sweep.cell.Cell."""
 
     point: list[tuple[Name, Level]]
-    seed: Annotated[int, Meta(ge=0, lt=2**63)]
+    seed: Seed
     run_id: Count
 
 

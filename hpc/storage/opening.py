@@ -56,7 +56,7 @@ def open_regular(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o644) 
 
 
 def read_regular(path: Path | str, most: float) -> bytes:
-    """The bytes of a regular file of at most ``most`` bytes, before HOLDFAST_LIMITS. Raises RefusedFileError, OSError."""
+    """The bytes of a regular file; most: how many it may have, before HOLDFAST_LIMITS. Raises RefusedFileError, OSError."""
     fd, length = open_regular(path)
     try:
         if length > most:
@@ -81,7 +81,7 @@ def check_size(path: Path | str, length: int, most: float) -> None:
 
 
 def list_folder(path: Path | str) -> list[str]:
-    """Names in a directory that is no link; one with a slash at its end may be one. Raises RefusedFileError, OSError."""
+    """Names in a directory that is no link, unless a slash ends its path. Raises RefusedFileError, OSError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError:

@@ -99,7 +99,8 @@ class Reader:
         """Run a command in a child; see reader.py."""
         inside = [str(self._directory / name) for name in ("case/out", "tmp", "log", "cwd")]
         order = {"words": words, "inside": inside, "owned": str(self._directory / "case"), "cwd": inside[-1]}
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order | {"log": inside[2]}) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
