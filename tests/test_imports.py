@@ -193,8 +193,15 @@ def test_the_contract_needs_the_standard_library_only() -> None:
 
 
 def test_identity_stands_on_nothing_of_ours() -> None:
-    for name in ("hpc/sweep/cell.py", "hpc/storage/files.py", "hpc/errors.py"):
+    for name in ("hpc/sweep/cell.py", "hpc/errors.py", "hpc/protocol.py", "hpc/units.py"):
         assert imports(ROOT / name) <= set(sys.stdlib_module_names), name
+
+
+def test_files_stand_on_how_they_are_opened_and_nothing_else_of_ours() -> None:
+    assert imported(ROOT / "hpc/storage/files.py") == {"hpc.storage.opening"}
+    assert imported(ROOT / "hpc/storage/opening.py") == {"hpc.errors", "hpc.protocol", "hpc.units"}
+    foreign = imports(ROOT / "hpc/storage/files.py") | imports(ROOT / "hpc/storage/opening.py")
+    assert foreign - set(sys.stdlib_module_names) == {"hpc", "msgspec"}
 
 
 # --- what a folder says of itself -----------------------------------------------------------------------------------

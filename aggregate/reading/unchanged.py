@@ -9,6 +9,7 @@ never a wrong number.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def look(store: Store, **options: object) -> Look:
 def told_before(seen: Look) -> Told | None:
     """What the last aggregation reported, if another one would change no file; else None."""
     memory = _load(seen.store)
-    if memory is None or not all(0 <= i < len(seen.names) for i in memory.unfinished):
+    if memory is None or not _ascending([-1, *memory.unfinished, len(seen.names)]):
         return None
     if memory.stamps != seen.stamps_but(memory.unfinished) or not _intact(seen.store, memory.files):
         return None
@@ -160,6 +161,11 @@ def _intact(store: Store, files: Mapping[str, Stamp]) -> bool:
     return {path.name for path in always} <= set(files) and all(
         ".." not in Path(name).parts and stamp_of(store.root / name) == stamp for name, stamp in files.items()
     )
+
+
+def _ascending(positions: Sequence[int]) -> bool:
+    """Whether no position is named twice, so that no cell is read more than once."""
+    return all(a < b for a, b in itertools.pairwise(positions))
 
 
 @lru_cache(maxsize=1)

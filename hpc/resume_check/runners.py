@@ -15,7 +15,6 @@ from hpc.processes import Process, cores, host
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
 from hpc.submission.live import live_cells, live_tasks, queues
@@ -55,10 +54,7 @@ class Runner(ABC):
         """What the newest attempt at a cell recorded about itself; empty if there is none."""
         attempts = self.store.attempts(cell)
         pack = self.store.pack_of(cell, attempts[-1]) if attempts else None
-        try:
-            return dict(files.read_json(self.store.paths.pack_file(pack))) if pack is not None else {}
-        except (OSError, ValueError):
-            return {}
+        return self.store.pack_record(pack) if pack is not None else {}
 
 
 class Here(Runner):

@@ -13,7 +13,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 
-from hpc.storage import files
+from hpc.storage import documents, files
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -22,6 +22,7 @@ from hpc.sweep.states import FINAL, MISSING, CellStatus
 # Below this number of cells reading them all takes less than a quarter of a second.
 _WORTH_IT = 2_000
 _FORMAT = 2
+_MOST_BYTES = 400  # per cell: its name and its entry
 # The coarsest time stamps in use, of FAT; NFS servers and older disks count whole seconds.
 _COARSEST_NS = 2_000_000_000
 
@@ -34,7 +35,7 @@ def statuses(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterato
     if len(cells) < _WORTH_IT:
         yield from store.statuses(cells, config_digest)
         return
-    known = _load(store, config_digest)
+    known = _load(store, config_digest, len(cells))
     stamps = store.stamps()
     # Stamps are taken before files are read: what comes in between changes the stamp and is read again next time.
     settled = _settled_before(store)
@@ -67,14 +68,12 @@ def _settled_before(store: Store) -> int:
         return 0
 
 
-def _load(store: Store, config_digest: str) -> dict[str, Entry]:
+def _load(store: Store, config_digest: str, cells: int) -> dict[str, Entry]:
     try:
-        data = files.read_json(store.paths.state_cache_file)
-        if data["format"] == _FORMAT and data["config_digest"] == config_digest:
-            return dict(data["cells"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return {}
+        data = documents.read(store.paths.state_cache_file, documents.StatesDocument, cells * _MOST_BYTES)
+    except (OSError, ValueError):
+        return {}
+    return dict(data["cells"]) if data["format"] == _FORMAT and data["config_digest"] == config_digest else {}
 
 
 def _write(store: Store, config_digest: str, cells: dict[str, Entry]) -> None:

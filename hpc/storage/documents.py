@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from hpc.errors import one_line
 from hpc.storage import files
+from hpc.storage.opening import DOCUMENT
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -30,10 +31,13 @@ class MalformedError(ValueError):
     """A document is not what Holdfast writes. The message names the field and what is expected there."""
 
 
-def read(path: Path | str, kind: type[Any]) -> Any:
-    """The document in a file, whose fields are as ``kind`` says. Raises MalformedError, RefusedFileError, OSError."""
+def read(path: Path | str, kind: type[Any], most: float = DOCUMENT) -> Any:
+    """The document in a file, whose fields are as ``kind`` says. most: bytes that are read.
+
+    Raises MalformedError, RefusedFileError, OSError.
+    """
     try:
-        return fitting(files.read_json(path), kind)
+        return fitting(files.read_json(path, most), kind)
     except MalformedError:
         raise
     except ValueError as error:
@@ -285,6 +289,20 @@ class ProgressDocument(TypedDict, total=False):
     ended: str
 
 
+class StatesDocument(TypedDict):
+    """.states.json: stamp, state, attempts and epochs of finished cells."""
+
+    format: int
+    config_digest: str
+    cells: dict[str, tuple[int, Literal["COMPLETED", "DIVERGED"], Count, Count]]
+
+
+class JournalDocument(TypedDict):
+    """Outcome digests that a W&B server was seen to have, by place and cell."""
+
+    same: dict[str, dict[str, str]]
+
+
 # --- submissions ----------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +317,18 @@ class ReceiptDocument(TypedDict):
     """receipt.json."""
 
     arrays: list[QueuedArray]
+
+
+class OwnerDocument(TypedDict, total=False):
+    """Who holds the lock."""
+
+    command: str
+    pid: Annotated[int, Meta(ge=1, lt=2**31)]
+    host: str
+    began: int | float | None
+    boot: str
+    namespace: str
+    machine: str
 
 
 class CancelDocument(TypedDict):

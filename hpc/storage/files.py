@@ -164,9 +164,9 @@ def read(path: Path | str, most: float = opening.DOCUMENT) -> bytes:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
-def read_json(path: Path | str) -> Any:
+def read_json(path: Path | str, most: float = opening.DOCUMENT) -> Any:
     """The JSON document in a file that is known to be there. Raises ValueError if it is none, OSError."""
-    return parse_json(read(path))
+    return parse_json(read(path, most))
 
 
 def parse_json(data: bytes) -> Any:

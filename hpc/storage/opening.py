@@ -56,7 +56,10 @@ def open_regular(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o644) 
 
 
 def read_regular(path: Path | str, most: float) -> bytes:
-    """The bytes of a regular file; most: how many it may have, before HOLDFAST_LIMITS. Raises RefusedFileError, OSError."""
+    """The bytes of a regular file. most: how many it may have, before HOLDFAST_LIMITS.
+
+    Raises RefusedFileError, OSError.
+    """
     fd, length = open_regular(path)
     try:
         if length > most:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.storage import files, opening
+from hpc.storage import documents, files, opening
 from hpc.storage.layout import Layout
 from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
@@ -171,8 +171,8 @@ def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any]) -> Non
     if files.publish_once(path, data):
         return
     digest = conflict["outcome"]["outcome_digest"]
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        if files.read_json(path)["outcome"]["outcome_digest"] == digest:
+    with contextlib.suppress(ValueError):
+        if documents.read(path, documents.ConflictDocument)["outcome"].get("outcome_digest") == digest:
             return
     # A third outcome: a name of its own, since the second one's must not be taken from it.
     files.publish_once(paths.further_conflict_file(cell, digest), data)

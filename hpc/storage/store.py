@@ -84,8 +84,8 @@ class Store:
         found = []
         for name in sorted(files.entries(self.paths.certificates_directory)):
             with contextlib.suppress(OSError, ValueError):
-                found.append(files.read_json(self.paths.certificates_directory / name))
-        return [entry for entry in found if isinstance(entry, dict) and entry.get("format") == 1]
+                found.append(documents.read(self.paths.certificates_directory / name, dict[str, Any]))
+        return [entry for entry in found if entry.get("format") == 1]
 
     def present(self) -> set[str]:
         """Names of the cells that have a directory; one listing, however large the grid."""
@@ -188,7 +188,10 @@ class Store:
 
     def _outcome(self, cell: Cell, directory: str, config_digest: str) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
-        names = files.entries(directory)
+        try:
+            names = files.entries(directory)
+        except opening.RefusedFileError as error:
+            return CellStatus(cell, CONFLICT, cause=of_system(error)), None
         if any(map(is_conflict, names)):
             cause = "two attempts ended with different outcomes; see conflict.json"
             return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None

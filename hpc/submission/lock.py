@@ -29,7 +29,7 @@ from typing import Any
 
 from hpc.errors import BusyError
 from hpc.processes import Place, here, is_hidden, start_time, state
-from hpc.storage import files
+from hpc.storage import documents, files
 from hpc.storage.store import Store
 
 # Of many commands that find a lock free, one gets it and holds it for seconds: whoever has not met an owner after 0.8 s
@@ -162,10 +162,10 @@ def _owner(store: Store) -> tuple[str, dict[str, Any]] | None:
     """(file, record) of whoever holds the lock; an empty record if it cannot be read. None: nobody holds it."""
     for name in files.entries(store.paths.lock_directory):
         try:
-            return name, dict(files.read_json(store.paths.lock_directory / name))
+            return name, dict(documents.read(store.paths.lock_directory / name, documents.OwnerDocument))
         except FileNotFoundError:
             continue  # released since
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             return name, {}
     return None
 
@@ -188,8 +188,8 @@ def _tidy(store: Store) -> None:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        return dict(files.read_json(path))
-    except (OSError, ValueError, TypeError):
+        return dict(documents.read(path, documents.OwnerDocument))
+    except (OSError, ValueError):
         return {}
 
 

@@ -12,9 +12,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from hpc.storage import files
+from hpc.storage import documents, files
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -226,7 +225,6 @@ class Journal:
 
 def _read(store: Store) -> dict[str, dict[str, str]]:
     try:
-        data: Any = files.read_json(store.paths.wandb_journal_file)
-        return {str(place): {str(c): str(o) for c, o in cells.items()} for place, cells in data["same"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return dict(documents.read(store.paths.wandb_journal_file, documents.JournalDocument)["same"])
+    except (OSError, ValueError):
         return {}  # missing or damaged: everything is compared again

@@ -26,7 +26,7 @@ from chaos.foreign import reader, sweeps
 from chaos.foreign.mutations import mutate
 
 # Words of each command: `out` is the mutated directory, `whole` one that is as it was. Rare ones take their time.
-COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
+COMMANDS: dict[str, tuple[tuple[str, ...], float]] = {
     "status": (("status", "out"), 5),
     "status --json": (("status", "out", "--json"), 2),
     "plan": (("plan", "out"), 4),
@@ -37,8 +37,9 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "compare": (("compare", "out", "whole"), 2),
     "compare, the other way": (("compare", "whole", "out"), 1),
     "cancel": (("cancel", "out", "-y"), 2),
-    "aggregate": (("aggregate", "out", "--partial"), 3),
-    "wandb sync": (("wandb", "sync", "out"), 1),
+    "tables": (("tables", "out"), 4),
+    "aggregate": (("aggregate", "out", "--partial"), 0.5),
+    "wandb sync": (("wandb", "sync", "out"), 0.3),
     "submit --dry-run": (("submit", "out", "--dry-run", "--profile", "local"), 1),
     "run --analyze-only": (("run", "out", "--analyze-only"), 1),
 }
@@ -46,6 +47,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
 _ELSEWHERE = re.compile(r"cannot be asked from here|API key|command line|squeue not found")
 _EXPECTED = {0, 2, 3, 4}
 _CALLS_PER_MUTATION = 4
+_COMPARE = ROOT / "hpc" / "cli" / "compare.py"
 
 
 @dataclass
@@ -153,7 +155,7 @@ def _strike(
     said = [mutate(case / "out", canary, generator) for _ in range(generator.choice((1, 1, 1, 2, 3)))]
     before = _picture(case, ("outside", "whole"))
     findings.mutations += 1
-    known = {name: entry for name, entry in COMMANDS.items() if (ROOT / "hpc" / "cli" / f"{entry[0][0]}.py").is_file()}
+    known = {name: entry for name, entry in COMMANDS.items() if entry[0][0] != "compare" or _COMPARE.is_file()}
     names, weights = list(known), [weight for _, weight in known.values()]
     cells = _names(bases[kind])
     for name in dict.fromkeys(generator.choices(names, weights, k=_CALLS_PER_MUTATION)):
