@@ -37,11 +37,11 @@ COMMANDS: dict[str, tuple[tuple[str, ...], float]] = {
     "compare": (("compare", "out", "whole"), 2),
     "compare, the other way": (("compare", "whole", "out"), 1),
     "cancel": (("cancel", "out", "-y"), 2),
-    "tables": (("tables", "out"), 4),
+    "tables": (("tables", "out"), 1.5),
     "aggregate": (("aggregate", "out", "--partial"), 0.5),
-    "wandb sync": (("wandb", "sync", "out"), 0.3),
+    "wandb sync": (("wandb", "sync", "out"), 0.2),
     "submit --dry-run": (("submit", "out", "--dry-run", "--profile", "local"), 1),
-    "run --analyze-only": (("run", "out", "--analyze-only"), 1),
+    "run --analyze-only": (("run", "out", "--analyze-only"), 0.3),
 }
 # What is wrong outside the directory: no Slurm here, no login for W&B, a word of the command line.
 _ELSEWHERE = re.compile(r"cannot be asked from here|API key|command line|squeue not found")
@@ -59,11 +59,13 @@ class Findings:
     codes: Counter[int] = field(default_factory=Counter)
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     slowest: float = 0.0
+    seconds: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         lines = [
             f"{self.mutations} mutations, {self.calls} calls, exit codes {dict(sorted(self.codes.items()))}, "
-            f"slowest {self.slowest:.1f} s"
+            f"slowest {self.slowest:.1f} s",
+            ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.most_common()),
         ]
         for kind, seen in sorted(self.faults.items(), key=lambda entry: -len(entry[1])):
             lines += [f"{len(seen)} x {kind}", f"    {seen[0]}"]
@@ -163,6 +165,7 @@ def _strike(
         answer = reading.call(words)
         findings.calls += 1
         findings.codes[answer["code"]] += 1
+        findings.seconds[name] += answer["seconds"]
         findings.slowest = max(findings.slowest, answer["busy"])
         for fault in _faults(answer, case, before):
             findings.faults[fault].append(f"{label} ({kind}): {'; '.join(said)}: {name}\n{_end(answer['text'])}")
