@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpc.errors import SweepError
+from hpc.storage.opening import MOST_METRICS, too_many
 from hpc.sweep.cell import FactorValue
 from hpc.sweep.definition import Sweep
 
@@ -61,6 +63,8 @@ def factors_of(sweep: Sweep) -> tuple[Factor, ...]:
 def metrics_of(sweep: Sweep, found: Iterable[str]) -> tuple[Metric, ...]:
     """The metrics that were found, declared ones first in the order of their declaration, then others by name."""
     names = set(found)
+    if fault := too_many(len(names), MOST_METRICS, "metrics"):
+        raise SweepError(f"{sweep.name}: its results and histories have {fault}")
     declared = sweep.trainer.metrics
     ordered = [name for name in declared if name in names] + sorted(names - set(declared))
     slugs = _distinct_slugs(ordered)
@@ -103,11 +107,13 @@ def _metric(name: str, file_name: str, declared: Mapping[str, Any]) -> Metric:
 def _distinct_slugs(names: Iterable[str]) -> dict[str, str]:
     """``a/b`` and ``a_b`` must not overwrite each other's figures: later ones get a number."""
     slugs: dict[str, str] = {}
+    taken = set[str]()
     for name in names:
         base, count = slug(name), 1
         candidate = base
-        while candidate in slugs.values():
+        while candidate in taken:
             count += 1
             candidate = f"{base}_{count}"
+        taken.add(candidate)
         slugs[name] = candidate
     return slugs

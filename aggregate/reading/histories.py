@@ -19,7 +19,7 @@ import pyarrow.csv as pa_csv
 
 from aggregate.arrays import Floats, Integers
 from hpc.storage.files import read
-from hpc.storage.opening import HISTORY
+from hpc.storage.opening import HISTORY, MOST_EPOCHS, too_many
 from hpc.storage.store import Store
 
 CHUNK = 128  # files: few enough to stay in the processor's cache until they are parsed
@@ -95,6 +95,9 @@ def _files(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) 
         else:
             end = data.index(b"\n")
             rows = data.count(b"\n", end + 1)
+            if fault := too_many(rows, MOST_EPOCHS, "rows"):
+                faults.append((name, f"history.csv has {fault}"))
+                continue
             yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :], rows)
 
 

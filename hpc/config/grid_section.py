@@ -9,6 +9,7 @@ from typing import Any
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.config.schema import SweepSection, read_number
 from hpc.faults import Faults
+from hpc.storage import opening
 from hpc.sweep.cell import FactorValue, check_value
 from hpc.sweep.definition import Trainer
 from hpc.sweep.grid import FIRST_SEED, Axis, Grid
@@ -49,6 +50,9 @@ def make_grid(section: SweepSection, trainer: Trainer, faults: Faults, allow_hug
     total = count * math.prod(max(1, len(axis.values)) for axis in axes)
     if total > MOST_CELLS_UNASKED and not allow_huge:
         faults.add("sweep", f"the grid has {total:,} cells; if that is meant, confirm with -y")
+        faults.stop()
+    if fault := opening.too_many(total, opening.MOST_CELLS, "cells"):
+        faults.add("sweep", f"the grid has {fault}")
         faults.stop()
     return Grid(tuple(axes), _seeds(section, count, faults))
 

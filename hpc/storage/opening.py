@@ -14,7 +14,7 @@ import stat
 from functools import cache
 from pathlib import Path
 
-from hpc.errors import ConfigError, SweepError
+from hpc.errors import ConfigError
 from hpc.protocol import LIMITS
 from hpc.units import size
 
@@ -23,12 +23,17 @@ DOCUMENT = 16 << 20  # JSON: the objects that are made of it take up to thirty t
 HISTORY = 64 << 20
 LIST = 256 << 20  # task lists
 SEGMENT = 256 << 20  # offline files of W&B
-MOST_CELLS = 2_000_000
+# What is gone through; the same variable multiplies it.
+MOST_CELLS = 1_000_000
+MOST_EPOCHS = 200_000  # rows of a history
+MOST_METRICS = 2_000  # of a sweep, in results and histories together
 ANY = math.inf  # what is trained goes into checkpoints and weights, and has the size that it has
 # Without a terminal of a file's own, without a wait for whoever writes to a pipe, and not through a link.
 _SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 # Folders lie at most so deep in a sweep directory: individual_results/CELL/attempts/0001.
 _DEPTH = 4
+# A product of axes may have more digits than Python prints.
+_DIGITS = 300
 _SWEEP_FILE = "sweep.json"
 
 
@@ -80,7 +85,7 @@ def check_size(path: Path | str, length: int, most: float) -> None:
     """Raise RefusedFileError if a file is larger than those of its kind can be."""
     if length > most * factor():
         raise _refused(path, errno.EFBIG, f"has {size(length)}, where at most {size(round(most * factor()))} are read; "
-                       f"{way_out(length / most)}")  # fmt: skip
+                       f"{way_out(length, most)}")  # fmt: skip
 
 
 def list_folder(path: Path | str) -> list[str]:
@@ -113,13 +118,13 @@ def check_place(folder: Path) -> None:
         between.append(above)
 
 
-def check_cells(path: Path, count: int) -> None:
-    """Raise SweepError if a grid has more cells than are gone through. path: of the file that describes it."""
-    if count > MOST_CELLS * factor():
-        raise SweepError(
-            f"{path}: the grid has {float(count):.3g} cells, where at most {MOST_CELLS * factor():,.0f} are read; "
-            f"{way_out(count / MOST_CELLS)}"
-        )
+def too_many(count: int, most: int, what: str) -> str:
+    """That there are more of something than are gone through, and the way out; empty if there are not."""
+    if count <= most * factor():
+        return ""
+    digits = len(str(count)) - 1 if count < 10**_DIGITS else _DIGITS
+    number = f"{count:,}" if digits < 15 else f"about 10^{digits}"
+    return f"{number} {what}, where at most {most * factor():,.0f} are read; {way_out(count, most)}"
 
 
 @cache
@@ -135,9 +140,10 @@ def factor() -> float:
     return value
 
 
-def way_out(times: float) -> str:
-    """How to raise a limit that was passed so many times, for the end of a message."""
-    return f"if that is meant, {LIMITS}={math.ceil(times) if times < 1e6 else 'N'} raises the limits so many times"
+def way_out(count: int, most: float) -> str:
+    """How to raise a limit that is passed, for the end of a message."""
+    needed = -(-count // int(most))
+    return f"if that is meant, set {LIMITS}={needed if needed < 10**6 else 'N'}, which multiplies the limits"
 
 
 def _no_file(path: Path | str) -> RefusedFileError:

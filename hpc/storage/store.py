@@ -74,7 +74,8 @@ class Store:
         except (ValueError, KeyError, TypeError) as error:
             fault = one_line(f"{self.paths.sweep_file}: cannot be read by this version of Holdfast: {error}")
             raise SweepError(fault) from None
-        opening.check_cells(self.paths.sweep_file, sweep.grid.size)
+        if fault := opening.too_many(sweep.grid.size, opening.MOST_CELLS, "cells"):
+            raise SweepError(f"{self.paths.sweep_file}: the grid has {fault}")
         return sweep
 
     # --- what the files say ---------------------------------------------------------------------------------------

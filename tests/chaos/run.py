@@ -22,6 +22,7 @@ from hpc.sandbox.programs import installed
 from . import aggregates, builtin, commands, copies, corruption, kills, powercut, replacing, storm, syscalls, waste
 from .attempts import ForkServer, scratch
 from .bench import Bench
+from .foreign.campaign import campaign as fuzz
 from .model.campaign import campaign as explore
 
 FULL_MINUTES = 20
@@ -128,6 +129,13 @@ def damage(order: Order) -> Counter[str]:
     return corruption.campaign(order.directory, order.server, order.seed, rounds=order.times(150, least=10))
 
 
+def directories(order: Order) -> Counter[str]:
+    """Sweep directories that nobody of ours has made, under every command."""
+    found = fuzz(order.seed, order.times(10_000))
+    assert not found.faults, str(found)
+    return Counter({"mutations": found.mutations, "calls": found.calls})
+
+
 def effectiveness(order: Order) -> Counter[str]:
     """A cell of the built-in trainer that trains for a minute, with four faults."""
     measured = waste.builtin(
@@ -189,6 +197,7 @@ PARTS = {
     "aggregations": Part(aggregations, {"aggregations at once": 128, "kills": 32}),
     "cuts": Part(cuts, {"power cuts": 60}),
     "damage": Part(damage, {"set aside": 150}),
+    "directories": Part(directories, {"mutations": 10_000}),
     "effectiveness": Part(effectiveness, {"percent effective": 90}),
     "contest": Part(
         contest,

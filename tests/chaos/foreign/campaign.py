@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.attempts import ROOT, scratch
-from chaos.foreign import reader, sweeps
-from chaos.foreign.mutations import mutate
+from ..attempts import ROOT, scratch
+from . import reader, sweeps
+from .mutations import mutate
 
 # Words of each command: `out` is the mutated directory, `whole` one that is as it was. Rare ones take their time.
 COMMANDS: dict[str, tuple[tuple[str, ...], float]] = {
