@@ -74,7 +74,7 @@ def test_a_file_that_is_too_large_is_refused_unread_with_the_way_out(tmp_path: P
     path = tmp_path / "x.json"
     path.touch()
     os.truncate(path, 5 << 30)
-    with pytest.raises(RefusedFileError, match=f"5.4 GB, where at most 17 MB are read; .*{LIMITS}=320"):
+    with pytest.raises(RefusedFileError, match=f"5.4 GB, where at most 16.8 MB are read; .*{LIMITS}=320"):
         files.read_json(path)
     assert len(files.tail(path)) <= (1 << 20) + 200
 
