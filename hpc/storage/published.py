@@ -72,9 +72,9 @@ def _is_named(path: str, named: Any, thorough: bool) -> bool:
     if not isinstance(named, dict):
         return False
     try:
-        # A file of another size need not be read to know that it is another one.
-        same_size = os.lstat(path).st_size == named.get("bytes")
-        return same_size and (not thorough or files.sha256(path) == named.get("sha256"))
+        if thorough:
+            return files.sha256(path, named.get("bytes")) == named.get("sha256")
+        return os.lstat(path).st_size == named.get("bytes")
     except FileNotFoundError:
         return True
 
