@@ -191,7 +191,7 @@ _STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def sha256(path: Path | str, size: int | None = None) -> str:
-    """Digest of a file of any size, read piece by piece; "" unless it has ``size``. Raises RefusedFileError, OSError."""
+    """Digest of a file, read piece by piece; empty if its size is not ``size``. Raises RefusedFileError, OSError."""
     fd, length = opening.open_regular(path)
     try:
         if size is not None and length != size:

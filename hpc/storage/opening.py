@@ -90,8 +90,15 @@ def check_size(path: Path | str, length: int, most: float) -> None:
 
 def list_folder(path: Path | str) -> list[str]:
     """Names in a directory that is no link, unless a slash ends its path. Raises RefusedFileError, OSError."""
-    refuse_link(path)
-    return os.listdir(path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except NotADirectoryError:
+        refuse_link(path)
+        raise
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
 
 
 def refuse_link(path: Path | str) -> None:

@@ -77,6 +77,8 @@ def _is_named(path: str, named: Any, thorough: bool) -> bool:
         return os.lstat(path).st_size == named.get("bytes")
     except FileNotFoundError:
         return True
+    except (IsADirectoryError, opening.RefusedFileError):
+        return False
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
