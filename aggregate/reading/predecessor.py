@@ -6,8 +6,10 @@ its first job, so everything said of it is exploratory.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from aggregate.reading.sweep import Reading, read
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import SweepError
 from hpc.storage import files
+from hpc.storage.opening import LIST, MOST_CELLS, too_many
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -56,6 +59,9 @@ def read_predecessor(root: Path) -> Reading:
     runs = _runs(root)
     if not runs:
         raise SweepError(f"{root}: no run of the predecessor is in it; check the path")
+    size = math.prod(len({key[i] for key in runs}) for i in range(2)) * (max(key[2] for key in runs) + 1)
+    if fault := too_many(size, MOST_CELLS, "cells"):
+        raise SweepError(f"{root}: the grid of its runs has {fault}")
     grid = _grid(runs)
 
     trainer = read_declaration(BUILT_IN_TRAINER, [PROJECT_ROOT])
@@ -74,7 +80,7 @@ def _runs(root: Path) -> dict[Key, Mapping[str, Any]]:
     for entry in [*_aggregated(root), *_single(root)]:
         try:
             key = int(entry["workspace_dim"]), float(entry["synergy_scale"]), int(entry["run_id"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue  # no run of a grid
         found.setdefault(key, entry)
     return found
@@ -108,7 +114,9 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _json(path: Path) -> Any:
     try:
-        return files.read_json(path)
+        return json.loads(files.read(path, LIST))  # its files hold NaN
+    except RecursionError:
+        raise SweepError(f"{path}: not valid JSON: it is nested too deeply; restore it, or take it away") from None
     except ValueError as error:
         raise SweepError(f"{path}: not valid JSON: {error}; restore it, or take it away") from None
 
@@ -149,7 +157,7 @@ def _metrics(entry: Mapping[str, Any]) -> dict[str, float | None]:
         if isinstance(value, dict):
             found |= {inner: number for inner, number in _metrics(value).items() if inner not in found}
         elif isinstance(value, int | float) and not isinstance(value, bool) and name not in _IDENTITY:
-            found[str(name)] = float(value) if math.isfinite(value) else None
+            found[str(name)] = float(value) if abs(value) <= sys.float_info.max else None
     return found
 
 
