@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Run the task named by the arguments; see the module's text."""
-    os.umask(os.umask(0o022) | 0o022)  # whatever the trainer or a library writes is never writable by others
+    # Whatever the trainer or a library writes is never writable by others, and always readable by its owner.
+    os.umask((os.umask(0o022) | 0o022) & 0o077)
     stop = StopFlag()
     stop.install()  # before the imports that take seconds: a signal must find a handler
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # a worker starts with them blocked

@@ -135,7 +135,7 @@ class _Search:
         if (len(names) > 1 and (base / names[0]).is_dir()) or (base / names[0] / "__init__.py") in files:
             self._closure.packages.add(base / names[0])
         # A package may give itself any name when it is imported; a folder without __init__.py has its modules alone.
-        if not complete and not (wanted.maybe and files):
+        if not complete and not (wanted.maybe and (files or not _located(base, names[:-1])[1])):
             self._closure.incomplete.append((path, wanted))
         return files
 

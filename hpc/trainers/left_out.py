@@ -26,8 +26,13 @@ def skipped_folder(path: str, name: str) -> bool:
     if name.startswith(".") or name in _LEFTOVER_FOLDERS or name.endswith(".egg-info"):
         return True
     inside = set(os.listdir(path)) if os.access(path, os.R_OK | os.X_OK) else {"pyvenv.cfg"}
-    is_sweep = "sweep.json" in inside and bool(inside & {"individual_results", "submissions", "code"})
-    return is_sweep or "pyvenv.cfg" in inside or ".git" in inside
+    return "pyvenv.cfg" in inside or ".git" in inside or ("sweep.json" in inside and _is_sweep(path))
+
+
+def _is_sweep(path: str) -> bool:
+    """Whether a folder is a sweep's; a configuration may be called sweep.json, too."""
+    with open(os.path.join(path, "sweep.json"), "rb") as file:
+        return b'"revisions"' in file.read(100)
 
 
 def reason(path: Path, others_may_read: bool) -> str:

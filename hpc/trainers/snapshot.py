@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -65,8 +64,8 @@ def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:  # a disk confirms many files in hardly more time than one
             list(pool.map(lambda name: _copy(sources[name], temporary / name), sources))
         listing = _listing((name, temporary / name) for name in sources)
-        if hashlib.sha256(listing.encode()).hexdigest() != digest:
-            raise OSError(errno.EAGAIN, "files changed while they were copied; try again", str(trainer.path))
+        digest = hashlib.sha256(listing.encode()).hexdigest()  # a file may have changed since the first look
+        target = store.paths.code_directory(digest)
         files.publish(temporary / _MANIFEST, listing.encode())
         os.rename(temporary, target)
     except OSError:
