@@ -274,7 +274,8 @@ def _replaced(value: Any) -> Any:
         )
     if isinstance(value, dict) and "correction" in value:
         raise ValueError("correction is gone: the family is corrected by Holm's method, which no other beats; drop it")
-    return value
+    # `ratio: null` asked for none, as every configuration does now.
+    return {key: entry for key, entry in value.items() if key != "ratio"} if isinstance(value, dict) else value
 
 
 class Analysis(Section):
