@@ -128,6 +128,7 @@ def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
 
 def _debug(store: Store, sweep: Sweep, name: str, device: str) -> int:
     """One cell in this very process, its output on the terminal."""
+    from hpc.node.children import load_in_spawned
     from hpc.node.pack import PackTask
     from hpc.node.stop import StopFlag
 
@@ -136,6 +137,7 @@ def _debug(store: Store, sweep: Sweep, name: str, device: str) -> int:
     intent = intents.begin(store, [[[cell]]], kind=intents.LOCAL, profile="debug", name=sweep.name, code=digest)
     stop = StopFlag()
     stop.install()
+    load_in_spawned()
     task = PackTask(store, sweep, [cell], intent.number, stop, device, own_log=False)
     ended = task.run()
     print(one_cell.text(store, cell.name))

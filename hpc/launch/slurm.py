@@ -149,12 +149,17 @@ def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path 
     """
     options = replace(options, take_over=False)
     idle_rounds = refusals = 0
-    while idle_rounds < _MOST_IDLE_ROUNDS:
+    while True:
         follow_in_lines(request.store, profile.name)
         try:
             before, seen = seen, look.take(request, seen.since)
             idle_rounds = idle_rounds + 1 if seen.mark == before.mark else 0
             if not seen.held and not _plan_for_slurm(request, options, profile, conf, seen).tasks:
+                break
+            if idle_rounds == _MOST_IDLE_ROUNDS:
+                say(
+                    f"stopped: the last {_MOST_IDLE_ROUNDS} submissions brought no cell further; nothing is queued again"
+                )
                 break
             with lock(request.store, "holdfast submit", on_busy=_patience()) as held:
                 submit_once(request, options, profile, conf, look.take(request, seen.since), held)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from hpc import protocol
 from hpc.errors import OutdatedError, SweepError
 from hpc.node import failures, workers
+from hpc.node.children import keep_children
 from hpc.node.giving_up import Futile, futile
 from hpc.node.one_attempt import Surroundings, Trial
 from hpc.node.saving import StorageTroubleError
@@ -174,6 +175,7 @@ class PackTask:
     def _load(self) -> Callable[..., None] | None:
         """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""
         code = user_code(self.sweep.trainer)
+        keep_children()
         try:
             train = load_function(code)
         except (Exception, SystemExit):

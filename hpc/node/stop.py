@@ -9,6 +9,8 @@ from types import FrameType
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _PARENT_CHECK_SECONDS = 1.0
+# As long as Slurm waits by default between TERM and KILL (KillWait).
+_GRACE_SECONDS = 30.0
 
 
 class StopFlag:
@@ -32,13 +34,19 @@ class StopFlag:
             signal.signal(number, self._on_signal)
 
     def follow_parent(self, parent: int) -> None:
-        """Also stop once the parent process is gone, so that no worker outlives the command that started it."""
+        """Also stop once the parent process is gone, so that no worker outlives the command that started it.
+
+        A trainer that does not save and stop then is killed with all that it has started.
+        """
 
         def watch() -> None:
             done = threading.Event()
             while os.getppid() == parent:
                 done.wait(_PARENT_CHECK_SECONDS)
             self.set("the command that started this worker is gone")
+            done.wait(_GRACE_SECONDS)
+            # The trainer hangs, and nobody is left who could end it. A group of its own holds what it has started.
+            (os.killpg if os.getpgid(0) == os.getpid() else os.kill)(os.getpid(), signal.SIGKILL)
 
         threading.Thread(target=watch, daemon=True, name="follow-parent").start()
 

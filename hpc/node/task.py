@@ -113,3 +113,7 @@ def _exit(status: int) -> NoReturn:
 
 if __name__ == "__main__":
     _exit(main(sys.argv[1:]))
+elif __name__ == "__mp_main__":  # a process that the trainer spawned: multiprocessing loads this module there, too
+    from hpc.node.children import follow_task
+
+    follow_task()

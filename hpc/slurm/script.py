@@ -46,7 +46,7 @@ class Job:
 def text(profile: Profile, job: Job, command: str, setup_apart: bool = False) -> str:
     """The whole script. command: its last line, which should begin with ``exec`` so that it gets Slurm's signals.
 
-    setup_apart: leave the profile's setup to the command, in the variable ``holdfast_setup``; it is not run in this shell.
+    setup_apart: leave the profile's setup to the command, in the variable ``holdfast_setup``, instead of running it.
     """
     options = sorted(_options(profile, job).items())
     lines = ["#!/bin/bash", "", "# Parameters", *(_directive(name, value) for name, value in options)]

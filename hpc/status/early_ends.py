@@ -1,0 +1,58 @@
+"""Tasks that ended before training began: what their logs say, where no attempt has a log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from hpc.status import task_end
+from hpc.storage.store import Store
+from hpc.storage.task_list import task_cells
+from hpc.submission.intents import intents
+from hpc.sweep.cell import Cell
+
+# What went wrong stands first; what it led to follows.
+_FIRST_LINES = 3
+
+
+def log_of(store: Store, cell: Cell) -> Path | None:
+    """The log of the newest task that had a cell, if it says anything. Raises SweepError, OSError."""
+    for intent in reversed(intents(store)):
+        if place := task_end.place_of(store, intent, cell.name):
+            log = store.paths.task_log(intent.number, *place)
+            return log if log.is_file() and log.stat().st_size else None
+    return None
+
+
+def first_lines(log: Path) -> str:
+    """The beginning of a log, on one line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[:_FIRST_LINES]) + (" / ..." if len(lines) > _FIRST_LINES else "")
+
+
+def told(store: Store, missing: Collection[Cell]) -> str:
+    """How many tasks of the last submission ended before they began, where, and what the first of them said.
+
+    missing: cells that were never begun and are not queued. Empty if all tasks began.
+    """
+    last = max(intents(store), key=lambda intent: intent.number, default=None)
+    if last is None or not missing:
+        return ""
+    names = {cell.name for cell in missing}
+    ended = [
+        (array, index)
+        for array in range(len(last.tokens))
+        for index, cells in enumerate(task_cells(store.paths.tasks_file(last.number, array)))
+        if names.intersection(cells)
+    ]
+    logs = [store.paths.task_log(last.number, *place) for place in ended]
+    speaking = [log for log in logs if log.is_file() and log.stat().st_size]
+    if not ended or (not speaking and last.prepared):
+        return ""
+    tasks = "1 task" if len(ended) == 1 else f"{len(ended)} tasks"
+    starts = [start.node for start in store.paths.failed_starts() if start.submission == last.number]
+    where = f", on {', '.join(sorted(set(starts)))}" if starts else ""
+    if speaking:
+        return f"{tasks} ended before training began{where}: {first_lines(speaking[0])} ({speaking[0]})"
+    said = task_end.word(store, min(missing, key=lambda cell: cell.name))
+    return f"{tasks} ended before training began{where}, without a log" + (f"; Slurm: {said}" if said else "")
