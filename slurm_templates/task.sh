@@ -92,7 +92,10 @@ log=$sweep/submissions/$(printf '%06d' "$submission")/logs/${array}_$index.log
 # called when nothing more is to be said: what goes to a file that is removed is lost.
 drop_empty_log() { [ -f "$log" ] && [ ! -s "$log" ] && rm -f "$log"; }
 
-if [ -z "$began" ] && [ -z "$terminated" ]; then
+if [ ! -f "$code/slurm_templates/start.sh" ]; then
+    echo "task.sh: $code is gone: was the sweep moved or cleaned up? Submit again" >&2
+    status=4
+elif [ -z "$began" ] && [ -z "$terminated" ]; then
     echo "task.sh: setup ended with exit status $status before the task began; see setup in the profile" >&2
     [ "$status" -eq 0 ] || [ "$status" -eq 1 ] || [ "$status" -eq 85 ] && status=2
 fi

@@ -157,9 +157,7 @@ def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path 
             if not seen.held and not _plan_for_slurm(request, options, profile, conf, seen).tasks:
                 break
             if idle_rounds == _MOST_IDLE_ROUNDS:
-                say(
-                    f"stopped: the last {_MOST_IDLE_ROUNDS} submissions brought no cell further; nothing is queued again"
-                )
+                say(f"stopped: {idle_rounds} submissions in a row brought no cell further; nothing is queued again")
                 break
             with lock(request.store, "holdfast submit", on_busy=_patience()) as held:
                 submit_once(request, options, profile, conf, look.take(request, seen.since), held)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hpc.status import task_end
@@ -47,12 +47,14 @@ def told(store: Store, missing: Collection[Cell]) -> str:
     ]
     logs = [store.paths.task_log(last.number, *place) for place in ended]
     speaking = [log for log in logs if log.is_file() and log.stat().st_size]
-    if not ended or (not speaking and last.prepared):
-        return ""
-    tasks = "1 task" if len(ended) == 1 else f"{len(ended)} tasks"
     starts = [start.node for start in store.paths.failed_starts() if start.submission == last.number]
     where = f", on {', '.join(sorted(set(starts)))}" if starts else ""
     if speaking:
-        return f"{tasks} ended before training began{where}: {first_lines(speaking[0])} ({speaking[0]})"
-    said = task_end.word(store, min(missing, key=lambda cell: cell.name))
-    return f"{tasks} ended before training began{where}, without a log" + (f"; Slurm: {said}" if said else "")
+        return f"{_tasks(speaking)} ended before training began{where}: {first_lines(speaking[0])} ({speaking[0]})"
+    # A directory that has moved, or a node that cannot write to it, leaves no log.
+    said = task_end.word(store, min(missing, key=lambda cell: cell.name)) if ended else ""
+    return f"{_tasks(ended)} ended before training began, without a log; Slurm: {said}" if said else ""
+
+
+def _tasks(found: Sequence[object]) -> str:
+    return "1 task" if len(found) == 1 else f"{len(found)} tasks"

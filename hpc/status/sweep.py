@@ -101,7 +101,8 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     now = {status.cell: status for status in store.statuses(unfinished, sweep.config_digest)}
     statuses = tuple(_with_slurm(now.get(status.cell, status), live) for status in statuses)
     left = {status.cell.name for status in statuses if status.state not in FINAL}
-    missing = [status.cell for status in statuses if status.state == MISSING and status.cell.name not in live]
+    waiting = live.keys() | cancels.standing(store).keys()
+    missing = [status.cell for status in statuses if status.state == MISSING and status.cell.name not in waiting]
     told = "" if trouble else early_ends.told(store, missing)
     live = {name: task for name, task in live.items() if name in left}
     return Snapshot(sweep, statuses, live, trouble, told, _cancelled(store, left - live.keys()))

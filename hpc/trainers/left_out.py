@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from hpc.storage.layout import Layout
+
 _SECRET_SUFFIXES = {
     ".asc", ".gpg", ".jks", ".kdbx", ".key", ".keystore", ".keytab", ".p12", ".pem", ".pfx", ".ppk", ".secret",
 }  # fmt: skip
@@ -26,12 +28,13 @@ def skipped_folder(path: str, name: str) -> bool:
     if name.startswith(".") or name in _LEFTOVER_FOLDERS or name.endswith(".egg-info"):
         return True
     inside = set(os.listdir(path)) if os.access(path, os.R_OK | os.X_OK) else {"pyvenv.cfg"}
-    return "pyvenv.cfg" in inside or ".git" in inside or ("sweep.json" in inside and _is_sweep(path))
+    manifest = Layout(Path(path)).sweep_file
+    return "pyvenv.cfg" in inside or ".git" in inside or (manifest.name in inside and _is_sweep(manifest))
 
 
-def _is_sweep(path: str) -> bool:
-    """Whether a folder is a sweep's; a configuration may be called sweep.json, too."""
-    with open(os.path.join(path, "sweep.json"), "rb") as file:
+def _is_sweep(manifest: Path) -> bool:
+    """Whether a file is the record of a sweep; a configuration may have its name, too."""
+    with manifest.open("rb") as file:
         return b'"revisions"' in file.read(100)
 
 
