@@ -128,9 +128,8 @@ def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
 
 def _debug(store: Store, sweep: Sweep, name: str, device: str) -> int:
     """One cell in this very process, its output on the terminal."""
-    from hpc.node.children import load_in_spawned
     from hpc.node.pack import PackTask
-    from hpc.node.stop import StopFlag
+    from hpc.node.stop import StopFlag, load_in_spawned
 
     cell = one_cell.find_cell(sweep, store, name)
     digest, _ = snapshot(store, sweep.trainer)

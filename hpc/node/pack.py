@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from hpc import protocol
 from hpc.errors import OutdatedError, SweepError
 from hpc.node import failures, workers
-from hpc.node.children import keep_children
 from hpc.node.giving_up import Futile, futile
 from hpc.node.one_attempt import Surroundings, Trial
 from hpc.node.saving import StorageTroubleError
+from hpc.node.stop import keep_children
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
 from hpc.storage.published import foreign, set_damaged_aside

@@ -1,11 +1,17 @@
-"""Asking a task to end: signal handlers that only set a flag, and a watch on the parent process."""
+"""Asking a task to end: signal handlers that only set a flag, a watch on the parent process, and one in children."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 import threading
+from functools import cache
 from types import FrameType
+
+from hpc import protocol
+from hpc.processes import Process, start_time
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _PARENT_CHECK_SECONDS = 1.0
@@ -52,3 +58,35 @@ class StopFlag:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.set(signal.Signals(number).name)
+
+
+# --- processes that a trainer starts ---------------------------------------------------------------------------------
+
+
+@cache
+def keep_children() -> None:
+    """From here on what this process forks or spawns through multiprocessing ends once this process is gone."""
+    pid = os.getpid()
+    os.environ[protocol.TASK] = f"{pid}:{start_time(pid)}"
+    os.register_at_fork(after_in_child=follow_task)
+
+
+def load_in_spawned() -> None:
+    """Let multiprocessing load the task's module in what it spawns, not the command that this process began with."""
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("hpc.node.task")
+
+
+def follow_task() -> None:
+    """In a child: end with the task that started it, directly or not."""
+    pid, _, start = os.environ.get(protocol.TASK, "").partition(":")
+    if not (pid.isdecimal() and start.isdecimal()):
+        return
+    task = Process(int(pid), int(start))
+
+    def watch() -> None:
+        pause = threading.Event()
+        while task.alive():
+            pause.wait(_PARENT_CHECK_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="follow-task").start()

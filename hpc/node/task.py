@@ -20,7 +20,7 @@ from hpc import protocol
 from hpc.checkout import PROJECT_ROOT
 from hpc.errors import of_system
 from hpc.node import workers
-from hpc.node.stop import STOP_SIGNALS, StopFlag
+from hpc.node.stop import STOP_SIGNALS, StopFlag, follow_task
 from hpc.protocol import TaskExit
 
 if TYPE_CHECKING:
@@ -114,6 +114,4 @@ def _exit(status: int) -> NoReturn:
 if __name__ == "__main__":
     _exit(main(sys.argv[1:]))
 elif __name__ == "__mp_main__":  # a process that the trainer spawned: multiprocessing loads this module there, too
-    from hpc.node.children import follow_task
-
     follow_task()

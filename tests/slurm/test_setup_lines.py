@@ -1,4 +1,4 @@
-"""Whatever the setup of a profile does to its shell, a task saves and is requeued; where it fails, the cause is told."""
+"""Whatever setup does to its shell, a task saves and is requeued; where setup fails, the cause is told."""
 
 from __future__ import annotations
 

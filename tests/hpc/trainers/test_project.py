@@ -33,31 +33,36 @@ def lay_out(root: Path, files: dict[str, str], trainer: str, source: str, **sett
         (root / name).write_text(text)
     sweep = {"name": "small", "axes": {"width": [1]}, "runs_per_condition": 1}
     analysis = {"reference": None, "primary_metrics": ["error"]}
-    (root / "sweep.yaml").write_text(
-        yaml.safe_dump({"trainer": trainer, "sweep": sweep, "analysis": analysis} | settings)
-    )
+    config = {"trainer": trainer, "sweep": sweep, "analysis": analysis} | settings
+    (root / "sweep.yaml").write_text(yaml.safe_dump(config))
 
 
 PROJECTS = {
     "package beside": ({"nets/small.py": RATE}, "train.py:train", "from nets.small import RATE" + FROM),
     "own package": ({"lab/nets.py": RATE}, "lab/train.py:train", "from lab.nets import RATE" + FROM),
     "relative": ({"lab/nets.py": RATE, "lab/__init__.py": ""}, "lab/train.py:train", "from .nets import RATE" + FROM),
-    "relative, no __init__": ({"lab/nets.py": RATE}, "lab/train.py:train", "from . import nets\ndef rate(): return nets.RATE\n"),
+    "relative, no __init__": (
+        {"lab/nets.py": RATE}, "lab/train.py:train", "from . import nets\ndef rate(): return nets.RATE\n",
+    ),
     "src": (
         {"src/lab/nets.py": RATE, "pyproject.toml": ""}, "scripts/train.py:train", "from lab.nets import RATE" + FROM,
     ),
     "sys.path": (
         {"lib/mine.py": RATE},
         "exp/train.py:train",
-        "import os, sys\nsys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'lib'))\nfrom mine import RATE" + FROM,
+        "import os, sys\nsys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'lib'))\n"
+        "from mine import RATE" + FROM,
     ),
     "import_module": (
-        {"nets/a.py": RATE}, "train.py:train", "import importlib\nRATE = importlib.import_module('nets.' + 'a').RATE" + FROM,
+        {"nets/a.py": RATE}, "train.py:train",
+        "import importlib\nRATE = importlib.import_module('nets.' + 'a').RATE" + FROM,
     ),
     "600 modules": (
         {f"big/m{i}.py": RATE for i in range(600)}, "train.py:train", "from big.m7 import RATE" + FROM,
     ),
-    "table": ({"t.txt": "0.125"}, "train.py:train", PARENT + "def rate(): return float((HERE / 't.txt').read_text())\n"),
+    "table": (
+        {"t.txt": "0.125"}, "train.py:train", PARENT + "def rate(): return float((HERE / 't.txt').read_text())\n",
+    ),
     "table above": (
         {"conf/t.txt": "0.125"}, "lab/train.py:train",
         "import os\nUP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))\n"
