@@ -27,6 +27,10 @@ PLAN = {
     "cost.effect": "smallest paired effect (d_z) the seeds detect with 80 % power, corrected for the family of tests; "
     "null for one seed",
     "cost.tests": "tests in that family",
+    "code.files": "files of your own that tasks get, a list; `code` is missing where nothing is to run",
+    "code.bytes": "their bytes",
+    "code.left_out[].file": "a file beside them that tasks do not get",
+    "code.left_out[].reason": "why",
 }
 STATUS = {
     "sweep": "its name",

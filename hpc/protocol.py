@@ -40,6 +40,8 @@ THREADS = "HOLDFAST_THREADS"
 CODE_DIGEST = "HOLDFAST_CODE_DIGEST"
 # Process id of whoever started this one: without it nobody waits for the result.
 PARENT = "HOLDFAST_PARENT"
+# Process id and start of the task that a trainer's own processes belong to.
+TASK = "HOLDFAST_TASK"
 # The signal that reached a task's script before Python ran.
 STOP = "HOLDFAST_STOP"
 # How many GPUs a task deals out, one to each worker.

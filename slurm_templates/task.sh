@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # One array task on a node: start Python, pass Slurm's signals on, and ask for a requeue if the task stopped early.
+# The lines in $holdfast_setup are run first, in a shell of their own.
 #
 #   task.sh CODE SWEEP SUBMISSION ARRAY DEVICE CODE_DIGEST LAUNCHER...
 #
@@ -20,7 +21,12 @@
 #
 # The requeue may also be refused because slurmctld was faster, and its own TERM may end scontrol: its exit status alone
 # means nothing.
-set -u
+# The script around this one may have been edited, and a shell inherits functions: nothing of that may reach this one.
+\unset -f builtin set unset unalias trap kill wait eval exec export printf test [ sleep scontrol shift local return
+\set -u +e +f +x +o pipefail
+\trap - EXIT ERR DEBUG RETURN
+\unalias -a
+IFS=$' \t\n'
 code=$1 sweep=$2 submission=$3 array=$4 device=$5 digest=$6
 shift 6
 
@@ -32,28 +38,40 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     index=$SLURM_ARRAY_TASK_ID
 fi
 
-export PYTHONPATH=$code:$code/user PYTHONUNBUFFERED=1
-export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
-export HOLDFAST_DEVICE=$device HOLDFAST_CODE_DIGEST=$digest
-unset HOLDFAST_PARENT HOLDFAST_CELLS HOLDFAST_STOP
-# A container shows a task the sweep directory (and with it the code) wherever that is; what else it needs, such as
-# the data, is named in the profile.
-export APPTAINER_BINDPATH=${APPTAINER_BINDPATH:+$APPTAINER_BINDPATH,}$sweep
-export SINGULARITY_BINDPATH=${SINGULARITY_BINDPATH:+$SINGULARITY_BINDPATH,}$sweep
-
+unset HOLDFAST_STOP
 child=
 terminated=
+began=
+repeating=
 first=${first:-}  # the script around this one may have got a signal already
 [ -n "$first" ] && export HOLDFAST_STOP=$first
 forward() {
     first=${first:-$1}
     [ "$1" = TERM ] && terminated=yes
     [ -n "$child" ] && kill -s "$1" "$child" 2>/dev/null
+    # During setup and Python's imports a signal is ignored: it is repeated until the task has ended.
+    [ -n "$repeating" ] || { repeat "$1" & repeating=$!; }
+}
+repeat() {
+    while sleep 1; do
+        kill -s "$1" "$child" 2>/dev/null || return
+    done
 }
 
-# Python starts with the signals ignored, so that one that comes during its imports cannot kill it.
+# What setup does to its shell (set -e, traps, functions, cd, exec) ends with that shell: a subshell, which becomes the
+# task. The command is written out before, since setup may change any variable; in POSIX mode, which an assignment
+# turns on, `exec` is the builtin even where a function has its name.
+command=$(printf '%q ' /bin/bash -p "$code/slurm_templates/start.sh" "$code" "$sweep" "$device" "$digest" \
+    "$@" -P -m hpc.node.task "$sweep" "$submission" "$array" "$index")
+trap 'began=yes' USR1
 trap '' USR2 TERM
-"$@" -P -m hpc.node.task "$sweep" "$submission" "$array" "$index" &
+(
+    trap - USR1
+    set +u
+    eval "${holdfast_setup:-}
+POSIXLY_CORRECT=y
+\\exec $command"
+) &
 child=$!
 trap 'forward USR2' USR2
 trap 'forward TERM' TERM
@@ -67,11 +85,20 @@ done
 wait "$child" 2>/dev/null
 again=$?
 [ "$again" -ne 127 ] && status=$again
+[ -n "$repeating" ] && kill "$repeating" 2>/dev/null
 
 log=$sweep/submissions/$(printf '%06d' "$submission")/logs/${array}_$index.log
 # Python's log of a task that began is in the sweep directory; an empty file here would only cost an inode. To be
 # called when nothing more is to be said: what goes to a file that is removed is lost.
 drop_empty_log() { [ -f "$log" ] && [ ! -s "$log" ] && rm -f "$log"; }
+
+if [ ! -f "$code/slurm_templates/start.sh" ]; then
+    echo "task.sh: $code is gone: was the sweep moved or cleaned up? Submit again" >&2
+    status=4
+elif [ -z "$began" ] && [ -z "$terminated" ]; then
+    echo "task.sh: setup ended with exit status $status before the task began; see setup in the profile" >&2
+    [ "$status" -eq 0 ] || [ "$status" -eq 1 ] || [ "$status" -eq 85 ] && status=2
+fi
 
 # Neither done (0), failed in the trainer (1), stopped (85) nor ended by a signal: Python could not start or the files
 # could not be reached. Two of these on one node, and the next submission leaves the node out.

@@ -10,7 +10,7 @@ from hpc.cli import options
 from hpc.cli.command import Command
 from hpc.launch import look, seeds
 from hpc.launch.options import PackOptions, SeedTarget
-from hpc.launch.preparation import chosen_pack, cost_of, say_notes
+from hpc.launch.preparation import check_code, chosen_pack, cost_of, say_notes
 from hpc.launch.request import SweepOptions, resolve
 from hpc.planning.plan import make_plan
 from hpc.slurm.profile import Profile
@@ -66,9 +66,11 @@ def command(
     pack = chosen_pack(packing, request, cluster, seen) or cluster.workers
     planned = make_plan(seen.statuses, queued=seen.queued, pack_size=pack, include_failed=packing.include_failed)
     cost = cost_of(request, planned, cluster, seen)
+    code = check_code(request, cluster) if planned.tasks else None
     say_notes(request)
     if as_json:
-        print(json.dumps(planned.to_json() | {"cost": cost.to_json()}, indent=1))
+        taken = {"code": code.to_json()} if code else {}
+        print(json.dumps(planned.to_json() | {"cost": cost.to_json()} | taken, indent=1))
     else:
-        print(f"{planned}\n{cost}" if planned.tasks else planned)
+        print("\n".join([str(planned), str(cost), *code.lines()] if code else [str(planned)]))
     return 0

@@ -6,7 +6,7 @@ Every fault is one line: file, field, value, fix. All faults of a file are repor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hpc.config.data_paths import data_content, data_directory, image_directory,
 from hpc.config.declared_tests import cannot_be_tested
 from hpc.config.grid_section import MOST_CELLS_UNASKED, make_grid
 from hpc.config.schema import Configuration, LossConfig
+from hpc.config.trainer_files import trainer_files
 from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
 from hpc.sweep.definition import Sweep, Trainer
@@ -87,7 +88,8 @@ def _trainer(configuration: Configuration, places: Sequence[Path], faults: Fault
             trainer, command = command_declaration(configuration.trainer)
             return trainer, {**configuration.trainer_options, "command": command}
         trainer = read_declaration(configuration.trainer, list(dict.fromkeys([PROJECT_ROOT, *places])))
-        return trainer, configuration.trainer_options
+        files = trainer_files(configuration, trainer, places, faults)
+        return replace(trainer, files=files, files_mb=configuration.trainer_files_mb), configuration.trainer_options
     except TrainerError as error:
         faults.add("trainer", f"trainer: {error}".replace("trainer: trainer ", "trainer "))
         raise ConfigError(faults.lines) from None

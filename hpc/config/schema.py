@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.faults import Section
+from hpc.sweep.definition import FILES_MB
 
 Modality = Literal["v", "attr"]
 
@@ -273,7 +274,8 @@ def _replaced(value: Any) -> Any:
         )
     if isinstance(value, dict) and "correction" in value:
         raise ValueError("correction is gone: the family is corrected by Holm's method, which no other beats; drop it")
-    return value
+    # `ratio: null` asked for none, as every configuration does now.
+    return {key: entry for key, entry in value.items() if key != "ratio"} if isinstance(value, dict) else value
 
 
 class Analysis(Section):
@@ -304,6 +306,8 @@ class Configuration(Section):
     sweep: SweepSection = Field(default_factory=SweepSection)
     trainer: Annotated[Any, AfterValidator(_trainer)] = BUILT_IN_TRAINER
     trainer_options: Options = Field(default_factory=dict)
+    trainer_files: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(default_factory=list)
+    trainer_files_mb: Annotated[Real, Field(ge=0, le=10_000)] = FILES_MB
     checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
     keep: Keep = Field(default_factory=Keep)
     analysis: Annotated[Analysis, BeforeValidator(_replaced)] = Field(default_factory=Analysis)

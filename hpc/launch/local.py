@@ -8,7 +8,7 @@ from hpc.errors import ConfigError
 from hpc.launch import look
 from hpc.launch.look import Look
 from hpc.launch.options import RunOptions, SubmitOptions
-from hpc.launch.preparation import chosen_pack, say_notes
+from hpc.launch.preparation import check_code, chosen_pack, say_notes
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
 from hpc.planning.plan import Plan, make_plan
@@ -36,6 +36,8 @@ def run(request: Request, options: RunOptions) -> int | None:
     if options.cell:
         one_cell.find_cell(request.sweep, request.store, options.cell)
     check_writable(request.store.root)
+    request.check_trainer()
+    check_code(request, Profile("local"))
     with lock(request.store, "holdfast run", options.take_over) as held:
         sweep = request.record(options.allow_code_change)
         say_notes(request)
@@ -51,10 +53,14 @@ def run(request: Request, options: RunOptions) -> int | None:
 def submit(request: Request, options: SubmitOptions) -> int:
     """`submit --profile local`: the plan, or its tasks in worker processes here. Returns the exit code."""
     if options.dry_run:
+        planned = _plan(request, options.here(), look.take_here(request))
+        code = check_code(request, Profile("local")).lines() if planned.tasks else []
         say_notes(request)
-        print(_plan(request, options.here(), look.take_here(request)))
+        print("\n".join([str(planned), *code]))
         return CommandExit.DONE
     check_writable(request.store.root)
+    request.check_trainer()
+    check_code(request, Profile("local"))
     with lock(request.store, "holdfast submit", options.take_over) as held:
         sweep = request.record(options.allow_code_change)
         say_notes(request)
@@ -123,13 +129,14 @@ def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
 def _debug(store: Store, sweep: Sweep, name: str, device: str) -> int:
     """One cell in this very process, its output on the terminal."""
     from hpc.node.pack import PackTask
-    from hpc.node.stop import StopFlag
+    from hpc.node.stop import StopFlag, load_in_spawned
 
     cell = one_cell.find_cell(sweep, store, name)
     digest, _ = snapshot(store, sweep.trainer)
     intent = intents.begin(store, [[[cell]]], kind=intents.LOCAL, profile="debug", name=sweep.name, code=digest)
     stop = StopFlag()
     stop.install()
+    load_in_spawned()
     task = PackTask(store, sweep, [cell], intent.number, stop, device, own_log=False)
     ended = task.run()
     print(one_cell.text(store, cell.name))

@@ -15,6 +15,7 @@ from hpc.processes import cores
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.sweep.states import FINAL
+from hpc.trainers.project import Project, project
 
 if TYPE_CHECKING:
     from hpc.planning.cost import Cost
@@ -46,6 +47,21 @@ def chosen_pack(
         raise ConfigError([f"command line: --pack auto: {error}"]) from None
     say(f"pack {choice.pack_size}: {choice.reason}")
     return choice.pack_size
+
+
+def check_code(request: Request, profile: Profile) -> Project:
+    """What tasks get of the trainer's project. Raises ConfigError if the trainer needs more, SweepError, OSError.
+
+    What this Python lacks is a fault where it is the one that runs on the nodes, and a remark otherwise.
+    """
+    found = project(request.sweep.trainer)
+    same_python = profile.launcher == Profile("local").launcher
+    faults = [*found.faults, *(found.doubts if same_python else ())]
+    if faults:
+        raise ConfigError([f"trainer: {fault}" for fault in faults])
+    for doubt in found.doubts:
+        say(f"note: trainer: {doubt}")
+    return found
 
 
 def say_notes(request: Request) -> None:

@@ -36,11 +36,8 @@ class Request:
         Raises SweepError if the directory holds another one, if the trainer is gone, or if its code is not what the
         cells were trained with, unless that is allowed: then the change is a revision of its own.
         """
+        self.check_trainer()
         path = Path(self.sweep.trainer.path)
-        if not path.is_file():
-            raise SweepError(
-                f"{path}: the trainer of this sweep is not there; put it back, or say where it is with --config"
-            )
         code = trainer_digest(self.sweep.trainer)
         if self.store.exists():
             recorded = self.store.manifest()["revisions"][-1].get("provenance", {}).get("trainer_digest")
@@ -54,6 +51,14 @@ class Request:
         facts: dict[str, Any] = {"versions": provenance.versions(), "git": git, "trainer_digest": code}
         write_sweep(self.store, self.sweep, facts)
         return self.sweep
+
+    def check_trainer(self) -> None:
+        """Raise SweepError if the trainer is gone."""
+        path = Path(self.sweep.trainer.path)
+        if not path.is_file():
+            raise SweepError(
+                f"{path}: the trainer of this sweep is not there; put it back, or say where it is with --config"
+            )
 
     def _check_nothing_lives(self) -> None:
         """Raise SweepError if the identity of cells is to change while tasks of the sweep as it was are about.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hpc.launch import look
 from hpc.launch.look import Look
 from hpc.launch.options import SubmitOptions
-from hpc.launch.preparation import chosen_pack, cluster_of, cost_of, say_notes
+from hpc.launch.preparation import check_code, chosen_pack, cluster_of, cost_of, say_notes
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
 from hpc.launch.watching import follow_in_lines
@@ -43,6 +43,9 @@ def submit(request: Request, options: SubmitOptions, profile: Profile) -> int:
     if options.dry_run:
         return dry_run(request, options, profile, conf)
     check_writable(request.store.root)
+    request.check_trainer()
+    for line in check_code(request, profile).lines()[1:]:
+        say(line)
     since = newest(request.store)
     on_busy = _patience() if options.wait else None
     with lock(request.store, "holdfast submit", options.take_over, on_busy) as held:
@@ -62,10 +65,11 @@ def dry_run(request: Request, options: SubmitOptions, profile: Profile, conf: Pa
     seen = look.take(request)
     profile = _without_bad_nodes(profile, options, seen)
     planned = _plan_for_slurm(request, options, profile, conf, seen)
+    code = check_code(request, profile).lines() if planned.tasks else []
     say_notes(request)
     print(planned)
     if planned.tasks:
-        print(cost_of(request, planned, profile, seen))
+        print("\n".join([str(cost_of(request, planned, profile, seen)), *code]))
         script, word = rehearse(request.store, request.sweep, planned, profile, conf)
         print(f"\n{script.rstrip()}\n\nSlurm says: {word}")
     return CommandExit.DONE
@@ -145,12 +149,15 @@ def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path 
     """
     options = replace(options, take_over=False)
     idle_rounds = refusals = 0
-    while idle_rounds < _MOST_IDLE_ROUNDS:
+    while True:
         follow_in_lines(request.store, profile.name)
         try:
             before, seen = seen, look.take(request, seen.since)
             idle_rounds = idle_rounds + 1 if seen.mark == before.mark else 0
             if not seen.held and not _plan_for_slurm(request, options, profile, conf, seen).tasks:
+                break
+            if idle_rounds == _MOST_IDLE_ROUNDS:
+                say(f"stopped: {idle_rounds} submissions in a row brought no cell further; nothing is queued again")
                 break
             with lock(request.store, "holdfast submit", on_busy=_patience()) as held:
                 submit_once(request, options, profile, conf, look.take(request, seen.since), held)

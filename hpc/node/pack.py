@@ -16,6 +16,7 @@ from hpc.node import failures, workers
 from hpc.node.giving_up import Futile, futile
 from hpc.node.one_attempt import Surroundings, Trial
 from hpc.node.saving import StorageTroubleError
+from hpc.node.stop import keep_children
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
 from hpc.storage.published import foreign, set_damaged_aside
@@ -174,6 +175,7 @@ class PackTask:
     def _load(self) -> Callable[..., None] | None:
         """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""
         code = user_code(self.sweep.trainer)
+        keep_children()
         try:
             train = load_function(code)
         except (Exception, SystemExit):

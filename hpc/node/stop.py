@@ -1,14 +1,22 @@
-"""Asking a task to end: signal handlers that only set a flag, and a watch on the parent process."""
+"""Asking a task to end: signal handlers that only set a flag, a watch on the parent process, and one in children."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 import threading
+from functools import cache
 from types import FrameType
+
+from hpc import protocol
+from hpc.processes import Process, start_time
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _PARENT_CHECK_SECONDS = 1.0
+# As long as Slurm waits by default between TERM and KILL (KillWait).
+_GRACE_SECONDS = 30.0
 
 
 class StopFlag:
@@ -32,15 +40,53 @@ class StopFlag:
             signal.signal(number, self._on_signal)
 
     def follow_parent(self, parent: int) -> None:
-        """Also stop once the parent process is gone, so that no worker outlives the command that started it."""
+        """Also stop once the parent process is gone, so that no worker outlives the command that started it.
+
+        A trainer that does not save and stop then is killed with all that it has started.
+        """
 
         def watch() -> None:
             done = threading.Event()
             while os.getppid() == parent:
                 done.wait(_PARENT_CHECK_SECONDS)
             self.set("the command that started this worker is gone")
+            done.wait(_GRACE_SECONDS)
+            # The trainer hangs, and nobody is left who could end it. A group of its own holds what it has started.
+            (os.killpg if os.getpgid(0) == os.getpid() else os.kill)(os.getpid(), signal.SIGKILL)
 
         threading.Thread(target=watch, daemon=True, name="follow-parent").start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.set(signal.Signals(number).name)
+
+
+# --- processes that a trainer starts ---------------------------------------------------------------------------------
+
+
+@cache
+def keep_children() -> None:
+    """From here on what this process forks or spawns through multiprocessing ends once this process is gone."""
+    pid = os.getpid()
+    os.environ[protocol.TASK] = f"{pid}:{start_time(pid)}"
+    os.register_at_fork(after_in_child=follow_task)
+
+
+def load_in_spawned() -> None:
+    """Let multiprocessing load the task's module in what it spawns, not the command that this process began with."""
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("hpc.node.task")
+
+
+def follow_task() -> None:
+    """In a child: end with the task that started it, directly or not."""
+    pid, _, start = os.environ.get(protocol.TASK, "").partition(":")
+    if not (pid.isdecimal() and start.isdecimal()):
+        return
+    task = Process(int(pid), int(start))
+
+    def watch() -> None:
+        pause = threading.Event()
+        while task.alive():
+            pause.wait(_PARENT_CHECK_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="follow-task").start()

@@ -20,7 +20,7 @@ from hpc import protocol
 from hpc.checkout import PROJECT_ROOT
 from hpc.errors import of_system
 from hpc.node import workers
-from hpc.node.stop import STOP_SIGNALS, StopFlag
+from hpc.node.stop import STOP_SIGNALS, StopFlag, follow_task
 from hpc.protocol import TaskExit
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Run the task named by the arguments; see the module's text."""
-    os.umask(os.umask(0o022) | 0o022)  # whatever the trainer or a library writes is never writable by others
+    # Whatever the trainer or a library writes is never writable by others, and always readable by its owner.
+    os.umask((os.umask(0o022) | 0o022) & 0o077)
     stop = StopFlag()
     stop.install()  # before the imports that take seconds: a signal must find a handler
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # a worker starts with them blocked
@@ -112,3 +113,5 @@ def _exit(status: int) -> NoReturn:
 
 if __name__ == "__main__":
     _exit(main(sys.argv[1:]))
+elif __name__ == "__mp_main__":  # a process that the trainer spawned: multiprocessing loads this module there, too
+    follow_task()

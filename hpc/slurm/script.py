@@ -19,6 +19,9 @@ from hpc.slurm.profile import Profile
 
 # A signal that comes before task.sh has its handlers would end the script, and nobody would requeue the task.
 _EARLY_SIGNAL = "first=; trap 'first=USR2' USR2"
+# The lines of the setup as they are, for whoever runs them.
+_END_OF_SETUP = "END_OF_SETUP"
+_SETUP = f"holdfast_setup=$(cat <<'{_END_OF_SETUP}'"
 # submitit's names of what sbatch calls otherwise.
 _SBATCH_NAMES = {"timeout_min": "time", "mem_gb": "mem"}
 
@@ -40,11 +43,15 @@ class Job:
     alone: bool = False
 
 
-def text(profile: Profile, job: Job, command: str) -> str:
-    """The whole script. command: its last line, which should begin with ``exec`` so that it gets Slurm's signals."""
+def text(profile: Profile, job: Job, command: str, setup_apart: bool = False) -> str:
+    """The whole script. command: its last line, which should begin with ``exec`` so that it gets Slurm's signals.
+
+    setup_apart: leave the profile's setup to the command, in the variable ``holdfast_setup``, instead of running it.
+    """
     options = sorted(_options(profile, job).items())
     lines = ["#!/bin/bash", "", "# Parameters", *(_directive(name, value) for name, value in options)]
-    lines += ["", "# setup", _EARLY_SIGNAL, *profile.setup, "", "# command", command]
+    setup = [_SETUP, *profile.setup, _END_OF_SETUP, ")"] if setup_apart else profile.setup
+    lines += ["", "# setup", _EARLY_SIGNAL, *setup, "", "# command", command]
     return "\n".join(lines) + "\n"
 
 

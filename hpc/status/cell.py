@@ -8,14 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.status import task_end
+from hpc.status import early_ends, task_end
 from hpc.status.conflict import explain
-from hpc.status.sweep import told_of_failed_starts
 from hpc.storage import files, published
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
-from hpc.sweep.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
+from hpc.sweep.states import CONFLICT, FAILED, FINAL, CellStatus
 from hpc.units import duration, size
 
 
@@ -32,8 +31,8 @@ def text(store: Store, name: str) -> str:
     lines += map(_attempt_line, known["attempts"])
     said = "" if status.state in FINAL else task_end.word(store, cell)
     lines += [f"Slurm: {said}"] * bool(said)
-    if status.state == MISSING and (told := told_of_failed_starts(store)):
-        lines += [told]
+    if not status.attempts and (log := early_ends.log_of(store, cell)):
+        lines += [f"its task ended before training began: {early_ends.first_lines(log)} ({log})"]
     failure = known["attempts"][-1]["failure"] if known["attempts"] else None
     if failure and failure.get("traceback"):
         lines += ["", str(failure["traceback"]).rstrip()]
@@ -134,4 +133,6 @@ def log_text(store: Store, cell: Cell) -> str:
         output = files.tail(store.paths.pack_log(pack)).strip()
         if output:
             parts.append(f"--- output of pack attempt {pack} ---\n{output}")
+    if not parts and (log := early_ends.log_of(store, cell)):
+        parts.append(f"--- its task, {log} ---\n{files.tail(log).rstrip()}")
     return "\n".join(parts) or "no log yet"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpc.status import state_cache
-from hpc.storage import files
+from hpc.status import early_ends, state_cache
 from hpc.storage.store import Store
 from hpc.submission import cancels
-from hpc.submission.intents import intents
 from hpc.submission.live import LiveTask, live_cells, queues
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -104,7 +101,9 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     now = {status.cell: status for status in store.statuses(unfinished, sweep.config_digest)}
     statuses = tuple(_with_slurm(now.get(status.cell, status), live) for status in statuses)
     left = {status.cell.name for status in statuses if status.state not in FINAL}
-    told = told_of_failed_starts(store) if any(status.state == MISSING for status in statuses) else ""
+    waiting = live.keys() | cancels.standing(store).keys()
+    missing = [status.cell for status in statuses if status.state == MISSING and status.cell.name not in waiting]
+    told = "" if trouble else early_ends.told(store, missing)
     live = {name: task for name, task in live.items() if name in left}
     return Snapshot(sweep, statuses, live, trouble, told, _cancelled(store, left - live.keys()))
 
@@ -114,22 +113,6 @@ def _cancelled(store: Store, names: Collection[str]) -> str:
     standing = cancels.standing(store)
     by = [standing[name].by for name in names if name in standing]
     return f"cancelled: {len(by)}, by {max(by, key=by.count)}; submit again to resume" if by else ""
-
-
-def told_of_failed_starts(store: Store) -> str:
-    """How many tasks of the last submission ended before they began, where, and the last line of the last one's log.
-
-    Empty if all of them began.
-    """
-    last = max((intent.number for intent in intents(store)), default=0)
-    starts = [start for start in store.paths.failed_starts() if start.submission == last]
-    if not starts:
-        return ""
-    log = starts[-1].log
-    said = files.tail(log).strip().splitlines()[-1:] if os.path.lexists(log) else []
-    nodes = ", ".join(sorted({start.node for start in starts}))
-    tasks = "1 task" if len(starts) == 1 else f"{len(starts)} tasks"
-    return f"{tasks} ended before training began, on {nodes}: {''.join(said) or 'no output'} ({log})"
 
 
 def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:

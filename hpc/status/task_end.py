@@ -18,13 +18,13 @@ def word(store: Store, cell: Cell) -> str:
     Empty if no task had the cell, or nobody can tell. Raises SweepError, OSError.
     """
     for intent in reversed(intents(store)):
-        place = _place(store, intent, cell.name)
+        place = place_of(store, intent, cell.name)
         if place is not None:
             return _ended(intent, *place) if intent.kind == SLURM else ""
     return ""
 
 
-def _place(store: Store, intent: Intent, name: str) -> tuple[int, int] | None:
+def place_of(store: Store, intent: Intent, name: str) -> tuple[int, int] | None:
     """Array and index of the task that has a cell."""
     for array in range(len(intent.tokens)):
         for index, cells in enumerate(task_cells(store.paths.tasks_file(intent.number, array))):

@@ -216,6 +216,15 @@ def tail(path: Path | str, most: int = _BLOCK) -> str:
     return data.decode(errors="replace")
 
 
+def head(path: Path | str, most: int) -> str:
+    """The beginning of a log. Raises RefusedFileError, OSError."""
+    fd, _ = opening.open_regular(path)
+    try:
+        return os.pread(fd, most, 0).decode(errors="replace")
+    finally:
+        os.close(fd)
+
+
 def append(path: Path, text: str) -> None:
     """Add a line to a log that people read and no decision rests on."""
     fd = open_log(path)

@@ -182,7 +182,7 @@ class _Array:
         # A per cent sign in a path would be taken for one of sbatch's own patterns.
         output = log.replace("%", "%%").removesuffix("0.log") + "%a.log"
         job = script.Job(self.token, self.store.root, output, self.size, alone=self.intent.prepared)
-        return script.text(self.profile, job, self.command)
+        return script.text(self.profile, job, self.command, setup_apart=True)
 
     def write_script(self) -> Path:
         path = self.store.paths.array_script(self.intent.number, self.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -124,6 +125,7 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         del workers[index]
         log = store.paths.task_log(intent.number, 0, index)
         if code < 0:
+            _kill_group(worker)
             files.append(log, f"task process {worker.pid} ended by {signal.Signals(-code).name}\n")
         text = files.tail(log).strip()
         if not text:
@@ -140,5 +142,15 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
 
 def _signal_all(workers: dict[int, subprocess.Popen[bytes]], number: int) -> None:
     for worker in workers.values():
-        if worker.poll() is None:
+        if worker.poll() is not None:
+            continue
+        if number == signal.SIGKILL:
+            _kill_group(worker)
+        else:
             worker.send_signal(number)
+
+
+def _kill_group(worker: subprocess.Popen[bytes]) -> None:
+    """Kill a task, or what is left of one that was killed: its trainer's own processes are in its session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)

@@ -10,6 +10,9 @@ from typing import Any
 from hpc.sweep.cell import Cell, digest
 from hpc.sweep.grid import Grid
 
+# Code and tables fit; a data set belongs in a data directory, where it is read and not copied.
+FILES_MB = 20.0
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -21,6 +24,8 @@ class Trainer:
     pack_mode: fused (one call for a pack), concurrent (one process a cell, side by side) or sequential (one call a
         cell, one after another).
     data_files: patterns of the files in the data directory whose content counts.
+    files: patterns of files that the trainer reads, as seen from its own folder. files_mb: how much of what lies beside
+        it is copied for its tasks, MB.
     """
 
     target: str
@@ -29,6 +34,8 @@ class Trainer:
     metrics: Mapping[str, Any]
     pack_mode: str = "sequential"
     data_files: tuple[str, ...] = ("*",)
+    files: tuple[str, ...] = ()
+    files_mb: float = FILES_MB
 
     def field_of(self, factor: str) -> str:
         """Name of a factor in results.json."""
@@ -97,6 +104,10 @@ class Sweep:
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(replace(self, grid=Grid((), ())))
+        if not self.trainer.files:  # versions that lack a key cannot read it, and tasks of theirs may be queued
+            del data["trainer"]["files"]
+        if self.trainer.files_mb == FILES_MB:
+            del data["trainer"]["files_mb"]
         result: dict[str, Any] = plain(data | {"grid": self.grid.to_json(), "config_digest": self.config_digest})
         return result
 
@@ -104,7 +115,8 @@ class Sweep:
     def from_json(cls, data: Mapping[str, Any]) -> Sweep:
         """Raises KeyError or ValueError if ``data`` was not written by to_json of this version or an earlier one."""
         values = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
-        trainer = Trainer(**data["trainer"] | {"data_files": tuple(data["trainer"]["data_files"])})
+        lists = {key: tuple(data["trainer"][key]) for key in ("data_files", "files") if key in data["trainer"]}
+        trainer = Trainer(**data["trainer"] | lists)
         return cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": trainer})
 
 

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
+from hpc.checkout import OUR_PACKAGES
 from hpc.sweep.definition import Trainer
+from hpc.trainers.imports import import_roots, own_name
+from hpc.trainers.project import module_base
 from hpc.trainers.source import TrainerError
 
 
 def load_function(trainer: Trainer) -> Callable[..., None]:
     """Import the trainer's code and return its function. Raises whatever the module raises."""
     source, _, function = trainer.target.rpartition(":")
+    path = Path(trainer.path)
     if source.endswith(".py"):
-        module = _load_file(Path(trainer.path))
+        module = _load_file(path)
     else:
         # At the end of the search path: on a node the snapshot comes first; in a debug run this is where planning found
         # the module.
-        sys.path.append(str(_base_of_module(source, Path(trainer.path))))
+        base = module_base(trainer)
+        sys.path.append(str(base))
+        _extend_search(import_roots(base))
         module = importlib.import_module(source)
     return getattr(module, function)  # type: ignore[no-any-return]
 
 
-def _base_of_module(source: str, path: Path) -> Path:
-    """The directory that ``import source`` must search."""
-    depth = source.count(".") + (path.name == "__init__.py")
-    return path.parents[depth]
-
-
 def _load_file(path: Path) -> ModuleType:
-    # Under a name of its own, so that a user's file may share the name of a module of Holdfast. Its neighbours can be
-    # imported, as when Python runs a script.
+    """Import a file by its own name, so that processes which the trainer starts find its functions, too.
+
+    Its neighbours can be imported, as when Python runs a script; and other code of its project.
+    """
     sys.path.insert(0, str(path.parent))
-    name = f"_holdfast_trainer_{path.stem}"
+    _extend_search(import_roots(path.parent))
+    name = own_name(path)
+    if "." in name:  # it imports relatively, so it is part of a package
+        return importlib.import_module(name)
+    if name in OUR_PACKAGES or name in sys.modules:
+        name = f"_holdfast_trainer_{name}"  # a user's file may share the name of a module of Holdfast or of Python
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TrainerError(f"{path} cannot be loaded as a Python module")
@@ -44,3 +52,13 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _extend_search(roots: Sequence[Path]) -> None:
+    """Let a project's modules win over installed ones, not over Python's own, here and in what the trainer starts."""
+    added = [str(root) for root in roots if str(root) not in sys.path]
+    packages = (i for i, entry in enumerate(sys.path) if Path(entry).name in ("site-packages", "dist-packages"))
+    place = next(packages, len(sys.path))
+    sys.path[place:place] = added
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), *map(str, roots)])

@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
-from hpc.errors import OutdatedError, SweepError
+from hpc.errors import OutdatedError
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Trainer
-from hpc.trainers.source import TrainerError, parse
+from hpc.trainers.project import deciding, project
 
 _OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml", ".js", ".css", ".html"}
 _USER_FOLDER = "user"
 # In a snapshot: its files, as _listing gives them; its own digest is that of the code.
 _MANIFEST = "manifest.txt"
-# A trainer's neighbours travel with it; a folder with more is somebody's home, not a package.
-_MOST_USER_FILES = 500
+# Nothing in a snapshot is writable by others, or runs as somebody else.
+_MOST_PERMISSIONS = 0o755
+_COPIES_AT_ONCE = 8
 
 
 def code_digest(trainer: Trainer) -> str:
-    """Digest of all code a task runs: ours and the trainer's with its neighbours, by name and content."""
+    """Digest of all code a task runs: ours and the trainer's with what lies beside it, by name and content."""
     return hashlib.sha256(_listing(_sources(trainer)).encode()).hexdigest()
 
 
 def trainer_digest(trainer: Trainer) -> str:
     """Digest of the code that decides a cell's numbers.
 
-    For the built-in trainer our training folder, for a file the file and the neighbours it imports, directly or not
-    (a scratch script beside it does not count), for a module its package. Raises SweepError if that is no Python.
+    For the built-in trainer our training folder, for another one what it imports and reads (a scratch script beside it
+    does not count). Raises SweepError if that is no Python.
     """
-    user = dict(_user_sources(trainer))
-    if not user:
-        sources = {name: path for name, path in _sources(trainer) if name.startswith("training/")}
-    elif trainer.target.rpartition(":")[0].endswith(".py"):
-        sources = _imported(Path(trainer.path), user)
-    else:
-        sources = user
-    return hashlib.sha256(_listing(sources.items()).encode()).hexdigest()
+    found = deciding(trainer)
+    if not found:
+        found = {name: path for name, path in _ours(PROJECT_ROOT) if name.startswith("training/")}
+    return hashlib.sha256(_listing(found.items()).encode()).hexdigest()
 
 
 def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
@@ -63,11 +60,13 @@ def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
     temporary = target.with_name(f".snapshot-{uuid.uuid4().hex}")
     try:
         files.make_directory(temporary)
-        for name, path in _sources(trainer):
-            destination = temporary / name
-            files.make_directory(destination.parent)
-            files.publish(destination, path.read_bytes())
-        files.publish(temporary / _MANIFEST, _listing(_lying_in(temporary)).encode())
+        sources = dict(_sources(trainer))
+        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:  # a disk confirms many files in hardly more time than one
+            list(pool.map(lambda name: _copy(sources[name], temporary / name), sources))
+        listing = _listing((name, temporary / name) for name in sources)
+        digest = hashlib.sha256(listing.encode()).hexdigest()  # a file may have changed since the first look
+        target = store.paths.code_directory(digest)
+        files.publish(temporary / _MANIFEST, listing.encode())
         os.rename(temporary, target)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -77,20 +76,25 @@ def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
     return digest, target
 
 
+def _copy(source: Path, target: Path) -> None:
+    """With its permissions: a script stays executable, and what only its owner may read stays so."""
+    files.make_directory(target.parent)
+    files.publish(target, source.read_bytes())
+    os.chmod(target, source.stat().st_mode & _MOST_PERMISSIONS)
+
+
 def damage(code: Path, digest: str) -> str:
     """What of a snapshot is not as it was taken, in a few words; empty if all is. Reads all of it. Raises OSError."""
-    found = _listing(_lying_in(code))
-    if hashlib.sha256(found.encode()).hexdigest() == digest:
-        return ""
     try:
         taken = (code / _MANIFEST).read_text()
     except OSError:
         taken = ""
+    found = _listing(_lying_in(code, _by_name(taken)))
+    if hashlib.sha256(found.encode()).hexdigest() == digest:
+        return ""
     if hashlib.sha256(taken.encode()).hexdigest() != digest:
         return "files are missing or changed"
-    now, then = (
-        {name: sha for name, _, sha in (line.rpartition(" ") for line in text.splitlines())} for text in (found, taken)
-    )
+    now, then = _by_name(found), _by_name(taken)
     missing, added = sorted(then.keys() - now.keys()), sorted(now.keys() - then.keys())
     changed = sorted(name for name in then.keys() & now.keys() if then[name] != now[name])
     parts = (("missing", missing), ("changed", changed), ("not of it", added))
@@ -112,9 +116,8 @@ def user_code(trainer: Trainer) -> Trainer:
     if not (PROJECT_ROOT / _MANIFEST).is_file():
         return trainer
     path = Path(trainer.path)
-    source = trainer.target.rpartition(":")[0]
-    depth = 1 if source.endswith(".py") else source.count(".") + 1 + (path.name == "__init__.py")
-    copies = [PROJECT_ROOT.joinpath(_USER_FOLDER, *path.parts[-depth:])]
+    # How much of the path above the trainer was taken along is not recorded: the longest name that is there.
+    copies = [PROJECT_ROOT.joinpath(_USER_FOLDER, *path.parts[i:]) for i in range(1, len(path.parts))]
     # Ours, wherever the checkout lay that it was taken from.
     copies += [PROJECT_ROOT.joinpath(*path.parts[i:]) for i, part in enumerate(path.parts) if part in OUR_PACKAGES]
     for copied in copies:
@@ -145,15 +148,19 @@ def _few(names: list[str]) -> str:
 def _sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
     """(name in the snapshot, file) of all code."""
     yield from _ours(PROJECT_ROOT)
-    for name, path in _user_sources(trainer):
+    for name, path in project(trainer).files.items():
         yield f"{_USER_FOLDER}/{name}", path
 
 
-def _lying_in(code: Path) -> Iterator[tuple[str, Path]]:
-    """(name, file) of all code in a snapshot, whatever lies there by now."""
-    yield from _ours(code)
-    for path in _python_files((code / _USER_FOLDER).rglob("*.py")):
-        yield path.relative_to(code).as_posix(), path
+def _lying_in(code: Path, taken: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """(name, file) of all code in a snapshot, whatever lies there by now, and of what else was taken.
+
+    What a trainer writes beside itself is no damage, unless it can be imported.
+    """
+    found = dict(_ours(code))
+    found |= {path.relative_to(code).as_posix(): path for path in (code / _USER_FOLDER).rglob("*.py")}
+    found |= {name: code / name for name in taken}
+    yield from ((name, path) for name, path in found.items() if path.is_file())
 
 
 def _ours(root: Path) -> Iterator[tuple[str, Path]]:
@@ -161,47 +168,3 @@ def _ours(root: Path) -> Iterator[tuple[str, Path]]:
         for path in (root / folder).rglob("*"):
             if path.suffix in _OUR_SUFFIXES and "__pycache__" not in path.parts:
                 yield path.relative_to(root).as_posix(), path
-
-
-def _user_sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
-    path = Path(trainer.path)
-    if PROJECT_ROOT in path.parents and path.relative_to(PROJECT_ROOT).parts[0] in OUR_PACKAGES:
-        return
-    source = trainer.target.rpartition(":")[0]
-    base = path.parent
-    if not source.endswith(".py"):
-        for _ in range(source.count(".") + (path.name == "__init__.py")):
-            base = base.parent
-        top = base / source.partition(".")[0]
-        neighbours = _python_files(top.rglob("*.py")) if top.is_dir() else [path]
-    else:
-        neighbours = _python_files(base.glob("*.py"))
-    if len(neighbours) > _MOST_USER_FILES:
-        neighbours = [path]
-    for neighbour in neighbours:
-        yield neighbour.relative_to(base).as_posix(), neighbour
-
-
-def _python_files(found: Iterable[Path]) -> list[Path]:
-    """Those that are files: an editor's lock is a link to nowhere."""
-    return sorted(path for path in found if path.is_file())
-
-
-def _imported(start: Path, neighbours: Mapping[str, Path]) -> dict[str, Path]:
-    """A file and those of its neighbours that it imports, followed to the end. Raises SweepError for a faulty one."""
-    found: dict[str, Path] = {}
-    waiting = [start.name]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name not in neighbours:
-            continue
-        found[name] = neighbours[name]
-        try:
-            tree = parse(neighbours[name])
-        except TrainerError as error:
-            raise SweepError(f"{neighbours[name].parent}: {error}; fix it, the trainer imports it") from None
-        for node in ast.walk(tree):
-            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            waiting += [f"{module.partition('.')[0]}.py" for module in modules]
-    return found

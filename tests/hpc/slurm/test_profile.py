@@ -249,13 +249,13 @@ def test_a_task_in_a_container_sees_the_sweep_directory_and_the_directories_of_t
     task = PROFILES.parent / "task.sh"
     sweep = str(tmp_path / "out")
     subprocess.run(
-        ["bash", str(task), "/code", sweep, "1", "0", "cpu", "abc", *launcher],
+        ["bash", str(task), str(PROFILES.parents[1]), sweep, "1", "0", "cpu", "abc", *launcher],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "APPTAINER_BINDPATH": "/mine"},
         check=True,
         timeout=PATIENCE,
     )
     environment = (tmp_path / "apptainer.env").read_text().splitlines()
     assert f"APPTAINER_BINDPATH=/mine,{sweep}" in environment
-    assert "PYTHONPATH=/code:/code/user" in environment
+    assert f"PYTHONPATH={PROFILES.parents[1]}:{PROFILES.parents[1]}/user" in environment
     words = (tmp_path / "apptainer.words").read_text().split()
     assert words == ["exec", "--bind=/data", "lab.sif", "python3", "-P", "-m", "hpc.node.task", sweep, "1", "0", "0"]

@@ -1,0 +1,62 @@
+"""Tasks that ended before training began: what their logs say, where no attempt has a log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from hpc.status import task_end
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.storage.task_list import task_cells
+from hpc.submission.intents import intents
+from hpc.sweep.cell import Cell
+
+# What went wrong stands first; what it led to follows.
+_FIRST_LINES = 3
+_FIRST_BYTES = 16_384
+
+
+def log_of(store: Store, cell: Cell) -> Path | None:
+    """The log of the newest task that had a cell, if it says anything. Raises SweepError, OSError."""
+    for intent in reversed(intents(store)):
+        if place := task_end.place_of(store, intent, cell.name):
+            log = store.paths.task_log(intent.number, *place)
+            return log if log.is_file() and log.stat().st_size else None
+    return None
+
+
+def first_lines(log: Path) -> str:
+    """The beginning of a log, on one line."""
+    lines = [line.strip() for line in files.head(log, _FIRST_BYTES).splitlines() if line.strip()]
+    return " / ".join(lines[:_FIRST_LINES]) + (" / ..." if len(lines) > _FIRST_LINES else "")
+
+
+def told(store: Store, missing: Collection[Cell]) -> str:
+    """How many tasks of the last submission ended before they began, where, and what the first of them said.
+
+    missing: cells that were never begun and are not queued. Empty if all tasks began.
+    """
+    last = max(intents(store), key=lambda intent: intent.number, default=None)
+    if last is None or not missing:
+        return ""
+    names = {cell.name for cell in missing}
+    ended = [
+        (array, index)
+        for array in range(len(last.tokens))
+        for index, cells in enumerate(task_cells(store.paths.tasks_file(last.number, array)))
+        if names.intersection(cells)
+    ]
+    logs = [store.paths.task_log(last.number, *place) for place in ended]
+    speaking = [log for log in logs if log.is_file() and log.stat().st_size]
+    starts = [start.node for start in store.paths.failed_starts() if start.submission == last.number]
+    where = f", on {', '.join(sorted(set(starts)))}" if starts else ""
+    if speaking:
+        return f"{_tasks(speaking)} ended before training began{where}: {first_lines(speaking[0])} ({speaking[0]})"
+    # A directory that has moved, or a node that cannot write to it, leaves no log.
+    said = task_end.word(store, min(missing, key=lambda cell: cell.name)) if ended else ""
+    return f"{_tasks(ended)} ended before training began, without a log; Slurm: {said}" if said else ""
+
+
+def _tasks(found: Sequence[object]) -> str:
+    return "1 task" if len(found) == 1 else f"{len(found)} tasks"

@@ -1,0 +1,288 @@
+"""What of a user's project travels with a trainer: the code it imports, and the files beside it that it may read.
+
+Taken are, in this order: what the trainer imports, directly or not; what it builds a path to from ``__file__``, and
+what `trainer_files` names; and, as far as `trainer_files_mb` goes, all else in its folder and in the packages it
+imports: files tracked by git where the trainer itself is, otherwise all. hpc.trainers.left_out says what never is.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
+from hpc.sweep.definition import Trainer
+from hpc.trainers import left_out
+from hpc.trainers.imports import Closure, Import, follow, own_name
+from hpc.units import size
+
+# A folder with more files is somebody's home, not a project; a package that is imported by name is one in any case.
+_MOST_FILES, _MOST_PACKAGE_FILES = 2000, 20_000
+_MOST_NEIGHBOURS = 500
+_GIT_SECONDS = 5
+_CODE = {".py", ".so"}
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Project:
+    """The files of a user's own that a trainer's tasks get.
+
+    files: by name below base, the folder that a snapshot holds a copy of. left: files that stay behind, each with the
+    reason. faults: one line each, for what the trainer needs and tasks would not have. doubts: the same for what may
+    be there under another Python.
+    """
+
+    base: Path
+    files: Mapping[str, Path]
+    left: Mapping[Path, str]
+    faults: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.files.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``holdfast plan --json``."""
+        left = [{"file": str(path), "reason": why} for path, why in self.left.items()]
+        return {"files": sorted(self.files), "bytes": self.bytes, "left_out": left}
+
+    def lines(self) -> list[str]:
+        """What is taken and what is left, for people."""
+        if not self.files:
+            return []
+        count = f"{len(self.files):,} file" + "s" * (len(self.files) != 1)
+        lines = [f"code: {count} of {self.base} ({size(self.bytes)})"]
+        reasons = Counter(self.left.values())
+        for reason in reasons:
+            names = sorted(_below(path, self.base) for path, why in self.left.items() if why == reason)
+            more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+            lines.append(f"left out: {', '.join(names[:_SHOWN])}{more}: {reason}")
+        return lines
+
+
+def is_ours(trainer: Trainer) -> bool:
+    """Whether a trainer is part of Holdfast, so that there is no project of a user's."""
+    path = Path(trainer.path)
+    return PROJECT_ROOT in path.parents and path.relative_to(PROJECT_ROOT).parts[0] in OUR_PACKAGES
+
+
+def project(trainer: Trainer) -> Project:
+    """What tasks of a trainer get of its project. Raises SweepError for a file that is no Python, OSError."""
+    if is_ours(trainer):
+        return Project(PROJECT_ROOT, {}, {})
+    return _Collection(trainer).project()
+
+
+def deciding(trainer: Trainer) -> dict[str, Path]:
+    """The files of the project that decide a cell's numbers, by name as seen from the trainer, also in a snapshot.
+
+    For a file it and what it imports, for a module its package; and what they read from where they lie. Raises as
+    project() does.
+    """
+    return {} if is_ours(trainer) else _Collection(trainer).named()
+
+
+def module_base(trainer: Trainer) -> Path:
+    """The directory in which the trainer is imported under its own name."""
+    path = Path(trainer.path)
+    source = trainer.target.rpartition(":")[0]
+    name = own_name(path) if source.endswith(".py") else source
+    depth = name.count(".") + (path.name == "__init__.py")
+    return path.parents[depth]
+
+
+class _Collection:
+    """The files of one trainer as they are found."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._path = Path(trainer.path)
+        self._is_file = trainer.target.rpartition(":")[0].endswith(".py")
+        self._anchor = self._path.parent if self._is_file else module_base(trainer)
+        self._public = bool(self._path.stat().st_mode & 0o077)
+        self._taken: set[Path] = set()
+        self._left: dict[Path, str] = {}
+        self._faults: list[str] = []
+
+    def project(self) -> Project:
+        closure = self._follow()
+        deciding = self.deciding(closure)
+        self._check_size(deciding - closure.files)
+        self._taken = set(deciding)
+        self._take_around(closure)
+        base = Path(os.path.commonpath([self._anchor, module_base(self._trainer), *closure.roots, *self._taken]))
+        faults, doubts = self._missing(closure)
+        return Project(
+            base,
+            {path.relative_to(base).as_posix(): path for path in sorted(self._taken)},
+            {path: why for path, why in sorted(self._left.items()) if path not in self._taken},
+            (*self._faults, *faults),
+            doubts,
+        )
+
+    def named(self) -> dict[str, Path]:
+        """What decides a cell's numbers, by name as seen from the trainer: the same in a snapshot."""
+        return {_below(path, self._anchor): path for path in self.deciding(self._follow())}
+
+    def deciding(self, closure: Closure) -> set[Path]:
+        own = set() if self._is_file else set(self._sound(_code_below(self._own_folder())))
+        return closure.files | own | set(self._needed(closure))
+
+    def _follow(self) -> Closure:
+        function = self._trainer.target.rpartition(":")[2]
+        return follow(self._path, self._anchor, function)
+
+    def _own_folder(self) -> Path:
+        """The folder that is the trainer's own: that of its file, or its package."""
+        if self._is_file:
+            return self._path.parent
+        return self._anchor / self._trainer.target.partition(":")[0].partition(".")[0]
+
+    def _needed(self, closure: Closure) -> Iterator[Path]:
+        """Files that the code reads from its own place, or that the configuration names."""
+        for path, paths in closure.paths.items():
+            for line, pattern in paths.read():
+                yield from self._reached(path, line, Path(pattern))
+        for pattern in self._trainer.files:
+            for name in glob.glob(pattern, root_dir=self._path.parent, recursive=True):
+                found = Path(os.path.normpath(self._path.parent / name))
+                yield from self._sound(_tree(found, _MOST_PACKAGE_FILES) or [] if found.is_dir() else [found])
+
+    def _reached(self, source: Path, line: int, target: Path) -> Iterator[Path]:
+        for name in glob.glob(str(target), recursive=True) if "*" in str(target) else [str(target)]:
+            found = Path(name)
+            if found in (source, *source.parents):
+                continue
+            if found.is_dir():
+                below = _tree(found, _MOST_FILES)
+                if below is None:
+                    where = f"{_below(source, self._anchor)}:{line}"
+                    self._faults.append(
+                        f"{where} reads {found}, a folder of more than {_MOST_FILES:,} files; "
+                        "name those it needs in trainer_files, or give their absolute path in trainer_options"
+                    )
+                yield from self._sound(below or [])
+            elif found.is_file():
+                yield from self._sound([found])
+
+    def _sound(self, paths: Iterable[Path]) -> Iterator[Path]:
+        """Those that may be copied; the others are noted."""
+        for path in paths:
+            try:
+                why = left_out.reason(path, self._public)
+            except OSError:
+                why = "not readable"
+            if why:
+                self._left[path] = why
+            else:
+                yield path
+
+    def _check_size(self, needed: set[Path]) -> None:
+        """Add a fault for files that the trainer needs and that are more than is copied."""
+        limit = self._trainer.files_mb * 1e6
+        sizes = {path: path.stat().st_size for path in needed}
+        if sum(sizes.values()) > limit:
+            largest = max(sizes, key=lambda path: sizes[path])
+            self._faults.append(
+                f"{self._path.name} reads {size(sum(sizes.values()))} beside it, such as {largest} "
+                f"({size(sizes[largest])}), and trainer_files_mb is {self._trainer.files_mb:g}; raise it, or give the "
+                "absolute path of large files in trainer_options"
+            )
+
+    def _take_around(self, closure: Closure) -> None:
+        """What else lies in the trainer's folder and in the packages it imports, the smallest first."""
+        room = self._trainer.files_mb * 1e6 - sum(
+            path.stat().st_size for path in self._taken if path.suffix not in _CODE
+        )
+        for path in sorted(self._around(closure) - self._taken, key=lambda path: (path.stat().st_size, path)):
+            length = 0 if path.suffix in _CODE else path.stat().st_size
+            if length > room:
+                self._left[path] = f"more than trainer_files_mb: {self._trainer.files_mb:g}"
+                continue
+            room -= length
+            self._taken.add(path)
+
+    def _around(self, closure: Closure) -> set[Path]:
+        own = self._own_folder()
+        packages = sorted(closure.packages | (set() if self._is_file else {own}))
+        found: set[Path] = set()
+        for folder in packages:
+            found.update(self._sound(_tree(folder, _MOST_PACKAGE_FILES, self._tracked(folder)) or []))
+        if self._is_file and own not in packages:
+            below = _tree(own, _MOST_FILES, self._tracked(own))
+            if below is None:
+                self._left[own] = f"more than {_MOST_FILES:,} files in it; only what it imports or names is taken"
+                flat = sorted(own.glob("*.py"))
+                below = flat if len(flat) <= _MOST_NEIGHBOURS else []
+            found.update(self._sound(below))
+        return found
+
+    def _tracked(self, folder: Path) -> set[Path] | None:
+        """Files below a folder that git tracks; None where the trainer's file is not tracked itself."""
+        known = _tracked_by_git(self._path.parent, [str(self._path)])
+        return _tracked_by_git(folder, ["."]) if known else None
+
+    def _missing(self, closure: Closure) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(faults, doubts) for imports that were found nowhere."""
+        faults = [
+            f"{self._where(path, wanted)}, which is not there; add the file, or correct the import"
+            for path, wanted in closure.incomplete
+            if wanted.certain
+        ]
+        doubts = [
+            f"{self._where(path, wanted)}, which is neither in {self._anchor} nor installed for this Python; put it "
+            "beside the trainer or install it (PYTHONPATH and the working directory do not reach a task)"
+            for path, wanted in closure.missing
+            if wanted.certain and not closure.unknown_roots  # there it may be found
+        ]
+        return tuple(faults), tuple(doubts)
+
+    def _where(self, path: Path, wanted: Import) -> str:
+        return f"{_below(path, self._anchor)}:{wanted.line} imports {wanted.module}"
+
+
+def _below(path: Path, base: Path) -> str:
+    return Path(os.path.relpath(path, base)).as_posix()
+
+
+def _code_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if path.is_file()) if folder.is_dir() else []
+
+
+def _tree(folder: Path, most: int, tracked: set[Path] | None = None) -> list[Path] | None:
+    """Files below a folder that are worth a thought, and only those tracked; None if they are more than most."""
+    if tracked is not None:
+        shown = (path for path in tracked if not _is_hidden(path.parent.relative_to(folder)))
+        found = [path for path in shown if path.is_file() and not left_out.is_leftover(path)]
+        return found if len(found) <= most else None
+    found, seen = [], 0
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not left_out.skipped_folder(os.path.join(directory, name), name)]
+        seen += len(names) + len(folders)
+        if seen > most:
+            return None
+        paths = (Path(directory, name) for name in names)
+        found += [path for path in paths if path.is_file() and not left_out.is_leftover(path)]
+    return found
+
+
+def _is_hidden(folder: Path) -> bool:
+    return any(part.startswith(".") for part in folder.parts)
+
+
+def _tracked_by_git(folder: Path, names: list[str]) -> set[Path]:
+    # No helper that a repository's configuration names is to run.
+    command = ["git", "-C", str(folder), "-c", "core.fsmonitor=false", "ls-files", "-z", "--", *names]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return set()
+    return {folder / os.fsdecode(name) for name in done.stdout.split(b"\0") if name}

@@ -1,0 +1,145 @@
+"""What of a user's project travels with a trainer, as `plan` shows it, and whether a task can live on that alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.command_line import Holdfast
+
+BODY = """
+FACTORS = {"width": {"kind": "integer", "minimum": 1}}
+METRICS = {"error": {"kind": "positive", "better": "lower"}}
+
+def train(cells, options, run):
+    for cell in cells:
+        run.restore(cell)
+        run.epoch(cell, 1, 1, {"error": rate()})
+        run.finish(cell, {"error": rate()})
+"""
+RATE = "RATE = 0.125\n"
+FROM = "\ndef rate(): return RATE\n"
+PARENT = "from pathlib import Path\nHERE = Path(__file__).parent\n"
+
+
+def lay_out(root: Path, files: dict[str, str], trainer: str, source: str, **settings: object) -> None:
+    """Files of a project, the trainer's among them, and a configuration beside them."""
+    for name, text in (files | {trainer.partition(":")[0]: source + BODY}).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    sweep = {"name": "small", "axes": {"width": [1]}, "runs_per_condition": 1}
+    analysis = {"reference": None, "primary_metrics": ["error"]}
+    config = {"trainer": trainer, "sweep": sweep, "analysis": analysis} | settings
+    (root / "sweep.yaml").write_text(yaml.safe_dump(config))
+
+
+PROJECTS = {
+    "package beside": ({"nets/small.py": RATE}, "train.py:train", "from nets.small import RATE" + FROM),
+    "own package": ({"lab/nets.py": RATE}, "lab/train.py:train", "from lab.nets import RATE" + FROM),
+    "relative": ({"lab/nets.py": RATE, "lab/__init__.py": ""}, "lab/train.py:train", "from .nets import RATE" + FROM),
+    "relative, no __init__": (
+        {"lab/nets.py": RATE}, "lab/train.py:train", "from . import nets\ndef rate(): return nets.RATE\n",
+    ),
+    "src": (
+        {"src/lab/nets.py": RATE, "pyproject.toml": ""}, "scripts/train.py:train", "from lab.nets import RATE" + FROM,
+    ),
+    "sys.path": (
+        {"lib/mine.py": RATE},
+        "exp/train.py:train",
+        "import os, sys\nsys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'lib'))\n"
+        "from mine import RATE" + FROM,
+    ),
+    "import_module": (
+        {"nets/a.py": RATE}, "train.py:train",
+        "import importlib\nRATE = importlib.import_module('nets.' + 'a').RATE" + FROM,
+    ),
+    "600 modules": (
+        {f"big/m{i}.py": RATE for i in range(600)}, "train.py:train", "from big.m7 import RATE" + FROM,
+    ),
+    "table": (
+        {"t.txt": "0.125"}, "train.py:train", PARENT + "def rate(): return float((HERE / 't.txt').read_text())\n",
+    ),
+    "table above": (
+        {"conf/t.txt": "0.125"}, "lab/train.py:train",
+        "import os\nUP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))\n"
+        "def rate(): return float(open(os.path.join(UP, 'conf', 't.txt')).read())\n",
+    ),
+    "data of a package": (
+        {"nets/__init__.py": "", "nets/t.txt": "0.125"}, "train.py:train",
+        "from importlib import resources\ndef rate(): return float((resources.files('nets') / 't.txt').read_text())\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_a_task_has_what_its_trainer_imports_and_reads(holdfast: Holdfast, tmp_path: Path, name: str) -> None:
+    lay_out(tmp_path, *PROJECTS[name])
+    planned = json.loads(holdfast("plan", "--config", "sweep.yaml", "--json").stdout)["code"]
+    taken = {Path(file).name for file in planned["files"]}
+    files, trainer, _ = PROJECTS[name]
+    assert {Path(file).name for file in (*files, trainer.partition(":")[0])} - {"pyproject.toml"} <= taken
+    holdfast("run", "--config", "sweep.yaml", "--output-dir", "out", "--parallel-jobs", "1")
+    (cell,) = (tmp_path / "out" / "individual_results").iterdir()
+    assert json.loads((cell / "results.json").read_text())["metrics"] == {"error": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("from nets.smal import RATE", "train.py:1 imports nets.smal, which is not there"),
+        ("import not_installed_anywhere", "train.py:1 imports not_installed_anywhere, which is neither in"),
+        (PARENT + "BIG = (HERE / 'big.bin').read_bytes()", "trainer_files_mb is 20; raise it"),
+    ],
+)
+def test_what_a_task_would_lack_is_refused_before_anything_is_written(
+    holdfast: Holdfast, tmp_path: Path, source: str, said: str
+) -> None:
+    lay_out(tmp_path, {"nets/small.py": RATE}, "train.py:train", f"{source}\ndef rate(): return 1\n")
+    (tmp_path / "big.bin").write_bytes(bytes(21_000_000))
+    for command in ("plan", "run"):
+        *notes, line = holdfast(command, "--config", "sweep.yaml", expect=2).stderr.splitlines()
+        assert all(note.startswith("note: ") for note in notes)
+        assert said in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_optional_import_is_not_refused(holdfast: Holdfast, tmp_path: Path) -> None:
+    source = "try:\n    import not_installed_anywhere\nexcept ImportError:\n    pass\ndef rate(): return 1\n"
+    lay_out(tmp_path, {}, "train.py:train", source)
+    holdfast("plan", "--config", "sweep.yaml")
+
+
+def test_secrets_notebooks_and_large_data_stay_and_plan_names_them(holdfast: Holdfast, tmp_path: Path) -> None:
+    left = {".env": "KEY=1", "id_ed25519": "x", "lab.pem": "x", "notes.ipynb": "{}", "private.txt": "x"}
+    lay_out(tmp_path, left | {"run.sh": "true"}, "train.py:train", "def rate(): return 1\n")
+    os.chmod(tmp_path / "private.txt", 0o600)
+    os.chmod(tmp_path / "run.sh", 0o755)
+    (tmp_path / "data.npy").write_bytes(bytes(21_000_000))
+    said = holdfast("plan", "--config", "sweep.yaml").stdout
+    assert "left out: .env, id_ed25519, lab.pem: secret" in said
+    assert "left out: data.npy: more than trainer_files_mb: 20" in said
+    holdfast("run", "--config", "sweep.yaml", "--output-dir", "out")
+    (copy,) = (tmp_path / "out" / "code").glob("*/user")
+    assert {path.name for path in copy.rglob("*") if path.is_file()} == {"train.py", "run.sh", "sweep.yaml"}
+    assert (copy / "run.sh").stat().st_mode & 0o777 == 0o755
+
+
+def test_in_a_repository_tracked_files_travel_and_others_where_they_are_named(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    lay_out(tmp_path, {"a.txt": "", "b.txt": "", "c.txt": ""}, "train.py:train", "def rate(): return 1\n")
+    for words in (["init", "-q"], ["add", "train.py", "a.txt"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    for settings, names in (({}, ["a.txt", "train.py"]), ({"trainer_files": ["b*"]}, ["a.txt", "b.txt", "train.py"])):
+        lay_out(tmp_path, {}, "train.py:train", "def rate(): return 1\n", **settings)
+        assert json.loads(holdfast("plan", "--config", "sweep.yaml", "--json").stdout)["code"]["files"] == names
+
+
+def test_a_pattern_that_matches_nothing_is_refused(holdfast: Holdfast, tmp_path: Path) -> None:
+    lay_out(tmp_path, {}, "train.py:train", "def rate(): return 1\n", trainer_files=["tabels/*"])
+    said = holdfast("plan", "--config", "sweep.yaml", expect=2).stderr
+    assert said == f"sweep.yaml: trainer_files[0] is 'tabels/*'; nothing matches it in {tmp_path}\n"

@@ -1,0 +1,44 @@
+"""Whatever setup does to its shell, a task saves and is requeued; where setup fails, the cause is told."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.waiting import wait_until
+from helpers.workplace import Workplace
+
+SETUPS = {
+    "strict": ["set -euo pipefail"],
+    "traps": ["trap 'exit 3' TERM USR2 EXIT", "trap false ERR DEBUG"],
+    "signals ignored": ["trap '' USR2 TERM INT"],
+    "functions": ["wait() { :; }; kill() { :; }; exec() { :; }; trap() { :; }; export() { :; }"],
+    "aliases": ["shopt -s expand_aliases", "alias exec=echo wait=echo kill=echo", "IFS=x; set -f"],
+    "variables": ["cd /; set -- a b; code=1 sweep=2 child=3 first=USR2; export PATH=/no PYTHONPATH=/no BASH_ENV=/no"],
+    "umask": ["umask 777"],
+}
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_setup_cannot_disarm_saving_and_requeueing(workplace: Workplace, name: str) -> None:
+    profile = workplace.write("lab.yaml", {"partition": "low", "setup": SETUPS[name]})
+    config = workplace.foreign(widths=[1], held=True)
+    with workplace.on_cluster():
+        workplace.submit(config, profile=profile)
+        wait_until(lambda: min(workplace.epochs()) >= 3, "a cell in mid-training")
+        assert len(workplace.cluster.preempt(hold_seconds=1)) == 1
+        workplace.release()
+        workplace.wait_until_ended()
+        (result,) = workplace.results().values()
+    assert result["status"] == "COMPLETED"
+    assert result["provenance"]["restored_at_step"] >= 3, "saved when it was evicted"
+
+
+@pytest.mark.parametrize("line", ["set -e; false; true", "exit 0", "exec true"])
+def test_a_setup_that_ends_the_task_is_named_and_nothing_stays_queued(workplace: Workplace, line: str) -> None:
+    profile = workplace.write("lab.yaml", {"partition": "low", "setup": [line]})
+    config = workplace.foreign(widths=[1], epochs=1)
+    with workplace.on_cluster():
+        said = workplace.submit(config, "--wait", profile=profile, expect=4)
+        assert "stopped: 2 submissions in a row brought no cell further" in said
+        assert workplace.cluster.slurm.queue() == []
+        for words in (("status", "out"), ("show", "out", "width_1_run_0"), ("show", "out", "width_1_run_0", "--log")):
+            assert "before the task began; see setup in the profile" in workplace.holdfast(*words, expect=None).stdout
