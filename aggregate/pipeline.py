@@ -17,7 +17,7 @@ from aggregate.figures.draw import Drawn, draw, superseded
 from aggregate.reading.predecessor import is_predecessor, read_any
 from aggregate.reading.sweep import Reading
 from aggregate.reading.unchanged import Look, Told, look, remember, told_before
-from aggregate.report.caveats import cell_lines, doubts, limited
+from aggregate.report.caveats import cell_lines, doubts, limited, on_claims, on_seeds
 from aggregate.report.page import Material, render
 from aggregate.together import Stamp, Together
 from hpc.storage.files import make_directory, remove
@@ -90,6 +90,7 @@ def _make(reading: Reading, found: Study, figures: bool) -> tuple[Told, dict[Pat
     stamp = stamp_of(document, encode(statistics), found.histories)
     drawn = draw(found, document, stamp) if figures else Drawn()
     cells, remarks = cell_lines(gathered), [*doubts(found), *drawn.faults]
+    told = [*cells, *on_claims(found), *on_seeds(found), *remarks]
     lines = limited(cells, _MOST_LINES), limited(remarks, _MOST_LINES)
     metrics = [entry.metric.name for entry in found.summary.metrics]
     files = {store.paths.plots_directory / name: content for name, content in drawn.files.items()} | {
@@ -99,7 +100,7 @@ def _make(reading: Reading, found: Study, figures: bool) -> tuple[Told, dict[Pat
         store.paths.aggregated_file: document,
         store.paths.report_file: render(Material(found, *lines, drawn.pictures, reading.certificates, stamp)),
     }
-    return Told(gathered.complete, gathered.counts, limited([*cells, *remarks], _MOST_LINES)), files
+    return Told(gathered.complete, gathered.counts, limited(told, _MOST_LINES)), files
 
 
 def _publish(store: Store, made: Mapping[Path, bytes], figures: bool) -> dict[Path, Stamp] | None:

@@ -144,6 +144,7 @@ STATISTICS = {
     "claims.family[].per_seed": "the contrast in each seed, a list",
     "claims.exploratory_correction": "benjamini-hochberg",
     "claims.exploratory": "all other contrasts; entries as in the family",
+    "claims.exploratory_left_out": "contrasts that were not explored, with the reason, a list of texts",
     "comparisons": "an object per primary metric: each condition against the reference, paired by seed",
     "pairing.*.seed_correlation": "ICC(3,1) of conditions under one seed",
     "pairing.*.seeds": "number of seeds it is based on",

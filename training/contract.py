@@ -87,6 +87,8 @@ class Metric(TypedDict):
     label: axis label in figures. Default: the metric's name.
     optional: a cell may end without a value of it. Default: false, and a cell whose final value is not finite is
         DIVERGED.
+    scaled_by: a factor that multiplies a term of the metric, such as the weight of a loss in their sum. Its change with
+        that factor is arithmetic, and it is neither tested nor compared over that factor.
 
     >>> accuracy: Metric = {"kind": "bounded", "better": "higher", "chance": 0.5}
     >>> error: Metric = {"kind": "positive", "better": "lower", "label": "test error (m)"}
@@ -97,6 +99,7 @@ class Metric(TypedDict):
     chance: NotRequired[float]
     label: NotRequired[str]
     optional: NotRequired[bool]
+    scaled_by: NotRequired[str]
 
 
 class Cell(Protocol):

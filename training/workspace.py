@@ -45,7 +45,12 @@ METRICS: dict[str, Metric] = {
         "chance": 0.125,
         "label": "synergy accuracy",
     },
-    "best_val_loss": {"kind": "positive", "better": "lower", "label": "best validation loss"},
+    "best_val_loss": {
+        "kind": "positive",
+        "better": "lower",
+        "label": "best validation loss",
+        "scaled_by": "scale",
+    },
     "predictability/synergy_norm_ce": {
         "kind": "bounded",
         "better": "higher",
@@ -100,9 +105,14 @@ METRICS: dict[str, Metric] = {
         "label": "redundant features of v, R2",
         "optional": True,
     },
-    "final_val_loss": {"kind": "positive", "better": "lower", "label": "final validation loss"},
-    "train_loss": {"kind": "positive", "better": "lower", "label": "training loss"},
-    "val_loss": {"kind": "positive", "better": "lower", "label": "validation loss"},
+    "final_val_loss": {
+        "kind": "positive",
+        "better": "lower",
+        "label": "final validation loss",
+        "scaled_by": "scale",
+    },
+    "train_loss": {"kind": "positive", "better": "lower", "label": "training loss", "scaled_by": "scale"},
+    "val_loss": {"kind": "positive", "better": "lower", "label": "validation loss", "scaled_by": "scale"},
     "fusion_attr_non_synergy_features_mse": {
         "kind": "positive",
         "better": "lower",

@@ -123,12 +123,13 @@ class Claim:
 @dataclass(frozen=True)
 class Claims:
     """family: the tests fixed before the first job, adjusted together. exploratory: all others. alpha: of the family;
-    looks: that it is shared by."""
+    looks: that it is shared by. left_out: what was not explored, with the reason."""
 
     family: tuple[Claim, ...]
     exploratory: tuple[Claim, ...]
     alpha: float
     looks: Looks
+    left_out: tuple[str, ...] = ()
 
     @property
     def retained(self) -> Retained | None:
@@ -160,7 +161,7 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
         interactions = len(analysis.primary) * math.comb(len(slopes), 2)
         dropped = interactions + (analysis.former is not None)
     family = [_claim(summary, question(summary, test, planned), looks.as_planned) for test in tests]
-    others = _others(summary, analysis, tests, slopes)
+    others, left_out = _others(summary, analysis, tests, slopes)
     exploring = [_claim(summary, question(summary, test, planned), False) for test in others]
     everything: Levels = {factor.name: factor.values for factor in summary.factors}
     if any(len(planned.get(factor.name, ())) != len(factor.values) for factor in summary.factors):
@@ -171,6 +172,7 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
         exploratory=_explored(exploring, analysis.alpha),
         alpha=analysis.alpha,
         looks=looks,
+        left_out=left_out,
     )
 
 
@@ -179,11 +181,24 @@ def _levels(summary: Summary, name: str, planned: Levels) -> int:
     return len(ordered_levels(factor, planned, logarithm=True))
 
 
-def _others(summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str]) -> list[Test]:
-    """Slopes of every metric on every ordered factor outside the family, and an earlier version's hypothesis."""
+def _others(
+    summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str]
+) -> tuple[list[Test], tuple[str, ...]]:
+    """Slopes of every metric on every ordered factor outside the family, and an earlier version's hypothesis; and what
+    is left out, since it would say nothing, or nothing new."""
     found: list[Test] = [] if analysis.former is None else [analysis.former]
-    found += [Slope(entry.metric.name, name) for entry in summary.metrics for name in slopes]
-    return [test for test in found if test not in tests]
+    left_out: list[str] = []
+    labels = {factor.name: factor.label for factor in summary.factors}
+    for i, entry in enumerate(summary.metrics):
+        metric = entry.metric
+        twin = next((e for e in summary.metrics[:i] if np.array_equal(e.values, entry.values, equal_nan=True)), None)
+        if twin is not None:
+            left_out.append(f"{metric.label}, which has the values of {twin.metric.label} in every run")
+            continue
+        found += [Slope(metric.name, name) for name in slopes if name != metric.scaled_by]
+        if metric.scaled_by in slopes:
+            left_out.append(f"{metric.label} over {labels[metric.scaled_by]}, which multiplies a term of it")
+    return [test for test in found if test not in tests], tuple(left_out)
 
 
 # --- the numbers ----------------------------------------------------------------------------------------------------

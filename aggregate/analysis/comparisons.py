@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregate.analysis.fixed import Analysis
 from aggregate.analysis.summary import MetricSummary, Summary
@@ -26,7 +27,8 @@ from aggregate.stats.intervals import without_rounding
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric, every condition minus the reference; arrays of shape (conditions,), NaN at the reference itself.
+    """One metric, every condition minus the reference; arrays of shape (conditions,), NaN at the reference itself and
+    where a term of the metric has another weight than there.
 
     test: paired t test of the differences; of logarithms if ``log``. adjusted: its p over all comparisons of the sweep,
     for the false discovery rate. dz: standardised, corrected for few seeds. improvement: probability that a run beats
@@ -63,7 +65,7 @@ def compare(summary: Summary, analysis: Analysis) -> tuple[Comparison, ...]:
     reference = _position(summary, analysis)
     if reference is None:
         return ()
-    made = [_compare(entry, reference, analysis, summary.level) for entry in summary.primary_metrics()]
+    made = [_compare(summary, entry, reference, analysis) for entry in summary.primary_metrics()]
     return _adjusted(made)
 
 
@@ -79,16 +81,19 @@ def _position(summary: Summary, analysis: Analysis) -> int | None:
     return next((i for i, point in enumerate(summary.points) if dict(point) == wanted), None)
 
 
-def _compare(entry: MetricSummary, reference: int, analysis: Analysis, level: float) -> Comparison:
-    differences = _differences(entry.scaled, reference)
+def _compare(summary: Summary, entry: MetricSummary, reference: int, analysis: Analysis) -> Comparison:
+    level = summary.level
+    alike = _alike(summary, entry.metric, reference)
+    differences = np.where(alike, _differences(entry.scaled, reference), np.nan)
     nothing = np.full(len(differences), np.nan)
     improvement, low, high = nothing, nothing, nothing
     if entry.metric.better:
-        others = entry.values.copy()
+        others = np.where(alike, entry.values, np.nan)
         others[reference] = np.nan
         improvement, n = probability_of_improvement(others, entry.values[reference], entry.metric.better)
         low, high = improvement_interval(improvement, n, level)
     margin = analysis.margins.get(entry.metric.name)
+    plain = np.where(alike, _differences(entry.values, reference), np.nan)
     return Comparison(
         metric=entry.metric,
         reference=reference,
@@ -101,8 +106,14 @@ def _compare(entry: MetricSummary, reference: int, analysis: Analysis, level: fl
         log=entry.log,
         margin=margin,
         # A margin is in the unit of the metric, and so is the difference that it is held against.
-        equivalence=nothing if margin is None else equivalence_p(_differences(entry.values, reference), margin),
+        equivalence=nothing if margin is None else equivalence_p(plain, margin),
     )
+
+
+def _alike(summary: Summary, metric: Metric, reference: int) -> NDArray[np.bool_]:
+    """Where the terms of the metric have the weights they have at the reference; shape (conditions, 1)."""
+    weights = [dict(point).get(metric.scaled_by) for point in summary.points]
+    return np.array([weight == weights[reference] for weight in weights])[:, None]
 
 
 def _differences(values: Floats, reference: int) -> Floats:

@@ -23,6 +23,7 @@ from aggregate.analysis.retention import Retained, retained
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats
 from aggregate.reading.declared import REAL, Metric
+from aggregate.stats.intervals import describe
 from aggregate.wording import value_text
 from hpc.sweep.cell import FactorValue
 
@@ -71,6 +72,12 @@ class Question:
     retained: Retained | None = None
     pair: tuple[Floats, Floats] | None = None
     conditions: tuple[int, ...] = ()
+
+    @property
+    def steps(self) -> Floats:
+        """Of a slope, the change of the mean from each level to the next, shape (levels - 1, combinations)."""
+        means = describe(self.values).mean.reshape(len(self.levels), -1)
+        return np.diff(means, axis=0)
 
 
 def question(summary: Summary, test: Test, planned: Levels) -> Question:
@@ -165,7 +172,7 @@ def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Questi
         RETENTION,
         metric,
         (asked.factor,),
-        f"share of what is learnt at {found.widest}",
+        f"share of the information at {found.widest}",
         levels=found.found.values,
         notes=found.found.notes,
         retained=found,
@@ -185,6 +192,7 @@ def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Questi
     places = {int(c): i for i, c in enumerate(learnt)}
     return replace(
         made,
+        conditions=tuple(found.found.conditions[:, learnt].ravel().tolist()),
         values=values.reshape(-1, seeds),
         weights=np.full(rows.size, 1 / rows.size),
         failed=failed,

@@ -6,7 +6,8 @@ flagged beside the claims that rest on them, and the individual seeds are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from aggregate.analysis.claims import Claim
 from aggregate.analysis.fixed import Retention
 from aggregate.analysis.questions import seeds_named
-from aggregate.analysis.summary import MetricSummary, Summary
+from aggregate.analysis.summary import DELTA_LOGIT, MetricSummary, Summary
 from aggregate.arrays import Floats
-from aggregate.reading.declared import BOUNDED
-from aggregate.wording import listed
+from aggregate.reading.declared import BOUNDED, Metric
+from aggregate.stats.intervals import describe
+from aggregate.wording import listed, percent
 
 TWO_GROUPS, AT_BOUND = "seeds in two groups", "seeds at the bound"
 _NAMED = 3  # conditions named in one sentence
@@ -58,35 +60,66 @@ def flags(summary: Summary) -> tuple[Flag, ...]:
     return tuple(flag for entry in summary.metrics for flag in _flags(summary, entry))
 
 
-def beside(summary: Summary, found: Iterable[Flag], claim: Claim) -> str:
-    """What a reader of this claim must know of the seeds it rests on; empty if nothing."""
+def beside(summary: Summary, found: Iterable[Flag], claim: Claim) -> list[str]:
+    """What a reader of this claim must know of the seeds it rests on, in one line for each matter."""
     test = claim.question.test
     names = {test.kept, test.other} if isinstance(test, Retention) else {test.metric}
-    told = [_told(summary, flag, claim) for flag in found if flag.metric in names]
-    return "; ".join(filter(None, told))
+    told = [_flagged(summary, flag, claim) for flag in found if flag.metric in names]
+    told += [_unproven(summary, entry, claim) for entry in summary.metrics if entry.metric.name in names]
+    return [sentence for sentence in told if sentence]
 
 
-def _told(summary: Summary, flag: Flag, claim: Claim) -> str:
-    places = [
-        f"{seeds_named(seeds)} of {summary.conditions[condition]}"
-        for condition, seeds in zip(flag.conditions, flag.seeds, strict=False)
-        if condition in claim.question.conditions
-    ]
-    if not places:
+def _flagged(summary: Summary, flag: Flag, claim: Claim) -> str:
+    used = [i for i, condition in enumerate(flag.conditions) if condition in claim.question.conditions]
+    if not used:
         return ""
-    alone = len(places) == 1 and sum(map(len, flag.seeds)) == 1
     metric = next(entry.metric for entry in summary.metrics if entry.metric.name == flag.metric)
-    factor = next(factor for factor in summary.factors if factor.name == claim.question.factors[0])
-    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    where = [summary.place(flag.conditions[i]) for i in used]
+    if flag.reason == AT_BOUND:
+        return f"in {metric.label}, seeds lie exactly at a bound at {_some(where)}, where no interval is to be trusted"
+    groups = [flag.seeds[i] for i in used]
+    places = [f"{seeds_named(group)} at {place}" for group, place in zip(groups, where, strict=True)]
+    lie = "lies" if sum(map(len, groups)) == 1 else "lie"
     return (
-        f"in {metric.label}, {listed(places[:_NAMED])}{more} {'lies' if alone else 'lie'} far from the other seeds, "
-        f"and a mean of two groups describes neither (plots/{metric.slug}_vs_{factor.slug}.png)"
+        f"in {metric.label}, {_some(places)} {lie} far from the other seeds, "
+        f"and a mean of two groups describes neither {_figure(summary, metric, claim)}"
     )
+
+
+def _unproven(summary: Summary, entry: MetricSummary, claim: Claim) -> str:
+    """Seeds that look like two groups, though no screen could tell from so few: the reader is to see them."""
+    seen = [
+        gap
+        for gap in gaps(_screened(entry))
+        if gap.wide and gap.alone <= _FALSE_ALARMS < gap.anywhere and gap.condition in claim.question.conditions
+    ]
+    if not seen:
+        return ""
+    places = [f"at {summary.place(gap.condition)} ({_values(entry, gap)})" for gap in seen]
+    most = percent(round(min(gap.anywhere for gap in seen), 2))
+    return (
+        f"in {entry.metric.label}, the seeds may form two groups {_some(places)}; with so few seeds that cannot be "
+        f"settled: up to {most} of sweeps without groups have such a gap {_figure(summary, entry.metric, claim)}"
+    )
+
+
+def _values(entry: MetricSummary, gap: Gap) -> str:
+    groups = (np.sort(entry.values[gap.condition, list(group)]) for group in (gap.lower, gap.upper))
+    return " and ".join(", ".join(f"{value:.3g}" for value in group) for group in groups)
+
+
+def _some(places: Sequence[str]) -> str:
+    return listed([*places[:_NAMED], *([f"{len(places) - _NAMED} more"] if len(places) > _NAMED else [])])
+
+
+def _figure(summary: Summary, metric: Metric, claim: Claim) -> str:
+    factor = next(factor for factor in summary.factors if factor.name == claim.question.factors[0])
+    return f"(plots/{metric.slug}_vs_{factor.slug}.png)"
 
 
 def _flags(summary: Summary, entry: MetricSummary) -> Iterator[Flag]:
     name = entry.metric.name
-    apart = two_groups(entry.scaled)
+    apart = two_groups(_screened(entry))
     if (found := np.flatnonzero(apart.any(axis=1))).size:
         seeds = tuple(tuple(summary.seeds[i] for i in np.flatnonzero(apart[c])) for c in found)
         yield Flag(name, TWO_GROUPS, tuple(found.tolist()), seeds)
@@ -94,43 +127,73 @@ def _flags(summary: Summary, entry: MetricSummary) -> Iterator[Flag]:
         yield Flag(name, AT_BOUND, tuple(found.tolist()))
 
 
+def _screened(entry: MetricSummary) -> Floats:
+    """The values on a scale on which seeds without groups are close to normal: near its ceiling an accuracy is skewed,
+    and its raw gaps alone would flag one sweep in three of 10 seeds. Arcsine of the root: Anscombe 1948."""
+    return np.arcsin(np.sqrt(entry.values)) if entry.method == DELTA_LOGIT else entry.scaled
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The widest gap between neighbouring seeds of a condition, and the positions of the seeds on its two sides.
+
+    wide: whether it exceeds the spread of the middle condition, so that it matters beside the others. alone, anywhere:
+    chance of as wide a gap in a condition of normal seeds, and in any condition of the metric.
+    """
+
+    condition: int
+    lower: tuple[int, ...]
+    upper: tuple[int, ...]
+    wide: bool
+    alone: float
+    anywhere: float
+
+
 def two_groups(values: Floats) -> NDArray[np.bool_]:
     """Which seeds lie apart from the others of their condition: the smaller group beyond the widest gap, if that dwarfs
     the condition's own spread on both its sides.
 
-    values: shape (conditions, seeds). Returns the same shape; never true below 3 seeds, or where a group has no spread.
+    values: shape (conditions, seeds). Returns the same shape; never true below 3 seeds.
     """
-    n = (~np.isnan(values)).sum(axis=1)
-    testable = np.flatnonzero(n > 2)
     result = np.zeros(values.shape, dtype=bool)
-    for condition in testable.tolist():
-        result[condition] = _apart(values[condition], _FALSE_ALARMS / len(testable))
+    for gap in gaps(values):
+        if gap.anywhere <= _FALSE_ALARMS:
+            result[gap.condition, list(gap.lower if len(gap.lower) <= len(gap.upper) else gap.upper)] = True
     return result
 
 
-def _apart(values: Floats, chance: float) -> NDArray[np.bool_]:
-    order = np.argsort(values)  # NaN last
-    ordered = values[order][: int((~np.isnan(values)).sum())]
-    gaps = np.diff(ordered)
-    split = int(np.argmax(gaps)) + 1
+def gaps(values: Floats) -> Iterator[Gap]:
+    """Of every condition with 3 seeds or more. values: shape (conditions, seeds), NaN where unknown."""
+    n = (~np.isnan(values)).sum(axis=1)
+    testable = np.flatnonzero(n > 2).tolist()
+    spreads = describe(values).std
+    middle = float(np.median(spreads[spreads > 0])) if (spreads > 0).any() else 0.0
+    for condition in testable:
+        yield _gap(condition, values[condition], len(testable), middle)
+
+
+def _gap(condition: int, values: Floats, conditions: int, middle: float) -> Gap:
+    """middle: the middle spread of all conditions; it stands in where the seeds on either side agree exactly."""
+    order = np.argsort(values)[: int((~np.isnan(values)).sum())]  # NaN last
+    ordered = values[order]
+    widths = np.diff(ordered)
+    split = int(np.argmax(widths)) + 1
     with np.errstate(over="ignore", invalid="ignore"):
         squares = sum(float(((side - side.mean()) ** 2).sum()) for side in (ordered[:split], ordered[split:]))
-    found = np.zeros(len(values), dtype=bool)
-    spread = np.sqrt(squares / (len(ordered) - 2))
-    if spread > 0 and gaps.max() > _threshold(len(ordered), chance) * spread:
-        found[order[:split] if 2 * split <= len(ordered) else order[split : len(ordered)]] = True
-    return found
+    spread = math.sqrt(squares / (len(ordered) - 2)) or middle
+    alone = _chance(len(ordered), float(widths.max()) / spread) if 0 < spread < math.inf and widths.max() > 0 else 1.0
+    lower, upper = tuple(order[:split].tolist()), tuple(order[split:].tolist())
+    return Gap(condition, lower, upper, bool(widths.max() > middle), alone, min(1.0, alone * conditions))
 
 
-def _threshold(seeds: int, chance: float) -> float:
-    """The gap that normal seeds exceed with this probability; beyond the table along its last slope."""
-    known = max(n for n in _GAPS if n <= seeds)
-    gaps = np.log(_GAPS[known])
-    slope = (gaps[-1] - gaps[-2]) / (_CHANCES[-1] - _CHANCES[-2])
-    wanted = np.log(chance)
-    if wanted < _CHANCES[-1]:
-        return float(np.exp(gaps[-1] + slope * (wanted - _CHANCES[-1])))
-    return float(np.exp(np.interp(-wanted, -_CHANCES, gaps)))
+def _chance(seeds: int, ratio: float) -> float:
+    """Probability that normal seeds have a gap of so many times their spread; beyond the table along its ends."""
+    widths = np.log(_GAPS[max(n for n in _GAPS if n <= seeds)])
+    at, i = math.log(ratio), 0
+    while i < len(widths) - 2 and at > widths[i + 1]:
+        i += 1
+    slope = (_CHANCES[i + 1] - _CHANCES[i]) / (widths[i + 1] - widths[i])
+    return math.exp(min(float(_CHANCES[i] + slope * (at - widths[i])), 0.0))
 
 
 def _at_bound(entry: MetricSummary) -> NDArray[np.bool_]:

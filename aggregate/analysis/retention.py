@@ -25,10 +25,11 @@ _HALF = 0.5
 
 @dataclass(frozen=True)
 class Side:
-    """One kind of information. information: shape (levels, combinations, seeds), narrow to wide. learnt: in which
-    combinations it is above chance at the widest level, shape (combinations,)."""
+    """One kind of information. formula: what it is, in words. information: shape (levels, combinations, seeds), narrow
+    to wide. learnt: in which combinations it is above chance at the widest level, shape (combinations,)."""
 
     name: str
+    formula: str
     information: Floats
     learnt: NDArray[np.bool_]
 
@@ -83,6 +84,14 @@ class Retained:
         return f"{self.factor.label} {value_text(self.found.values[-1])}"
 
     @property
+    def ranges(self) -> tuple[tuple[str, float, float], ...]:
+        """Of either, its name and the lowest and highest information of a run at the widest level."""
+        return tuple(
+            (side.name, float(np.nanmin(side.information[-1])), float(np.nanmax(side.information[-1])))
+            for side in (self.kept, self.other)
+        )
+
+    @property
     def brackets(self) -> str:
         """Between which levels half of either is lost in every combination: what the curves show, no estimate."""
         lines = []
@@ -91,7 +100,7 @@ class Retained:
                 f"of {side.name} {side.bracket(i, self.found.values)}" for side in (self.kept, self.other)
             )
             lines.append(f"at {self.names[i]} {sides}" if self.names[i] else sides)
-        return f"Half is lost: {'; '.join(lines)}." if lines else ""
+        return f"Of the mean over seeds, half is lost: {'; '.join(lines)}." if lines else ""
 
     def why_not(self, combination: int) -> str:
         """What was not shown to be learnt in a combination, and by what; empty if both were."""
@@ -135,9 +144,11 @@ def _side(
     if entry.metric.better == "higher":
         guess = 1 - chance if errors else chance
         information = (values - guess) / (1 - guess)
+        formula = f"(({entry.metric.label}) - {guess:.4g}) / {1 - guess:.4g}"
     else:
         information = 1 - values / chance
-    return Side(name or entry.metric.label, information, _learnt(information[-1], level))
+        formula = f"1 - ({entry.metric.label}) / {chance:.4g}"
+    return Side(name or entry.metric.label, formula, information, _learnt(information[-1], level))
 
 
 def _learnt(widest: Floats, level: float) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from aggregate.stats.intervals import (
     median_interval,
     t_interval,
 )
+from aggregate.wording import value_text
 from hpc.sweep.cell import Point
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED, MISSING, STARTED, STATES
@@ -105,6 +106,11 @@ class Summary:
     def ended(self) -> Integers:
         """Cells of each condition that ended, in whatever state, shape (conditions,)."""
         return np.asarray((~self.waiting).sum(axis=1))
+
+    def place(self, condition: int) -> str:
+        """A condition in words: ``workspace dimension 8, synergy loss scale 0.1``."""
+        levels = zip(self.factors, self.points[condition], strict=True)
+        return ", ".join(f"{factor.label} {value_text(value)}" for factor, (_, value) in levels)
 
     def count(self, state: str) -> Integers:
         """Cells of each condition in one state, shape (conditions,)."""

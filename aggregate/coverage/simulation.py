@@ -13,6 +13,7 @@ from numpy.random import Generator
 from scipy import special
 
 from aggregate.analysis.curves import curves
+from aggregate.analysis.reliability import two_groups
 from aggregate.arrays import Floats, Interval
 from aggregate.coverage.populations import Population
 from aggregate.coverage.row import Row
@@ -32,6 +33,7 @@ from aggregate.stats.intervals import (
 LEVEL, ALPHA = 0.95, 0.05
 SEEDS = (3, 5, 10)
 _EPOCHS = 50
+_CONDITIONS, _SPLIT_SEEDS = 12, 5  # of the sweeps that are screened for groups
 _SMOOTHNESS = {"smooth": 15.0, "wavy": 5.0, "rough": 0.3}
 # What normal curves are turned into, the true curve of that, and what the metric is declared as.
 _CURVES: dict[str, tuple[Callable[[Floats], Floats], float, dict[str, bool]]] = {
@@ -59,6 +61,7 @@ def simulate(populations: Sequence[Population], repeats: int, seed: int = 0, *, 
     yield from _completion(repeats, random)
     yield from _trends(min(repeats, 5000), random)
     yield from _bands(min(repeats, 2000), random)
+    yield from _screens(min(repeats, 2000), random)
 
 
 def _intervals(population: Population, seeds: int, repeats: int, random: Generator) -> Iterator[Row]:
@@ -123,6 +126,22 @@ def _bands(repeats: int, random: Generator) -> Iterator[Row]:
                     covered[kind] += _inside(drawn, kind)
             for kind, count in covered.items():
                 yield Row("band for a curve", f"{name} {kind}", seeds, LEVEL, count / repeats, repeats)
+
+
+def _screens(repeats: int, random: Generator) -> Iterator[Row]:
+    """The screen for seeds in two groups, on sweeps of 12 conditions of unlike spread, every third at its ceiling."""
+    apart = "of 5 seeds 60 standard deviations away"
+    for seeds in SEEDS:
+        spread = np.exp(random.normal(0, 0.5, (repeats, _CONDITIONS, 1)))
+        spread[:, ::3] *= 1e-6
+        clean = spread * random.normal(size=(repeats, _CONDITIONS, seeds))
+        flagged = sum(bool(two_groups(sweep).any()) for sweep in clean) / repeats
+        yield Row("two groups, flagged in error", "no groups", seeds, ALPHA, flagged, repeats)
+        for split in (1, 2) if seeds == _SPLIT_SEEDS else ():
+            clean[:, 1, :split] -= 60 * spread[:, 1]
+            found = sum(bool(two_groups(sweep)[1, :split].all()) for sweep in clean) / repeats
+            yield Row("two groups, found", f"{split} {apart}", seeds, 0.9, found, repeats)
+            clean[:, 1, :split] += 60 * spread[:, 1]
 
 
 def _parts(repeats: int, most: int = 500) -> Iterator[int]:

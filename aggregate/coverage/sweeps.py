@@ -92,6 +92,7 @@ TRUTHS = (
     World("synergy is kept, the other lost", kept=_GENTLE, other=_STEEP),
     World("nothing changes"),
 )
+COLLAPSING = World("both lose the same share, seeds collapse", _MIDDLE, _MIDDLE, noise=collapsing, spread=0.02)
 NULLS = (
     World("normal"),
     World("skewed", noise=skewed),

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from aggregate.analysis.claims import SHOWN, Claims
 from aggregate.analysis.fixed import Analysis, Looks
 from aggregate.coverage.row import Row
-from aggregate.coverage.sweeps import BUILT_IN, FAMILY, NULLS, TRUTHS, Sweeps, World, draw, judged
+from aggregate.coverage.sweeps import BUILT_IN, COLLAPSING, FAMILY, NULLS, TRUTHS, Sweeps, World, draw, judged
 
 ALPHA = 0.05
 SEEDS = 5
@@ -30,6 +30,7 @@ def simulate_verdicts(repeats: int, seed: int = 0) -> Iterator[Row]:
         yield _family(NULLS[0], seeds, repeats, random)
     for world in NULLS[:2]:
         yield _growth(world, repeats, random)
+    yield from _hypothesis(COLLAPSING, repeats, random)
 
 
 def _hypothesis(world: World, repeats: int, random: Generator) -> Iterator[Row]:

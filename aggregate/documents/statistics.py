@@ -140,6 +140,7 @@ def evidence_document(summary: Summary, evidence: Evidence) -> dict[str, Any]:
             "family": [_claim(claim) for claim in claims.family],
             "exploratory_correction": "benjamini-hochberg",
             "exploratory": [_claim(claim) for claim in claims.exploratory],
+            "exploratory_left_out": list(claims.left_out),
         },
         "comparisons": {entry.metric.name: _comparison(summary, entry) for entry in evidence.comparisons},
         "pairing": {entry.metric.name: _pairing(entry) for entry in evidence.pairings},

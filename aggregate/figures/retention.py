@@ -33,7 +33,7 @@ def draw_retention(found: Retained) -> Figure:
             ax.set_ylabel("share retained")
     _legend(page, found)
     more = f"; {count} of {len(found.names)} combinations shown" if count < len(found.names) else ""
-    text = f"1: what is learnt at {found.widest}; 0: chance; dashed: half; large: mean of seeds; small: seeds{more}"
+    text = f"1: the information at {found.widest}; 0: chance; dashed: half; large: mean of seeds; small: seeds{more}"
     footnote(page.figure, text)
     return page.figure
 

@@ -42,7 +42,10 @@ class Factor:
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured quantity. kind: bounded, positive or real; better: higher or lower, empty if not declared."""
+    """One measured quantity. kind: bounded, positive or real; better: higher or lower, empty if not declared.
+
+    scaled_by: the factor that multiplies a term of it, so that it changes with that factor by definition; may be empty.
+    """
 
     name: str
     label: str
@@ -50,6 +53,7 @@ class Metric:
     kind: str
     better: str
     chance: float | None
+    scaled_by: str = ""
 
 
 def factors_of(sweep: Sweep) -> tuple[Factor, ...]:
@@ -101,6 +105,7 @@ def _metric(name: str, file_name: str, declared: Mapping[str, Any]) -> Metric:
         kind=str(declared.get("kind", REAL)),
         better=str(declared.get("better", "")),
         chance=None if chance is None else float(chance),
+        scaled_by=str(declared.get("scaled_by", "")),
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from aggregate.analysis.fixed import Analysis, Looks
+from aggregate.analysis.claims import NOT_SHOWN, SHOWN
+from aggregate.analysis.fixed import Analysis, Looks, Retention
 from aggregate.analysis.reliability import Flag
 from aggregate.analysis.study import Evidence, Study
 from aggregate.analysis.summary import Summary
@@ -34,26 +35,47 @@ def cell_lines(gathered: Gathered) -> list[str]:
     return lines
 
 
+def on_claims(study: Study) -> list[str]:
+    """What touches every claim alike, to be read beside them."""
+    summary, claims = study.summary, study.evidence.claims
+    return [
+        *_hanging_failures(summary, study.evidence),
+        *_budgets(study.ends.budgets),
+        *_still_learning(study.gathered),
+        *_mixtures(study.gathered),
+        *_former(study.analysis),
+        *_revisions(study.manifest["revisions"], claims.looks),
+    ]
+
+
+def on_seeds(study: Study) -> list[str]:
+    """Doubtful seeds of the metrics that claims are about; the report has them in the claims."""
+    tested = _tested(study)
+    return _unreliable(study.summary, [flag for flag in study.flags if flag.metric in tested])
+
+
+def _tested(study: Study) -> set[str]:
+    tests = [claim.question.test for claim in study.evidence.claims.family if claim.status in (SHOWN, NOT_SHOWN)]
+    names = ((test.kept, test.other) if isinstance(test, Retention) else (test.metric,) for test in tests)
+    return {name for pair in names for name in pair}
+
+
 def doubts(study: Study) -> list[str]:
     """One line for everything else that a reader of the statistics should know."""
-    summary = study.summary
-    lines = [*study.remarks, *_hanging_failures(summary, study.evidence), *_unmeasured(summary)]
-    lines += [f"{entry.metric.name}: {entry.note}" for entry in summary.metrics if entry.note]
+    summary, tested = study.summary, _tested(study)
+    lines = [*study.remarks, *_unmeasured(summary)]
+    lines += [f"{entry.metric.label}: {entry.note}" for entry in summary.metrics if entry.note]
     for entry in summary.metrics:
         if absent := int(entry.absent.sum()):
-            lines.append(f"{entry.metric.name}: {counted(absent, 'completed cell')} without a finite value; see n")
-        same = [summary.conditions[i] for i in np.flatnonzero(entry.description.zero_spread)]
+            lines.append(f"{entry.metric.label}: {counted(absent, 'completed cell')} without a finite value; see n")
+        same = [summary.place(i) for i in np.flatnonzero(entry.description.zero_spread).tolist()]
         if same:
-            lines.append(
-                f"metric {entry.metric.name}: the same for all seeds in {_named(same)}; its interval says nothing"
-            )
-    lines += _unreliable(summary, study.flags)
+            lines.append(f"{entry.metric.label}: the same for all seeds at {_named(same)}; its interval says nothing")
+    lines += _unreliable(summary, [flag for flag in study.flags if flag.metric not in tested])
     if len(summary.seeds) == 1:
         lines.append("one seed per condition: no intervals")
     if study.gathered.strays:
         lines.append(f"individual_results holds what is no planned cell, not counted: {_named(study.gathered.strays)}")
-    lines += _budgets(study.ends.budgets) + _still_learning(study.gathered) + _mixtures(study.gathered)
-    lines += _former(study.analysis) + _revisions(study.manifest["revisions"], study.evidence.claims.looks)
     return lines + _history_lines(study.histories.faults)
 
 
@@ -73,8 +95,9 @@ def _unmeasured(summary: Summary) -> list[str]:
     found = {entry.metric.name for entry in summary.metrics}
     if not (completed := int(summary.completed.sum())):
         return []
+    cells = counted(completed, "completed cell")
     return [
-        f"{metric.name}: none of {counted(completed, 'completed cell')} has a finite value; it is in no table or figure"
+        f"{metric.label}: none of {cells} has a finite value; it is in no table or figure"
         for metric in summary.primary
         if metric.name not in found
     ]
@@ -82,12 +105,13 @@ def _unmeasured(summary: Summary) -> list[str]:
 
 def _unreliable(summary: Summary, flags: Sequence[Flag]) -> list[str]:
     """Which intervals not to trust, by reason and conditions: metrics that share both stand in one line."""
+    labels = {entry.metric.name: entry.metric.label for entry in summary.metrics}
     groups: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
     for flag in flags:
-        groups[flag.reason, flag.conditions].append(flag.metric)
+        groups[flag.reason, flag.conditions].append(labels[flag.metric])
     return [
         f"{', '.join(metrics)}: {reason}"
-        + (f" in {_named([summary.conditions[i] for i in conditions])}" if conditions else "")
+        + (f" at {_named([summary.place(i) for i in conditions])}" if conditions else "")
         + "; intervals are unreliable, look at the seeds"
         for (reason, conditions), metrics in groups.items()
     ]
@@ -160,7 +184,9 @@ def _cells(names: Sequence[str]) -> str:
 
 def _named(names: Sequence[str]) -> str:
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ("; " if any(", " in name for name in names) else ", ").join(names[:_NAMED]) + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def _revisions(revisions: Sequence[Mapping[str, Any]], looks: Looks) -> list[str]:

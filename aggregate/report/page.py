@@ -17,8 +17,9 @@ from markupsafe import Markup
 from aggregate.analysis.study import Study
 from aggregate.figures.canvas import RETENTION, Picture
 from aggregate.report import tables
+from aggregate.report.caveats import on_claims
 from aggregate.report.chart_data import chart_data
-from aggregate.report.sentences import asked, found, sure
+from aggregate.report.sentences import EXTREME_DZ, asked, found, information, sure
 from aggregate.report.tables import Table
 from aggregate.wording import counted, percent, short
 from hpc.sweep.states import COMPLETED, FINAL, STATES
@@ -59,9 +60,12 @@ def render(material: Material) -> bytes:
         primary=study.summary.primary_metrics(),
         stamp=material.stamp,
         asked=asked(study),
+        information=information(study),
+        on_claims=on_claims(study),
         found=list(found(study)),
         most_sentences=_MOST_SENTENCES,
         sure=sure(study),
+        extreme_dz=EXTREME_DZ,
         absent=sum(count for state, count in counts.items() if state not in FINAL),
         tiles=list(_tiles(counts)),
         caveats=[*material.cell_lines, *material.doubts],

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
 
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, UNTESTABLE, WITHHELD, Claim, Piece
 from aggregate.analysis.fixed import Compared, Retention
@@ -11,8 +14,11 @@ from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
 from aggregate.analysis.reliability import beside
 from aggregate.analysis.study import Study
 from aggregate.reading.declared import Factor
-from aggregate.wording import counted, listed, p_equals, percent, short, signed, value_text
+from aggregate.report.estimates import amount, bracket, limited, per, places, sides, size
+from aggregate.wording import counted, listed, p_equals, percent, value_text
 from hpc.sweep.cell import FactorValue
+
+EXTREME_DZ = 5.0  # beyond it, the difference dwarfs what seeds vary by, whatever its own size
 
 
 def asked(study: Study) -> str:
@@ -35,7 +41,7 @@ def _asked(study: Study, question: Question) -> str:
     factor, test = _factor(study, question), question.test
     if isinstance(test, Retention):
         name = f"{_upper(test.name)}: as" if test.name else "As"
-        kept, other = _sides(question)
+        kept, other = sides(question)
         return f"{name} {factor.label} narrows, is more left of {kept} than of {other}?"
     if isinstance(test, Compared):
         a, b = map(value_text, test.levels)
@@ -43,37 +49,74 @@ def _asked(study: Study, question: Question) -> str:
     return f"Does {question.metric.label} change with {factor.label}?"
 
 
-def found(study: Study) -> Iterator[tuple[str, str]]:
-    """(status, sentence) of every confirmatory claim; the declared hypothesis first, then what was detected."""
+def information(study: Study) -> str:
+    """What a retention counts: the unit, defined before it is used; empty without one."""
+    retained = study.evidence.claims.retained
+    if retained is None:
+        return ""
+    kept, other = retained.kept, retained.other
+    formulas = f"{kept.formula} for {kept.name} and {other.formula} for {other.name}"
+    ranges = listed([f"{low:.2f} to {high:.2f} for {name}" for name, low, high in retained.ranges])
+    return (
+        f"What is left is counted in information, {formulas}: 0 for guessing, 1 for no error, below 0 if worse than "
+        f"guessing. Each is taken as a share of the same seed's at {retained.widest}, where it is {ranges}, over all "
+        "runs; shares of the two are compared, not amounts."
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim and its verdict, where it holds, and what speaks against it."""
+
+    status: str
+    claim: str
+    remarks: str
+    caveats: list[str]
+
+
+def found(study: Study) -> Iterator[Finding]:
+    """Every confirmatory claim; the declared hypothesis first, then what was detected."""
     order = {SHOWN: 0, WITHHELD: 1, NOT_SHOWN: 2, UNTESTABLE: 3}
     family = study.evidence.claims.family
     for claim in sorted(family, key=lambda claim: (claim.question.kind != RETENTION, order[claim.status])):
-        yield claim.status, sentence(study, claim)
+        said, *remarks = _told(study, claim)
+        caveats = beside(study.summary, study.flags, claim) if claim.status in (SHOWN, NOT_SHOWN) else []
+        stamp = "" if claim.confirmatory else "Exploratory. "
+        yield Finding(claim.status, stamp + said, " ".join(filter(None, remarks)), caveats)
 
 
-def sentence(study: Study, claim: Claim) -> str:
-    """One claim in words and numbers."""
-    stamp = "" if claim.confirmatory else "Exploratory. "
-    apart = beside(study.summary, study.flags, claim) if claim.status in (SHOWN, NOT_SHOWN) else ""
-    return stamp + _sentence(study, claim) + (f" But {apart}." if apart else "")
-
-
-def _sentence(study: Study, claim: Claim) -> str:
+def _told(study: Study, claim: Claim) -> list[str]:
+    """One claim in words and numbers: the verdict, then what else must be said of it."""
     subject = _subject(study, claim.question)
     if claim.status == UNTESTABLE:
-        return f"{subject}: cannot be tested, because {claim.reason}."
+        return [f"{subject}: cannot be tested, because {claim.reason}."]
     if claim.status == WITHHELD:
-        return f"{subject}: no verdict, because {claim.reason}.{_pieces(study, claim)}"
-    remark = f" {_upper(claim.reason)}." if claim.reason else ""
+        return [f"{subject}: no verdict, because {claim.reason}.", *_pieces(study, claim)]
+    average = _average(study, claim)
+    rest = [_against(claim), f"{_upper(claim.reason)}." if claim.reason else ""]
+    if _signs_lead(claim):
+        return [f"{subject}{_signs(study, claim)}", f"{average}{_power(claim)}", _level(claim), *rest]
+    return [average, _power(claim).strip(), *_pieces(study, claim), *rest]
+
+
+def _average(study: Study, claim: Claim) -> str:
+    """The verdict, which is about the average over the combinations of the other factors."""
+    over = ""
+    if _signs_lead(claim):
+        over = f"On average over {places([piece.where for piece in _known(claim)])}, "
     if claim.status == SHOWN:
-        return f"{_finding(study, claim)}: {_numbers(claim)}.{_pieces(study, claim)}{remark}"
-    power = ""
-    if math.isfinite(claim.detectable):
-        power = (
-            f" With the spread seen in these seeds, a true effect of about {_size(claim, claim.detectable)} "
-            "would have been detected with 80 % power."
-        )
-    return f"{subject}: not detected. Estimated: {_numbers(claim)}.{power}{_pieces(study, claim)}{remark}"
+        return f"{over}{_finding(study, claim)}: {_numbers(claim)}."
+    none = f"{over}no effect is" if over else f"{_subject(study, claim.question)}: not"
+    return f"{none} detected. Estimated: {_numbers(claim)}."
+
+
+def _power(claim: Claim) -> str:
+    if claim.status != NOT_SHOWN or not math.isfinite(claim.detectable):
+        return ""
+    return (
+        f" With the spread seen in these seeds, a true effect of about {size(claim, claim.detectable)} "
+        "would have been detected with 80 % power."
+    )
 
 
 def sure(study: Study) -> str:
@@ -140,7 +183,11 @@ def _finding(study: Study, claim: Claim) -> str:
     question, rises = claim.question, claim.estimate > 0
     factor = _factor(study, question)
     if isinstance(question.test, Retention):
-        return _kept(study, claim)
+        kept, other = sides(question)
+        if _signs_lead(claim):
+            return f"more is left of {kept if rises else other}"
+        answer, more, less = ("Yes", kept, other) if rises else ("No, the reverse", other, kept)
+        return f"{answer}{',' if rises else ':'} more is left of {more} than of {less}"
     if isinstance(question.test, Compared):
         a, b = map(value_text, question.test.levels)
         better = question.metric.better
@@ -149,17 +196,8 @@ def _finding(study: Study, claim: Claim) -> str:
             verb = "does better than" if rises == (better == "higher") else "does worse than"
             return f"{factor.label} {a} {verb} {b} in {question.metric.label}"
         return f"{factor.label} {a} {verb} {question.metric.label} than {b}"
-    return f"{_upper(question.metric.label)} {'rises' if rises else 'falls'} with {factor.label}"
-
-
-def _kept(study: Study, claim: Claim) -> str:
-    kept, other = _sides(claim.question)
-    better = kept if claim.estimate > 0 else other
-    if {1, -1} <= {piece.sign for piece in claim.pieces}:
-        return f"It depends on {_others(study, claim)}, but on average more is left of {better}"
-    if claim.estimate > 0:
-        return f"Yes, more is left of {kept} than of {other}"
-    return f"No, the reverse: more is left of {other} than of {kept}"
+    label = question.metric.label if _signs_lead(claim) else _upper(question.metric.label)
+    return f"{label} has a {'positive' if rises else 'negative'} slope on {factor.label}"
 
 
 def _others(study: Study, claim: Claim) -> str:
@@ -170,14 +208,17 @@ def _numbers(claim: Claim) -> str:
     question = claim.question
     parts = [f"{percent(round(claim.level, 4))} interval", p_equals(claim.adjusted)]
     if question.kind == COMPARISON and math.isfinite(claim.dz):
-        parts.append(f"d_z {claim.dz:.2f}, the mean difference over its standard deviation")
+        parts.append(f"d_z {claim.dz:.2f}, the mean difference over its standard deviation{_extreme(claim.dz)}")
     seeds = counted(claim.test.seeds, "seed")
     parts.append(seeds if claim.test.seeds == claim.planned else f"{claim.test.seeds} of {claim.planned} seeds")
-    bracket = _bracket(question, claim.low, claim.high)
-    text = f"{_value(question, claim.estimate)}{_per(question)} {bracket} ({', '.join(parts)})"
+    interval = bracket(question, claim.low, claim.high)
+    text = f"{amount(question, claim.estimate)}{per(question)} {interval} ({', '.join(parts)})"
     if question.retained is not None:
-        kept, other = question.retained.left
-        text = f"{percent(round(kept, 2))} against {percent(round(other, 2))}, a difference of {text}"
+        kept, other = (percent(round(share, 2)) for share in question.retained.left)
+        narrower = listed([value_text(level) for level in question.levels[:-1]])
+        left = f"of the information at {question.retained.widest}, averaged over {narrower}"
+        a, b = sides(question)
+        text = f"{kept} of {a} and {other} of {b} is left {left}, a difference of {text}"
     improvement, low, high = claim.improvement
     if question.kind == COMPARISON and math.isfinite(improvement) and isinstance(question.test, Compared):
         a, b = map(value_text, question.test.levels)
@@ -185,79 +226,81 @@ def _numbers(claim: Claim) -> str:
     return text
 
 
-def _pieces(study: Study, claim: Claim) -> str:
-    """What the numbers say in each combination of the other factors, where that is not what they say on average, and
-    of a hypothesis always. A description: verdicts are about the average."""
-    mixed = _mixed(claim)
-    told = [piece for piece in claim.pieces if not piece.why and math.isfinite(piece.estimate)]
+def _extreme(dz: float) -> str:
+    """What a reader may take for a huge effect."""
+    return "; so large because seeds hardly vary" if abs(dz) > EXTREME_DZ else ""
+
+
+# --- by combination of the other factors ----------------------------------------------------------------------------
+
+
+def _known(claim: Claim) -> list[Piece]:
+    return [piece for piece in claim.pieces if not piece.why and math.isfinite(piece.estimate)]
+
+
+def _signs_lead(claim: Claim) -> bool:
+    """Whether the average would mislead: combinations differ in sign. For slopes and comparisons, an opposite sign
+    beside an average of nothing is what chance gives, unless both signs are certain."""
+    pieces = _known(claim)
+    if len({piece.estimate > 0 for piece in pieces}) < 2 or claim.status not in (SHOWN, NOT_SHOWN):
+        return False
+    return claim.question.kind == RETENTION or claim.status == SHOWN or {1, -1} <= {piece.sign for piece in pieces}
+
+
+def _signs(study: Study, claim: Claim) -> str:
+    certain = {1, -1} <= {piece.sign for piece in claim.pieces}
+    start = " depends on" if certain else ", by"
+    told = [
+        f"at {piece.where} {_direction(claim, piece)}{'' if piece.sign else ', an interval that includes 0'}"
+        for piece in _known(claim)
+    ]
+    return f"{start} {_others(study, claim)}: {limited(told)}{_silent(claim)}."
+
+
+def _direction(claim: Claim, piece: Piece) -> str:
+    question = claim.question
+    numbers = f"{amount(question, piece.estimate)} {bracket(question, piece.low, piece.high)}"
+    if question.kind != RETENTION:
+        return numbers
+    kept, other = sides(question)
+    return f"more is left of {kept if piece.estimate > 0 else other}, {numbers}"
+
+
+def _pieces(study: Study, claim: Claim) -> list[str]:
+    """The estimate in each combination. A description: verdicts are about the average."""
+    told = [f"at {piece.where} {_direction(claim, piece)}" for piece in _known(claim)]
+    if not told or (claim.status == NOT_SHOWN and claim.question.kind != RETENTION):
+        return []
+    return [f"By {_others(study, claim)}: {limited(told)}{_silent(claim)}.", _level(claim)]
+
+
+def _level(claim: Claim) -> str:
+    level = percent(round(1 - (1 - claim.level) / max(len(_known(claim)), 1), 4))
+    return f"(Intervals of single combinations are at {level} and describe; the verdict is about the average.)"
+
+
+def _silent(claim: Claim) -> str:
+    """Combinations of which nothing is said, with the reason."""
     text = ""
-    if told and (mixed or claim.question.kind == RETENTION):
-        start = f"The sign differs by {_others(study, claim)}" if mixed else f"By {_others(study, claim)}"
-        level = percent(round(1 - (1 - claim.level) / len(told), 4))
-        text = f" {start}: {'; '.join(_piece(claim, piece) for piece in told)} ({level} intervals; a description)."
-    silent = [piece for piece in claim.pieces if piece.why] if told else []
-    for why in dict.fromkeys(piece.why for piece in silent):
-        text += f" Nothing is said at {listed([piece.where for piece in silent if piece.why == why])}: {why}."
+    for why in dict.fromkeys(piece.why for piece in claim.pieces if piece.why):
+        names = [piece.where for piece in claim.pieces if piece.why == why]
+        text += f"; {places(names)} {'is' if len(names) == 1 else 'are'} withheld, because {why}"
     return text
 
 
-def _mixed(claim: Claim) -> bool:
-    known = [piece for piece in claim.pieces if math.isfinite(piece.estimate)]
-    return len({piece.estimate > 0 for piece in known}) > 1
-
-
-def _piece(claim: Claim, piece: Piece) -> str:
+def _against(claim: Claim) -> str:
+    """Steps between neighbouring levels that do not go the way of a detected slope: a slope is no monotone change."""
     question = claim.question
-    numbers = f"{_value(question, piece.estimate)} {_bracket(question, piece.low, piece.high)}"
-    if question.kind != RETENTION:
-        return f"at {piece.where} {numbers}"
-    kept, other = _sides(question)
-    return f"at {piece.where} {numbers}, more left of {kept if piece.estimate > 0 else other}"
-
-
-def _bracket(question: Question, low: float, high: float) -> str:
-    return f"[{_number(question, low)}, {_number(question, high)}]"
-
-
-# --- words for values -----------------------------------------------------------------------------------------------
-
-
-def _number(question: Question, value: float) -> str:
-    """An estimate or an end of its interval: points of retention, a change in per cent on a logarithmic scale."""
-    if question.kind == RETENTION:
-        return _whole(100 * value)
-    return _whole(100 * math.expm1(min(value, 700.0))) if question.log else signed(value)
-
-
-def _value(question: Question, value: float) -> str:
-    unit = " points" if question.kind == RETENTION else " %" if question.log else ""
-    return _number(question, value) + unit
-
-
-def _size(claim: Claim, value: float) -> str:
-    question = claim.question
-    if question.log and question.kind != RETENTION:
-        return f"-{100 * -math.expm1(-value):.2g} % or +{100 * math.expm1(min(value, 700.0)):.2g} %{_per(question)}"
-    return f"{100 * value:.2g} points" if question.kind == RETENTION else f"{short(value)}{_per(question)}"
-
-
-def _per(question: Question) -> str:
-    if question.retained is not None:
-        narrower = listed([value_text(level) for level in question.levels[:-1]])
-        return f" of what is learnt at {question.retained.widest}, averaged over {narrower}"
-    return f" per {question.unit}" if question.kind == SLOPE else ""
-
-
-def _whole(value: float) -> str:
-    return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.2g}"
-
-
-def _sides(question: Question) -> tuple[str, str]:
-    retained, test = question.retained, question.test
-    if retained is not None:
-        return retained.kept.name, retained.other.name
-    assert isinstance(test, Retention)
-    return test.kept_name or test.kept, test.other_name or test.other
+    if question.kind != SLOPE or claim.status != SHOWN:
+        return ""
+    where = [f" at {part.where}" for part in question.parts] or [""]
+    told = [
+        f"from {value_text(question.levels[i])} to {value_text(question.levels[i + 1])}{where[c]} "
+        f"({amount(question, float(question.steps[i, c]))})"
+        for i, c in np.argwhere(question.steps * np.sign(claim.estimate) <= 0).tolist()
+    ]
+    way = "rise" if claim.estimate > 0 else "fall"
+    return f"The mean does not {way} at every step: not {limited(told)}." if told else ""
 
 
 def _factor(study: Study, question: Question) -> Factor:

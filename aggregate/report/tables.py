@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,13 @@ from aggregate.analysis.last_epochs import LastEpochs
 from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE
 from aggregate.analysis.study import Evidence
 from aggregate.analysis.summary import MetricSummary, Summary, T
-from aggregate.wording import better_text, counted, p_equals, p_text, percent, short, value_text, with_interval
+from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, short, value_text, with_interval
 from hpc.sweep.states import COMPLETED, STATES
 
 MOST_ROWS = 200
 _KINDS = {SLOPE: "slope on", COMPARISON: "difference over", RETENTION: "retention over"}
 _VERDICTS = {SHOWN: "detected", NOT_SHOWN: "not detected", WITHHELD: "no verdict"}
+_IMPRESSIONS = {SHOWN: "stands out", NOT_SHOWN: "does not stand out", WITHHELD: "left open"}  # exploratory
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,22 @@ def rows_shown(summary: Summary) -> str:
     return f"{shown}; every condition is in aggregated_results.json, every cell in table.parquet."
 
 
-def claims(made: Sequence[Claim], adjusted: str) -> Table:
+def claims(summary: Summary, made: Sequence[Claim], adjusted: str) -> Table:
     """adjusted: how p values were adjusted."""
-    head = ["verdict", "metric", "contrast", "levels", "estimate and interval", "level", "p", f"p {adjusted}"]
-    return Table([*head, "detectable", "seeds", "failed as worst"], list(map(_claim, made)), words=4)
+    labels = {factor.name: factor.label for factor in summary.factors}
+    head = ["verdict", "metric", "contrast", "levels", "unit", "estimate and interval", "level", "p", f"p {adjusted}"]
+    return Table([*head, "detectable", "seeds", "failed as worst"], [_claim(claim, labels) for claim in made], words=5)
 
 
-def _claim(claim: Claim) -> list[str]:
+def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
     asked, worst = claim.question, claim.worst
-    verdict = _VERDICTS.get(claim.status, claim.status)
+    verdict = (_VERDICTS if claim.confirmatory else _IMPRESSIONS).get(claim.status, claim.status)
     return [
         f"{verdict}: {claim.reason}" if claim.reason else verdict,
         asked.metric.label,
-        f"{_KINDS[asked.kind]} {' x '.join(asked.factors)}",
+        f"{_KINDS[asked.kind]} {listed([labels.get(name, name) for name in asked.factors])}",
         ", ".join(map(value_text, asked.levels)),
+        _unit(claim),
         with_interval(claim.estimate, claim.low, claim.high),
         percent(round(claim.level, 4)) if claim.level == claim.level else "-",
         p_text(claim.test.p),
@@ -62,11 +65,19 @@ def _claim(claim: Claim) -> list[str]:
     ]
 
 
+def _unit(claim: Claim) -> str:
+    asked = claim.question
+    if asked.kind == RETENTION:
+        return asked.unit
+    return f"{'logarithm, ' if asked.log else ''}{'per ' if asked.kind == SLOPE else ''}{asked.unit}"
+
+
 def comparison(summary: Summary, found: Comparison) -> Table:
     """Every condition against the reference."""
     head = [*_factors(summary), "difference and interval", "n", "d_z", "improvement", "p", "p Benjamini-Hochberg"]
     head += [] if found.margin is None else ["p equivalence"]
-    shown = [i for i in _first(summary) if i != found.reference]
+    shown = [i for i in _first(summary) if found.test.n[i] or not found.metric.scaled_by]
+    shown = [i for i in shown if i != found.reference]
     return Table(head, [_levels(summary, i) + _compared(found, i) for i in shown])
 
 

@@ -47,16 +47,19 @@ def declared_tests(
     return [_written(field, test, trainer, levels, faults) for field, test in found]
 
 
-def cannot_be_tested(
-    tests: Sequence[Mapping[str, Any]], primary: Sequence[str], trainer: Trainer, grid: Grid
-) -> list[str]:
-    """One line for whatever will not be tested, with the reason. tests: as declared_tests returns them."""
+def cannot_be_tested(analysis: Mapping[str, Any], trainer: Trainer, grid: Grid) -> list[str]:
+    """One line for whatever will not be tested, with the reason. analysis: as sweep.json carries it."""
+    tests, primary = analysis.get("tests"), analysis.get("primary_metrics") or ()
+    if tests is None:  # as earlier versions had it
+        return []
     levels: Levels = {axis.name: axis.values for axis in grid.axes}
     lines = ["no test: one seed says nothing of chance"] if len(grid.seeds) == 1 else []
     for test in tests:
         factor = _factor_of(test)
         if factor in levels and (why := _why_not(test, factor, levels[factor], trainer)):
             lines.append(f"{_named(test)} cannot be tested: {why}")
+        if "metric" in test and factor == _scaled_by(test["metric"], trainer):
+            lines.append(f"{_named(test)} tests arithmetic: {factor} multiplies a term of {test['metric']}")
         lines += _left_out(test, factor, levels.get(factor, ()), trainer)
     tested = {_factor_of(test) for test in tests}
     for name, values in levels.items():
@@ -94,13 +97,14 @@ def _default(
     """
     if metric is None:
         return
-    sloping = [name for name in levels if _slope_levels(name, levels, trainer) > 1]
+    scaled_by = _scaled_by(metric, trainer)
+    sloping = [name for name in levels if name != scaled_by and _slope_levels(name, levels, trainer) > 1]
     if trainer.target == BUILT_IN_TRAINER and _BUILT_IN_FACTOR in sloping:
         sloping = [_BUILT_IN_FACTOR]
     for name in sloping:
         yield "analysis.tests", DeclaredTest(metric=metric, slope=name)
     for name, values in levels.items():
-        if not _ordered(name, values, trainer) and len(values) == 2 and reference is not None:
+        if name != scaled_by and not _ordered(name, values, trainer) and len(values) == 2 and reference is not None:
             others = [value for value in values if value != reference[name]]
             yield "analysis.tests", DeclaredTest(metric=metric, compare={name: [*others, reference[name]]})
 
@@ -195,6 +199,8 @@ def _why_not(test: Mapping[str, Any], name: str, values: Sequence[FactorValue], 
 def _why_untested(name: str, values: Sequence[FactorValue], metric: str, trainer: Trainer) -> str:
     if len(values) == 1:
         return "it has one level"
+    if name == _scaled_by(metric, trainer):
+        return f"it multiplies a term of {metric}"
     if not _ordered(name, values, trainer):
         declare = f"{{metric: {metric}, compare: {{{name}: [{values[0]}, {values[1]}]}}}}"
         return f"its levels have no order; {declare} in analysis.tests compares two"
@@ -217,6 +223,11 @@ def _ordered(name: str, values: Sequence[FactorValue], trainer: Trainer) -> bool
 
 def _logarithmic(name: str, trainer: Trainer) -> bool:
     return bool(trainer.factors.get(name, {}).get("log", False))
+
+
+def _scaled_by(metric: str, trainer: Trainer) -> str:
+    """The factor that multiplies a term of a metric; empty if there is none."""
+    return str(trainer.metrics.get(metric, {}).get("scaled_by", ""))
 
 
 def _slope_levels(name: str, levels: Levels, trainer: Trainer) -> int:

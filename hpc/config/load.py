@@ -77,7 +77,7 @@ def load(command_line: CommandLine) -> Loaded:
         wandb=_wandb(configuration, command_line.no_wandb),
     )
     notes = _notes(configuration, source, analysis)
-    notes += cannot_be_tested(analysis["tests"], analysis["primary_metrics"], trainer, grid)
+    notes += cannot_be_tested(analysis, trainer, grid)
     return Loaded(sweep, output.absolute(), notes)
 
 

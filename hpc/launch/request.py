@@ -11,6 +11,7 @@ from typing import Any
 
 from hpc import provenance
 from hpc.checkout import PROJECT_ROOT
+from hpc.config.declared_tests import cannot_be_tested
 from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError, SweepError
 from hpc.storage.revisions import admit, has_work, write_sweep
@@ -137,9 +138,9 @@ def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
     if line.runs_per_condition is not None:
         sweep = _with_runs(recorded, line.runs_per_condition, line.allow_huge)
     seeds = len(recorded.grid.seeds)
-    notes: tuple[str, ...] = ()
+    notes = tuple(cannot_be_tested(sweep.analysis, sweep.trainer, sweep.grid))
     if line.runs_per_condition is not None and line.runs_per_condition < seeds:
-        notes = (f"the sweep already has {seeds} runs per condition; only the first of them are looked at",)
+        notes += (f"the sweep already has {seeds} runs per condition; only the first of them are looked at",)
     if line.no_wandb:
         sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
     if needs_data:

@@ -21,7 +21,7 @@ from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 
 _LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
-_METRIC_KEYS = {"kind", "better", "chance", "label", "optional"}
+_METRIC_KEYS = {"kind", "better", "chance", "label", "optional", "scaled_by"}
 _FLAG = "True or False"
 # Keys that are not listed here hold text.
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": _FLAG, "log": _FLAG, "optional": _FLAG}
@@ -55,7 +55,7 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
         if not isinstance(literals.get(required), dict):
             raise TrainerError(f"{path.name} does not declare {required}; add a literal dictionary at its top level")
     _check_factors(literals["FACTORS"], path.name)
-    _check_metrics(literals["METRICS"], path.name)
+    _check_metrics(literals["METRICS"], literals["FACTORS"], path.name)
     mode = literals.get("PACK_MODE", "sequential")
     if mode not in PACK_MODES:
         raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
@@ -88,7 +88,7 @@ def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
             raise TrainerError(f"a command needs {key}: a section like a trainer's {key.upper()}")
     factors, metrics = dict(spec["factors"]), dict(spec["metrics"])
     _check_factors(factors, "trainer")
-    _check_metrics(metrics, "trainer")
+    _check_metrics(metrics, factors, "trainer")
     patterns = spec.get("data_files", ["*"])
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise TrainerError("data_files must be a list of patterns, such as ['*.npy']")
@@ -143,7 +143,7 @@ def _check_factors(factors: dict[str, Any], where: str) -> None:
         fields[field] = name
 
 
-def _check_metrics(metrics: dict[str, Any], where: str) -> None:
+def _check_metrics(metrics: dict[str, Any], factors: Mapping[str, Any], where: str) -> None:
     _check_entries(metrics, _METRIC_KEYS, ("bounded", "positive", "real"), f"{where}: METRICS")
     for name in metrics:
         # Names become columns of CSV files and names of figures.
@@ -151,6 +151,11 @@ def _check_metrics(metrics: dict[str, Any], where: str) -> None:
             raise TrainerError(
                 f"{where}: METRICS[{name!r}]: a metric's name is letters, digits and any of _ . / @ : + -, "
                 "beginning with a letter, and not 'epoch'"
+            )
+        factor = metrics[name].get("scaled_by")
+        if factor is not None and factor not in factors:
+            raise TrainerError(
+                f"{where}: METRICS[{name!r}]: 'scaled_by' is {factor!r}; valid: {', '.join(map(str, factors))}"
             )
 
 

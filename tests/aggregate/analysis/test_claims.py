@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
-from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, BUILT_IN_LIKE, LOSS, METRICS, Directory, make_sweep
 
 from aggregate.analysis.claims import Claim, _judge
 from aggregate.analysis.retention import Retained
@@ -334,7 +334,8 @@ def test_what_was_not_learnt_at_the_widest_level_is_withheld_there_and_left_out_
     assert not_learnt["reason"] == (
         "at workspace dimension 16 the interval over seeds, or a seed, of synergy accuracy reaches chance"
     )
-    assert "Nothing is said at synergy loss scale 2: at workspace dim" in directory.store.paths.report_file.read_text()
+    report = directory.store.paths.report_file.read_text()
+    assert "synergy loss scale 2 is withheld, because at workspace dimension 16 the interval" in report
     none = _retention(_with_hypothesis(tmp_path / "none", metrics, scale=[2.0]))
     assert none["status"] == "withheld"
     assert "what was not learnt cannot be lost" in none["reason"]
@@ -348,8 +349,98 @@ def test_combinations_that_differ_in_sign_are_told_one_by_one(tmp_path: Path) ->
     low, high = _retention(directory)["combinations"]
     assert low["estimate"] < 0 < high["estimate"]
     report = directory.store.paths.report_file.read_text()
-    assert re.search(r"at synergy loss scale 0\.5 -3\d points \[[^]]*\], more left of synergy accuracy", report)
-    assert re.search(r"at synergy loss scale 2 \+3\d points \[[^]]*\], more left of best validation loss", report)
+    first = re.search(r"<li>(.*?)</li>", report, re.DOTALL)
+    assert first is not None
+    said = first[1].split(".</span> On average over synergy loss scale 0.5 and 2, ")
+    assert len(said) == 2
+    assert re.search(
+        r"The hypothesis depends on synergy loss scale: "
+        r"at synergy loss scale 0\.5 more is left of synergy accuracy, -3\d percentage points \[[^]]*\]; "
+        r"at synergy loss scale 2 more is left of best validation loss, \+3\d percentage points \[[^]]*\]",
+        said[0],
+    )
+
+
+def test_a_retention_says_what_it_counts_and_in_which_unit(tmp_path: Path) -> None:
+    directory = _with_hypothesis(tmp_path, _informed)
+    _retention(directory)
+    report = directory.store.paths.report_file.read_text()
+    assert "counted in information, 1 - (best validation loss) / 2 for best validation loss and ((synergy acc" in report
+    assert re.search(r"at workspace dimension 16, where it is 0\.\d\d to 0\.\d\d for best validation loss and", report)
+    assert '<td class="word">share of the information at workspace dimension 16</td>' in report
+
+
+def test_a_slope_is_told_by_combination_and_with_the_steps_that_go_the_other_way(tmp_path: Path) -> None:
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        rise = {4: 0.2, 8: 0.5, 16: 0.7 - 0.3 * (cell.factors["scale"] == 2.0)}[int(cell.factors["dim"])]
+        return {R2: rise + 0.001 * float(np.random.default_rng([cell.seed, 5]).normal()) * float(cell.factors["dim"])}
+
+    sweep = make_sweep({"dim": [4, 8, 16], "scale": [0.5, 2.0]}, 5, primary=[R2])
+    directory = _filled(tmp_path, sweep, metrics, tests=[{"metric": R2, "slope": "dim"}])
+    assert _claim(_statistics(directory), R2, "dim")["status"] == "shown"
+    report = directory.store.paths.report_file.read_text()
+    assert "has a positive slope on workspace dimension" in report
+    assert re.search(r"By synergy loss scale: at synergy loss scale 0\.5 \+0\.2\d+ \[[^]]*\]; at synergy loss", report)
+    assert re.search(r"does not rise at every step: not from 8 to 16 at synergy loss scale 2 \(-0\.\d+\)", report)
+
+
+def test_what_a_weight_multiplies_is_neither_tested_nor_compared_over_that_weight(tmp_path: Path) -> None:
+    scaled = {**METRICS, "val_loss": METRICS["val_loss"] | {"scaled_by": "scale"}}
+    trainer = replace(BUILT_IN_LIKE, metrics=scaled)
+    sweep = make_sweep({"dim": [4, 8], "scale": [0.5, 1.0]}, 4, trainer, ["val_loss"])
+    random = np.random.default_rng(4)
+    directory = _filled(
+        tmp_path,
+        sweep,
+        lambda cell: {"val_loss": float(cell.factors["scale"] + 0.1 * random.random()), R2: random.random()},
+        tests=[],
+        reference={"dim": 8, "scale": 1.0},
+    )
+    statistics = _statistics(directory)
+    explored = {(claim["metric"], claim["factors"][0]) for claim in statistics["claims"]["exploratory"]}
+    assert explored == {("val_loss", "dim"), (R2, "dim"), (R2, "scale")}
+    report = directory.store.paths.report_file.read_text()
+    assert "Left out: validation loss over synergy loss scale, which multiplies a term of it." in report
+    compared = statistics["comparisons"]["val_loss"]["conditions"]
+    assert {name for name, row in compared.items() if row["p"] is not None} == {"dim_4_scale_1.0"}
+    assert "another weight than the reference are left out" in report
+
+
+def test_two_names_of_the_same_numbers_are_explored_once(tmp_path: Path) -> None:
+    directory = _filled(tmp_path, make_sweep({"dim": [4, 8]}, 4), lambda cell: _twins(cell.seed), tests=[])
+    explored = [claim["metric"] for claim in _statistics(directory)["claims"]["exploratory"]]
+    assert explored == [LOSS, "train_loss"]
+    report = directory.store.paths.report_file.read_text()
+    assert "validation loss, which has the values of best validation loss in every run" in report
+
+
+def _twins(seed: int) -> dict[str, float | None]:
+    return {LOSS: 0.1 * seed, "val_loss": 0.1 * seed, "train_loss": 0.3 + 0.1 * seed}
+
+
+def test_an_exploratory_contrast_is_not_detected_in_the_words_of_a_declared_one(tmp_path: Path) -> None:
+    directory = _filled(tmp_path, make_sweep({"dim": [4, 8, 16]}, 5), _by_dim, tests=[{"metric": LOSS, "slope": "dim"}])
+    statuses = {claim["status"] for claim in _statistics(directory)["claims"]["exploratory"]}
+    assert statuses == {"shown"}
+    report = directory.store.paths.report_file.read_text()
+    assert report.count('<td class="word">detected') == report.count('<td class="word">stands out') == 1
+
+
+def _by_dim(cell: Cell) -> dict[str, float | None]:
+    value = float(cell.factors["dim"]) + 0.01 * cell.run_id * (cell.factors["dim"] == 16)
+    return {LOSS: value, R2: 2 * value}
+
+
+def test_an_extreme_standardised_difference_is_explained_where_it_stands(tmp_path: Path) -> None:
+    tests = [{"metric": R2, "compare": {"dim": [8, 4]}}]
+    directory = _filled(
+        tmp_path,
+        make_sweep({"dim": [4, 8]}, 5, primary=[R2]),
+        lambda cell: {R2: 0.01 * float(cell.factors["dim"]) + 1e-5 * (cell.run_id % 2) * (cell.factors["dim"] == 8)},
+        tests=tests,
+    )
+    aggregate(tmp_path, figures=False)
+    assert "standard deviation; so large because seeds hardly vary" in directory.store.paths.report_file.read_text()
 
 
 def test_a_ratio_of_an_earlier_version_is_read_and_shown_as_an_exploratory_retention(tmp_path: Path) -> None:
@@ -464,7 +555,7 @@ def test_a_primary_metric_that_is_null_in_every_result_is_named_and_keeps_its_la
     directory = _filled(tmp_path, make_sweep({"dim": [4, 8]}, 3), lambda cell: {LOSS: 0.1 * cell.seed, ACCURACY: None})
     found = _claim(_statistics(directory), ACCURACY, "dim")
     assert (found["label"], found["reason"]) == ("synergy accuracy", "no run has a finite value")
-    said = f"{ACCURACY}: none of 6 completed cells has a finite value"
+    said = "synergy accuracy: none of 6 completed cells has a finite value"
     assert any(said in line for line in aggregate(tmp_path, figures=False).problems)
     report = directory.store.paths.report_file.read_text()
     assert "Does synergy accuracy change with workspace dimension? Does best validation loss change" in report

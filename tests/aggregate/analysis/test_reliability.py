@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
-from aggregate.analysis.reliability import two_groups
+from aggregate.analysis.reliability import flags, two_groups
+from aggregate.analysis.summary import Summary, summarise_arrays
+from aggregate.arrays import Floats
 from aggregate.pipeline import aggregate
+from aggregate.reading.declared import factors_of, metrics_of
 from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.states import COMPLETED
 
+R2 = "predictability/unique_r2"
 RANDOM = np.random.default_rng(3)
 
 
@@ -33,6 +39,57 @@ def test_one_collapsed_seed_of_five_is_found_and_named() -> None:
     assert not found[:, 3, [0, 1, 3, 4]].any()
 
 
+@pytest.mark.parametrize("split", [1, 2])
+def test_every_split_of_five_seeds_is_found_if_it_is_far_enough(split: int) -> None:
+    sweeps = 0.9 + 0.01 * RANDOM.normal(size=(300, 12, 5))
+    sweeps[:, 3, :split] -= 0.6
+    found = np.array([two_groups(sweep)[3] for sweep in sweeps])
+    assert found[:, :split].all(axis=1).mean() > 0.9
+    assert not found[:, split:].any()
+
+
+def test_seeds_that_agree_exactly_within_two_groups_are_found_by_the_spread_of_the_others() -> None:
+    values = 0.9 + 0.01 * RANDOM.normal(size=(6, 5))
+    values[2] = [0.125, 0.9, 0.9, 0.125, 0.9]
+    values[4] = [1.0, 1.0, 1.0, 1.0, 0.999]
+    found = two_groups(values)
+    assert found[2].tolist() == [True, False, False, True, False]
+    assert found.sum() == 2
+
+
+def test_accuracies_just_below_their_ceiling_are_not_taken_for_two_groups() -> None:
+    sweep = make_sweep({"dim": list(range(1, 13))}, 10)
+    clean = RANDOM.beta(58, 2, (400, 12, 10))
+    assert np.mean([bool(flags(_summary(sweep, values))) for values in clean]) < 0.05 + 3.5 * 0.011
+
+
+def _summary(sweep: Sweep, accuracies: Floats) -> Summary:
+    conditions, seeds = list(sweep.grid.conditions()), sweep.grid.seeds
+    states = np.full(accuracies.shape, COMPLETED)
+    values = [(metrics_of(sweep, [ACCURACY])[0], accuracies)]
+    return summarise_arrays(
+        "", factors_of(sweep), conditions, seeds, states, values, primary=(), level=0.95, complete=True
+    )
+
+
+def test_seeds_that_may_be_two_groups_are_shown_beside_the_claim_with_how_little_that_proves(tmp_path: Path) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [4, 8, 16]}, 5, primary=[R2]))
+    apart = dict(zip(range(42, 47), [0.122, 0.2, 0.743, 0.835, 0.845], strict=True))
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        noise = float(np.random.default_rng([cell.seed, int(cell.factors["dim"])]).normal(0, 0.01))
+        return {R2: apart[cell.seed] if cell.factors["dim"] == 4 else 0.85 + noise}
+
+    directory.fill(metrics)
+    outcome = aggregate(tmp_path, figures=False)
+    report = outcome.report.read_text()
+    told = (
+        "the seeds may form two groups at workspace dimension 4 (0.122, 0.2 and 0.743, 0.835, 0.845); with so few seeds"
+    )
+    assert told in report
+    assert not json.loads(directory.store.paths.statistics_file.read_bytes())["unreliable"]
+
+
 def test_too_few_seeds_or_no_spread_are_never_two_groups() -> None:
     assert not two_groups(np.array([[0.0, 1.0], [0.0, 9.0]])).any()
     assert not two_groups(np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.9]])).any()
@@ -48,7 +105,7 @@ def test_a_flag_stands_beside_the_claim_that_it_touches(tmp_path: Path) -> None:
 
     directory.fill(metrics)
     report = aggregate(tmp_path, figures=False).report.read_text()
-    assert "in best validation loss, seed 44 of dim_8 lies far from the other seeds" in report
+    assert "in best validation loss, seed 44 at workspace dimension 8 lies far from the other seeds" in report
 
 
 def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: Path) -> None:
@@ -64,7 +121,8 @@ def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: P
     found = json.loads(directory.store.paths.statistics_file.read_bytes())["unreliable"]
     assert {"metric": LOSS, "reason": "seeds in two groups", "conditions": ["dim_8"], "seeds": [[44]]} in found
     assert {"metric": ACCURACY, "reason": "seeds at the bound", "conditions": ["dim_4"], "seeds": []} in found
-    assert f"{LOSS}: seeds in two groups in dim_8; intervals are unreliable, look at the seeds" in problems
+    said = "best validation loss: seeds in two groups at workspace dimension 8; intervals are unreliable"
+    assert f"{said}, look at the seeds" in problems
 
 
 History = Callable[[int], list[float | None]]

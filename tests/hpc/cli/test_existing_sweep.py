@@ -158,3 +158,13 @@ def test_seeds_of_the_command_line_replace_the_files_number_of_runs(holdfast: Ho
     assert "8 cells" in holdfast("plan", "--config", "sweep.yaml", "sweep.seeds=[42,43]").stdout
     both = ("--runs-per-condition", "5", "sweep.seeds=[42,43]")
     assert "runs_per_condition is 5" in holdfast("plan", "--config", "sweep.yaml", *both, expect=2).stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_what_cannot_be_tested_is_said_again_when_a_sweep_is_continued(
+    holdfast: Holdfast, small: Path, command: str
+) -> None:
+    said = "no test: one seed says nothing of chance"
+    assert said in holdfast("run", "--config", "sweep.yaml").stderr
+    assert said in holdfast(command, "out").stderr
+    assert said not in holdfast("plan", "out", "--runs-per-condition", "2").stderr

@@ -24,6 +24,7 @@ METRICS = {
     "score": {"kind": "bounded", "better": "higher", "chance": 0.25},
     "gain": {"kind": "real", "better": "higher"},
     "loss": {"kind": "positive", "better": "lower"},
+    "sum": {"kind": "positive", "better": "lower", "scaled_by": "mode"},
 }
 
 
@@ -106,6 +107,16 @@ def test_declared_tests_are_the_whole_family(tmp_path: Path) -> None:
         ({"width": [0, 1]}, {}, "width is not tested: fewer than two of its levels have a logarithm"),
         ({"width": [0, 1, 2]}, {}, "error, slope on width, leaves out width 0, which has no logarithm"),
         ({"width": [1]}, {"tests": [{"metric": "error", "slope": "width"}]}, "cannot be tested: width has one level"),
+        (
+            {"width": [1, 2], "mode": ["a", "b"]},
+            {"tests": [{"metric": "sum", "compare": {"mode": ["a", "b"]}}]},
+            "sum, comparison over mode, tests arithmetic: mode multiplies a term of sum",
+        ),
+        (
+            {"width": [1, 2], "mode": ["a", "b"]},
+            {"primary_metrics": ["sum"], "reference": {"width": 1, "mode": "a"}},
+            "mode is not tested: it multiplies a term of sum",
+        ),
         ({"width": [1]}, {"retention": RETENTION}, "the hypothesis (retention over width) cannot be tested"),
     ],
 )

@@ -1,0 +1,76 @@
+"""Estimates, intervals and places as words: units, percentages, combinations of factors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from aggregate.analysis.claims import Claim
+from aggregate.analysis.fixed import Retention
+from aggregate.analysis.questions import RETENTION, SLOPE, Question
+from aggregate.wording import listed, short, signed
+
+_MOST = 6  # combinations, or steps, told in one sentence
+
+
+def places(names: Sequence[str]) -> str:
+    """Combinations in words, a factor that they share named once: ``scale 0.1, 1 and 10``."""
+    if len(names) > _MOST:
+        return f"{len(names)} combinations"
+    heads = {name.rpartition(" ")[0] for name in names}
+    if len(heads) > 1 or ", " in names[0]:
+        return listed(names)
+    return f"{heads.pop()} {listed([name.rpartition(' ')[2] for name in names])}"
+
+
+def limited(told: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(told) - _MOST
+    return "; ".join(told[:_MOST]) + (f"; and {more} more (statistics.json)" if more > 0 else "")
+
+
+def bracket(question: Question, low: float, high: float) -> str:
+    """An interval: ``[-32, -6.5]``."""
+    return f"[{_number(question, low)}, {_number(question, high)}]"
+
+
+def _number(question: Question, value: float) -> str:
+    """An estimate or an end of its interval: points of retention, a change in per cent on a logarithmic scale."""
+    if question.kind == RETENTION:
+        return _whole(100 * value)
+    return _whole(100 * math.expm1(min(value, 700.0))) if question.log else signed(value)
+
+
+def amount(question: Question, value: float) -> str:
+    """An estimate with its unit: ``-18 percentage points``."""
+    unit = " percentage points" if question.kind == RETENTION else " %" if question.log else ""
+    return _number(question, value) + unit
+
+
+def size(claim: Claim, value: float) -> str:
+    """A size without a sign, such as the detectable effect."""
+    question = claim.question
+    if question.log and question.kind != RETENTION:
+        return f"-{100 * -math.expm1(-value):.2g} % or +{100 * math.expm1(min(value, 700.0)):.2g} %{per(question)}"
+    return f"{100 * value:.2g} percentage points" if question.kind == RETENTION else f"{short(value)}{per(question)}"
+
+
+def per(question: Question) -> str:
+    """What a slope is per, and what it is averaged over."""
+    if question.kind != SLOPE:
+        return ""
+    over = f", averaged over {places([part.where for part in question.parts])}," if len(question.parts) > 1 else ""
+    return f" per {question.unit}{over}"
+
+
+def _whole(value: float) -> str:
+    return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.2g}"
+
+
+def sides(question: Question) -> tuple[str, str]:
+    """The two kinds of information of a retention."""
+    retained, test = question.retained, question.test
+    if retained is not None:
+        return retained.kept.name, retained.other.name
+    assert isinstance(test, Retention)
+    return test.kept_name or test.kept, test.other_name or test.other
