@@ -28,7 +28,8 @@ class Snapshot:
     statuses: every planned cell; STARTED and MISSING cells that Slurm has are RUNNING or PENDING here.
     live: the live task of a cell. trouble: which clusters could not be asked, and why; then RUNNING and PENDING are
     unknown there. failed_starts: what tasks of the last submission said that ended before they began.
-    cancelled: what has been cancelled and not been submitted since.
+    refused_requeues: what tasks of the last submission were answered that asked to be queued again. cancelled: what has
+    been cancelled and not been submitted since.
     """
 
     sweep: Sweep
@@ -36,6 +37,7 @@ class Snapshot:
     live: dict[str, LiveTask]
     trouble: str = ""
     failed_starts: str = ""
+    refused_requeues: str = ""
     cancelled: str = ""
 
     @property
@@ -104,7 +106,8 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     left = {status.cell.name for status in statuses if status.state not in FINAL}
     told = told_of_failed_starts(store) if any(status.state == MISSING for status in statuses) else ""
     live = {name: task for name, task in live.items() if name in left}
-    return Snapshot(sweep, statuses, live, trouble, told, _cancelled(store, left - live.keys()))
+    refused = told_of_refused_requeues(store) if left - live.keys() else ""
+    return Snapshot(sweep, statuses, live, trouble, told, refused, _cancelled(store, left - live.keys()))
 
 
 def _cancelled(store: Store, names: Collection[str]) -> str:
@@ -130,11 +133,22 @@ def told_of_failed_starts(store: Store) -> str:
     return f"{tasks} ended before training began, on {nodes}: {''.join(said) or 'no output'} ({log})"
 
 
+def told_of_refused_requeues(store: Store) -> str:
+    """How many tasks of the last submission stopped early and could not be requeued, where and why; empty if none."""
+    last = max((intent.number for intent in intents(store)), default=0)
+    refused = [each for each in store.paths.refused_requeues() if each.submission == last]
+    if not refused:
+        return ""
+    nodes = ", ".join(sorted({each.node for each in refused}))
+    tasks = "1 task" if len(refused) == 1 else f"{len(refused)} tasks"
+    return f"{tasks} saved and stopped but could not be requeued, on {nodes}: {refused[-1].why}; submit again to resume"
+
+
 def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
     task = live.get(status.cell.name) if live else None
     if task is None or status.state in (COMPLETED, DIVERGED, CONFLICT):
         return status
-    return replace(status, state=PENDING if task.queued.state == PENDING else RUNNING, cause="")
+    return replace(status, state=task.queued.phase, cause="")
 
 
 def estimate(store: Store, snapshot: Snapshot) -> str:
