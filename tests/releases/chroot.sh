@@ -8,9 +8,10 @@
 set -euo pipefail
 release=$1
 cache=$(cd "$(dirname "$0")/../.." && pwd)/.cache/chroots
-directory=$cache/$release-$(date +%Y%m%d)
+# Another one where what is to be in it has changed since.
+directory=$cache/$release-$(date +%Y%m%d)-$(cksum <"$0" | cut -d ' ' -f 1)
 packages=slurm-wlm,munge,slurmdbd,mariadb-server-core,mariadb-client-core,python3,python3-venv
-packages+=,gcc,libc6-dev,libstdc++6,libgomp1,make,git,strace,procps,zsh,iproute2,ca-certificates
+packages+=,mount,gcc,libc6-dev,libstdc++6,libgomp1,make,git,strace,procps,zsh,iproute2,ca-certificates
 packages+=,user-mode-linux,nfs-kernel-server,nfs-common,kmod,e2fsprogs
 
 fail() { echo "chroot.sh: $*" >&2; exit 3; }
