@@ -19,6 +19,8 @@ export_image() { # directory, size in MiB, number
 
 serve() {
     mount --bind /usr/lib/uml/modules /usr/lib/modules
+    # Both mounts are one client to the server, which would leave the one its delegation while the other changes the file.
+    echo 0 >/proc/sys/fs/leases-enable
     modprobe -a nfsd nfsv4 loop && ip link set lo up && hostname nfs
     mount -t nfsd nfsd /proc/fs/nfsd && mount -t tmpfs nfs /var/lib/nfs && mkdir -p /var/lib/nfs/v4recovery
     # The root of all exports must lie on a file system that can be exported, as the host's files cannot.
