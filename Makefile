@@ -8,16 +8,18 @@ CONFIG ?= examples/demo.yaml
 OUT ?= out
 PROFILE ?= sandbox
 ARGS ?=
+# trixie has Slurm 24.11, sid the newest.
+RELEASE ?= trixie
 DEMO := demo
 # Tests wait for Slurm more than they compute.
 WORKERS ?= 3
 
-.PHONY: help setup demo test test-quick run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench docs chaos chaos-mutants clean
+.PHONY: help setup demo test test-quick test-slurm test-nfs run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench docs chaos chaos-mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
-	@echo "variables: CONFIG=$(CONFIG) OUT=$(OUT) PROFILE=$(PROFILE) ARGS=..."
+	@echo "variables: CONFIG=$(CONFIG) OUT=$(OUT) PROFILE=$(PROFILE) RELEASE=$(RELEASE) ARGS=..."
 
 setup: $(VENV)/.ready  ## create .venv with pinned versions
 
@@ -44,6 +46,12 @@ QUICK := tests/hpc tests/aggregate tests/training tests/docs
 
 test-quick: setup  ## run the tests of single modules after each edit: at most two minutes on two idle cores
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal -m "not slurm and not command and not slow" $(QUICK) $(ARGS)
+
+test-slurm: setup  ## run the Slurm tests with the Slurm of another Debian RELEASE, in a chroot (root; mmdebstrap)
+	tests/releases/in_chroot.sh $(RELEASE) tests/releases/slurm_tests.sh -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-nfs: setup  ## run the tests of files and sweeps on a kernel NFS server with two clients (root; mmdebstrap)
+	tests/releases/in_chroot.sh trixie tests/releases/nfs.sh $(ARGS)
 
 chaos: setup  ## test crash safety under thousands of faults (20 minutes; ARGS="--seed S --minutes M --only PART")
 	PYTHONPATH=tests $(VENV)/bin/python -m chaos.run $(ARGS)
@@ -89,5 +97,5 @@ docs: setup  ## build the documentation into site/; a broken link is an error
 	$(VENV)/bin/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
-clean:  ## remove the demo, caches and .venv
-	rm -rf $(DEMO) site $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+clean:  ## remove the demo, caches, chroots and .venv
+	rm -rf .cache $(DEMO) site $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

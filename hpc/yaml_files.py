@@ -25,7 +25,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         data = read_json(text) if path.suffix == ".json" else read_yaml(text)
     except json.JSONDecodeError as error:
-        raise ConfigError([f"{path.name}: line {error.lineno}: not valid JSON: {error.msg}"]) from None
+        number, fault = _json_fault(error)
+        raise ConfigError([f"{path.name}: line {number}: not valid JSON: {fault}"]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
@@ -40,6 +41,16 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError([f"{path.name}: the file must hold named sections, such as 'sweep:'"])
     return data
+
+
+def _json_fault(error: json.JSONDecodeError) -> tuple[int, str]:
+    """Line and problem, in the same words whatever the Python: of a trailing comma, 3.13 says other ones."""
+    after_comma = error.pos + (error.doc[error.pos : error.pos + 1] == ",")
+    before, after = error.doc[:after_comma].rstrip(), error.doc[after_comma:].lstrip()
+    if before.endswith(",") and after[:1] in ("}", "]"):
+        line = error.doc.count("\n", 0, len(error.doc) - len(after)) + 1
+        return line, f"there is a comma before the closing {after[0]}; remove it"
+    return error.lineno, error.msg
 
 
 def read_json(text: bytes) -> Any:

@@ -113,7 +113,11 @@ if [ "$status" -eq 85 ] && [ "$first" = USR2 ] && [ -z "$terminated" ]; then
     case $refused in
         '') ;;
         *'pending execution'*) ;;  # slurmctld has requeued it already
-        *) echo "task.sh: stopped early, all state is saved; the requeue was refused: $refused" >&2 ;;
+        *)
+            echo "task.sh: stopped early, all state is saved; the requeue was refused: $refused" >&2
+            # For `holdfast status`: nobody reads the logs of tasks that only wait to be submitted again.
+            echo "$refused" >"${log%.log}.requeue.${SLURMD_NODENAME:-$(hostname)}.refused"
+            ;;
     esac
 fi
 drop_empty_log

@@ -80,7 +80,7 @@ def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> 
         one_cell.find_cell(sweep, store, filtered.cell)
     names = filtered.names(sweep)
     seen = queues(store)
-    chosen = [task for task in seen.tasks if state in (None, task.queued.state) and names.intersection(task.cells)]
+    chosen = [task for task in seen.tasks if state in (None, task.queued.phase) and names.intersection(task.cells)]
     cells = {name for task in chosen for name in task.cells}
     if chosen and not _confirmed(f"cancel {len(chosen)} tasks with {len(cells)} cells? ", yes):
         return CommandExit.CONFIGURATION

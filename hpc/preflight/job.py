@@ -19,8 +19,6 @@ from hpc.trainers.snapshot import python_path
 _POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
 # How long a cancelled job may keep writing: Slurm's default KillWait of 30 s, with a margin.
 _CANCEL_SECONDS = 40.0
-# COMPLETING is not among them: the node may still be writing.
-_ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL")
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,13 @@ def run(
         slurm.sbatch(path)
         while True:
             found = slurm.queue([name], finished=True)
-            if not found or found[0].state in _ENDED:
+            if not found or found[0].ended:
                 seen = found[0] if found else seen
                 waited = (started or time.monotonic()) - began
                 return End(True, seen.state if found and seen else "", "", seen.node if seen else "", waited)
             seen = found[0]
             now = time.monotonic()
-            if seen.state == "PENDING":
+            if seen.waiting:
                 if now - began > start_s:
                     return End(False, seen.state, seen.reason, "", now - began)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from hpc.node.saving import BACKGROUND_BYTES, checkpoint_interval
 from hpc.planning.plan import FILES_PER_CELL
 from hpc.preflight import probe
 from hpc.preflight.finding import Finding, note, ok, problem
-from hpc.preflight.judge_cluster import Preemption
+from hpc.preflight.judge_cluster import DEFAULT_MINUTES, Preemption
 from hpc.slurm.profile import Profile
 from hpc.units import duration, size
 
@@ -19,6 +20,8 @@ _LEAST_BYTES, _LEAST_INODES = 2 << 30, 20_000
 _SLOW_REPLY_SECONDS = 5.0
 # A local disk needs a few seconds; beyond this, the start of a task costs as much as small cells take to train.
 _SLOW_IMPORT_SECONDS = 30.0
+# As bash, dash and env put it: "line 5: module: command not found", "env: 'python': No such file or directory".
+_NOT_FOUND = re.compile(r"([^\s:]+): (?:command )?not found$", re.MULTILINE)
 _ELSEWHERE = "choose a directory on another file system (--directory)"
 
 
@@ -84,6 +87,27 @@ def machine(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
     fix = "every task pays this: put the environment on a faster file system, or pack more cells into a task (--pack)"
     findings.append(note("torch", text, fix) if slow else ok("torch", text))
     return [*findings, *_gpus(answer, profile)]
+
+
+def site(answer: Mapping[str, Any], profile: Profile, log: str) -> list[Finding]:
+    """Verdicts on what a site may leave out on its nodes. log: what the job's shell printed."""
+    found = []
+    if missing := _NOT_FOUND.findall(log):
+        text = f"on {answer['node']}, the job's shell did not find {', '.join(dict.fromkeys(missing))}"
+        fix = "correct modules and setup; where nodes do not know `module`, source its init file in setup first"
+        found.append(problem("setup", text, fix))
+    if answer["environment"]["exported"] != "ALL":
+        text = f"a job gets none of your environment (--export={answer['environment']['exported']}): it began with "
+        text += f"{answer['environment']['variables']} variables"
+        found.append(note("environment", text, "set what the trainer needs, such as paths and keys, in setup"))
+    if answer["requeue_trouble"]:
+        minutes = profile.parameters.get("timeout_min", DEFAULT_MINUTES)
+        text = f"a task on {answer['node']} cannot requeue itself ({answer['requeue_trouble']}): one that reaches its "
+        text += f"limit of {duration(60 * minutes)} saves and ends, and its cells wait for another submission"
+        found.append(
+            note("requeue", text, "use `holdfast submit --wait`, which submits them again, or raise timeout_min")
+        )
+    return found
 
 
 def _gpus(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from hpc import provenance
 from hpc.preflight import probe
+from hpc.slurm.commands import Slurm, SlurmError
 from hpc.storage import files
 
 ANSWER = "node.json"
@@ -30,6 +31,8 @@ def main(argv: list[str]) -> int:
         "cpus": len(os.sched_getaffinity(0)),
         "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
+    answer["environment"] = {"exported": os.environ.get("SLURM_EXPORT_ENV", "ALL"), "variables": len(os.environ)}
+    answer["requeue_trouble"] = _requeue_trouble()
     try:
         answer["shared"] = _shared(directory)
     except OSError as error:
@@ -49,6 +52,14 @@ def _shared(directory: Path) -> dict[str, Any]:
     seconds = probe.checkpoint_seconds(own)
     space = probe.space(directory)
     return {"faults": faults, "round_trip_s": round_trip, "won": won, "checkpoint_s": seconds, "space": space}
+
+
+def _requeue_trouble() -> str:
+    """Why a task here could not ask to be queued again; empty if it could."""
+    try:
+        return "" if Slurm().answers() else "slurmctld does not answer"
+    except SlurmError as error:
+        return str(error).partition(": is this")[0]  # this is no login node
 
 
 def _torch() -> dict[str, Any]:

@@ -34,7 +34,7 @@ from hpc.sandbox.directory import (
     write_state,
 )
 from hpc.sandbox.preemption import preempt
-from hpc.sandbox.programs import installed
+from hpc.sandbox.programs import addresses_missing, installed
 from hpc.slurm.answers import Node, QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 
@@ -163,7 +163,7 @@ def up(directory: Path | None = None, **settings: Any) -> Sandbox:
     will not do or a daemon does not start.
     """
     chosen = ClusterSettings(**settings)
-    missing = installed()
+    missing = installed() or addresses_missing()
     if missing:
         raise SandboxError(missing)
     directory = prepared(resolved(directory))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hpc.sandbox.programs import slurm_version
 from hpc.slurm.commands import SlurmError
 
 LOW = "low"
@@ -21,6 +22,7 @@ CONTROLLER = "slurmctld"
 MUNGE = "munged"
 PreemptMode = Literal["REQUEUE", "CANCEL"]
 
+_CGROUPS_OPTIONAL = (24, 5)
 _DIRECTORIES = ("state", "spool", "log", "munge", "gpu")
 # Below the ports that the kernel gives to outgoing connections, from 32768 on.
 _PORTS = range(20_000, 32_000)
@@ -128,6 +130,7 @@ def write_files(directory: Path, settings: ClusterSettings, ports: Mapping[str, 
     (directory / "hold.sh").write_text('#!/bin/sh\nexec sleep "$1"\n')
     (directory / "slurm.conf").write_text(_slurm_conf(directory, settings, ports))
     (directory / "gres.conf").write_text(_gres_conf(directory, settings))
+    (directory / "cgroup.conf").write_text(f"CgroupPlugin={_cgroup_plugin()}\n")
 
 
 def _slurm_conf(directory: Path, settings: ClusterSettings, ports: Mapping[str, int]) -> str:
@@ -159,6 +162,15 @@ def _gres_conf(directory: Path, settings: ClusterSettings) -> str:
     nodes = ",".join(settings.node_names)
     # The flag makes Slurm set CUDA_VISIBLE_DEVICES, as for GPUs it has found itself.
     return f"NodeName={nodes} Name=gpu Flags=nvidia_gpu_env File={directory}/gpu/nvidia{numbers}\n"
+
+
+def _cgroup_plugin() -> str:
+    """What keeps slurmd out of cgroups, which the sandbox needs none of.
+
+    Left to itself, slurmd does not start where cgroup v2 is pure and no system D-Bus runs, as in most containers, and
+    as root it sets limits on its own cgroup. `disabled` exists since 24.05; before, v1 is not touched until it is used.
+    """
+    return "disabled" if slurm_version() >= _CGROUPS_OPTIONAL else "cgroup/v1"
 
 
 def _user() -> str:

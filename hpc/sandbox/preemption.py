@@ -42,7 +42,7 @@ def _options_by_node(slurm: Slurm, victims: Sequence[QueuedTask], *, whole_nodes
 
 def _wait(directory: Path, slurm: Slurm, name: str, timeout_s: float) -> None:
     def waiting() -> list[QueuedTask]:
-        return [task for task in slurm.queue([name]) if task.state == "PENDING"]
+        return [task for task in slurm.queue([name]) if task.waiting]
 
     if not wait_until(lambda: not waiting(), timeout_s):
         slurm.cancel(waiting())

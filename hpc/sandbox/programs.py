@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +28,32 @@ def installed() -> str | None:
 def find_program(name: str) -> str | None:
     """Path of a command or daemon, also outside PATH where daemons live; None if it is not there."""
     return shutil.which(name) or shutil.which(name, path=_DAEMON_PATH)
+
+
+def slurm_version() -> tuple[int, int]:
+    """Year and month of the Slurm release on this machine. Raises SlurmError if slurmctld does not say."""
+    said = subprocess.run(
+        [find_program("slurmctld") or "slurmctld", "-V"], capture_output=True, text=True, check=False
+    ).stdout
+    found = re.search(r"(\d+)\.(\d+)", said)
+    if found is None:
+        raise SlurmError(f"slurmctld -V shows no version, but {said.strip()!r}")
+    return int(found[1]), int(found[2])
+
+
+def addresses_missing() -> str | None:
+    """None if Slurm's daemons can look up an address here, else one line that says what they lack.
+
+    Slurm asks with AI_ADDRCONFIG, for which a machine whose only IPv4 address is 127.0.0.1 has no IPv4 at all.
+    """
+    try:
+        socket.getaddrinfo("127.0.0.1", None, family=socket.AF_INET, flags=socket.AI_ADDRCONFIG)
+    except socket.gaierror:
+        return (
+            "this machine has no IPv4 address besides 127.0.0.1, and Slurm's daemons do not start without one: "
+            "connect it to a network, or as root `ip address add 127.0.0.2/8 dev lo`"
+        )
+    return None
 
 
 def start_daemon(

@@ -27,9 +27,21 @@ ACCOUNTING_FIELDS = ("JobID", "State", "ExitCode", "ElapsedRaw", "NodeList", "Jo
 # What sinfo shows of a node's generic resources: `gpu:a100:4`, or `gpu:2` where the site names no type.
 _GPUS = re.compile(r"gpu:(?:([^:(,]+):)?(\d+)")
 NO_TYPE = "no type"
-# A slurmd that dies between accepting a task and starting it: slurmctld requeues the task and holds it (22.05 puts
-# "launch failed requeued held" in squeue's Reason, with spaces or underscores).
-_HELD = re.compile(r"launch.failed.requeued.held", re.IGNORECASE)
+# Every state that squeue and sacct name (man squeue, "JOB STATE CODES", 22.05 to 26.05). One that is in none of these
+# sets is of a later version, and counts as ACTIVE: a task is never given up because of a new word.
+WAITING = frozenset({
+    *("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "EXPEDITING"),
+    *("POWER_UP_NODE", "CONFIGURING"),
+})  # fmt: skip
+ACTIVE = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT", "UPDATE_DB"})
+ENDED = frozenset({
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"),
+    *("OUT_OF_MEMORY", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"),
+})  # fmt: skip
+# A task whose launch failed is requeued and held, and each version says it in other words: "launch failed requeued
+# held", "user env retrieval failed requeued held", with spaces or underscores; "job requeued in held state".
+_HELD_REASON = re.compile(r"requeued\W*_?(in_)?(in )?held|JobHoldMaxRequeue", re.IGNORECASE)
+_HELD_STATES = frozenset({"REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +73,34 @@ class QueuedTask:
 
     @property
     def held(self) -> bool:
-        """Whether Slurm holds it for good because it could not be started: only an administrator could release it."""
-        return _HELD.search(self.reason) is not None
+        """Whether Slurm holds it for good after it failed: only `scontrol release` would start it.
+
+        A task that a person holds (JobHeldUser, JobHeldAdmin) is only waiting.
+        """
+        return self.state in _HELD_STATES or (self.waiting and _HELD_REASON.search(self.reason) is not None)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it has not begun to run, or waits to run again."""
+        return self.state in WAITING
+
+    @property
+    def phase(self) -> str:
+        """PENDING or RUNNING: what a task in the queue is to a person, whatever Slurm does with it at the moment."""
+        return "PENDING" if self.waiting else "RUNNING"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended for good; a task that is COMPLETING may still be writing."""
+        return self.state in ENDED
 
 
 @dataclass(frozen=True)
 class AccountedTask:
     """One job or array element as sacct remembers it.
 
-    exit_code, signal: of the batch script; signal is 0 if it ended by itself. seconds: elapsed in the last run.
+    exit_code, signal: of the batch script; signal is 0 if it ended by itself. An exit code above 128 is a shell's word
+    for a signal; Slurm before 25.11 shows it without the 128. seconds: elapsed in the last run.
     """
 
     name: str

@@ -20,6 +20,9 @@ _RESERVED = (
 )
 _OPTION = re.compile(r"[a-z][a-z-]{1,40}")
 _OPTION_VALUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:=/@%+&|*()\[\] -]{0,255}")
+# GPUs in a list of resources such as `gpu:a100:2,shm:1` or `gres/gpu:1`, and sbatch's options that request them.
+_GPU = re.compile(r"(^|[,/:])gpu\b")
+_GPU_OPTION = re.compile(r"gpus|[gt]res.*=(.*[,/:])?gpu\b")
 _UNBROKEN = r"[^\x00-\x1f\x7f]{1,1000}"
 
 
@@ -128,7 +131,18 @@ def check_together(keys: ProfileKeys, faults: Faults) -> None:
         faults.add("gpu_type", "gpu_type is given, but gpus_per_node is not; say how many GPUs a task gets")
     if keys.gpu_type and keys.gres:
         faults.add("gres", "gres and gpu_type both name resources; write all of them in gres, without gpu_type")
+    elif len(named := _naming_gpus(keys)) > 1:
+        fix = "name them in one place: gpus_per_node, with gpu_type if the type matters"
+        faults.add(named[1], f"{' and '.join(named)} both request GPUs, which newer Slurm refuses; {fix}")
     limit_s, asked_s = 60 * (keys.timeout_min or 0), keys.signal_delay_s
     # The default is not held against a short limit: `check cluster` judges that.
     if limit_s and 2 * asked_s > limit_s and "signal_delay_s" in keys.model_fields_set:
         faults.value("signal_delay_s", asked_s, f"a task needs half of its {limit_s} s to train; choose a smaller one")
+
+
+def _naming_gpus(keys: ProfileKeys) -> list[str]:
+    """The keys that request GPUs."""
+    found = ["gpus_per_node"] if keys.gpus_per_node else []
+    found += ["gres"] if _GPU.search(keys.gres or "") else []
+    options = {key: f"{key.replace('_', '-')}={value}" for key, value in keys.additional_parameters.items()}
+    return found + [f"additional_parameters.{key}" for key, words in options.items() if _GPU_OPTION.match(words)]

@@ -1,4 +1,4 @@
-"""Tasks that ended before training began: what their logs say, where no attempt has a log."""
+"""Tasks that ended too early: before training began, or saved and not requeued; and what is known of the reason."""
 
 from __future__ import annotations
 
@@ -56,6 +56,17 @@ def told(store: Store, missing: Collection[Cell]) -> str:
     # A directory that has moved, or a node that cannot write to it, leaves no log.
     said = task_end.word(store, min(missing, key=lambda cell: cell.name)) if ended else ""
     return f"{_tasks(ended)} ended before training began, without a log; Slurm: {said}" if said else ""
+
+
+def refused_requeues(store: Store) -> str:
+    """How many tasks of the last submission stopped early and could not be requeued, where and why; empty if none."""
+    last = max((intent.number for intent in intents(store)), default=0)
+    refused = [each for each in store.paths.refused_requeues() if each.submission == last]
+    if not refused:
+        return ""
+    nodes = ", ".join(sorted({each.node for each in refused}))
+    said = f"{_tasks(refused)} saved and stopped but could not be requeued, on {nodes}: {refused[-1].why}"
+    return f"{said}; submit again to resume"
 
 
 def _tasks(found: Sequence[object]) -> str:

@@ -38,9 +38,11 @@ def remarks(snapshot: Snapshot) -> Iterator[str]:
         yield f"{snapshot.trouble}; RUNNING and PENDING are not known for them"
     if snapshot.failed_starts:
         yield snapshot.failed_starts
+    if snapshot.refused_requeues:
+        yield snapshot.refused_requeues
     if snapshot.cancelled:
         yield snapshot.cancelled
-    queued = [task.queued for task in snapshot.live.values() if task.queued.state == PENDING]
+    queued = [task.queued for task in snapshot.live.values() if task.queued.waiting]
     reasons = Counter(task.reason for task in queued if task.reason not in ("", "None") and not task.held)
     if reasons:
         yield "waiting: " + ", ".join(f"{count} ({reason})" for reason, count in reasons.most_common())

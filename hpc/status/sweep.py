@@ -27,7 +27,8 @@ class Snapshot:
     statuses: every planned cell; STARTED and MISSING cells that Slurm has are RUNNING or PENDING here.
     live: the live task of a cell. trouble: which clusters could not be asked, and why; then RUNNING and PENDING are
     unknown there. failed_starts: what tasks of the last submission said that ended before they began.
-    cancelled: what has been cancelled and not been submitted since.
+    refused_requeues: what tasks of the last submission were answered that asked to be queued again. cancelled: what has
+    been cancelled and not been submitted since.
     """
 
     sweep: Sweep
@@ -35,6 +36,7 @@ class Snapshot:
     live: dict[str, LiveTask]
     trouble: str = ""
     failed_starts: str = ""
+    refused_requeues: str = ""
     cancelled: str = ""
 
     @property
@@ -105,7 +107,8 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     missing = [status.cell for status in statuses if status.state == MISSING and status.cell.name not in waiting]
     told = "" if trouble else early_ends.told(store, missing)
     live = {name: task for name, task in live.items() if name in left}
-    return Snapshot(sweep, statuses, live, trouble, told, _cancelled(store, left - live.keys()))
+    refused = early_ends.refused_requeues(store) if left - live.keys() else ""
+    return Snapshot(sweep, statuses, live, trouble, told, refused, _cancelled(store, left - live.keys()))
 
 
 def _cancelled(store: Store, names: Collection[str]) -> str:
@@ -119,7 +122,7 @@ def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
     task = live.get(status.cell.name) if live else None
     if task is None or status.state in (COMPLETED, DIVERGED, CONFLICT):
         return status
-    return replace(status, state=PENDING if task.queued.state == PENDING else RUNNING, cause="")
+    return replace(status, state=task.queued.phase, cause="")
 
 
 def estimate(store: Store, snapshot: Snapshot) -> str:

@@ -47,4 +47,5 @@ def _ended(intent: Intent, array: int, index: int) -> str:
     if isinstance(task, AccountedTask):
         said += f", signal {task.signal}" if task.signal else ""
         said += f", exit status {task.exit_code}" if task.exit_code else ""
+        said += f" (signal {task.exit_code - 128})" if task.exit_code > 128 else ""
     return said

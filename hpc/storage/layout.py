@@ -26,6 +26,15 @@ class FailedStart:
     log: Path
 
 
+@dataclass(frozen=True)
+class RefusedRequeue:
+    """A task that stopped early and was not queued again. why: what Slurm, or the node's shell, said."""
+
+    submission: int
+    node: str
+    why: str
+
+
 def is_conflict(name: str) -> bool:
     """Whether a file in a cell's directory is the record of a second outcome, or of a further one."""
     return name.startswith("conflict") and name.endswith(".json")
@@ -193,6 +202,18 @@ class Layout:
                     node = rest.partition(".")[2]
                     status = files.tail(logs / name).strip()
                     found.append(FailedStart(submission, node, status, logs / f"{task}.log"))
+        return found
+
+    def refused_requeues(self) -> list[RefusedRequeue]:
+        """Every task that stopped early and could not have itself requeued, as task.sh leaves them, by submission."""
+        found = []
+        for submission in sorted(files.numbers(self.submissions_root)):
+            logs = self.logs_directory(submission)
+            for name in files.entries(logs):
+                if name.endswith(".refused"):
+                    node = name.removesuffix(".refused").split(".", 2)[2]
+                    said = files.read(logs / name).decode(errors="replace").strip().splitlines()
+                    found.append(RefusedRequeue(submission, node, said[-1] if said else "no output"))
         return found
 
     @property

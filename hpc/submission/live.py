@@ -113,7 +113,7 @@ def by_cluster(tasks: Iterable[LiveTask]) -> dict[Path | None, list[LiveTask]]:
 
 def live_cells(tasks: Sequence[LiveTask]) -> dict[str, LiveTask]:
     """The live task of each cell that has one, running ones first."""
-    order = sorted(tasks, key=lambda task: task.queued.state != "RUNNING")
+    order = sorted(tasks, key=lambda task: task.queued.waiting)
     found: dict[str, LiveTask] = {}
     for task in order:
         for cell in task.cells:
@@ -184,7 +184,7 @@ def _tasks(store: Store, slurm: Slurm, ours: Sequence[Intent], every: Sequence[s
         if task.name not in lists:
             lists[task.name] = task_list.task_cells(store.paths.tasks_file(intent.number, array))
         if task.index is not None and task.index < len(lists[task.name]):
-            is_void = task.state == "PENDING" and any(v.covers(array, task.index) for v in void[intent.number])
+            is_void = task.waiting and any(v.covers(array, task.index) for v in void[intent.number])
             yield LiveTask(task, intent.number, lists[task.name][task.index], slurm.conf, is_void), task.name
 
 

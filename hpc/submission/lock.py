@@ -35,6 +35,9 @@ from hpc.storage.store import Store
 # Of many commands that find a lock free, one gets it and holds it for seconds: whoever has not met an owner after 0.8 s
 # of trying has met one that cannot be read.
 _TRIES, _PAUSE_SECONDS = 40, 0.02
+# What rename answers where the lock is taken. EPERM: a file system over SFTP, which says nothing finer; the directory
+# beside it has just been made, so a right is not what is missing.
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.EPERM}
 # A submission takes seconds to minutes; looking at its lock costs one listing.
 _BUSY_SECONDS = 2.0
 # kill, timeout and systemd send TERM; a terminal that is closed sends HUP.
@@ -129,12 +132,21 @@ def _put_in_place(store: Store, command: str) -> Held | None:
     except FileNotFoundError:
         return None  # another command took the empty directory for one that nobody needs
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno not in _TAKEN:
             raise
         return None
     finally:
-        shutil.rmtree(prepared, ignore_errors=True)
+        _discard(prepared)
     return Held(store, owner.name)
+
+
+def _discard(prepared: Path) -> None:
+    """Remove a prepared directory. On NFS it stays full while a command that looks at it has its file open."""
+    for _ in range(_TRIES):
+        shutil.rmtree(prepared, ignore_errors=True)
+        if not prepared.exists():
+            return
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _leave(store: Store, owner: str) -> None:
@@ -149,6 +161,9 @@ def _remove_if_gone(store: Store, take_over: bool) -> None:
     """Remove the owner that is there if he is gone, or may be and shall be taken over. Raises BusyError otherwise."""
     found = _owner(store)
     if found is None:
+        # Over SFTP, nothing is renamed onto a directory that is there, however empty.
+        with contextlib.suppress(OSError):
+            os.rmdir(store.paths.lock_directory)
         return
     name, record = found
     standing = _standing(record)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from .syscalls import Call
 
-AUDITED = ("openat", "write", "fsync", "rename", "link", "mkdir", "unlink")
 _DESCRIPTOR = re.compile(r"^\d+<(?P<path>[^>]*)>")
 _PATHS = re.compile(r'"([^"]*)"')
 # Shown to people, believed by nobody: it need not survive.
@@ -29,14 +28,14 @@ def audit(calls: Sequence[Call], root: Path) -> tuple[int, list[str]]:
             continue
         found = _DESCRIPTOR.match(call.arguments)
         path = found["path"] if found else ""
-        if call.name == "write":
+        if call.kind == "write":
             synced.discard(path)
             if path.endswith("log.txt"):
                 breaches += _unpaid(owed, "before the log spoke")
-        elif call.name == "fsync":
+        elif call.kind == "fsync":
             synced.add(path)
             owed = {target: parent for target, parent in owed.items() if parent != path}
-        elif call.name in ("rename", "link"):
+        elif call.kind in ("rename", "link"):
             source, target = _PATHS.findall(call.arguments)
             if target.endswith(_ADVISORY):
                 continue
@@ -45,7 +44,7 @@ def audit(calls: Sequence[Call], root: Path) -> tuple[int, list[str]]:
                 breaches.append(f"{target} was named before its content was synced")
             synced.add(target)
             owed[target] = str(Path(target).parent)
-        elif call.name == "mkdir":
+        elif call.kind == "mkdir":
             target = _PATHS.findall(call.arguments)[0]
             owed[target] = str(Path(target).parent)
     return followed, breaches + _unpaid(owed, "before the end")

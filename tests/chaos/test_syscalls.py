@@ -42,3 +42,15 @@ def test_every_file_is_synced_before_it_has_its_name_and_its_directory_before_th
     assert not breaches
     # Records of the attempt, checkpoints, histories, weights and results of two cells.
     assert followed >= 15
+
+
+def test_a_link_is_one_by_whatever_call_the_library_makes_it(tmp_path: Path) -> None:
+    root, trace = tmp_path / "out", tmp_path / "trace"
+    trace.write_text(
+        f'7 fsync(3<{root}/.a.tmp>) = 0\n7 linkat(AT_FDCWD</>, "{root}/.a.tmp", AT_FDCWD</>, "{root}/a", 0) = 0\n'
+        f'7 link("{root}/.b.tmp", "{root}/b") = 0\n7 fsync(3<{root}>) = 0\n7 unlinkat(4<{root}/x>, "y", 0) = 0\n'
+    )
+    calls = read_trace(trace)
+    assert [call.kind for call in calls if call.changes(root)] == ["fsync", "link", "link", "fsync"]
+    followed, breaches = audit(calls, root)
+    assert (followed, breaches) == (2, [f"{root}/b was named before its content was synced"])

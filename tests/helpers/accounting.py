@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from helpers.waiting import PATIENCE, comes
 from hpc.sandbox.cluster import Sandbox
 from hpc.sandbox.conf import free_ports
@@ -70,12 +72,19 @@ def accounting(cluster: Sandbox, directory: Path) -> Iterator[None]:
         cluster.conf.write_text(before + _SLURM_CONF.format(**settings))
         # slurmdbd takes its configuration from beside slurm.conf.
         shutil.copy(conf, cluster.directory / "slurmdbd.conf")
-        _start(stack, ["slurmdbd", "-D"], directory / "slurmdbd.out", {"SLURM_CONF": str(cluster.conf)})
-        _wait(lambda: not _sacctmgr(cluster, "-n", "show", "cluster").returncode, directory / "slurmdbd.log")
+        log = directory / "slurmdbd.log"
+        daemon = _start(stack, ["slurmdbd", "-D"], directory / "slurmdbd.out", {"SLURM_CONF": str(cluster.conf)})
+        _wait(lambda: daemon.poll() is not None or not _sacctmgr(cluster, "-n", "show", "cluster").returncode, log)
+        if daemon.poll() is not None and "_check_mysql_concat_is_sane: null result" in log.read_text():
+            # Seen with Slurm 24.11.5 and MariaDB 11.8.9 of Debian 13: its first query fails (5027).
+            pytest.skip("this slurmdbd and this MariaDB do not work together")
+        assert daemon.poll() is None, log.read_text()
         for words in (["add", "cluster", "sandbox"], ["add", "account", "lab"]):
             _sacctmgr(cluster, "-i", *words)
         _sacctmgr(cluster, "-i", "add", "user", getpass.getuser(), "account=lab")
         cluster.stop("slurmctld")
+        # The id that the controller gave itself; with accounting it has another one, and does not start with both.
+        (cluster.directory / "state" / "clustername").unlink(missing_ok=True)
         cluster.start("slurmctld")
         yield
 
@@ -103,13 +112,14 @@ def _database(stack: ExitStack, directory: Path, port: int) -> None:
     _wait(lambda: "ready for connections" in (directory / "db.log").read_text(), directory / "db.log")
 
 
-def _start(stack: ExitStack, words: Sequence[str], log: Path, variables: dict[str, str]) -> None:
+def _start(stack: ExitStack, words: Sequence[str], log: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin"} | variables
     with log.open("wb") as out:
         command = ["setpriv", "--pdeathsig", "KILL", *words]
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=log.parent)
     stack.callback(process.wait, PATIENCE)
     stack.callback(process.terminate)
+    return process
 
 
 def _sacctmgr(cluster: Sandbox, *words: str) -> subprocess.CompletedProcess[str]:

@@ -105,6 +105,29 @@ def test_a_python_that_cannot_run_us_is_told_with_what_it_said(workplace: Workpl
     assert "python" in node["fix"]
 
 
+def test_what_a_node_lacks_is_tried_there_and_told_with_what_it_costs(workplace: Workplace) -> None:
+    """No `module`, no scontrol and no environment of the user's."""
+    programs = workplace.directory / "programs"
+    programs.mkdir()
+    (programs / "env").symlink_to("/usr/bin/env")
+    words = [
+        "modules=[cuda/12]",
+        f"setup=[export PATH={programs}]",
+        "additional_parameters.export=NONE",
+        "timeout_min=90",
+    ]
+    report = checked(workplace, *(word for setting in words for word in ("--set", setting)), expect=3)
+    (setup,) = findings(report, "setup")
+    assert (setup["level"], "module" in setup["text"]) == (PROBLEM, True)
+    (environment,) = findings(report, "environment")
+    assert "--export=NONE" in environment["text"]
+    assert f"{report['facts']['node']['environment']['variables']} variables" in environment["text"]
+    (requeue,) = findings(report, "requeue")
+    assert "scontrol not found" in requeue["text"]
+    assert "90 min" in requeue["text"]
+    assert "submit --wait" in requeue["fix"]
+
+
 def test_without_a_cluster_it_says_so_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     report = check.check(check.CheckRequest(None, tmp_path), print)

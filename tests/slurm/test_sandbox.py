@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.command_line import ROOT
 from helpers.waiting import wait_until
 
 from hpc.sandbox import cluster as sandbox
@@ -17,6 +22,9 @@ from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import SlurmError
 
 StartCluster = Callable[..., Sandbox]
+# Root in a container need not have the right.
+_UNSHARED = ["unshare", "--mount", "--net", "true"]
+OWN_NAMESPACES = os.geteuid() == 0 and subprocess.run(_UNSHARED, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +236,47 @@ def test_another_user_of_the_machine_can_submit_nothing(idle_cluster: Sandbox, t
     assert done.returncode != 0
     assert idle_cluster.slurm.queue(finished=True, user="nobody") == []
     assert idle_cluster.directory.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not OWN_NAMESPACES, reason="needs root, and the right to make namespaces")
+@pytest.mark.parametrize("user", [0, 65534], ids=["root", "nobody"])
+def test_it_starts_where_cgroup_v2_is_pure_and_no_system_bus_runs(slurm_here: None, user: int) -> None:
+    directory = Path(tempfile.mkdtemp(dir="/tmp"))  # not below pytest's, which is its owner's alone
+    os.chown(directory, user, user)
+    # Reading what only root may, such as a Python in its home, is all that is left of root.
+    rights = [f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+    as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *(rights if user else [])]
+    holdfast = shlex.join([*as_user, sys.executable, "-m", "hpc", "sandbox"])
+    # What a pure machine without systemd looks like; no bus is where slurmd would look for it.
+    pure = "mount -t tmpfs none /run && mount -t cgroup2 none /sys/fs/cgroup"
+    script = f"{pure} && {holdfast} up --nodes 1 && {holdfast} status; code=$?; {holdfast} down; exit $code"
+    environment = os.environ | {"HOLDFAST_SANDBOX": str(directory), "PYTHONPATH": str(ROOT)}
+    try:
+        command = ["unshare", "--mount", "sh", "-c", script]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        shutil.rmtree(directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "idle" in done.stdout
+
+
+@pytest.mark.skipif(not OWN_NAMESPACES, reason="needs root, and the right to make namespaces")
+def test_where_there_is_no_address_but_127_0_0_1_the_remedy_is_named_and_works(
+    tmp_path: Path, slurm_here: None
+) -> None:
+    holdfast = shlex.join([sys.executable, "-m", "hpc", "sandbox"])
+    environment = os.environ | {"HOLDFAST_SANDBOX": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def alone(script: str) -> subprocess.CompletedProcess[str]:
+        command = ["unshare", "--net", "sh", "-c", f"ip link set lo up; {script}"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    refused = alone(f"{holdfast} up")
+    (line,) = refused.stderr.splitlines()
+    assert refused.returncode == 3
+    (remedy,) = re.findall("`(.+)`", line)
+    helped = alone(f"{remedy} && {holdfast} up --nodes 1; code=$?; {holdfast} down; exit $code")
+    assert helped.returncode == 0, helped.stdout + helped.stderr
 
 
 def test_two_clusters_run_at_once_and_know_nothing_of_each_other(

@@ -111,9 +111,7 @@ class Reader:
         return answer
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()  # closes its input, at which it ends
 
 
 @contextlib.contextmanager

@@ -365,7 +365,8 @@ def test_broken_yaml_is_one_line_with_its_place(faults: Callable[..., list[str]]
     ("text", "expected"),
     [
         ("{", "line 1: not valid JSON: "),
-        ('{"a": 1,\n}', "line 2: not valid JSON: "),
+        ('{"a": 1,\n}', "line 2: not valid JSON: there is a comma before the closing }; remove it"),
+        ('{"a": [1,\n\n]}', "line 3: not valid JSON: there is a comma before the closing ]; remove it"),
         ('{"a": 1, "a": 2}', "not valid JSON: key 'a' is given twice"),
         ("[]", "the file must hold named sections"),
         ("", "line 1: not valid JSON: "),

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from hpc.sandbox.programs import installed
 from hpc.slurm.answers import (
+    ACTIVE,
+    ENDED,
+    WAITING,
     Cluster,
     QueuedTask,
     expand,
@@ -278,3 +281,54 @@ def test_what_is_not_installed_is_named_with_the_way_to_install_it(
         (tmp_path / name).chmod(0o755)
 
     assert installed() == "slurmctld not found: `make slurm-install` installs Slurm (Debian package slurm-wlm)"
+
+
+# As man squeue of 26.05 lists them, with the flags that squeue shows in a state's place.
+EVERY_STATE = [
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "CONFIGURING", "COMPLETING",
+    "DEADLINE", "EXPEDITING", "FAILED", "LAUNCH_FAILED", "NODE_FAIL",
+    "OUT_OF_MEMORY", "PENDING", "POWER_UP_NODE", "PREEMPTED", "RECONFIG_FAIL",
+    "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "RESV_DEL_HOLD",
+    "REVOKED", "RUNNING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT",
+    "STOPPED", "SUSPENDED", "TIMEOUT", "UPDATE_DB",
+]  # fmt: skip
+
+
+def test_every_state_that_slurm_knows_has_one_place() -> None:
+    assert sorted([*WAITING, *ACTIVE, *ENDED]) == sorted(EVERY_STATE)
+
+
+def task(state: str, reason: str = "") -> QueuedTask:
+    return QueuedTask("n", "7", 0, state, reason, "", "low", 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("PENDING", "launch failed requeued held"),
+        ("PENDING", "launch_failed_requeued_held"),
+        ("PENDING", "user env retrieval failed requeued held"),
+        ("PENDING", "UserEnv retrieval failed, requeued held"),
+        ("PENDING", "job requeued in held state"),
+        ("PENDING", "job_requeued_in_held_state"),
+        ("PENDING", "JobHoldMaxRequeue"),
+        ("REQUEUE_HOLD", ""),
+        ("SPECIAL_EXIT", "anything"),
+    ],
+)
+def test_a_task_that_slurm_holds_after_a_failure_is_held_in_whatever_words(state: str, reason: str) -> None:
+    assert task(state, reason).held
+    assert task(state, reason).phase == "PENDING"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [("PENDING", "JobHeldUser"), ("PENDING", "JobHeldAdmin"), ("PENDING", "Resources"), ("RUNNING", "")],
+)
+def test_a_task_that_waits_or_that_a_person_holds_is_left_alone(state: str, reason: str) -> None:
+    assert not task(state, reason).held
+
+
+def test_a_state_of_a_later_version_is_taken_for_a_task_that_runs() -> None:
+    unheard_of = task("TELEPORTING")
+    assert (unheard_of.phase, unheard_of.ended, unheard_of.held) == ("RUNNING", False, False)

@@ -69,6 +69,39 @@ def test_a_gpu_type_is_asked_for_as_a_generic_resource() -> None:
     assert "gres and gpu_type" in faults(gpu_type="a100", gpus_per_node=1, gres="gpu:1")[0]
 
 
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"gpus_per_node": 1, "gres": "gpu:a100:1"}, "gres"),
+        ({"gpus_per_node": 1, "gres": "shm:1,gpu:1"}, "gres"),
+        ({"gpus_per_node": 2, "additional_parameters": {"gres": "gpu:2"}}, "additional_parameters.gres"),
+        ({"gpus_per_node": 1, "additional_parameters": {"gpus": 1}}, "additional_parameters.gpus"),
+        ({"gres": "gpu:1", "additional_parameters": {"gpus_per_task": 1}}, "additional_parameters.gpus_per_task"),
+        (
+            {"gpus_per_node": 1, "gpu_type": "a100", "additional_parameters": {"tres-per-task": "gres/gpu:1"}},
+            "additional_parameters.tres-per-task",
+        ),
+    ],
+)
+def test_gpus_that_are_requested_in_two_places_are_refused(values: dict[str, Any], where: str) -> None:
+    (line,) = faults(**values)
+    assert line.startswith(f"lab.yaml: {where}: ") or f" and {where} both request GPUs" in line
+    assert "gpus_per_node, with gpu_type" in line
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gres": "gpu:a100:1"},
+        {"additional_parameters": {"gpus-per-task": 1}},
+        {"gpus_per_node": 1, "gres": "shm:1"},
+        {"gpus_per_node": 1, "additional_parameters": {"gpu_bind": "closest", "mem-per-gpu": "8G"}},
+    ],
+)
+def test_gpus_in_one_place_and_other_resources_are_accepted(values: dict[str, Any]) -> None:
+    parse(**values)
+
+
 def test_several_gpus_are_as_many_workers_that_share_the_cpus() -> None:
     node = parse(gpus_per_node=4, cpus_per_task=34)
     assert (node.workers, node.threads) == (4, 8)
