@@ -14,7 +14,7 @@ from pathlib import Path
 from helpers.waiting import PATIENCE, wait_until
 
 from hpc.sandbox.cluster import Sandbox
-from hpc.status.sweep import told_of_refused_requeues
+from hpc.status.early_ends import refused_requeues
 
 from .attempts import ROOT, ForkServer, Hold
 from .bench import OPTIONS, Bench
@@ -48,7 +48,7 @@ def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submis
         shell.send_signal(signal.SIGUSR2)
         assert shell.wait(PATIENCE) == 85
     assert "all state is saved; the requeue was refused" in bench.text(0)
-    told = told_of_refused_requeues(bench.store)
+    told = refused_requeues(bench.store)
     assert told.startswith("1 task saved and stopped but could not be requeued, on ")
     assert told.endswith("submit again to resume")
     bench.submit()
