@@ -27,7 +27,7 @@ class Snapshot:
     statuses: every planned cell; STARTED and MISSING cells that Slurm has are RUNNING or PENDING here.
     live: the live task of a cell. trouble: which clusters could not be asked, and why; then RUNNING and PENDING are
     unknown there. failed_starts: what tasks of the last submission said that ended before they began.
-    cancelled: what has been cancelled and not been submitted since.
+    cancelled: what has been cancelled and not been submitted since. elsewhere: directories that this one is a copy of.
     """
 
     sweep: Sweep
@@ -36,6 +36,7 @@ class Snapshot:
     trouble: str = ""
     failed_starts: str = ""
     cancelled: str = ""
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -105,7 +106,7 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     missing = [status.cell for status in statuses if status.state == MISSING and status.cell.name not in waiting]
     told = "" if trouble else early_ends.told(store, missing)
     live = {name: task for name, task in live.items() if name in left}
-    return Snapshot(sweep, statuses, live, trouble, told, _cancelled(store, left - live.keys()))
+    return Snapshot(sweep, statuses, live, trouble, told, _cancelled(store, left - live.keys()), seen.elsewhere)
 
 
 def _cancelled(store: Store, names: Collection[str]) -> str:

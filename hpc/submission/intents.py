@@ -18,6 +18,7 @@ from hpc.processes import host
 from hpc.slurm.answers import Cluster
 from hpc.storage import documents, files
 from hpc.storage.claims import new_submission
+from hpc.storage.origin import is_of, origin
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_line
 from hpc.sweep.cell import Cell
@@ -33,7 +34,8 @@ class Intent:
     sizes: tasks per array. code: digest of the snapshot. host, at: labels for people; nothing is decided by them.
 
     The others are missing, and have their defaults, in intents of the first version. cluster, controller: as the
-    cluster itself says. prepared: scripts were written for a person to submit.
+    cluster itself says. prepared: scripts were written for a person to submit. root, device, inode: the sweep directory
+    that its tasks work in.
     """
 
     number: int
@@ -48,6 +50,14 @@ class Intent:
     cluster: str = ""
     controller: str = ""
     prepared: bool = False
+    root: str = ""
+    device: int = 0
+    inode: int = 0
+
+
+def is_copied(store: Store, intent: Intent) -> bool:
+    """Whether a submission was made in another directory, of which this is a copy: its tasks work there."""
+    return not is_of(store.root, asdict(intent))
 
 
 def begin(
@@ -83,6 +93,7 @@ def begin(
         cluster=cluster.name if cluster else "",
         controller=cluster.controller if cluster else "",
         prepared=prepared,
+        **origin(store.root),
     )
     files.publish(store.paths.intent_file(number), json.dumps(asdict(intent), indent=1).encode())
     return intent

@@ -30,6 +30,7 @@ from typing import Any
 from hpc.errors import BusyError
 from hpc.processes import Place, here, is_hidden, start_time, state
 from hpc.storage import documents, files
+from hpc.storage.origin import is_of, origin
 from hpc.storage.store import Store
 
 # Of many commands that find a lock free, one gets it and holds it for seconds: whoever has not met an owner after 0.8 s
@@ -85,7 +86,7 @@ def lock(
 def busy(store: Store) -> bool:
     """Whether a command is at work in the sweep directory, as far as can be seen from here."""
     found = _owner(store)
-    return found is not None and _standing(found[1]) is not _Owner.GONE
+    return found is not None and is_of(store.root, found[1]) and _standing(found[1]) is not _Owner.GONE
 
 
 # --- taking and leaving ---------------------------------------------------------------------------------------------
@@ -123,7 +124,11 @@ def _put_in_place(store: Store, command: str) -> Held | None:
     os.mkdir(prepared, 0o755)
     try:
         pid = os.getpid()
-        record = {"command": command, "pid": pid, "began": start_time(pid), "id": unique} | asdict(here())
+        record = (
+            {"command": command, "pid": pid, "began": start_time(pid), "id": unique}
+            | asdict(here())
+            | origin(store.root)
+        )
         files.publish(owner, json.dumps(record).encode())
         os.rename(prepared, store.paths.lock_directory)
     except FileNotFoundError:
@@ -151,7 +156,7 @@ def _remove_if_gone(store: Store, take_over: bool) -> None:
     if found is None:
         return
     name, record = found
-    standing = _standing(record)
+    standing = _standing(record) if is_of(store.root, record) else _Owner.GONE  # of the directory this is a copy of
     if record and standing is not _Owner.GONE and (standing is _Owner.RUNS or not take_over):
         raise BusyError(f"{store.root}: {_at_work(record)}")
     if record or take_over:

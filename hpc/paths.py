@@ -1,0 +1,41 @@
+"""Paths as people write them: ~ and $NAME mean what they mean to a shell, also where no shell has read them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+
+# What sbatch replaces in the names of files: %j by the job's id, and so on.
+_PATTERN = re.compile(r"%[0-9]*[AabJjNnstuWx](?![A-Za-z0-9])")
+
+
+def expanded(text: str | Path) -> Path:
+    """A path with ~ and variables of the environment replaced.
+
+    Raises ValueError, with what is wrong and the fix, where that cannot be done: a directory called `$SCRATCH` is
+    nothing that anybody means. One that is there by that name is taken as it is.
+    """
+    text = str(text)
+    try:
+        replaced = _VARIABLE.sub(_value, text)
+        if "$(" in replaced or "${" in replaced:
+            raise ValueError("only $NAME and ~ are replaced in a path; write it out")
+        if found := _PATTERN.search(replaced):
+            raise ValueError(f"{found[0]} means something in Slurm's own options alone; write the path out")
+        return Path(replaced).expanduser()
+    except RuntimeError:
+        raise ValueError("this cannot be a path: nobody knows the home that its ~ stands for; write it out") from None
+    except ValueError:
+        if os.path.lexists(text):
+            return Path(text)
+        raise
+
+
+def _value(found: re.Match[str]) -> str:
+    value = os.environ.get(found[1] or found[2])
+    if not value:
+        raise ValueError(f"{found[0]} is {'not set' if value is None else 'empty'} here; set it, or write the path out")
+    return value
