@@ -24,6 +24,6 @@ def is_of(root: Path, record: Mapping[str, Any]) -> bool:
         return True
     try:
         return os.path.samefile(recorded, root)
-    except OSError:  # nothing is there now: it may have been renamed
+    except (OSError, ValueError):  # nothing is there now: it may have been renamed
         known = os.stat(root)
         return (known.st_dev, known.st_ino) == (record.get("device"), record.get("inode"))
