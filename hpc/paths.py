@@ -1,10 +1,15 @@
-"""Paths as people write them: ~ and $NAME mean what they mean to a shell, also where no shell has read them."""
+"""Paths as people write them, and directories that records name: is it this one, or one that this is a copy of?
+
+~ and $NAME mean what they mean to a shell, also where no shell has read them.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
@@ -39,3 +44,24 @@ def _value(found: re.Match[str]) -> str:
     if not value:
         raise ValueError(f"{found[0]} is {'not set' if value is None else 'empty'} here; set it, or write the path out")
     return value
+
+
+def origin(root: Path) -> dict[str, Any]:
+    """What a record says of the sweep directory that it is written in. Raises OSError."""
+    known = os.stat(root)
+    return {"root": str(root), "device": known.st_dev, "inode": known.st_ino}
+
+
+def is_of(root: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a record was written in this very directory, by whatever path, or in it before it was moved.
+
+    Records of earlier versions do not say; they count as written here.
+    """
+    recorded = record.get("root")
+    if not recorded:
+        return True
+    try:
+        return os.path.samefile(recorded, root)
+    except (OSError, ValueError):  # nothing is there now: it may have been renamed
+        known = os.stat(root)
+        return (known.st_dev, known.st_ino) == (record.get("device"), record.get("inode"))

@@ -14,9 +14,9 @@ from hpc.node.attempt import PackAttempt
 from hpc.node.output import drop_empty, redirect_output
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
+from hpc.paths import origin
 from hpc.processes import start_time
 from hpc.protocol import TaskExit
-from hpc.storage.origin import origin
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep

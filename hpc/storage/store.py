@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError, of_system, one_line
+from hpc.paths import is_of
 from hpc.processes import host, start_time
 from hpc.storage import documents, files, opening, published
 from hpc.storage.layout import Layout, is_conflict
-from hpc.storage.origin import is_of
 from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hpc.errors import SweepError
+from hpc.paths import is_of, origin
 from hpc.processes import host
 from hpc.slurm.answers import Cluster
 from hpc.storage import documents, files
 from hpc.storage.claims import new_submission
-from hpc.storage.origin import is_of, origin
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_line
 from hpc.sweep.cell import Cell

@@ -28,9 +28,9 @@ from types import FrameType
 from typing import Any
 
 from hpc.errors import BusyError
+from hpc.paths import is_of, origin
 from hpc.processes import Place, here, is_hidden, start_time, state
 from hpc.storage import documents, files
-from hpc.storage.origin import is_of, origin
 from hpc.storage.store import Store
 
 # Of many commands that find a lock free, one gets it and holds it for seconds: whoever has not met an owner after 0.8 s

@@ -6,7 +6,7 @@ import shutil
 
 from helpers import small_sweeps
 
-from hpc.storage.origin import is_of, origin
+from hpc.paths import is_of, origin
 from hpc.storage.store import Store
 from hpc.submission import lock
 from hpc.submission.intents import intents, is_copied
