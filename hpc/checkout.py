@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -12,3 +14,17 @@ OUR_PACKAGES = ("hpc", "training", "aggregate", "slurm_templates")
 
 # The trainer that comes with Holdfast, as configurations name it.
 BUILT_IN_TRAINER = "training.workspace:train"
+
+
+class _Ours:
+    """Finds aggregate and training here, before Python looks for them along its search path."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [str(PROJECT_ROOT)]) if name in ("aggregate", "training") else None
+
+
+def pin_packages() -> None:
+    """Let our packages mean ours in this process, whatever else on the search path has their names."""
+    if _Ours not in sys.meta_path:
+        sys.meta_path.insert(0, _Ours)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hpc.errors import ConfigError, shown, unknown_key
+from hpc.yaml_files import Unquoted
 
 
 class Section(BaseModel):
@@ -84,9 +85,13 @@ _PLAIN_REASONS = {
 
 def _reason(fault: Any) -> str:
     """What pydantic says, in the words of people who write YAML."""
+    if isinstance(fault["input"], Unquoted) and fault["type"] != "value_error":
+        return str(fault["input"].choice)
     if fault["type"] == "list_type":
         one = isinstance(fault["input"], str | int | float)
         return "must be a list" + (f", such as [{shown(fault['input'])}]" if one else "")
+    if fault["type"] == "string_type" and isinstance(fault["input"], int | float):
+        return "must be text; put it in quotes"
     said = re.sub(r"^(Value error, |Input )", "", fault["msg"]).replace("should", "must")
     return _PLAIN_REASONS.get(fault["type"], said)
 

@@ -50,6 +50,8 @@ WORKERS = "HOLDFAST_WORKERS"
 CELLS = "HOLDFAST_CELLS"
 # In a worker: how many processes share its GPU.
 SIDE_BY_SIDE = "HOLDFAST_SIDE_BY_SIDE"
+# From which level on a task's log has what its trainer logs; Python's own default where it is not set.
+LOG_LEVEL = "HOLDFAST_LOG_LEVEL"
 # Where the sandbox cluster is kept.
 SANDBOX = "HOLDFAST_SANDBOX"
 # What all limits of the size of a sweep directory's files are multiplied by; see hpc.storage.opening.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
@@ -23,3 +25,24 @@ def size(count: float) -> str:
             value = count / factor
             return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.1f}".removesuffix(".0") + f" {unit}"
     return f"{count:.0f} B"
+
+
+# Slurm's notations beside plain minutes: MM:SS, HH:MM:SS, D-HH, D-HH:MM and D-HH:MM:SS.
+_SLURM_TIME = re.compile(r"(?:(\d{1,6}):)?(\d{1,6}):(\d{1,2})|(\d{1,6})-(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}))?)?")
+_SLURM_SIZE = re.compile(r"(\d{1,12}(?:\.\d+)?) ?([kmgt])b?", re.IGNORECASE)
+
+
+def slurm_seconds(text: str) -> int | None:
+    """Seconds of a time with colons or a dash, as Slurm reads it: 4:00:00, 90:00, 1-12. None for other text."""
+    found = _SLURM_TIME.fullmatch(text.strip())
+    if found is None:
+        return None
+    hours, minutes, seconds, days, *rest = (int(group or 0) for group in found.groups())
+    clock = rest if found[4] else (hours, minutes, seconds)
+    return 86400 * days + sum(count * unit for count, unit in zip(clock, (3600, 60, 1), strict=True))
+
+
+def slurm_gigabytes(text: str) -> float | None:
+    """Gigabytes, as Slurm counts them, of a size with a unit: 16G, 4000M, 1T. None for other text."""
+    found = _SLURM_SIZE.fullmatch(text.strip())
+    return float(found[1]) * 1024.0 ** ("kmgt".index(found[2].lower()) - 2) if found else None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 
 def user_state() -> Path:
-    """holdfast/ in $XDG_STATE_HOME, else in ~/.local/state. It may not exist yet."""
+    """holdfast/ in $XDG_STATE_HOME, else in ~/.local/state. It may not exist yet. Raises OSError without a home."""
     named = Path(os.environ.get("XDG_STATE_HOME", ""))
     # The XDG specification wants a relative path ignored: it would be another place in every working directory.
-    return (named if named.is_absolute() else Path.home() / ".local" / "state") / "holdfast"
+    if named.is_absolute():
+        return named / "holdfast"
+    try:
+        return Path.home() / ".local" / "state" / "holdfast"
+    except RuntimeError:  # a user id that only a container knows
+        raise FileNotFoundError(errno.ENOENT, "no home directory is known for this user; export HOME", "~") from None

@@ -31,7 +31,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError([f"{path.name}: {line}not valid YAML: {problem}"]) from None
+        raise ConfigError([f"{path.name}: {line}not valid YAML: {_in_plain_words(problem)}"]) from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise ConfigError([f"{path.name}: not a text file Holdfast can read: {type(error).__name__}"]) from None
     except ValueError as error:
@@ -67,8 +67,51 @@ def read_json(text: bytes) -> Any:
     return json.loads(text, object_pairs_hook=mapping)
 
 
+class Unquoted(str):
+    """A word without quotes that readers of YAML understand differently, such as no, 010 or None.
+
+    Text where text is wanted. Where it could be something else, it is refused with what it could be.
+    """
+
+    __slots__ = ()
+
+    @property
+    def choice(self) -> str:
+        """What it could be, and how to write each."""
+        return f'without quotes this could be {_other_reading(self)}, or the text "{self}"; write the one that is meant'
+
+
+def _other_reading(text: str) -> str:
+    if text.lower() in _TRUTH:
+        return "true" if _TRUTH[text.lower()] else "false"
+    if text == "None":
+        return "null"
+    digits = text.lstrip("+-").replace("_", "")
+    if not digits[0].isdigit():
+        return "a number that is not finite"
+    sign = "-" if text.startswith("-") else ""
+    octal = f"{sign}{int(digits.replace('o', ''), 8)} (octal)" if re.fullmatch(r"0o?[0-7]+", digits) else ""
+    decimal = f"{sign}{int(digits)}" if digits.isdigit() else ""
+    return " or ".join(filter(None, (decimal, octal))) or "a number"
+
+
+# What YAML 1.1 takes for true and false and YAML 1.2 for words.
+_TRUTH = {"yes": True, "on": True, "no": False, "off": False}
+
+
+def read_truth(value: object) -> object:
+    """yes, no, on and off, where a truth value is wanted and nothing else can be meant."""
+    return _TRUTH.get(value.lower(), value) if isinstance(value, Unquoted) else value
+
+
 class Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number, refuses a key given twice, and names the line of every fault."""
+    """Safe YAML that reads a value as its author meant it, refuses a key given twice, and names the line of a fault.
+
+    Of what YAML 1.1 makes of unquoted words, only what nobody mistakes is kept. A time (4:00:00, which would be 14400),
+    a date and `=` are text, 1e-3 and 1_000 are numbers, and what could be several things is Unquoted.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's, empty here
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -76,29 +119,82 @@ class Loader(yaml.SafeLoader):
         except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
             # What PyYAML's constructors raise for !!int x, the 32nd of a month, or a number of 5000 digits.
             kind = node.tag.rpartition(":")[2]
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a value cannot be read as {kind}", node.start_mark
-            ) from None
+            raise _fault(node, f"a value cannot be read as {kind}") from None
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+0123456789.")
-)
+def _fault(node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+_MERGE, _UNQUOTED = "tag:yaml.org,2002:merge", "!unquoted"
+# A number is written in full, or with an underscore before every three digits: 2024_01 is a name.
+_WHOLE = r"(?:0|[1-9][0-9]*|[1-9][0-9]{0,2}(?:_[0-9]{3})+)"
+for _tag, _pattern, _first in (
+    (_MERGE, r"<<", "<"),
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", "~nN\0"),
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:int", rf"[-+]?(?:{_WHOLE}|0x[0-9a-fA-F]+|0b[01]+)", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        rf"[-+]?(?:(?:[0-9]+|{_WHOLE})\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
+        r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    (
+        _UNQUOTED,
+        r"(?i:yes|no|on|off)|None|[-+]?0o?[0-9_]+|[-+]?[1-9][0-9]*_[0-9_]*|[-+]?(?i:inf|infinity|nan)",
+        "yYnNoOiI-+0123456789",
+    ),
+):
+    Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), [c if c != "\0" else "" for c in _first])
 
 
 def _construct_mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    mapping: dict[Any, Any] = {}
+    own: dict[Any, Any] = {}
+    inherited: dict[Any, Any] | None = None
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str | int | float):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
-        if key in mapping:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
+            raise _fault(key_node, "a key must be a word")
+        merges = key_node.tag == _MERGE
+        if key in own or (merges and inherited is not None):
+            raise _fault(key_node, f"key {key!r} is given twice")
+        value = loader.construct_object(value_node, deep=True)
+        if merges:
+            inherited = _merged(value, key_node)
+        else:
+            own[key] = value
+    return (inherited or {}) | own
+
+
+def _merged(given: Any, node: yaml.Node) -> dict[Any, Any]:
+    """The keys of a mapping, or of several, that `<<` takes over; the first mapping with a key wins."""
+    found: dict[Any, Any] = {}
+    for mapping in given if isinstance(given, list) else [given]:
+        if not isinstance(mapping, dict):
+            raise _fault(node, "<< takes over the keys of a section, such as <<: *name, or of a list of sections")
+        found = mapping | found
+    return found
 
 
 Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+Loader.add_constructor(_UNQUOTED, lambda loader, node: Unquoted(node.value))
+Loader.add_constructor(_MERGE, lambda loader, node: node.value)  # as a key it is _construct_mapping's; here it is text
+
+# What the parser says, and what it means to somebody who writes YAML.
+_PROBLEMS = (
+    (r"found character '\\t' that cannot start any token", "a tab stands where YAML takes spaces alone; use spaces"),
+    (r"found character '(.)' that cannot start any token", r"text that begins with \1 needs quotes"),
+    (r"mapping values are not allowed here", "there is a second ': ' in this line; put text that holds one in quotes"),
+    (r"could not determine a constructor for the tag '(.*)'", r"the tag \1 means nothing here; remove it"),
+)
+
+
+def _in_plain_words(problem: str) -> str:
+    for pattern, words in _PROBLEMS:
+        if found := re.fullmatch(pattern, problem):
+            return found.expand(words)
+    return problem
 
 
 def read_yaml(text: str | bytes) -> Any:
@@ -109,9 +205,7 @@ def read_yaml(text: str | bytes) -> Any:
         if node is None:
             return None
         if _expanded(node, {}) > _MOST_VALUES:
-            raise yaml.constructor.ConstructorError(
-                None, None, "its aliases stand for too many values", node.start_mark
-            )
+            raise _fault(node, "its aliases stand for too many values")
         return loader.construct_document(node)
     finally:
         loader.dispose()

@@ -31,8 +31,9 @@ aggregation never load torch, or anything else that the trainer needs::
 true, and reports epochs, checkpoints and final metrics through ``run``. It needs no knowledge of Slurm, files or
 preemption. ``options`` is the section ``trainer_options`` of the configuration, as the user wrote it.
 
-Two more literals are optional::
+Three more literals are optional::
 
+    OPTIONS = ["steps"]            # names in trainer_options; another one in a configuration is then refused
     PACK_MODE = "sequential"       # how the cells of one task are trained
     DATA_FILES = ["*.npy"]         # what the trainer reads, as patterns inside data.dir; default: every file
 

@@ -14,8 +14,11 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
+from hpc import protocol
+from hpc.checkout import pin_packages
 from hpc.cli.command import Group, Option
 from hpc.cli.faults import one_line
+from hpc.cli.surroundings import gone, prepare
 from hpc.errors import BusyError, ConfigError, SweepError, of_system
 from hpc.protocol import CommandExit
 
@@ -24,6 +27,7 @@ _ORDER = (
     *("plan", "run", "submit", "status", "show", "cancel", "aggregate"),
     *("data", "check", "wandb", "sandbox", "init", "completion"),
 )
+_log = logging.getLogger("hpc.cli")
 COMPLETE = "_HOLDFAST_COMPLETE"  # set by the shell that asks for completions
 
 
@@ -92,9 +96,11 @@ holdfast = Commands(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; see the end of --help."""
-    os.umask(os.umask(0o022) | 0o022)  # nothing we or a library writes is writable by others
+    pin_packages()
+    prepare()
     logging.basicConfig(level=logging.WARNING)
-    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("hpc").setLevel(logging.WARNING)
+    os.environ.pop(protocol.LOG_LEVEL, None)
     if instruction := os.environ.get(COMPLETE):
         return shell_complete(holdfast, {}, "holdfast", COMPLETE, instruction)
     try:
@@ -109,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CommandExit.DONE
     except Exception as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
-            logging.exception("the command failed")
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.exception("the command failed")
         told = _told(error)
         if told is None:
             raise
@@ -139,7 +145,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, SweepError):
         return str(error), CommandExit.CONFIGURATION
     if isinstance(error, OSError):
-        return of_system(error), CommandExit.TROUBLE
+        return gone() or of_system(error), CommandExit.TROUBLE
     return None
 
 

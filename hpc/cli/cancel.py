@@ -80,6 +80,8 @@ def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> 
         one_cell.find_cell(sweep, store, filtered.cell)
     names = filtered.names(sweep)
     seen = queues(store)
+    for root in seen.elsewhere:
+        say(f"note: this is a copy of {root}, whose tasks are left alone; cancel them there")
     chosen = [task for task in seen.tasks if state in (None, task.queued.phase) and names.intersection(task.cells)]
     cells = {name for task in chosen for name in task.cells}
     if chosen and not _confirmed(f"cancel {len(chosen)} tasks with {len(cells)} cells? ", yes):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
+from hpc import protocol
 from hpc.cli.faults import meant
 
 EXIT_CODES = (
@@ -131,13 +133,14 @@ def _verbose() -> Option:
         is_flag=True,
         expose_value=False,
         callback=_log_everything,
-        help="Log debugging messages, and show the traceback of an error.",
+        help="Log what Holdfast does, and what trainers log at any level; show the traceback of an error.",
     )
 
 
 def _log_everything(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        logging.getLogger().setLevel(logging.DEBUG)
+        logging.getLogger("hpc").setLevel(logging.DEBUG)  # ours alone: libraries log every font they look at
+        os.environ[protocol.LOG_LEVEL] = "DEBUG"  # of the tasks that this command starts or queues
 
 
 def _spelled_out(ctx: click.Context, words: Sequence[str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from hpc.cli.command import Argument, Option
 from hpc.cli.faults import meant
+from hpc.paths import expanded
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -35,8 +36,8 @@ class Value(Kind):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return self._read(value)
-        except ValueError:
-            self.fail(f"{value!r}; {self._hint}", param, ctx)
+        except ValueError as error:
+            self.fail(f"{str(value)!r}; {self._hint or error}", param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return self._complete(ctx, param, incomplete) if self._complete else []
@@ -114,7 +115,7 @@ PROFILE = Value(str, complete=_profiles)
 CELL = Value(str, complete=_cells)
 SWEEP = Value(str, complete=_paths("dir"))  # a directory, or a dotted setting
 # Whether something is there is for the command to say.
-FILE, DIRECTORY = Value(Path, complete=_paths("file")), Value(Path, complete=_paths("dir"))
+FILE, DIRECTORY = Value(expanded, complete=_paths("file")), Value(expanded, complete=_paths("dir"))
 
 
 def option(*names: str, **settings: Any) -> Callable[[Function], Function]:

@@ -124,7 +124,7 @@ def _settings(words: tuple[str, ...]) -> dict[str, Any]:
     """key=value as YAML reads the value: 8 is a number, fusion_only a word."""
     import yaml
 
-    from hpc.yaml_files import read_yaml
+    from hpc.yaml_files import Unquoted, read_yaml
 
     found: dict[str, Any] = {}
     for word in words:
@@ -132,7 +132,10 @@ def _settings(words: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError([f"command line: --config is {word!r}; write --config key=value"])
         try:
-            found[key] = read_yaml(text)
+            value = read_yaml(text)
+            if isinstance(value, Unquoted):
+                raise ConfigError([f"command line: --config is {word!r}; {value.choice}"])
+            found[key] = value
         except (yaml.YAMLError, RecursionError):
             found[key] = text
     return found

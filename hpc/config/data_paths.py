@@ -10,18 +10,23 @@ from pathlib import Path
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.config.schema import Configuration
 from hpc.faults import Faults
+from hpc.paths import expanded
 from hpc.sweep.definition import Trainer
 from hpc.trainers.data import data_digest
 
 
 def read_path(name: str, text: str, faults: Faults) -> Path | None:
-    """A path as users write it, with ~ for home; None if it cannot be one. Paths go into scripts: no line breaks."""
+    """A path as users write it; None if it cannot be one. Paths go into scripts: no line breaks."""
     try:
-        path = Path(text).expanduser()
+        path = expanded(text)
+    except ValueError as error:
+        faults.value(name, text, str(error))
+        return None
+    try:
         if not str(path).isprintable():
             raise ValueError
         os.lstat(path)  # the system itself knows which names it takes; that nothing is there yet is fine
-    except (ValueError, RuntimeError):  # control characters; the home of an unknown user
+    except ValueError:  # control characters
         faults.value(name, text, "this cannot be a path")
         return None
     except OSError as error:
@@ -48,10 +53,11 @@ def data_directory(
     return None
 
 
-def image_directory(configuration: Configuration) -> str | None:
+def image_directory(configuration: Configuration, faults: Faults) -> str | None:
     """The predecessor's second directory, if it exists: latents may be kept there."""
     given = configuration.data.image_dir
-    return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().is_dir() else None
+    path = read_path("data.image_dir", given, faults) if given else None
+    return str(path.absolute()) if path and path.is_dir() else None
 
 
 def data_content(directory: Path, images: str | None, patterns: Sequence[str], faults: Faults) -> str:

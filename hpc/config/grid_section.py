@@ -13,6 +13,7 @@ from hpc.storage import opening
 from hpc.sweep.cell import FactorValue, check_value
 from hpc.sweep.definition import Trainer
 from hpc.sweep.grid import FIRST_SEED, Axis, Grid
+from hpc.yaml_files import Unquoted
 
 # More is far likelier a slip (a runs_per_condition of a million) than a plan, and would fill the file system.
 MOST_CELLS_UNASKED = 1_000_000
@@ -95,11 +96,11 @@ def _factor_value(raw: Any, factor: Mapping[str, Any], noun: str) -> FactorValue
     if kind == "word":
         if not isinstance(raw, str):
             raise ValueError(f"{noun} must be a word; put it in quotes")
-        return check_value(raw)
+        return check_value(str(raw))
     try:
         value = read_number(raw)
-    except ValueError:
-        raise ValueError(f"{noun} must be a number") from None
+    except ValueError as error:
+        raise ValueError(str(error) if isinstance(raw, Unquoted) else f"{noun} must be a number") from None
     if not isinstance(value, int | float):
         raise ValueError(f"{noun} must be a number")
     if not math.isfinite(value if isinstance(value, float) else 0):

@@ -57,7 +57,7 @@ def load(command_line: CommandLine) -> Loaded:
     sections = _sections(configuration, trainer, faults, epochs_given="training.epochs" in given)
     data_path = data_directory(configuration, trainer, places, faults)
     if data_path is not None and "data" in sections:
-        sections["data"] |= {"dir": str(data_path), "image_dir": image_directory(configuration)}
+        sections["data"] |= {"dir": str(data_path), "image_dir": image_directory(configuration, faults)}
     analysis = check_analysis(configuration.analysis, trainer, grid, places, faults, other_grid=other_grid)
     output = read_path("experiment.output_dir", configuration.experiment.output_dir, faults) or Path()
     faults.stop()
@@ -87,7 +87,9 @@ def _trainer(configuration: Configuration, places: Sequence[Path], faults: Fault
         if isinstance(configuration.trainer, dict):
             trainer, command = command_declaration(configuration.trainer)
             return trainer, {**configuration.trainer_options, "command": command}
-        trainer = read_declaration(configuration.trainer, list(dict.fromkeys([PROJECT_ROOT, *places])))
+        trainer = read_declaration(
+            configuration.trainer, list(dict.fromkeys([PROJECT_ROOT, *places])), configuration.trainer_options
+        )
         files = trainer_files(configuration, trainer, places, faults)
         return replace(trainer, files=files, files_mb=configuration.trainer_files_mb), configuration.trainer_options
     except TrainerError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
@@ -9,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.faults import Section
 from hpc.sweep.definition import FILES_MB
+from hpc.units import slurm_seconds
+from hpc.yaml_files import Unquoted, read_truth
 
 Modality = Literal["v", "attr"]
 
@@ -19,12 +22,22 @@ def read_number(value: object) -> object:
         raise ValueError("must be a number, not true or false")
     if isinstance(value, str):
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
-            raise ValueError("must be a number") from None
+            raise ValueError(value.choice if isinstance(value, Unquoted) else "must be a number") from None
+        if isinstance(value, Unquoted) and math.isfinite(number):  # 010
+            raise ValueError(value.choice)
+        return number
     return value
 
 
+def _read_seconds(value: object) -> object:
+    """A number of seconds, or a time as Slurm writes it."""
+    seconds = slurm_seconds(value) if isinstance(value, str) else None
+    return read_number(value) if seconds is None else seconds
+
+
+Truth = Annotated[bool, BeforeValidator(read_truth)]
 Real = Annotated[float, BeforeValidator(read_number)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
@@ -46,6 +59,8 @@ def _plain(value: Any, name: str = "", depth: int = 0) -> Any:
     elif isinstance(value, list):
         for i, entry in enumerate(value):
             _plain(entry, f"{name}[{i}]", depth + 1)
+    elif isinstance(value, Unquoted):
+        raise ValueError(f"{name} is {value}; {value.choice}")
     elif not isinstance(value, str | int | float | None):
         raise ValueError(f"{name} must be text, a number, a list or a section; put it in quotes")
     elif isinstance(value, int | float) and not -(2**63) < value < 2**63:
@@ -154,9 +169,9 @@ class Training(Section):
     epochs: Count = 50
     optimizer: Optimizer = Field(default_factory=Optimizer)
     grad_clip: NotNegative | None = 1.0
-    reset_model_per_experiment: bool = True
+    reset_model_per_experiment: Truth = True
     loss_configs: list[LossConfig] = Field(default_factory=_default_losses, min_length=1)
-    standardize_inputs: bool = False
+    standardize_inputs: Truth = False
     source_feature_weight: Positive = 1.0
     early_stopping: EarlyStoppingSection | None = None
 
@@ -176,6 +191,7 @@ class Mirror(Section):
 
 def _read_mirror(value: Any) -> Any:
     """true, false and live are short for a section."""
+    value = read_truth(value)
     if isinstance(value, bool):
         return Mirror(mode="offline" if value else "off")
     if value in ("off", "offline", "live"):
@@ -218,12 +234,12 @@ class SweepSection(Section):
 
 
 class CheckpointSection(Section):
-    every_seconds: Positive = 60.0
+    every_seconds: Annotated[float, BeforeValidator(_read_seconds), Field(gt=0)] = 60.0
 
 
 class Keep(Section):
     weights: Literal["final", "none"] = "final"
-    checkpoints: bool = False
+    checkpoints: Truth = False
 
 
 def _default_formats() -> list[Literal["png", "pdf"]]:
@@ -267,7 +283,9 @@ class DeclaredTest(Section):
 
 def _replaced(value: Any) -> Any:
     """Keys of earlier versions, with the way out."""
-    if isinstance(value, dict) and value.get("ratio") is not None:
+    if isinstance(value, dict) and "ratio" in value and value["ratio"] is None:
+        value = {key: entry for key, entry in value.items() if key != "ratio"}  # none was wanted, and none there is
+    if isinstance(value, dict) and "ratio" in value:
         raise ValueError(
             "ratio is gone, since it says which error grew more and not what was kept; write "
             "retention: {kept: METRIC, other: METRIC, factor: FACTOR} instead"

@@ -12,6 +12,7 @@ from hpc.launch.remarks import say
 from hpc.launch.request import Request
 from hpc.planning.plan import Plan
 from hpc.processes import cores
+from hpc.slurm import unused
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.sweep.states import FINAL
@@ -71,6 +72,14 @@ def say_notes(request: Request) -> None:
     """
     for note in request.notes:
         say(f"note: {note}")
+
+
+def say_of_profile(profile: Profile) -> None:
+    """Report what a submission lacks that its user may believe it has."""
+    for note in unused.notes(profile):
+        say(f"note: {note}")
+    if "timeout_min" not in profile.parameters:
+        say("note: the profile has no timeout_min; tasks get the default time limit of their partition")
 
 
 def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look) -> Cost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hpc.checkout import PROJECT_ROOT
 from hpc.config.declared_tests import cannot_be_tested
 from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError, SweepError
+from hpc.paths import expanded
 from hpc.storage.revisions import admit, has_work, write_sweep
 from hpc.storage.store import Store
 from hpc.submission.live import live_tasks
@@ -92,9 +93,18 @@ class SweepOptions:
         # Not Path.is_dir: it raises for a setting that is too long for a path.
         overrides = [word for word in words if "=" in word and not os.path.isdir(word)]
         directories = [word for word in words if word not in overrides]
+        files = [word for word in directories if word.endswith((".yaml", ".yml", ".json")) or os.path.isfile(word)]
+        if files:
+            raise ConfigError(
+                [f"command line: {files[0]!r} is no sweep's directory; did you mean --config {files[0]}?"]
+            )
         if len(directories) > 1:
             raise ConfigError([f"command line: {directories[1]!r} is a second directory; name one sweep, or key=value"])
-        return cls(Path(directories[0]) if directories else None, replace(line, overrides=tuple(overrides)))
+        try:
+            directory = expanded(directories[0]) if directories else None
+        except ValueError as error:
+            raise ConfigError([f"command line: DIR is {directories[0]!r}; {error}"]) from None
+        return cls(directory, replace(line, overrides=tuple(overrides)))
 
 
 def resolve(options: SweepOptions, *, needs_data: bool = True) -> Request:
@@ -103,14 +113,34 @@ def resolve(options: SweepOptions, *, needs_data: bool = True) -> Request:
     needs_data: whether cells are to be trained, so that the data of an existing sweep has to be as it was.
     """
     if options.directory is not None:
-        return _existing(options.directory, options.line, needs_data)
+        found = _existing(options.directory, options.line, needs_data)
+    else:
+        found = _described(options)
+    if needs_data and os.pathsep in str(found.store.root):
+        raise ConfigError(
+            [f"{found.store.root}: Python loads no code from a path with ':' in it; name another directory"]
+        )
+    return found
+
+
+def _described(options: SweepOptions) -> Request:
+    """The sweep that a configuration and its changes on the command line describe."""
     loaded = load(options.line)
     store = Store(loaded.output_dir)
     if store.root.exists() and not store.root.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a directory; name another --output-dir", str(store.root))
+    notes = loaded.notes
     if store.exists():
         admit(store, loaded.sweep)
-    return Request(store, loaded.sweep, tuple(loaded.notes))
+        notes = [*notes, *_fewer(store.sweep(), loaded.sweep)]
+    return Request(store, loaded.sweep, tuple(notes))
+
+
+def _fewer(recorded: Sweep, asked: Sweep) -> Iterator[str]:
+    """A note if fewer runs are asked for than a sweep has."""
+    seeds = len(recorded.grid.seeds)
+    if len(asked.grid.seeds) < seeds:
+        yield f"the sweep already has {seeds} runs per condition; only the first of them are looked at"
 
 
 # Options that describe a sweep: a directory has been described already.
@@ -137,15 +167,12 @@ def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
     sweep = recorded = store.sweep()
     if line.runs_per_condition is not None:
         sweep = _with_runs(recorded, line.runs_per_condition, line.allow_huge)
-    seeds = len(recorded.grid.seeds)
-    notes = tuple(cannot_be_tested(sweep.analysis, sweep.trainer, sweep.grid))
-    if line.runs_per_condition is not None and line.runs_per_condition < seeds:
-        notes += (f"the sweep already has {seeds} runs per condition; only the first of them are looked at",)
     if line.no_wandb:
         sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
     if needs_data:
         _check_data(store, sweep)
-    return Request(store, sweep, notes)
+    untestable = cannot_be_tested(sweep.analysis, sweep.trainer, sweep.grid)
+    return Request(store, sweep, (*untestable, *_fewer(recorded, sweep)))
 
 
 def _with_runs(sweep: Sweep, runs: int, allow_huge: bool) -> Sweep:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpc.errors import ConfigError
 from hpc.launch import look
 from hpc.launch.look import Look
 from hpc.launch.options import SubmitOptions
-from hpc.launch.preparation import check_code, chosen_pack, cluster_of, cost_of, say_notes
+from hpc.launch.preparation import check_code, chosen_pack, cluster_of, cost_of, say_notes, say_of_profile
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
 from hpc.launch.watching import follow_in_lines
@@ -40,12 +41,16 @@ def submit(request: Request, options: SubmitOptions, profile: Profile) -> int:
     Raises ConfigError, SweepError, OSError, SlurmError.
     """
     conf = cluster_of(profile)
+    _check_path(request.store.root, profile)
+    Slurm(conf).cluster()  # without an answer nothing can be queued, and nothing else need be said
     if options.dry_run:
         return dry_run(request, options, profile, conf)
     check_writable(request.store.root)
     request.check_trainer()
     for line in check_code(request, profile).lines()[1:]:
         say(line)
+    if not request.store.exists():
+        _check_accepted(request, options, profile, conf)
     since = newest(request.store)
     on_busy = _patience() if options.wait else None
     with lock(request.store, "holdfast submit", options.take_over, on_busy) as held:
@@ -53,6 +58,7 @@ def submit(request: Request, options: SubmitOptions, profile: Profile) -> int:
         seen = look.take(request, since)
         code = submit_once(request, options, profile, conf, seen, held)
     say_notes(request)
+    say_of_profile(profile)
     if code == CommandExit.DONE and options.wait:
         return wait(request, options, profile, conf, seen)
     return code
@@ -67,12 +73,37 @@ def dry_run(request: Request, options: SubmitOptions, profile: Profile, conf: Pa
     planned = _plan_for_slurm(request, options, profile, conf, seen)
     code = check_code(request, profile).lines() if planned.tasks else []
     say_notes(request)
+    say_of_profile(profile)
     print(planned)
     if planned.tasks:
         print("\n".join([str(cost_of(request, planned, profile, seen)), *code]))
         script, word = rehearse(request.store, request.sweep, planned, profile, conf)
         print(f"\n{script.rstrip()}\n\nSlurm says: {word}")
     return CommandExit.DONE
+
+
+def _check_path(root: Path, profile: Profile) -> None:
+    """Raise ConfigError for a sweep directory whose name sbatch, or a container, would read as something else."""
+    if "\\" in str(root):
+        raise ConfigError([f"{root}: sbatch drops the '\\' of a path; name another directory"])
+    if "," in str(root) and len(profile.launcher) > 1:
+        raise ConfigError([f"{root}: a container cannot be shown a path with ',' in it; name another directory"])
+
+
+def _check_accepted(request: Request, options: SubmitOptions, profile: Profile, conf: Path | None) -> None:
+    """Raise SlurmError if Slurm refuses the tasks of a sweep that has no directory yet; so none is left behind.
+
+    A limit on what may be queued now is no reason: the first submission prepares for more than that.
+    """
+    from hpc.submission.arrays import is_limit, rehearse
+
+    planned = _plan_for_slurm(request, options, profile, conf, look.take(request))
+    if planned.tasks:
+        try:
+            rehearse(request.store, request.sweep, planned, profile, conf)
+        except SlurmError as error:
+            if not is_limit(error):
+                raise
 
 
 def submit_once(
@@ -84,7 +115,7 @@ def submit_once(
     """
     from hpc.submission.arrays import sbatch_line
 
-    Slurm(conf).cluster()  # without an answer nothing can be queued, and nothing else need be said
+    Slurm(conf).cluster()  # it may have gone since, in a submission that waits
     seen = look.without_silent_clusters(request, look.clear(request, seen), options.take_over)
     seen = look.set_damaged_aside(request, seen)
     profile = _without_bad_nodes(profile, options, seen)

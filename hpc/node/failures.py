@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
@@ -19,6 +21,16 @@ def check_disk(error: BaseException, root: Path) -> None:
     """Raise StorageTroubleError if what a trainer raised is a full or broken disk speaking."""
     if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
         raise StorageTroubleError(f"{error.filename or root}: {error.strerror}") from error
+
+
+def cause_of(error: BaseException, options: Mapping[str, Any]) -> str:
+    """What a trainer raised, on one line; of a key that it did not find, whether it can be one of its options."""
+    cause = " ".join(f"{type(error).__name__}: {error}".split())
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if not isinstance(key, str) or key in options:
+        return cause
+    near = difflib.get_close_matches(key, map(str, options), n=1)
+    return f"{cause}; trainer_options has no {key!r}" + (f", but {near[0]!r}" if near else "")
 
 
 def failed_in(store: Store, cell: Cell, submission: int) -> bool:

@@ -14,6 +14,7 @@ from hpc.node.attempt import PackAttempt
 from hpc.node.output import drop_empty, redirect_output
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
+from hpc.paths import origin
 from hpc.processes import start_time
 from hpc.protocol import TaskExit
 from hpc.storage.store import Store
@@ -78,7 +79,9 @@ class Trial:
     def begin(self, cells: list[Cell]) -> tuple[PackAttempt, TrainingRun]:
         """Claim the cells; from here on what this process says goes to the attempt's log."""
         around = self.around
-        attempt = PackAttempt.begin(self.store, self.sweep, cells, around.submission, around.of_process())
+        attempt = PackAttempt.begin(
+            self.store, self.sweep, cells, around.submission, around.of_process() | origin(self.store.root)
+        )
         if around.own_log:
             redirect_output(self.store.paths.pack_log(attempt.number))
         facts = around.of_training(self.store, self.trainer_digest)
@@ -133,7 +136,7 @@ class Trial:
                 if not blame:
                     raise
                 traceback.print_exc()
-                cause = " ".join(f"{type(error).__name__}: {error}".split())
+                cause = failures.cause_of(error, self.sweep.options)
                 failures.blame(run, group, cause, "".join(traceback.format_exception(error)))
                 failed = True
             else:

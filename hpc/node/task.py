@@ -9,6 +9,7 @@ state saved: run it again.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -32,6 +33,8 @@ def main(argv: list[str]) -> int:
     """Run the task named by the arguments; see the module's text."""
     # Whatever the trainer or a library writes is never writable by others, and always readable by its owner.
     os.umask((os.umask(0o022) | 0o022) & 0o077)
+    if level := os.environ.get(protocol.LOG_LEVEL):
+        _log_from(level)
     stop = StopFlag()
     stop.install()  # before the imports that take seconds: a signal must find a handler
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # a worker starts with them blocked
@@ -49,6 +52,13 @@ def main(argv: list[str]) -> int:
             raise
         print(f"{PROJECT_ROOT}: the code is not as it was submitted ({error}); submit again", file=sys.stderr)
         return TaskExit.OUTDATED
+
+
+def _log_from(level: str) -> None:
+    """What the trainer logs from this level on goes to its cells' log, libraries' own remarks from INFO on."""
+    logging.basicConfig(level=level)
+    for name in ("matplotlib", "PIL"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _checked(argv: list[str], stop: StopFlag) -> int:

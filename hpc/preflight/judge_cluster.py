@@ -33,8 +33,6 @@ CONFIG_KEYS = (
 )
 # MaxArraySize is one more than the tasks of an array: below a hundred tasks, packs help more than further arrays.
 _SMALL_ARRAYS = 101
-# What submitit asks for if the profile gives no timeout_min.
-DEFAULT_MINUTES = 5
 
 
 @dataclass(frozen=True)
@@ -200,7 +198,11 @@ def _partition(cluster: Cluster, partition: Partition, profile: Profile) -> list
 
 
 def _time_limit(partition: Partition, profile: Profile) -> Finding:
-    asked, limit = float(profile.parameters.get("timeout_min", DEFAULT_MINUTES)), partition.max_time_min
+    if "timeout_min" not in profile.parameters:
+        said = partition.fields.get("DefaultTime", "NONE")
+        default = f"of {said}" if said != "NONE" else f"of {partition.fields.get('MaxTime', 'its own')}, its longest"
+        return note("time limit", f"the profile has no timeout_min; {partition.name} gives a task a limit {default}")
+    asked, limit = float(profile.parameters["timeout_min"]), partition.max_time_min
     if limit is not None and asked > limit:
         text = f"a task requests {duration(60 * asked)}, {partition.name} allows {duration(60 * limit)}"
         return problem(

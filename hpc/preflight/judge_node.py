@@ -10,7 +10,7 @@ from hpc.node.saving import BACKGROUND_BYTES, checkpoint_interval
 from hpc.planning.plan import FILES_PER_CELL
 from hpc.preflight import probe
 from hpc.preflight.finding import Finding, note, ok, problem
-from hpc.preflight.judge_cluster import DEFAULT_MINUTES, Preemption
+from hpc.preflight.judge_cluster import Preemption
 from hpc.slurm.profile import Profile
 from hpc.units import duration, size
 
@@ -101,9 +101,9 @@ def site(answer: Mapping[str, Any], profile: Profile, log: str) -> list[Finding]
         text += f"{answer['environment']['variables']} variables"
         found.append(note("environment", text, "set what the trainer needs, such as paths and keys, in setup"))
     if answer["requeue_trouble"]:
-        minutes = profile.parameters.get("timeout_min", DEFAULT_MINUTES)
+        minutes = profile.parameters.get("timeout_min")
         text = f"a task on {answer['node']} cannot requeue itself ({answer['requeue_trouble']}): one that reaches its "
-        text += f"limit of {duration(60 * minutes)} saves and ends, and its cells wait for another submission"
+        text += f"{f'limit of {duration(60 * minutes)}' if minutes else 'time limit'} saves and ends, and its cells wait for another submission"
         found.append(
             note("requeue", text, "use `holdfast submit --wait`, which submits them again, or raise timeout_min")
         )

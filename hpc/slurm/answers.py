@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hpc.units import slurm_seconds
+
 QUEUE_FIELDS = (
     "ArrayJobID",
     "ArrayTaskID",
@@ -189,7 +191,7 @@ def _queued_tasks(row: Sequence[str]) -> Iterator[QueuedTask]:
             reason="" if reason == "None" else reason,
             node=node,
             partition=partition,
-            time_used=parse_duration(used) or 0,
+            time_used=slurm_seconds(used) or 0,
             cpus=int(cpus) if cpus.isdecimal() else 0,
             restarts=int(restarts) if restarts.isdecimal() else 0,
         )
@@ -240,7 +242,7 @@ def parse_partitions(text: str) -> list[Partition]:
 
 
 def _partition(fields: Mapping[str, str]) -> Partition:
-    seconds = parse_duration(fields.get("MaxTime", "UNLIMITED"))
+    seconds = slurm_seconds(fields.get("MaxTime", "UNLIMITED"))
     return Partition(
         name=fields["PartitionName"],
         default=fields.get("Default") == "YES",
@@ -279,15 +281,6 @@ def _node(row: Sequence[str], partitions: tuple[str, ...]) -> Node:
         features="" if features == "(null)" else features,
         reason="" if reason == "none" else reason,
     )
-
-
-def parse_duration(text: str) -> int | None:
-    """Seconds of Slurm's `days-hours:minutes:seconds` (leading parts may be missing); None for UNLIMITED, INVALID."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
-    if found is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def ranges(indices: Iterable[int]) -> list[str]:

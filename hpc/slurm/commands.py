@@ -7,8 +7,10 @@ an empty answer.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from hpc.slurm.answers import (
     ranges,
 )
 
+_log = logging.getLogger(__name__)
 SUBMIT_TIMEOUT_S = 180.0  # over MaxJobCount sbatch itself tries for 120 s before it gives up
 
 # Which cluster and whose identity: these address the same controller for us as for the user.
@@ -260,6 +263,7 @@ def _name_option(names: Collection[str] | None) -> list[str]:
 
 
 def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    _log.debug("%s", shlex.join(command))
     try:
         return subprocess.run(
             command,

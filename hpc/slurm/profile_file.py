@@ -13,14 +13,14 @@ from hpc import protocol
 from hpc.checkout import PROJECT_ROOT
 from hpc.errors import ConfigError, one_line, shown
 from hpc.faults import Faults
+from hpc.paths import expanded
 from hpc.slurm.profile import Profile
 from hpc.slurm.profile_keys import ProfileKeys, check_together
+from hpc.slurm.profile_names import PREFIX, SECTION, in_our_names, key_of
 from hpc.yaml_files import read_mapping, read_yaml
 
 PROFILES = PROJECT_ROOT / "slurm_templates" / "profiles"
 _BUILT_IN = ("local", "sandbox")
-# submitit's prefix for Slurm's own parameters; a key means the same with and without it.
-_PREFIX = "slurm_"
 # Keys that mean something to Holdfast; all others go to submitit as they are.
 _OWN = {
     "setup",
@@ -55,7 +55,10 @@ def load_profile(name: str, overrides: Sequence[str] = ()) -> Profile:
 
 
 def _file_of(name: str) -> Path:
-    path = Path(name)
+    try:
+        path = expanded(name)
+    except ValueError as error:
+        raise ConfigError([f"command line: --profile is {name!r}; {error}"]) from None
     if not path.suffix:
         path = PROFILES / f"{name}.yaml"
     if not path.is_file():
@@ -72,15 +75,7 @@ def known_profiles() -> list[str]:
 def parse_profile(name: str, raw: Mapping[str, Any], source: str) -> Profile:
     """Validate a profile. source: the file, as faults name it. Raises ConfigError with every fault."""
     faults = Faults(source)
-    given: dict[str, Any] = {}
-    for written, value in raw.items():
-        key = written.removeprefix(_PREFIX)
-        if key in given:
-            faults.value(written, value, f"it is given twice, with and without {_PREFIX}; remove one")
-        elif value is None and key in ProfileKeys.model_fields:
-            faults.value(written, value, "give it a value, or remove the key")
-        else:
-            given[key] = value
+    given = in_our_names(raw, faults)
     keys = faults.validate(given, ProfileKeys)
     check_together(keys, faults)
     faults.stop()
@@ -99,7 +94,10 @@ def parse_profile(name: str, raw: Mapping[str, Any], source: str) -> Profile:
 
 
 def _parameters(given: Mapping[str, Any], keys: ProfileKeys) -> dict[str, Any]:
-    parameters = {key: value for key, value in given.items() if key not in _OWN}
+    # Numbers as they were written; what was written in Slurm's notation as the number it is.
+    parameters = {
+        key: getattr(keys, key) if isinstance(value, str) else value for key, value in given.items() if key not in _OWN
+    }
     if keys.gpu_type:
         del parameters["gpus_per_node"]  # Slurm takes the type and the number in one place only
         parameters["gres"] = f"gpu:{keys.gpu_type}:{keys.gpus_per_node}"
@@ -137,9 +135,17 @@ def _overridden(raw: Mapping[str, Any], text: str) -> dict[str, Any]:
         entries = raw.get(section) or {}
         # Anything but a section stays, to be refused with all other faults.
         return _changed(raw, section, _changed(entries, key, value) if isinstance(entries, Mapping) else entries)
-    short = name.removeprefix(_PREFIX)
-    # The file may write the key with submitit's prefix; it is the same key.
-    return _changed({k: v for k, v in raw.items() if k.removeprefix(_PREFIX) != short}, short, value)
+    short = name.removeprefix(PREFIX)
+    # The file may write the key under another of its names, or among the additional parameters; it is the same key.
+    kept = {k: _without(v, short) if k == SECTION else v for k, v in raw.items() if key_of(k) != key_of(short)}
+    return _changed(kept, short, value)
+
+
+def _without(entries: Any, key: str) -> Any:
+    """A section without what means the same as a key."""
+    if not isinstance(entries, Mapping):
+        return entries
+    return {k: v for k, v in entries.items() if key_of(str(k)) != key_of(key)}
 
 
 def _changed(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -6,23 +6,28 @@ Names and values that could carry another directive or command are refused here.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from hpc.faults import Faults, Section
+from hpc.paths import expanded
 from hpc.slurm.profile import Profile
+from hpc.units import slurm_gigabytes, slurm_seconds
+from hpc.yaml_files import Unquoted
 
 # Options that Holdfast sets itself: requeueing, and which task trains which cells, rest on them.
 _RESERVED = (
-    *("array", "chdir", "dependency", "error", "job-name", "nodes", "no-requeue", "ntasks", "ntasks-per-node"),
-    *("open-mode", "output", "requeue", "signal", "wrap"),
+    *("array", "chdir", "dependency", "error", "help", "job-name", "nodes", "no-requeue", "ntasks", "ntasks-per-node"),
+    *("open-mode", "output", "parsable", "requeue", "signal", "test-only", "usage", "version", "wait", "wrap"),
 )
 _OPTION = re.compile(r"[a-z][a-z-]{1,40}")
 _OPTION_VALUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:=/@%+&|*()\[\] -]{0,255}")
 # GPUs in a list of resources such as `gpu:a100:2,shm:1` or `gres/gpu:1`, and sbatch's options that request them.
 _GPU = re.compile(r"(^|[,/:])gpu\b")
 _GPU_OPTION = re.compile(r"gpus|[gt]res.*=(.*[,/:])?gpu\b")
+_WHOLE = "must be a whole number"
 _UNBROKEN = r"[^\x00-\x1f\x7f]{1,1000}"
 
 
@@ -53,21 +58,55 @@ def _not_a_directive(line: str) -> str:
     return line
 
 
+def is_reserved(option: str) -> bool:
+    """Whether Holdfast sets an option of sbatch's itself. sbatch takes abbreviations."""
+    return any(reserved.startswith(option.replace("_", "-")) for reserved in _RESERVED)
+
+
 def _option(option: str) -> str:
-    name = option.replace("_", "-")
-    if not _OPTION.fullmatch(name):
+    if not _OPTION.fullmatch(option.replace("_", "-")):
         raise ValueError("this is not an sbatch option")
-    if any(reserved.startswith(name) for reserved in _RESERVED):  # sbatch takes abbreviations
+    if is_reserved(option):
         raise ValueError("Holdfast sets this option itself; remove it")
     return option
 
 
 def _setting(value: Any) -> Any:
     """true for an option without a value. false is refused: sbatch would read it as text."""
+    if isinstance(value, Unquoted) and value.isalpha():
+        raise ValueError(value.choice)
     plain = isinstance(value, str | int | float) and value is not False
     if value is not True and not (plain and _OPTION_VALUE.fullmatch(str(value))):
         raise ValueError("must be true, a number, or text that can stand in a script")
     return value
+
+
+def _read(number: Callable[[str], float | None], rule: str) -> BeforeValidator:
+    """A number, or text in one of Slurm's notations; other text has the rule as the fault's last words."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = None if isinstance(value, Unquoted) else number(value)
+        if found is None:
+            raise ValueError(value.choice if isinstance(value, Unquoted) else rule)
+        return found
+
+    return BeforeValidator(check)
+
+
+def _minutes(text: str) -> int | None:
+    """A minute begun counts as one, as it does with sbatch."""
+    seconds = slurm_seconds(text)
+    return None if seconds is None else -(-seconds // 60)
+
+
+def _no_type(text: str) -> None:
+    """sbatch takes the type with the number (a100:2); here it has a key."""
+
+
+def _expanded(text: str) -> str:
+    return str(expanded(text))
 
 
 Word = Annotated[
@@ -84,7 +123,7 @@ GpuType = Annotated[
     str, _only(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "must be a single GPU type as sinfo names it, such as a100")
 ]
 Module = Annotated[str, _only(r"[A-Za-z0-9][A-Za-z0-9_./+-]{0,127}", "must be a module's name, such as cuda/12.4")]
-Path = Annotated[str, _only(_UNBROKEN, "must be a path without line breaks")]
+Path = Annotated[str, _only(_UNBROKEN, "must be a path without line breaks"), AfterValidator(_expanded)]
 Line = Annotated[str, _only(_UNBROKEN, "must be a shell line without line breaks"), AfterValidator(_not_a_directive)]
 Option = Annotated[str, AfterValidator(_option)]
 Setting = Annotated[Any, AfterValidator(_setting)]
@@ -101,12 +140,14 @@ class ProfileKeys(Section):
     """Every key, in the order of the reference page. The defaults are those of keys that are left out."""
 
     partition: Word | None = None
-    timeout_min: Count | None = None
+    timeout_min: Annotated[Count, _read(_minutes, f"{_WHOLE} of minutes, or a time such as 4:00:00")] | None = None
     # The bound catches slips: each GPU gets a worker process, and no node has more.
-    gpus_per_node: Annotated[int, _between(0, 64)] = 0
+    gpus_per_node: Annotated[int, _read(_no_type, f"{_WHOLE}; gpu_type says which type"), _between(0, 64)] = 0
     gpu_type: GpuType | None = None
     cpus_per_task: Count | None = None
-    mem_gb: Annotated[float, Field(gt=0)] | None = None
+    mem_gb: (
+        Annotated[float, _read(slurm_gigabytes, "must be a number of GB, or a size such as 16G"), Field(gt=0)] | None
+    ) = None
     array_parallelism: Count | None = None
     python: Path | None = None
     modules: list[Module] = Field(default_factory=list)
@@ -122,7 +163,9 @@ class ProfileKeys(Section):
     comment: Word | None = None
     device: Literal["cpu", "cuda"] | None = None
     # Below 5 s no checkpoint is safe; above an hour it is more likely minutes by mistake.
-    signal_delay_s: Annotated[int, _between(5, 3600)] = Profile.signal_delay_s
+    signal_delay_s: Annotated[
+        int, _read(slurm_seconds, f"{_WHOLE} of seconds, or a time such as 1:30"), _between(5, 3600)
+    ] = Profile.signal_delay_s
 
 
 def check_together(keys: ProfileKeys, faults: Faults) -> None:

@@ -63,7 +63,8 @@ def _options(profile: Profile, job: Job) -> dict[str, Any]:
     if job.timeout_min is not None:
         given["time"] = job.timeout_min
     _check(given)
-    options = {"time": 5, "nodes": 1, "wckey": "submitit"} | given | dict(profile.additional)  # submitit's defaults
+    # Without a limit of its own a task has the partition's; submitit would give it 5 minutes.
+    options = {"nodes": 1} | given | dict(profile.additional)
     return {name.replace("_", "-"): value for name, value in options.items()} | _our_options(profile, job)
 
 

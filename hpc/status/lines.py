@@ -36,6 +36,8 @@ def remarks(snapshot: Snapshot) -> Iterator[str]:
     """What keeps the sweep from going on, as Slurm puts it, and what can be done where waiting is of no use."""
     if snapshot.trouble:
         yield f"{snapshot.trouble}; RUNNING and PENDING are not known for them"
+    for root in snapshot.elsewhere:
+        yield f"this is a copy of {root}; the tasks that were queued there work there and are not counted here"
     if snapshot.failed_starts:
         yield snapshot.failed_starts
     if snapshot.refused_requeues:

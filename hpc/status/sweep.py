@@ -28,7 +28,7 @@ class Snapshot:
     live: the live task of a cell. trouble: which clusters could not be asked, and why; then RUNNING and PENDING are
     unknown there. failed_starts: what tasks of the last submission said that ended before they began.
     refused_requeues: what tasks of the last submission were answered that asked to be queued again. cancelled: what has
-    been cancelled and not been submitted since.
+    been cancelled and not been submitted since. elsewhere: directories that this one is a copy of.
     """
 
     sweep: Sweep
@@ -38,6 +38,7 @@ class Snapshot:
     failed_starts: str = ""
     refused_requeues: str = ""
     cancelled: str = ""
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -108,7 +109,8 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     told = "" if trouble else early_ends.told(store, missing)
     live = {name: task for name, task in live.items() if name in left}
     refused = early_ends.refused_requeues(store) if left - live.keys() else ""
-    return Snapshot(sweep, statuses, live, trouble, told, refused, _cancelled(store, left - live.keys()))
+    cancelled = _cancelled(store, left - live.keys())
+    return Snapshot(sweep, statuses, live, trouble, told, refused, cancelled, seen.elsewhere)
 
 
 def _cancelled(store: Store, names: Collection[str]) -> str:

@@ -8,7 +8,7 @@ from hpc.slurm.answers import AccountedTask, QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_cells
-from hpc.submission.intents import SLURM, Intent, intents
+from hpc.submission.intents import SLURM, Intent, intents, is_copied
 from hpc.sweep.cell import Cell
 
 
@@ -17,7 +17,7 @@ def word(store: Store, cell: Cell) -> str:
 
     Empty if no task had the cell, or nobody can tell. Raises SweepError, OSError.
     """
-    for intent in reversed(intents(store)):
+    for intent in reversed([intent for intent in intents(store) if not is_copied(store, intent)]):
         place = place_of(store, intent, cell.name)
         if place is not None:
             return _ended(intent, *place) if intent.kind == SLURM else ""

@@ -280,6 +280,9 @@ class PackDocument(TypedDict, total=False):
     job: dict[str, Any]
     task: tuple[Count, Count] | None
     side_by_side: Count
+    root: str
+    device: int
+    inode: int
 
 
 class ProgressDocument(TypedDict, total=False):
@@ -329,6 +332,9 @@ class OwnerDocument(TypedDict, total=False):
     boot: str
     namespace: str
     machine: str
+    root: str
+    device: int
+    inode: int
 
 
 class CancelDocument(TypedDict):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError, of_system, one_line
+from hpc.paths import is_of
 from hpc.processes import host, start_time
 from hpc.storage import documents, files, opening, published
 from hpc.storage.layout import Layout, is_conflict
@@ -135,8 +136,9 @@ class Store:
             return {}
 
     def running_here(self) -> list[int]:
-        """Pack attempts whose process still runs on this machine, whoever started it."""
-        return [number for number in files.numbers(self.paths.packs_root) if runs_here(self.pack_record(number))]
+        """Pack attempts in this directory whose process still runs on this machine, whoever started it."""
+        records = {number: self.pack_record(number) for number in files.numbers(self.paths.packs_root)}
+        return [number for number, record in records.items() if runs_here(record) and is_of(self.root, record)]
 
     def failure(self, cell: Cell, attempt: int) -> dict[str, Any] | None:
         """How an attempt at a cell failed, with a cause in any case; None if it did not."""

@@ -103,7 +103,7 @@ def _queue_all(
             # One %N throttles one array only, so the arrays of a throttled submission run one after another.
             job_ids.append(array.queue(conf, job_ids[-1] if job_ids and array.profile.array_parallelism else None))
         except SlurmError as error:
-            if not _is_limit(error):
+            if not is_limit(error):
                 raise
             if not job_ids:
                 raise LimitError(str(error)) from error
@@ -117,7 +117,8 @@ def _queue_all(
 _LIMITS = ("QOSMax", "AssocMax", "AssocGrp", "QOSGrp", "accounting/QOS policy", "temporarily unable to accept job")
 
 
-def _is_limit(error: SlurmError) -> bool:
+def is_limit(error: SlurmError) -> bool:
+    """Whether sbatch refused for the number of jobs, which others that end make room for."""
     return any(limit in str(error) for limit in _LIMITS)
 
 

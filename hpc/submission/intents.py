@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hpc.errors import SweepError
+from hpc.paths import is_of, origin
 from hpc.processes import host
 from hpc.slurm.answers import Cluster
 from hpc.storage import documents, files
@@ -33,7 +34,8 @@ class Intent:
     sizes: tasks per array. code: digest of the snapshot. host, at: labels for people; nothing is decided by them.
 
     The others are missing, and have their defaults, in intents of the first version. cluster, controller: as the
-    cluster itself says. prepared: scripts were written for a person to submit.
+    cluster itself says. prepared: scripts were written for a person to submit. root, device, inode: the sweep directory
+    that its tasks work in.
     """
 
     number: int
@@ -48,6 +50,14 @@ class Intent:
     cluster: str = ""
     controller: str = ""
     prepared: bool = False
+    root: str = ""
+    device: int = 0
+    inode: int = 0
+
+
+def is_copied(store: Store, intent: Intent) -> bool:
+    """Whether a submission was made in another directory, of which this is a copy: its tasks work there."""
+    return not is_of(store.root, asdict(intent))
 
 
 def begin(
@@ -83,6 +93,7 @@ def begin(
         cluster=cluster.name if cluster else "",
         controller=cluster.controller if cluster else "",
         prepared=prepared,
+        **origin(store.root),
     )
     files.publish(store.paths.intent_file(number), json.dumps(asdict(intent), indent=1).encode())
     return intent

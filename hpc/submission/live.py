@@ -14,7 +14,7 @@ from hpc.slurm.answers import Cluster, QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.storage import task_list
 from hpc.storage.store import Store
-from hpc.submission.intents import SLURM, Intent, intents, newest, receipt
+from hpc.submission.intents import SLURM, Intent, intents, is_copied, newest, receipt
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,15 @@ class Unasked:
 class Queues:
     """What all clusters of a sweep say. tasks: in their queues, void ones included. tokens: of the arrays seen there.
 
-    newest: number of the newest submission or cancellation before they were asked.
+    newest: number of the newest submission or cancellation before they were asked. elsewhere: directories that this one
+    is a copy of, whose tasks are theirs alone.
     """
 
     tasks: tuple[LiveTask, ...] = ()
     tokens: frozenset[str] = frozenset()
     unasked: tuple[Unasked, ...] = ()
     newest: int = 0
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def live(self) -> list[LiveTask]:
@@ -76,7 +78,9 @@ class Queues:
 def queues(store: Store) -> Queues:
     """Ask every cluster to which the sweep has been submitted. Raises SweepError, OSError."""
     before = newest(store)
-    known = [intent for intent in intents(store) if intent.kind == SLURM]
+    every_known = [intent for intent in intents(store) if intent.kind == SLURM]
+    copied = [intent for intent in every_known if is_copied(store, intent)]
+    known = [intent for intent in every_known if intent not in copied]
     every = [token for intent in known for token in intent.tokens]
     tasks: list[LiveTask] = []
     tokens: set[str] = set()
@@ -92,7 +96,8 @@ def queues(store: Store) -> Queues:
             continue
         tasks += [task for task, _ in found]
         tokens |= {token for _, token in found}
-    return Queues(tuple(tasks), frozenset(tokens), tuple(unasked), before)
+    elsewhere = tuple(dict.fromkeys(intent.root for intent in copied))
+    return Queues(tuple(tasks), frozenset(tokens), tuple(unasked), before, elsewhere)
 
 
 def live_tasks(store: Store) -> list[LiveTask]:

@@ -28,6 +28,7 @@ from types import FrameType
 from typing import Any
 
 from hpc.errors import BusyError
+from hpc.paths import is_of, origin
 from hpc.processes import Place, here, is_hidden, start_time, state
 from hpc.storage import documents, files
 from hpc.storage.store import Store
@@ -88,7 +89,7 @@ def lock(
 def busy(store: Store) -> bool:
     """Whether a command is at work in the sweep directory, as far as can be seen from here."""
     found = _owner(store)
-    return found is not None and _standing(found[1]) is not _Owner.GONE
+    return found is not None and is_of(store.root, found[1]) and _standing(found[1]) is not _Owner.GONE
 
 
 # --- taking and leaving ---------------------------------------------------------------------------------------------
@@ -126,7 +127,11 @@ def _put_in_place(store: Store, command: str) -> Held | None:
     os.mkdir(prepared, 0o755)
     try:
         pid = os.getpid()
-        record = {"command": command, "pid": pid, "began": start_time(pid), "id": unique} | asdict(here())
+        record = (
+            {"command": command, "pid": pid, "began": start_time(pid), "id": unique}
+            | asdict(here())
+            | origin(store.root)
+        )
         files.publish(owner, json.dumps(record).encode())
         os.rename(prepared, store.paths.lock_directory)
     except FileNotFoundError:
@@ -166,7 +171,7 @@ def _remove_if_gone(store: Store, take_over: bool) -> None:
             os.rmdir(store.paths.lock_directory)
         return
     name, record = found
-    standing = _standing(record)
+    standing = _standing(record) if is_of(store.root, record) else _Owner.GONE  # of the directory this is a copy of
     if record and standing is not _Owner.GONE and (standing is _Owner.RUNS or not take_over):
         raise BusyError(f"{store.root}: {_at_work(record)}")
     if record or take_over:

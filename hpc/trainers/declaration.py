@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hpc.checkout import PROJECT_ROOT
-from hpc.errors import unknown_key
+from hpc.errors import shown, unknown_key
 from hpc.sweep.cell import check_factor_name
 from hpc.sweep.definition import Trainer
 from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 
-_LITERALS = ("FACTORS", "METRICS", "PACK_MODE", "DATA_FILES")
+_LITERALS = ("FACTORS", "METRICS", "OPTIONS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
 _METRIC_KEYS = {"kind", "better", "chance", "label", "optional", "scaled_by"}
 _FLAG = "True or False"
@@ -32,11 +32,12 @@ PACK_MODES = ("fused", "concurrent", "sequential")
 _COMMAND_MODES = ("concurrent", "sequential")  # each call of a command trains one cell
 
 
-def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
+def read_declaration(target: str, search: Iterable[Path], options: Iterable[str] = ()) -> Trainer:
     """Find a trainer and read its literals. Nothing of it is executed.
 
     target: ``module:function`` or ``path/to/file.py:function``.
     search: directories for modules and relative files, in order.
+    options: names that the configuration gives a value to, to be among the trainer's OPTIONS if it declares them.
     Raises TrainerError.
     """
     # From the right: a path may contain a colon.
@@ -56,6 +57,8 @@ def read_declaration(target: str, search: Iterable[Path]) -> Trainer:
             raise TrainerError(f"{path.name} does not declare {required}; add a literal dictionary at its top level")
     _check_factors(literals["FACTORS"], path.name)
     _check_metrics(literals["METRICS"], literals["FACTORS"], path.name)
+    if "OPTIONS" in literals:
+        _check_options(literals["OPTIONS"], options, path.name)
     mode = literals.get("PACK_MODE", "sequential")
     if mode not in PACK_MODES:
         raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
@@ -157,6 +160,15 @@ def _check_metrics(metrics: dict[str, Any], factors: Mapping[str, Any], where: s
             raise TrainerError(
                 f"{where}: METRICS[{name!r}]: 'scaled_by' is {factor!r}; valid: {', '.join(map(str, factors))}"
             )
+
+
+def _check_options(declared: Any, given: Iterable[str], where: str) -> None:
+    """A list of names, or a dictionary of which only the names count: its values may be defaults or remarks."""
+    if not isinstance(declared, list | tuple | set | dict) or not all(isinstance(name, str) for name in declared):
+        raise TrainerError(f"{where}: OPTIONS is {shown(declared)}; write a list of names, such as ['steps']")
+    for name in given:
+        if name not in declared:
+            raise TrainerError(f"{where}: {unknown_key(f'trainer_options.{name}', name, sorted(declared) or ['none'])}")
 
 
 def _check_entries(entries: dict[str, Any], keys: set[str], kinds: tuple[str, ...], where: str) -> None:

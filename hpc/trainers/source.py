@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
+from hpc.paths import expanded
 
 
 class TrainerError(ValueError):
@@ -50,7 +51,10 @@ def _is_hidden(name: str) -> bool:
 
 def find(source: str, search: list[Path]) -> Path:
     if source.endswith(".py"):
-        candidates = [(base / source) for base in search]
+        try:
+            candidates = [base / expanded(source) for base in search]
+        except ValueError as error:
+            raise TrainerError(f"trainer is {source!r}; {error}") from None
     else:
         parts = source.split(".")
         candidates = [base.joinpath(*parts[:-1], f"{parts[-1]}.py") for base in search]

@@ -13,6 +13,7 @@ from helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("hpc", "training", "aggregate", "slurm_templates")
+COMMAND = "holdfast.py"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if listed.returncode:
         lacking("not a git checkout")
     for name in listed.stdout.splitlines():
-        if name.partition("/")[0] in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE") and (ROOT / name).is_file():
+        if (
+            name.partition("/")[0] in (*FOLDERS, COMMAND, "pyproject.toml", "README.md", "LICENSE")
+            and (ROOT / name).is_file()
+        ):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
     # Without isolation nothing is fetched: setuptools is here wherever pip is.
@@ -49,12 +53,12 @@ def test_the_wheel_has_every_file_that_is_needed_on_a_node(wheel: Path) -> None:
 
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == set(FOLDERS)
+    assert {top for top in tops if not top.endswith(".dist-info")} == {*FOLDERS, COMMAND}
 
 
 def test_the_installed_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    program = "import sys; sys.path.insert(0, 'site'); from hpc.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; sys.path.insert(0, 'site'); from holdfast import main; sys.exit(main())"
     keys = [sys.executable, "-P", "-c", program, "init", "--all-keys"]
     told = subprocess.run(keys, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert told.stdout == (ROOT / "config_template.yaml").read_text(), told.stderr

@@ -17,13 +17,13 @@ from hpc.slurm.answers import (
     parse_accounting,
     parse_cluster,
     parse_config,
-    parse_duration,
     parse_nodes,
     parse_partitions,
     parse_queue,
     ranges,
 )
 from hpc.slurm.commands import Slurm, SlurmError, conf_in_use, environment
+from hpc.units import slurm_seconds
 
 
 def fake(directory: Path, monkeypatch: pytest.MonkeyPatch, command: str, body: str) -> None:
@@ -207,7 +207,7 @@ def test_indices_survive_slurms_notation(indices: set[int]) -> None:
     [("0:00", 0), ("59:59", 3599), ("2:00:01", 7201), ("1-00:00:00", 86_400), ("UNLIMITED", None), ("INVALID", None)],
 )
 def test_durations_are_read_as_seconds(text: str, seconds: int | None) -> None:
-    assert parse_duration(text) == seconds
+    assert slurm_seconds(text) == seconds
 
 
 def test_configuration_values_may_hold_equals_signs() -> None:

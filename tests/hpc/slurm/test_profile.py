@@ -257,7 +257,7 @@ def test_one_submission_can_change_a_key_leave_one_out_and_set_one_in_a_section(
         ("setup=[", "is not valid YAML"),
         ("timeout_min.x=1", "unknown key"),
         ("container.runtime=docker", "container.runtime is 'docker'; must be 'apptainer' or 'singularity'"),
-        ("output=x", "unknown key"),
+        ("output=x", "output is 'x'; remove it: logs lie in the sweep directory"),
     ],
 )
 def test_a_wrong_override_is_one_line_naming_it(lab: Path, override: str, said: str) -> None:

@@ -64,6 +64,22 @@ def test_cells_run_one_by_one_and_all_data_counts_unless_the_trainer_says_otherw
     assert found.data_files == ("*",)
 
 
+@pytest.mark.parametrize("declared", ['["steps"]', '("steps",)', '{"steps": 100}'])
+def test_an_option_that_a_trainer_does_not_declare_is_refused(tmp_path: Path, declared: str) -> None:
+    (tmp_path / "mine.py").write_text(f"OPTIONS = {declared}\n{GOOD}")
+    assert read_declaration("mine.py:train", [tmp_path], ["steps"]).factors
+    with pytest.raises(TrainerError, match=r"unknown key 'trainer_options.stpes'. Did you mean 'steps'\?"):
+        read_declaration("mine.py:train", [tmp_path], ["stpes"])
+
+
+def test_a_trainer_that_declares_no_options_takes_any(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(GOOD)
+    assert read_declaration("mine.py:train", [tmp_path], ["anything"]).factors
+    (tmp_path / "mine.py").write_text(f"OPTIONS = 'steps'\n{GOOD}")
+    with pytest.raises(TrainerError, match="OPTIONS is 'steps'; write a list of names"):
+        read_declaration("mine.py:train", [tmp_path])
+
+
 def test_a_file_in_another_encoding_is_read_as_python_reads_it(tmp_path: Path) -> None:
     text = "# -*- coding: latin-1 -*-\n# gr\xf6\xdfe\n" + GOOD
     (tmp_path / "mine.py").write_bytes(text.encode("latin-1"))

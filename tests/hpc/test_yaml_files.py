@@ -1,0 +1,113 @@
+"""What a word without quotes means: what its author meant, or a question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hpc.errors import ConfigError
+from hpc.yaml_files import Unquoted, read_mapping, read_yaml
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4:00:00", "4:00:00"),
+        ("90:30", "90:30"),
+        ("190:20:30.15", "190:20:30.15"),
+        ("2024-01-15", "2024-01-15"),
+        ("2024-01-15 10:00:00", "2024-01-15 10:00:00"),
+        ("=", "="),
+        ("<<", "<<"),
+        ("y", "y"),
+        ("none", "none"),
+        ("1e-3", 0.001),
+        ("1.5E+3", 1500.0),
+        (".5", 0.5),
+        ("-5.", -5.0),
+        ("1_000", 1000),
+        ("12_345_678", 12345678),
+        ("0x1F", 31),
+        ("0b11", 3),
+        ("+7", 7),
+        ("0", 0),
+        ("0.10", 0.1),
+        ("True", True),
+        ("false", False),
+        ("~", None),
+        ("Null", None),
+        ("", None),
+        ("'no'", "no"),
+        ('"010"', "010"),
+    ],
+)
+def test_a_value_is_read_as_its_author_meant_it(text: str, value: Any) -> None:
+    found = read_yaml(f"a: {text}")["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("no", 'false, or the text "no"'),
+        ("On", 'true, or the text "On"'),
+        ("OFF", 'false, or the text "OFF"'),
+        ("010", '10 or 8 (octal), or the text "010"'),
+        ("-017", '-17 or -15 (octal), or the text "-017"'),
+        ("09", '9, or the text "09"'),
+        ("0o17", '15 (octal), or the text "0o17"'),
+        ("2024_01", '202401, or the text "2024_01"'),
+        ("None", 'null, or the text "None"'),
+        ("nan", 'a number that is not finite, or the text "nan"'),
+        ("-Infinity", 'a number that is not finite, or the text "-Infinity"'),
+    ],
+)
+def test_a_word_with_several_readings_is_text_that_knows_them(text: str, readings: str) -> None:
+    found = read_yaml(f"a: {text}")["a"]
+    assert isinstance(found, Unquoted)
+    assert found == text
+    assert readings in found.choice
+
+
+def test_a_key_is_a_name_whatever_it_would_be_as_a_value() -> None:
+    assert read_yaml("{on: 1, no: 2, 010: 3}") == {"on": 1, "no": 2, "010": 3}
+
+
+def test_a_section_takes_over_keys_of_others_and_its_own_win() -> None:
+    text = "base: &a {x: 1, y: 2}\nmore: &b {y: 3, z: 4}\nmine: {<<: [*a, *b], x: 0}\nplain:\n  <<: *a\nnone: {<<: {}}"
+    found = read_yaml(text)
+    assert found["mine"] == {"x": 0, "y": 2, "z": 4}
+    assert found["plain"] == {"x": 1, "y": 2}
+    assert found["none"] == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: {<<: 3}", "line 1: not valid YAML: << takes over the keys of a section"),
+        ("a: {<<: {}, <<: {}}", "key '<<' is given twice"),
+        ("a: {on: 1, 'on': 2}", "key 'on' is given twice"),
+        ("a:\n\tb: 1", "line 2: not valid YAML: a tab stands where YAML takes spaces alone; use spaces"),
+        ("a: @b", "text that begins with @ needs quotes"),
+        ("a: b: c", "there is a second ': ' in this line"),
+        ("a: !b c", "the tag !b means nothing here; remove it"),
+    ],
+)
+def test_what_yaml_does_not_take_is_said_in_plain_words(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_mapping(path)
+    (line,) = caught.value.faults
+    assert said in line
+    assert "yaml.org" not in line
+
+
+def test_merging_cannot_fill_the_memory() -> None:
+    lines = ["a0: &a0 {x: 1, y: 2}"]
+    lines += [f"a{i}: &a{i} {{b: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 9)]
+    with pytest.raises(yaml.YAMLError, match="too many values"):
+        read_yaml("\n".join(lines))

@@ -1,0 +1,71 @@
+"""Where a sweep lies, on a real cluster: copies, names that Slurm reads in its own way, refusals that leave nothing."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from helpers.waiting import wait_until
+from helpers.workplace import Workplace
+
+
+def test_a_command_in_a_copy_leaves_the_tasks_of_the_original_alone(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=40, held=True)
+    workplace.submit(config)
+    wait_until(lambda: min(workplace.epochs()) >= 3, "every cell in mid-training")
+    shutil.copytree(workplace.directory / "out", workplace.directory / "copy")
+    said = workplace.holdfast("cancel", "copy", "-y").stderr
+    assert f"note: this is a copy of {workplace.directory}/out, whose tasks are left alone" in said
+    assert "RUNNING" not in workplace.states("copy")
+    assert "this is a copy of" in workplace.holdfast("status", "copy", expect=None).stdout
+    assert workplace.states() == {"RUNNING": 2}
+    workplace.release()
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 2}
+
+
+def test_a_renamed_sweep_can_still_be_cancelled(workplace: Workplace) -> None:
+    workplace.submit(workplace.foreign(widths=[1, 2], epochs=40, held=True))
+    wait_until(lambda: min(workplace.epochs()) >= 3, "every cell in mid-training")
+    (workplace.directory / "out").rename(workplace.directory / "moved")
+    assert "cancelled 2 tasks" in workplace.holdfast("cancel", "moved", "-y").stderr
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'say "x"', "\u00fcber", "50%", "a,b;c&d#e"])
+def test_odd_names_of_sweep_directories_work(workplace: Workplace, name: str) -> None:
+    workplace.submit(workplace.foreign(widths=[1], epochs=2, seconds=0.0), out=name)
+    workplace.wait_until_ended(name)
+    assert workplace.states(name) == {"COMPLETED": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("back\\slash", "sbatch drops the"),
+        ("a:b", "Python loads no code from a path with ':' in it"),
+        ("run%j", "%j means something in Slurm's own options alone"),
+    ],
+)
+def test_names_that_do_not_work_are_refused_before_anything_is_written(
+    workplace: Workplace, name: str, said: str
+) -> None:
+    assert said in workplace.submit(workplace.foreign(widths=[1]), out=name, expect=2)
+    assert not (workplace.directory / name).exists()
+
+
+def test_what_slurm_refuses_leaves_no_directory(workplace: Workplace) -> None:
+    said = workplace.submit(workplace.foreign(widths=[1]), "--set", "partition=hihg", expect=3)
+    assert "invalid partition specified: hihg" in said
+    assert not (workplace.directory / "out").exists()
+
+
+def test_a_submission_says_what_its_profile_lacks(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_ACCOUNT", "lab")
+    profile = workplace.write("bare.yaml", {"partition": "low"})
+    with workplace.on_cluster():
+        done = workplace.holdfast(
+            *("submit", "--config", workplace.foreign(widths=[1]), "--profile", profile, "--dry-run")
+        )
+    assert "note: SBATCH_ACCOUNT (lab) is not used; write account: lab in the profile" in done.stderr
+    assert "note: the profile has no timeout_min; tasks get the default time limit of their partition" in done.stderr
+    assert "--time" not in done.stdout
