@@ -41,7 +41,7 @@ class Job:
 
 
 def text(profile: Profile, job: Job, command: str) -> str:
-    """The whole script. command: its last line, which should begin with ``exec`` so that it gets Slurm's signals."""
+    """The whole script. command: its last lines, of which the last one gets Slurm's signals."""
     options = sorted(_options(profile, job).items())
     lines = ["#!/bin/bash", "", "# Parameters", *(_directive(name, value) for name, value in options)]
     lines += ["", "# setup", _EARLY_SIGNAL, *profile.setup, "", "# command", command]
