@@ -24,11 +24,15 @@ from hpc.trainers.snapshot import trainer_digest
 
 @dataclass(frozen=True)
 class Request:
-    """A validated sweep and the directory it belongs to. Nothing has been written yet."""
+    """A validated sweep and the directory it belongs to. Nothing has been written yet.
+
+    existing: the sweep is the one that the directory holds, and not described by a configuration of the user's.
+    """
 
     store: Store
     sweep: Sweep
     notes: tuple[str, ...] = ()
+    existing: bool = False
 
     def record(self, allow_code_change: bool = False) -> Sweep:
         """Write the sweep, or the revision that grows it. Returns the sweep to run: the cells asked for.
@@ -139,7 +143,7 @@ def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
         sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
     if needs_data:
         _check_data(store, sweep)
-    return Request(store, sweep, notes)
+    return Request(store, sweep, notes, existing=True)
 
 
 def _with_runs(sweep: Sweep, runs: int, allow_huge: bool) -> Sweep:

@@ -21,6 +21,20 @@ def owner(layout: Layout) -> str:
     return next(filter(None, map(owner_of, (layout.root, layout.sweep_file, *_commanding(layout)))), "")
 
 
+def untrusted(layout: Layout, named: Iterable[str] = ()) -> str:
+    """Why what a sweep directory names is not run unasked: it is another user's, or the code lies in the directory
+    itself, which is data. named: functions as module:function or file.py:function. Empty if it may be run.
+    """
+    if other := owner(layout):
+        return f"{layout.root}: it belongs to {other}"
+    inside = [target for target in named if _lies_in(target.rpartition(":")[0], layout.root)]
+    return f"{layout.root}: {inside[0]} lies in the sweep directory itself" if inside else ""
+
+
+def _lies_in(source: str, root: Path) -> bool:
+    return source.endswith(".py") and os.path.realpath(source).startswith(f"{os.path.realpath(root)}{os.sep}")
+
+
 def check_private(directory: Path, cells: Iterable[str] | None = None) -> None:
     """Raise SweepError naming the first directory in which people can write who could thereby change what tasks run.
 
