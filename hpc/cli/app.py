@@ -18,6 +18,7 @@ from hpc.cli.command import Group, Option
 from hpc.cli.faults import one_line
 from hpc.errors import BusyError, ConfigError, SweepError, of_system
 from hpc.protocol import CommandExit
+from hpc.terminal import escaped_output
 
 # As --help lists them; a command that is not named here comes after these.
 _ORDER = (
@@ -92,6 +93,11 @@ holdfast = Commands(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; see the end of --help."""
+    with escaped_output():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     os.umask(os.umask(0o022) | 0o022)  # nothing we or a library writes is writable by others
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger().setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Whether the code that an existing sweep names may run: where the directory is another user's, only if it is trusted."""
+"""Whether the code that an existing sweep names may run: in another user's directory, only if it is trusted."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def confirm(request: Request, trusted: bool) -> None:
     if not request.store.root.exists():
         return
     sweep, root = request.sweep, request.store.root
-    if request.existing:
-        say(f"{root}: {_code(sweep)}")
+    if request.existing and Path(sweep.trainer.path).is_file():
+        say(f"{root}: runs {_code(sweep)}")
     why = untrusted(request.store.paths, [f"{sweep.trainer.path}:"] if request.existing else [])
     if not why or trusted:
         return
     if not sys.stdin.isatty():
-        raise ConfigError([f"{why}; it runs {_code(sweep)}; add --trust to run it as yourself"])
+        raise ConfigError([f"{why}; add --trust to run its code as yourself"])
     with contextlib.suppress(EOFError):  # Ctrl-D is no answer
-        if input(f"{why}; run it as yourself? [y/N] ").strip().lower() in ("y", "yes"):
+        if input(f"{why}; run its code as yourself? [y/N] ").strip().lower() in ("y", "yes"):
             return
     raise ConfigError([f"{why}; nothing is run"])
 
@@ -47,6 +47,4 @@ def _code(sweep: Sweep) -> str:
 
 
 def _owner(path: Path) -> str:
-    if not path.exists():
-        return "nobody: it is not there"
     return owner_of(path) or user_name(path.stat().st_uid)

@@ -34,7 +34,7 @@ def is_known(conf: Path) -> bool:
 
 
 def remember(conf: Path) -> None:
-    """Remember that this user submits with a slurm.conf. Where that cannot be written, the environment has to name it."""
+    """Remember that this user submits with a slurm.conf; where that cannot be written, the environment must name it."""
     known = _remembered()
     if str(conf) not in known:
         with contextlib.suppress(OSError):
