@@ -32,6 +32,6 @@ def command(asked: SweepOptions, wanted: RunOptions, trust: bool) -> int:
     """Train a sweep in worker processes on this machine, then aggregate it. Resumes where it stopped."""
     request = resolve(asked, needs_data=not wanted.analyze_only)
     if not wanted.analyze_only:
-        confirm(request, trust)
+        request = confirm(request, trust)
     ended = None if wanted.analyze_only else local.run(request, wanted)
     return aggregate_and_print(request.store, partial=False, trust=trust) if ended is None else ended

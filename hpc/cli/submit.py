@@ -36,5 +36,5 @@ def command(asked: SweepOptions, wanted: SubmitOptions, profile: str, settings: 
     request = resolve(asked)
     cluster = load_profile(profile, settings)
     if not wanted.dry_run:
-        confirm(request, trust)
+        request = confirm(request, trust)
     return local.submit(request, wanted) if cluster.is_local else slurm.submit(request, wanted, cluster)

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from hpc.errors import ConfigError
-from hpc.launch.remarks import say
+from hpc.errors import ConfigError, visible
 from hpc.launch.request import Request
 from hpc.storage.ownership import owner_of, user_name
 from hpc.storage.permissions import untrusted
 from hpc.sweep.definition import Sweep
 
 
-def confirm(request: Request, trusted: bool) -> None:
-    """Report which code is about to run and whose it is, and ask where the sweep directory is not the user's own.
+def confirm(request: Request, trusted: bool) -> Request:
+    """Ask whether code may run where the sweep directory is not the user's own.
 
-    trusted: it need not be asked for. Raises ConfigError without a confirmation.
+    trusted: it need not be asked for. Returns the request, with which code runs and whose it is among its notes.
+    Raises ConfigError without a confirmation.
     """
-    if not request.store.root.exists():
-        return
     sweep, root = request.sweep, request.store.root
-    if request.existing and Path(sweep.trainer.path).is_file():
-        say(f"{root}: runs {_code(sweep)}")
+    code = _code(sweep)
     why = untrusted(request.store.paths, [f"{sweep.trainer.path}:"] if request.existing else [])
-    if not why or trusted:
-        return
+    if why and not trusted and not _agreed(f"{why}; run {code} as yourself? [y/N] "):
+        raise ConfigError([f"{why}; nothing is run; add --trust to run {code} as yourself"])
+    return replace(request, notes=(*request.notes, f"{root}: runs {code}")) if request.existing and code else request
+
+
+def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise ConfigError([f"{why}; add --trust to run its code as yourself"])
+        return False
     with contextlib.suppress(EOFError):  # Ctrl-D is no answer
-        if input(f"{why}; run its code as yourself? [y/N] ").strip().lower() in ("y", "yes"):
-            return
-    raise ConfigError([f"{why}; nothing is run"])
+        return input(visible(question)).strip().lower() in ("y", "yes")
+    return False
 
 
 def _code(sweep: Sweep) -> str:
-    """The trainer, its owner, and the figures, as what runs."""
+    """The trainer, its owner, and the figures, as what runs; empty if the trainer is gone, which is another refusal."""
     path = Path(sweep.trainer.path)
+    if not path.is_file():
+        return ""
     words = [f"trainer {sweep.trainer.target} in {path}, which belongs to {_owner(path)}"]
     if command := sweep.options.get("command"):
         words.append(f"command {str(command)!r}")

@@ -86,14 +86,15 @@ def test_another_users_sweep_is_not_run_unless_it_is_trusted(
     need_other_users()
     unfinished(swept)
     give(swept, ALICE)
-    named, refused = holdfast(*command, expect=2).stderr.splitlines()
-    assert named == (
-        f"{swept}: runs trainer width.py:train in {swept.parent}/width.py, which belongs to root; "
+    code = (
+        f"trainer width.py:train in {swept.parent}/width.py, which belongs to root; "
         f"figures {swept.parent}/figure.py:draw"
     )
-    assert refused == f"{swept}: it belongs to user {ALICE}; add --trust to run its code as yourself"
+    assert holdfast(*command, expect=2).stderr == (
+        f"{swept}: it belongs to user {ALICE}; nothing is run; add --trust to run {code} as yourself\n"
+    )
     assert not (swept / "individual_results" / "width_1_run_0" / "results.json").exists()
-    holdfast(*command, "--trust")
+    assert f"note: {swept}: runs {code}\n" in holdfast(*command, "--trust").stderr
     assert (swept / "individual_results" / "width_1_run_0" / "results.json").exists()
 
 
@@ -110,7 +111,7 @@ def test_a_trainer_that_lies_in_the_sweep_directory_is_run_only_on_demand(holdfa
     unfinished(swept)
     shutil.copy(WIDTH, swept / "width.py")
     edit_sweep(swept, lambda revision: revision["trainer"].update(path=f"{swept}/width.py"))
-    assert "lies in the sweep directory itself; add --trust" in holdfast("run", "out", expect=2).stderr
+    assert "lies in the sweep directory itself; nothing is run; add --trust" in holdfast("run", "out", expect=2).stderr
     holdfast("run", "out", "--trust")
 
 
