@@ -29,14 +29,6 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
-def visible(text: str) -> str:
-    """The text with all control characters but line breaks and tabs written out; a carriage return begins a line."""
-    if text.isprintable():
-        return text
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return "\n".join("\t".join(map(one_line, line.split("\t"))) for line in lines)
-
-
 def of_system(error: OSError) -> str:
     """An error of the operating system on one line: the file, where it is known, and the reason."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -13,10 +13,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from hpc.errors import visible
-
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def visible(text: str) -> str:
+    """The text with control characters written out, all but line breaks and tabs; a carriage return begins a line."""
+    if text.isprintable():
+        return text
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "replace").decode() for c in lines
+    )
 
 
 def watched(stream: TextIO) -> bool:

@@ -7,11 +7,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from hpc.errors import ConfigError, visible
+from hpc.errors import ConfigError
 from hpc.launch.request import Request
 from hpc.storage.ownership import owner_of, user_name
 from hpc.storage.permissions import untrusted
 from hpc.sweep.definition import Sweep
+from hpc.terminal import visible
 
 
 def confirm(request: Request, trusted: bool) -> Request:
