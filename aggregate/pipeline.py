@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from aggregate.report.caveats import cell_lines, doubts, limited, on_claims, on_
 from aggregate.report.page import Material, render
 from aggregate.together import Stamp, Together
 from hpc.storage.files import make_directory, remove
+from hpc.storage.permissions import untrusted
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
 
@@ -43,38 +44,58 @@ class Outcome:
     plots: Path
 
 
-def aggregate(root: Path, *, figures: bool = True) -> Outcome:
+@dataclass(frozen=True)
+class Asked:
+    """targets: functions of users that are to draw. remark: of those that are not run, and why; empty if all are."""
+
+    targets: tuple[str, ...] = ()
+    remark: str = ""
+
+
+def aggregate(root: Path, *, figures: bool = True, own: Sequence[str] = (), trust: bool = False) -> Outcome:
     """Aggregate a sweep directory, complete or not, and write everything that is made of its results.
 
     If nothing has changed since the last time, nothing is written. Any number of processes may do this at once: the
     files that are left are those of one of them, and what that one returns is what they say. A directory of the
     predecessor's is read too; what is made of it goes to a directory inside.
-    figures: whether to draw; tables, statistics and report are written anyway.
+    figures: whether to draw; tables, statistics and report are written anyway. own: functions that draw figures of the
+    caller's, as in analysis.figures. trust: also run those that sweep.json names where that is another user's.
     Raises hpc.errors.SweepError if ``root`` holds no sweep, OSError naming the path if it cannot be read or written, or
     if other processes keep replacing what this one writes.
     """
     store = Store(root)
     for _ in range(_TRIES):
         seen = None if is_predecessor(root) else look(store, figures=figures)
-        if seen is not None and (told := _told_before(seen, figures)) is not None:
+        asked = _asked(store, seen, own, trust) if figures and seen is not None else Asked(tuple(own))
+        if seen is not None and (told := _told_before(seen, asked)) is not None:
             return _outcome(store, told)
-        if (outcome := _aggregate(root, seen, figures)) is not None:
+        if (outcome := _aggregate(root, seen, figures, asked)) is not None:
             return outcome
     reason = "replaced again and again by other aggregations while this one wrote it; wait for them and run it again"
     raise OSError(errno.EBUSY, reason, str(store.paths.report_file))
 
 
-def _told_before(seen: Look, figures: bool) -> Told | None:
+def _asked(store: Store, seen: Look, own: Sequence[str], trust: bool) -> Asked:
+    """Whose functions draw. What a directory names is run if it is the user's own, or trusted; else it is reported."""
+    named = Analysis.of(seen.sweep.analysis).figures
+    if trust or not named or not (why := untrusted(store.paths, named)):
+        return Asked((*named, *own))
+    return Asked(
+        tuple(own), f"{why}; not drawn: {', '.join(named)}; --figure names one of your own, --trust runs these"
+    )
+
+
+def _told_before(seen: Look, asked: Asked) -> Told | None:
     """What was reported before, if it still holds. A user's figures are always drawn: who knows what they depend on?"""
-    return None if figures and Analysis.of(seen.sweep.analysis).figures else told_before(seen)
+    return None if asked.targets or asked.remark else told_before(seen)
 
 
-def _aggregate(root: Path, seen: Look | None, figures: bool) -> Outcome | None:
+def _aggregate(root: Path, seen: Look | None, figures: bool, asked: Asked) -> Outcome | None:
     """Read, compute and publish. None if another process published at the same time, so that the files may be a
     mixture: then what it read may be newer, and all is done again."""
     reading = read_any(root)
     with paused_collector():
-        told, made = _make(reading, study(reading), figures)
+        told, made = _make(reading, study(reading), figures, asked)
         stamps = _publish(reading.store, made, figures)
     if stamps is None:
         return None
@@ -83,13 +104,13 @@ def _aggregate(root: Path, seen: Look | None, figures: bool) -> Outcome | None:
     return _outcome(reading.store, told)
 
 
-def _make(reading: Reading, found: Study, figures: bool) -> tuple[Told, dict[Path, bytes]]:
+def _make(reading: Reading, found: Study, figures: bool, asked: Asked) -> tuple[Told, dict[Path, bytes]]:
     """What is to be reported, and the content of every file."""
     store, gathered = reading.store, found.gathered
     document, statistics = encode(aggregated_results(found)), statistics_document(found)
     stamp = stamp_of(document, encode(statistics), found.histories)
-    drawn = draw(found, document, stamp) if figures else Drawn()
-    cells, remarks = cell_lines(gathered), [*doubts(found), *drawn.faults]
+    drawn = draw(found, document, stamp, asked.targets) if figures else Drawn()
+    cells, remarks = cell_lines(gathered), [*doubts(found), *drawn.faults, *filter(None, [asked.remark])]
     told = [*cells, *on_claims(found), *on_seeds(found), *remarks]
     lines = limited(cells, _MOST_LINES), limited(remarks, _MOST_LINES)
     metrics = [entry.metric.name for entry in found.summary.metrics]

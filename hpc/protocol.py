@@ -38,6 +38,9 @@ DEVICE = "HOLDFAST_DEVICE"
 THREADS = "HOLDFAST_THREADS"
 # Digest of the code that a task runs, for its results.
 CODE_DIGEST = "HOLDFAST_CODE_DIGEST"
+# Digest of the configuration that a task was queued for, from its script: where a group shares a sweep directory, its
+# members can change what sweep.json and the task lists say.
+CONFIG_DIGEST = "HOLDFAST_CONFIG_DIGEST"
 # Process id of whoever started this one: without it nobody waits for the result.
 PARENT = "HOLDFAST_PARENT"
 # Process id and start of the task that a trainer's own processes belong to.

@@ -25,13 +25,16 @@ class Drawn:
     faults: list[str] = field(default_factory=list)
 
 
-def draw(study: Study, document: bytes, stamp: str) -> Drawn:
-    """document: the content of aggregated_results.json. stamp: of the aggregation, for the figures' metadata."""
+def draw(study: Study, document: bytes, stamp: str, targets: Collection[str]) -> Drawn:
+    """document: the content of aggregated_results.json. stamp: of the aggregation, for the figures' metadata.
+
+    targets: functions of users that draw as well. They run here, so whoever calls this has decided that they may.
+    """
     drawn = Drawn()
     for picture, files in _own(study, stamp):
         drawn.pictures.append(picture)
         drawn.files |= files
-    for target, files, fault in draw_user_figures(study.analysis.figures, document):
+    for target, files, fault in draw_user_figures(targets, document):
         drawn.files |= files
         drawn.faults += [fault] if fault else []
         for path, content in files.items():

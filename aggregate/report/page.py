@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ def render(material: Material) -> bytes:
     return page.render(
         css=_own("report.css"),
         script=_own("report.js"),
+        script_hash=base64.b64encode(hashlib.sha256(_own("report.js").encode()).digest()).decode(),
         tables=tables,
         study=study,
         summary=study.summary,

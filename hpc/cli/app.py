@@ -21,6 +21,7 @@ from hpc.cli.faults import one_line
 from hpc.cli.surroundings import gone, prepare
 from hpc.errors import BusyError, ConfigError, SweepError, of_system
 from hpc.protocol import CommandExit
+from hpc.terminal import escaped_output
 
 # As --help lists them; a command that is not named here comes after these.
 _ORDER = (
@@ -98,6 +99,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; see the end of --help."""
     pin_packages()
     prepare()
+    with escaped_output():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("hpc").setLevel(logging.WARNING)
     os.environ.pop(protocol.LOG_LEVEL, None)

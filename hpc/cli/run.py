@@ -10,6 +10,7 @@ from hpc.cli.command import Command
 from hpc.launch import local
 from hpc.launch.options import RunOptions
 from hpc.launch.request import SweepOptions, resolve
+from hpc.launch.trust import confirm
 
 EXAMPLES = ("run --config sweep.yaml --output-dir out", "run out --runs-per-condition 10")
 
@@ -26,8 +27,11 @@ EXAMPLES = ("run --config sweep.yaml --output-dir out", "run out --runs-per-cond
 @options.option("--cell", type=options.CELL, metavar="NAME", help="Train this cell alone.")
 @options.flag("--debug", help="With --cell: train it in the foreground.")
 @options.take_over
-def command(asked: SweepOptions, wanted: RunOptions) -> int:
+@options.trust
+def command(asked: SweepOptions, wanted: RunOptions, trust: bool) -> int:
     """Train a sweep in worker processes on this machine, then aggregate it. Resumes where it stopped."""
     request = resolve(asked, needs_data=not wanted.analyze_only)
+    if not wanted.analyze_only:
+        request = confirm(request, trust)
     ended = None if wanted.analyze_only else local.run(request, wanted)
-    return aggregate_and_print(request.store, partial=False) if ended is None else ended
+    return aggregate_and_print(request.store, partial=False, trust=trust) if ended is None else ended

@@ -9,6 +9,7 @@ from hpc.cli.command import Command
 from hpc.launch import local, slurm
 from hpc.launch.options import SubmitOptions
 from hpc.launch.request import SweepOptions, resolve
+from hpc.launch.trust import confirm
 from hpc.slurm.profile_file import load_profile
 
 EXAMPLES = (
@@ -29,8 +30,11 @@ EXAMPLES = (
 @options.flag("--wait", help="Wait, and queue again what came back unfinished.")
 @options.flag("--then-aggregate", help="Queue a job that aggregates afterwards.")
 @options.take_over
-def command(asked: SweepOptions, wanted: SubmitOptions, profile: str, settings: tuple[str, ...]) -> int:
+@options.trust
+def command(asked: SweepOptions, wanted: SubmitOptions, profile: str, settings: tuple[str, ...], trust: bool) -> int:
     """Queue a sweep as Slurm arrays. Only what is missing is queued, so the same command resumes a sweep."""
     request = resolve(asked)
     cluster = load_profile(profile, settings)
+    if not wanted.dry_run:
+        request = confirm(request, trust)
     return local.submit(request, wanted) if cluster.is_local else slurm.submit(request, wanted, cluster)

@@ -108,7 +108,14 @@ def _run_tasks(
 ) -> local_workers.Ends:
     with progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest) as show:
         ends = local_workers.run_tasks(
-            store, intent, code, parallel=parallel, device=device, on_poll=show, before_start=held.check
+            store,
+            intent,
+            code,
+            parallel=parallel,
+            device=device,
+            config_digest=sweep.config_digest,
+            on_poll=show,
+            before_start=held.check,
         )
     for problem in ends.problems:
         say(problem)

@@ -26,11 +26,15 @@ from hpc.trainers.snapshot import trainer_digest
 
 @dataclass(frozen=True)
 class Request:
-    """A validated sweep and the directory it belongs to. Nothing has been written yet."""
+    """A validated sweep and the directory it belongs to. Nothing has been written yet.
+
+    existing: the sweep is the one that the directory holds, and not described by a configuration of the user's.
+    """
 
     store: Store
     sweep: Sweep
     notes: tuple[str, ...] = ()
+    existing: bool = False
 
     def record(self, allow_code_change: bool = False) -> Sweep:
         """Write the sweep, or the revision that grows it. Returns the sweep to run: the cells asked for.
@@ -172,7 +176,7 @@ def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
     if needs_data:
         _check_data(store, sweep)
     untestable = cannot_be_tested(sweep.analysis, sweep.trainer, sweep.grid)
-    return Request(store, sweep, (*untestable, *_fewer(recorded, sweep)))
+    return Request(store, sweep, (*untestable, *_fewer(recorded, sweep)), existing=True)
 
 
 def _with_runs(sweep: Sweep, runs: int, allow_huge: bool) -> Sweep:

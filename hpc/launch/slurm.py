@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc.errors import ConfigError
+from hpc.errors import ConfigError, shown
 from hpc.launch import look
 from hpc.launch.look import Look
 from hpc.launch.options import SubmitOptions
@@ -18,6 +18,7 @@ from hpc.launch.request import Request
 from hpc.launch.watching import follow_in_lines
 from hpc.planning.plan import Plan, make_plan
 from hpc.protocol import CommandExit
+from hpc.slurm.answers import is_node
 from hpc.slurm.commands import LimitError, Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.status import lines, sweep
@@ -69,7 +70,7 @@ def dry_run(request: Request, options: SubmitOptions, profile: Profile, conf: Pa
     from hpc.submission.arrays import rehearse
 
     seen = look.take(request)
-    profile = _without_bad_nodes(profile, options, seen)
+    profile = _without_bad_nodes(request, profile, options, seen)
     planned = _plan_for_slurm(request, options, profile, conf, seen)
     code = check_code(request, profile).lines() if planned.tasks else []
     say_notes(request)
@@ -118,7 +119,7 @@ def submit_once(
     Slurm(conf).cluster()  # it may have gone since, in a submission that waits
     seen = look.without_silent_clusters(request, look.clear(request, seen), options.take_over)
     seen = look.set_damaged_aside(request, seen)
-    profile = _without_bad_nodes(profile, options, seen)
+    profile = _without_bad_nodes(request, profile, options, seen)
     planned = _plan_for_slurm(request, options, profile, conf, seen)
     say(str(planned))
     if not planned.tasks:
@@ -235,12 +236,18 @@ def _plan_for_slurm(request: Request, options: SubmitOptions, profile: Profile, 
     )
 
 
-def _without_bad_nodes(profile: Profile, options: SubmitOptions, seen: Look) -> Profile:
+def _without_bad_nodes(request: Request, profile: Profile, options: SubmitOptions, seen: Look) -> Profile:
     """The profile with those nodes left out on which tasks keep failing at the start."""
     if options.all_nodes or not seen.bad.nodes:
         return profile
-    for node, count in seen.bad.nodes.items():
-        say(f"node {node} is excluded: {count} tasks failed there at the start; --all-nodes includes it")
     given = profile.parameters.get("exclude")
-    excluded = ",".join([*([given] if given else []), *sorted(seen.bad.nodes)])
-    return replace(profile, parameters={**profile.parameters, "exclude": excluded})
+    excluded = [given] if given else []
+    for node, count in sorted(seen.bad.nodes.items()):
+        if not is_node(node):
+            say(f"{request.store.root}: a node called {shown(node)} is not excluded; no node can have this name")
+            continue
+        say(f"node {node} is excluded: {count} tasks failed there at the start; --all-nodes includes it")
+        excluded.append(node)
+    if not excluded:
+        return profile
+    return replace(profile, parameters={**profile.parameters, "exclude": ",".join(excluded)})

@@ -53,8 +53,8 @@ class PackTask:
     @classmethod
     def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
         """The task that line ``index`` of a submission's list describes. Raises SweepError, OSError."""
-        check_private(store.root)
         listed = read_task(store.paths.tasks_file(submission, array), index)
+        check_private(store.root, [cell.name for cell in listed.cells])
         device = os.environ.get(protocol.DEVICE, "cpu")
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get(protocol.THREADS) or 1)
         sweep = store.sweep()
@@ -198,7 +198,8 @@ def _check_unchanged(store: Store, sweep: Sweep, listed: ListedTask) -> None:
 
     A correction in between would train something else, or under another name, than what sweep.json now says.
     """
-    changed = listed.config_digest not in ("", sweep.config_digest)
+    queued_for = {listed.config_digest, os.environ.get(protocol.CONFIG_DIGEST, "")}
+    changed = not queued_for <= {"", sweep.config_digest}
     gone = next((cell for cell in listed.cells if cell not in sweep.grid), None)
     if changed or gone:
         what = "the configuration" if changed or gone is None else f"the grid or the seed of {gone.name}"

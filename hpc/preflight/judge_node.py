@@ -102,8 +102,9 @@ def site(answer: Mapping[str, Any], profile: Profile, log: str) -> list[Finding]
         found.append(note("environment", text, "set what the trainer needs, such as paths and keys, in setup"))
     if answer["requeue_trouble"]:
         minutes = profile.parameters.get("timeout_min")
+        limit = f"limit of {duration(60 * minutes)}" if minutes else "time limit"
         text = f"a task on {answer['node']} cannot requeue itself ({answer['requeue_trouble']}): one that reaches its "
-        text += f"{f'limit of {duration(60 * minutes)}' if minutes else 'time limit'} saves and ends, and its cells wait for another submission"
+        text += f"{limit} saves and ends, and its cells wait for another submission"
         found.append(
             note("requeue", text, "use `holdfast submit --wait`, which submits them again, or raise timeout_min")
         )

@@ -283,6 +283,11 @@ def _node(row: Sequence[str], partitions: tuple[str, ...]) -> Node:
     )
 
 
+def is_node(name: str) -> bool:
+    """Whether a node can have this name; what is found in a file's name may be anything."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) is not None
+
+
 def ranges(indices: Iterable[int]) -> list[str]:
     """Array indices in Slurm's notation: 1, 2, 3, 7 -> `1-3`, `7`."""
     spans: list[list[int]] = []

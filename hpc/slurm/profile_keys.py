@@ -112,13 +112,10 @@ def _expanded(text: str) -> str:
 Word = Annotated[
     str, _only(r"[A-Za-z0-9_][A-Za-z0-9_.,:@+-]{0,127}", "may hold only letters, digits and any of _ . , : @ + -")
 ]
-Expression = Annotated[
-    str,
-    _only(
-        r"[A-Za-z0-9_][A-Za-z0-9_.,:&|*()\[\]-]{0,255}",
-        "may hold only letters, digits and any of _ . , : & | * ( ) [ ] -",
-    ),
-]
+_EXPRESSION_RULE = "may hold only letters, digits and any of _ . , : & | * ( ) [ ] -"
+Expression = Annotated[str, _only(r"[A-Za-z0-9_][A-Za-z0-9_.,:&|*()\[\]-]{0,255}", _EXPRESSION_RULE)]
+# Longer, for nodes on which tasks fail are added one by one.
+Nodes = Annotated[str, _only(r"[A-Za-z0-9_][A-Za-z0-9_.,:&|*()\[\]-]{0,8191}", _EXPRESSION_RULE)]
 GpuType = Annotated[
     str, _only(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "must be a single GPU type as sinfo names it, such as a100")
 ]
@@ -157,8 +154,8 @@ class ProfileKeys(Section):
     constraint: Expression | None = None
     account: Word | None = None
     qos: Word | None = None
-    exclude: Expression | None = None
-    nodelist: Expression | None = None
+    exclude: Nodes | None = None
+    nodelist: Nodes | None = None
     gres: Expression | None = None
     comment: Word | None = None
     device: Literal["cpu", "cuda"] | None = None

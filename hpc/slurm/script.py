@@ -6,6 +6,7 @@ what submitit renders and queues is always a pickled function.
 
 from __future__ import annotations
 
+import re
 import shlex
 import warnings
 from collections.abc import Mapping
@@ -15,13 +16,17 @@ from typing import Any
 
 import submitit
 
+from hpc.errors import ConfigError, shown
+from hpc.faults import Faults
 from hpc.slurm.profile import Profile
+from hpc.slurm.profile_keys import ProfileKeys
 
 # A signal that comes before task.sh has its handlers would end the script, and nobody would requeue the task.
 _EARLY_SIGNAL = "first=; trap 'first=USR2' USR2"
 # The lines of the setup as they are, for whoever runs them.
 _END_OF_SETUP = "END_OF_SETUP"
 _SETUP = f"holdfast_setup=$(cat <<'{_END_OF_SETUP}'"
+_UNBROKEN = re.compile(r"[^\x00-\x1f\x7f]*")
 # submitit's names of what sbatch calls otherwise.
 _SBATCH_NAMES = {"timeout_min": "time", "mem_gb": "mem"}
 
@@ -55,8 +60,19 @@ def text(profile: Profile, job: Job, command: str, setup_apart: bool = False) ->
     return "\n".join(lines) + "\n"
 
 
+def check_values(profile: Profile) -> None:
+    """Raise ConfigError for a parameter that the profile's allow-list refuses.
+
+    The file's have been checked; since then others may have come, such as nodes to leave out, whose names are found in
+    a sweep directory.
+    """
+    given = {**profile.parameters, "additional_parameters": dict(profile.additional)}
+    Faults(f"profile {profile.name}").validate(given, ProfileKeys)
+
+
 def _options(profile: Profile, job: Job) -> dict[str, Any]:
     """sbatch's options by name; ours win over the profile's, which have been checked not to name them."""
+    check_values(profile)
     given = {_SBATCH_NAMES.get(name, name): value for name, value in profile.parameters.items()}
     if "mem" in given:
         given["mem"] = _memory(given["mem"])
@@ -65,7 +81,11 @@ def _options(profile: Profile, job: Job) -> dict[str, Any]:
     _check(given)
     # Without a limit of its own a task has the partition's; submitit would give it 5 minutes.
     options = {"nodes": 1} | given | dict(profile.additional)
-    return {name.replace("_", "-"): value for name, value in options.items()} | _our_options(profile, job)
+    ours = _our_options(profile, job)
+    for name, value in ours.items():
+        if not _UNBROKEN.fullmatch(str(value)):
+            raise ConfigError([f"#SBATCH --{name} would be {shown(value)}; a script cannot hold control characters"])
+    return {name.replace("_", "-"): value for name, value in options.items()} | ours
 
 
 def _our_options(profile: Profile, job: Job) -> dict[str, Any]:

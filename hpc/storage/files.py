@@ -100,11 +100,19 @@ def make_directory(path: Path) -> None:
             make_directory(path.parent)
         try:
             opening.check_place(path)
-            os.mkdir(path, _DIRECTORY_MODE)
+            _mkdir(path)
         except FileExistsError:
             if not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
         sync_directory(path.parent)
+
+
+def _mkdir(path: Path) -> None:
+    """Make one directory. In one that a group shares on purpose (setgid, writable by it), it is shared as well."""
+    os.mkdir(path, _DIRECTORY_MODE)
+    around = os.stat(path.parent).st_mode
+    if around & stat.S_ISGID and around & stat.S_IWGRP:
+        os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | stat.S_IWGRP)
 
 
 def claim(parent: Path, width: int) -> tuple[int, Path]:
@@ -118,7 +126,7 @@ def claim(parent: Path, width: int) -> tuple[int, Path]:
     while True:
         path = parent / f"{number:0{width}d}"
         try:
-            os.mkdir(path, _DIRECTORY_MODE)
+            _mkdir(path)
         except FileExistsError:
             number += 1  # taken by another process, or by us in a request that NFS repeated: a gap does no harm
             continue

@@ -5,12 +5,16 @@ Directories may be listed here; what files say is hpc.storage.store's, and writi
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.storage import files
+from hpc.storage.ownership import is_shared
 from hpc.sweep.cell import Cell
+from hpc.user_state import user_state
 
 _VOID = re.compile(r"void-([0-9]{1,9})-.*[.]json")
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
@@ -189,7 +193,8 @@ class Layout:
 
     def array_script(self, submission: int, array: int) -> Path:
         """An array's script; sbatch alone can submit it."""
-        return self.submission_directory(submission) / f"array-{array}.sbatch"
+        folder = self.submission_directory(submission).relative_to(self.root)
+        return self.private_root / folder / f"array-{array}.sbatch"
 
     def failed_starts(self) -> list[FailedStart]:
         """Every task that ended before it had a pack attempt, as task.sh leaves them, by submission."""
@@ -225,8 +230,24 @@ class Layout:
         """Who holds a lock; it is written before the directory takes the lock's place."""
         return lock / f"owner-{unique}.json"
 
+    @property
+    def private_root(self) -> Path:
+        """Below which lies what tasks run.
+
+        Where a group may write, its members could put other code in the place of one's own, so each of them has it in
+        a directory that is his.
+        """
+        if not is_shared(self.root):
+            return self.root
+        return user_state() / "shared" / hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
+
+    @property
+    def code_root(self) -> Path:
+        """Where the snapshots of the code lie."""
+        return self.private_root / "code"
+
     def code_directory(self, digest: str) -> Path:
-        return self.root / "code" / digest[:16]
+        return self.code_root / digest[:16]
 
     @property
     def aggregated_file(self) -> Path:

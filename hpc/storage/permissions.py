@@ -1,32 +1,67 @@
-"""Who may write in a sweep directory: we must, and not everybody else, for tasks run code from it."""
+"""Whose a sweep directory is, and who may write in it: we must, and nobody else unasked, for tasks run code from it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hpc.errors import SweepError
+from hpc.storage.layout import Layout
+from hpc.storage.ownership import below, is_shared, owner_of
 
 
-def check_private(directory: Path) -> None:
-    """Raise SweepError if anybody on the machine can replace files in a sweep directory: tasks run code from it.
+def owner(layout: Layout) -> str:
+    """The first other user to whom anything belongs that decides which code a sweep runs; empty if all of it is ours.
 
-    With the sticky bit they can add files, but none in the place of ours.
+    That is the directory, sweep.json, the submissions, and the snapshots with every file in them. Raises OSError.
     """
-    try:
-        mode = directory.stat().st_mode
-    except FileNotFoundError:
+    return next(filter(None, map(owner_of, (layout.root, layout.sweep_file, *_commanding(layout)))), "")
+
+
+def untrusted(layout: Layout, named: Iterable[str] = ()) -> str:
+    """Why what a sweep directory names is not run unasked: it is another user's, or the code lies in the directory
+    itself, which is data. named: functions as module:function or file.py:function. Empty if it may be run.
+    """
+    if other := owner(layout):
+        return f"{layout.root}: it belongs to {other}"
+    inside = [target for target in named if _lies_in(target.rpartition(":")[0], layout.root)]
+    return f"{layout.root}: {inside[0]} lies in the sweep directory itself" if inside else ""
+
+
+def _lies_in(source: str, root: Path) -> bool:
+    return source.endswith(".py") and os.path.realpath(source).startswith(f"{os.path.realpath(root)}{os.sep}")
+
+
+def check_private(directory: Path, cells: Iterable[str] | None = None) -> None:
+    """Raise SweepError naming the first directory in which people can write who could thereby change what tasks run.
+
+    cells: names of those whose directories are looked at; None for all that are there. Raises OSError.
+
+    Anybody on the machine, in any directory of ours: with the sticky bit they can add files, but none in the place of
+    ours. The group, in a directory that is not shared with it as a whole; of one that is, see Layout.private_root.
+    """
+    layout = Layout(directory)
+    for path in _data_directories(layout, cells):
+        mode = _mode(path)
+        if mode & stat.S_IWOTH and not (mode & stat.S_ISVTX and stat.S_ISDIR(mode)):
+            raise SweepError(f"{path}: anybody can write here, and its tasks run code from it; chmod o-w {path}")
+    if is_shared(layout.root):
         return
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise SweepError(f"{directory}: anybody can write here, and its tasks run code from it; chmod o-w {directory}")
+    for path in _commanding(layout):
+        mode = _mode(path)
+        # Python would import what is merely added to a snapshot, so that a sticky bit is no help.
+        for bit, who, letter in ((stat.S_IWOTH, "anybody", "o"), (stat.S_IWGRP, "its group", "g")):
+            if mode & bit and not stat.S_ISLNK(mode):
+                raise SweepError(f"{path}: {who} can write here, and tasks run what is here; chmod {letter}-w {path}")
 
 
 def check_writable(directory: Path) -> None:
     """Raise OSError naming the path unless files can be made in a directory or in its nearest existing parent.
 
-    Raises SweepError if everybody else can, too.
+    Raises SweepError if others can write there, too: see check_private.
     """
     existing = directory
     while not existing.exists():
@@ -36,3 +71,34 @@ def check_writable(directory: Path) -> None:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "cannot write here", str(existing))
     check_private(directory)
+
+
+def _data_directories(layout: Layout, cells: Iterable[str] | None) -> Iterator[Path]:
+    """All directories that Holdfast writes to, and sweep.json."""
+    yield from (layout.root, layout.sweep_file, layout.plots_directory)
+    for parent in (layout.results_root, layout.packs_root, layout.submissions_root):
+        yield parent
+        names = cells if cells is not None and parent == layout.results_root else _names(parent)
+        yield from (parent / name for name in names)
+
+
+def _commanding(layout: Layout) -> Iterator[Path]:
+    """What says which code tasks run: the snapshots, and where task lists and scripts lie."""
+    yield from below(layout.code_root)
+    yield layout.submissions_root
+    yield from (layout.submissions_root / name for name in _names(layout.submissions_root))
+
+
+def _names(parent: Path) -> list[str]:
+    try:
+        with os.scandir(parent) as found:
+            return [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _mode(path: Path) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc import protocol
 from hpc.planning.plan import Plan
 from hpc.processes import host
 from hpc.slurm import script
@@ -29,6 +30,7 @@ from hpc.submission.replacement import replace_unconfirmed
 from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import code_digest, snapshot
 
+_CONTAINER_PATHS = ("APPTAINER_BINDPATH", "SINGULARITY_BINDPATH")
 # sbatch may fail ("Socket timed out") although the array is queued, and a busy controller shows it only after seconds.
 # Seen: 14 s later. So no number of looks is enough; what appears after them is void once its cells are queued again.
 _LOOK_UPS = 3
@@ -68,24 +70,27 @@ def submit(
     Raises BusyError if the lock has been taken over.
     """
     digest, code = snapshot(store, sweep.trainer)
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", sweep.name)
     intent = begin(
         store,
         plan.arrays(),
         kind=SLURM,
         profile=profile.name,
-        name=name,
+        name=_job_name(sweep),
         code=digest,
         conf=conf_in_use(conf),
         cluster=Slurm(conf).cluster(),
         prepared=prepare_only,
     )
     replace_unconfirmed(store, intent, plan.tasks, seen)
-    arrays = [_Array(store, intent, i, code, profile) for i in range(len(intent.tokens))]
+    arrays = [_Array(store, intent, i, code, profile, sweep.config_digest) for i in range(len(intent.tokens))]
     scripts = tuple(array.write_script() for array in arrays)
     if prepare_only:
         return Queued(intent, scripts=scripts)
     return _queue_all(arrays, plan, held, seen.newest, conf, on_array)
+
+
+def _job_name(sweep: Sweep) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", sweep.name)
 
 
 def _queue_all(
@@ -152,6 +157,7 @@ class _Array:
     number: int
     code: Path
     profile: Profile
+    config_digest: str
 
     @property
     def token(self) -> str:
@@ -163,11 +169,18 @@ class _Array:
 
     @property
     def command(self) -> str:
-        """The body of the script. Slurm signals the batch shell, so task.sh is read by that very shell."""
+        """The body of the script. Slurm signals the batch shell, so task.sh is read by that very shell.
+
+        Slurm keeps the script from here on: what it says nobody changes who can write in the sweep directory.
+        """
         task = self.code / "slurm_templates" / "task.sh"
         words = (".", str(task), str(self.code), str(self.store.root), str(self.intent.number))
         arguments = (str(self.number), self.profile.device, self.intent.code)
-        return command_line((*words, *arguments, *self.profile.launcher))
+        lines = [f"export {protocol.CONFIG_DIGEST}={self.config_digest}"]
+        if self.store.root not in self.code.parents:  # where a group shares it; task.sh binds the sweep directory alone
+            shown = shlex.quote(str(self.code))
+            lines += [f"export {name}=${{{name}:+${name},}}{shown}" for name in _CONTAINER_PATHS]
+        return "\n".join([*lines, command_line((*words, *arguments, *self.profile.launcher))])
 
     def queue(self, conf: Path | None, after: str | None) -> str:
         """Queue the array, whose script is written, and return its job id. Raises SlurmError."""
@@ -187,6 +200,7 @@ class _Array:
 
     def write_script(self) -> Path:
         path = self.store.paths.array_script(self.intent.number, self.number)
+        files.make_directory(path.parent)
         files.publish(path, self.text().encode())
         return path
 
@@ -208,9 +222,9 @@ def rehearse(store: Store, sweep: Sweep, plan: Plan, profile: Profile, conf: Pat
     """
     digest = code_digest(sweep.trainer)
     sizes = tuple(map(len, plan.arrays()))
-    tokens = tuple(f"{sweep.name}-dry-run.{i}" for i in range(len(sizes)))
+    tokens = tuple(f"{_job_name(sweep)}-dry-run.{i}" for i in range(len(sizes)))
     intent = Intent(0, SLURM, profile.name, tokens, sizes, None, digest, host(), time.time())
-    text = _Array(store, intent, 0, store.paths.code_directory(digest), profile).text()
+    text = _Array(store, intent, 0, store.paths.code_directory(digest), profile, sweep.config_digest).text()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "array.sbatch"
         path.write_text(text)

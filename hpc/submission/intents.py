@@ -21,6 +21,7 @@ from hpc.storage import documents, files
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_line
+from hpc.submission import known_confs
 from hpc.sweep.cell import Cell
 
 LOCAL, SLURM = "local", "slurm"
@@ -36,6 +37,8 @@ class Intent:
     The others are missing, and have their defaults, in intents of the first version. cluster, controller: as the
     cluster itself says. prepared: scripts were written for a person to submit. root, device, inode: the sweep directory
     that its tasks work in.
+
+    unknown_conf: the slurm.conf that the file names, if it is none of the reader's own; then conf is None. Not written.
     """
 
     number: int
@@ -53,6 +56,7 @@ class Intent:
     root: str = ""
     device: int = 0
     inode: int = 0
+    unknown_conf: str = ""
 
 
 def is_copied(store: Store, intent: Intent) -> bool:
@@ -95,7 +99,10 @@ def begin(
         prepared=prepared,
         **origin(store.root),
     )
-    files.publish(store.paths.intent_file(number), json.dumps(asdict(intent), indent=1).encode())
+    if conf:
+        known_confs.remember(conf)
+    record = {key: value for key, value in asdict(intent).items() if key != "unknown_conf"}
+    files.publish(store.paths.intent_file(number), json.dumps(record, indent=1).encode())
     return intent
 
 
@@ -128,7 +135,7 @@ def intents(store: Store) -> list[Intent]:
             intent = Intent(**documents.read(path, Intent))
             if intent.number != number:
                 raise ValueError
-            found.append(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes)))
+            found.append(_with_known_conf(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes))))
         except (FileNotFoundError, NotADirectoryError):
             continue  # it died before it could queue anything, or the number is that of a cancellation
         except (ValueError, TypeError):
@@ -137,3 +144,10 @@ def intents(store: Store) -> list[Intent]:
                 f"{path}: cannot be read by this version of Holdfast; use the version that wrote it"
             ) from None
     return found
+
+
+def _with_known_conf(intent: Intent) -> Intent:
+    """Nothing of Slurm's is started with a slurm.conf that only a sweep directory names."""
+    if intent.conf is None or known_confs.is_known(Path(intent.conf)):
+        return replace(intent, unknown_conf="")
+    return replace(intent, conf=None, unknown_conf=str(intent.conf))

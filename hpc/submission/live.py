@@ -6,6 +6,7 @@ or is not known here, are reported as such, and count as queued.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,17 +132,28 @@ def live_cells(tasks: Sequence[LiveTask]) -> dict[str, LiveTask]:
 
 @dataclass(frozen=True)
 class _Place:
-    """A cluster as intents name it. conf: None for a machine's own. cluster: None in intents of the first version."""
+    """A cluster as intents name it. conf: None for a machine's own. cluster: None in intents of the first version.
+
+    unknown_conf: see Intent; the cluster may still be the machine's own.
+    """
 
     conf: Path | None
     cluster: Cluster | None
+    unknown_conf: str = ""
 
     def __str__(self) -> str:
-        return f"cluster {self.cluster}" if self.cluster else f"the cluster of {self.conf or 'this machine'}"
+        named = self.conf or self.unknown_conf or "this machine"
+        return f"cluster {self.cluster}" if self.cluster else f"the cluster of {named}"
 
     def reached(self) -> Path | None:
         """The slurm.conf through which the cluster, and no other one, answers. Raises SlurmError."""
+        way_out = (
+            "only this sweep directory names its slurm.conf, which is none of yours; "
+            f"if you trust it, export SLURM_CONF={shlex.quote(self.unknown_conf)}"
+        )
         if self.cluster is None:
+            if self.unknown_conf:
+                raise SlurmError(way_out)
             return self.conf
         faults = []
         for conf in dict.fromkeys((self.conf, None)):  # the place may be known here by another path, or by none
@@ -153,7 +165,7 @@ class _Place:
             if self._is(answers, conf):
                 return conf
             faults.append(f"{conf or 'this machine'} belongs to cluster {answers}")
-        raise SlurmError(faults[0])
+        raise SlurmError(f"{faults[0]}; {way_out}" if self.unknown_conf else faults[0])
 
     def _is(self, other: Cluster, conf: Path | None) -> bool:
         """Whether the one that answered is meant: the same controller, or its successor at the same path."""
@@ -169,7 +181,8 @@ def _by_place(found: Iterable[Intent]) -> dict[_Place, list[Intent]]:
     places: dict[_Place, list[Intent]] = {}
     for intent in found:
         cluster = Cluster(intent.cluster, intent.controller) if intent.cluster else None
-        places.setdefault(_Place(Path(intent.conf) if intent.conf else None, cluster), []).append(intent)
+        conf = Path(intent.conf) if intent.conf else None
+        places.setdefault(_Place(conf, cluster, intent.unknown_conf), []).append(intent)
     return places
 
 

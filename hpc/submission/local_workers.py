@@ -47,6 +47,7 @@ def run_tasks(
     parallel: int,
     device: str,
     threads: int = 1,
+    config_digest: str = "",
     on_poll: Callable[[], None],
     before_start: Callable[[], None] = lambda: None,
 ) -> Ends:
@@ -65,7 +66,7 @@ def run_tasks(
                 while waiting and len(workers) < parallel:
                     before_start()
                     index = waiting.pop(0)
-                    workers[index] = start_worker(store, intent, code, index, device, threads)
+                    workers[index] = start_worker(store, intent, code, index, device, threads, config_digest)
                 time.sleep(POLL_SECONDS)
                 _reap(store, intent, workers, ends)
                 if ends.exit_code:
@@ -92,9 +93,12 @@ def run_tasks(
 
 
 def start_worker(
-    store: Store, intent: Intent, code: Path, index: int, device: str, threads: int
+    store: Store, intent: Intent, code: Path, index: int, device: str, threads: int, config_digest: str = ""
 ) -> subprocess.Popen[bytes]:
-    """Start one task of a local submission in a process and a session of its own."""
+    """Start one task of a local submission in a process and a session of its own.
+
+    config_digest: of the configuration it is to train; empty for whatever sweep.json then says.
+    """
     environment = os.environ | {
         "PYTHONPATH": python_path(code),
         "PYTHONUNBUFFERED": "1",
@@ -102,6 +106,7 @@ def start_worker(
         protocol.DEVICE: device,
         protocol.THREADS: str(threads),
         protocol.CODE_DIGEST: intent.code,
+        protocol.CONFIG_DIGEST: config_digest,
         "OMP_NUM_THREADS": str(threads),
     }
     arguments = [str(store.root), str(intent.number), "0", str(index)]

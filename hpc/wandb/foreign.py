@@ -39,7 +39,7 @@ def check_segments(store: Store) -> Found:
         store.paths.results_root,
         store.paths.packs_root,
         store.paths.submissions_root,
-        store.paths.code_directory("").parent,
+        store.paths.code_root,
     )
     found = Found()
     for path in find_segments(store.root, {path.name for path in ours}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -100,3 +101,24 @@ def test_tables_fit_the_terminal(holdfast: Holdfast, tmp_path: Path, columns: in
     seen = re.sub(r"\x1b\[[0-9;]*m", "", seen_on_a_terminal(tmp_path, "status", "out", columns=columns))
     assert "ZeroDivisionError" in "".join(seen.split())
     assert max(map(len, seen.splitlines())) <= columns
+
+
+COMMANDS_TO_A_TERMINAL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e"
+
+
+@pytest.mark.parametrize("words", [("status", "out"), ("show", "out", "width_1_run_1"), ("aggregate", "out")])
+def test_no_text_of_a_sweep_directory_commands_a_terminal(
+    holdfast: Holdfast, tmp_path: Path, swept: Path, words: tuple[str, ...]
+) -> None:
+    manifest = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    manifest["revisions"][-1]["name"] = f"small{COMMANDS_TO_A_TERMINAL}"
+    (tmp_path / "out" / "sweep.json").write_text(json.dumps(manifest))
+    attempt = tmp_path / "out" / "individual_results" / "width_1_run_1" / "attempts" / "0001"
+    attempt.mkdir(parents=True)
+    failure = {"cause": COMMANDS_TO_A_TERMINAL, "traceback": COMMANDS_TO_A_TERMINAL}
+    (attempt / "failure.json").write_text(json.dumps(failure))
+    done = holdfast(*words, expect=0 if words[0] == "show" else 4)
+    watched = seen_on_a_terminal(tmp_path, *words)
+    for text in (done.stdout + done.stderr, watched):
+        assert r"\x1b]0;title" in text
+        assert not any(mark in text for mark in ("\x1b]", "\x07", "\x1b[2J", "\x9b", "\u202e"))

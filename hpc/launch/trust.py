@@ -1,0 +1,54 @@
+"""Whether the code that an existing sweep names may run: in another user's directory, only if it is trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from hpc.errors import ConfigError
+from hpc.launch.request import Request
+from hpc.storage.ownership import owner_of, user_name
+from hpc.storage.permissions import untrusted
+from hpc.sweep.definition import Sweep
+from hpc.terminal import visible
+
+
+def confirm(request: Request, trusted: bool) -> Request:
+    """Ask whether code may run where the sweep directory is not the user's own.
+
+    trusted: it need not be asked for. Returns the request, with which code runs and whose it is among its notes.
+    Raises ConfigError without a confirmation.
+    """
+    sweep, root = request.sweep, request.store.root
+    code = _code(sweep)
+    why = untrusted(request.store.paths, [f"{sweep.trainer.path}:"] if request.existing else [])
+    if why and not trusted and not _agreed(f"{why}; run {code} as yourself? [y/N] "):
+        raise ConfigError([f"{why}; nothing is run; add --trust to run {code} as yourself"])
+    return replace(request, notes=(*request.notes, f"{root}: runs {code}")) if request.existing and code else request
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    with contextlib.suppress(EOFError):  # Ctrl-D is no answer
+        return input(visible(question)).strip().lower() in ("y", "yes")
+    return False
+
+
+def _code(sweep: Sweep) -> str:
+    """The trainer, its owner, and the figures, as what runs; empty if the trainer is gone, which is another refusal."""
+    path = Path(sweep.trainer.path)
+    if not path.is_file():
+        return ""
+    words = [f"trainer {sweep.trainer.target} in {path}, which belongs to {_owner(path)}"]
+    if command := sweep.options.get("command"):
+        words.append(f"command {str(command)!r}")
+    if figures := sweep.analysis.get("figures"):
+        words.append(f"figures {', '.join(map(str, figures))}")
+    return "; ".join(words)
+
+
+def _owner(path: Path) -> str:
+    return owner_of(path) or user_name(path.stat().st_uid)

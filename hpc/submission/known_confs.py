@@ -1,0 +1,54 @@
+"""Which slurm.conf Slurm's commands may be pointed to: they load the plugins that it names, as whoever runs them.
+
+A sweep directory names the one that it was submitted with, and a directory may come from anybody. So that name is used
+only if it is one of the user's own: the one in the environment, the sandbox's, one that this user has submitted with
+before, or one where a system keeps its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+from hpc.sandbox.directory import resolved
+from hpc.slurm.commands import conf_in_use
+from hpc.storage import files
+from hpc.storage.ownership import owner_of
+from hpc.user_state import user_state
+
+_SYSTEM = tuple(
+    Path(f"{folder}/slurm.conf") for folder in ("/etc/slurm", "/etc/slurm-llnl", "/usr/local/etc", "/opt/slurm/etc")
+)
+_MOST_REMEMBERED = 100
+
+
+def is_known(conf: Path) -> bool:
+    """Whether a slurm.conf is one of the user's own; see the module's text."""
+    if conf in (conf_in_use(None), resolved(None) / "slurm.conf", *_SYSTEM):
+        return True
+    try:
+        return str(conf) in _remembered() and not owner_of(conf)
+    except OSError:
+        return False
+
+
+def remember(conf: Path) -> None:
+    """Remember that this user submits with a slurm.conf; where that cannot be written, the environment must name it."""
+    known = _remembered()
+    if str(conf) not in known:
+        with contextlib.suppress(OSError):
+            files.make_directory(_file().parent)
+            files.publish(_file(), json.dumps([*known, str(conf)][-_MOST_REMEMBERED:]).encode())
+
+
+def _remembered() -> list[str]:
+    try:
+        found = files.read_json(_file())
+    except (OSError, ValueError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _file() -> Path:
+    return user_state() / "slurm_confs.json"
