@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from hpc.errors import SweepError
 from hpc.status import task_end
 from hpc.storage import files
 from hpc.storage.store import Store
@@ -41,12 +42,15 @@ def told(store: Store, missing: Collection[Cell]) -> str:
     if last is None or not missing:
         return ""
     names = {cell.name for cell in missing}
-    ended = [
-        (array, index)
-        for array in range(len(last.tokens))
-        for index, cells in enumerate(task_cells(store.paths.tasks_file(last.number, array)))
-        if names.intersection(cells)
-    ]
+    try:
+        ended = [
+            (array, index)
+            for array in range(len(last.tokens))
+            for index, cells in enumerate(task_cells(store.paths.tasks_file(last.number, array)))
+            if names.intersection(cells)
+        ]
+    except SweepError as error:  # a damaged list keeps nobody from seeing the rest
+        return str(error)
     logs = [store.paths.task_log(last.number, *place) for place in ended]
     speaking = [log for log in logs if log.is_file() and log.stat().st_size]
     starts = [start.node for start in store.paths.failed_starts() if start.submission == last.number]
