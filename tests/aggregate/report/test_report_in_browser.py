@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +153,10 @@ def test_names_that_look_like_html_stay_text_in_the_charts(tmp_path: Path) -> No
         label: [...document.querySelectorAll("#chart-means svg text:not(.tick)")].pop().textContent })"""
     got, faults, asked = run_in_browser(aggregate(tmp_path / "sweep", figures=False).report, tmp_path, script)
     assert (got, faults, asked) == ({"images": 0, "label": label}, [], [])
+
+
+def test_the_policy_lets_the_reports_own_script_run_and_nothing_else(report: Path) -> None:
+    text = report.read_text()
+    (own,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'\"" in text
