@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,14 +179,20 @@ def test_a_directory_that_becomes_writable_later_is_refused_by_the_task(holdfast
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
+def shared() -> Iterator[Path]:
     """A sweep of Alice's in a directory that is made for a group: setgid, writable by it, under umask 007."""
     need_other_users()
-    out = tmp_path / "out"
+    with tempfile.TemporaryDirectory() as place:  # pytest's own directories let nobody else through
+        os.chmod(place, 0o755)
+        yield _shared_by_alice(Path(place))
+
+
+def _shared_by_alice(place: Path) -> Path:
+    out = place / "out"
     out.mkdir()
     os.chown(out, ALICE, 61100)
     out.chmod(0o2770)
-    run_as(ALICE, tmp_path / "alice", "run", "--config", str(configure(tmp_path)), "--output-dir", str(out))
+    run_as(ALICE, place / "alice", "run", "--config", str(configure(place)), "--output-dir", str(out))
     return out
 
 
