@@ -178,9 +178,8 @@ def test_the_lock_of_before_the_last_boot_is_taken(store: Store) -> None:
         {"machine": "", "boot": "another", "pid": NOBODY},
         {"namespace": "pid:[1]", "pid": NOBODY},
         {"namespace": "pid:[1]", "boot": "another", "pid": NOBODY},
-        {"pid": "x"},
     ],
-    ids=["another machine", "same name", "no machine id", "a container", "a container elsewhere", "no pid"],
+    ids=["another machine", "same name", "no machine id", "a container", "a container elsewhere"],
 )
 def test_where_it_cannot_be_seen_whether_a_command_lives_its_lock_is_taken_only_when_asked(
     store: Store, unsure: dict[str, Any]
@@ -192,6 +191,15 @@ def test_where_it_cannot_be_seen_whether_a_command_lives_its_lock_is_taken_only_
     with lock(store, "x", take_over=True):
         (owner,) = store.paths.lock_directory.iterdir()
         assert json.loads(owner.read_text())["command"] == "x"
+    assert beside(store) == []
+
+
+def test_a_lock_that_cannot_be_read_is_held_until_it_is_taken_over(store: Store) -> None:
+    held_by(store, pid="x")
+    with pytest.raises(BusyError, match="its lock cannot be read; try again, or add --take-over"), lock(store, "x"):
+        pass
+    with lock(store, "x", take_over=True):
+        assert busy(store)
     assert beside(store) == []
 
 
