@@ -79,7 +79,7 @@ def _left_out(directory: Path, names: list[str]) -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            why = left_out.reason(directory / name, record_is_public)
+            why = left_out.reason(directory / name, record_is_public, directory)
         except FileNotFoundError:
             continue
         except OSError:
@@ -100,7 +100,9 @@ def _without_filters(directory: Path) -> list[str] | None:
         return None
     fields = _names(listed)
     scopes = zip(fields[::2], fields[1::2], strict=True)
-    drivers = {key.removeprefix("filter.").rpartition(".")[0] for scope, key in scopes if scope in ("local", "worktree")}
+    drivers = {
+        key.removeprefix("filter.").rpartition(".")[0] for scope, key in scopes if scope in ("local", "worktree")
+    }
     if any("=" in driver for driver in drivers):  # -c ends a name at the first of them
         return None
     settings = ("clean=", "smudge=", "process=", "required=false")

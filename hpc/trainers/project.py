@@ -175,7 +175,7 @@ class _Collection:
         """Those that may be copied; the others are noted."""
         for path in paths:
             try:
-                why = left_out.reason(path, self._public)
+                why = left_out.reason(path, self._public, self._path.parent)
             except OSError:
                 why = "not readable"
             if why:
