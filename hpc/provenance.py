@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from typing import Any
 
 from hpc.processes import host
 
