@@ -60,7 +60,7 @@ ALLOWED = {
         "data sets that the configuration names, without pickles": "training/shapes/dataset.py "
         "training/shapes/generate.py training/shapes/reading.py training/shapes/sources.py training/shapes/vae.py "
         "training/shapes/writing.py",
-        "files of the package": "training/steps/build.py aggregate/coverage/baseline.py aggregate/coverage/shortfall.py "
+        "files of ours": "training/steps/build.py aggregate/coverage/baseline.py aggregate/coverage/shortfall.py "
         "aggregate/report/page.py",
     },
     "removes": {

@@ -47,8 +47,8 @@ def tracked(folder: Path, names: list[str]) -> set[Path]:
 def state(directory: Path) -> dict[str, Any] | None:
     """Commit of the checkout a directory lies in and what differs from it; None outside a checkout.
 
-    The difference is kept as a patch up to 200 KB, and as its size beyond. Files that a snapshot would not take (secret,
-    private or a notebook) are named in left_out and are not part of it.
+    The difference is kept as a patch up to 200 KB, and as its size beyond. Files that a snapshot would not
+    take (secret, private or a notebook) are named in left_out and are not part of it.
     """
     commit = _git(directory, "rev-parse", "HEAD")
     if commit is None:
