@@ -159,6 +159,6 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _patch(diff: str) -> str:
-    """What differs from the commit, by its size: a page of text would bury all else. See hpc.provenance.git_state."""
+    """What differs from the commit, by its size: a page of text would bury all else. See hpc.trainers.git.state."""
     lines = diff.count("\n") + 1
     return f"modified, patch of {lines:,} lines in sweep.json" if lines > 1 else f"modified, patch of {diff}, not kept"

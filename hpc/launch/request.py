@@ -20,7 +20,7 @@ from hpc.storage.store import Store
 from hpc.submission.live import live_tasks
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL
-from hpc.trainers import data
+from hpc.trainers import data, git
 from hpc.trainers.snapshot import trainer_digest
 
 
@@ -53,8 +53,8 @@ class Request:
                     "here; use another --output-dir, or mix old and new with --allow-code-change, which is recorded"
                 )
             self._check_nothing_lives()
-        git = {"holdfast": provenance.git_state(PROJECT_ROOT), "trainer": provenance.git_state(path.parent)}
-        facts: dict[str, Any] = {"versions": provenance.versions(), "git": git, "trainer_digest": code}
+        checkouts = {"holdfast": git.state(PROJECT_ROOT), "trainer": git.state(path.parent)}
+        facts: dict[str, Any] = {"versions": provenance.versions(), "git": checkouts, "trainer_digest": code}
         write_sweep(self.store, self.sweep, facts)
         return self.sweep
 

@@ -38,10 +38,11 @@ def _is_sweep(manifest: Path) -> bool:
         return b'"revisions"' in file.read(100)
 
 
-def reason(path: Path, others_may_read: bool) -> str:
+def reason(path: Path, others_may_read: bool, root: Path) -> str:
     """Why a file is not copied; empty if nothing speaks against it. Raises OSError.
 
-    others_may_read: whether the trainer's own file is readable by others; if so, one that is not is private.
+    others_may_read: whether the trainer's own file is readable by others; if so, one that is not is private. So is one
+    in a folder below root that only its owner may enter.
     """
     # A link is as secret as what it leads to.
     for name in (path.name.lower(), path.resolve().name.lower()):
@@ -52,7 +53,8 @@ def reason(path: Path, others_may_read: bool) -> str:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         return "not a file"
-    if others_may_read and not found.st_mode & 0o077:
+    folders = [folder.stat() for folder in path.parents if root in folder.parents]
+    if others_may_read and not all(entry.st_mode & 0o077 for entry in (found, *folders)):
         return "private (nobody else may read it)"
     return "" if os.access(path, os.R_OK) else "not readable"
 

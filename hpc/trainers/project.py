@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from typing import Any
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.sweep.definition import Trainer
-from hpc.trainers import left_out
+from hpc.trainers import git, left_out
 from hpc.trainers.imports import Closure, Import, follow, own_name
 from hpc.units import size
 
 # A folder with more files is somebody's home, not a project; a package that is imported by name is one in any case.
 _MOST_FILES, _MOST_PACKAGE_FILES = 2000, 20_000
 _MOST_NEIGHBOURS = 500
-_GIT_SECONDS = 5
 _CODE = {".py", ".so"}
 _SHOWN = 3
 
@@ -177,7 +175,7 @@ class _Collection:
         """Those that may be copied; the others are noted."""
         for path in paths:
             try:
-                why = left_out.reason(path, self._public)
+                why = left_out.reason(path, self._public, self._path.parent)
             except OSError:
                 why = "not readable"
             if why:
@@ -227,8 +225,8 @@ class _Collection:
 
     def _tracked(self, folder: Path) -> set[Path] | None:
         """Files below a folder that git tracks; None where the trainer's file is not tracked itself."""
-        known = _tracked_by_git(self._path.parent, [str(self._path)])
-        return _tracked_by_git(folder, ["."]) if known else None
+        known = git.tracked(self._path.parent, [str(self._path)])
+        return git.tracked(folder, ["."]) if known else None
 
     def _missing(self, closure: Closure) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """(faults, doubts) for imports that were found nowhere."""
@@ -276,13 +274,3 @@ def _tree(folder: Path, most: int, tracked: set[Path] | None = None) -> list[Pat
 
 def _is_hidden(folder: Path) -> bool:
     return any(part.startswith(".") for part in folder.parts)
-
-
-def _tracked_by_git(folder: Path, names: list[str]) -> set[Path]:
-    # No helper that a repository's configuration names is to run.
-    command = ["git", "-C", str(folder), "-c", "core.fsmonitor=false", "ls-files", "-z", "--", *names]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return set()
-    return {folder / os.fsdecode(name) for name in done.stdout.split(b"\0") if name}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -60,13 +61,17 @@ def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
     temporary = target.with_name(f".snapshot-{uuid.uuid4().hex}")
     try:
         files.make_directory(temporary)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        os.chmod(temporary, 0o700)  # nobody looks in before every file has its permissions
         sources = dict(_sources(trainer))
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:  # a disk confirms many files in hardly more time than one
             list(pool.map(lambda name: _copy(sources[name], temporary / name), sources))
+        _keep_folder_modes(sources, temporary)
         listing = _listing((name, temporary / name) for name in sources)
         digest = hashlib.sha256(listing.encode()).hexdigest()  # a file may have changed since the first look
         target = store.paths.code_directory(digest)
         files.publish(temporary / _MANIFEST, listing.encode())
+        os.chmod(temporary, mode)
         os.rename(temporary, target)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -81,6 +86,14 @@ def _copy(source: Path, target: Path) -> None:
     files.make_directory(target.parent)
     files.publish(target, source.read_bytes())
     os.chmod(target, source.stat().st_mode & _MOST_PERMISSIONS)
+
+
+def _keep_folder_modes(sources: Mapping[str, Path], copy: Path) -> None:
+    """Folders of the user's code that only their owner may enter stay so."""
+    for name, source in sources.items():
+        inside = Path(name).parts[1:-1] if name.startswith(f"{_USER_FOLDER}/") else ()
+        for folder, copied in zip(source.parents[: len(inside)], (copy / name).parents, strict=False):
+            os.chmod(copied, folder.stat().st_mode & _MOST_PERMISSIONS | 0o700)
 
 
 def damage(code: Path, digest: str) -> str:

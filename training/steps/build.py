@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def _built() -> Path:
     for folder in _cache_folders():
         path = folder / f"native-{key}.so"
         try:
-            if _trusted(folder):
+            if _trusted(folder) and _trusted(path):
                 return path if path.exists() else _compile(compiler, path)
         except OSError:
             continue  # read-only or full: the next folder may do
@@ -108,10 +109,21 @@ def _cache_folders() -> Iterator[Path]:
     yield own
 
 
-def _trusted(folder: Path) -> bool:
-    """Whether nobody else can put code there. A folder that does not exist yet will be ours."""
+def _trusted(path: Path) -> bool:
+    """Whether nobody else can put code there: a library or a folder of ours, below folders that only we or root swap.
+
+    What does not exist yet will be ours.
+    """
     try:
-        found = folder.stat()
+        found = path.lstat()
     except FileNotFoundError:
         return True
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+    ours = found.st_uid == os.getuid() and not found.st_mode & 0o022 and not stat.S_ISLNK(found.st_mode)
+    return ours and all(map(_stays, path.resolve().parents))
+
+
+def _stays(folder: Path) -> bool:
+    """Whether no third user can put another folder in the place of one that lies here."""
+    found = folder.stat()
+    open_to_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+    return found.st_uid in (os.getuid(), 0) and not open_to_all

@@ -128,6 +128,20 @@ def test_secrets_notebooks_and_large_data_stay_and_plan_names_them(holdfast: Hol
     assert (copy / "run.sh").stat().st_mode & 0o777 == 0o755
 
 
+def test_a_folder_that_only_its_owner_may_enter_stays_or_keeps_its_permissions(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    files = {"keys/token.txt": "x", "mine/__init__.py": "", "mine/rates.py": "RATE = 1"}
+    lay_out(tmp_path, files, "train.py:train", "from mine.rates import RATE\ndef rate(): return RATE\n")
+    for name in ("keys", "mine"):
+        os.chmod(tmp_path / name, 0o700)
+    holdfast("run", "--config", "sweep.yaml", "--output-dir", "out")
+    (copy,) = (tmp_path / "out" / "code").glob("*/user")
+    assert not (copy / "keys").exists()
+    assert (copy / "mine").stat().st_mode & 0o777 == 0o700
+    assert copy.parent.stat().st_mode & 0o755 == 0o755, "others may read what they may read beside the trainer"
+
+
 def test_in_a_repository_tracked_files_travel_and_others_where_they_are_named(
     holdfast: Holdfast, tmp_path: Path
 ) -> None:

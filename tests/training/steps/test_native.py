@@ -153,6 +153,23 @@ def test_where_the_users_cache_cannot_be_written_the_kernel_is_built_elsewhere(
     assert build._built().parent.parent == tmp_path
 
 
+def test_a_library_that_others_can_write_or_whose_folder_they_can_swap_is_not_trusted(tmp_path: Path) -> None:
+    library = tmp_path / "open" / "holdfast" / "native.so"
+    library.parent.mkdir(parents=True, mode=0o700)
+    library.write_bytes(b"")
+    library.chmod(0o600)
+    assert build._trusted(library)
+    library.chmod(0o620)
+    assert not build._trusted(library)
+    library.chmod(0o600)
+    (tmp_path / "open").chmod(0o777)
+    assert not build._trusted(library)
+    (tmp_path / "open").chmod(0o1777)
+    assert build._trusted(library)
+    (library.parent / "link.so").symlink_to(library)
+    assert not build._trusted(library.parent / "link.so")
+
+
 def test_a_cache_that_others_can_write_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "holdfast").mkdir()
     (tmp_path / "holdfast").chmod(0o777)
