@@ -81,6 +81,7 @@ def run_here(request: Request, sweep: Sweep, options: RunOptions, held: Held) ->
     intent = intents.begin(
         request.store, [planned.tasks], kind=intents.LOCAL, profile="local", name=sweep.name, code=digest
     )
+    held.check()  # before others' tasks are void
     replace_unconfirmed(request.store, intent, planned.tasks, seen.queues)
     parallel = options.parallel_jobs or cores()
     if sweep.trainer.pack_mode == "concurrent":

@@ -119,12 +119,14 @@ class PackAttempt:
         full = {"attempts": self.claims[cell], "pack": self.number, "files": beside, **provenance}
         record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
         result = record | {"provenance": full}
-        won = files.publish_once(paths.result_file(cell), json.dumps(result, indent=1, allow_nan=False).encode())
-        if won:
-            published.link_outcome(paths, cell, result)
-            return True
-        self._compare_with_winner(cell, record)
-        return False
+        data = json.dumps(result, indent=1, allow_nan=False).encode()
+        while not files.publish_once(paths.result_file(cell), data):
+            winner = self._winner(cell)
+            if winner is not None:
+                self._compare(cell, record, winner)
+                return False
+        published.link_outcome(paths, cell, result)
+        return True
 
     def fail(self, cell: Cell, cause: str, traceback: str, at_start: bool = False) -> None:
         """Record that this attempt at a cell ended with an error.
@@ -177,11 +179,17 @@ class PackAttempt:
         newer = [attempt for attempt in self.store.attempts(cell) if attempt > self.claims[cell]]
         return any(self._newest_row(cell, attempt) is not None for attempt in newer)
 
-    def _compare_with_winner(self, cell: Cell, record: Mapping[str, Any]) -> None:
+    def _winner(self, cell: Cell) -> dict[str, Any] | None:
+        """The result that has a cell's place. None: it was no whole one and is set aside, so the place is free."""
+        if damage := published.set_damaged_aside(self.store.paths, cell):
+            self.log(cell, damage)
+            return None
         try:
-            winner = self.store.result(cell) or {}
+            return self.store.result(cell)
         except SweepError:
-            winner = {}
+            return None  # damaged this moment
+
+    def _compare(self, cell: Cell, record: Mapping[str, Any], winner: Mapping[str, Any]) -> None:
         if winner.get("config_digest") == record["config_digest"] and (
             winner.get("outcome_digest") == record["outcome_digest"]
         ):

@@ -32,8 +32,10 @@ def cancel(store: Store, names: Collection[str]) -> int:
         return 0
     wanted = request(store, unfinished)
     seen = queues(store)
-    declare_all_void(store, wanted, seen.tokens)
-    hit = [task for task in seen.tasks if wanted.cells.intersection(task.cells)]
+    silent = {number for cluster in seen.unasked for number in cluster.submissions}
+    declare_all_void(store, wanted, seen.tokens, silent)
+    # Again: what reached a queue after the first look may have started before its void file was there.
+    hit = [task for task in queues(store).tasks if wanted.cells.intersection(task.cells)]
     for conf, tasks in by_cluster(hit).items():
         Slurm(conf).cancel(task.queued for task in tasks)
     return len(hit)
@@ -83,16 +85,19 @@ def cells(found: Iterable[Cancel]) -> frozenset[str]:
     return frozenset[str]().union(*(cancel.cells for cancel in found))
 
 
-def declare_all_void(store: Store, cancel: Cancel, queued: Collection[str]) -> None:
+def declare_all_void(
+    store: Store, cancel: Cancel, queued: Collection[str], silent: Collection[int] = ()
+) -> None:
     """Let no task with a cancelled cell train if it starts only now, also one that reaches the queue later.
 
     queued: tokens of the arrays that are in a queue. Of the others, those that sbatch has reported are over, and
-    prepared scripts wait for a person, who may submit them after this. Raises OSError.
+    prepared scripts wait for a person, who may submit them after this. silent: numbers of submissions to clusters that
+    do not answer, whose arrays may all be queued. Raises OSError.
     """
     for intent in intents(store):
         if intent.kind == SLURM and intent.number < cancel.number:
             over = {*receipt(store, intent.number), *(intent.tokens if intent.prepared else ())}.difference(queued)
-            declare_void(store, cancel, intent, over)
+            declare_void(store, cancel, intent, () if intent.number in silent else over)
 
 
 def declare_void(

@@ -29,13 +29,14 @@ class Task:
 
 @dataclass(eq=False)
 class Job:
-    """An array that sbatch has accepted. by: the process that submitted it. place: (submission, array) of its tasks."""
+    """An array that sbatch has accepted, and when. by: who submitted it. place: (submission, array) of its tasks."""
 
     number: int
     name: str
     directory: str
     place: tuple[int, int]
     by: Any
+    accepted_at: int = 0
     tasks: list[Task] = field(default_factory=list)
 
 
@@ -103,6 +104,8 @@ class Clusters:
 
     def _sbatch(self, command: list[str], controller: Controller) -> Any:
         job = self._job(Path(command[-1]).read_text())
+        if job.by.works_without_lock:
+            self.world.faults.append(f"{job.by.name} queues tasks although its lock was taken over")
         if controller.late:
             controller.under_way.append(job)
             return _done(command, 1, error="sbatch: error: Batch job submission failed: Socket timed out")
@@ -111,7 +114,7 @@ class Clusters:
 
     def accept(self, controller: Controller, job: Job) -> None:
         controller.accepted += 1
-        job.number = controller.accepted
+        job.number, job.accepted_at = controller.accepted, self.world.tick
         controller.jobs.append(job)
 
     def _job(self, script: str) -> Job:

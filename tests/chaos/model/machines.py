@@ -19,6 +19,10 @@ from .processes import Process, World, system
 _OWN, _CONTAINER = "pid:[4026531836]", "pid:[4026532000]"
 
 
+# Operations between a command's last look at its lock and what it then does: stopped among them, nothing holds it back.
+_A_MOMENT = 10
+
+
 @dataclass
 class Host:
     """Where commands are typed. cluster: the one whose login host it is. boots: how often it has started."""
@@ -38,6 +42,7 @@ class Command(Process):
     """A process on a host. frozen: SIGSTOP. boot: the one it runs in. take_over: it may take locks over.
 
     since: number of the newest submission when its command began. trains: the cell that it trains now.
+    lost_at: how many operations it had performed when its lock was taken over. void: its task was so when it started.
     """
 
     host: Host
@@ -49,7 +54,8 @@ class Command(Process):
     trains = ""
     lock_file = told = ""
     conf: Any = None
-    unanswered = False
+    unanswered = void = False
+    lost_at: int | None = None
     job: Any = None
     status = -1
     cancel: Any = None
@@ -58,6 +64,11 @@ class Command(Process):
     @property
     def alive(self) -> bool:
         return not self.done and self.boot == self.host.boots
+
+    @property
+    def works_without_lock(self) -> bool:
+        """Whether it could have seen by now that its lock was taken over."""
+        return self.lost_at is not None and self.operations - self.lost_at > _A_MOMENT
 
 
 class Machines(World):
@@ -119,6 +130,7 @@ class Machines(World):
         remover, owner = self.current(), self.owners.get(name)
         if owner is None or owner is remover or not owner.alive or not isinstance(remover, Command):
             return
+        owner.lost_at = owner.operations
         unsure = owner.frozen or owner.host.place != remover.host.place
         if not (remover.take_over and unsure):
             self.faults.append(f"{remover.name} took the lock of {owner.name}, which lives")

@@ -81,6 +81,18 @@ class Site:
                 self.world.faults.append(f"{current().name} gives up a cluster unasked")
             real_give_up(*arguments)
 
+        real_replace = arrays.replace_unconfirmed
+
+        def replace(*arguments: Any) -> None:
+            if current().works_without_lock:
+                self.world.faults.append(f"{current().name} replaces tasks although its lock was taken over")
+            before = self._training()
+            real_replace(*arguments)
+            for process in before:
+                if process.job.job.accepted_at < current().born and self.is_void(process.job) and not current().lagging:
+                    self.world.faults.append(f"{process.trains} is replaced while it trains")
+
+        patch(arrays, "replace_unconfirmed", replace)
         patch(slurm, "wait", wait)
         patch(look, "give_up", give_up)
 
@@ -128,13 +140,14 @@ class Site:
                 process.status = 4
 
         waiting.state = "RUNNING"
-        waiting.process = self.world.start_on(self.world.node, body, job=waiting)
+        waiting.process = self.world.start_on(self.world.node, body, job=waiting, void=self.is_void(waiting))
         return waiting.process  # type: ignore[no-any-return]
 
     def _train(self, cells: list[Cell], chosen: Any, run: Any) -> None:
         process: Any = self.world.current()
         for cell in cells:
             process.trains = cell.name
+            self._check_it_may_train(process)
             train_cell(run, cell)
         process.trains = ""
 
@@ -145,7 +158,6 @@ class Site:
         check_believed(self.store, CELLS, self.sweep.config_digest)
         self._check_no_cell_is_queued_twice()
         self._check_no_cell_is_trained_twice()
-        self._check_what_is_cancelled_stays_so()
 
     def _all_tasks(self) -> list[Task]:
         controllers = self.clusters.controllers.values()
@@ -153,7 +165,8 @@ class Site:
         return [task for controller in controllers for task in controller.tasks] + late
 
     def is_void(self, one: Task) -> bool:
-        return bool(task_list.why_void(self.store.paths, *one.job.place, one.index))
+        submission, array = one.job.place
+        return any(v.covers(array, one.index) for v in task_list.declared_voids(self.store.paths, submission))
 
     def cells_of(self, one: Task) -> tuple[str, ...]:
         return task_list.task_cells(self.store.paths.tasks_file(*one.job.place))[one.index]
@@ -164,17 +177,25 @@ class Site:
         for name, count in counts.items():
             assert count == 1, f"{name} is queued {count} times"
 
+    def _training(self) -> list[Command]:
+        """Tasks that train and are not void."""
+        return [p for p in self.world.live if p.trains and not p.lagging and not self.is_void(p.job)]  # type: ignore
+
     def _check_no_cell_is_trained_twice(self) -> None:
-        training = [p for p in self.world.live if p.trains and not p.lagging and not self.is_void(p.job)]
-        for name, count in Counter(process.trains for process in training).items():
+        for name, count in Counter(process.trains for process in self._training()).items():
             assert count == 1, f"{name} is trained by {count} tasks"
 
-    def _check_what_is_cancelled_stays_so(self) -> None:
-        for process in self.world.live:
-            if process.trains and not process.lagging and not process.job.job.by.lagging:
-                for cancel in self.cancels:
-                    hit = process.trains in cancel.cancel.cells and process.job.job.by.since < cancel.cancel.number
-                    assert not hit or process.born < cancel.ended_at, f"{process.trains} trains after it was cancelled"
+    def _check_it_may_train(self, process: Command) -> None:
+        """Note a fault if a task trains that was void, or whose cell was cancelled, before it started."""
+        by = process.job.job.by
+        if process.lagging or by.lagging:
+            return
+        if process.void:
+            self.world.faults.append(f"{process.trains} is trained by a task that was void before")
+        for cancel in self.cancels:
+            hit = process.trains in cancel.cancel.cells and by.since < cancel.cancel.number
+            if hit and process.born > cancel.ended_at:
+                self.world.faults.append(f"{process.trains} is trained by a task that started after it was cancelled")
 
     def _check_stopping(self, cancel: Command) -> None:
         """All that its clusters ran of what it cancelled has been asked to stop, or will end at its start."""

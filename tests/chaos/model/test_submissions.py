@@ -56,9 +56,7 @@ class Submissions(RuleBasedStateMachine):
         own_conf=st.booleans(),
         lagging=st.sampled_from([False, False, False, True]),
     )
-    def submit(
-        self, host: int, pack: int, wait: bool, take_over: bool, own_conf: bool, lagging: bool = False
-    ) -> None:
+    def submit(self, host: int, pack: int, wait: bool, take_over: bool, own_conf: bool, lagging: bool = False) -> None:
         place = self.world.hosts[host]
         conf = self.clusters.controllers[place.cluster].conf if own_conf else None
         process = self.site.submit(place, conf, pack=pack, wait=wait, take_over=take_over)
