@@ -28,7 +28,10 @@ KEPT_GENERATIONS = 2
 
 
 class PackAttempt:
-    """A pack attempt that this process has begun; the only writer of its directory."""
+    """A pack attempt that this process has begun; the only writer of its directory.
+
+    only_repeats: whether it has saved states, and none of them is further than the one it restored.
+    """
 
     def __init__(self, store: Store, sweep: Sweep, number: int, claims: Mapping[Cell, int], submission: int) -> None:
         self.store = store
@@ -38,6 +41,8 @@ class PackAttempt:
         self.submission = submission
         self._generation = 0
         self._saved_in: dict[int, set[str]] = {}
+        self._earlier_dropped = False
+        self.only_repeats = False
 
     @classmethod
     def begin(
@@ -70,8 +75,10 @@ class PackAttempt:
         # Only now, with the new generation's directory on disk: a power cut must not take both.
         self._drop_own_checkpoints()
         # With our second generation, earlier attempts' are the third; with one alone they are the other.
-        if self._generation == KEPT_GENERATIONS:
+        # While this attempt only repeats what it restored, those show that training did get somewhere (giving_up.py).
+        if self._generation >= KEPT_GENERATIONS and not self.only_repeats and not self._earlier_dropped:
             self._drop_earlier_checkpoints({row.cell for row in rows})
+            self._earlier_dropped = True
 
     def restore(self, cell: Cell) -> Row | None:
         """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used."""
@@ -91,6 +98,7 @@ class PackAttempt:
         Advisory: failing to write it harms nothing.
         """
         record = {"cells": progress, "at": time.time(), **({"ended": ended} if ended else {})}
+        record |= {"repeats": True} if self.only_repeats else {}
         with contextlib.suppress(OSError):
             files.publish(self.store.paths.progress_file(self.number), json.dumps(record).encode(), durable=bool(ended))
 
