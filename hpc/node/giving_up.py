@@ -1,8 +1,8 @@
 """Attempts at a cell that came to nothing, and when to stop trying.
 
 Killed tasks leave no word, so the files have to tell whether training gets anywhere. An attempt came to nothing if its
-cell was handed to the trainer and no checkpoint of its pack was ever saved, or only what the attempt had restored, saved
-again. It does not count against the cell
+cell was handed to the trainer and its pack never saved a checkpoint that is further than the one it restored. It does
+not count against the cell
 
 - if its files could not be written, which is not the cell's fault;
 - if its process still runs on this machine.
@@ -54,8 +54,8 @@ class Futile:
 
     attempts: how many. packed: how many of all since a pack last got somewhere had more than one cell trained together
     or side by side. interrupted: how many were stopped or requeued before they had saved anything.
-    last_alone: whether the newest had this cell alone. last: how it ended. repeated: whether one of them saved again what
-    it had restored.
+    last_alone: whether the newest had this cell alone. last: how it ended. repeated: whether one of them saved what it
+    had restored once more.
     """
 
     attempts: int

@@ -56,8 +56,8 @@ def run_tasks(
     """Run all tasks of a local submission, ``parallel`` at a time, until they end or the user interrupts.
 
     Ctrl-C asks the workers to save and stop; a second one kills them. before_start: raises BusyError if another
-    command has taken over; then no more are started, and those that run are asked to save and stop, too. cancelled: which
-    tasks are not wanted any more: they are not started, or asked to save and stop.
+    command has taken over; then no more are started, and those that run are asked to save and stop, too.
+    cancelled: the tasks that are not wanted any more: they are not started, or asked to save and stop.
     Returns how they ended.
     """
     ends = Ends()

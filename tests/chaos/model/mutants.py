@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from hpc.launch import look, slurm
-from hpc.node.attempt import PackAttempt
 from hpc.slurm.commands import Slurm
 from hpc.storage import files, published, task_list
 from hpc.submission import arrays, cancels, live, lock
@@ -29,9 +28,9 @@ from .test_model import Protocol
 
 @dataclass(frozen=True)
 class Mutant:
-    """A rule that is broken. item: of the list of violations it is about. says: part of what the model then says.
+    """A rule that is broken. item: number of the kind of violation. says: part of what the model then says.
 
-    owner, attribute, wrong: the patch. script: a schedule that leads to the violation. machine: the model that finds it.
+    owner, attribute, wrong: the patch. script: a schedule that leads to the violation. machine: what is searched.
     """
 
     item: int

@@ -21,7 +21,7 @@ def value(cell: Cell, step: int) -> float:
 
 
 def train_cell(run: Any, cell: Cell, acknowledged: Callable[[Cell], object] = lambda cell: None) -> None:
-    """A trainer of three steps that saves after each. acknowledged: called with a cell whose state is said to be safe."""
+    """A trainer of three steps that saves after each. acknowledged: called with a cell whose state counts as saved."""
     saved = run.restore(cell)
     step = saved.step if saved else 0
     if saved is not None:
