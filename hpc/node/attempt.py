@@ -25,6 +25,8 @@ from hpc.sweep.outcome import Outcome
 
 # Two: while the third is written, and where the newest is damaged, there is a whole one. More would only cost quota.
 KEPT_GENERATIONS = 2
+# A result that is damaged again and again right after it was set aside is no accident.
+_MOST_DAMAGED = 3
 
 
 class PackAttempt:
@@ -128,13 +130,15 @@ class PackAttempt:
         record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
         result = record | {"provenance": full}
         data = json.dumps(result, indent=1, allow_nan=False).encode()
-        while not files.publish_once(paths.result_file(cell), data):
-            winner = self._winner(cell)
-            if winner is not None:
-                self._compare(cell, record, winner)
-                return False
-        published.link_outcome(paths, cell, result)
-        return True
+        winner = None
+        for _ in range(_MOST_DAMAGED):
+            if files.publish_once(paths.result_file(cell), data):
+                published.link_outcome(paths, cell, result)
+                return True
+            if (winner := self._winner(cell)) is not None:
+                break
+        self._compare(cell, record, winner or {})
+        return False
 
     def fail(self, cell: Cell, cause: str, traceback: str, at_start: bool = False) -> None:
         """Record that this attempt at a cell ended with an error.

@@ -40,7 +40,7 @@ def cancel(store: Store, names: Collection[str]) -> int:
     silent = {number for cluster in seen.unasked for number in cluster.submissions}
     declare_all_void(store, wanted, seen.tokens, silent)
     # Again: what reached a queue after the first look may have started before its void file was there.
-    hit = [task for task in queues(store).tasks if wanted.cells.intersection(task.cells)]
+    hit = [task for task in queues(store, without=silent).tasks if wanted.cells.intersection(task.cells)]
     for conf, tasks in by_cluster(hit).items():
         Slurm(conf).cancel(task.queued for task in tasks)
     return len(hit)

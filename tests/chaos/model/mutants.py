@@ -80,8 +80,8 @@ def _by_pid_alone(*same: str) -> Any:
     return _standing(judged)
 
 
-def _silent_is_empty(store: Any, real: Any = live.queues) -> Any:
-    return replace(real(store), unasked=())
+def _silent_is_empty(store: Any) -> Any:
+    return replace(live.queues(store), unasked=())
 
 
 def _cancel_with(second_look: bool, silent: bool) -> Callable[[Any, Any], int]:
