@@ -33,6 +33,13 @@ def _by(test: str) -> tuple[Callable[[Path, ForkServer, Path], None]]:
 
 UNSEEN = (
     Mutant(
+        "a stranger beside a result stays",
+        "hpc/storage/published.py",
+        "_settle(private, public, named[name])",
+        "_link(private, public)",
+        _by("hpc/storage/test_published.py"),
+    ),
+    Mutant(
         "a damaged result keeps its place beside a whole one",
         "hpc/node/attempt.py",
         "            if (winner := self._winner(cell)) is not None:\n                break\n",

@@ -20,7 +20,7 @@ _OWN, _CONTAINER = "pid:[4026531836]", "pid:[4026532000]"
 
 
 # Operations between a command's last look at its lock and what it then does: stopped among them, nothing holds it back.
-_A_MOMENT = 10
+_A_MOMENT = 30
 
 
 @dataclass

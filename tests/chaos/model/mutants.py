@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from hpc.launch import look, slurm
 from hpc.slurm.commands import Slurm
-from hpc.storage import files, published, task_list
+from hpc.storage import published, task_list
 from hpc.submission import arrays, cancels, live, lock
 
 from . import scripts
@@ -48,11 +48,6 @@ class Mutant:
 
 def _nothing(*arguments: Any, **options: Any) -> None:
     """In place of a step that is left out."""
-
-
-def _strangers_stay(private: Any, public: Any, named: Any) -> None:
-    published._link(private, public)
-    files.remove(private)
 
 
 def _standing(changed: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any]], Any]:
@@ -105,7 +100,6 @@ QUEUED_TWICE, REPLACED = "is queued 2 times", "is replaced while it trains"
 STARTED_AFTER = "by a task that started after it was cancelled"
 
 MUTANTS = (
-    Mutant(2, "a stranger beside a result stays", published, "_settle", _strangers_stay, "believed", machine=Protocol),
     Mutant(
         2,
         "what lies beside a result is believed",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hpc.storage import files, published, results
+from hpc.storage import files, opening, published, results
 
 # What changes the file system or looks at it. close() is the kernel's when a process dies.
 OPERATIONS = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "listdir", "fsync", "write", "stat")
@@ -92,7 +92,7 @@ class World:
         self.processes: list[Process] = []
         self._patch = pytest.MonkeyPatch()
         proxy = system(self)
-        for module in (files, published, results):
+        for module in (files, opening, published, results):
             self.patch(module, "os", proxy)
 
     def patch(self, owner: Any, name: str, value: Any) -> None:
@@ -146,7 +146,7 @@ class _System:
                 return real(*arguments, **options)
             process.before_operation(name)
             if name == "listdir":
-                return self._listing(process, str(arguments[0]))
+                return self._listing(process, arguments[0])
             if name == "fsync":
                 return None  # what it is for, power cuts, is for real disks (chaos/powercut.py)
             return real(*arguments, **options)
@@ -154,7 +154,8 @@ class _System:
         return operation
 
     @staticmethod
-    def _listing(process: Process, path: str) -> list[str]:
+    def _listing(process: Process, directory: Any) -> list[str]:
+        path = os.readlink(f"/proc/self/fd/{directory}") if isinstance(directory, int) else str(directory)
         if not (process.lagging and path in process.listings):
             process.listings[path] = os.listdir(path)
         return list(process.listings[path])

@@ -20,6 +20,11 @@ def submit(m: Submissions, host: int, *, wait: bool = False, take_over: bool = F
     m.submit(host, 1, wait, take_over, own_conf)
 
 
+def until_it_trains(m: Submissions) -> None:
+    while not m.tasks[FIRST].trains:
+        m.train(FIRST, 1)
+
+
 def start_all(m: Submissions) -> None:
     """The clusters start what waits, and what is started trains to its end."""
     m.what_must_hold()
@@ -47,6 +52,7 @@ def late_array_starts(m: Submissions) -> None:
 
 def stopped_submitter_continued_after_a_take_over(m: Submissions) -> None:
     submit(m, A)
+    m.step(FIRST, TO_ITS_END, "rmtree")  # it has the lock
     m.step(FIRST, TO_ITS_END, "scontrol")
     m.stop_or_continue(FIRST)
     submit(m, B, take_over=True, own_conf=True)
@@ -86,13 +92,13 @@ def killed_while_it_held_the_lock(m: Submissions) -> None:
 
 def other_command_while_a_take_over_waits(m: Submissions) -> None:
     submit(m, A, wait=True, take_over=True)
-    m.step(FIRST, 200)
+    m.step(FIRST, TO_ITS_END, "sleep")
     for _ in CELLS:
         m.start(FIRST)
         m.kill(SECOND)  # the task; the command is the first process that lives
     submit(m, B, own_conf=True)
     m.step(SECOND, TO_ITS_END, "rmtree")
-    m.step(FIRST, 400)
+    m.step(FIRST, 2_000)
 
 
 def training(m: Submissions, host: int) -> None:
@@ -100,7 +106,7 @@ def training(m: Submissions, host: int) -> None:
     submit(m, host)
     m.step(FIRST, TO_ITS_END)
     m.start(FIRST)
-    m.train(FIRST, 60)
+    until_it_trains(m)
     m.what_must_hold()
 
 
@@ -119,11 +125,11 @@ def renamed_job(m: Submissions) -> None:
 
 def cancelled_under_a_waiting_submission(m: Submissions) -> None:
     submit(m, A, wait=True)
-    m.step(FIRST, 200)
+    m.step(FIRST, TO_ITS_END, "sleep")
     m.cancel(A, CELLS)
     m.step(SECOND, TO_ITS_END)
     m.what_must_hold()
-    m.step(FIRST, 1_000)
+    m.step(FIRST, 2_000)
     start_all(m)
 
 
@@ -165,7 +171,7 @@ def task_starts_between_the_look_and_the_void_file(m: Submissions) -> None:
     m.step(SECOND, TO_ITS_END, "squeue answered")
     m.step(FIRST, 1)
     m.start(FIRST)
-    m.train(FIRST, 60)
+    until_it_trains(m)
     m.step(SECOND, TO_ITS_END)
     m.what_must_hold()
 

@@ -21,7 +21,7 @@ from hpc.slurm import commands
 from hpc.slurm.commands import SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage import task_list
-from hpc.submission import arrays, cancels
+from hpc.submission import arrays, cancels, known_confs
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED
 
@@ -56,6 +56,7 @@ class Site:
         patch(commands, "_completed", self.clusters.completed)
         patch(arrays, "snapshot", lambda store, trainer: ("code", self.directory / "code"))
         patch(arrays, "conf_in_use", lambda conf: conf)
+        patch(known_confs, "_file", lambda: self.directory / "state" / "slurm_confs.json")
         patch(provenance, "git_state", lambda path: None)
         patch(provenance, "versions", dict)
         for module in (request, pack):
@@ -103,7 +104,7 @@ class Site:
         chosen = SubmitOptions(**asked)
 
         def body(process: Command) -> None:
-            process.status = slurm.submit(Request(self.store, self.sweep), chosen, Profile("p"))
+            process.status = slurm.submit(Request(self.store, self.sweep), chosen, Profile("p", {"timeout_min": 5}))
 
         return self._command(host, body, take_over=chosen.take_over, conf=conf)
 
