@@ -18,6 +18,7 @@ from hpc.status import cell as one_cell
 from hpc.storage.store import Store
 from hpc.submission import cancels
 from hpc.submission.live import queues
+from hpc.submission.lock import at_work
 from hpc.sweep.definition import Sweep
 
 
@@ -69,8 +70,8 @@ class Filter:
 def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> int:
     """Cancel queued and running tasks of this sweep. What they finished is kept.
 
-    A task is cancelled with all its cells. A `submit --wait` that is at work does not queue them again; a new
-    submission does.
+    A task is cancelled with all its cells. A `submit --wait` that is at work does not queue them again, and a `run`
+    saves and stops them; a new submission resumes them.
 
     Exit code 2 if it is not confirmed, 3 if a cluster that may have tasks of the sweep cannot be asked.
     """
@@ -92,6 +93,8 @@ def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> 
         say(f"cancelled {taken} tasks; what they had finished is kept, and submitting again resumes the rest")
     else:
         say("no queued task of this sweep matches; a `submit --wait` at work will not queue any either")
+    if other := at_work(store):
+        say(f"{other} is at work here: it starts none of these cells, and stops those that it trains within seconds")
     for cluster in seen.unasked:
         say(f"{cluster}: tasks that wait there end when they start, those that run train on; cancel there, too")
     return CommandExit.TROUBLE if seen.unasked else CommandExit.DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.errors import ConfigError
@@ -19,7 +20,7 @@ from hpc.status import cell as one_cell
 from hpc.status.progress import progress
 from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store
-from hpc.submission import intents, local_workers
+from hpc.submission import cancels, intents, local_workers
 from hpc.submission.lock import Held, lock
 from hpc.submission.replacement import replace_unconfirmed
 from hpc.sweep.definition import Sweep
@@ -47,7 +48,7 @@ def run(request: Request, options: RunOptions) -> int | None:
     if ends.interrupted:
         say(f"stopped; the same command resumes it ({request.store.root})")
         return CommandExit.INTERRUPTED
-    return ends.exit_code or (CommandExit.INCOMPLETE if ends.queued else None)
+    return ends.exit_code or (CommandExit.INCOMPLETE if ends.queued or ends.cancelled else None)
 
 
 def submit(request: Request, options: SubmitOptions) -> int:
@@ -65,7 +66,10 @@ def submit(request: Request, options: SubmitOptions) -> int:
         sweep = request.record(options.allow_code_change)
         say_notes(request)
         ends = run_here(request, sweep, options.here(), held)
-    return ends.exit_code or (CommandExit.INTERRUPTED if ends.interrupted else CommandExit.DONE)
+    left = (
+        CommandExit.INTERRUPTED if ends.interrupted else CommandExit.INCOMPLETE if ends.cancelled else CommandExit.DONE
+    )
+    return ends.exit_code or left
 
 
 def run_here(request: Request, sweep: Sweep, options: RunOptions, held: Held) -> local_workers.Ends:
@@ -81,11 +85,26 @@ def run_here(request: Request, sweep: Sweep, options: RunOptions, held: Held) ->
     intent = intents.begin(
         request.store, [planned.tasks], kind=intents.LOCAL, profile="local", name=sweep.name, code=digest
     )
+    held.check()  # before others' tasks are void
     replace_unconfirmed(request.store, intent, planned.tasks, seen.queues)
     parallel = options.parallel_jobs or cores()
     if sweep.trainer.pack_mode == "concurrent":
         parallel = max(1, parallel // max(map(len, planned.tasks)))
-    return _run_tasks(request.store, sweep, planned, intent, code, parallel, options.device, held)
+    unwanted = _Unwanted(planned, cancels.Watch(request.store, seen.queues.newest))
+    return _run_tasks(request.store, sweep, planned, intent, code, parallel, options.device, held, unwanted)
+
+
+@dataclass(frozen=True)
+class _Unwanted:
+    """Which tasks of a plan have a cell that was cancelled meanwhile."""
+
+    planned: Plan
+    cancelled: cancels.Watch
+
+    def __call__(self) -> set[int]:
+        names = self.cancelled()
+        tasks = enumerate(self.planned.tasks) if names else ()
+        return {index for index, cells in tasks if any(cell.name in names for cell in cells)}
 
 
 def _plan(request: Request, options: RunOptions, seen: Look) -> Plan:
@@ -105,6 +124,7 @@ def _run_tasks(
     parallel: int,
     device: str,
     held: Held,
+    unwanted: _Unwanted,
 ) -> local_workers.Ends:
     with progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest) as show:
         ends = local_workers.run_tasks(
@@ -116,9 +136,12 @@ def _run_tasks(
             config_digest=sweep.config_digest,
             on_poll=show,
             before_start=held.check,
+            cancelled=unwanted,
         )
     for problem in ends.problems:
         say(problem)
+    if ends.cancelled:
+        say(f"tasks cancelled: {len(ends.cancelled)}; what they had saved is kept, and the same command resumes them")
     return ends
 
 
@@ -139,12 +162,14 @@ def _debug(store: Store, sweep: Sweep, name: str, device: str) -> int:
     from hpc.node.stop import StopFlag, load_in_spawned
 
     cell = one_cell.find_cell(sweep, store, name)
+    watch = cancels.Watch(store, intents.newest(store))
     digest, _ = snapshot(store, sweep.trainer)
     intent = intents.begin(store, [[[cell]]], kind=intents.LOCAL, profile="debug", name=sweep.name, code=digest)
     stop = StopFlag()
     stop.install()
     load_in_spawned()
-    task = PackTask(store, sweep, [cell], intent.number, stop, device, own_log=False)
+    asked = lambda: stop() or cell.name in watch()  # noqa: E731
+    task = PackTask(store, sweep, [cell], intent.number, asked, device, own_log=False, code_digest=digest)
     ended = task.run()
     print(one_cell.text(store, cell.name))
     if ended == TaskExit.DONE:

@@ -25,10 +25,15 @@ from hpc.sweep.outcome import Outcome
 
 # Two: while the third is written, and where the newest is damaged, there is a whole one. More would only cost quota.
 KEPT_GENERATIONS = 2
+# A result that is damaged again and again right after it was set aside is no accident.
+_MOST_DAMAGED = 3
 
 
 class PackAttempt:
-    """A pack attempt that this process has begun; the only writer of its directory."""
+    """A pack attempt that this process has begun; the only writer of its directory.
+
+    only_repeats: whether it has saved states, and none of them is further than the one it restored.
+    """
 
     def __init__(self, store: Store, sweep: Sweep, number: int, claims: Mapping[Cell, int], submission: int) -> None:
         self.store = store
@@ -38,6 +43,8 @@ class PackAttempt:
         self.submission = submission
         self._generation = 0
         self._saved_in: dict[int, set[str]] = {}
+        self._earlier_dropped = False
+        self.only_repeats = False
 
     @classmethod
     def begin(
@@ -70,8 +77,10 @@ class PackAttempt:
         # Only now, with the new generation's directory on disk: a power cut must not take both.
         self._drop_own_checkpoints()
         # With our second generation, earlier attempts' are the third; with one alone they are the other.
-        if self._generation == KEPT_GENERATIONS:
+        # While this attempt only repeats what it restored, those show that training did get somewhere (giving_up.py).
+        if self._generation >= KEPT_GENERATIONS and not self.only_repeats and not self._earlier_dropped:
             self._drop_earlier_checkpoints({row.cell for row in rows})
+            self._earlier_dropped = True
 
     def restore(self, cell: Cell) -> Row | None:
         """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used."""
@@ -91,6 +100,7 @@ class PackAttempt:
         Advisory: failing to write it harms nothing.
         """
         record = {"cells": progress, "at": time.time(), **({"ended": ended} if ended else {})}
+        record |= {"repeats": True} if self.only_repeats else {}
         with contextlib.suppress(OSError):
             files.publish(self.store.paths.progress_file(self.number), json.dumps(record).encode(), durable=bool(ended))
 
@@ -119,11 +129,15 @@ class PackAttempt:
         full = {"attempts": self.claims[cell], "pack": self.number, "files": beside, **provenance}
         record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
         result = record | {"provenance": full}
-        won = files.publish_once(paths.result_file(cell), json.dumps(result, indent=1, allow_nan=False).encode())
-        if won:
-            published.link_outcome(paths, cell, result)
-            return True
-        self._compare_with_winner(cell, record)
+        data = json.dumps(result, indent=1, allow_nan=False).encode()
+        winner = None
+        for _ in range(_MOST_DAMAGED):
+            if files.publish_once(paths.result_file(cell), data):
+                published.link_outcome(paths, cell, result)
+                return True
+            if (winner := self._winner(cell)) is not None:
+                break
+        self._compare(cell, record, winner or {})
         return False
 
     def fail(self, cell: Cell, cause: str, traceback: str, at_start: bool = False) -> None:
@@ -177,11 +191,17 @@ class PackAttempt:
         newer = [attempt for attempt in self.store.attempts(cell) if attempt > self.claims[cell]]
         return any(self._newest_row(cell, attempt) is not None for attempt in newer)
 
-    def _compare_with_winner(self, cell: Cell, record: Mapping[str, Any]) -> None:
+    def _winner(self, cell: Cell) -> dict[str, Any] | None:
+        """The result that has a cell's place. None: it was no whole one and is set aside, so the place is free."""
+        if damage := published.set_damaged_aside(self.store.paths, cell):
+            self.log(cell, damage)
+            return None
         try:
-            winner = self.store.result(cell) or {}
+            return self.store.result(cell)
         except SweepError:
-            winner = {}
+            return None  # damaged this moment
+
+    def _compare(self, cell: Cell, record: Mapping[str, Any], winner: Mapping[str, Any]) -> None:
         if winner.get("config_digest") == record["config_digest"] and (
             winner.get("outcome_digest") == record["outcome_digest"]
         ):

@@ -32,6 +32,11 @@ class Book:
         self.restored = row
         self.planned = row.epochs
 
+    def repeats(self, step: int) -> bool:
+        """Whether the state at this step is no further than the one that training resumed from."""
+        before = self.restored
+        return before is not None and step <= before.step and len(self.history) <= len(before.history)
+
     @property
     def seconds(self) -> float:
         """Training time that went into the cell's state, over all attempts."""

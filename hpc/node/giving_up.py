@@ -1,7 +1,8 @@
 """Attempts at a cell that came to nothing, and when to stop trying.
 
 Killed tasks leave no word, so the files have to tell whether training gets anywhere. An attempt came to nothing if its
-cell was handed to the trainer and no checkpoint of its pack was ever saved. It does not count against the cell
+cell was handed to the trainer and its pack never saved a checkpoint that is further than the one it restored. It does
+not count against the cell
 
 - if its files could not be written, which is not the cell's fault;
 - if its process still runs on this machine.
@@ -15,8 +16,8 @@ It was *interrupted*, which counts apart and for much less,
 A few interruptions in a row are a busy cluster. Ten are a time limit that leaves no room for the start, or a partition
 that nothing long can run in: without a bound such a task would be requeued for ever.
 
-A checkpoint is removed only when a later attempt has saved two, so the newest attempts' tell the truth. The first
-attempt, looking back, that saved a checkpoint or recorded a failure ends the count.
+A checkpoint is removed only when a later attempt has saved two and got further, so the newest attempts' tell the truth.
+The first attempt, looking back, that saved anything new or recorded a failure ends the count.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Futile:
 
     attempts: how many. packed: how many of all since a pack last got somewhere had more than one cell trained together
     or side by side. interrupted: how many were stopped or requeued before they had saved anything.
-    last_alone: whether the newest had this cell alone. last: how it ended.
+    last_alone: whether the newest had this cell alone. last: how it ended. repeated: whether one of them saved what it
+    had restored once more.
     """
 
     attempts: int
@@ -61,6 +63,7 @@ class Futile:
     interrupted: int
     last_alone: bool
     last: str
+    repeated: bool = False
 
     @property
     def hopeless(self) -> bool:
@@ -77,7 +80,8 @@ class Futile:
         if self.attempts >= MOST_ALONE and self.last_alone:
             return f"ended {self.attempts} times without progress (last: {self.last})"
         return (
-            f"was stopped {self.interrupted} times in a row before it had saved anything; give it a longer time limit, "
+            f"was stopped {self.interrupted} times in a row before it had saved anything{' new' * self.repeated}; "
+            "give it a longer time limit, "
             "an earlier warning (signal_delay_s), or a partition that is preempted less"
         )
 
@@ -85,6 +89,7 @@ class Futile:
 def futile(store: Store, cell: Cell, fused: bool) -> Futile:
     """Look back over a cell's attempts. fused: whether a pack's cells are trained together, or side by side."""
     attempts = packed = interrupted = 0
+    repeated = False
     newest: tuple[bool, str] | None = None
     counting = counting_packed = True
     job_after: Mapping[str, Any] = provenance.job()
@@ -92,10 +97,13 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
         pack = store.pack_of(cell, attempt)
         record = store.pack_record(pack) if pack is not None else {}
         together = fused and _width(record) > 1
-        if store.failure(cell, attempt) is not None or (pack is not None and store.paths.has_saved(pack)):
+        saved = pack is not None and store.paths.has_saved(pack)
+        repeats = saved and pack is not None and _only_repeated(store, pack)
+        if store.failure(cell, attempt) is not None or (saved and not repeats):
             # Success alone says nothing about the pack: what was split stays so until a pack gets somewhere.
             counting, counting_packed = False, counting_packed and not together
         elif pack is not None and _was_handed_over(store, pack, cell) and not runs_here(record):
+            repeated |= repeats and counting
             if _was_stopped(store, pack) or _was_requeued(record.get("job", {}), job_after):
                 interrupted += counting
             else:
@@ -106,7 +114,7 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
         job_after = record.get("job", {})
         if not counting and not (fused and counting_packed):
             break
-    return Futile(attempts, packed, interrupted, *(newest or (False, "")))
+    return Futile(attempts, packed, interrupted, *(newest or (False, "")), repeated)
 
 
 def _was_handed_over(store: Store, pack: int, cell: Cell) -> bool:
@@ -115,6 +123,11 @@ def _was_handed_over(store: Store, pack: int, cell: Cell) -> bool:
 
 def _was_stopped(store: Store, pack: int) -> bool:
     return bool(store.progress_record(pack).get("ended"))
+
+
+def _only_repeated(store: Store, pack: int) -> bool:
+    """Whether all that an attempt saved is what it had restored; False where it does not say."""
+    return store.progress_record(pack).get("repeats") is True
 
 
 def _width(record: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpc import protocol, provenance
+from hpc import provenance
 from hpc.node import failures
 from hpc.node.attempt import PackAttempt
 from hpc.node.output import drop_empty, redirect_output
@@ -31,6 +31,7 @@ class Surroundings:
     own_log: send this process's output to the attempt's log (a worker), or leave it where it is (a person watches).
     place: number of the array and index in it, where the task has them; leads from an attempt to its task's log.
     beside: how many processes train cells of the task side by side, this one included.
+    code_digest: of the snapshot that holds the code; empty if there is none.
     """
 
     submission: int
@@ -40,6 +41,7 @@ class Surroundings:
     own_log: bool
     place: tuple[int, int] | None
     beside: int
+    code_digest: str
 
     def of_process(self) -> dict[str, Any]:
         """For pack.json: labels for people, and what tells this process from others."""
@@ -60,7 +62,7 @@ class Surroundings:
             "device": self.device,
             "threads": self.threads,
             "versions": provenance.versions(),
-            "code_digest": os.environ.get(protocol.CODE_DIGEST),
+            "code_digest": self.code_digest or None,
             "trainer_digest": trainer_digest,
             "git": store.commits(),
             "job": provenance.job(),

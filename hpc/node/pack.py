@@ -31,7 +31,7 @@ from hpc.trainers.snapshot import trainer_digest, user_code
 
 @dataclass
 class PackTask:
-    """One task: the cells of one line of a submission's task list. The last five fields: see Surroundings."""
+    """One task: the cells of one line of a submission's task list. The last six fields: see Surroundings."""
 
     store: Store
     sweep: Sweep
@@ -43,10 +43,18 @@ class PackTask:
     own_log: bool = True
     place: tuple[int, int] | None = None
     beside: int = 1
+    code_digest: str = ""
 
     def __post_init__(self) -> None:
         around = Surroundings(
-            self.submission, self.stop, self.device, self.threads, self.own_log, self.place, self.beside
+            submission=self.submission,
+            stop=self.stop,
+            device=self.device,
+            threads=self.threads,
+            own_log=self.own_log,
+            place=self.place,
+            beside=self.beside,
+            code_digest=self.code_digest,
         )
         self._trial = Trial(self.store, self.sweep, around)
 
@@ -59,8 +67,18 @@ class PackTask:
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get(protocol.THREADS) or 1)
         sweep = store.sweep()
         _check_unchanged(store, sweep, listed)
-        place, beside = (array, index), workers.beside()
-        return cls(store, sweep, listed.cells, submission, stop, device, threads, place=place, beside=beside)
+        return cls(
+            store,
+            sweep,
+            listed.cells,
+            submission,
+            stop,
+            device,
+            threads,
+            place=(array, index),
+            beside=workers.beside(),
+            code_digest=os.environ.get(protocol.CODE_DIGEST, ""),
+        )
 
     def run(self) -> int:
         """Train what is still to do. Returns TaskExit.DONE, FAILED (a cell failed) or STOPPED (saved, run it again).

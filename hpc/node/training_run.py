@@ -59,6 +59,7 @@ class TrainingRun:
         self._handed_over: set[Cell] = set()
         self._saving = Saving(self._sweep.checkpoint_seconds)
         self._last_progress = 0.0
+        self._got_on = False  # whether anything was saved, or a cell ended, beyond what training resumed from
 
     # --- what a trainer asks --------------------------------------------------------------------------------------
 
@@ -110,6 +111,7 @@ class TrainingRun:
         if beside:
             rows = [_copy(row) for row in rows]
         if rows:
+            self._note_whether_it_gets_on(rows)
             self._saving.write(lambda: self._write(rows), beside)
         self._saving.restart_interval()
         self._report_progress(now=True)
@@ -155,6 +157,7 @@ class TrainingRun:
         )
         won = self._saving.guard(lambda: self._attempt.publish(cell, outcome, self._provenance_of(cell)))
         self._live.discard(cell)
+        self._got_on, self._attempt.only_repeats = True, False
         if won:
             why = f", {absent} is not finite" if absent else ""
             self._attempt.log(cell, f"published: {outcome.status} after {outcome.epochs} epochs{why}")
@@ -272,6 +275,14 @@ class TrainingRun:
         """Whether training should go on meanwhile: not for small states, and not if there is no training to go on."""
         size = sum(np.asarray(array).nbytes for row in rows for array in row.arrays.values())
         return size >= BACKGROUND_BYTES and not self.stop
+
+    def _note_whether_it_gets_on(self, rows: Sequence[Row]) -> None:
+        """Before rows are saved: an attempt that saves only what it began with makes no progress (giving_up.py)."""
+        before = self._attempt.only_repeats
+        self._got_on |= not all(self._books[self._cell_named(row.cell)].repeats(row.step) for row in rows)
+        self._attempt.only_repeats = not self._got_on
+        if before and self._got_on:  # killed right after the checkpoint, it must not count as one that did not
+            self._report_progress(now=True)
 
     def _write(self, rows: Sequence[Row]) -> None:
         self._attempt.save(rows)

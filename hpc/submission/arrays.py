@@ -81,6 +81,7 @@ def submit(
         cluster=Slurm(conf).cluster(),
         prepared=prepare_only,
     )
+    held.check()  # before others' tasks are void: whoever took the lock over may have queued these cells by now
     replace_unconfirmed(store, intent, plan.tasks, seen)
     arrays = [_Array(store, intent, i, code, profile, sweep.config_digest) for i in range(len(intent.tokens))]
     scripts = tuple(array.write_script() for array in arrays)

@@ -7,8 +7,10 @@ submission that is asked for after it queues the cells again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -19,6 +21,9 @@ from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.submission.intents import SLURM, Intent, intents, receipt
 from hpc.submission.live import by_cluster, queues
+
+# A person waits; a listing a second is nothing to a file server.
+_WATCH_SECONDS = 1.0
 
 
 def cancel(store: Store, names: Collection[str]) -> int:
@@ -32,8 +37,10 @@ def cancel(store: Store, names: Collection[str]) -> int:
         return 0
     wanted = request(store, unfinished)
     seen = queues(store)
-    declare_all_void(store, wanted, seen.tokens)
-    hit = [task for task in seen.tasks if wanted.cells.intersection(task.cells)]
+    silent = {number for cluster in seen.unasked for number in cluster.submissions}
+    declare_all_void(store, wanted, seen.tokens, silent)
+    # Again: what reached a queue after the first look may have started before its void file was there.
+    hit = [task for task in queues(store, without=silent).tasks if wanted.cells.intersection(task.cells)]
     for conf, tasks in by_cluster(hit).items():
         Slurm(conf).cancel(task.queued for task in tasks)
     return len(hit)
@@ -62,6 +69,25 @@ def after(store: Store, number: int) -> list[Cancel]:
     return [found for other in newer if (found := _read(store, other)) is not None]
 
 
+class Watch:
+    """Names of the cells cancelled since a command began, for one that trains them itself; asked for at every step.
+
+    since: number of the newest submission or cancellation when it began.
+    """
+
+    def __init__(self, store: Store, since: int) -> None:
+        self._store, self._since = store, since
+        self._cells = frozenset[str]()
+        self._next = 0.0
+
+    def __call__(self) -> frozenset[str]:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _WATCH_SECONDS
+            with contextlib.suppress(OSError):  # training goes on without an answer
+                self._cells = cells(after(self._store, self._since))
+        return self._cells
+
+
 def standing(store: Store) -> dict[str, Cancel]:
     """The cancellation of each cell that has been cancelled and not submitted since. Raises SweepError, OSError."""
     submitted = {intent.number: intent for intent in intents(store)}
@@ -83,16 +109,17 @@ def cells(found: Iterable[Cancel]) -> frozenset[str]:
     return frozenset[str]().union(*(cancel.cells for cancel in found))
 
 
-def declare_all_void(store: Store, cancel: Cancel, queued: Collection[str]) -> None:
+def declare_all_void(store: Store, cancel: Cancel, queued: Collection[str], silent: Collection[int] = ()) -> None:
     """Let no task with a cancelled cell train if it starts only now, also one that reaches the queue later.
 
     queued: tokens of the arrays that are in a queue. Of the others, those that sbatch has reported are over, and
-    prepared scripts wait for a person, who may submit them after this. Raises OSError.
+    prepared scripts wait for a person, who may submit them after this. silent: numbers of submissions to clusters that
+    do not answer, whose arrays may all be queued. Raises OSError.
     """
     for intent in intents(store):
         if intent.kind == SLURM and intent.number < cancel.number:
             over = {*receipt(store, intent.number), *(intent.tokens if intent.prepared else ())}.difference(queued)
-            declare_void(store, cancel, intent, over)
+            declare_void(store, cancel, intent, () if intent.number in silent else over)
 
 
 def declare_void(

@@ -7,7 +7,7 @@ or is not known here, are reported as such, and count as queued.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,10 +76,13 @@ class Queues:
         return set(live_cells(self.live)).union(*(cluster.cells for cluster in self.unasked))
 
 
-def queues(store: Store) -> Queues:
-    """Ask every cluster to which the sweep has been submitted. Raises SweepError, OSError."""
+def queues(store: Store, without: Collection[int] = ()) -> Queues:
+    """Ask every cluster to which the sweep has been submitted. Raises SweepError, OSError.
+
+    without: numbers of submissions to leave out, because their cluster has just not answered.
+    """
     before = newest(store)
-    every_known = [intent for intent in intents(store) if intent.kind == SLURM]
+    every_known = [intent for intent in intents(store) if intent.kind == SLURM and intent.number not in without]
     copied = [intent for intent in every_known if is_copied(store, intent)]
     known = [intent for intent in every_known if intent not in copied]
     every = [token for intent in known for token in intent.tokens]

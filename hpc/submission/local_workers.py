@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class Ends:
     """How a local run ended.
 
     interrupted: the user asked it to stop. problems: one line a task that ended badly.
-    queued: cells that were left to Slurm, which has them.
+    queued: cells that were left to Slurm, which has them. cancelled: tasks that were, by `holdfast cancel`.
     exit_code: of a task that no other task can do better than (wrong sweep, unreachable files), else 0.
     """
 
@@ -37,6 +37,7 @@ class Ends:
     problems: list[str] = field(default_factory=list)
     exit_code: int = 0
     queued: int = 0
+    cancelled: set[int] = field(default_factory=set)
 
 
 def run_tasks(
@@ -50,11 +51,13 @@ def run_tasks(
     config_digest: str = "",
     on_poll: Callable[[], None],
     before_start: Callable[[], None] = lambda: None,
+    cancelled: Callable[[], Collection[int]] = tuple,
 ) -> Ends:
     """Run all tasks of a local submission, ``parallel`` at a time, until they end or the user interrupts.
 
     Ctrl-C asks the workers to save and stop; a second one kills them. before_start: raises BusyError if another
     command has taken over; then no more are started, and those that run are asked to save and stop, too.
+    cancelled: the tasks that are not wanted any more: they are not started, or asked to save and stop.
     Returns how they ended.
     """
     ends = Ends()
@@ -63,6 +66,7 @@ def run_tasks(
     try:
         while waiting or workers:
             try:
+                _leave_out(cancelled(), waiting, workers, ends)
                 while waiting and len(workers) < parallel:
                     before_start()
                     index = waiting.pop(0)
@@ -138,11 +142,27 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         if code in (TaskExit.STORAGE, TaskExit.USAGE, TaskExit.OUTDATED):
             ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
+        elif index in ends.cancelled:
+            continue
         elif code < 0:
             name = signal.Signals(-code).name
             ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
         elif code not in (TaskExit.DONE, TaskExit.FAILED) and not ends.interrupted:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
+
+
+def _leave_out(
+    tasks: Collection[int], waiting: list[int], workers: dict[int, subprocess.Popen[bytes]], ends: Ends
+) -> None:
+    """Start none of these tasks, and ask those that run to save and stop; once."""
+    for index in set(tasks).difference(ends.cancelled):
+        if index in waiting:
+            waiting.remove(index)
+        elif index in workers:
+            workers[index].send_signal(signal.SIGTERM)
+        else:
+            continue  # it has ended
+        ends.cancelled.add(index)
 
 
 def _signal_all(workers: dict[int, subprocess.Popen[bytes]], number: int) -> None:

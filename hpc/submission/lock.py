@@ -88,8 +88,15 @@ def lock(
 
 def busy(store: Store) -> bool:
     """Whether a command is at work in the sweep directory, as far as can be seen from here."""
+    return bool(at_work(store))
+
+
+def at_work(store: Store) -> str:
+    """Which command is at work in the sweep directory, as far as can be seen from here; empty if none is."""
     found = _owner(store)
-    return found is not None and is_of(store.root, found[1]) and _standing(found[1]) is not _Owner.GONE
+    if found is None or not is_of(store.root, found[1]) or _standing(found[1]) is _Owner.GONE:
+        return ""
+    return _who(found[1])
 
 
 # --- taking and leaving ---------------------------------------------------------------------------------------------
@@ -225,9 +232,12 @@ class _Owner(Enum):
     )
 
 
+def _who(record: dict[str, Any]) -> str:
+    return f"{record.get('command', 'another command')} (process {record.get('pid', '?')} on {record.get('host', '?')})"
+
+
 def _at_work(record: dict[str, Any]) -> str:
-    who = f"{record.get('command', 'another command')} (process {record.get('pid', '?')} on {record.get('host', '?')})"
-    return f"{who} is at work here{_standing(record).value.format(pid=record.get('pid', '?'))}"
+    return f"{_who(record)} is at work here{_standing(record).value.format(pid=record.get('pid', '?'))}"
 
 
 def _standing(record: dict[str, Any]) -> _Owner:

@@ -6,11 +6,8 @@ PYTHONPATH=tests python -m chaos.mutants [--only NAME]
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,35 +15,10 @@ from . import aggregates, copies, corruption, kills, powercut, replacing, syscal
 from .attempts import ROOT, ForkServer, scratch
 from .audit import audit
 from .bench import Bench
+from .mutant import Mutant
+from .unseen import UNSEEN
 
-_CODE = ("hpc", "training", "slurm_templates", "aggregate")
 SEED = 20_265
-
-
-class MutationError(Exception):
-    """The text that a mutant replaces is not there (once): adapt the mutant to the code."""
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One broken rule. file, old, new: the patch. detectors: what should catch it, in order."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    detectors: tuple[Callable[[Path, ForkServer, Path], object], ...]
-
-    def apply(self, directory: Path) -> Path:
-        """A copy of the code with the patch. Raises MutationError."""
-        for name in _CODE:
-            shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
-        path = directory / self.file
-        text = path.read_text()
-        if text.count(self.old) != 1:
-            raise MutationError(f"{self.name}: {self.file} holds its text {text.count(self.old)} times")
-        path.write_text(text.replace(self.old, self.new))
-        return directory
 
 
 def synced_in_order(directory: Path, server: ForkServer, code: Path) -> None:
@@ -177,7 +149,7 @@ MUTANTS = (
     Mutant(
         "files of two aggregations taken for one set",
         "aggregate/together.py",
-        "            return stamp if hashlib.sha256(file.read()).digest() == written.digest else None\n",
+        "            return stamp if same else None\n",
         "            return stamp\n",
         (aggregated,),
     ),
@@ -222,7 +194,7 @@ def main() -> int:
         began = time.monotonic()
         control()
         print(f"the code as it is: nothing to complain of ({time.monotonic() - began:.0f} s)", flush=True)
-    for mutant in MUTANTS:
+    for mutant in (*MUTANTS, *UNSEEN):
         if arguments.only and arguments.only not in mutant.name:
             continue
         began = time.monotonic()

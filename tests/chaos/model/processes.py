@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from hpc.storage import files, published, results
+from hpc.storage import files, opening, published, results
 
 # What changes the file system or looks at it. close() is the kernel's when a process dies.
-OPERATIONS = ("open", "replace", "rename", "link", "unlink", "mkdir", "listdir", "fsync", "write", "stat")
-_DEADLINE = 60.0
+OPERATIONS = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "listdir", "fsync", "write", "stat")
+_DEADLINE = 300.0
 
 
 class KilledError(BaseException):
@@ -38,15 +38,15 @@ class Process:
         self.listings: dict[str, list[str]] = {}
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
         self.operations = 0
-        self._left = 0
+        self._left, self._until = 0, ""
         self._thread = threading.Thread(target=self._run, args=(body,), name=name, daemon=True)
         self._thread.start()
 
-    def step(self, operations: int) -> None:
-        """Let it perform so many file operations, or fewer if it ends."""
+    def step(self, operations: int, until: str = "") -> None:
+        """Let it perform so many operations, or fewer if it ends. until: also stop right before one of this name."""
         if self.done:
             return
-        self._left = operations
+        self._left, self._until = operations, until
         self._go.release()
         assert self._waits.acquire(timeout=_DEADLINE), f"{self.name} hangs"
         if self.error is not None:
@@ -60,11 +60,11 @@ class Process:
         self.killed = True
         self.finish()
 
-    def before_operation(self) -> None:
+    def before_operation(self, name: str) -> None:
         """Called in the process's own thread."""
         if self.killed:
             raise KilledError
-        if self._left == 0:
+        if self._left == 0 or name == self._until:
             self._waits.release()
             self._go.acquire()
             if self.killed:
@@ -91,9 +91,19 @@ class World:
     def __init__(self) -> None:
         self.processes: list[Process] = []
         self._patch = pytest.MonkeyPatch()
-        proxy = _System(self)
-        for module in (files, published, results):
-            self._patch.setattr(module, "os", proxy)
+        proxy = system(self)
+        for module in (files, opening, published, results):
+            self.patch(module, "os", proxy)
+
+    def patch(self, owner: Any, name: str, value: Any) -> None:
+        """Replace what an owner calls, until close()."""
+        self._patch.setattr(owner, name, value, raising=False)
+
+    def operation(self, name: str) -> None:
+        """Where the current process may be stopped or killed; nothing in threads that are none of the model's."""
+        process = self.current()
+        if process is not None:
+            process.before_operation(name)
 
     def start(self, body: Callable[[Process], None]) -> Process:
         process = Process(f"process {len(self.processes) + 1}", body)
@@ -106,12 +116,17 @@ class World:
 
     def current(self) -> Process | None:
         thread = threading.current_thread()
-        return next((process for process in self.processes if process._thread is thread), None)
+        return next((process for process in reversed(self.processes) if process._thread is thread), None)
 
     def close(self) -> None:
         for process in self.live:
             process.kill()
         self._patch.undo()
+
+
+def system(world: World) -> Any:
+    """The module os in this world."""
+    return _System(world)
 
 
 class _System:
@@ -129,15 +144,18 @@ class _System:
             process = self._world.current()
             if process is None:
                 return real(*arguments, **options)
-            process.before_operation()
+            process.before_operation(name)
             if name == "listdir":
-                return self._listing(process, str(arguments[0]))
+                return self._listing(process, arguments[0])
+            if name == "fsync":
+                return None  # what it is for, power cuts, is for real disks (chaos/powercut.py)
             return real(*arguments, **options)
 
         return operation
 
     @staticmethod
-    def _listing(process: Process, path: str) -> list[str]:
+    def _listing(process: Process, directory: Any) -> list[str]:
+        path = os.readlink(f"/proc/self/fd/{directory}") if isinstance(directory, int) else str(directory)
         if not (process.lagging and path in process.listings):
             process.listings[path] = os.listdir(path)
         return list(process.listings[path])

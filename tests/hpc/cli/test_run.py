@@ -45,6 +45,35 @@ def files_below(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob("*")}
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_cancel_makes_a_local_run_save_and_stop_what_it_names(holdfast: Holdfast, tmp_path: Path, debug: bool) -> None:
+    words = ["--cell", "width_1_run_0", "--debug"] if debug else ["--parallel-jobs", "1", "--pack", "1"]
+    command = [sys.executable, "-m", "hpc", "run", "--config", held(tmp_path), *words]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    store = Store(tmp_path / "out")
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
+    told = holdfast("cancel", "out", "-y").stderr
+    assert f"holdfast run (process {running.pid} on " in told
+    _, said = running.communicate(timeout=PATIENCE)
+    assert running.returncode == (130 if debug else 4)
+    assert debug or "tasks cancelled: 4; what they had saved is kept" in said
+    assert "saved at step" in (tmp_path / "out" / "individual_results" / "width_1_run_0" / "log.txt").read_text()
+    release(tmp_path)
+    assert "4 COMPLETED" in holdfast("run", "out").stdout, "what is asked for after it trains again"
+
+
+def test_cancel_leaves_the_other_cells_of_a_local_run_alone(holdfast: Holdfast, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hpc", "run", "--config", held(tmp_path), "--parallel-jobs", "1", "--pack", "1"]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: (tmp_path / "out" / "packs" / "000001" / "progress.json").exists(), "a task")
+    holdfast("cancel", "out", "--cell", "width_2_run_1", "-y")
+    release(tmp_path)
+    _, said = running.communicate(timeout=PATIENCE)
+    assert "tasks cancelled: 1" in said
+    states = json.loads(holdfast("status", "out", "--json", expect=4).stdout)["states"]
+    assert states == {"COMPLETED": 3, "MISSING": 1}
+
+
 def test_a_sweep_runs_and_leaves_what_the_interface_promises(holdfast: Holdfast, tmp_path: Path) -> None:
     done = holdfast("run", "--config", configure(tmp_path))
     assert "4 COMPLETED" in done.stdout
@@ -121,6 +150,11 @@ def test_one_cell_runs_in_the_foreground(holdfast: Holdfast, tmp_path: Path) -> 
     assert "width_2_run_0: COMPLETED" in done.stdout
     states = json.loads(holdfast("status", "out", "--json", expect=4).stdout)["states"]
     assert states == {"COMPLETED": 1, "MISSING": 3}
+    store = Store(tmp_path / "out")
+    (cell,) = [cell for cell in store.sweep().grid if cell.name == "width_2_run_0"]
+    result = store.result(cell)
+    assert result is not None
+    assert store.paths.code_directory(result["provenance"]["code_digest"]).is_dir()
 
 
 def test_a_raising_cell_fails_while_the_others_finish(holdfast: Holdfast, tmp_path: Path) -> None:

@@ -403,6 +403,23 @@ def test_a_second_different_outcome_is_kept_beside_the_first_as_a_conflict(
     assert conflict["outcome"]["outcome_digest"] != conflict["published"]
 
 
+@pytest.mark.parametrize("damaged", ["{", "", '{"status": "COMPLETED"}'])
+def test_a_damaged_result_gives_way_to_a_whole_one_and_is_no_second_outcome(
+    store: Store, cells: list[Cell], begin: Begin, damaged: str
+) -> None:
+    first, second = begin(cells[:1]), begin(cells[:1])
+    finish(first, cells[0])
+    whole = json.loads(store.paths.result_file(cells[0]).read_text())
+    store.paths.result_file(cells[0]).write_text(damaged)  # a bad disk, while the second attempt still trains
+    finish(second, cells[0])
+    result = json.loads(store.paths.result_file(cells[0]).read_text())
+    assert (result["provenance"]["attempts"], result["outcome_digest"]) == (2, whole["outcome_digest"])
+    assert state(store, cells[0]) == "COMPLETED"
+    assert not store.paths.conflict_files(cells[0])
+    aside = next(store.paths.cell_directory(cells[0]).glob("results.json.corrupt-*"))
+    assert aside.read_text() == damaged
+
+
 def test_a_diverged_cell_has_ended_with_numbers_that_json_holds(store: Store, cells: list[Cell], begin: Begin) -> None:
     run = begin(cells[:1])
     run.epoch(cells[0], 1, 2, {"loss": float("inf")})

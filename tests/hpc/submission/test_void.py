@@ -92,6 +92,16 @@ def test_a_prepared_script_and_an_array_that_is_over_are_left_alone_by_a_cancell
     assert all(reasons(store, queued))
 
 
+def test_a_cancellation_takes_nothing_for_over_on_a_cluster_that_does_not_answer(
+    store: Store, cells: list[Cell]
+) -> None:
+    reported, prepared = (submission(store, [cells[0]], where=LOST, prepared=prepared) for prepared in (False, True))
+    intents.write_receipt(store, reported, ["12"])
+    silent = [reported.number, prepared.number]
+    cancels.declare_all_void(store, cancels.request(store, [cells[0].name]), (), silent)
+    assert all(reasons(store, reported) + reasons(store, prepared))
+
+
 def test_what_is_cancelled_stays_so_until_it_is_submitted_again(store: Store, cells: list[Cell]) -> None:
     cancels.request(store, [cells[0].name, cells[1].name])
     assert cancels.standing(store).keys() == {cells[0].name, cells[1].name}

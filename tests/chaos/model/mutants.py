@@ -1,0 +1,286 @@
+"""Rules of the protocol, each taken out: what the model says then, and a script that leads there.
+
+PYTHONPATH=tests python -m chaos.model.mutants [--only NAME]    # searches at random, prints the shortest script found
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from hpc.launch import look, slurm
+from hpc.slurm.commands import Slurm
+from hpc.storage import published, task_list
+from hpc.submission import arrays, cancels, live, lock
+
+from . import scripts
+from .scripts import Submissions
+from .test_model import Protocol
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A rule that is broken. item: number of the kind of violation. says: part of what the model then says.
+
+    owner, attribute, wrong: the patch. script: a schedule that leads to the violation. machine: what is searched.
+    """
+
+    item: int
+    name: str
+    owner: Any
+    attribute: str
+    wrong: Any
+    says: str
+    script: Callable[[Submissions], None] | None = None
+    machine: type[RuleBasedStateMachine] = Submissions
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(self.owner, self.attribute, self.wrong)
+
+
+def _nothing(*arguments: Any, **options: Any) -> None:
+    """In place of a step that is left out."""
+
+
+def _standing(changed: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any]], Any]:
+    real = lock._standing
+    return lambda record: changed(record, real)
+
+
+def _living_is_unsure(record: dict[str, Any], real: Any) -> Any:
+    found = real(record)
+    return lock._Owner.UNSURE if found is lock._Owner.RUNS else found
+
+
+def _never_gone(record: dict[str, Any], real: Any) -> Any:
+    found = real(record)
+    return lock._Owner.UNSURE if found is lock._Owner.GONE else found
+
+
+def _by_pid_alone(*same: str) -> Any:
+    """Judges an owner as if these fields of his record were ours."""
+
+    def judged(record: dict[str, Any], real: Any) -> Any:
+        ours = lock.here()
+        return real(record | {name: getattr(ours, name) for name in same})
+
+    return _standing(judged)
+
+
+def _silent_is_empty(store: Any) -> Any:
+    return replace(live.queues(store), unasked=())
+
+
+def _cancel_with(second_look: bool, silent: bool) -> Callable[[Any, Any], int]:
+    """hpc.submission.cancels.cancel as it once was."""
+
+    def cancel(store: Any, names: Any) -> int:
+        wanted = cancels.request(store, names)
+        seen = cancels.queues(store)
+        numbers = {number for cluster in seen.unasked for number in cluster.submissions}
+        cancels.declare_all_void(store, wanted, seen.tokens, numbers if silent else ())
+        seen = cancels.queues(store) if second_look else seen
+        hit = [task for task in seen.tasks if wanted.cells.intersection(task.cells)]
+        for conf, tasks in live.by_cluster(hit).items():
+            Slurm(conf).cancel(task.queued for task in tasks)
+        return len(hit)
+
+    return cancel
+
+
+QUEUED_TWICE, REPLACED = "is queued 2 times", "is replaced while it trains"
+STARTED_AFTER = "by a task that started after it was cancelled"
+
+MUTANTS = (
+    Mutant(
+        2,
+        "what lies beside a result is believed",
+        published,
+        "fault",
+        lambda *_, **__: "",
+        "believed",
+        machine=Protocol,
+    ),
+    Mutant(
+        5,
+        "what is queued again leaves the earlier array valid",
+        arrays,
+        "replace_unconfirmed",
+        _nothing,
+        QUEUED_TWICE,
+        scripts.late_array_beside_its_replacement,
+    ),
+    Mutant(
+        5,
+        "a task does not look whether it is void",
+        task_list,
+        "why_void",
+        lambda *_: "",
+        "by a task that was void before",
+        scripts.late_array_starts,
+    ),
+    Mutant(
+        5,
+        "a submitter does not look again at its lock",
+        lock.Held,
+        "check",
+        _nothing,
+        "although its lock was taken over",
+        scripts.stopped_submitter_continued_after_a_take_over,
+    ),
+    Mutant(
+        5,
+        "--wait takes over in every round",
+        slurm,
+        "lock",
+        lambda store, command, take_over=False, on_busy=None: lock.lock(store, command, True, on_busy),
+        "which lives",
+        scripts.other_command_while_a_take_over_waits,
+    ),
+    Mutant(
+        5,
+        "--take-over takes from a living command",
+        lock,
+        "_standing",
+        _standing(_living_is_unsure),
+        "which lives",
+        scripts.take_over_from_a_living_command,
+    ),
+    Mutant(
+        6,
+        "whatever cluster answers is taken for the one that was meant",
+        live._Place,
+        "reached",
+        lambda place: place.conf,
+        REPLACED,
+        scripts.submitted_on_two_clusters,
+    ),
+    Mutant(
+        6,
+        "a cluster that does not answer is taken for empty",
+        look,
+        "queues",
+        _silent_is_empty,
+        REPLACED,
+        scripts.submitted_on_two_clusters,
+    ),
+    Mutant(
+        7,
+        "a pid counts in any PID namespace",
+        lock,
+        "_standing",
+        _by_pid_alone("namespace"),
+        "which lives",
+        scripts.container_beside_its_machine,
+    ),
+    Mutant(
+        7,
+        "a pid counts on any machine of this name",
+        lock,
+        "_standing",
+        _by_pid_alone("boot"),
+        "which lives",
+        scripts.two_machines_of_one_name,
+    ),
+    Mutant(
+        7,
+        "nobody is ever known to be gone",
+        lock,
+        "_standing",
+        _standing(_never_gone),
+        "the last submission is refused",
+        scripts.killed_while_it_held_the_lock,
+    ),
+    Mutant(
+        8,
+        "a waiting submission does not look for cancellations",
+        cancels,
+        "after",
+        lambda *_: [],
+        STARTED_AFTER,
+        scripts.cancelled_under_a_waiting_submission,
+    ),
+    Mutant(
+        8,
+        "a cancellation makes nothing void",
+        cancels,
+        "declare_all_void",
+        _nothing,
+        STARTED_AFTER,
+        scripts.cancelled_between_look_and_sbatch,
+    ),
+    Mutant(
+        8,
+        "a cancellation takes what a silent cluster has for over",
+        cancels,
+        "cancel",
+        _cancel_with(second_look=True, silent=False),
+        STARTED_AFTER,
+        scripts.cancelled_while_its_cluster_is_silent,
+    ),
+    Mutant(
+        8,
+        "a cancellation looks once at the queue",
+        cancels,
+        "cancel",
+        _cancel_with(second_look=False, silent=True),
+        "trains on after it was cancelled",
+        scripts.task_starts_between_the_look_and_the_void_file,
+    ),
+    Mutant(
+        10,
+        "a job is known by its name alone",
+        Slurm,
+        "placed",
+        lambda *_: [],
+        REPLACED,
+        scripts.renamed_job,
+    ),
+)
+
+
+def hunt(mutant: Mutant, examples: int, shrink: bool = False) -> str:
+    """What the search says about a mutant: the violation and, if it is shrunk, the script; empty if it finds none."""
+    phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=40,
+        deadline=None,
+        database=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        mutant.apply(patch)
+        try:
+            run_state_machine_as_test(mutant.machine, settings=chosen)
+        except AssertionError as error:
+            return "\n".join([str(error), *getattr(error, "__notes__", ())])
+    return ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="part of a mutant's name")
+    parser.add_argument("--examples", type=int, default=2_000, help="schedules tried at most")
+    arguments = parser.parse_args()
+    survivors = 0
+    for mutant in MUTANTS:
+        if arguments.only in mutant.name:
+            began = time.monotonic()
+            found = hunt(mutant, arguments.examples, shrink=True)
+            survivors += not found
+            print(f"{mutant.name} ({time.monotonic() - began:.0f} s): {found or 'SURVIVED'}\n", flush=True)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""Two clusters, three login hosts, one file system: commands and tasks of the real modules as virtual processes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from helpers.small_sweeps import make_grid, make_store, make_sweep, write_trainer
+
+from hpc import provenance
+from hpc.errors import OutdatedError, SweepError
+from hpc.launch import look, request, slurm, watching
+from hpc.launch.options import SubmitOptions
+from hpc.launch.request import Request
+from hpc.node import pack, task
+from hpc.slurm import commands
+from hpc.slurm.commands import SlurmError
+from hpc.slurm.profile import Profile
+from hpc.storage import task_list
+from hpc.submission import arrays, cancels, known_confs
+from hpc.sweep.cell import Cell
+from hpc.sweep.states import COMPLETED
+
+from .clusters import Clusters, Controller, Task
+from .machines import Clock, Command, Host, Machines
+from .toy import check_believed, train_cell
+
+GRID = make_grid((1, 2, 3), (42,))
+CELLS = list(GRID)
+_ROUNDS = 40
+
+
+class Site:
+    """What the model's rules act on, and what must hold in it."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        sweep = make_sweep(GRID, path=write_trainer(self.directory))
+        self.store = make_store(self.directory / "out", sweep)
+        self.sweep = self.store.sweep()
+        self.world = Machines()
+        self.clusters = Clusters(self.world, self.directory)
+        self.cancels: list[Command] = []
+        self._replace_what_reaches_out()
+
+    def close(self) -> None:
+        self.world.close()
+        shutil.rmtree(self.directory)
+
+    def _replace_what_reaches_out(self) -> None:
+        patch, current = self.world.patch, self.world.current
+        patch(commands, "_completed", self.clusters.completed)
+        patch(arrays, "snapshot", lambda store, trainer: ("code", self.directory / "code"))
+        patch(arrays, "conf_in_use", lambda conf: conf)
+        patch(known_confs, "_file", lambda: self.directory / "state" / "slurm_confs.json")
+        patch(provenance, "git_state", lambda path: None)
+        patch(provenance, "versions", dict)
+        for module in (request, pack):
+            patch(module, "trainer_digest", lambda trainer: "toy")
+        for module in (slurm, watching):
+            patch(module, "time", Clock(self.world))
+        for module in (slurm, look, watching):
+            patch(module, "say", lambda text: None)
+        for module in (slurm, pack, task):
+            patch(module, "print", lambda *words, **options: None)
+        patch(slurm, "cluster_of", lambda profile: current().conf)
+        patch(pack, "load_function", lambda trainer: self._train)
+        patch(slurm, "newest", _noting(slurm.newest, lambda found: setattr(current(), "since", found)))
+        patch(cancels, "request", _noting(cancels.request, lambda found: setattr(current(), "cancel", found)))
+        real_wait, real_give_up = slurm.wait, look.give_up
+
+        def wait(*arguments: Any) -> int:
+            current().take_over = False  # what was asked for was the first round
+            return real_wait(*arguments)
+
+        def give_up(*arguments: Any) -> None:
+            if not current().take_over:
+                self.world.faults.append(f"{current().name} gives up a cluster unasked")
+            real_give_up(*arguments)
+
+        real_replace = arrays.replace_unconfirmed
+
+        def replace(*arguments: Any) -> None:
+            if current().works_without_lock:
+                self.world.faults.append(f"{current().name} replaces tasks although its lock was taken over")
+            before = self._training()
+            real_replace(*arguments)
+            for process in before:
+                if process.job.job.accepted_at < current().born and self.is_void(process.job) and not current().lagging:
+                    self.world.faults.append(f"{process.trains} is replaced while it trains")
+
+        patch(arrays, "replace_unconfirmed", replace)
+        patch(slurm, "wait", wait)
+        patch(look, "give_up", give_up)
+
+    # --- processes ------------------------------------------------------------------------------------------------
+
+    def submit(self, host: Host, conf: Path | None = None, **asked: Any) -> Command:
+        """`holdfast submit`, typed on a host; it has performed nothing yet."""
+        chosen = SubmitOptions(**asked)
+
+        def body(process: Command) -> None:
+            process.status = slurm.submit(Request(self.store, self.sweep), chosen, Profile("p", {"timeout_min": 5}))
+
+        return self._command(host, body, take_over=chosen.take_over, conf=conf)
+
+    def cancel(self, host: Host, cells: list[Cell]) -> Command:
+        """`holdfast cancel` of some cells, typed on a host."""
+
+        def body(process: Command) -> None:
+            cancels.cancel(self.store, [cell.name for cell in cells])
+            process.ended_at = self.world.tick
+            if process.cancel is not None:
+                self.cancels.append(process)
+                if not process.unanswered:
+                    self._check_stopping(process)
+
+        return self._command(host, body)
+
+    def _command(self, host: Host, body: Callable[[Command], None], **about: Any) -> Command:
+        def told(process: Command) -> None:
+            try:
+                body(process)
+            except (SweepError, SlurmError) as error:
+                process.told = str(error)
+
+        return self.world.start_on(host, told, **about)  # type: ignore[no-any-return]
+
+    def start_task(self, waiting: Task) -> Command:
+        """A task that a cluster starts, as hpc.node.task runs it."""
+        words = [str(self.store.root), *map(str, waiting.job.place), str(waiting.index)]
+
+        def body(process: Command) -> None:
+            try:
+                process.status = task._run(self.store, words, lambda: process.stopped)  # type: ignore[arg-type]
+            except OutdatedError:
+                process.status = 4
+
+        waiting.state = "RUNNING"
+        waiting.process = self.world.start_on(self.world.node, body, job=waiting, void=self.is_void(waiting))
+        return waiting.process  # type: ignore[no-any-return]
+
+    def _train(self, cells: list[Cell], chosen: Any, run: Any) -> None:
+        process: Any = self.world.current()
+        for cell in cells:
+            process.trains = cell.name
+            self._check_it_may_train(process)
+            train_cell(run, cell)
+        process.trains = ""
+
+    # --- what must hold -------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        assert not self.world.faults, self.world.faults[0]
+        check_believed(self.store, CELLS, self.sweep.config_digest)
+        self._check_no_cell_is_queued_twice()
+        self._check_no_cell_is_trained_twice()
+
+    def _all_tasks(self) -> list[Task]:
+        controllers = self.clusters.controllers.values()
+        late = [task for controller in controllers for job in controller.under_way for task in job.tasks]
+        return [task for controller in controllers for task in controller.tasks] + late
+
+    def is_void(self, one: Task) -> bool:
+        submission, array = one.job.place
+        return any(v.covers(array, one.index) for v in task_list.declared_voids(self.store.paths, submission))
+
+    def cells_of(self, one: Task) -> tuple[str, ...]:
+        return task_list.task_cells(self.store.paths.tasks_file(*one.job.place))[one.index]
+
+    def _check_no_cell_is_queued_twice(self) -> None:
+        valid = [one for one in self._all_tasks() if not one.job.by.lagging and not self.is_void(one)]
+        counts = Counter(name for one in valid for name in self.cells_of(one))
+        for name, count in counts.items():
+            assert count == 1, f"{name} is queued {count} times"
+
+    def _training(self) -> list[Command]:
+        """Tasks that train and are not void."""
+        return [p for p in self.world.live if p.trains and not p.lagging and not self.is_void(p.job)]  # type: ignore
+
+    def _check_no_cell_is_trained_twice(self) -> None:
+        for name, count in Counter(process.trains for process in self._training()).items():
+            assert count == 1, f"{name} is trained by {count} tasks"
+
+    def _check_it_may_train(self, process: Command) -> None:
+        """Note a fault if a task trains that was void, or whose cell was cancelled, before it started."""
+        by = process.job.job.by
+        if process.lagging or by.lagging:
+            return
+        if process.void:
+            self.world.faults.append(f"{process.trains} is trained by a task that was void before")
+        for cancel in self.cancels:
+            hit = process.trains in cancel.cancel.cells and by.since < cancel.cancel.number
+            if hit and process.born > cancel.ended_at:
+                self.world.faults.append(f"{process.trains} is trained by a task that started after it was cancelled")
+
+    def _check_stopping(self, cancel: Command) -> None:
+        """All that its clusters ran of what it cancelled has been asked to stop, or will end at its start."""
+        for controller in self.clusters.controllers.values():
+            for one in controller.tasks:
+                earlier = one.job.by.since < cancel.cancel.number
+                if earlier and cancel.cancel.cells.intersection(self.cells_of(one)) and one.process is not None:
+                    trains = one.process.trains in cancel.cancel.cells
+                    if trains and not one.process.stopped:
+                        self.world.faults.append(f"{one.process.trains} trains on after it was cancelled")
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def bring_to_an_end(self) -> None:
+        """All that was stopped continues, what is late arrives; then one submission more has to finish the sweep."""
+        for controller in self.clusters.controllers.values():
+            controller.silent = controller.late = False
+            self.arrive(controller)
+        for process in self.world.live:
+            process.frozen = process.lagging = False
+        self._run_all()
+        # The second gives up what may be queued on the other cluster, which does not answer on this host.
+        for take_over in (self._needs_take_over(), True):
+            self._finish_with(self.submit(self.world.hosts[0], include_failed=True, take_over=take_over))
+        statuses = self.store.statuses(CELLS, self.sweep.config_digest)
+        assert {status.state for status in statuses} == {COMPLETED}, "one more submission does not finish the sweep"
+
+    def _finish_with(self, last: Any) -> None:
+        self._run_all()
+        assert not last.told, f"the last submission is refused: {last.told}"
+
+    def _needs_take_over(self) -> bool:
+        """Whether a lock is left by a process whose end nobody can see from the first host."""
+        return any(owner.host is not self.world.hosts[0] for owner in self._dead_owners())
+
+    def _dead_owners(self) -> list[Command]:
+        names = (path.name for path in self.store.paths.lock_directory.glob("owner-*"))
+        return [owner for name in names if (owner := self.world.owners.get(name)) is not None and not owner.alive]
+
+    def _run_all(self) -> None:
+        for _ in range(_ROUNDS):
+            for process in self.world.live:
+                process.step(1_000)
+            self.clusters.settle()
+            waiting = [one for one in self._all_tasks() if one.process is None]
+            for one in waiting:
+                self.start_task(one)
+            self.check()
+            if not self.world.live and not waiting:
+                return
+        # A command that waits for one of which it cannot see that it is gone has said so; a person ends it.
+        assert self._dead_owners(), f"no end: {[process.name for process in self.world.live]}"
+        for process in self.world.live:
+            process.kill()
+
+    def arrive(self, controller: Controller) -> None:
+        for job in controller.under_way:
+            self.clusters.accept(controller, job)
+        controller.under_way = []
+
+
+def _noting(function: Callable[..., Any], note: Callable[[Any], None]) -> Callable[..., Any]:
+    def noting(*arguments: Any, **options: Any) -> Any:
+        found = function(*arguments, **options)
+        note(found)
+        return found
+
+    return noting

@@ -1,0 +1,154 @@
+"""Any schedule of commands on three hosts, tasks on two clusters, stops, kills, late and silent controllers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from .clusters import Task
+from .site import CELLS, Site
+
+MOST_COMMANDS, MOST_TASKS = 3, 3
+WHICH = st.integers(0, 2)
+CLUSTER = st.sampled_from("ab")
+# Where a command may be stopped: right before it lists, removes, publishes, asks Slurm, or hears the answer.
+PLACES = ["", "listdir", "mkdir", "rename", "replace", "link", "unlink", "rmdir", "rmtree", "open", "sleep"]
+PLACES += ["sbatch", "sbatch answered", "squeue", "squeue answered", "scancel", "scancel answered"]
+
+
+class Submissions(RuleBasedStateMachine):
+    """Commands and tasks that come, go, stop and die in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.site = Site()
+        self.world, self.clusters = self.site.world, self.site.clusters
+
+    def teardown(self) -> None:
+        try:
+            self.site.bring_to_an_end()
+        finally:
+            self.site.close()
+
+    @property
+    def commands(self) -> list[Any]:
+        return [process for process in self.world.live if process.job is None]
+
+    @property
+    def tasks(self) -> list[Any]:
+        return [process for process in self.world.live if process.job is not None]
+
+    def _waiting(self) -> list[Task]:
+        every = [task for controller in self.clusters.controllers.values() for task in controller.tasks]
+        return [task for task in every if task.process is None]
+
+    # --- rules ----------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
+    @rule(
+        host=WHICH,
+        pack=st.sampled_from([1, 2]),
+        wait=st.booleans(),
+        take_over=st.booleans(),
+        own_conf=st.booleans(),
+        lagging=st.sampled_from([False, False, False, True]),
+    )
+    def submit(self, host: int, pack: int, wait: bool, take_over: bool, own_conf: bool, lagging: bool = False) -> None:
+        place = self.world.hosts[host]
+        conf = self.clusters.controllers[place.cluster].conf if own_conf else None
+        process = self.site.submit(place, conf, pack=pack, wait=wait, take_over=take_over)
+        process.lagging = lagging
+
+    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
+    @rule(host=WHICH, cells=st.sampled_from([CELLS, CELLS[:1]]))
+    def cancel(self, host: int, cells: list[Any]) -> None:
+        self.site.cancel(self.world.hosts[host], cells)
+
+    @precondition(lambda self: any(not process.frozen for process in self.commands))
+    @rule(which=WHICH, operations=st.sampled_from([1, 5, 21, 89, 400, 2000]), until=st.sampled_from(PLACES))
+    def step(self, which: int, operations: int, until: str = "") -> None:
+        """Let a command go on for so many operations, or until it is about to do something."""
+        self._go_on(_chosen([process for process in self.commands if not process.frozen], which), operations, until)
+
+    @precondition(lambda self: self.tasks)
+    @rule(which=WHICH, operations=st.sampled_from([1, 5, 21, 89, 400]))
+    def train(self, which: int, operations: int) -> None:
+        self._go_on(_chosen(self.tasks, which), operations)
+
+    def _go_on(self, process: Any, operations: int, until: str = "") -> None:
+        process.step(operations, until)
+        self.clusters.settle()
+
+    @precondition(lambda self: self.world.live)
+    @rule(which=WHICH)
+    def kill(self, which: int) -> None:
+        _chosen(self.world.live, which).kill()
+        self.clusters.settle()
+
+    @precondition(lambda self: self.commands)
+    @rule(which=WHICH)
+    def stop_or_continue(self, which: int) -> None:
+        """SIGSTOP, or SIGCONT if it is stopped."""
+        process = _chosen(self.commands, which)
+        process.frozen = not process.frozen
+
+    @rule(host=WHICH)
+    def reboot(self, host: int) -> None:
+        place = self.world.hosts[host]
+        for process in self.commands:
+            if process.host is place:
+                process.kill()
+        place.boots += 1
+
+    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
+    @rule(which=WHICH)
+    def start(self, which: int) -> None:
+        self.site.start_task(_chosen(self._waiting(), which))
+
+    @precondition(lambda self: self.tasks)
+    @rule(which=WHICH)
+    def preempt(self, which: int) -> None:
+        _chosen(self.tasks, which).stopped = True
+
+    @precondition(lambda self: self._waiting())
+    @rule(which=WHICH)
+    def rename(self, which: int) -> None:
+        _chosen(self._waiting(), which).job.name = "renamed"
+
+    @rule(cluster=CLUSTER)
+    def late(self, cluster: str) -> None:
+        """sbatch fails from now on, although what it sends is accepted once it arrives; or no longer."""
+        controller = self.clusters.controllers[cluster]
+        controller.late = not controller.late
+
+    @rule(cluster=CLUSTER)
+    def arrive(self, cluster: str) -> None:
+        self.site.arrive(self.clusters.controllers[cluster])
+
+    @rule(cluster=CLUSTER)
+    def silence(self, cluster: str) -> None:
+        """A controller answers nothing any more, or answers again."""
+        controller = self.clusters.controllers[cluster]
+        controller.silent = not controller.silent
+
+    @invariant()
+    def what_must_hold(self) -> None:
+        self.world.tick += 1
+        self.site.check()
+
+
+def _chosen(processes: list[Any], which: int) -> Any:
+    return processes[which % len(processes)]
+
+
+Submissions.TestCase.settings = settings(
+    max_examples=25,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+TestSubmissions = Submissions.TestCase

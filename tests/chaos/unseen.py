@@ -1,0 +1,136 @@
+"""Rules that no model of ours can see broken, each with the test that does: run on a copy of the code where it is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .attempts import ROOT, ForkServer
+from .mutant import Mutant
+
+_FAILED = 1  # pytest's exit status where tests ran and one failed
+
+
+def _by(test: str) -> tuple[Callable[[Path, ForkServer, Path], None]]:
+    """The detector that is a test, by its file below tests/ and its name."""
+
+    def detector(directory: Path, server: ForkServer, code: Path) -> None:
+        shutil.copytree(ROOT / "tests", code / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "examples"):
+            (code / name).symlink_to(ROOT / name)
+        command = [sys.executable, "-m", "pytest", "-x", "--tb=line", f"tests/{test}"]
+        done = subprocess.run(command, cwd=code, capture_output=True, text=True, check=False)
+        assert done.returncode != _FAILED, f"it fails: {test}"
+        if done.returncode:
+            raise RuntimeError(f"{test} could not be run: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+    detector.__name__ = "test"
+    return (detector,)
+
+
+UNSEEN = (
+    Mutant(
+        "a stranger beside a result stays",
+        "hpc/storage/published.py",
+        "_settle(private, public, named[name])",
+        "_link(private, public)",
+        _by("hpc/storage/test_published.py"),
+    ),
+    Mutant(
+        "a damaged result keeps its place beside a whole one",
+        "hpc/node/attempt.py",
+        "            if (winner := self._winner(cell)) is not None:\n                break\n",
+        "            winner = self._winner(cell)\n            break\n",
+        _by("hpc/node/test_attempt.py::test_a_damaged_result_gives_way_to_a_whole_one_and_is_no_second_outcome"),
+    ),
+    Mutant(
+        "a task does not compare its snapshot",
+        "hpc/node/task.py",
+        "        check_snapshot(digest)",
+        "        pass",
+        _by("hpc/trainers/test_snapshot.py"),
+    ),
+    Mutant(
+        "a result forgets the codes and numerics before the last",
+        "hpc/node/books.py",
+        "return before if same else [*before,",
+        "return before if same else [",
+        _by("hpc/node/test_attempt.py"),
+    ),
+    Mutant(
+        "a task trains under another configuration than it was queued for",
+        "hpc/node/pack.py",
+        "        _check_unchanged(store, sweep, listed)\n",
+        "",
+        _by("hpc/trainers/test_snapshot.py"),
+    ),
+    Mutant(
+        "a sweep is corrected under its queued tasks",
+        "hpc/launch/request.py",
+        "            self._check_nothing_lives()\n",
+        "",
+        _by("hpc/launch/test_corrections.py"),
+    ),
+    Mutant(
+        "a task that is cancelled while it saves is requeued",
+        "slurm_templates/task.sh",
+        """ && [ -z "$terminated" ]; then
+    # slurmctld answers nothing where the job is cancelled already, and in most cases ends this shell where it is not.
+    refused=$(scontrol requeue incomplete""",
+        """; then
+    refused=$(scontrol requeue""",
+        _by("slurm/test_cancelling.py::test_a_task_that_is_cancelled_while_it_saves_does_not_come_back"),
+    ),
+    Mutant(
+        "a second submission that waits is refused",
+        "hpc/launch/slurm.py",
+        "    on_busy = _patience() if options.wait else None\n",
+        "    on_busy = None\n",
+        _by("slurm/test_cancelling.py::test_a_second_submission_that_waits_waits_for_its_turn"),
+    ),
+    Mutant(
+        "a newer claim takes the cell",
+        "hpc/node/attempt.py",
+        "any(self._newest_row(cell, attempt) is not None for attempt in newer)",
+        "bool(newer)",
+        _by("hpc/node/test_attempt.py::test_a_newer_claim_alone_takes_no_cell_from_an_attempt"),
+    ),
+    Mutant(
+        "one foreign result keeps its pack waiting",
+        "hpc/node/pack.py",
+        "        if strangers and not cells:\n",
+        "        if strangers:\n",
+        _by("hpc/node/test_task.py::test_a_result_of_another_configuration_is_named_and_left_alone"),
+    ),
+    Mutant(
+        "stops are never bounded",
+        "hpc/node/giving_up.py",
+        " or self.interrupted >= MOST_INTERRUPTED",
+        "",
+        _by("chaos/test_futile.py"),
+    ),
+    Mutant(
+        "saving again what was restored counts as progress",
+        "hpc/node/giving_up.py",
+        "(saved and not repeats)",
+        "saved",
+        _by("hpc/node/test_giving_up.py"),
+    ),
+    Mutant(
+        "finished cells are remembered within the second they were read",
+        "hpc/status/state_cache.py",
+        "- _COARSEST_NS",
+        "+ 1",
+        _by("hpc/status/test_state_cache.py"),
+    ),
+    Mutant(
+        "a third outcome is dropped",
+        "hpc/storage/published.py",
+        "    files.publish_once(paths.further_conflict_file(cell, digest), data)\n",
+        "",
+        _by("hpc/storage/test_published.py"),
+    ),
+)
