@@ -12,7 +12,7 @@ from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace
 
 # Everything that a shell and sbatch could take for something else.
-OUT = "out here 100%j"
+OUT = "out here 100%"
 TEMPLATE = Path(__file__).parents[2] / "slurm_templates" / "array.sbatch"
 
 
