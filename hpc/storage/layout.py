@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.storage import files
-from hpc.storage.ownership import is_shared
+from hpc.storage.opening import is_shared
 from hpc.sweep.cell import Cell
 from hpc.user_state import user_state
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hpc.errors import SweepError
 from hpc.storage.layout import Layout
-from hpc.storage.ownership import below, is_shared, owner_of
+from hpc.storage.opening import below, is_shared, owner_of
 
 
 def owner(layout: Layout) -> str:
