@@ -26,7 +26,7 @@ _OPTION = re.compile(r"[a-z][a-z-]{1,40}")
 _OPTION_VALUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:=/@%+&|*()\[\] -]{0,255}")
 # GPUs in a list of resources such as `gpu:a100:2,shm:1` or `gres/gpu:1`, and sbatch's options that request them.
 _GPU = re.compile(r"(^|[,/:])gpu\b")
-_GPU_OPTION = re.compile(r"gpus|[gt]res.*=(.*[,/:])?gpu\b")
+_GPU_OPTION = re.compile(r"tres.*=(.*[,/:])?gpu\b")
 _WHOLE = "must be a whole number"
 _UNBROKEN = r"[^\x00-\x1f\x7f]{1,1000}"
 

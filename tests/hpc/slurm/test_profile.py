@@ -74,9 +74,7 @@ def test_a_gpu_type_is_asked_for_as_a_generic_resource() -> None:
     [
         ({"gpus_per_node": 1, "gres": "gpu:a100:1"}, "gres"),
         ({"gpus_per_node": 1, "gres": "shm:1,gpu:1"}, "gres"),
-        ({"gpus_per_node": 2, "additional_parameters": {"gres": "gpu:2"}}, "additional_parameters.gres"),
-        ({"gpus_per_node": 1, "additional_parameters": {"gpus": 1}}, "additional_parameters.gpus"),
-        ({"gres": "gpu:1", "additional_parameters": {"gpus_per_task": 1}}, "additional_parameters.gpus_per_task"),
+        ({"gpus_per_node": 2, "additional_parameters": {"gres": "gpu:2"}}, "gres"),
         (
             {"gpus_per_node": 1, "gpu_type": "a100", "additional_parameters": {"tres-per-task": "gres/gpu:1"}},
             "additional_parameters.tres-per-task",
@@ -89,11 +87,16 @@ def test_gpus_that_are_requested_in_two_places_are_refused(values: dict[str, Any
     assert "gpus_per_node, with gpu_type" in line
 
 
+@pytest.mark.parametrize("key", ["gpus", "gpus_per_task", "gpus-per-task"])
+def test_other_ways_to_request_gpus_name_the_one_that_is_taken(key: str) -> None:
+    (line,) = faults(additional_parameters={key: 1})
+    assert f"{key} is 1; remove it: write gpus_per_node" in line
+
+
 @pytest.mark.parametrize(
     "values",
     [
         {"gres": "gpu:a100:1"},
-        {"additional_parameters": {"gpus-per-task": 1}},
         {"gpus_per_node": 1, "gres": "shm:1"},
         {"gpus_per_node": 1, "additional_parameters": {"gpu_bind": "closest", "mem-per-gpu": "8G"}},
     ],
