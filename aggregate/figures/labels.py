@@ -32,13 +32,16 @@ def y_label(ax: Axes, metric: Metric) -> None:
     ax.set_ylabel(label, fontsize=points)
 
 
-def fitted(text: str, inches: float, points: float) -> tuple[str, float]:
-    """A text for so much room, and its size: as it is if that fits, else on two smaller lines, the rest left out."""
+def fitted(text: str, inches: float, points: float, lines: int | None = 2) -> tuple[str, float]:
+    """A text for so much room, and its size: as it is if that fits, else on smaller lines, the rest left out.
+
+    lines: how many at most; None for as many as it takes.
+    """
     if len(text) * points * _LETTER <= inches:
         return text, points
     smaller = 0.83 * points
     letters = max(int(inches / (smaller * _LETTER)), 8)
-    return "\n".join(textwrap.wrap(text, letters, max_lines=2, placeholder=" ...")), smaller
+    return "\n".join(textwrap.wrap(text, letters, max_lines=lines, placeholder=" ...")), smaller
 
 
 def text_width(texts: Sequence[str]) -> float:

@@ -53,7 +53,7 @@ def _span(found: Retained, count: int) -> tuple[float, float]:
 
 def _draw(ax: Axes, found: Retained, combination: int, inch: float) -> None:
     if why := found.why_not(combination):
-        text, points = fitted(why, _WIDTH - 0.2, 7.5)
+        text, points = fitted(why, _WIDTH - 0.2, 7.5, lines=None)
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=points, color=GREY)
         return
     ax.axhline(0.5, color=GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
