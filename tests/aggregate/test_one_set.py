@@ -18,6 +18,7 @@ from pyarrow import parquet
 from aggregate import pipeline
 from aggregate.pipeline import aggregate
 from aggregate.together import Together
+from hpc.storage.opening import RefusedFileError
 
 
 def _directory(root: Path, **analysis: Any) -> Directory:
@@ -134,5 +135,6 @@ def test_nothing_is_removed_where_the_directory_of_figures_is_a_link(tmp_path: P
     plots.rename(tmp_path / "elsewhere")
     plots.symlink_to(tmp_path / "elsewhere")
     _without_curves(directory)
-    aggregate(directory.store.paths.root)
+    with pytest.raises(RefusedFileError, match="is a link"):
+        aggregate(directory.store.paths.root)
     assert (tmp_path / "elsewhere" / "training_curves" / "val_loss.png").exists()
