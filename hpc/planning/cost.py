@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from hpc.planning.pilot_record import Pilot
 from hpc.planning.plan import FILES_PER_CELL, Plan
@@ -93,7 +93,7 @@ def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) ->
     cells = plan.n_cells
     if len(known) >= 2:
         mean, deviation = statistics.mean(known), statistics.stdev(known)
-        factor = float(stats.t.ppf((1 + _LEVEL) / 2, len(known) - 1))
+        factor = float(special.stdtrit(len(known) - 1, (1 + _LEVEL) / 2))
         # A prediction interval: the cells vary around a mean that is itself estimated from the finished ones.
         spread = factor * deviation * math.sqrt(cells + cells * cells / len(known))
         return cells * mean / 3600, spread / 3600, f"of {kind} time, from {len(known)} finished cells"
