@@ -162,8 +162,9 @@ def _pairing(study: Study) -> str:
     change = percent(round(abs(1 - pairing.ratio), 2))
     return (
         f"Conditions are compared within seeds: runs of one seed correlate by {pairing.correlation:.2f} between "
-        f"conditions in {pairing.metric.label}. With the degrees of freedom that pairing costs, intervals are {change} "
-        f"{worth} than for independent runs. "
+        f"conditions in {pairing.metric.label}. With the degrees of freedom that pairing costs, the "
+        f"interval of a difference of two conditions is {change} {worth} on average than for independent runs; for a "
+        "slope or a retention it may be otherwise. "
     )
 
 

@@ -17,7 +17,7 @@ from hpc.submission import cancels
 from hpc.submission.live import LiveTask, Queues, by_cluster, queues
 from hpc.submission.replacement import give_up
 from hpc.sweep.cell import Cell
-from hpc.sweep.states import CONFLICT, FAILED, FINAL, CellStatus
+from hpc.sweep.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ def take(request: Request, since: int | None = None) -> Look:
     bad = bad_nodes.find(request.store, statuses) if request.store.exists() else BadNodes()
     since = seen.newest if since is None else since
     return Look(seen, statuses, bad, since, cancels.cells(cancels.after(request.store, since)))
+
+
+def of_nothing(request: Request) -> Look:
+    """Of a sweep that has no directory yet: nothing is queued and no cell has begun."""
+    return Look(Queues(), tuple(CellStatus(cell, MISSING) for cell in request.sweep.grid))
 
 
 def take_here(request: Request) -> Look:

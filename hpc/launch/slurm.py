@@ -98,7 +98,7 @@ def _check_accepted(request: Request, options: SubmitOptions, profile: Profile, 
     """
     from hpc.submission.arrays import is_limit, rehearse
 
-    planned = _plan_for_slurm(request, options, profile, conf, look.take(request))
+    planned = _plan_for_slurm(request, options, profile, conf, look.of_nothing(request))
     if planned.tasks:
         try:
             rehearse(request.store, request.sweep, planned, profile, conf)
