@@ -1,4 +1,6 @@
-"""Schedules that lead to a violation where a rule of the protocol is broken, as short as the model's search left them.
+"""Schedules, written by hand, that lead to a violation where a rule of the protocol is broken.
+
+They pass with the rule and fail without it; a search for them and its shrinking has not been run.
 
 Each is what a person would tell: who types what on which host, how far it gets, and what happens then. `A` and `C` are
 hosts of cluster a (C a container on the machine of A), `B` is one of cluster b.
