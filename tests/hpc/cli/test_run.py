@@ -222,8 +222,8 @@ def test_only_one_command_at_a_time_works_in_a_directory(holdfast: Holdfast, tmp
         assert f"process {running.pid}" in heard
         assert "--take-over" in heard
     finally:
-        running.kill()  # its task ends by itself without it; how Ctrl-C ends a run is another test's question
-        running.wait()
+        running.send_signal(signal.SIGINT)
+        running.wait(timeout=PATIENCE)
 
 
 def test_changed_trainer_code_is_refused_on_a_started_sweep_unless_allowed(holdfast: Holdfast, tmp_path: Path) -> None:
