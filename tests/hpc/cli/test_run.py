@@ -213,7 +213,7 @@ def test_an_unwritable_output_directory_is_named(holdfast: Holdfast, tmp_path: P
 
 def test_only_one_command_at_a_time_works_in_a_directory(holdfast: Holdfast, tmp_path: Path) -> None:
     config = held(tmp_path)
-    command = [sys.executable, "-m", "hpc", "run", "--config", config]
+    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     try:
         store = Store(tmp_path / "out")
