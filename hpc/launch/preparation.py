@@ -12,7 +12,7 @@ from hpc.launch.remarks import say
 from hpc.launch.request import Request
 from hpc.planning.plan import Plan
 from hpc.processes import cores
-from hpc.slurm import unused
+from hpc.slurm import variables
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.sweep.states import FINAL
@@ -76,10 +76,15 @@ def say_notes(request: Request) -> None:
 
 def say_of_profile(profile: Profile) -> None:
     """Report what a submission lacks that its user may believe it has."""
-    for note in unused.notes(profile):
+    for note in variables.notes(profile):
         say(f"note: {note}")
     if "timeout_min" not in profile.parameters:
         say("note: the profile has no timeout_min; tasks get the default time limit of their partition")
+    if secrets := variables.secrets(profile):
+        names = ", ".join(secrets)
+        say(
+            f"note: tasks get this shell's variables, {names} included; export: NONE or a list in the profile limits that"
+        )
 
 
 def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look) -> Cost:

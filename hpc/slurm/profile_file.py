@@ -21,7 +21,7 @@ from hpc.yaml_files import read_mapping, read_yaml
 
 PROFILES = PROJECT_ROOT / "slurm_templates" / "profiles"
 _BUILT_IN = ("local", "sandbox")
-# Keys that mean something to Holdfast; all others go to submitit as they are.
+# Keys that mean something to Holdfast, or nothing to submitit; all others go to it as they are.
 _OWN = {
     "setup",
     "modules",
@@ -31,6 +31,7 @@ _OWN = {
     "gpu_type",
     "signal_delay_s",
     "array_parallelism",
+    "export",
     "additional_parameters",
 }
 # Keys whose entries `--set section.key=value` reaches.
@@ -82,7 +83,7 @@ def parse_profile(name: str, raw: Mapping[str, Any], source: str) -> Profile:
     return Profile(
         name=name,
         parameters=_parameters(given, keys),
-        additional=keys.additional_parameters,
+        additional=keys.additional_parameters | ({"export": keys.export} if keys.export else {}),
         setup=_setup(keys),
         launcher=_launcher(keys),
         device=keys.device or ("cuda" if keys.gpus_per_node else "cpu"),

@@ -109,6 +109,11 @@ def _expanded(text: str) -> str:
     return str(expanded(text))
 
 
+def _listed(value: Any) -> Any:
+    """A list as sbatch writes it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 Word = Annotated[
     str, _only(r"[A-Za-z0-9_][A-Za-z0-9_.,:@+-]{0,127}", "may hold only letters, digits and any of _ . , : @ + -")
 ]
@@ -122,6 +127,15 @@ GpuType = Annotated[
 Module = Annotated[str, _only(r"[A-Za-z0-9][A-Za-z0-9_./+-]{0,127}", "must be a module's name, such as cuda/12.4")]
 Path = Annotated[str, _only(_UNBROKEN, "must be a path without line breaks"), AfterValidator(_expanded)]
 Line = Annotated[str, _only(_UNBROKEN, "must be a shell line without line breaks"), AfterValidator(_not_a_directive)]
+# ALL or NONE, or variables, which sbatch takes along with ALL or in its place.
+Variables = Annotated[
+    str,
+    BeforeValidator(_listed),
+    _only(
+        r"NONE|(?!.*\bNONE\b)[A-Za-z_]\w*(=[\w./:@%+-]*)?(,[A-Za-z_]\w*(=[\w./:@%+-]*)?)*",
+        "must be ALL, NONE, or a list of variables, such as [HF_HOME, LAB_TOKEN]",
+    ),
+]
 Option = Annotated[str, AfterValidator(_option)]
 Setting = Annotated[Any, AfterValidator(_setting)]
 Count = Annotated[int, Field(ge=1)]
@@ -158,6 +172,7 @@ class ProfileKeys(Section):
     nodelist: Nodes | None = None
     gres: Expression | None = None
     comment: Word | None = None
+    export: Variables | None = None
     device: Literal["cpu", "cuda"] | None = None
     # Below 5 s no checkpoint is safe; above an hour it is more likely minutes by mistake.
     signal_delay_s: Annotated[

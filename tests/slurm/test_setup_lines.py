@@ -32,6 +32,23 @@ def test_setup_cannot_disarm_saving_and_requeueing(workplace: Workplace, name: s
     assert result["provenance"]["restored_at_step"] >= 3, "saved when it was evicted"
 
 
+@pytest.mark.parametrize(("export", "passed"), [(None, "ab"), ("NONE", ""), (["LAB_A"], "a")])
+def test_a_task_gets_the_variables_that_the_profile_names_and_trains(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, export: object, passed: str
+) -> None:
+    monkeypatch.setenv("LAB_A", "a")
+    monkeypatch.setenv("LAB_TOKEN", "b")
+    settings = {"partition": "low", "setup": ['echo "got:$LAB_A$LAB_TOKEN" > got']}
+    profile = workplace.write("lab.yaml", settings if export is None else settings | {"export": export})
+    config = workplace.foreign(widths=[1], epochs=2)
+    with workplace.on_cluster():
+        said = workplace.submit(config, profile=profile)
+        workplace.wait_until_ended()
+    assert ("LAB_TOKEN" in said) == ("b" in passed)
+    assert workplace.states() == {"COMPLETED": 1}
+    assert (workplace.directory / "out" / "got").read_text() == f"got:{passed}\n"
+
+
 @pytest.mark.parametrize("line", ["set -e; false; true", "exit 0", "exec true"])
 def test_a_setup_that_ends_the_task_is_named_and_nothing_stays_queued(workplace: Workplace, line: str) -> None:
     profile = workplace.write("lab.yaml", {"partition": "low", "setup": [line]})

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hpc.errors import ConfigError
-from hpc.slurm import script, unused
+from hpc.slurm import script, variables
 from hpc.slurm.profile import Profile
 from hpc.slurm.profile_file import load_profile, parse_profile
 
@@ -121,7 +121,7 @@ def test_without_a_time_limit_slurm_gives_the_partitions() -> None:
 
 
 def test_settings_of_the_environment_that_are_dropped_are_named_with_their_place() -> None:
-    variables = {
+    shell = {
         "SBATCH_ACCOUNT": "lab",
         "SLURM_ACCOUNT": "lab",
         "SBATCH_TIMELIMIT": "1:00:00",
@@ -131,7 +131,7 @@ def test_settings_of_the_environment_that_are_dropped_are_named_with_their_place
         "SBATCH_DEBUG": "1",
         "PATH": "/bin",
     }
-    account, array, reservation, limit = unused.notes(parse(partition="low"), variables)
+    account, array, reservation, limit = variables.notes(parse(partition="low"), shell)
     assert account.startswith("SBATCH_ACCOUNT and SLURM_ACCOUNT (lab) are not used; write account: lab in the profile")
     assert "--set account=lab" in account
     assert array == "SBATCH_ARRAY_INX (0-3) is not used; Holdfast sets this option itself"
@@ -140,4 +140,42 @@ def test_settings_of_the_environment_that_are_dropped_are_named_with_their_place
 
 
 def test_what_a_job_says_of_itself_is_no_setting() -> None:
-    assert unused.notes(parse(), {"SLURM_JOB_ID": "7", "SLURM_ACCOUNT": "lab", "SLURM_MEM_PER_CPU": "4000"}) == []
+    assert variables.notes(parse(), {"SLURM_JOB_ID": "7", "SLURM_ACCOUNT": "lab", "SLURM_MEM_PER_CPU": "4000"}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("NONE", "NONE"),
+        ("ALL", "ALL"),
+        (["HF_HOME", "LAB"], "HF_HOME,LAB"),
+        ("HF_HOME,LAB=/a.b:c", "HF_HOME,LAB=/a.b:c"),
+        (["ALL", "A=1"], "ALL,A=1"),
+    ],
+)
+def test_what_tasks_get_of_the_shells_variables_can_be_chosen(given: Any, written: str) -> None:
+    job = script.Job(name="j", directory=Path("/tmp"), output="/tmp/o")
+    for profile in (parse(export=given), parse(slurm_export=given), parse(additional_parameters={"export": given})):
+        assert f"#SBATCH --export={written}\n" in script.text(profile, job, "exec true")
+
+
+@pytest.mark.parametrize("given", ["NONE,A", ["NONE", "A"], "A;B", "1A", "A=$(id)", ["A\nB"], [], "", 7, {"A": 1}])
+def test_other_words_about_variables_are_refused(given: Any) -> None:
+    (fault,) = faults(export=given)
+    assert fault.startswith("lab.yaml: export is ")
+    assert "\n" not in fault
+
+
+def test_secrets_of_the_shell_that_tasks_get_are_named_and_only_those() -> None:
+    shell = {
+        "WANDB_API_KEY": "x",
+        "HF_TOKEN": "x",
+        "db_password": "x",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HOME": "/",
+        "NO_TOKEN": "",
+    }
+    assert variables.secrets(parse(), shell) == ["HF_TOKEN", "WANDB_API_KEY", "db_password"]
+    assert variables.secrets(parse(export="ALL,A=1"), shell) == ["HF_TOKEN", "WANDB_API_KEY", "db_password"]
+    assert variables.secrets(parse(export="NONE"), shell) == []
+    assert variables.secrets(parse(export=["HF_TOKEN"]), shell) == []

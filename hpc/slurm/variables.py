@@ -1,8 +1,9 @@
-"""Variables that Slurm's commands would take settings from, and Holdfast's do not: what they ask for, and its place."""
+"""The submitting shell's variables: settings that Slurm would take from them, and secrets that it passes on to tasks."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from hpc.slurm.profile import Profile
@@ -19,7 +20,8 @@ _KEYS = {
     "GPUS_PER_TASK": "gpus_per_node",
 }
 # What sets how sbatch talks, not what a job gets.
-_HARMLESS = {"DEBUG", "QUIET", "VERBOSE", "WAIT", "EXPORT", "CLUSTERS", "IGNORE_PBS"}
+_HARMLESS = {"DEBUG", "QUIET", "VERBOSE", "WAIT", "CLUSTERS", "IGNORE_PBS"}
+_SECRET = re.compile(r"(^|_)(API_?KEY|ACCESS_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 
 
 def notes(profile: Profile, variables: Mapping[str, str] = os.environ) -> list[str]:
@@ -37,6 +39,14 @@ def notes(profile: Profile, variables: Mapping[str, str] = os.environ) -> list[s
             verb = "is" if len(names) == 1 else "are"
             found.append(f"{' and '.join(names)} ({value}) {verb} not used; {_place(key, value)}")
     return found
+
+
+def secrets(profile: Profile, variables: Mapping[str, str] = os.environ) -> list[str]:
+    """Names of variables that look secret and that tasks get, because sbatch passes on all that it finds."""
+    # Without the option, sbatch does what it does with ALL.
+    if "ALL" not in str(profile.additional.get("export", "ALL")).split(","):
+        return []
+    return sorted(name for name, value in variables.items() if value and _SECRET.search(name))
 
 
 def _setting(variable: str, variables: Mapping[str, str]) -> str | None:
