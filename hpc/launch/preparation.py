@@ -81,10 +81,8 @@ def say_of_profile(profile: Profile) -> None:
     if "timeout_min" not in profile.parameters:
         say("note: the profile has no timeout_min; tasks get the default time limit of their partition")
     if secrets := variables.secrets(profile):
-        names = ", ".join(secrets)
-        say(
-            f"note: tasks get this shell's variables, {names} included; export: NONE or a list in the profile limits that"
-        )
+        limit = "export: NONE or a list in the profile limits that"
+        say(f"note: tasks get this shell's variables, {', '.join(secrets)} included; {limit}")
 
 
 def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look) -> Cost:

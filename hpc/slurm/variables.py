@@ -1,4 +1,4 @@
-"""The submitting shell's variables: settings that Slurm would take from them, and secrets that it passes on to tasks."""
+"""The submitting shell's variables: settings that Slurm would take from them, and secrets that it passes on."""
 
 from __future__ import annotations
 
