@@ -23,13 +23,16 @@ help:  ## list the targets
 
 setup: $(VENV)/.ready  ## create .venv with pinned versions
 
-# torch comes first and pinned: a looser requirement may fetch gigabytes of CUDA libraries.
+# torch comes pinned and by itself: a looser requirement may fetch gigabytes of CUDA libraries. All else has hashes.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "needs Python 3.11 or newer with venv: apt-get install python3-venv (or PYTHON=/path/to/python3.11)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	sed '/^torch==/d' constraints.txt > $(VENV)/hashed.txt
+	$(VENV)/bin/pip install --quiet --require-hashes --no-deps --requirement $(VENV)/hashed.txt
+	$(VENV)/bin/pip install --quiet $$(grep '^torch==' constraints.txt)
+	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(VENV)/bin/pip check > /dev/null
 	@touch $@
 
 demo: setup  ## run a small sweep here, with statistics, plots and a report

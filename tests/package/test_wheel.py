@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from helpers.waiting import PATIENCE
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("hpc", "training", "aggregate", "slurm_templates")
 COMMAND = "holdfast.py"
+BUILD = ("pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if listed.returncode:
         lacking("not a git checkout")
     for name in listed.stdout.splitlines():
-        if (
-            name.partition("/")[0] in (*FOLDERS, COMMAND, "pyproject.toml", "README.md", "LICENSE")
-            and (ROOT / name).is_file()
-        ):
+        if name.partition("/")[0] in (*FOLDERS, COMMAND, *BUILD) and (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
     # Without isolation nothing is fetched: setuptools is here wherever pip is.
@@ -54,6 +55,18 @@ def test_the_wheel_has_every_file_that_is_needed_on_a_node(wheel: Path) -> None:
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {*FOLDERS, COMMAND}
+
+
+def test_the_wheel_names_the_packages_that_it_was_tested_with(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if ".dist-info/sboms/" in name)
+    materials = json.loads(archive.read(name))
+    named = {component["name"]: component["version"] for component in materials["components"]}
+    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    assert named.items() <= {key.lower().replace("_", "-"): version for key, version in pinned.items()}.items()
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {re.split("[>=]", requirement)[0] for requirement in needed} <= set(named)
+    assert not {"pytest", "mypy", "ruff"} & set(named)
 
 
 def test_the_installed_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
