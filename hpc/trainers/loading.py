@@ -19,7 +19,7 @@ from hpc.trainers.source import TrainerError
 
 def load_function(trainer: Trainer) -> Callable[..., None]:
     """Import the trainer's code and return its function. Raises whatever the module raises."""
-    source, _, function = trainer.target.rpartition(":")
+    source, _, name = trainer.target.rpartition(":")
     path = Path(trainer.path)
     if source.endswith(".py"):
         module = _load_file(path)
@@ -30,7 +30,12 @@ def load_function(trainer: Trainer) -> Callable[..., None]:
         sys.path.append(str(base))
         _extend_search(import_roots(base))
         module = importlib.import_module(source)
-    return getattr(module, function)  # type: ignore[no-any-return]
+    if "torch" in sys.modules:  # whoever trains with it, on several threads
+        from training.loop.device import find_vector_functions
+
+        find_vector_functions()
+    function: Callable[..., None] = getattr(module, name)
+    return function
 
 
 def _load_file(path: Path) -> ModuleType:

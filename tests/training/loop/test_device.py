@@ -1,0 +1,60 @@
+"""What is set up before anything is computed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.here import lacking
+
+# Where MKL keeps which instruction set its vector functions are of: -1 until the first one is called.
+VARIABLE = "mkl_vml_serv_cpu_detect.vml_cpu_type"
+LOOK = """
+import ctypes, sys, torch
+with open("/proc/self/maps") as maps:
+    first = next(line.split() for line in maps if "libtorch_cpu.so" in line)
+chosen = ctypes.c_int.from_address(int(first[0].partition("-")[0], 16) - int(first[2], 16) + int(sys.argv[1], 16))
+before = chosen.value
+{work}
+print(before, chosen.value)
+"""
+
+
+@pytest.fixture(scope="module")
+def address() -> str:
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        symbols = subprocess.run(["nm", library], capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        lacking("nm is not installed (apt-get install binutils)")
+    found = [line.split()[0] for line in symbols.splitlines() if line.endswith(f" {VARIABLE}")]
+    if not found:
+        pytest.skip("this torch has no vector functions of MKL, or no table of symbols")
+    return found[0]
+
+
+def looked(address: str, work: str) -> list[int]:
+    command = [sys.executable, "-c", LOOK.format(work=work), address]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_vector_functions_are_found_before_two_threads_could_ask_for_them(address: str) -> None:
+    before, after = looked(address, "from training.loop.device import prepare; prepare('cpu', 2)")
+    assert before == -1
+    assert after >= 0
+
+
+def test_so_are_those_of_a_trainer_of_ones_own(address: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import torch\n\n\ndef train(cells, options, run):\n    pass\n")
+    work = f"""
+from hpc.sweep.definition import Trainer
+from hpc.trainers.loading import load_function
+load_function(Trainer("mine.py:train", {str(tmp_path / "mine.py")!r}, factors={{}}, metrics={{}}))
+"""
+    before, after = looked(address, work)
+    assert before == -1
+    assert after >= 0
