@@ -27,6 +27,8 @@ class TaskExit(IntEnum):
     STORAGE = 3
     # The code or the configuration is not what the task was queued for. No node is to blame: submit again.
     OUTDATED = 4
+    # The GPU cannot be used, or not any more: what was saved is kept, and another process, elsewhere, goes on.
+    DEVICE = 5
     # Stopped early with all state saved: run it again. task.sh asks Slurm for the requeue. No shell, signal or Python
     # error ends with this number.
     STOPPED = 85

@@ -100,8 +100,8 @@ elif [ -z "$began" ] && [ -z "$terminated" ]; then
     [ "$status" -eq 0 ] || [ "$status" -eq 1 ] || [ "$status" -eq 85 ] && status=2
 fi
 
-# Neither done (0), failed in the trainer (1), stopped (85) nor ended by a signal: Python could not start or the files
-# could not be reached. Two of these on one node, and the next submission leaves the node out.
+# Neither done (0), failed in the trainer (1), stopped (85) nor ended by a signal: Python could not start, the files could
+# not be reached or the GPU could not be used. Two of these on one node, and the next submission leaves the node out.
 case $status in
     0 | 1 | 85) ;;
     *) [ "$status" -lt 128 ] && echo "$status" >"${log%.log}.start.${SLURMD_NODENAME:-$(hostname)}.failed" ;;

@@ -246,7 +246,8 @@ def _without_bad_nodes(request: Request, profile: Profile, options: SubmitOption
         if not is_node(node):
             say(f"{request.store.root}: a node called {shown(node)} is not excluded; no node can have this name")
             continue
-        say(f"node {node} is excluded: {count} tasks failed there at the start; --all-nodes includes it")
+        failed = f"{count} tasks failed there at the start or lost their GPU"
+        say(f"node {node} is excluded: {failed}; --all-nodes includes it")
         excluded.append(node)
     if not excluded:
         return profile

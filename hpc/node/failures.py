@@ -4,17 +4,47 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc.node.saving import StorageTroubleError
+from hpc.node.saving import StorageTroubleError, TroubleError
 from hpc.node.training_run import TrainingRun
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 # Errors of a file system, whoever meets them: a trainer whose output goes to a full disk has done nothing wrong.
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
+
+# As torch, its libraries and others name what a GPU or its driver could not do.
+_DEVICE_ERROR = re.compile(
+    r"(CUDA|HIP) (driver |unknown |runtime )?error|CUDA_ERROR_|cudaError|CU(BLAS|DNN|FFT|SPARSE|SOLVER)_STATUS_|"
+    r"cuDNN error|NVML|uncorrectable ECC|No CUDA GPUs are available|Found no NVIDIA driver|CUDA-capable device",
+)
+# A smaller pack can do better, and the process can go on.
+_MEMORY_ERROR = re.compile(r"out of memory|_ALLOC_FAILED|MEMORY_ALLOCATION", re.IGNORECASE)
+
+
+class DeviceTroubleError(TroubleError):
+    """The GPU cannot be used, or the process has lost it: no cell can be trained here any more, whatever it is."""
+
+
+def check_device(error: BaseException, device: str) -> None:
+    """Raise DeviceTroubleError if what a trainer raised is a GPU speaking that no cell can use after that.
+
+    After an illegal access, a failed assertion or an ECC error every further call of the process fails; after a lack of
+    memory none does. device: what the task trains on; without a GPU, a trainer that wants one is at fault itself.
+    """
+    if not device.startswith("cuda"):
+        return
+    link: BaseException | None = error
+    while link is not None:
+        text = f"{type(link).__name__}: {link}"
+        if isinstance(link, RuntimeError) and _DEVICE_ERROR.search(text) and not _MEMORY_ERROR.search(text):
+            said = text.strip().splitlines()[0]
+            raise DeviceTroubleError(f"the GPU cannot be used here any more ({said}); saved states are kept") from error
+        link = link.__cause__ or link.__context__
 
 
 def check_disk(error: BaseException, root: Path) -> None:

@@ -12,7 +12,7 @@ from hpc import provenance
 from hpc.node import failures
 from hpc.node.attempt import PackAttempt
 from hpc.node.output import drop_empty, redirect_output
-from hpc.node.saving import StorageTroubleError
+from hpc.node.saving import TroubleError
 from hpc.node.training_run import TrainingRun
 from hpc.paths import origin
 from hpc.processes import start_time
@@ -105,7 +105,7 @@ class Trial:
         attempt, run = self.begin(cells)
         try:
             failed = self._hand_over(train, calls(run), run, blame)
-        except StorageTroubleError:
+        except TroubleError:
             attempt.retract_progress()
             raise
         attempt.end()
@@ -127,11 +127,12 @@ class Trial:
             try:
                 train(group, self.sweep.options, run)
                 run.check_storage()
-            except StorageTroubleError:
+            except TroubleError:
                 raise
             except (Exception, SystemExit) as error:  # a trainer that calls sys.exit has not finished its cells
                 run.check_storage()
                 failures.check_disk(error, self.store.root)
+                self._check_device(error)
                 if self.around.stop():  # what a stop signal did to the trainer's helpers is no fault of the cell
                     traceback.print_exc()
                     break
@@ -144,3 +145,10 @@ class Trial:
             else:
                 failed |= failures.expect_ended(run, group)
         return failed
+
+    def _check_device(self, error: BaseException) -> None:
+        try:
+            failures.check_device(error, self.around.device)
+        except TroubleError:
+            traceback.print_exception(error)  # nobody else tells where it was lost
+            raise

@@ -15,7 +15,7 @@ from hpc.errors import OutdatedError, SweepError
 from hpc.node import failures, workers
 from hpc.node.giving_up import Futile, futile
 from hpc.node.one_attempt import Surroundings, Trial
-from hpc.node.saving import StorageTroubleError
+from hpc.node.saving import TroubleError
 from hpc.node.stop import keep_children
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
@@ -154,7 +154,7 @@ class PackTask:
             return self._trial.run(train, cells, lambda run: [run.unfinished()])
         try:
             return self._trial.run(train, cells, lambda run: [run.unfinished()], blame=False)
-        except StorageTroubleError:
+        except TroubleError:
             raise
         except (Exception, SystemExit):
             traceback.print_exc()

@@ -20,7 +20,11 @@ _HELD_UP_SHARE, _WRITING_SHARE = 0.02, 0.25
 BACKGROUND_BYTES = 1_000_000
 
 
-class StorageTroubleError(Exception):
+class TroubleError(Exception):
+    """Nobody can train here now, and no cell is to blame: the attempt counts for nothing."""
+
+
+class StorageTroubleError(TroubleError):
     """The sweep's files cannot be written or read; training ends and nothing of it is blamed on a cell."""
 
 

@@ -3,8 +3,8 @@
     python -P -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX
 
 Exit status: 0 every cell has ended well; 1 a cell failed; 2 wrong call or configuration; 3 the sweep's files cannot
-be read or written; 4 it was queued for other code or another configuration: submit again; 85 stopped early with all
-state saved: run it again.
+be read or written; 4 it was queued for other code or another configuration: submit again; 5 the GPU cannot be used;
+85 stopped early with all state saved: run it again.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _log_from(level: str) -> None:
 def _checked(argv: list[str], stop: StopFlag) -> int:
     """Run the task; what keeps it from training is told in one line."""
     from hpc.errors import OutdatedError, SweepError
-    from hpc.node.saving import StorageTroubleError
+    from hpc.node.saving import StorageTroubleError, TroubleError
     from hpc.storage.store import Store
 
     try:
@@ -75,9 +75,9 @@ def _checked(argv: list[str], stop: StopFlag) -> int:
     except (SweepError, workers.WorkersError) as error:
         print(error, file=sys.stderr)
         return TaskExit.USAGE
-    except StorageTroubleError as error:
+    except TroubleError as error:
         print(error, file=sys.stderr)
-        return TaskExit.STORAGE
+        return TaskExit.STORAGE if isinstance(error, StorageTroubleError) else TaskExit.DEVICE
     except OSError as error:
         print(of_system(error), file=sys.stderr)
         return TaskExit.STORAGE

@@ -147,6 +147,10 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
         elif code < 0:
             name = signal.Signals(-code).name
             ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
+        elif code == TaskExit.DEVICE:
+            ends.problems.append(
+                f"task {index} could not use its GPU any more; the same command goes on, in a new process"
+            )
         elif code not in (TaskExit.DONE, TaskExit.FAILED) and not ends.interrupted:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
 

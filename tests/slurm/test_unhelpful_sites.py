@@ -67,6 +67,27 @@ def test_a_node_with_a_broken_installation_costs_no_cell(workplace: Workplace) -
     assert workplace.states() == {"COMPLETED": 16}
 
 
+def test_a_node_that_loses_its_gpu_costs_no_cell(workplace: Workplace) -> None:
+    lost = "os.environ.get('SLURMD_NODENAME') == 'n3'"
+    text = WIDTH.read_text().replace("import random\n", "import os\nimport random\n")
+    failing = f"        if {lost}:\n            raise RuntimeError('CUDA error: unspecified launch failure')\n"
+    begin = "    for cell in cells:\n"
+    assert text.count(begin) == 1
+    (workplace.directory / "mine.py").write_text(text.replace(begin, begin + failing))
+    sweep = {"name": "mine", "axes": {"width": list(range(1, 17))}, "runs_per_condition": 1}
+    options = {"epochs": 2, "seconds": 0.2}
+    config = workplace.write("sweep.yaml", {"trainer": "mine.py:train", "trainer_options": options, "sweep": sweep})
+    profile = workplace.write("gpu.yaml", {"partition": "low", "timeout_min": 5, "mem_gb": 1, "device": "cuda"})
+    with workplace.on_cluster():
+        workplace.submit(config, profile=profile)
+        workplace.wait_until_ended()
+        assert "FAILED" not in workplace.states()
+        said = workplace.submit(config, profile=profile)
+        assert "node n3 is excluded" in said
+        workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 16}
+
+
 def test_the_statistics_are_there_when_the_last_task_has_ended(workplace: Workplace) -> None:
     config = workplace.foreign(widths=[1, 2], epochs=3, seconds=0)
     workplace.submit(config, "--then-aggregate")
