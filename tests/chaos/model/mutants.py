@@ -256,6 +256,7 @@ def hunt(mutant: Mutant, examples: int, shrink: bool = False) -> str:
         deadline=None,
         database=None,
         phases=phases,
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -34,12 +34,12 @@ class Protocol(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp())
         self.store = make_store(self.directory / "out", make_sweep(make_grid((1, 2), (42,))))
         self.sweep = self.store.sweep()
-        self.world = World()
+        self.world = World(self.store.root)
         self.acknowledged: set[Cell] = set()
         self.seen: dict[Cell, bytes] = {}
         self.touched: set[Cell] = set()  # by a rule: such a cell may rightly be trained again
         self.damaged_checkpoints = False
-        training_run._PROGRESS_SECONDS = 0.0  # the same operations whatever the clock says
+        self.world.patch(training_run, "_PROGRESS_SECONDS", 0.0)  # the same operations whatever the clock says
 
     def teardown(self) -> None:
         try:
