@@ -121,6 +121,16 @@ def known() -> Iterator[None]:
         _here.known = before
 
 
+@contextmanager
+def outside() -> Iterator[None]:
+    """An onlooker's eyes in the current process's thread: nothing it does is an operation."""
+    before, _here.process = getattr(_here, "process", None), None
+    try:
+        yield
+    finally:
+        _here.process = before
+
+
 @cache
 def _listen() -> None:
     """Have every process noted that touches its sweep directory past the model. Python keeps such a hook for good."""
@@ -178,8 +188,7 @@ class World:
         return [process for process in self.processes if not process.done]
 
     def current(self) -> Process | None:
-        thread = threading.current_thread()
-        return next((process for process in reversed(self.processes) if process._thread is thread), None)
+        return getattr(_here, "process", None)
 
     def close(self) -> None:
         for process in self.live:
