@@ -18,8 +18,17 @@ from hpc.status import cell as one_cell
 from hpc.storage.store import Store
 from hpc.submission import cancels
 from hpc.submission.live import queues
-from hpc.submission.lock import at_work
+from hpc.submission.lock import CHECK, RUN, SUBMIT, SUBMIT_HERE, holder
 from hpc.sweep.definition import Sweep
+
+# What a cancellation means for a command that is at work.
+_STOPS = "it starts none of these cells, and stops those that it trains within seconds"
+_CONSEQUENCES = {
+    RUN: _STOPS,
+    SUBMIT_HERE: _STOPS,
+    SUBMIT: "it queues none of these cells any more",
+    CHECK: "it queues these cells again until it has made its certificate; end it, too",
+}
 
 
 @dataclass(frozen=True)
@@ -93,8 +102,8 @@ def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> 
         say(f"cancelled {taken} tasks; what they had finished is kept, and submitting again resumes the rest")
     else:
         say("no queued task of this sweep matches; a `submit --wait` at work will not queue any either")
-    if other := at_work(store):
-        say(f"{other} is at work here: it starts none of these cells, and stops those that it trains within seconds")
+    if other := holder(store):
+        say(f"{other}: {_CONSEQUENCES.get(other.command, 'it may train these cells; end it, too')}")
     for cluster in seen.unasked:
         say(f"{cluster}: tasks that wait there end when they start, those that run train on; cancel there, too")
     return CommandExit.TROUBLE if seen.unasked else CommandExit.DONE

@@ -21,7 +21,7 @@ from hpc.status.progress import progress
 from hpc.storage.permissions import check_writable
 from hpc.storage.store import Store
 from hpc.submission import cancels, intents, local_workers
-from hpc.submission.lock import Held, lock
+from hpc.submission.lock import RUN, SUBMIT_HERE, Held, lock
 from hpc.submission.replacement import replace_unconfirmed
 from hpc.sweep.definition import Sweep
 from hpc.trainers.snapshot import snapshot
@@ -39,7 +39,7 @@ def run(request: Request, options: RunOptions) -> int | None:
     check_writable(request.store.root)
     request.check_trainer()
     check_code(request, Profile("local"))
-    with lock(request.store, "holdfast run", options.take_over) as held:
+    with lock(request.store, RUN, options.take_over) as held:
         sweep = request.record(options.allow_code_change)
         say_notes(request)
         if options.cell and options.debug:
@@ -62,7 +62,7 @@ def submit(request: Request, options: SubmitOptions) -> int:
     check_writable(request.store.root)
     request.check_trainer()
     check_code(request, Profile("local"))
-    with lock(request.store, "holdfast submit", options.take_over) as held:
+    with lock(request.store, SUBMIT_HERE, options.take_over) as held:
         sweep = request.record(options.allow_code_change)
         say_notes(request)
         ends = run_here(request, sweep, options.here(), held)

@@ -24,7 +24,7 @@ from hpc.slurm.profile import Profile
 from hpc.status import lines, sweep
 from hpc.storage.permissions import check_writable
 from hpc.submission.intents import newest
-from hpc.submission.lock import Held, lock
+from hpc.submission.lock import SUBMIT, Held, lock
 from hpc.sweep.states import FINAL
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def submit(request: Request, options: SubmitOptions, profile: Profile) -> int:
         _check_accepted(request, options, profile, conf)
     since = newest(request.store)
     on_busy = _patience() if options.wait else None
-    with lock(request.store, "holdfast submit", options.take_over, on_busy) as held:
+    with lock(request.store, SUBMIT, options.take_over, on_busy) as held:
         request.record(options.allow_code_change)
         seen = look.take(request, since)
         code = submit_once(request, options, profile, conf, seen, held)
@@ -191,7 +191,7 @@ def wait(request: Request, options: SubmitOptions, profile: Profile, conf: Path 
             if idle_rounds == _MOST_IDLE_ROUNDS:
                 say(f"stopped: {idle_rounds} submissions in a row brought no cell further; nothing is queued again")
                 break
-            with lock(request.store, "holdfast submit", on_busy=_patience()) as held:
+            with lock(request.store, SUBMIT, on_busy=_patience()) as held:
                 submit_once(request, options, profile, conf, look.take(request, seen.since), held)
             refusals = 0
         except SlurmError as error:  # other jobs have all the room, or nobody answers: neither need last

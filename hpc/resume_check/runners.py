@@ -18,7 +18,7 @@ from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
 from hpc.submission.live import live_cells, live_tasks, queues
-from hpc.submission.lock import lock
+from hpc.submission.lock import CHECK, lock
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import MISSING, CellStatus
@@ -112,7 +112,7 @@ class OnCluster(Runner):
     def keep_going(self, cells: Sequence[Cell]) -> None:
         from hpc.submission.arrays import submit  # loads submitit, which a check on this machine does not need
 
-        with lock(self.store, "holdfast check resume") as held:
+        with lock(self.store, CHECK) as held:
             seen = queues(self.store)
             self._live = {name: task.queued for name, task in live_cells(seen.live).items()}
             missing = [CellStatus(cell, MISSING) for cell in cells if cell.name not in seen.cells]

@@ -41,6 +41,9 @@ _TRIES, _PAUSE_SECONDS = 40, 0.02
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.EPERM}
 # A submission takes seconds to minutes; looking at its lock costs one listing.
 _BUSY_SECONDS = 2.0
+# What takes the lock. The first two train cells themselves, the others queue them.
+RUN, SUBMIT_HERE = "holdfast run", "holdfast submit --profile local"
+SUBMIT, CHECK = "holdfast submit", "holdfast check resume"
 # kill, timeout and systemd send TERM; a terminal that is closed sends HUP.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -86,17 +89,29 @@ def lock(
             _leave(store, held.file)
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock. command: one of those below. certain: it is seen to run; else it may be gone or stopped."""
+
+    command: str
+    who: str
+    certain: bool
+
+    def __str__(self) -> str:
+        return f"{self.who} is at work here{'' if self.certain else ', as far as can be seen from here'}"
+
+
 def busy(store: Store) -> bool:
     """Whether a command is at work in the sweep directory, as far as can be seen from here."""
-    return bool(at_work(store))
+    return holder(store) is not None
 
 
-def at_work(store: Store) -> str:
-    """Which command is at work in the sweep directory, as far as can be seen from here; empty if none is."""
+def holder(store: Store) -> Holder | None:
+    """Which command is at work in the sweep directory, as far as can be seen from here; None if none is."""
     found = _owner(store)
-    if found is None or not is_of(store.root, found[1]) or _standing(found[1]) is _Owner.GONE:
-        return ""
-    return _who(found[1])
+    if found is None or not is_of(store.root, found[1]) or (standing := _standing(found[1])) is _Owner.GONE:
+        return None
+    return Holder(str(found[1].get("command", "")), _who(found[1]), standing is _Owner.RUNS)
 
 
 # --- taking and leaving ---------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from hpc.slurm.answers import expand
 
 from .machines import Machines
+from .processes import known
 
 
 @dataclass(eq=False)
@@ -73,7 +74,8 @@ class Clusters:
     def completed(self, command: Sequence[str], conf: Path | None, timeout_s: float) -> Any:
         """As hpc.slurm.commands._completed: before and after it takes effect, the process may be stopped or killed."""
         self.world.operation(command[0])
-        done = self._answer(list(command), self._reached(conf))
+        with known():
+            done = self._answer(list(command), self._reached(conf))
         self.world.operation(f"{command[0]} answered")
         return done
 

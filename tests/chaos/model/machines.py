@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpc.node import attempt, one_attempt
@@ -13,7 +14,7 @@ from hpc.processes import Place
 from hpc.storage import store
 from hpc.submission import arrays, cancels, intents, lock
 
-from .processes import Process, World, system
+from .processes import Process, World, known, system
 
 # The machine's own PID namespace, and that of a container.
 _OWN, _CONTAINER = "pid:[4026531836]", "pid:[4026532000]"
@@ -74,8 +75,8 @@ class Command(Process):
 class Machines(World):
     """A world in which pids, hosts and locks are virtual, too."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
         self.hosts = [Host("a", "one"), Host("b", "two"), Host("a", "one", _CONTAINER)]
         self.node = Host("a", "node")
         self.tick = 0
@@ -110,8 +111,7 @@ class Machines(World):
         process.pid = 100 + len(self.processes)
         for name, value in about.items():
             setattr(process, name, value)
-        self.processes.append(process)
-        return process
+        return self.add(process)
 
     def start_time(self, pid: int) -> int | None:
         """As the viewer sees it: by the pid, on his own host and in his own namespace."""
@@ -174,7 +174,8 @@ class _Trees:
 
     def rmtree(self, path: Any, ignore_errors: bool = False) -> None:
         self._world.operation("rmtree")
-        shutil.rmtree(path, ignore_errors=ignore_errors)
+        with known():
+            shutil.rmtree(path, ignore_errors=ignore_errors)
 
 
 class Clock:

@@ -6,6 +6,7 @@ PYTHONPATH=tests python -m chaos.model.mutants [--only NAME]    # searches at ra
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -17,13 +18,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from hpc.launch import look, slurm
+from hpc.node import attempt
+from hpc.node.books import Book
 from hpc.slurm.commands import Slurm
-from hpc.storage import published, task_list
+from hpc.storage import files, published, task_list
 from hpc.submission import arrays, cancels, live, lock
 
 from . import scripts
 from .scripts import Submissions
-from .test_model import Protocol
+from .test_model import Loose, Protocol
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,16 @@ def _cancel_with(second_look: bool, silent: bool) -> Callable[[Any, Any], int]:
 QUEUED_TWICE, REPLACED = "is queued 2 times", "is replaced while it trains"
 STARTED_AFTER = "by a task that started after it was cancelled"
 
+def _keep_one_conflict(paths: Any, cell: Any, conflict: Any) -> None:
+    files.publish_once(paths.conflict_file(cell), json.dumps(conflict).encode())
+
+
+def _last_alone(book: Book, *ours: Any) -> Any:
+    return _lineage(book, *ours)[-1:]
+
+
+_lineage = Book.lineage
+
 MUTANTS = (
     Mutant(
         2,
@@ -108,6 +121,51 @@ MUTANTS = (
         lambda *_, **__: "",
         "believed",
         machine=Protocol,
+    ),
+    Mutant(
+        2,
+        "a stranger beside a result stays",
+        published,
+        "_settle",
+        lambda private, public, named: published._link(private, public),
+        "",
+        machine=Protocol,
+    ),
+    Mutant(
+        2,
+        "a damaged result keeps its place beside a whole one",
+        attempt,
+        "_MOST_DAMAGED",
+        1,
+        "",
+        machine=Protocol,
+    ),
+    Mutant(
+        3,
+        "a result forgets the codes and numerics before the last",
+        Book,
+        "lineage",
+        _last_alone,
+        "and its result says",
+        machine=Protocol,
+    ),
+    Mutant(
+        9,
+        "a newer claim takes the cell",
+        attempt.PackAttempt,
+        "_saved_by_newer",
+        lambda own, cell: any(number > own.claims[cell] for number in own.store.attempts(cell)),
+        "by one that has saved nothing of it",
+        machine=Protocol,
+    ),
+    Mutant(
+        10,
+        "a third outcome is dropped",
+        published,
+        "keep_conflict",
+        _keep_one_conflict,
+        "an outcome is lost",
+        machine=Loose,
     ),
     Mutant(
         5,
@@ -256,6 +314,7 @@ def hunt(mutant: Mutant, examples: int, shrink: bool = False) -> str:
         deadline=None,
         database=None,
         phases=phases,
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -6,18 +6,29 @@ operation and at every one after that: no handler and no ``finally`` of ours cha
 
 from __future__ import annotations
 
+import builtins
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpc.storage import files, opening, published, results
+from hpc.storage import files, opening, permissions, published, store
 
 # What changes the file system or looks at it. close() is the kernel's when a process dies.
-OPERATIONS = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "listdir", "fsync", "write", "stat")
+OPERATIONS = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "listdir", "scandir", "fsync", "write")
+OPERATIONS += ("stat", "walk")
+# What Python itself reports, by whatever way it was called: so nothing in the sweep directory is done past the model.
+_REPORTED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.listdir", "os.scandir"}
+_REPORTED |= {"os.symlink", "os.truncate"}
+_OUTSIDE = {"subprocess.Popen", "os.fork", "os.system", "socket.connect"}
 _DEADLINE = 300.0
+_here = threading.local()
 
 
 class KilledError(BaseException):
@@ -27,8 +38,10 @@ class KilledError(BaseException):
 class Process:
     """One virtual process. lagging: its listings of directories are those it saw before, as from a stale cache.
 
-    operations: how many it has performed.
+    operations: how many it has performed. past: what it did in ``root``, the sweep directory, without the model's knowing.
     """
+
+    root = ""
 
     def __init__(self, name: str, body: Callable[[Process], None]) -> None:
         self.name = name
@@ -38,6 +51,7 @@ class Process:
         self.listings: dict[str, list[str]] = {}
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
         self.operations = 0
+        self.past = ""
         self._left, self._until = 0, ""
         self._thread = threading.Thread(target=self._run, args=(body,), name=name, daemon=True)
         self._thread.start()
@@ -49,12 +63,23 @@ class Process:
         self._left, self._until = operations, until
         self._go.release()
         assert self._waits.acquire(timeout=_DEADLINE), f"{self.name} hangs"
+        assert not self.past, f"the model does not see {self.past}, which {self.name} does"
         if self.error is not None:
             raise AssertionError(f"{self.name}: {self.error!r}") from self.error
 
     def finish(self) -> None:
         while not self.done:
             self.step(1_000)
+
+    @property
+    def where(self) -> str:
+        """Which functions of ours it is in, for people."""
+        frame, names = sys._current_frames().get(self._thread.ident or 0), []
+        while frame is not None:
+            if "/hpc/" in frame.f_code.co_filename:
+                names.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+            frame = frame.f_back
+        return f"{self.name} in {' < '.join(names)}"
 
     def kill(self) -> None:
         self.killed = True
@@ -73,6 +98,7 @@ class Process:
         self.operations += 1
 
     def _run(self, body: Callable[[Process], None]) -> None:
+        _here.process, _here.known = self, False
         self._go.acquire()
         try:
             if not self.killed:
@@ -85,19 +111,62 @@ class Process:
         self._waits.release()
 
 
-class World:
-    """All processes of a schedule; in other threads file operations are left alone."""
+@contextmanager
+def known() -> Iterator[None]:
+    """What the current process does here in the file system is an operation of the model's."""
+    before, _here.known = getattr(_here, "known", False), True
+    try:
+        yield
+    finally:
+        _here.known = before
 
-    def __init__(self) -> None:
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """An onlooker's eyes in the current process's thread: nothing it does is an operation."""
+    before, _here.process = getattr(_here, "process", None), None
+    try:
+        yield
+    finally:
+        _here.process = before
+
+
+@cache
+def _listen() -> None:
+    """Have every process noted that touches its sweep directory past the model. Python keeps such a hook for good."""
+    sys.addaudithook(_heard)
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    process = getattr(_here, "process", None)
+    if process is None or process.killed or process.past or _here.known:
+        return
+    if event in _OUTSIDE:
+        process.past = f"{event} of {arguments[0]}"
+    if event not in _REPORTED:
+        return
+    place = arguments[0]
+    with known():
+        path = os.readlink(f"/proc/self/fd/{place}") if isinstance(place, int) else os.fsdecode(place or ".")
+    if path.startswith(process.root):
+        process.past = f"{event} of {path}"
+
+
+class World:
+    """All processes of a schedule in a sweep directory; in other threads file operations are left alone."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.processes: list[Process] = []
         self._patch = pytest.MonkeyPatch()
         proxy = system(self)
-        for module in (files, opening, published, results):
+        for module in (files, opening, permissions, published, store):
             self.patch(module, "os", proxy)
+        _listen()
 
     def patch(self, owner: Any, name: str, value: Any) -> None:
-        """Replace what an owner calls, until close()."""
-        self._patch.setattr(owner, name, value, raising=False)
+        """Replace what an owner calls, until close(). Raises AttributeError if it calls nothing of that name."""
+        self._patch.setattr(owner, name, value, raising=name not in vars(builtins))
 
     def operation(self, name: str) -> None:
         """Where the current process may be stopped or killed; nothing in threads that are none of the model's."""
@@ -106,7 +175,11 @@ class World:
             process.before_operation(name)
 
     def start(self, body: Callable[[Process], None]) -> Process:
-        process = Process(f"process {len(self.processes) + 1}", body)
+        return self.add(Process(f"process {len(self.processes) + 1}", body))
+
+    def add(self, process: Any) -> Any:
+        """One more process, which has not begun."""
+        process.root = f"{self.root}/"
         self.processes.append(process)
         return process
 
@@ -115,8 +188,7 @@ class World:
         return [process for process in self.processes if not process.done]
 
     def current(self) -> Process | None:
-        thread = threading.current_thread()
-        return next((process for process in reversed(self.processes) if process._thread is thread), None)
+        return getattr(_here, "process", None)
 
     def close(self) -> None:
         for process in self.live:
@@ -145,11 +217,16 @@ class _System:
             if process is None:
                 return real(*arguments, **options)
             process.before_operation(name)
-            if name == "listdir":
-                return self._listing(process, arguments[0])
-            if name == "fsync":
-                return None  # what it is for, power cuts, is for real disks (chaos/powercut.py)
-            return real(*arguments, **options)
+            with known():
+                if name == "listdir":
+                    return self._listing(process, arguments[0])
+                if name == "scandir":
+                    return self._entries(process, arguments[0])
+                if name == "walk":
+                    return list(real(*arguments, **options))  # of folders that no process changes: one operation
+                if name == "fsync":
+                    return None  # what it is for, power cuts, is for real disks (chaos/powercut.py)
+                return real(*arguments, **options)
 
         return operation
 
@@ -159,3 +236,8 @@ class _System:
         if not (process.lagging and path in process.listings):
             process.listings[path] = os.listdir(path)
         return list(process.listings[path])
+
+    def _entries(self, process: Process, directory: Any) -> Any:
+        names = self._listing(process, directory)
+        with os.scandir(directory) as found:
+            return nullcontext([entry for entry in found if entry.name in names])

@@ -24,6 +24,8 @@ from hpc.storage import task_list
 from hpc.submission import arrays, cancels, known_confs
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED
+from hpc.trainers import git
+from hpc.trainers.project import Project
 
 from .clusters import Clusters, Controller, Task
 from .machines import Clock, Command, Host, Machines
@@ -42,7 +44,7 @@ class Site:
         sweep = make_sweep(GRID, path=write_trainer(self.directory))
         self.store = make_store(self.directory / "out", sweep)
         self.sweep = self.store.sweep()
-        self.world = Machines()
+        self.world = Machines(self.store.root)
         self.clusters = Clusters(self.world, self.directory)
         self.cancels: list[Command] = []
         self._replace_what_reaches_out()
@@ -57,7 +59,8 @@ class Site:
         patch(arrays, "snapshot", lambda store, trainer: ("code", self.directory / "code"))
         patch(arrays, "conf_in_use", lambda conf: conf)
         patch(known_confs, "_file", lambda: self.directory / "state" / "slurm_confs.json")
-        patch(provenance, "git_state", lambda path: None)
+        patch(git, "state", lambda path: None)
+        patch(slurm, "check_code", lambda request, profile: Project(Path(), {}, {}))
         patch(provenance, "versions", dict)
         for module in (request, pack):
             patch(module, "trainer_digest", lambda trainer: "toy")
@@ -248,7 +251,7 @@ class Site:
             if not self.world.live and not waiting:
                 return
         # A command that waits for one of which it cannot see that it is gone has said so; a person ends it.
-        assert self._dead_owners(), f"no end: {[process.name for process in self.world.live]}"
+        assert self._dead_owners(), f"no end: {[process.where for process in self.world.live]}"
         for process in self.world.live:
             process.kill()
 

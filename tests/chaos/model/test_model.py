@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from helpers.small_sweeps import make_grid, make_store, make_sweep
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hpc.node import training_run
 from hpc.node.attempt import PackAttempt
@@ -17,29 +20,61 @@ from hpc.node.training_run import TrainingRun
 from hpc.storage import published
 from hpc.storage.checkpoint import CorruptCheckpointError, decode
 from hpc.sweep.cell import Cell
-from hpc.sweep.states import COMPLETED, FAILED
+from hpc.sweep.states import COMPLETED, CONFLICT, FAILED
 
-from .processes import Process, World
-from .toy import check_believed, train_cell
+from .processes import Process, World, outside
+from .toy import Way, Witness, check_believed, train_cell
 
 CELLS = list(make_grid((1, 2), (42,)))
 MOST_LIVE = 3
+WHICH = st.integers(0, MOST_LIVE - 1)
+
+
+class _Watched(Witness):
+    """What a process of the model is told is held against what is on disk."""
+
+    def __init__(self, model: Protocol, attempt: PackAttempt) -> None:
+        self._model, self._attempt = model, attempt
+
+    def trains(self, cell: Cell) -> None:
+        self._model.world.operation("step")
+
+    def saved(self, cell: Cell) -> None:
+        self._model.acknowledged.add(cell)
+
+    def dropped(self, cell: Cell) -> None:
+        model, own = self._model, self._attempt.claims[cell]
+        with outside():
+            newer = [number for number in model.attempts_with_a_state(cell) if number > own]
+            rightly = newer or model.store.has_result(cell.name) or cell in model.touched or model.damaged_checkpoints
+        if not rightly:
+            model.faults.append(f"{cell.name} is taken from an attempt by one that has saved nothing of it")
+
+    def finished(self, cell: Cell, outcome: float, by: Any) -> None:
+        self._model.ended[cell.name, self._attempt.number] = by
+        self._model.outcomes.setdefault(cell, set()).add(outcome)
 
 
 class Protocol(RuleBasedStateMachine):
-    """Tasks at two cells that come, go and die in any order."""
+    """Tasks at two cells that come, go and die in any order; by two codes and two numerics, with the same numbers."""
+
+    ends = {COMPLETED}
+    ways: tuple[Way, ...] = (Way(), Way(kernel="B"), Way(code="2"))
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
         self.store = make_store(self.directory / "out", make_sweep(make_grid((1, 2), (42,))))
         self.sweep = self.store.sweep()
-        self.world = World()
+        self.world = World(self.store.root)
         self.acknowledged: set[Cell] = set()
+        self.ended: dict[tuple[str, int], list[Any]] = {}  # by cell and pack: the codes and numerics that trained it
+        self.outcomes: dict[Cell, set[float]] = {}
+        self.faults: list[str] = []
         self.seen: dict[Cell, bytes] = {}
         self.touched: set[Cell] = set()  # by a rule: such a cell may rightly be trained again
         self.damaged_checkpoints = False
-        training_run._PROGRESS_SECONDS = 0.0  # the same operations whatever the clock says
+        self.world.patch(training_run, "_PROGRESS_SECONDS", 0.0)  # the same operations whatever the clock says
 
     def teardown(self) -> None:
         try:
@@ -49,7 +84,10 @@ class Protocol(RuleBasedStateMachine):
             last = self.world.start(self._task(CELLS))
             last.finish()
             self.what_is_believed_is_whole_and_right()
-            assert {status.state for status in self._statuses()} == {COMPLETED}
+            self.a_result_names_all_that_trained_it()
+            self.every_outcome_is_kept()
+            self.deterministic_training_is_never_in_conflict()
+            assert {status.state for status in self._statuses()} <= self.ends
             for cell in CELLS:
                 assert self.store.paths.history_file(cell).exists(), "a whole sweep has every curve"
                 assert self.store.paths.weights_file(cell).exists()
@@ -59,7 +97,7 @@ class Protocol(RuleBasedStateMachine):
 
     # --- what processes do ----------------------------------------------------------------------------------------
 
-    def _task(self, cells: list[Cell]):  # type: ignore[no-untyped-def]
+    def _task(self, cells: list[Cell], way: Way = Way()):  # type: ignore[no-untyped-def]
         """A task as hpc.node.pack runs it, with a trainer of three steps."""
 
         def body(process: Process) -> None:
@@ -69,46 +107,69 @@ class Protocol(RuleBasedStateMachine):
             if not left:
                 return
             attempt = PackAttempt.begin(self.store, self.sweep, left, 1, {})
-            run = TrainingRun(attempt, stop_requested=lambda: process.stopped, device="cpu", threads=1, provenance={})
+            run = TrainingRun(
+                attempt,
+                stop_requested=lambda: process.stopped,
+                device="cpu",
+                threads=1,
+                provenance={"trainer_digest": way.code},
+            )
             for cell in left:
                 if not run.stop:
-                    train_cell(run, cell, self.acknowledged.add)
+                    train_cell(run, cell, way, _Watched(self, attempt))
             attempt.end()
 
         return body
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
+    @initialize(copies=st.integers(0, MOST_LIVE), points=st.sampled_from([(), ("step",), ("step", "link")]))
+    def copies_at_one_point(self, copies: int, points: Sequence[str]) -> None:
+        """Some copies of one task that have come equally far."""
+        for number in range(copies):
+            self.start(CELLS[:1], lagging=False, way=number)
+        for point in points:
+            for process in self.world.live:
+                process.step(1_000, point)
+
     @precondition(lambda self: len(self.world.live) < MOST_LIVE)
-    @rule(cells=st.sampled_from([CELLS, CELLS[:1], CELLS[1:]]), lagging=st.booleans())
-    def start(self, cells: list[Cell], lagging: bool) -> None:
-        self.world.start(self._task(cells)).lagging = lagging
+    @rule(cells=st.sampled_from([CELLS, CELLS[:1], CELLS[1:]]), lagging=st.booleans(), way=st.integers(0, 2))
+    def start(self, cells: list[Cell], lagging: bool, way: int) -> None:
+        self.world.start(self._task(cells, self.ways[way])).lagging = lagging
 
     @precondition(lambda self: self.world.live)
-    @rule(data=st.data(), operations=st.sampled_from([1, 2, 3, 5, 8, 13, 21, 34, 55]))
-    def step(self, data: st.DataObject, operations: int) -> None:
-        data.draw(st.sampled_from(self.world.live)).step(operations)
+    @rule(which=WHICH, operations=st.sampled_from([1, 2, 3, 5, 8, 13, 21, 34, 55]))
+    def step(self, which: int, operations: int) -> None:
+        self._chosen(which).step(operations)
 
     @precondition(lambda self: self.world.live)
-    @rule(data=st.data())
-    def finish(self, data: st.DataObject) -> None:
-        data.draw(st.sampled_from(self.world.live)).finish()
+    @rule(which=WHICH, operation=st.sampled_from(["step", "link", "replace", "unlink", "listdir", "mkdir"]))
+    def step_until(self, which: int, operation: str) -> None:
+        """Let a process go on until it is about to do something."""
+        process = self._chosen(which)
+        process.step(1)
+        process.step(1_000, operation)
 
     @precondition(lambda self: self.world.live)
-    @rule(data=st.data())
-    def kill(self, data: st.DataObject) -> None:
-        data.draw(st.sampled_from(self.world.live)).kill()
+    @rule(which=WHICH)
+    def finish(self, which: int) -> None:
+        self._chosen(which).finish()
 
     @precondition(lambda self: self.world.live)
-    @rule(data=st.data())
-    def ask_to_stop(self, data: st.DataObject) -> None:
-        data.draw(st.sampled_from(self.world.live)).stopped = True
+    @rule(which=WHICH)
+    def kill(self, which: int) -> None:
+        self._chosen(which).kill()
 
     @precondition(lambda self: self.world.live)
-    @rule(data=st.data())
-    def see_the_present(self, data: st.DataObject) -> None:
+    @rule(which=WHICH)
+    def ask_to_stop(self, which: int) -> None:
+        self._chosen(which).stopped = True
+
+    @precondition(lambda self: self.world.live)
+    @rule(which=WHICH)
+    def see_the_present(self, which: int) -> None:
         """A cache of directories expires."""
-        process = data.draw(st.sampled_from(self.world.live))
+        process = self._chosen(which)
         process.listings.clear()
 
     @rule(cell=st.sampled_from(CELLS), name=st.sampled_from(["result_file", "history_file", "weights_file"]))
@@ -125,13 +186,16 @@ class Protocol(RuleBasedStateMachine):
         self.store.paths.result_file(cell).unlink(missing_ok=True)
         self.touched.add(cell)
 
-    @rule(data=st.data())
-    def damage_a_checkpoint(self, data: st.DataObject) -> None:
+    @rule(which=st.integers(0, 3))
+    def damage_a_checkpoint(self, which: int) -> None:
         found = sorted(self.store.paths.packs_root.glob("*/checkpoint-??????"))
         if found:
-            path = data.draw(st.sampled_from(found))
+            path = found[which % len(found)]
             path.write_bytes(path.read_bytes()[:-1])
             self.damaged_checkpoints = True
+
+    def _chosen(self, which: int) -> Process:
+        return self.world.live[which % len(self.world.live)]
 
     # --- what must hold -------------------------------------------------------------------------------------------
 
@@ -140,7 +204,26 @@ class Protocol(RuleBasedStateMachine):
 
     @invariant()
     def what_is_believed_is_whole_and_right(self) -> None:
-        check_believed(self.store, CELLS, self.sweep.config_digest)
+        assert not self.faults, self.faults[0]
+        check_believed(self.store, CELLS, self.sweep.config_digest, {way.noise for way in self.ways})
+
+    @invariant()
+    def a_result_names_all_that_trained_it(self) -> None:
+        for _, result in self.store.outcomes(CELLS, self.sweep.config_digest):
+            by = result and self.ended.get((result["cell"], result["provenance"]["pack"]))
+            if by and len(by) > 1:
+                told = result["provenance"].get("trained_by", [])
+                assert [[part["code"], part["numerics"]["kernel"]] for part in told] == by, (
+                    f"{result['cell']} was trained by {by}, and its result says {told}"
+                )
+
+    @invariant()
+    def every_outcome_is_kept(self) -> None:
+        for cell in set(CELLS) - self.touched:
+            kept = {self.store.result(cell)["metrics"]["loss"]} if self.store.has_result(cell.name) else set()
+            for path in self.store.paths.conflict_files(cell):
+                kept.add(json.loads(path.read_bytes())["outcome"]["metrics"]["loss"])
+            assert self.outcomes.get(cell, set()) <= kept, f"{cell.name}: an outcome is lost"
 
     @invariant()
     def a_result_never_changes(self) -> None:
@@ -160,21 +243,22 @@ class Protocol(RuleBasedStateMachine):
         if self.damaged_checkpoints:
             return
         for cell in self.acknowledged:
-            if self.store.has_result(cell.name) or self._rows(cell):
+            if self.store.has_result(cell.name) or self.attempts_with_a_state(cell):
                 continue
             # A result that was there allowed the checkpoints to go; then a rule damaged it or moved it away.
             assert self._lost_its_result(cell), f"{cell.name}: no state is left"
 
-    def _rows(self, cell: Cell) -> list[int]:
-        steps = []
+    def attempts_with_a_state(self, cell: Cell) -> list[int]:
+        """Numbers of the cell's attempts that have left a whole state of it."""
+        found = []
         for attempt in self.store.attempts(cell):
             pack = self.store.pack_of(cell, attempt)
             for path in self.store.paths.generations(pack) if pack is not None else ():
                 try:
-                    steps += [row.step for row in decode(path.read_bytes()) if row.cell == cell.name]
+                    found += [attempt for row in decode(path.read_bytes()) if row.cell == cell.name]
                 except CorruptCheckpointError:
                     continue
-        return steps
+        return found
 
     def _lost_its_result(self, cell: Cell) -> bool:
         return "published" in self.store.paths.log_file(cell).read_text() or any(
@@ -182,11 +266,22 @@ class Protocol(RuleBasedStateMachine):
         )
 
 
-Protocol.TestCase.settings = settings(
+class Loose(Protocol):
+    """The same with training that never gives the same numbers twice: what differs is kept, and nothing is mixed."""
+
+    ends = {COMPLETED, CONFLICT}
+    ways = (Way(), Way(noise=0.25), Way(noise=0.5))
+
+    @invariant()
+    def deterministic_training_is_never_in_conflict(self) -> None:
+        """It is not deterministic."""
+
+
+Protocol.TestCase.settings = Loose.TestCase.settings = settings(
     max_examples=25,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-TestProtocol = Protocol.TestCase
+TestProtocol, TestLoose = Protocol.TestCase, Loose.TestCase

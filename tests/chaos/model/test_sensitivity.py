@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from hpc.storage import files, opening
+from hpc.trainers import git
+
+from . import scripts
 from .mutants import MUTANTS, Mutant, hunt
+from .processes import Process, World
 from .scripts import play
-from .test_model import Protocol
+from .test_model import CELLS, Protocol
 
 SCRIPTED = [pytest.param(mutant, id=mutant.name) for mutant in MUTANTS if mutant.script is not None]
 SEARCHED = [pytest.param(mutant, id=mutant.name) for mutant in MUTANTS if mutant.machine is Protocol]
@@ -26,3 +37,70 @@ def test_a_script_of_the_model_leads_to_the_violation_where_the_rule_is_broken_a
 @pytest.mark.parametrize("mutant", SEARCHED)
 def test_the_search_finds_it_where(mutant: Mutant) -> None:
     assert mutant.says in hunt(mutant, examples=400)
+
+
+# --- nothing happens past the model -----------------------------------------------------------------------------------
+
+
+def test_every_kind_of_operation_of_a_task_passes_through_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: Counter[str] = Counter()
+    real = Process.before_operation
+    monkeypatch.setattr(Process, "before_operation", lambda process, name: (seen.update([name]), real(process, name)))
+    _run_a_task()
+    assert {"open", "listdir", "mkdir", "link", "replace", "unlink", "write", "fsync"} <= seen.keys()
+
+
+def test_a_stale_listing_is_seen_through_every_way_in_which_our_code_lists(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    found: list[list[str]] = []
+
+    def body(process: Process) -> None:
+        process.lagging = True
+        for _ in range(2):
+            found.append([*opening.list_folder(tmp_path / "folder"), *files.entries(tmp_path / "folder")])
+            (tmp_path / "folder" / "new").touch()
+
+    world = World(tmp_path / "elsewhere")
+    world.start(body).finish()
+    world.close()
+    assert found == [[], []]
+
+
+@pytest.mark.parametrize("module", [files, opening], ids=["files", "opening"])
+def test_a_module_that_reaches_the_disk_past_the_model_is_noticed(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = World.__init__
+
+    def begin(world: World, root: Path) -> None:
+        real(world, root)
+        world.patch(module, "os", os)
+
+    monkeypatch.setattr(World, "__init__", begin)
+    with pytest.raises(AssertionError, match="the model does not see"):
+        _run_a_task()
+
+
+def test_a_command_that_starts_a_program_of_its_own_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = World.patch
+
+    def patch(world: World, owner: Any, name: str, value: Any) -> None:
+        if owner is not git:
+            real(world, owner, name, value)
+
+    monkeypatch.setattr(World, "patch", patch)
+    with pytest.raises(AssertionError, match=r"the model does not see subprocess\.Popen of git"):
+        play(scripts.late_array_starts)
+
+
+def test_a_seam_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        world.patch(subprocess, "no_such_name", None)
+    world.close()
+
+
+def _run_a_task() -> None:
+    machine = Protocol()
+    try:
+        machine.world.start(machine._task(CELLS)).finish()
+    finally:
+        machine.teardown()

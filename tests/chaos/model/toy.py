@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,39 +21,74 @@ def value(cell: Cell, step: int) -> float:
     return 100.0 * int(cell.factors["width"]) + step
 
 
-def train_cell(run: Any, cell: Cell, acknowledged: Callable[[Cell], object] = lambda cell: None) -> None:
-    """A trainer of three steps that saves after each. acknowledged: called with a cell whose state counts as saved."""
+@dataclass(frozen=True)
+class Way:
+    """How a process trains: by which code and numerics, and how far its numbers are from those of others."""
+
+    code: str = "1"
+    kernel: str = "A"
+    noise: float = 0.0
+
+
+class Witness:
+    """What a process is told, for those who check it; this one lets it pass."""
+
+    def trains(self, cell: Cell) -> None:
+        """The cell is trained one step further."""
+
+    def saved(self, cell: Cell) -> None:
+        """A state of the cell counts as saved."""
+
+    def dropped(self, cell: Cell) -> None:
+        """The cell is taken from the process."""
+
+    def finished(self, cell: Cell, outcome: float, by: Sequence[Sequence[str]]) -> None:
+        """The cell has ended with this outcome, trained by these codes and numerics one after another."""
+
+
+def train_cell(run: Any, cell: Cell, way: Way = Way(), witness: Witness = Witness()) -> None:
+    """A trainer of three steps that saves after each."""
+    run.numerics(kernel=way.kernel)
     saved = run.restore(cell)
-    step = saved.step if saved else 0
-    if saved is not None:
-        assert saved.values == {"x": value(cell, step)}, "a state that no attempt saved"
+    step, noise, by = 0, way.noise, []
+    if saved:
+        step, noise, by = saved.step, saved.values["noise"], [list(part) for part in saved.values["by"]]
+        assert saved.values["x"] == value(cell, step) + noise, "a state that no attempt saved"
+    if by[-1:] != [[way.code, way.kernel]]:
+        by.append([way.code, way.kernel])
     while step < STEPS:
         stopping = run.stop
         if not stopping:
+            witness.trains(cell)
             step += 1
-            run.epoch(cell, step, STEPS, {"loss": value(cell, step)})
-        if cell in run.save({cell: Checkpoint(step, values={"x": value(cell, step)})}):
+            run.epoch(cell, step, STEPS, {"loss": value(cell, step) + noise})
+        state = {"x": value(cell, step) + noise, "noise": noise, "by": by}
+        if cell in run.save({cell: Checkpoint(step, values=state)}):
+            witness.dropped(cell)
             return
-        acknowledged(cell)
+        witness.saved(cell)
         if stopping:
             return
-    final = value(cell, STEPS)
+    final = value(cell, STEPS) + noise
     run.finish(cell, {"loss": final}, weights={"w": np.array([final])})
+    witness.finished(cell, final, by)
 
 
-def check_believed(store: Store, cells: Iterable[Cell], config_digest: str) -> None:
+def check_believed(store: Store, cells: Iterable[Cell], config_digest: str, noises: Collection[float] = (0.0,)) -> None:
     """Raise AssertionError unless each result that counts is whole and right, with the files beside it."""
     for status, result in store.outcomes(cells, config_digest):
         assert status.state != CONFLICT or status.cause
         if result is None:
             continue
         cell, paths = status.cell, store.paths
-        final = value(cell, STEPS)
-        assert result["metrics"] == {"loss": final}, "believed: numbers that no training gave"
-        rows = "".join(f"{i},{value(cell, i)!r}\n" for i in range(1, STEPS + 1))
+        noise = result["metrics"]["loss"] - value(cell, STEPS)
+        assert noise in noises, "believed: numbers that no training gave"
+        rows = "".join(f"{i},{value(cell, i) + noise!r}\n" for i in range(1, STEPS + 1))
         if paths.history_file(cell).exists():
             believed = paths.history_file(cell).read_text()
             assert believed == f"epoch,loss\n{rows}", "believed: a history of something else"
         if paths.weights_file(cell).exists():
             believed_bytes = paths.weights_file(cell).read_bytes()[-8:]
-            assert believed_bytes == np.array([final]).tobytes(), "believed: weights of something else"
+            assert believed_bytes == np.array([value(cell, STEPS) + noise]).tobytes(), (
+                "believed: weights of something else"
+            )

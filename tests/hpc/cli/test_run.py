@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from helpers.command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, re
 from helpers.held import held_trainer, hold, release
 from helpers.waiting import PATIENCE, wait_until
 
+from hpc.processes import host
 from hpc.storage.store import Store
+from hpc.submission.lock import lock
 
 
 def configure(directory: Path, **changes: Any) -> str:
@@ -60,6 +63,35 @@ def test_cancel_makes_a_local_run_save_and_stop_what_it_names(holdfast: Holdfast
     assert "saved at step" in (tmp_path / "out" / "individual_results" / "width_1_run_0" / "log.txt").read_text()
     release(tmp_path)
     assert "4 COMPLETED" in holdfast("run", "out").stdout, "what is asked for after it trains again"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("holdfast run", "it starts none of these cells, and stops those that it trains within seconds"),
+        ("holdfast submit --profile local", "it starts none of these cells, and stops those that it trains within s"),
+        ("holdfast submit", "it queues none of these cells any more"),
+        ("holdfast check resume", "it queues these cells again until it has made its certificate; end it, too"),
+        ("one of a later version", "it may train these cells; end it, too"),
+    ],
+)
+def test_cancel_says_what_it_means_for_the_command_that_is_at_work(
+    holdfast: Holdfast, tmp_path: Path, command: str, said: str
+) -> None:
+    holdfast("run", "--config", configure(tmp_path), "--cell", "width_1_run_0", expect=4)
+    with lock(Store(tmp_path / "out"), command):
+        told = holdfast("cancel", "out", "-y").stderr
+    assert f"{command} (process {os.getpid()} on {host()}) is at work here: {said}" in told
+
+
+def test_cancel_says_where_it_cannot_see_whether_a_command_is_still_at_work(holdfast: Holdfast, tmp_path: Path) -> None:
+    holdfast("run", "--config", configure(tmp_path), "--cell", "width_1_run_0", expect=4)
+    store = Store(tmp_path / "out")
+    with lock(store, "holdfast submit") as held:
+        path = store.paths.lock_directory / held.file
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"boot": "another", "machine": "another"}))
+        told = holdfast("cancel", "out", "-y").stderr
+    assert "is at work here, as far as can be seen from here: it queues none of these cells any more" in told
 
 
 def test_cancel_leaves_the_other_cells_of_a_local_run_alone(holdfast: Holdfast, tmp_path: Path) -> None:
