@@ -54,6 +54,8 @@ SHOW = {
     "attempts[].node": "node it ran on; empty if it never reported one",
     "attempts[].failure": "null, or an object with `cause` and `traceback`",
     "result": "its results.json, see below; null before it has one",
+    "redone[].redo": "number of the redo that set an earlier result aside; `redone` is missing where there was none",
+    "redone[].result": "that result",
 }
 CHECK = {
     "good": "false if there is a problem",
@@ -75,7 +77,7 @@ RESULT = {
     "config_digest": "digest of everything that determines the numbers; results of another configuration do not count",
     "outcome_digest": "digest of the result with its history and weights: equal for bit-identical cells",
     "provenance": "how the result came about: attempts, seconds, node, device, versions, code_digest, git, "
-    "peak_memory, pack_size, ... New fields may be added",
+    "peak_memory, pack_size, redone, ... New fields may be added",
 }
 AGGREGATED = {
     "*.*": "each factor under its field name",

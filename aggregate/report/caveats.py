@@ -15,7 +15,7 @@ from aggregate.analysis.reliability import Flag
 from aggregate.analysis.study import Evidence, Study
 from aggregate.analysis.summary import Summary
 from aggregate.reading.histories import Fault
-from aggregate.reading.records import Gathered
+from aggregate.reading.records import Gathered, Record
 from aggregate.wording import counted, p_equals
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
@@ -43,6 +43,7 @@ def on_claims(study: Study) -> list[str]:
         *_budgets(study.ends.budgets),
         *_still_learning(study.gathered),
         *_mixtures(study.gathered),
+        *_redone(study.gathered),
         *_former(study.analysis),
         *_revisions(study.manifest["revisions"], claims.looks),
     ]
@@ -150,6 +151,22 @@ def _mixtures(gathered: Gathered) -> list[str]:
         if names:
             lines.append(f"trained {what}: {_cells(names)}; see trained_by in table.parquet")
     return lines
+
+
+def _redone(gathered: Gathered) -> list[str]:
+    """Cells that were trained again when their results could be seen; and those of them that ended otherwise."""
+    redone = [(record, name) for record, name in zip(gathered.records, gathered.names, strict=True) if record.redone]
+    if not redone:
+        return []
+    others = [name for record, name in redone if _ended_otherwise(record)]
+    what = f"{len(others)} of them ended otherwise than before: {_named(others)}" if others else "all ended as before"
+    names = _cells([name for _, name in redone])
+    return [f"redone after their results could be seen (holdfast redo): {names}; {what}"]
+
+
+def _ended_otherwise(record: Record) -> bool:
+    now = (record.result or {}).get("outcome_digest")
+    return any(earlier["outcome_digest"] != now for earlier in record.redone)
 
 
 def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:
