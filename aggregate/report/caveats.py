@@ -17,6 +17,7 @@ from aggregate.analysis.summary import Summary
 from aggregate.reading.histories import Fault
 from aggregate.reading.records import Gathered, Record
 from aggregate.wording import counted, p_equals
+from hpc.sweep.definition import PRESENTATION
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
 _NAMED = 6  # cells named in one line
@@ -216,7 +217,7 @@ def _revisions(revisions: Sequence[Mapping[str, Any]], looks: Looks) -> list[str
             "the trainer's code was changed while the sweep ran (--allow-code-change): cells of before and after are "
             "mixed, and differences between conditions may be differences of code"
         )
-    if first.get("analysis") != last.get("analysis"):
+    if _tested_in(first) != _tested_in(last):
         lines.append(
             "the analysis was edited after the sweep began: the first one governs, and anything else is exploratory"
         )
@@ -229,3 +230,8 @@ def _revisions(revisions: Sequence[Mapping[str, Any]], looks: Looks) -> list[str
     if before["axes"] != after["axes"]:
         lines.append("conditions were added after the sweep began: comparisons with them are exploratory")
     return lines
+
+
+def _tested_in(revision: Mapping[str, Any]) -> dict[str, Any]:
+    """What a revision tests, without how it is shown."""
+    return {key: value for key, value in (revision.get("analysis") or {}).items() if key not in PRESENTATION}

@@ -11,7 +11,7 @@ from hpc.sweep.states import CONFLICT, FAILED, CellStatus
 
 
 def lines(store: Store) -> Iterator[str]:
-    """Causes and tracebacks of the cells that failed or are in conflict, then their logs. Raises SweepError, OSError."""
+    """Causes and tracebacks of cells that failed or are in conflict, then their logs. Raises SweepError, OSError."""
     sweep = store.sweep()
     failed = [s for s in store.statuses(sweep.grid, sweep.config_digest) if s.state in (FAILED, CONFLICT)]
     if not failed:

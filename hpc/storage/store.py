@@ -65,13 +65,14 @@ class Store:
         return data  # type: ignore[no-any-return]
 
     def sweep(self, manifest: Mapping[str, Any] | None = None) -> Sweep:
-        """The newest revision, with the analysis of the first. manifest: what sweep.json said, if it was read already.
+        """The newest revision, with the tests of the first. manifest: what sweep.json said, if it was read already.
 
         Raises SweepError.
         """
         revisions = (self.manifest() if manifest is None else manifest)["revisions"]
         try:
             sweep = Sweep.from_json(revisions[-1] | {"analysis": revisions[0]["analysis"]})
+            sweep = sweep.shown_as(revisions[-1]["analysis"])
         except (ValueError, KeyError, TypeError) as error:
             fault = one_line(f"{self.paths.sweep_file}: cannot be read by this version of Holdfast: {error}")
             raise SweepError(fault) from None
