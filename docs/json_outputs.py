@@ -22,8 +22,9 @@ PLAN = {
     "cost.low": "lower end of their 95 % interval, hours; null as above",
     "cost.high": "upper end, hours; null as above",
     "cost.source": "what the estimate is based on, or how to get one",
-    "cost.files": "as `files`",
-    "cost.bytes": "bytes that the results will take",
+    "cost.files": "as `files`, with the submission and, if it is the first one, the snapshot of the code",
+    "cost.bytes": "their bytes; the weights as finished cells, a pilot or the built-in trainer's settings say",
+    "cost.without_weights": "true if nothing says how large the weights are: they come on top",
     "cost.effect": "smallest paired effect (d_z) the seeds detect with 80 % power, corrected for the family of tests; "
     "null for one seed",
     "cost.tests": "tests in that family",

@@ -15,8 +15,10 @@ from hpc.processes import cores
 from hpc.slurm import unused
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
+from hpc.storage import files
 from hpc.sweep.states import FINAL
 from hpc.trainers.project import Project, project
+from hpc.trainers.snapshot import extent
 
 if TYPE_CHECKING:
     from hpc.planning.cost import Cost
@@ -82,8 +84,8 @@ def say_of_profile(profile: Profile) -> None:
         say("note: the profile has no timeout_min; tasks get the default time limit of their partition")
 
 
-def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look) -> Cost:
-    """The plan's cost, from a sample of this sweep's finished cells or from a pilot."""
+def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look, found: Project | None = None) -> Cost:
+    """The plan's cost, from a sample of this sweep's finished cells or from a pilot. found: what its tasks get."""
     from aggregate.stats.power import detectable_effect
     from hpc.planning import cost, pilot_record
     from hpc.planning.family import alpha_of_a_test, tests_in_family
@@ -94,7 +96,10 @@ def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look) -> Co
     count = len(request.sweep.grid.seeds)
     effect = detectable_effect(count, alpha_of_a_test(request.sweep)) if count > 1 else None
     tests = tests_in_family(request.sweep)
-    return cost.estimate(planned, effect, provenances, known, profile, tests=tests)
+    fresh = found is not None and not any(files.numbers(request.store.paths.submissions_root))
+    code = extent(found) if found is not None and fresh else (0, 0)
+    sweep = request.sweep
+    return cost.estimate(planned, effect, provenances, known, profile, tests=tests, sweep=sweep, code=code)
 
 
 def cluster_of(profile: Profile) -> Path | None:

@@ -179,6 +179,8 @@ def test_redo_asks_sets_aside_and_run_trains_again_and_show_and_report_say_so(
     assert (store.root / "aggregated_results.json").read_bytes() == before, "the same training gives the same numbers"
     shown = holdfast("show", "out", "width_1_run_0").stdout
     assert "earlier result, set aside by redo 2 on " in shown
+    redone = json.loads(holdfast("show", "out", "width_1_run_0", "--json").stdout)["redone"]
+    assert [(entry["redo"], entry["result"]["status"]) for entry in redone] == [(2, COMPLETED)]
     told = holdfast("aggregate", "out").stderr
     line = "redone after their results could be seen (holdfast redo): width_1_run_0; all ended as before"
     assert line in told
