@@ -191,7 +191,7 @@ _GRID = together(
     _grid("--dims", metavar="8,12", help="Workspace dimensions."),
     _grid("--synergy-scales", metavar="0.1,1.0", help="Scales of the synergy loss."),
     _grid("--runs-per-condition", type=WHOLE, metavar="N", help="Seeds 42 to 41+N; a larger N grows a sweep."),
-    _grid("--axis", multiple=True, metavar="NAME=V1,V2", help="Values of any factor."),
+    _grid("--axis", multiple=True, metavar="NAME=V1,V2", help="Values of any factor; with DIR, values to add."),
     _grid("--experiment", metavar="NAME", help="Loss configuration, such as fusion_only."),
     _grid("--epochs", type=WHOLE, metavar="N", help="Epochs per cell."),
     _grid("--batch-size", type=WHOLE, metavar="N", help="Samples per step."),
