@@ -303,7 +303,6 @@ def test_a_task_in_a_container_sees_the_sweep_directory_and_the_directories_of_t
     [
         {"gres": "gpu:1"},
         {"additional_parameters": {"gres": "gpu:a100:1"}},
-        {"additional_parameters": {"gpus_per_task": 1}},
         {"gpus_per_node": 0, "gres": "gpu:2"},
     ],
 )
