@@ -55,14 +55,15 @@ def chosen_pack(
 def check_code(request: Request, profile: Profile) -> Project:
     """What tasks get of the trainer's project. Raises ConfigError if the trainer needs more, SweepError, OSError.
 
-    What this Python lacks is a fault where it is the one that runs on the nodes, and a remark otherwise.
+    What is read from the working directory is a fault where tasks have another one. What this Python lacks is a fault
+    where it is the one that runs on the nodes, and a remark otherwise.
     """
     found = project(request.sweep.trainer)
     same_python = profile.launcher == Profile("local").launcher
-    faults = [*found.faults, *(found.doubts if same_python else ())]
+    faults = [*found.faults, *(found.doubts if same_python else ()), *(() if profile.is_local else found.elsewhere)]
     if faults:
         raise ConfigError([f"trainer: {fault}" for fault in faults])
-    for doubt in found.doubts:
+    for doubt in (*found.doubts, *found.elsewhere):
         say(f"note: trainer: {doubt}")
     return found
 
