@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from aggregate.analysis.fixed import Analysis
 from aggregate.analysis.study import Study, study
@@ -20,6 +21,7 @@ from aggregate.reading.unchanged import Look, Told, look, remember, told_before
 from aggregate.report.caveats import cell_lines, doubts, limited, on_claims, on_seeds
 from aggregate.report.page import Material, render
 from aggregate.together import Stamp, Together
+from hpc.errors import ConfigError, unknown_key
 from hpc.storage.files import make_directory, remove
 from hpc.storage.permissions import untrusted
 from hpc.storage.results import paused_collector
@@ -46,13 +48,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Asked:
-    """targets: functions of users that are to draw. remark: of those that are not run, and why; empty if all are."""
+    """targets: functions of users that are to draw. remark: of those that are not run, and why; empty if all are.
+    presentation: formats and labels of this aggregation alone, as in the analysis section."""
 
     targets: tuple[str, ...] = ()
     remark: str = ""
+    presentation: Mapping[str, Any] = field(default_factory=dict)
 
 
-def aggregate(root: Path, *, figures: bool = True, own: Sequence[str] = (), trust: bool = False) -> Outcome:
+def aggregate(
+    root: Path,
+    *,
+    figures: bool = True,
+    own: Sequence[str] = (),
+    trust: bool = False,
+    formats: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+) -> Outcome:
     """Aggregate a sweep directory, complete or not, and write everything that is made of its results.
 
     If nothing has changed since the last time, nothing is written. Any number of processes may do this at once: the
@@ -60,13 +72,17 @@ def aggregate(root: Path, *, figures: bool = True, own: Sequence[str] = (), trus
     predecessor's is read too; what is made of it goes to a directory inside.
     figures: whether to draw; tables, statistics and report are written anyway. own: functions that draw figures of the
     caller's, as in analysis.figures. trust: also run those that sweep.json names where that is another user's.
-    Raises hpc.errors.SweepError if ``root`` holds no sweep, OSError naming the path if it cannot be read or written, or
-    if other processes keep replacing what this one writes.
+    formats, labels: for this aggregation, in place of those of the analysis section: of figures, among png, pdf and
+    svg; and of metrics and factors, by name.
+    Raises hpc.errors.ConfigError for a label of what the sweep does not have, SweepError if ``root`` holds no sweep,
+    OSError naming the path if it cannot be read or written, or if other processes keep replacing what this one writes.
     """
     store = Store(root)
+    presentation = {**({"formats": list(formats)} if formats else {}), **({"labels": labels} if labels else {})}
     for _ in range(_TRIES):
-        seen = None if is_predecessor(root) else look(store, figures=figures)
+        seen = None if is_predecessor(root) else look(store, figures=figures, **presentation)
         asked = _asked(store, seen, own, trust) if figures and seen is not None else Asked(tuple(own))
+        asked = replace(asked, presentation=presentation)
         if seen is not None and (told := _told_before(seen, asked)) is not None:
             return _outcome(store, told)
         if (outcome := _aggregate(root, seen, figures, asked)) is not None:
@@ -93,7 +109,7 @@ def _told_before(seen: Look, asked: Asked) -> Told | None:
 def _aggregate(root: Path, seen: Look | None, figures: bool, asked: Asked) -> Outcome | None:
     """Read, compute and publish. None if another process published at the same time, so that the files may be a
     mixture: then what it read may be newer, and all is done again."""
-    reading = read_any(root)
+    reading = _shown_as(read_any(root), asked.presentation)
     with paused_collector():
         told, made = _make(reading, study(reading), figures, asked)
         stamps = _publish(reading.store, made, figures)
@@ -102,6 +118,18 @@ def _aggregate(root: Path, seen: Look | None, figures: bool, asked: Asked) -> Ou
     if seen is not None:
         remember(seen, reading, stamps, told)
     return _outcome(reading.store, told)
+
+
+def _shown_as(reading: Reading, presentation: Mapping[str, Any]) -> Reading:
+    """The same results under these formats and labels. Raises ConfigError for a label of nothing in the sweep."""
+    sweep = reading.sweep
+    known = [*sweep.trainer.metrics, *(axis.name for axis in sweep.grid.axes)]
+    faults = [
+        unknown_key(f"--label {name}", name, known) for name in presentation.get("labels", ()) if name not in known
+    ]
+    if faults:
+        raise ConfigError([f"command line: {fault}" for fault in faults])
+    return replace(reading, gathered=replace(reading.gathered, sweep=sweep.shown_as(presentation)))
 
 
 def _make(reading: Reading, found: Study, figures: bool, asked: Asked) -> tuple[Told, dict[Path, bytes]]:

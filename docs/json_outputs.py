@@ -22,8 +22,9 @@ PLAN = {
     "cost.low": "lower end of their 95 % interval, hours; null as above",
     "cost.high": "upper end, hours; null as above",
     "cost.source": "what the estimate is based on, or how to get one",
-    "cost.files": "as `files`",
-    "cost.bytes": "bytes that the results will take",
+    "cost.files": "as `files`, with the submission and, if it is the first one, the snapshot of the code",
+    "cost.bytes": "their bytes; the weights as finished cells, a pilot or the built-in trainer's settings say",
+    "cost.without_weights": "true if nothing says how large the weights are: they come on top",
     "cost.effect": "smallest paired effect (d_z) the seeds detect with 80 % power, corrected for the family of tests; "
     "null for one seed",
     "cost.tests": "tests in that family",
@@ -54,6 +55,8 @@ SHOW = {
     "attempts[].node": "node it ran on; empty if it never reported one",
     "attempts[].failure": "null, or an object with `cause` and `traceback`",
     "result": "its results.json, see below; null before it has one",
+    "redone[].redo": "number of the redo that set an earlier result aside; `redone` is missing where there was none",
+    "redone[].result": "that result",
 }
 CHECK = {
     "good": "false if there is a problem",
@@ -75,7 +78,7 @@ RESULT = {
     "config_digest": "digest of everything that determines the numbers; results of another configuration do not count",
     "outcome_digest": "digest of the result with its history and weights: equal for bit-identical cells",
     "provenance": "how the result came about: attempts, seconds, node, device, versions, code_digest, git, "
-    "peak_memory, pack_size, ... New fields may be added",
+    "peak_memory, pack_size, redone, ... New fields may be added",
 }
 AGGREGATED = {
     "*.*": "each factor under its field name",

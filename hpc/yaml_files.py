@@ -50,6 +50,8 @@ def _json_fault(error: json.JSONDecodeError) -> tuple[int, str]:
     if before.endswith(",") and after[:1] in ("}", "]"):
         line = error.doc.count("\n", 0, len(error.doc) - len(after)) + 1
         return line, f"there is a comma before the closing {after[0]}; remove it"
+    if error.doc.startswith("...", error.pos) or error.doc[error.pos - 1 : error.pos + 3] in ("[...", "{..."):
+        return error.lineno, "'...' stands for what an example leaves out; write the values, or remove the key"
     return error.lineno, error.msg
 
 

@@ -54,6 +54,7 @@ ALLOWED = {
         "the kernel's files below /proc": "hpc/processes.py",
         "the user's own sandbox": "hpc/sandbox/conf.py hpc/sandbox/daemons.py hpc/sandbox/directory.py",
         "a script of ours": "hpc/submission/arrays.py",
+        "a folder of its own, with another name for the trainer that it runs": "hpc/trainers/loading.py",
         "the code of a trainer or figure that the user named, and snapshots of it": "hpc/trainers/snapshot.py "
         "hpc/trainers/source.py aggregate/figures/user_figures.py",
         "the command of a trainer and its answers": "training/command.py",
@@ -66,7 +67,7 @@ ALLOWED = {
     "removes": {
         "the one way to remove a file of a sweep": "hpc/storage/files.py",
         "what this process made": "hpc/preflight/check.py hpc/preflight/probe.py hpc/resume_check/check.py "
-        "hpc/submission/local_workers.py hpc/trainers/snapshot.py hpc/wandb/extract/extract.py "
+        "hpc/submission/local_workers.py hpc/trainers/loading.py hpc/trainers/snapshot.py hpc/wandb/extract/extract.py "
         "training/shapes/generate.py training/steps/build.py",
         "the user's own sandbox": "hpc/sandbox/conf.py",
         "the lock, by the rules of its protocol": "hpc/submission/lock.py",

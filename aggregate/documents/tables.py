@@ -38,6 +38,8 @@ def cell_table(gathered: Gathered, metrics: Sequence[str]) -> pa.Table:
     # Only where there is such a cell: the table of any other sweep stays as it is.
     if any(parts := [record.trained_by for record in records]):
         columns["trained_by"] = pa.array([json.dumps(part) if part else None for part in parts], pa.string())
+    if any(redone := [len(record.redone) for record in records]):
+        columns["redone"] = pa.array(redone, pa.int64())
     measured = [result.get("metrics", {}) for result in results]
     for name in metrics:
         values = [entry.get(name) for entry in measured]

@@ -57,6 +57,7 @@ _STYLE: dict[Any, Any] = {
     "axes.formatter.use_mathtext": False,
     "axes.formatter.useoffset": False,
     "pdf.fonttype": 42,
+    "svg.hashsalt": "holdfast",  # ids of parts, which are random otherwise
 }
 
 
@@ -154,12 +155,15 @@ def _wipe(page: Sheet) -> None:
 
 
 def encoded(figure: Figure, kind: str = "png", about: Mapping[str, str] | None = None) -> bytes:
-    """The figure as the bytes of a PNG or PDF file. about: its metadata, such as Title and Subject."""
+    """The figure as the bytes of a PNG, PDF or SVG file. about: its metadata, such as Title and Subject."""
     buffer = io.BytesIO()
     metadata: dict[str, Any] = dict(about or {})
     if kind == "png":
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, pil_kwargs={"compress_level": 1})
-    else:  # without a date, so that the same figure is the same bytes
+    elif kind == "svg":  # without a date, so that the same figure is the same bytes; its names for metadata differ
+        named = {"Description" if key == "Subject" else key: value for key, value in metadata.items()}
+        figure.savefig(buffer, format=kind, metadata=named | {"Date": None})
+    else:
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata | {"CreationDate": None})
     return buffer.getvalue()
 

@@ -6,13 +6,14 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from aggregate.analysis.study import Study
 from aggregate.figures.canvas import Picture
 from aggregate.figures.user_figures import draw_user_figures
 from hpc.storage.files import read
 
-_SUFFIXES = (".png", ".pdf")
+FORMATS = ("png", "pdf", "svg")
 
 
 @dataclass
@@ -52,7 +53,7 @@ def _own(study: Study, stamp: str) -> Iterator[tuple[Picture, dict[str, bytes]]]
     with house_style():
         for plot in plots(study.summary, study.curves(), study.evidence.claims.retained):
             about = {"Title": _title(plot.name), "Subject": f"aggregation {stamp}"}
-            kinds = [kind for kind in ("png", "pdf") if kind == "png" or kind in study.analysis.formats]
+            kinds = [kind for kind in FORMATS if kind == "png" or kind in study.analysis.formats]
             files = {f"{plot.name}.{kind}": encoded(plot.figure, kind, about) for kind in kinds}
             yield Picture(plot.name, plot.metric, plot.caption, files[f"{plot.name}.png"]), files
 
@@ -70,9 +71,10 @@ def superseded(directory: Path, kept: Collection[Path]) -> list[Path]:
 
 
 def _is_ours(path: Path, name: Path) -> bool:
-    if path.suffix not in _SUFFIXES or path.is_symlink() or not path.is_file():
+    if path.suffix.removeprefix(".") not in FORMATS or path.is_symlink() or not path.is_file():
         return False
-    return _title(name.with_suffix("").as_posix()).encode() in read(path)
+    title = _title(name.with_suffix("").as_posix())
+    return (escape(title) if path.suffix == ".svg" else title).encode() in read(path)
 
 
 def _title(name: str) -> str:

@@ -58,8 +58,9 @@ class Metric:
 
 def factors_of(sweep: Sweep) -> tuple[Factor, ...]:
     """The factors of a sweep in the order of its axes."""
+    factors = sweep.trainer.factors
     return tuple(
-        _factor(axis.name, axis.values, sweep.trainer.factors.get(axis.name, {}), sweep.trainer.field_of(axis.name))
+        _factor(axis.name, axis.values, _labelled(sweep, axis.name, factors), sweep.trainer.field_of(axis.name))
         for axis in sweep.grid.axes
     )
 
@@ -72,12 +73,18 @@ def metrics_of(sweep: Sweep, found: Iterable[str]) -> tuple[Metric, ...]:
     declared = sweep.trainer.metrics
     ordered = [name for name in declared if name in names] + sorted(names - set(declared))
     slugs = _distinct_slugs(ordered)
-    return tuple(_metric(name, slugs[name], declared.get(name, {})) for name in ordered)
+    return tuple(_metric(name, slugs[name], _labelled(sweep, name, declared)) for name in ordered)
 
 
 def slug(name: str) -> str:
     """A name as it stands in file names: ``predictability/synergy_acc`` -> ``predictability_synergy_acc``."""
     return _NOT_IN_FILE_NAMES.sub("_", name).lstrip(".")[:100] or "_"
+
+
+def _labelled(sweep: Sweep, name: str, declared: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A declaration with the label that the analysis gives, if it gives one; that one may change at any time."""
+    labels = sweep.analysis.get("labels") or {}
+    return {**declared.get(name, {}), **({"label": labels[name]} if name in labels else {})}
 
 
 def _factor(name: str, values: tuple[FactorValue, ...], declared: Mapping[str, Any], field: str) -> Factor:

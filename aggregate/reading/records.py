@@ -41,6 +41,13 @@ class Record:
         parts = provenance.get("trained_by") if isinstance(provenance, dict) else None
         return parts if isinstance(parts, list) else ()
 
+    @property
+    def redone(self) -> Sequence[Mapping[str, Any]]:
+        """Earlier results of the cell that `holdfast redo` has set aside: redo, status, outcome_digest of each."""
+        provenance = (self.result or {}).get("provenance")
+        found = provenance.get("redone") if isinstance(provenance, dict) else None
+        return found if isinstance(found, list) else ()
+
 
 @dataclass(frozen=True)
 class Gathered:

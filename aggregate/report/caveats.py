@@ -15,8 +15,9 @@ from aggregate.analysis.reliability import Flag
 from aggregate.analysis.study import Evidence, Study
 from aggregate.analysis.summary import Summary
 from aggregate.reading.histories import Fault
-from aggregate.reading.records import Gathered
+from aggregate.reading.records import Gathered, Record
 from aggregate.wording import counted, p_equals
+from hpc.sweep.definition import PRESENTATION
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
 _NAMED = 6  # cells named in one line
@@ -43,6 +44,7 @@ def on_claims(study: Study) -> list[str]:
         *_budgets(study.ends.budgets),
         *_still_learning(study.gathered),
         *_mixtures(study.gathered),
+        *_redone(study.gathered),
         *_former(study.analysis),
         *_revisions(study.manifest["revisions"], claims.looks),
     ]
@@ -152,6 +154,22 @@ def _mixtures(gathered: Gathered) -> list[str]:
     return lines
 
 
+def _redone(gathered: Gathered) -> list[str]:
+    """Cells that were trained again when their results could be seen; and those of them that ended otherwise."""
+    redone = [(record, name) for record, name in zip(gathered.records, gathered.names, strict=True) if record.redone]
+    if not redone:
+        return []
+    others = [name for record, name in redone if _ended_otherwise(record)]
+    what = f"{len(others)} of them ended otherwise than before: {_named(others)}" if others else "all ended as before"
+    names = _cells([name for _, name in redone])
+    return [f"redone after their results could be seen (holdfast redo): {names}; {what}"]
+
+
+def _ended_otherwise(record: Record) -> bool:
+    now = (record.result or {}).get("outcome_digest")
+    return any(earlier["outcome_digest"] != now for earlier in record.redone)
+
+
 def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:
     """Failures that depend on a factor: the cells that are left are not like those that failed."""
     return [
@@ -199,7 +217,7 @@ def _revisions(revisions: Sequence[Mapping[str, Any]], looks: Looks) -> list[str
             "the trainer's code was changed while the sweep ran (--allow-code-change): cells of before and after are "
             "mixed, and differences between conditions may be differences of code"
         )
-    if first.get("analysis") != last.get("analysis"):
+    if _tested_in(first) != _tested_in(last):
         lines.append(
             "the analysis was edited after the sweep began: the first one governs, and anything else is exploratory"
         )
@@ -212,3 +230,8 @@ def _revisions(revisions: Sequence[Mapping[str, Any]], looks: Looks) -> list[str
     if before["axes"] != after["axes"]:
         lines.append("conditions were added after the sweep began: comparisons with them are exploratory")
     return lines
+
+
+def _tested_in(revision: Mapping[str, Any]) -> dict[str, Any]:
+    """What a revision tests, without how it is shown."""
+    return {key: value for key, value in (revision.get("analysis") or {}).items() if key not in PRESENTATION}

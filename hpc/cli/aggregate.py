@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,8 +14,20 @@ from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 
+EXAMPLES = ("aggregate out", "aggregate out --partial", "aggregate out --formats pdf --figure mine.py:plot")
 
-@click.command("aggregate", cls=Command, examples=("aggregate out", "aggregate out --partial"))
+
+def _formats(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if unknown := [word for word in words if word not in ("png", "pdf", "svg")]:
+        raise ValueError(f"{unknown[0]!r} is no format; valid: png, pdf, svg")
+    return words
+
+
+FORMATS = options.Value(_formats)
+
+
+@click.command("aggregate", cls=Command, examples=EXAMPLES)
 @options.directory
 @options.partial
 @options.option(
@@ -24,20 +37,39 @@ from hpc.storage.store import Store
     metavar="F",
     help="Also draw a figure of your own: module:function or file.py:function.",
 )
+@options.option(
+    "--formats", type=FORMATS, default="", metavar="png,pdf", help="Formats of figures: png (always), pdf, svg."
+)
+@options.option(
+    "--label", "labels", type=options.SETTING, multiple=True, metavar="NAME=TEXT", help="What figures call NAME."
+)
 @options.trust
-def command(directory: Path, partial: bool, figures: tuple[str, ...], trust: bool) -> int:
+def command(
+    directory: Path,
+    partial: bool,
+    figures: tuple[str, ...],
+    formats: tuple[str, ...],
+    labels: tuple[str, ...],
+    trust: bool,
+) -> int:
     """Make tables, statistics, plots and the report from what has finished.
+
+    --figure, --formats and --label hold for this call; `analysis.figures`, `formats` and `labels` in the configuration
+    last. What is tested was fixed before the first job.
 
     Exit code 4 if cells are missing, failed or in conflict; outputs say so either way.
     """
-    return aggregate_and_print(Store(directory.absolute()), partial, figures, trust)
+    named = dict(entry.split("=", 1) for entry in labels)
+    return aggregate_and_print(
+        Store(directory.absolute()), partial, figures, trust=trust, formats=formats, labels=named
+    )
 
 
-def aggregate_and_print(store: Store, partial: bool, figures: Sequence[str] = (), trust: bool = False) -> int:
-    """Aggregate a sweep and print where everything is. Returns the exit code."""
+def aggregate_and_print(store: Store, partial: bool, figures: Sequence[str] = (), **more: Any) -> int:
+    """Aggregate a sweep and print where everything is. more: as aggregate() takes it. Returns the exit code."""
     from aggregate.pipeline import aggregate
 
-    outcome = aggregate(store.root, own=figures, trust=trust)
+    outcome = aggregate(store.root, own=figures, **more)
     for problem in outcome.problems:
         say(problem)
     counts = ", ".join(f"{number} {state}" for state, number in outcome.counts.items() if number)

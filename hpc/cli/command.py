@@ -171,4 +171,5 @@ def _spelled_out(ctx: click.Context, words: Sequence[str]) -> Iterator[str]:
 
 def _whole(name: str, options: Mapping[str, click.Option]) -> str:
     near = [option for option in options if option.startswith(name)]
-    return near[0] if name.startswith("--") and name not in options and len(near) == 1 and name != "--" else name
+    one = len({id(options[found]) for found in near}) == 1  # under two names, perhaps
+    return near[0] if name.startswith("--") and name not in options and one and name != "--" else name

@@ -65,8 +65,8 @@ def command(
     seen = look.take_here(request)
     pack = chosen_pack(packing, request, cluster, seen) or cluster.workers
     planned = make_plan(seen.statuses, queued=seen.queued, pack_size=pack, include_failed=packing.include_failed)
-    cost = cost_of(request, planned, cluster, seen)
     code = check_code(request, cluster) if planned.tasks else None
+    cost = cost_of(request, planned, cluster, seen, code)
     say_notes(request)
     if as_json:
         taken = {"code": code.to_json()} if code else {}

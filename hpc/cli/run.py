@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from hpc.cli import options
@@ -11,6 +13,8 @@ from hpc.launch import local
 from hpc.launch.options import RunOptions
 from hpc.launch.request import SweepOptions, resolve
 from hpc.launch.trust import confirm
+from hpc.paths import expanded
+from hpc.storage.store import Store
 
 EXAMPLES = ("run --config sweep.yaml --output-dir out", "run out --runs-per-condition 10")
 
@@ -23,15 +27,26 @@ EXAMPLES = ("run --config sweep.yaml --output-dir out", "run out --runs-per-cond
 @options.option(
     "--device", type=options.Word("cpu", "cuda"), default="cpu", metavar="D", help="cpu or cuda (default: cpu)."
 )
-@options.flag("--analyze-only", help="Only aggregate what is there.")
+@options.flag("--analyze-only", help="Only aggregate what is there: DIR, --output-dir or out.")
 @options.option("--cell", type=options.CELL, metavar="NAME", help="Train this cell alone.")
 @options.flag("--debug", help="With --cell: train it in the foreground.")
 @options.take_over
 @options.trust
 def command(asked: SweepOptions, wanted: RunOptions, trust: bool) -> int:
     """Train a sweep in worker processes on this machine, then aggregate it. Resumes where it stopped."""
-    request = resolve(asked, needs_data=not wanted.analyze_only)
-    if not wanted.analyze_only:
-        request = confirm(request, trust)
-    ended = None if wanted.analyze_only else local.run(request, wanted)
+    if wanted.analyze_only:
+        return aggregate_and_print(_finished(asked), partial=False, trust=trust)
+    request = confirm(resolve(asked), trust)
+    ended = local.run(request, wanted)
     return aggregate_and_print(request.store, partial=False, trust=trust) if ended is None else ended
+
+
+def _finished(asked: SweepOptions) -> Store:
+    """The directory to analyse: a name is enough, whatever the sweep was run with."""
+    if asked.directory is not None:
+        return Store(asked.directory.absolute())
+    if asked.line.output_dir is not None:
+        return Store(expanded(asked.line.output_dir).absolute())
+    if asked.line.config is None:
+        return Store(Path("out").absolute())
+    return resolve(asked, needs_data=False).store

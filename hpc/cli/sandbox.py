@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from hpc.cli import options
 from hpc.cli.command import Group
 from hpc.launch.remarks import say
+from hpc.processes import cores
 from hpc.protocol import CommandExit
+from hpc.sandbox.conf import ClusterSettings
 
 if TYPE_CHECKING:
     from hpc.sandbox.cluster import Sandbox
@@ -18,9 +20,13 @@ command = Group("sandbox", help=_HELP)
 
 
 @command.command("up", examples=("sandbox up", "sandbox up --nodes 8"))
-@options.option("--nodes", type=options.COUNT, default=4, metavar="N", help="Simulated nodes (default: 4).")
-def up(nodes: int) -> int:
+@options.option(
+    "--nodes", type=options.COUNT, metavar="N", help="Simulated nodes (default: 4, or one per core if there are fewer)."
+)
+def up(nodes: int | None) -> int:
     """Start the cluster: munge, slurmctld, one slurmd per node, partitions low (may be evicted) and high.
+
+    The nodes share out the cores that this machine has, so that tasks run as fast as they would elsewhere.
 
     Prints the SLURM_CONF that squeue and scontrol need. The cluster is kept in $HOLDFAST_SANDBOX (default:
     ~/.local/state/holdfast/sandbox), a path of at most 74 bytes, as it holds sockets.
@@ -28,8 +34,13 @@ def up(nodes: int) -> int:
     from hpc.sandbox import cluster
 
     started = time.monotonic()
-    found = cluster.up(nodes=nodes)
-    say(f"sandbox up in {time.monotonic() - started:.1f} s: {nodes} nodes, partitions low and high")
+    size = fitting(nodes, cores())
+    found = cluster.up(**size)
+    running = found.settings
+    each = f"{running.nodes} nodes of {running.cpus} CPU{'s' * (running.cpus > 1)}"
+    say(f"sandbox up in {time.monotonic() - started:.1f} s: {each}, partitions low and high")
+    if running.nodes * running.cpus > cores():
+        say(f"note: they share {cores()} cores, so tasks take longer than on a cluster")
     print(f"export SLURM_CONF={found.conf}")
     return CommandExit.DONE
 
@@ -71,6 +82,12 @@ def preempt(count: int | None) -> int:
     evicted = running.preempt(count)
     say(f"evicted {len(evicted)} tasks: {', '.join(task.id for task in evicted) or 'none was running'}")
     return CommandExit.DONE
+
+
+def fitting(nodes: int | None, cpus: int) -> dict[str, int]:
+    """Settings of a cluster that pretends no more CPUs than these, unless so many nodes are asked for."""
+    nodes = nodes or min(ClusterSettings.nodes, cpus)
+    return {"nodes": nodes, "cpus": max(1, min(ClusterSettings.cpus, cpus // nodes))}
 
 
 def _running() -> Sandbox | None:

@@ -10,23 +10,33 @@ import click
 
 from hpc.cli import options
 from hpc.cli.command import Command
+from hpc.errors import ConfigError
 from hpc.status import cell as one_cell
+from hpc.status import failed as failures
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 _FOLLOW_SECONDS = 1.0
 
 
-@click.command("show", cls=Command, examples=("show out dim_8_scale_1.0_run_0 --log",))
+@click.command("show", cls=Command, examples=("show out dim_8_scale_1.0_run_0 --log", "show out --failed"))
 @options.directory
-@options.argument("cell", type=options.CELL, metavar="CELL", text="its name, such as dim_8_scale_1.0_run_0")
+@options.argument(
+    "cell", type=options.CELL, required=False, metavar="CELL", text="its name, such as dim_8_scale_1.0_run_0"
+)
+@options.flag("--failed", help="Instead of one cell: causes, tracebacks and logs of all that failed.")
 @options.flag("--log", help="Show its log and its output.")
 @options.flag("--follow", help="Show the log as it grows.")
 @options.as_json
-def command(directory: Path, cell: str, log: bool, follow: bool, as_json: bool) -> int:
+def command(directory: Path, cell: str | None, failed: bool, log: bool, follow: bool, as_json: bool) -> int:
     """Show one cell: state, attempts, metrics, the cause of a failure, log."""
     store = Store(directory.absolute())
-    if as_json:
+    if failed == (cell is not None) or (failed and (log or follow or as_json)):
+        raise ConfigError(["command line: show takes the name of one cell, or --failed alone"])
+    if cell is None:
+        for line in failures.lines(store):
+            print(line)
+    elif as_json:
         print(json.dumps(one_cell.facts(store, cell), indent=1))
     elif follow:
         _follow(store, one_cell.find_cell(store.sweep(), store, cell))

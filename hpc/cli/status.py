@@ -9,24 +9,33 @@ import click
 
 from hpc.cli import options
 from hpc.cli.command import Command
+from hpc.errors import ConfigError
 from hpc.launch.watching import show, watch
 from hpc.protocol import CommandExit
+from hpc.status import failed as failures
 from hpc.status.sweep import take
 from hpc.storage.store import Store
 from hpc.submission.lock import busy
 
 
-@click.command("status", cls=Command, examples=("status out", "status out --watch"))
+@click.command("status", cls=Command, examples=("status out", "status out --watch", "status out --failed"))
 @options.directory
 @options.as_json
+@options.flag("--failed", help="Print causes, tracebacks and logs of all failed cells, each line with its cell.")
 @options.flag("--watch", "watched", help="Look again until nothing more will happen.")
-def command(directory: Path, as_json: bool, watched: bool) -> int:
+def command(directory: Path, as_json: bool, failed: bool, watched: bool) -> int:
     """Show cells by state, progress, attempts and an estimate of the time left.
 
     Exit code 4 if cells failed or are in conflict, or if nothing is at work on cells that are missing.
     """
     store = Store(directory.absolute())
-    if watched:
+    if failed:
+        if as_json or watched:
+            raise ConfigError(["command line: --failed prints lines, once; drop --json and --watch"])
+        for line in failures.lines(store):
+            print(line)
+        seen = take(store)
+    elif watched:
         seen = watch(store)
     elif as_json:
         seen = take(store)

@@ -31,12 +31,16 @@ def check_analysis(
         check_metric(f"analysis.primary_metrics[{i}]", name, trainer, faults)
     for name in section.equivalence_margin:
         check_metric(f"analysis.equivalence_margin.{name}", name, trainer, faults)
+    for name in section.labels:
+        if name not in (known := [*trainer.metrics, *trainer.factors]):
+            faults.add("analysis.labels", unknown_key(f"analysis.labels.{name}", name, known))
     reference = _reference(section.reference, grid, faults, other_grid)
     figures = [_figure(f"analysis.figures[{i}]", target, search, faults) for i, target in enumerate(section.figures)]
     return {
         "primary_metrics": primary,
         "reference": reference,
         **section.model_dump(include={"alpha", "looks", "equivalence_margin", "last_epochs", "formats"}),
+        **({"labels": section.labels} if section.labels else {}),
         "tests": declared_tests(section, primary, reference, trainer, grid, faults),
         "figures": figures,
     }

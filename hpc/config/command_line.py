@@ -53,6 +53,18 @@ def merge_command_line(raw: dict[str, Any], line: CommandLine) -> set[str]:
     return merge.given
 
 
+def added_values(line: CommandLine) -> dict[str, list[Any]]:
+    """The values that the command line names, by factor: those to add to a sweep that has others."""
+    raw: dict[str, Any] = {}
+    merge = _Merge(raw)
+    merge.axes(line)
+    if merge.faults:
+        raise ConfigError(merge.faults)
+    section = dict(raw.get("sweep", {}))
+    named = {axis: section.pop(key) for key, axis in SHORT_AXES.items() if key in section}
+    return named | dict(section.get("axes", {}))
+
+
 class _Merge:
     """A file's content while the command line is merged over it. given: dotted names that were set."""
 

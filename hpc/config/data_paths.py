@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def data_directory(
     for place in places:
         if (place / given).is_dir():
             return (place / given).resolve()
-    fix = "there is no such directory; `holdfast data generate DIR` makes one"
+    fix = f"there is no such directory; `holdfast data generate {shlex.quote(str(given))}` makes one"
     faults.value("data.dir", configuration.data.dir, fix)
     return None
 
@@ -65,6 +66,6 @@ def data_content(directory: Path, images: str | None, patterns: Sequence[str], f
     try:
         return data_digest(directory, patterns, Path(images) if images else None)
     except FileNotFoundError:
-        fix = "it contains no data set; `holdfast data generate DIR` makes one"
+        fix = f"it contains no data set; `holdfast data generate {shlex.quote(str(directory))}` makes one"
         faults.value("data.dir", str(directory), fix)
         return ""

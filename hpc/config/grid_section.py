@@ -8,6 +8,7 @@ from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.config.schema import SweepSection, read_number
+from hpc.errors import ConfigError
 from hpc.faults import Faults
 from hpc.storage import opening
 from hpc.sweep.cell import FactorValue, check_value
@@ -56,6 +57,32 @@ def make_grid(section: SweepSection, trainer: Trainer, faults: Faults, allow_hug
         faults.add("sweep", f"the grid has {fault}")
         faults.stop()
     return Grid(tuple(axes), _seeds(section, count, faults))
+
+
+def grow(grid: Grid, added: Mapping[str, list[Any]], trainer: Trainer) -> Grid:
+    """The same grid with more values of its factors. Raises ConfigError for a factor it does not have, or a value."""
+    faults = Faults("command line")
+    names = [axis.name for axis in grid.axes]
+    for name in added:
+        if name not in names:
+            hint = "a new factor is another sweep: give it a configuration and a directory of its own"
+            faults.add(name, f"--axis {name}: the sweep's factors are {', '.join(names)}; {hint}")
+    axes = tuple(_longer(axis, added.get(axis.name, []), trainer.factors[axis.name], faults) for axis in grid.axes)
+    faults.stop()
+    try:
+        return Grid.from_json(Grid(axes, grid.seeds).to_json())  # with the names of its cells checked
+    except ValueError as error:
+        raise ConfigError([f"command line: --axis: {error}"]) from None
+
+
+def _longer(axis: Axis, raw: list[Any], factor: Mapping[str, Any], faults: Faults) -> Axis:
+    """An axis with more values: in order if it was in order, else at its end."""
+    added = _axis_values(f"--axis {axis.name}", axis.name, raw, factor, faults)
+    values = [*axis.values, *(value for value in added if value not in axis.values)]
+    numeric = not any(isinstance(value, str) for value in values)
+    if numeric and list(axis.values) == sorted(axis.values):  # type: ignore[type-var]
+        values.sort()  # type: ignore[type-var]
+    return Axis(axis.name, tuple(values))
 
 
 def _raw_axes(section: SweepSection, trainer: Trainer) -> list[tuple[str, str, list[Any]]]:

@@ -242,7 +242,7 @@ class Keep(Section):
     checkpoints: Truth = False
 
 
-def _default_formats() -> list[Literal["png", "pdf"]]:
+def _default_formats() -> list[Literal["png", "pdf", "svg"]]:
     return ["png"]
 
 
@@ -306,7 +306,10 @@ class Analysis(Section):
     equivalence_margin: dict[str, Positive] = Field(default_factory=dict)
     last_epochs: Annotated[int, Field(ge=1, le=10**6)] = 5
     figures: list[str] = Field(default_factory=list)
-    formats: Annotated[list[Literal["png", "pdf"]], Field(min_length=1)] = Field(default_factory=_default_formats)
+    formats: Annotated[list[Literal["png", "pdf", "svg"]], Field(min_length=1)] = Field(
+        default_factory=_default_formats
+    )
+    labels: dict[str, Annotated[str, Field(min_length=1, max_length=200)]] = Field(default_factory=dict)
 
 
 def _trainer(value: Any) -> Any:

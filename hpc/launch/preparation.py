@@ -15,8 +15,10 @@ from hpc.processes import cores
 from hpc.slurm import variables
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
+from hpc.storage import files
 from hpc.sweep.states import FINAL
 from hpc.trainers.project import Project, project
+from hpc.trainers.snapshot import extent
 
 if TYPE_CHECKING:
     from hpc.planning.cost import Cost
@@ -53,14 +55,15 @@ def chosen_pack(
 def check_code(request: Request, profile: Profile) -> Project:
     """What tasks get of the trainer's project. Raises ConfigError if the trainer needs more, SweepError, OSError.
 
-    What this Python lacks is a fault where it is the one that runs on the nodes, and a remark otherwise.
+    What is read from the working directory is a fault where tasks have another one. What this Python lacks is a fault
+    where it is the one that runs on the nodes, and a remark otherwise.
     """
     found = project(request.sweep.trainer)
     same_python = profile.launcher == Profile("local").launcher
-    faults = [*found.faults, *(found.doubts if same_python else ())]
+    faults = [*found.faults, *(found.doubts if same_python else ()), *(() if profile.is_local else found.elsewhere)]
     if faults:
         raise ConfigError([f"trainer: {fault}" for fault in faults])
-    for doubt in found.doubts:
+    for doubt in (*found.doubts, *found.elsewhere):
         say(f"note: trainer: {doubt}")
     return found
 
@@ -85,8 +88,8 @@ def say_of_profile(profile: Profile) -> None:
         say(f"note: tasks get this shell's variables, {', '.join(secrets)} included; {limit}")
 
 
-def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look) -> Cost:
-    """The plan's cost, from a sample of this sweep's finished cells or from a pilot."""
+def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look, found: Project | None = None) -> Cost:
+    """The plan's cost, from a sample of this sweep's finished cells or from a pilot. found: what its tasks get."""
     from aggregate.stats.power import detectable_effect
     from hpc.planning import cost, pilot_record
     from hpc.planning.family import alpha_of_a_test, tests_in_family
@@ -97,7 +100,10 @@ def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look) -> Co
     count = len(request.sweep.grid.seeds)
     effect = detectable_effect(count, alpha_of_a_test(request.sweep)) if count > 1 else None
     tests = tests_in_family(request.sweep)
-    return cost.estimate(planned, effect, provenances, known, profile, tests=tests)
+    fresh = found is not None and not any(files.numbers(request.store.paths.submissions_root))
+    code = extent(found) if found is not None and fresh else (0, 0)
+    sweep = request.sweep
+    return cost.estimate(planned, effect, provenances, known, profile, tests=tests, sweep=sweep, code=code)
 
 
 def cluster_of(profile: Profile) -> Path | None:

@@ -11,10 +11,13 @@ from typing import Any
 
 from hpc import provenance
 from hpc.checkout import PROJECT_ROOT
+from hpc.config.command_line import added_values
 from hpc.config.declared_tests import cannot_be_tested
+from hpc.config.grid_section import grow
 from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.errors import ConfigError, SweepError
 from hpc.paths import expanded
+from hpc.storage.opening import MOST_CELLS, too_many
 from hpc.storage.revisions import admit, has_work, write_sweep
 from hpc.storage.store import Store
 from hpc.submission.live import live_tasks
@@ -136,7 +139,9 @@ def _described(options: SweepOptions) -> Request:
     notes = loaded.notes
     if store.exists():
         admit(store, loaded.sweep)
-        notes = [*notes, *_fewer(store.sweep(), loaded.sweep)]
+        recorded = store.sweep()
+        more = () if recorded.grid.covers(loaded.sweep.grid) else _more_conditions(store, recorded, loaded.sweep)
+        notes = [*notes, *_fewer(recorded, loaded.sweep), *more, *_more_seeds(store, recorded, loaded.sweep)]
     return Request(store, loaded.sweep, tuple(notes))
 
 
@@ -147,16 +152,40 @@ def _fewer(recorded: Sweep, asked: Sweep) -> Iterator[str]:
         yield f"the sweep already has {seeds} runs per condition; only the first of them are looked at"
 
 
+def _more_conditions(store: Store, recorded: Sweep, asked: Sweep) -> Iterator[str]:
+    """A note on the claims if a sweep gets more conditions."""
+    first = dict(store.manifest()["revisions"][0]["grid"]["axes"])
+    for before, after in zip(recorded.grid.axes, asked.grid.axes, strict=True):
+        if added := [value for value in after.values if value not in before.values]:
+            shown, planned = (", ".join(map(str, values)) for values in (added, first[before.name]))
+            yield (
+                f"{before.name} gets {shown}: comparisons with these conditions are exploratory; the claims that were "
+                f"fixed before the first job stay on {planned}"
+            )
+
+
+def _more_seeds(store: Store, recorded: Sweep, asked: Sweep) -> Iterator[str]:
+    """A note on the claims if a sweep gets more seeds, and so is looked at more often than was planned."""
+    from aggregate.analysis.fixed import Analysis, looks_of
+
+    if len(asked.grid.seeds) <= len(recorded.grid.seeds):
+        return
+    grown = {"grid": asked.grid.to_json(), "results_seen": has_work(store)}
+    looks = looks_of(Analysis.of(recorded.analysis), [*store.manifest()["revisions"], grown])
+    if not looks.as_planned:
+        yield (
+            f"with more seeds the results are looked at {looks.taken} times, {looks.planned} planned (analysis.looks): "
+            "no claim counts as fixed before the first job"
+        )
+
+
 # Options that describe a sweep: a directory has been described already.
 _DESCRIBING = {
     "config": "--config",
-    "dims": "--dims",
-    "scales": "--synergy-scales",
     "experiment": "--experiment",
     "epochs": "--epochs",
     "batch_size": "--batch-size",
     "output_dir": "--output-dir",
-    "axes": "--axis",
 }
 
 
@@ -170,21 +199,29 @@ def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
     store = Store(directory.absolute())
     sweep = recorded = store.sweep()
     if line.runs_per_condition is not None:
-        sweep = _with_runs(recorded, line.runs_per_condition, line.allow_huge)
+        sweep = _with_runs(recorded, line.runs_per_condition)
+    if added := added_values(line):
+        sweep = replace(sweep, grid=grow(sweep.grid, added, sweep.trainer))
+    if sweep.grid.size > max(MOST_CELLS_UNASKED, recorded.grid.size) and not line.allow_huge:
+        raise ConfigError([f"command line: the grid has {sweep.grid.size:,} cells; if that is meant, confirm with -y"])
     if line.no_wandb:
         sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
     if needs_data:
         _check_data(store, sweep)
     untestable = cannot_be_tested(sweep.analysis, sweep.trainer, sweep.grid)
-    return Request(store, sweep, (*untestable, *_fewer(recorded, sweep)), existing=True)
+    changes = (
+        *_fewer(recorded, sweep),
+        *_more_conditions(store, recorded, sweep),
+        *_more_seeds(store, recorded, sweep),
+    )
+    return Request(store, sweep, (*untestable, *changes), existing=True)
 
 
-def _with_runs(sweep: Sweep, runs: int, allow_huge: bool) -> Sweep:
+def _with_runs(sweep: Sweep, runs: int) -> Sweep:
     if runs < 1:
         raise ConfigError([f"command line: --runs-per-condition is {runs}; must be 1 or more"])
-    cells = sweep.grid.n_conditions * runs
-    if cells > MOST_CELLS_UNASKED and not allow_huge:
-        raise ConfigError([f"command line: the grid has {cells:,} cells; if that is meant, confirm with -y"])
+    if fault := too_many(sweep.grid.n_conditions * runs, MOST_CELLS, "cells"):
+        raise ConfigError([f"command line: the grid has {fault}"])
     return sweep.with_runs(runs)
 
 

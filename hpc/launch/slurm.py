@@ -72,12 +72,12 @@ def dry_run(request: Request, options: SubmitOptions, profile: Profile, conf: Pa
     seen = look.take(request)
     profile = _without_bad_nodes(request, profile, options, seen)
     planned = _plan_for_slurm(request, options, profile, conf, seen)
-    code = check_code(request, profile).lines() if planned.tasks else []
+    code = check_code(request, profile) if planned.tasks else None
     say_notes(request)
     say_of_profile(profile)
     print(planned)
-    if planned.tasks:
-        print("\n".join([str(cost_of(request, planned, profile, seen)), *code]))
+    if code is not None:
+        print("\n".join([str(cost_of(request, planned, profile, seen, code)), *code.lines()]))
         script, word = rehearse(request.store, request.sweep, planned, profile, conf)
         print(f"\n{script.rstrip()}\n\nSlurm says: {word}")
     return CommandExit.DONE

@@ -84,15 +84,20 @@ class PackAttempt:
 
     def restore(self, cell: Cell) -> Row | None:
         """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used."""
-        return next((row for n in reversed(self.store.attempts(cell)) if (row := self._newest_row(cell, n))), None)
+        attempts = reversed(self.store.counting_attempts(cell))
+        return next((row for number in attempts if (row := self._newest_row(cell, number))), None)
 
     def superseded(self, cells: Sequence[Cell]) -> frozenset[Cell]:
-        """Cells that have a result, or a newer attempt that has saved a state of them.
+        """Cells that have a result or were redone, or of which a newer attempt has saved a state.
 
         A newer claim alone is no reason to drop a cell: its process may have ended right after it, and then nobody
         would train the cell, and what is not saved here would be lost.
         """
-        return frozenset(cell for cell in cells if self.store.has_result(cell.name) or self._saved_by_newer(cell))
+        return frozenset(
+            cell
+            for cell in cells
+            if self.store.has_result(cell.name) or self._precedes_redo(cell) or self._saved_by_newer(cell)
+        )
 
     def report_progress(self, progress: Mapping[str, tuple[int, int]], ended: str = "") -> None:
         """Say how far each cell handed to the trainer is: {name: (epoch, of)}, and if so, why the attempt ended early.
@@ -116,6 +121,9 @@ class PackAttempt:
 
         A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped.
         """
+        if self._precedes_redo(cell):
+            self.log(cell, "its result was set aside for a redo since this attempt was queued: the outcome is dropped")
+            return False
         # The files first and the result last: where there is a result, all it names is on disk under our own names.
         paths = self.store.paths
         beside = {published.HISTORY: published.described(outcome.history_csv)}
@@ -126,7 +134,8 @@ class PackAttempt:
         # Before the result, which names it: the cell's last attempt may have been one of another configuration.
         config = published.write_config(paths, cell, _config(self.sweep, cell))
         beside[published.CONFIG] = published.described(config)
-        full = {"attempts": self.claims[cell], "pack": self.number, "files": beside, **provenance}
+        full = {"attempts": self.claims[cell], "pack": self.number, "submission": self.submission, "files": beside}
+        full |= {**_redone(self.store, cell), **provenance}
         record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
         result = record | {"provenance": full}
         data = json.dumps(result, indent=1, allow_nan=False).encode()
@@ -191,6 +200,10 @@ class PackAttempt:
         newer = [attempt for attempt in self.store.attempts(cell) if attempt > self.claims[cell]]
         return any(self._newest_row(cell, attempt) is not None for attempt in newer)
 
+    def _precedes_redo(self, cell: Cell) -> bool:
+        """Whether the cell was set aside for a redo after this attempt was queued: what it has counts for nothing."""
+        return max(self.store.redos(cell.name), default=0) >= self.submission
+
     def _winner(self, cell: Cell) -> dict[str, Any] | None:
         """The result that has a cell's place. None: it was no whole one and is set aside, so the place is free."""
         if damage := published.set_damaged_aside(self.store.paths, cell):
@@ -250,6 +263,13 @@ def _config(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     """What a cell's config.json says: all that decides its numbers."""
     description = {**_factor_fields(sweep, cell), "seed": cell.seed, "run_id": cell.run_id}
     return {"cell": cell.name, **description, "config_digest": sweep.config_digest, **sweep.identity()}
+
+
+def _redone(store: Store, cell: Cell) -> dict[str, Any]:
+    """What a result says of those before it that were set aside; nothing where there was none."""
+    kept = ("status", "outcome_digest")
+    found = [{"redo": redo, **{key: result[key] for key in kept}} for redo, result in store.redone_results(cell)]
+    return {"redone": found} if found else {}
 
 
 def _factor_fields(sweep: Sweep, cell: Cell) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
     newest: tuple[bool, str] | None = None
     counting = counting_packed = True
     job_after: Mapping[str, Any] = provenance.job()
-    for attempt in reversed(store.attempts(cell)):
+    for attempt in reversed(store.counting_attempts(cell)):
         pack = store.pack_of(cell, attempt)
         record = store.pack_record(pack) if pack is not None else {}
         together = fused and _width(record) > 1

@@ -187,8 +187,12 @@ class PackTask:
         return f"{path}: {reason}; move it away if this sweep is to make its own"
 
     def _to_do(self, cell: Cell) -> bool:
-        """Whether a cell still needs training: it has no result, and did not fail in this very submission."""
-        return not self.store.has_result(cell.name) and not failures.failed_in(self.store, cell, self.submission)
+        """Whether a cell still needs training: it has no result, did not fail in this very submission, and has not been
+        set aside since for a redo, which takes a submission of its own.
+        """
+        if self.store.has_result(cell.name) or failures.failed_in(self.store, cell, self.submission):
+            return False
+        return max(self.store.redos(cell.name), default=0) < self.submission
 
     def _load(self) -> Callable[..., None] | None:
         """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""

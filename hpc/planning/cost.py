@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scipy import special
 
 from hpc.planning.pilot_record import Pilot
-from hpc.planning.plan import FILES_PER_CELL, Plan
+from hpc.planning.plan import Plan
+from hpc.planning.volume import Volume, volume
 from hpc.slurm.profile import Profile
+from hpc.sweep.definition import Sweep
 from hpc.units import duration, size
 
 # Of the interval of the hours.
 _LEVEL = 0.95
-# What results.json, config.json, history, log and claim of a cell take, measured with 50 epochs; weights come on top.
-_BYTES_PER_CELL = 40_000
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Cost:
     """The cost of what a plan would run.
 
     hours: device-hours (CPU core or GPU), with the interval low to high; None where nothing was measured.
-    source: what the estimate rests on. files, bytes: what the results take. effect: the smallest paired effect (d_z)
+    source: what the estimate rests on. files, bytes: of results and code, see Volume; without_weights: whether the
+    weights come on top. effect: the smallest paired effect (d_z)
     that the seeds detect with 80 % power, corrected for the family of ``tests``; None for fewer than two seeds.
     """
 
@@ -38,6 +39,7 @@ class Cost:
     bytes: int
     effect: float | None
     tests: int = 1
+    without_weights: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -47,7 +49,10 @@ class Cost:
             spent = self.source
         else:
             spent = f"about {_amount(self.hours)} ({_amount(self.low)} to {_amount(self.high)}) {self.source}"
-        volume = f"{self.files:,} files, {size(self.bytes)} of results"
+        more = ", and the weights of each cell" * self.without_weights
+        volume = (
+            f"{self.files:,} files, {size(self.bytes)} of results and code{more}; figures and the report come on top"
+        )
         lines = [spent, volume]
         if self.effect is not None:
             family = f", corrected for a family of {self.tests} tests" if self.tests > 1 else ""
@@ -60,23 +65,25 @@ class Cost:
 def estimate(
     plan: Plan,
     effect: float | None,
-    finished: Iterable[Mapping[str, Any]] = (),
+    finished: Sequence[Mapping[str, Any]] = (),
     pilot: Pilot | None = None,
     profile: Profile | None = None,
     *,
     tests: int = 1,
+    sweep: Sweep | None = None,
+    code: tuple[int, int] = (0, 0),
 ) -> Cost:
     """The cost of a plan, from cells that are finished, else from a pilot.
 
     effect: the smallest that the seeds detect in a family of ``tests``. finished: provenance of finished cells.
-    profile: of the tasks, for the kind of hours.
+    profile: of the tasks, for the kind of hours. sweep, code: see volume(); without a sweep, files alone are counted.
     """
     kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
     spent = [device_seconds(provenance) for provenance in finished]
     known = [value for value in spent if value is not None]
     # A checkpoint holds the parameters and both of Adam's moments: a third of it are the weights.
     weights = pilot.checkpoint_bytes // (3 * pilot.measurements[-1].width) if pilot and pilot.checkpoint_bytes else 0
-    size = plan.n_cells * (_BYTES_PER_CELL + weights)
+    room = volume(plan, sweep, finished, weights, code) if sweep else Volume(plan.files, 0)
     hours, spread, source = _hours_of(plan, known, pilot, kind)
     if hours is None and pilot is None:
         where = "local" if profile is None or profile.is_local else "P"
@@ -85,7 +92,7 @@ def estimate(
         source = f"{source}: no epoch ended in the pilot's time; an estimate needs two finished cells"
     low = None if hours is None else max(0.0, hours - spread)
     high = None if hours is None else hours + spread
-    return Cost(hours, low, high, source, plan.n_cells * FILES_PER_CELL, size, effect, tests)
+    return Cost(hours, low, high, source, room.files, room.bytes, effect, tests, room.without_weights)
 
 
 def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) -> tuple[float | None, float, str]:

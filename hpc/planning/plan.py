@@ -10,8 +10,10 @@ from typing import Any
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, STATES, CellStatus
 
-# Directory entries that a finished cell leaves in a sweep directory, measured; used for the estimate only.
-FILES_PER_CELL = 11
+# Directory entries that a finished cell and a task leave in a sweep directory, measured; used for estimates only.
+_FILES_OF_CELL, _FILES_OF_TASK = 9, 2
+# Of a cell that has a task of its own.
+FILES_PER_CELL = _FILES_OF_CELL + _FILES_OF_TASK
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Plan:
     @property
     def total(self) -> int:
         return sum(self.counts.values())
+
+    @property
+    def files(self) -> int:
+        """Directory entries that the results will need."""
+        return self.n_cells * _FILES_OF_CELL + len(self.tasks) * _FILES_OF_TASK
 
     def arrays(self) -> list[tuple[tuple[Cell, ...], ...]]:
         """The tasks of each array, in order."""
@@ -68,7 +75,7 @@ class Plan:
             "tasks": len(self.tasks),
             "largest_pack": max(map(len, self.tasks), default=0),
             "arrays": list(self.array_sizes),
-            "files": self.n_cells * FILES_PER_CELL,
+            "files": self.files,
         }
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from hpc import provenance
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.schema import CheckpointSection
 from hpc.planning.pilot_record import Pilot
-from hpc.preflight import job, judge_cluster, judge_node, on_node, pilot, probe
+from hpc.preflight import job, judge_cluster, judge_node, on_node, pilot, probe, signal_trial
 from hpc.preflight.finding import PROBLEM, Finding, note, ok, problem
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
@@ -156,12 +156,22 @@ def _node(
     report.facts["node"] = {**answer, "won_here": meeting.won, "waited_s": end.waited_s}
     report.findings += _verdicts(request, profile, answer, meeting.won, end.waited_s)
     report.findings += judge_node.site(answer, profile, _log(directory))
+    if report.good:
+        say("a second job shows whether a signal reaches a task that trains")
+        report.findings.append(_signal(request, profile, directory))
     measured = None
     if trial is not None:
         report.findings += pilot.verdicts(trial, cluster.nodes, report.facts)
         measured = trial.pilot
     if "checkpoint_s" in answer["shared"]:
         report.findings += _costs(request, profile, cluster, answer["shared"]["checkpoint_s"], measured)
+
+
+def _signal(request: CheckRequest, profile: Profile, directory: Path) -> Finding:
+    try:
+        return signal_trial.try_signal(directory, profile, request.conf, request.start_s, request.quick)
+    except SlurmError as error:
+        return note("signal", f"not tried: {error}")
 
 
 def _verdicts(

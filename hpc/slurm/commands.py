@@ -172,6 +172,10 @@ class Slurm:
         """Ends a running task and queues it again."""
         self._run(["scontrol", "requeue", task.id])
 
+    def signal(self, task: QueuedTask, name: str) -> None:
+        """Sends a running task's script a signal, as Slurm does before a time limit. name: without SIG, as in USR2."""
+        self._run(["scancel", "--batch", f"--signal={name}", task.id])
+
     def cancel(self, tasks: Iterable[QueuedTask]) -> None:
         """Cancels these tasks. Those that have ended meanwhile are no error."""
         for job, ids in _ids_by_job(tasks).items():

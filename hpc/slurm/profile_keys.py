@@ -189,6 +189,9 @@ def check_together(keys: ProfileKeys, faults: Faults) -> None:
     elif len(named := _naming_gpus(keys)) > 1:
         fix = "name them in one place: gpus_per_node, with gpu_type if the type matters"
         faults.add(named[1], f"{' and '.join(named)} both request GPUs, which newer Slurm refuses; {fix}")
+    elif named and not keys.gpus_per_node and keys.device is None:
+        fix = "give gpus_per_node (and gpu_type) instead, or say device: cuda if each task has one GPU"
+        faults.add(named[0], f"{named[0]} requests GPUs, but without gpus_per_node tasks would train on the CPU; {fix}")
     limit_s, asked_s = 60 * (keys.timeout_min or 0), keys.signal_delay_s
     # The default is not held against a short limit: `check cluster` judges that.
     if limit_s and 2 * asked_s > limit_s and "signal_delay_s" in keys.model_fields_set:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from hpc.status import early_ends, task_end
 from hpc.status.conflict import explain
 from hpc.storage import files, published
 from hpc.storage.store import Store
+from hpc.submission import redo
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import CONFLICT, FAILED, FINAL, CellStatus
@@ -31,14 +33,17 @@ def text(store: Store, name: str) -> str:
     lines += map(_attempt_line, known["attempts"])
     said = "" if status.state in FINAL else task_end.word(store, cell)
     lines += [f"Slurm: {said}"] * bool(said)
-    if not status.attempts and (log := early_ends.log_of(store, cell)):
+    if not known["attempts"] and (log := early_ends.log_of(store, cell)):
         lines += [f"its task ended before training began: {early_ends.first_lines(log)} ({log})"]
     failure = known["attempts"][-1]["failure"] if known["attempts"] else None
     if failure and failure.get("traceback"):
         lines += ["", str(failure["traceback"]).rstrip()]
     if status.state == CONFLICT:
         lines += ["", explain(store, cell) or status.cause]
-    return "\n".join(lines + _result_lines(known["result"]))
+    lines += _result_lines(known["result"])
+    for entry in known.get("redone", ()):
+        lines += _redone_lines(store, cell, entry)
+    return "\n".join(lines)
 
 
 def _found(store: Store, name: str) -> tuple[Cell, CellStatus]:
@@ -59,7 +64,9 @@ def _facts(store: Store, cell: Cell, status: CellStatus) -> dict[str, Any]:
         node = _node(store, pack)
         attempts.append({"attempt": number, "pack": pack, "node": node, "failure": store.failure(cell, number)})
     result = store.result(cell) if status.state in FINAL else None
-    return {"cell": cell.name, "state": status.state, "cause": status.cause, "attempts": attempts, "result": result}
+    redone = [{"redo": redo, "result": earlier} for redo, earlier in store.redone_results(cell)]
+    known = {"cell": cell.name, "state": status.state, "cause": status.cause, "attempts": attempts, "result": result}
+    return known | ({"redone": redone} if redone else {})
 
 
 def _attempt_line(entry: dict[str, Any]) -> str:
@@ -79,6 +86,16 @@ def _result_lines(result: dict[str, Any] | None) -> list[str]:
         where = f"{provenance['node']} ({provenance['device']}), {memory} of memory at most"
         lines.append(f"trained {duration(provenance['seconds'])} on {where}")
     return lines + _mixture_lines(provenance)
+
+
+def _redone_lines(store: Store, cell: Cell, entry: dict[str, Any]) -> list[str]:
+    """An earlier result, who had it set aside and when."""
+    record = redo.read(store, entry["redo"])
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record["at"])) if record else ""
+    by = f" on {when} by {record['by']}" if record else ""
+    path, result = store.paths.redone_result_file(cell, entry["redo"]), entry["result"]
+    lines = [f"earlier result, set aside by redo {entry['redo']}{by}: {result['status']}, kept as {path.name}"]
+    return lines + [f"  {metric} {_number(value)}" for metric, value in result["metrics"].items()]
 
 
 def _mixture_lines(provenance: Any) -> list[str]:

@@ -41,7 +41,11 @@ def told(store: Store, missing: Collection[Cell]) -> str:
     last = max(intents(store), key=lambda intent: intent.number, default=None)
     if last is None or not missing:
         return ""
-    names = {cell.name for cell in missing}
+    begun = store.present()  # those with a directory may wait for a redo, which is newer than the submission
+    redone = {
+        cell.name for cell in missing if cell.name in begun and max(store.redos(cell.name), default=0) > last.number
+    }
+    names = {cell.name for cell in missing} - redone
     try:
         ended = [
             (array, index)

@@ -16,7 +16,7 @@ _ORDER = ("COMPLETED", "DIVERGED", "RUNNING", "PENDING", "STARTED", "MISSING", "
 
 def text(snapshot: Snapshot, estimate: str = "") -> str:
     """Everything, as plain lines."""
-    lines = [summary(snapshot), "", table(snapshot.statuses)]
+    lines = [*first(snapshot), summary(snapshot), "", table(snapshot.statuses)]
     for remark in remarks(snapshot):
         lines += ["", remark]
     for title, statuses in sections(snapshot):
@@ -32,10 +32,13 @@ def summary(snapshot: Snapshot) -> str:
     return f"{snapshot.sweep.name}: {len(snapshot.statuses):,} cells: {states}"
 
 
+def first(snapshot: Snapshot) -> list[str]:
+    """What must be known before the table is read, and an empty line; nothing where every cluster has answered."""
+    return [f"{snapshot.trouble}; RUNNING and PENDING are not known for them", ""] if snapshot.trouble else []
+
+
 def remarks(snapshot: Snapshot) -> Iterator[str]:
     """What keeps the sweep from going on, as Slurm puts it, and what can be done where waiting is of no use."""
-    if snapshot.trouble:
-        yield f"{snapshot.trouble}; RUNNING and PENDING are not known for them"
     for root in snapshot.elsewhere:
         yield f"this is a copy of {root}; the tasks that were queued there work there and are not counted here"
     if snapshot.failed_starts:

@@ -27,7 +27,8 @@ _BAR_WIDTH = 12
 
 def screen(snapshot: Snapshot, estimate: str) -> RenderableType:
     """A snapshot as rich draws it, with an estimate of the time left or an empty one."""
-    parts: list[RenderableType] = [_coloured(lines.summary(snapshot)), "", _states(snapshot.statuses)]
+    parts: list[RenderableType] = [*lines.first(snapshot), _coloured(lines.summary(snapshot)), ""]
+    parts.append(_states(snapshot.statuses))
     for remark in lines.remarks(snapshot):
         parts += ["", remark]
     for title, statuses in lines.sections(snapshot):

@@ -223,16 +223,26 @@ class LineagePart(TypedDict):
     numerics: dict[str, Any]
 
 
+class Redone(TypedDict):
+    """An earlier result of a cell that a redo, with a number among the submissions, has set aside."""
+
+    redo: Count
+    status: str
+    outcome_digest: str
+
+
 class ResultProvenance(msgspec.Struct):
     """Of a cell's result; a Struct, for it is checked a hundred thousand times and fits in half the time."""
 
     attempts: Count = 0
     pack: Count = 0
+    submission: Count = 0
     pack_size: Count = 0
     seconds: Finite = 0.0
     peak_memory: Finite | None = None
     files: dict[str, NamedFile] = {}
     trained_by: list[LineagePart] | None = None
+    redone: list[Redone] | None = None
 
 
 class OutcomeDocument(TypedDict, total=False):
@@ -342,6 +352,14 @@ class CancelDocument(TypedDict):
 
     cells: list[str]
     by: str
+
+
+class RedoDocument(TypedDict):
+    """redo.json: cells whose results were set aside to be trained again. at: seconds since the epoch."""
+
+    cells: list[str]
+    by: str
+    at: Finite
 
 
 class VoidDocument(TypedDict, total=False):

@@ -248,13 +248,13 @@ def open_log(path: Path) -> int:
     return opening.open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)[0]
 
 
-def quarantine(path: Path, token: str = "") -> Path:
-    """Set a damaged file aside under a new name beside it, so that it is never read again but can be looked at.
+def quarantine(path: Path, mark: str = "") -> Path:
+    """Set a file aside under a new name beside it, so that it is never believed again but can be looked at.
 
-    token: what ends the name, where several files are set aside together.
+    mark: what ends the name, where several files are set aside together; by default what says that it is damaged.
     """
     opening.check_place(path.parent)
-    aside = path.with_name(f"{path.name}.corrupt-{token or new_token()}")
+    aside = path.with_name(f"{path.name}.{mark or f'corrupt-{new_token()}'}")
     os.replace(path, aside)
     sync_directory(path.parent)
     return aside

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hpc.sweep.cell import Cell
 from hpc.user_state import user_state
 
 _VOID = re.compile(r"void-([0-9]{1,9})-.*[.]json")
+_REDONE = re.compile(r"results[.]json[.]redone-([0-9]{1,9})")
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
 
 
@@ -42,6 +44,16 @@ class RefusedRequeue:
 def is_conflict(name: str) -> bool:
     """Whether a file in a cell's directory is the record of a second outcome, or of a further one."""
     return name.startswith("conflict") and name.endswith(".json")
+
+
+def redone_mark(redo: int) -> str:
+    """How the names of a result's files end that a redo has set aside."""
+    return f"redone-{redo:0{SUBMISSION_DIGITS}d}"
+
+
+def redos_in(names: Iterable[str]) -> list[int]:
+    """Numbers of the redos that set a result aside in a cell's directory, which has these names; oldest first."""
+    return sorted(int(match[1]) for name in names if (match := _REDONE.fullmatch(name)))
 
 
 class Layout:
@@ -84,6 +96,10 @@ class Layout:
 
     def history_path(self, name: str) -> str:
         return f"{self._results}/{name}/history.csv"
+
+    def redone_result_file(self, cell: Cell, redo: int) -> Path:
+        """The result that a redo has set aside; its history and weights have names that end alike."""
+        return self.cell_directory(cell) / f"results.json.{redone_mark(redo)}"
 
     def weights_file(self, cell: Cell) -> Path:
         return self.cell_directory(cell) / "weights.safetensors"
@@ -170,6 +186,10 @@ class Layout:
     def cancel_file(self, submission: int) -> Path:
         """A cancellation: it takes a number among the submissions, and concerns those with a lower one."""
         return self.submission_directory(submission) / "cancel.json"
+
+    def redo_file(self, submission: int) -> Path:
+        """A redo: it takes a number among the submissions, and what has a lower one trains its cells no more."""
+        return self.submission_directory(submission) / "redo.json"
 
     def void_file(self, submission: int, array: int, unique: str) -> Path:
         """Says that tasks of an array are not to train any more; each is written once."""

@@ -11,13 +11,13 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
 from hpc.storage import documents, files, opening
-from hpc.storage.layout import Layout
+from hpc.storage.layout import Layout, redos_in
 from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
 
@@ -44,6 +44,17 @@ def foreign(result: Mapping[str, Any], cell: Cell, config_digest: str) -> str:
         if result.get(key, own) != own:
             return f"is of another cell: {key} is {result[key]!r}, not {own!r}"
     return ""
+
+
+def precedes_redo(result: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Whether a result comes from a task that was queued before the cell's last redo: then it counts for nothing.
+
+    names: what a listing of the cell's directory shows.
+    """
+    redos = redos_in(names)
+    provenance = result.get("provenance")
+    submission = provenance.get("submission", 0) if isinstance(provenance, dict) else 0
+    return bool(redos) and submission <= redos[-1]
 
 
 def is_named(data: bytes, result: Mapping[str, Any], name: str) -> bool:
@@ -198,6 +209,9 @@ def set_damaged_aside(paths: Layout, cell: Cell) -> str:
     except SweepError as error:
         set_aside(paths, cell, judged)
         return str(error)
+    if precedes_redo(result, files.entries(path.parent)):
+        set_aside(paths, cell, judged)
+        return f"{path}: from a task that was queued before the cell was set aside for a redo; it is set aside, too"
     if not whole_fault(paths, cell, result):
         return ""
     repair(paths, cell, result)
@@ -223,16 +237,17 @@ def repair(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> None:
         link_outcome(paths, cell, result)
 
 
-def set_aside(paths: Layout, cell: Cell, judged: bytes) -> None:
+def set_aside(paths: Layout, cell: Cell, judged: bytes, mark: str = "") -> None:
     """Set a cell's result aside with its history and weights, under names that end alike. Raises OSError.
 
-    judged: the bytes that were found wanting. results.json goes first, so that nobody believes what is left; a process
-    that ends right after it leaves files that the next winner puts aside. Where another process has done the same and
-    a new result stands there by now, that one gets its name back.
+    judged: the bytes that were found wanting. mark: how the names end; `corrupt-` and a word of their own by default.
+    results.json goes first, so that nobody believes what is left; a process that ends right after it leaves files that
+    the next winner puts aside. Where another process has done the same and a new result stands there by now, that one
+    gets its name back.
     """
-    token = files.new_token()
+    mark = mark or f"corrupt-{files.new_token()}"
     try:
-        aside = files.quarantine(paths.result_file(cell), token)
+        aside = files.quarantine(paths.result_file(cell), mark)
     except FileNotFoundError:
         return  # another process has just done so
     if files.read(aside) != judged:
@@ -241,4 +256,4 @@ def set_aside(paths: Layout, cell: Cell, judged: bytes) -> None:
         return
     for path in (paths.history_file(cell), paths.weights_file(cell)):
         with contextlib.suppress(FileNotFoundError):
-            files.quarantine(path, token)
+            files.quarantine(path, mark)

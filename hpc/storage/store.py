@@ -16,7 +16,7 @@ from hpc.errors import SweepError, of_system, one_line
 from hpc.paths import is_of
 from hpc.processes import host, start_time
 from hpc.storage import documents, files, opening, published
-from hpc.storage.layout import Layout, is_conflict
+from hpc.storage.layout import Layout, is_conflict, redos_in
 from hpc.storage.results import read_result
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -65,13 +65,14 @@ class Store:
         return data  # type: ignore[no-any-return]
 
     def sweep(self, manifest: Mapping[str, Any] | None = None) -> Sweep:
-        """The newest revision, with the analysis of the first. manifest: what sweep.json said, if it was read already.
+        """The newest revision, with the tests of the first. manifest: what sweep.json said, if it was read already.
 
         Raises SweepError.
         """
         revisions = (self.manifest() if manifest is None else manifest)["revisions"]
         try:
             sweep = Sweep.from_json(revisions[-1] | {"analysis": revisions[0]["analysis"]})
+            sweep = sweep.shown_as(revisions[-1]["analysis"])
         except (ValueError, KeyError, TypeError) as error:
             fault = one_line(f"{self.paths.sweep_file}: cannot be read by this version of Holdfast: {error}")
             raise SweepError(fault) from None
@@ -109,12 +110,40 @@ class Store:
             return None
 
     def has_result(self, name: str) -> bool:
-        """Whether a result of the cell of this name is there, whatever it says."""
-        return "results.json" in files.entries(self.paths.results_root / name)
+        """Whether a result of the cell of this name is there, whatever it says, that no redo has set aside."""
+        names = files.entries(self.paths.results_root / name)
+        if "results.json" not in names or not redos_in(names):
+            return "results.json" in names
+        try:
+            return not published.precedes_redo(read_result(self.paths.result_path(name)), names)
+        except (OSError, SweepError):
+            return True  # damaged, or gone this moment
+
+    def redos(self, name: str) -> list[int]:
+        """Numbers of the redos of the cell of this name, oldest first: see hpc.submission.redo."""
+        return redos_in(files.entries(self.paths.results_root / name))
+
+    def redone_results(self, cell: Cell) -> list[tuple[int, dict[str, Any]]]:
+        """(number of the redo, result) of each result that was set aside to be trained again, as far as readable."""
+        found = []
+        for redo in self.redos(cell.name):
+            with contextlib.suppress(OSError, SweepError):
+                found.append((redo, read_result(str(self.paths.redone_result_file(cell, redo)))))
+        return found
 
     def attempts(self, cell: Cell) -> list[int]:
         """Numbers of a cell's attempts, oldest first."""
         return sorted(files.numbers(self.paths.attempts_directory(cell)))
+
+    def counting_attempts(self, cell: Cell) -> list[int]:
+        """Those of a cell's attempts whose states and failures count: the ones since its last redo."""
+        redos = self.redos(cell.name)
+        attempts = self.attempts(cell)
+        return [number for number in attempts if self._submission_of(cell, number) > redos[-1]] if redos else attempts
+
+    def _submission_of(self, cell: Cell, attempt: int) -> int:
+        pack = self.pack_of(cell, attempt)
+        return int(self.pack_record(pack).get("submission", 0)) if pack is not None else 0
 
     def pack_of(self, cell: Cell, attempt: int) -> int | None:
         """The pack attempt that a cell's attempt belongs to; None if the process died before it said so."""
@@ -207,6 +236,8 @@ class Store:
             except (IsADirectoryError, opening.RefusedFileError) as error:
                 return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=of_system(error)), None
             reason = published.foreign(result, cell, config_digest)
+            if published.precedes_redo(result, names):
+                return self._unfinished(cell, ""), None  # the next attempt sets it aside
             if not reason:
                 return self._believed(cell, directory, names, result)
             foreign = f"its results.json {reason}"
@@ -233,9 +264,11 @@ class Store:
         return CellStatus(cell, result["status"], attempts, epochs, epochs), result
 
     def _unfinished(self, cell: Cell, cause: str) -> CellStatus:
-        attempts = self.attempts(cell)
+        attempts = self.counting_attempts(cell)
         if not attempts:
-            return CellStatus(cell, MISSING, cause=cause)
+            redos = self.redos(cell.name)
+            redone = f"its result was set aside by redo {redos[-1]}; submit or run again" if redos else ""
+            return CellStatus(cell, MISSING, len(self.attempts(cell)), cause=cause or redone)
         failure = self.failure(cell, attempts[-1])
         pack_attempt = self.pack_of(cell, attempts[-1])
         epoch, epochs = self._epochs(pack_attempt, cell)

@@ -12,6 +12,8 @@ from hpc.sweep.grid import Grid
 
 # Code and tables fit; a data set belongs in a data directory, where it is read and not copied.
 FILES_MB = 20.0
+# Of the analysis: how results are shown, not what is tested. It may change at any time.
+PRESENTATION = ("figures", "formats", "labels")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class Sweep:
     def cell_digest(self, cell: Cell) -> str:
         """Digest of a cell under this configuration, carried by its checkpoints."""
         return digest([self.config_digest, cell.to_json()])
+
+    def shown_as(self, presentation: Mapping[str, Any]) -> Sweep:
+        """The same sweep with figures, formats and labels of another analysis, as far as that names them."""
+        newer = {key: presentation[key] for key in PRESENTATION if key in presentation}
+        return replace(self, analysis={**self.analysis, **newer})
 
     def conflicting(self, other: Sweep) -> list[str]:
         """Dotted names of the fields that differ between two configurations, for the error that refuses a mixture."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.util
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from hpc.checkout import OUR_PACKAGES
+from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.sweep.definition import Trainer
 from hpc.trainers.imports import import_roots, own_name
 from hpc.trainers.project import module_base
@@ -43,13 +46,15 @@ def _load_file(path: Path) -> ModuleType:
 
     Its neighbours can be imported, as when Python runs a script; and other code of its project.
     """
-    sys.path.insert(0, str(path.parent))
+    if PROJECT_ROOT not in path.parents:  # in a snapshot ours come first: with them starts what the trainer spawns
+        sys.path.insert(0, str(path.parent))
     _extend_search(import_roots(path.parent))
     name = own_name(path)
     if "." in name:  # it imports relatively, so it is part of a package
         return importlib.import_module(name)
     if name in OUR_PACKAGES or name in sys.modules:
-        name = f"_holdfast_trainer_{name}"  # a user's file may share the name of a module of Holdfast or of Python
+        name = f"_holdfast_trainer_{name}"  # a user's file may share the name of a module of Holdfast or of a library
+        _importable(name, path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TrainerError(f"{path} cannot be loaded as a Python module")
@@ -57,6 +62,21 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _importable(name: str, path: Path) -> None:
+    """Let processes that the trainer starts import its file under another name than its own."""
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-trainer-"))
+    owner = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not in what it forked
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    code = f"__file__ = {str(path)!r}\nexec(compile(open(__file__, 'rb').read(), __file__, 'exec'))\n"
+    (folder / f"{name}.py").write_text(code, encoding="utf-8")
+    _extend_search([folder])
 
 
 def _extend_search(roots: Sequence[Path]) -> None:

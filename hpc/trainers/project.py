@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Project:
 
     files: by name below base, the folder that a snapshot holds a copy of. left: files that stay behind, each with the
     reason. faults: one line each, for what the trainer needs and tasks would not have. doubts: the same for what may
-    be there under another Python.
+    be there under another Python. elsewhere: the same for what is there only where this command was started.
     """
 
     base: Path
@@ -42,6 +43,7 @@ class Project:
     left: Mapping[Path, str]
     faults: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -117,13 +119,15 @@ class _Collection:
         self._taken = set(deciding)
         self._take_around(closure)
         base = Path(os.path.commonpath([self._anchor, module_base(self._trainer), *closure.roots, *self._taken]))
+        hiding = tuple(self._hiding(base, closure))
         faults, doubts = self._missing(closure)
         return Project(
             base,
             {path.relative_to(base).as_posix(): path for path in sorted(self._taken)},
             {path: why for path, why in sorted(self._left.items()) if path not in self._taken},
-            (*self._faults, *faults),
+            (*self._faults, *faults, *hiding),
             doubts,
+            tuple(self._relative(closure)),
         )
 
     def named(self) -> dict[str, Path]:
@@ -227,6 +231,30 @@ class _Collection:
         """Files below a folder that git tracks; None where the trainer's file is not tracked itself."""
         known = git.tracked(self._path.parent, [str(self._path)])
         return git.tracked(folder, ["."]) if known else None
+
+    def _hiding(self, base: Path, closure: Closure) -> Iterator[str]:
+        """What a task could not start with: modules of Python's own hidden by the project's, which come first."""
+        for path in sorted(self._taken):
+            top = path.relative_to(base).parts[0]
+            module = top.removesuffix(".py")
+            if module not in sys.stdlib_module_names or path.suffix != ".py":
+                continue
+            if path in closure.files or path == self._path:
+                yield f"{path} has the name of Python's own module {module}, which it hides from Python; rename it"
+            else:
+                self._taken.remove(path)
+                self._left[path] = f"it has the name of Python's own module {module}"
+
+    def _relative(self, closure: Closure) -> Iterator[str]:
+        """Files that are read by a path from the working directory, and are there or beside the trainer."""
+        for source, paths in closure.paths.items():
+            for line, name in paths.relative():
+                if os.path.isfile(name) or (self._path.parent / name).is_file():
+                    yield (
+                        f"{_below(source, self._anchor)}:{line} reads {name!r} from the working directory, and a Slurm "
+                        "task runs in the sweep directory; write Path(__file__).parent / ..., or give its absolute "
+                        "path in trainer_options"
+                    )
 
     def _missing(self, closure: Closure) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """(faults, doubts) for imports that were found nowhere."""

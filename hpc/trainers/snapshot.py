@@ -17,7 +17,7 @@ from hpc.errors import OutdatedError
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Trainer
-from hpc.trainers.project import deciding, project
+from hpc.trainers.project import Project, deciding, project
 
 _OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml", ".js", ".css", ".html"}
 _USER_FOLDER = "user"
@@ -43,6 +43,14 @@ def trainer_digest(trainer: Trainer) -> str:
     if not found:
         found = {name: path for name, path in _ours(PROJECT_ROOT) if name.startswith("training/")}
     return hashlib.sha256(_listing(found.items()).encode()).hexdigest()
+
+
+def extent(found: Project) -> tuple[int, int]:
+    """(entries, bytes) of a snapshot with these files of the user's."""
+    sources = [*_ours(PROJECT_ROOT), *((f"{_USER_FOLDER}/{name}", path) for name, path in found.files.items())]
+    folders = {folder for name, _ in sources for folder in Path(name).parents}
+    size = sum(path.stat().st_size for _, path in sources)
+    return len(sources) + len(folders) + 1, size + 4096 * len(folders)
 
 
 def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:

@@ -25,6 +25,9 @@ _SAME = {"Path", "PurePath", "PosixPath", "str", "fspath", "abspath", "realpath"
 _SAME_METHODS = {"resolve", "absolute", "as_posix"}
 _JOINS = {"joinpath", "glob", "rglob"}
 _UNKNOWN = Value("*")
+# What reads the file that its first argument names, or that its object is.
+_READ = {"open", "load", "loadtxt", "genfromtxt", "fromfile", "read_csv", "read_table", "read_json", "read_parquet"}
+_READ_ITSELF = {"open", "read_text", "read_bytes"}
 
 
 class Paths:
@@ -53,6 +56,22 @@ class Paths:
                 yield node.lineno, os.path.normpath(found.text)  # type: ignore[attr-defined]
             else:
                 waiting += ast.iter_child_nodes(node)
+
+    def relative(self) -> Iterator[tuple[int, str]]:
+        """(line, path) of every file that is read by a path which only the working directory gives a meaning."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Call) and not _writes(node):
+                found = self._opened(node)
+                if found and not found.rooted and not os.path.isabs(found.text) and not set("*~$:") & set(found.text):
+                    yield node.lineno, found.text
+
+    def _opened(self, node: ast.Call) -> Value | None:
+        match node.func:
+            case ast.Attribute(value=inner, attr=name) if name in _READ_ITSELF and self.value(inner):
+                return self.value(inner)
+            case ast.Name(id=name) | ast.Attribute(attr=name) if name in _READ and node.args:
+                return self.value(node.args[0])
+        return None
 
     def import_roots(self) -> Iterator[Value | None]:
         """Directories that the file adds to ``sys.path``; None for one that cannot be known."""
@@ -147,6 +166,13 @@ class Paths:
         for _ in range(count):
             text = os.path.dirname(text)
         return Value(text, found.rooted)
+
+
+def _writes(node: ast.Call) -> bool:
+    """Whether a call has an argument that says that a file is written."""
+    words = [*node.args[:2], *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+    modes = [word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+    return any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax") for mode in modes)
 
 
 def _added(parts: Sequence[Value | None]) -> Value | None:

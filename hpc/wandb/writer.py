@@ -236,7 +236,7 @@ def saved_rows(store: Store, sweep: Sweep, cell: Cell) -> list[dict[str, Any]]:
 
 
 def _generations(store: Store, cell: Cell) -> Iterator[Path]:
-    for attempt in reversed(store.attempts(cell)):
+    for attempt in reversed(store.counting_attempts(cell)):
         pack = store.pack_of(cell, attempt)
         if pack is not None:
             yield from store.paths.generations(pack)

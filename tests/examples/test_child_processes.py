@@ -58,6 +58,14 @@ def test_a_trainers_functions_are_found_in_its_processes(
     holdfast("run", "--config", "sweep.yaml", *words)
 
 
+@pytest.mark.parametrize("name", ["training.py", "hpc.py"])
+def test_they_are_found_in_a_file_that_is_named_like_a_module_of_ours(
+    holdfast: Holdfast, tmp_path: Path, name: str
+) -> None:
+    configure(tmp_path, name, method="spawn")
+    holdfast("run", "--config", "sweep.yaml", "--parallel-jobs", "1")
+
+
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_trainers_processes_end_with_a_debug_run_that_is_killed(tmp_path: Path, method: str) -> None:
     (tmp_path / "pids").mkdir()

@@ -120,6 +120,22 @@ def test_a_cell_without_a_run_is_missing_and_never_shrinks_n(
     extract(tmp_path / "x", "--partial")
 
 
+def test_a_wrong_project_or_group_lists_those_that_the_files_have(
+    server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, sweep = width_sweep(tmp_path / "out", mode="offline")
+    train(store, sweep)
+    files = ("--offline", str(store.paths.root))
+    for wrong in ({"project": "synergie"}, {"group": "pilott"}):
+        extract(tmp_path / "x", *files, **wrong, expect=2)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"project {PROJECT}, group {GROUP}: {len(sweep.grid)} runs" in line
+    (tmp_path / "empty").mkdir()
+    extract(tmp_path / "x", "--offline", str(tmp_path / "empty"), expect=2)
+    assert capsys.readouterr().err.endswith("empty has no run at all\n")
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_sweep_that_was_run_is_never_overwritten(
     server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

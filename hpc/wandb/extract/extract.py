@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from hpc.wandb.runs import WandbRun
 
 # Marks a sweep directory as an extraction, which a later extraction may replace.
 _SOURCE = "wandb"
+_MOST_PLACES = 6
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,25 @@ def from_server(query: Query, *, idle: float) -> list[WandbRun]:
 def from_files(query: Query, root: Path, say: Callable[[str], None]) -> list[WandbRun]:
     """Matching runs in the `.wandb` files below a directory. Damaged files are named and used up to the fault.
 
-    Raises OSError, and ImportError where wandb is not installed.
+    Raises OSError, ImportError where wandb is not installed, and ConfigError naming what is there if nothing matches.
     """
     segments = [read_segment(path) for path in find_segments(root)]
     for segment in segments:
         if segment.fault:
             say(f"{segment.path}: {segment.fault}; the {len(segment.rows)} rows before that are used")
-    return [run for run in join_segments(segments) if query.fits(run)]
+    runs = join_segments(segments)
+    matching = [run for run in runs if query.fits(run)]
+    if not matching:
+        raise ConfigError([_nothing(query, runs, root)])
+    return matching
+
+
+def _nothing(query: Query, runs: Sequence[WandbRun], root: Path) -> str:
+    """Why no run in files matches: what there is instead."""
+    places = Counter((run.project or "(none)", run.group or "(none)") for run in runs)
+    found = "; ".join(f"project {p}, group {g}: {count} runs" for (p, g), count in places.most_common(_MOST_PLACES))
+    asked = f"no run of group {query.group!r} in project {query.project!r} matches"
+    return f"{asked}; {root} has " + (found or "no run at all")
 
 
 def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:

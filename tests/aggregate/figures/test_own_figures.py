@@ -10,6 +10,8 @@ import pytest
 from helpers.sweeps import LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
+from hpc.errors import ConfigError
+from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
 
 FIGURE = """
@@ -91,3 +93,44 @@ def test_a_users_figure_takes_the_place_of_ours_of_the_same_name(tmp_path: Path,
     figures.write_text(FIGURE.replace("mine.png", "statistical_summary.png"))
     outcome = aggregate(_directory(tmp_path, figures=[f"{figures}:draw"]).store.paths.root)
     assert (outcome.plots / "statistical_summary.png").read_bytes() == PNG
+
+
+def test_formats_and_labels_of_one_call_change_what_is_shown_and_no_number(tmp_path: Path) -> None:
+    directory = _directory(tmp_path)
+    paths = directory.store.paths
+    aggregate(paths.root)
+    numbers = paths.aggregated_file.read_bytes()
+    outcome = aggregate(paths.root, formats=["pdf", "svg"], labels={LOSS: "validation error", "dim": "width of it"})
+    suffixes = {path.suffix for path in outcome.plots.glob("best_val_loss_vs_dimensions.*")}
+    assert suffixes == {".png", ".pdf", ".svg"}
+    drawn = (outcome.plots / "best_val_loss_vs_dimensions.svg").read_bytes()
+    report = outcome.report.read_text()
+    assert "validation error" in report
+    assert "width of it" in report
+    assert paths.aggregated_file.read_bytes() == numbers
+    assert not [line for line in outcome.problems if "edited" in line]
+    aggregate(paths.root, formats=["svg"], labels={LOSS: "validation error", "dim": "width of it"})
+    assert (outcome.plots / "best_val_loss_vs_dimensions.svg").read_bytes() == drawn, "no date, no random ids"
+    again = aggregate(paths.root)
+    assert {path.suffix for path in again.plots.rglob("*.*")} == {".png"}
+    assert "validation error" not in again.report.read_text()
+
+
+def test_a_label_of_what_the_sweep_does_not_have_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    directory = _directory(tmp_path)
+    with pytest.raises(ConfigError, match=r"--label best_val_los.*Did you mean 'best_val_loss'"):
+        aggregate(directory.store.paths.root, labels={"best_val_los": "x"})
+    assert not directory.store.paths.report_file.exists()
+
+
+def test_how_a_sweep_is_shown_may_be_edited_and_what_is_tested_may_not(tmp_path: Path) -> None:
+    directory = _directory(tmp_path)
+    edited = {"formats": ["png", "pdf"], "labels": {LOSS: "validation error"}}
+    write_sweep(directory.store, replace(directory.sweep, analysis={**directory.sweep.analysis, **edited}), {})
+    outcome = aggregate(directory.store.root)
+    assert (outcome.plots / "best_val_loss_vs_dimensions.pdf").exists()
+    assert "validation error" in outcome.report.read_text()
+    assert not [line for line in outcome.problems if "edited" in line]
+    write_sweep(directory.store, replace(directory.sweep, analysis={**directory.sweep.analysis, "alpha": 0.01}), {})
+    assert directory.store.sweep().analysis["alpha"] == directory.sweep.analysis["alpha"]
+    assert [line for line in aggregate(directory.store.root).problems if "the analysis was edited" in line]

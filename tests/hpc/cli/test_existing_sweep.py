@@ -168,3 +168,45 @@ def test_what_cannot_be_tested_is_said_again_when_a_sweep_is_continued(
     assert said in holdfast("run", "--config", "sweep.yaml").stderr
     assert said in holdfast(command, "out").stderr
     assert said not in holdfast("plan", "out", "--runs-per-condition", "2").stderr
+
+
+def test_values_of_a_factor_are_added_to_a_sweep_and_the_claims_stay_where_they_were(
+    holdfast: Holdfast, small: Path
+) -> None:
+    holdfast("run", "--config", "sweep.yaml")
+    said = holdfast("run", "out", "--axis", "width=4,2,3").stderr
+    assert "note: width gets 3, 4: comparisons with these conditions are exploratory; " in said
+    assert "fixed before the first job stay on 1, 2\n" in said
+    assert "4 cells: 2 done, 2 to run" in said
+    revisions = json.loads((small / "out" / "sweep.json").read_text())["revisions"]
+    assert [revision["grid"]["axes"] for revision in revisions] == [[["width", [1, 2]]], [["width", [1, 2, 3, 4]]]]
+    assert "conditions were added" in holdfast("aggregate", "out").stderr
+    assert "note: width" not in holdfast("run", "out", "--axis", "width=4").stderr
+
+
+def test_seeds_that_are_added_when_results_are_there_end_what_was_fixed_before(holdfast: Holdfast, small: Path) -> None:
+    holdfast("run", "--config", "sweep.yaml", "--cell", "width_1_run_0", "--debug")
+    said = holdfast("plan", "out", "--runs-per-condition", "2").stderr
+    assert "looked at 2 times, 1 planned (analysis.looks): no claim counts as fixed before the first job" in said
+    assert "looked at" not in holdfast("plan", "out").stderr
+
+
+@pytest.mark.parametrize(
+    ("axis", "line"),
+    [
+        ("width=x", "command line: --axis width[0] is 'x'; 'width' must be a number"),
+        ("lr=0.1", "command line: --axis lr: the sweep's factors are width; a new factor is another sweep"),
+        ("width", "command line: --axis is 'width'; write --axis name=value,value"),
+        ("width=0", "command line: --axis width[0] is 0; 'width' must be 1 or more"),
+        ("width=7,7", "command line: --axis width[1] is 7; this value is given twice"),
+    ],
+)
+def test_a_value_that_cannot_be_added_is_refused_in_a_line(
+    holdfast: Holdfast, small: Path, axis: str, line: str
+) -> None:
+    holdfast("run", "--config", "sweep.yaml", "--cell", "width_1_run_0", "--debug")
+    before = contents(small / "out")
+    said = holdfast("run", "out", "--axis", axis, expect=2).stderr
+    assert said.startswith(line)
+    assert len(said.splitlines()) == 1
+    assert contents(small / "out") == before

@@ -157,7 +157,7 @@ def test_a_file_of_figures_is_found_beside_the_configuration(tmp_path: Path) -> 
         ({"equivalence_margin": {"error": 0}}, "analysis.equivalence_margin.error is 0"),
         ({"last_epochs": 0}, "analysis.last_epochs is 0"),
         ({"formats": []}, "analysis.formats is []"),
-        ({"formats": ["svg"]}, "analysis.formats[0] is 'svg'"),
+        ({"formats": ["gif"]}, "analysis.formats[0] is 'gif'"),
         ({"figures": ["draw"]}, "analysis.figures[0] is 'draw'; write module:function"),
         ({"figures": ["absent.py:draw"]}, "analysis.figures[0] is 'absent.py:draw'; there is no such file"),
     ],

@@ -294,7 +294,7 @@ def test_a_wrong_grid_is_one_line(faults: Callable[..., list[str]], sweep: dict[
         ("data.dir", "nowhere", "data.dir is 'nowhere'; there is no such directory"),
         ("data.dir", "a\0b", "data.dir is 'a\\x00b'; this cannot be a path"),
         ("data.dir", "~nobody-knows-me/x", "this cannot be a path"),
-        ("data.dir", "/", "it contains no data set; `holdfast data generate DIR` makes one"),
+        ("data.dir", "/", "it contains no data set; `holdfast data generate /` makes one"),
         ("data.dir", 7, "data.dir is 7; must be text"),
         ("model.domains", [{"domain_type": "x", "name": "audio"}], "model.domains[0].name is 'audio'; must be 'v' or"),
         ("model.fusion_weights", {"audio": 1}, "model.fusion_weights.audio is 'audio'; must be 'v' or 'attr'"),
@@ -332,7 +332,7 @@ def test_all_faults_are_told_at_once(faults: Callable[..., list[str]]) -> None:
 
 def test_a_missing_data_directory_tells_how_to_make_one(faults: Callable[..., list[str]]) -> None:
     (line,) = faults({"data": {"dir": "nowhere"}})
-    assert line.endswith("; there is no such directory; `holdfast data generate DIR` makes one")
+    assert line.endswith("; there is no such directory; `holdfast data generate nowhere` makes one")
 
 
 @pytest.mark.parametrize(
@@ -371,6 +371,9 @@ def test_broken_yaml_is_one_line_with_its_place(faults: Callable[..., list[str]]
         ("{", "line 1: not valid JSON: "),
         ('{"a": 1,\n}', "line 2: not valid JSON: there is a comma before the closing }; remove it"),
         ('{"a": [1,\n\n]}', "line 3: not valid JSON: there is a comma before the closing ]; remove it"),
+        ('{"model": {"domains": [...]}}', "line 1: not valid JSON: '...' stands for what an example leaves out"),
+        ('{"a": 1,\n"optimizer": {...}}', "line 2: not valid JSON: '...' stands for what an example leaves out"),
+        ('{"a": ...}', "line 1: not valid JSON: '...' stands for what an example leaves out"),
         ('{"a": 1, "a": 2}', "not valid JSON: key 'a' is given twice"),
         ("[]", "the file must hold named sections"),
         ("", "line 1: not valid JSON: "),

@@ -96,7 +96,8 @@ def test_other_ways_to_request_gpus_name_the_one_that_is_taken(key: str) -> None
 @pytest.mark.parametrize(
     "values",
     [
-        {"gres": "gpu:a100:1"},
+        {"gres": "gpu:a100:1", "device": "cuda"},
+        {"gres": "gpu:a100:1", "device": "cpu"},
         {"gpus_per_node": 1, "gres": "shm:1"},
         {"gpus_per_node": 1, "additional_parameters": {"gpu_bind": "closest", "mem-per-gpu": "8G"}},
     ],
@@ -295,3 +296,16 @@ def test_a_task_in_a_container_sees_the_sweep_directory_and_the_directories_of_t
     assert f"PYTHONPATH={PROFILES.parents[1]}:{PROFILES.parents[1]}/user" in environment
     words = (tmp_path / "apptainer.words").read_text().split()
     assert words == ["exec", "--bind=/data", "lab.sif", "python3", "-P", "-m", "hpc.node.task", sweep, "1", "0", "0"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gres": "gpu:1"},
+        {"additional_parameters": {"gres": "gpu:a100:1"}},
+        {"gpus_per_node": 0, "gres": "gpu:2"},
+    ],
+)
+def test_gpus_that_only_slurm_would_hear_of_are_refused(values: dict[str, Any]) -> None:
+    (fault,) = faults(**values)
+    assert "requests GPUs, but without gpus_per_node tasks would train on the CPU; give gpus_per_node" in fault

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.dying import KilledError, dying
 from helpers.small_sweeps import make_store, make_sweep
 
 from hpc.node.attempt import PackAttempt
@@ -227,24 +226,3 @@ def test_killed_at_any_step_of_setting_aside_the_next_winner_is_whole(
     finish(store, cell, 2.0)
     assert status(store, cell) == (COMPLETED, "")
     assert shown(store, cell) == [2.0, 2.0, 2.0]
-
-
-class KilledError(BaseException):
-    """Stands for SIGKILL: no handler of ours may run after it."""
-
-
-def dying(patch: pytest.MonkeyPatch, kill_at: int) -> None:
-    """The process ends before its n-th call that changes a name."""
-    left = [kill_at]
-    for name in ("replace", "link", "unlink", "mkdir", "rename"):
-        patch.setattr(f"os.{name}", _counted(getattr(os, name), left))
-
-
-def _counted(real: Callable[..., object], left: list[int]) -> Callable[..., object]:
-    def call(*arguments: object, **options: object) -> object:
-        left[0] -= 1
-        if left[0] <= 0:
-            raise KilledError
-        return real(*arguments, **options)
-
-    return call

@@ -11,6 +11,14 @@ import pytest
 import yaml
 from helpers.command_line import Holdfast
 
+from hpc.errors import ConfigError
+from hpc.launch.preparation import check_code
+from hpc.launch.request import Request
+from hpc.slurm.profile import Profile
+from hpc.storage.store import Store
+from hpc.trainers.declaration import read_declaration
+from hpc.trainers.project import project
+
 BODY = """
 FACTORS = {"width": {"kind": "integer", "minimum": 1}}
 METRICS = {"error": {"kind": "positive", "better": "lower"}}
@@ -155,5 +163,66 @@ def test_in_a_repository_tracked_files_travel_and_others_where_they_are_named(
 
 def test_a_pattern_that_matches_nothing_is_refused(holdfast: Holdfast, tmp_path: Path) -> None:
     lay_out(tmp_path, {}, "train.py:train", "def rate(): return 1\n", trainer_files=["tabels/*"])
-    said = holdfast("plan", "--config", "sweep.yaml", expect=2).stderr
+    said = holdfast("plan", "--config", "sweep.yaml", "--output-dir", "new", expect=2).stderr
     assert said == f"sweep.yaml: trainer_files[0] is 'tabels/*'; nothing matches it in {tmp_path}\n"
+
+
+CWD = 'import json\ndef rate(): return json.load(open("data/table.json"))["rate"]\n'
+
+
+def test_a_file_that_is_read_from_the_working_directory_is_noted_here_and_refused_for_slurm(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    lay_out(tmp_path, {"data/table.json": '{"rate": 0.125}'}, "train.py:train", CWD)
+    line = "trainer: train.py:2 reads 'data/table.json' from the working directory, and a Slurm task runs in the sweep "
+    ran = holdfast("run", "--config", "sweep.yaml")  # here it is there
+    assert ran.stderr.count(f"note: {line}") == 1
+    store = Store(tmp_path / "out")
+    with pytest.raises(ConfigError) as refused:
+        check_code(Request(store, store.sweep()), Profile("lab"))
+    assert str(refused.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'def rate():\n    open("table.json", "w").close()\n    return 0.5\n',
+        'def rate():\n    open("absent.json") if False else 0\n    return 0.5\n',
+        'from pathlib import Path\ndef rate():\n    Path(__file__).with_name("table.json").open()\n    return 0.5\n',
+        'def rate():\n    open("/dev/null").close()\n    return 0.5\n',
+    ],
+)
+def test_what_is_written_absent_or_found_from_elsewhere_is_not_noted(tmp_path: Path, source: str) -> None:
+    lay_out(tmp_path, {"table.json": "{}"}, "train.py:train", source)
+    trainer = read_declaration("train.py:train", [tmp_path], {})
+    assert project(trainer).elsewhere == ()
+
+
+def test_other_ways_to_read_are_known_too(tmp_path: Path) -> None:
+    source = (
+        "from pathlib import Path\nimport numpy as np\nNAME = 'a' + '.txt'\n"
+        "def rate():\n    Path('a.txt').read_text()\n    np.loadtxt(NAME)\n    Path('a.txt').open('rb')\n"
+        "    Path('a.txt').open(mode='w')\n    return 0.5\n"
+    )
+    lay_out(tmp_path, {"a.txt": "1"}, "train.py:train", source)
+    lines = [line.partition(" ")[0] for line in project(read_declaration("train.py:train", [tmp_path], {})).elsewhere]
+    assert lines == ["train.py:5", "train.py:6", "train.py:7"]
+
+
+def test_a_trainer_named_like_a_module_of_pythons_own_is_refused_and_a_neighbour_stays(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    own = "def rate(): return 0.125\n"
+    neighbours = {"lab/random.py": "", "lab/select.py": "X = 1\n"}
+    lay_out(tmp_path, neighbours, "lab/train.py:train", own)
+    planned = holdfast("plan", "--config", "sweep.yaml").stdout
+    assert "left out: random.py: it has the name of Python's own module random" in planned
+    holdfast("run", "--config", "sweep.yaml")
+    for trainer, source, hidden in (("lab/queue.py", own, "queue"), ("lab/mine.py", "import select\n" + own, "select")):
+        lay_out(tmp_path, {}, f"{trainer}:train", source)
+        said = holdfast("plan", "--config", "sweep.yaml", "--output-dir", "new", expect=2).stderr
+        assert (
+            f"{hidden}.py has the name of Python's own module {hidden}, which it hides from Python; rename it" in said
+        )
+        assert len(said.splitlines()) == 1
+        (tmp_path / trainer).unlink()

@@ -1,0 +1,103 @@
+"""Whether the signal before a time limit reaches a task on a node: a real task is sent it, and has to save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from hpc.checkout import PROJECT_ROOT
+from hpc.planning.plan import make_plan
+from hpc.preflight.finding import Finding, note, ok, problem
+from hpc.slurm.answers import QueuedTask
+from hpc.slurm.commands import Slurm
+from hpc.slurm.profile import Profile
+from hpc.storage.revisions import write_sweep
+from hpc.storage.store import Store
+from hpc.submission.live import queues
+from hpc.submission.lock import lock
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.grid import FIRST_SEED, Axis, Grid
+from hpc.sweep.states import MISSING, CellStatus
+from hpc.trainers.declaration import read_declaration
+from hpc.units import duration
+
+_TRAINER = "hpc.preflight.waiting:train"
+_MINUTES = 10
+# From the signal to a saved state, and from there to Slurm's answer: seconds on any site.
+_PATIENCE_SECONDS = 60.0
+_POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
+
+
+def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: float, quick: bool) -> Finding:
+    """Train on a node until the signal comes, as any task of the profile does. Nothing is left in the queue.
+
+    start_s: seconds for which the task may wait in the queue. quick: the controller is a sandbox's.
+    Raises SlurmError, OSError.
+    """
+    store = Store(directory / "signal")
+    cell = _submit(store, profile, conf)
+    slurm, pause = Slurm(conf), _SANDBOX_POLL_SECONDS if quick else _POLL_SECONDS
+    try:
+        if not _until(lambda: _begun(store, cell), start_s, pause):
+            return note("signal", f"not tried: a second job did not begin within {start_s:g} s", "try again later")
+        (task,) = _tasks(store)
+        slurm.signal(task, "USR2")
+        began = time.monotonic()
+        if not _until(lambda: _saved(store, cell), _PATIENCE_SECONDS, pause):
+            text = f"a task on {task.node} got USR2 and saved nothing within {duration(_PATIENCE_SECONDS)}"
+            return problem("signal", text, "look at setup and container in the profile: something ends or hides it")
+        seconds = time.monotonic() - began
+        text = f"a task on {task.node} that got USR2 saved within {duration(seconds)}"
+        if not _until(lambda: _requeued(store, task), _PATIENCE_SECONDS, pause):
+            fix = "use `holdfast submit --wait`, which submits such cells again"
+            return note("signal", f"{text}, and was not requeued", fix)
+        return ok("signal", f"{text} and was requeued")
+    finally:
+        slurm.cancel(_tasks(store))
+
+
+def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
+    from hpc.submission.arrays import submit  # loads submitit
+
+    trainer = read_declaration(_TRAINER, [PROJECT_ROOT])
+    grid = Grid((Axis("width", (1,)),), (FIRST_SEED,))
+    keep = {"weights": "none", "checkpoints": True}
+    analysis = {"primary_metrics": ["seconds"], "reference": None}
+    sweep = write_sweep(store, Sweep("check", grid, trainer, {}, {}, "", analysis, 60.0, keep), {})
+    limit = min(_MINUTES, int(profile.parameters.get("timeout_min", _MINUTES)))
+    short = replace(profile, parameters={**profile.parameters, "timeout_min": limit})
+    with lock(store, "holdfast check cluster") as held:
+        seen = queues(store)
+        submit(store, sweep, make_plan([CellStatus(grid[0], MISSING)]), short, held, seen, conf=conf)
+    return grid[0]
+
+
+def _until(true: Callable[[], bool], seconds: float, pause: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def _tasks(store: Store) -> list[QueuedTask]:
+    return [task.queued for task in queues(store).tasks]
+
+
+def _begun(store: Store, cell: Cell) -> bool:
+    attempts = store.attempts(cell)
+    pack = store.pack_of(cell, attempts[-1]) if attempts else None
+    return pack is not None and cell.name in store.progress(pack)
+
+
+def _saved(store: Store, cell: Cell) -> bool:
+    packs = [store.pack_of(cell, attempt) for attempt in store.attempts(cell)]
+    return any(pack is not None and store.paths.has_saved(pack) for pack in packs)
+
+
+def _requeued(store: Store, before: QueuedTask) -> bool:
+    return any(task.restarts > before.restarts for task in _tasks(store))

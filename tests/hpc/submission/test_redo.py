@@ -1,0 +1,212 @@
+"""A redo sets results aside; whatever was begun before it counts for nothing, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from helpers.command_line import WIDTH, Holdfast
+from helpers.dying import KilledError, dying
+from helpers.small_sweeps import make_store, make_sweep, run_task, submit, write_trainer
+
+from hpc.errors import SweepError
+from hpc.node.attempt import PackAttempt
+from hpc.paths import origin
+from hpc.processes import start_time
+from hpc.storage import files
+from hpc.storage.store import Store
+from hpc.submission import redo
+from hpc.sweep.cell import Cell
+from hpc.sweep.outcome import Outcome, history_csv, weights_bytes
+from hpc.sweep.states import COMPLETED, MISSING
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return make_store(tmp_path / "out", make_sweep(path=write_trainer(tmp_path / "code")))
+
+
+@pytest.fixture
+def cell(store: Store) -> Cell:
+    return store.sweep().grid[0]
+
+
+def begin(store: Store, cell: Cell) -> PackAttempt:
+    """An attempt of a submission of its own."""
+    return PackAttempt.begin(store, store.sweep(), [cell], submit(store, [cell]), {})
+
+
+def publish(attempt: PackAttempt, cell: Cell, value: float) -> bool:
+    history = history_csv([{"epoch": 1, "loss": value}], ["loss"])
+    return attempt.publish(cell, Outcome(COMPLETED, {"loss": value}, 1, 1, history, weights_bytes({})), {})
+
+
+def state(store: Store, cell: Cell) -> str:
+    (found,) = store.statuses([cell], store.sweep().config_digest)
+    return found.state
+
+
+def loss(store: Store, cell: Cell) -> float:
+    """The number in the result, which has to be that of its history."""
+    history = store.paths.history_file(cell).read_text().splitlines()[-1].split(",")[1]
+    value = json.loads(store.paths.result_file(cell).read_text())["metrics"]["loss"]
+    assert value == float(history)
+    return float(value)
+
+
+def test_the_old_result_is_kept_with_its_history_and_the_new_one_says_so(store: Store, cell: Cell) -> None:
+    publish(begin(store, cell), cell, 1.0)
+    number = redo.set_aside(store, [cell])
+    assert (state(store, cell), store.has_result(cell.name)) == (MISSING, False)
+    names = set(files.entries(store.paths.cell_directory(cell)))
+    assert {f"{name}.redone-{number:06d}" for name in ("results.json", "history.csv", "weights.safetensors")} <= names
+    publish(begin(store, cell), cell, 2.0)
+    assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
+    assert [(n, earlier["metrics"]["loss"]) for n, earlier in store.redone_results(cell)] == [(number, 1.0)]
+    redone = (store.result(cell) or {})["provenance"]["redone"]
+    assert [(entry["redo"], entry["status"]) for entry in redone] == [(number, COMPLETED)]
+
+
+def test_an_old_copy_that_ends_after_a_redo_changes_nothing(store: Store, cell: Cell) -> None:
+    old = begin(store, cell)
+    publish(begin(store, cell), cell, 1.0)
+    redo.set_aside(store, [cell])
+    assert old.superseded([cell]) == {cell}, "it trains on for nothing"
+    assert not publish(old, cell, 1.5)
+    assert state(store, cell) == MISSING
+    publish(begin(store, cell), cell, 2.0)
+    assert not publish(old, cell, 1.5)
+    assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
+    assert store.paths.conflict_files(cell) == [], "what comes from before a redo contradicts nothing"
+
+
+def test_an_old_copy_that_looked_before_the_redo_and_publishes_after_it_is_not_believed(
+    store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = begin(store, cell)
+    publish(begin(store, cell), cell, 1.0)
+    redo.set_aside(store, [cell])
+    monkeypatch.setattr(old, "_precedes_redo", lambda cell: False)  # as it was when it looked
+    publish(old, cell, 1.5)
+    assert store.paths.result_file(cell).exists()
+    assert (state(store, cell), store.has_result(cell.name)) == (MISSING, False)
+    new = begin(store, cell)
+    assert new.superseded([cell]) == frozenset()
+    assert publish(new, cell, 2.0)
+    assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
+
+
+def test_what_a_new_task_trains_starts_from_nothing_that_was_saved_before(tmp_path: Path) -> None:
+    keep = {"weights": "final", "checkpoints": True}
+    code = write_trainer(tmp_path / "code")
+    store = make_store(tmp_path / "out", make_sweep(path=code, keep=keep, options={"save_always": True}))
+    cell = store.sweep().grid[0]
+    assert run_task(store, submit(store, [cell])).returncode == 0
+    assert begin(store, cell).restore(cell) is not None, "the checkpoints are kept"
+    redo.set_aside(store, [cell])
+    assert begin(store, cell).restore(cell) is None
+    assert run_task(store, submit(store, [cell])).returncode == 0
+    new, (_, old) = store.result(cell) or {}, store.redone_results(cell)[0]
+    assert new["outcome_digest"] == old["outcome_digest"]
+    assert new["provenance"]["pack"] > old["provenance"]["pack"]
+
+
+def test_a_task_that_was_queued_before_a_redo_and_starts_after_it_trains_nothing(store: Store, cell: Cell) -> None:
+    early = submit(store, [cell])
+    assert run_task(store, submit(store, [cell])).returncode == 0
+    redo.set_aside(store, [cell])
+    assert run_task(store, early).returncode == 0
+    assert (state(store, cell), store.paths.result_file(cell).exists()) == (MISSING, False)
+
+
+@pytest.mark.parametrize("kill_at", range(1, 9))
+def test_killed_at_any_step_a_cell_is_as_it_was_or_set_aside_and_a_second_redo_ends_it(
+    store: Store, cell: Cell, kill_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(begin(store, cell), cell, 1.0)
+    with monkeypatch.context() as patch:
+        dying(patch, kill_at)
+        with contextlib.suppress(KilledError):
+            redo.set_aside(store, [cell])
+    if state(store, cell) == COMPLETED:
+        assert loss(store, cell) == 1.0
+        redo.set_aside(store, [cell])
+    assert state(store, cell) == MISSING
+    assert publish(begin(store, cell), cell, 2.0)
+    assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
+    assert [earlier["metrics"]["loss"] for _, earlier in store.redone_results(cell)] == [1.0]
+    kept = [path.read_text() for path in store.paths.cell_directory(cell).glob("history.csv.*")]
+    assert any("1.0" in text for text in kept)
+
+
+def test_a_cell_of_a_pack_that_still_trains_here_is_refused(store: Store, cell: Cell) -> None:
+    publish(begin(store, cell), cell, 1.0)
+    about = {"pid": os.getpid(), "began": start_time(os.getpid()), **origin(store.root)}
+    PackAttempt.begin(store, store.sweep(), [cell, store.sweep().grid[1]], submit(store, [cell]), about)
+    with pytest.raises(SweepError, match=f"{cell.name} is part of a task that is queued or running; wait for it"):
+        redo.set_aside(store, [cell])
+    assert state(store, cell) == COMPLETED
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def trained(holdfast: Holdfast, directory: Path) -> Store:
+    (directory / "sweep.yaml").write_text(
+        f"trainer: {WIDTH}:train\ntrainer_options: {{epochs: 3}}\n"
+        "sweep: {name: small, axes: {width: [1, 2]}, runs_per_condition: 2}\n"
+    )
+    holdfast("run", "--config", "sweep.yaml")
+    return Store(directory / "out")
+
+
+def test_redo_asks_sets_aside_and_run_trains_again_and_show_and_report_say_so(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    store = trained(holdfast, tmp_path)
+    asked = holdfast("redo", "out", "--axis", "width=1", expect=2).stderr
+    assert asked.splitlines() == [
+        "set the results of 2 finished cells aside, to train them again? add -y to confirm",
+    ]
+    said = holdfast("redo", "out", "--axis", "width=1", "--cell", "width_1_run_0", "-y").stderr
+    assert "1 results set aside by redo 2" in said
+    assert "1 MISSING" in holdfast("status", "out", expect=4).stdout
+    before = (store.root / "aggregated_results.json").read_bytes()
+    holdfast("run", "out")
+    assert (store.root / "aggregated_results.json").read_bytes() == before, "the same training gives the same numbers"
+    shown = holdfast("show", "out", "width_1_run_0").stdout
+    assert "earlier result, set aside by redo 2 on " in shown
+    redone = json.loads(holdfast("show", "out", "width_1_run_0", "--json").stdout)["redone"]
+    assert [(entry["redo"], entry["result"]["status"]) for entry in redone] == [(2, COMPLETED)]
+    told = holdfast("aggregate", "out").stderr
+    line = "redone after their results could be seen (holdfast redo): width_1_run_0; all ended as before"
+    assert line in told
+    assert line in (store.root / "report.html").read_text()
+
+
+def test_redo_with_a_profile_trains_at_once(holdfast: Holdfast, tmp_path: Path) -> None:
+    store = trained(holdfast, tmp_path)
+    cells = [name for width in (1, 2) for name in ("--cell", f"width_{width}_run_1")]
+    holdfast("redo", "out", *cells, "--profile", "local", "-y")
+    redone = [bool(result["provenance"].get("redone")) for cell in store.sweep().grid if (result := store.result(cell))]
+    assert redone == [False, True, False, True]
+
+
+def test_what_cannot_be_redone_is_said_in_a_line(holdfast: Holdfast, tmp_path: Path) -> None:
+    store = trained(holdfast, tmp_path)
+    holdfast("redo", "out", "--cell", "width_2_run_0", "-y")
+    for words, exit_code, line in (
+        ([], 2, "command line: no cell is named; add --cell NAME, --state DIVERGED or another filter"),
+        (["--state", "FAILED"], 2, "--include-failed` runs failed cells again"),
+        (["--cell", "width_1_run_9"], 2, "no cell is called 'width_1_run_9'; did you mean width_1_run_"),
+        (["--dim", "8"], 2, "command line: no factor is called 'dim'; valid: width"),
+        (["--state", "DIVERGED"], 0, "no finished cell matches; nothing is set aside"),
+        (["--cell", "width_2_run_0"], 2, "width_2_run_0 is MISSING, so there is no result of it to set aside"),
+    ):
+        said = holdfast("redo", "out", *words, "-y", expect=exit_code).stderr
+        assert line in said
+        assert len(said.splitlines()) == 1
+    assert sum(store.has_result(cell.name) for cell in store.sweep().grid) == 3
