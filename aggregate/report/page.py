@@ -30,7 +30,7 @@ from hpc.sweep.states import COMPLETED, FINAL, STATES
 _TEMPLATES = Path(__file__).with_name("templates")
 _SCREEN_DPI = 96 / 150  # figures are drawn at 150 dots an inch, browsers count 96
 _MOST_SENTENCES, _MOST_LINES = 5, 40
-_ROOM = 600_000  # bytes of pictures within the page
+PICTURES = 600_000  # bytes of pictures within the page
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _figures(material: Material, findings: Sequence[Finding]) -> Figures:
     message = "" if told else next((name for name in first if name in pictures), "")
     own = [picture for picture in pictures.values() if picture.own]
     shown: dict[str, dict[str, Any]] = {}
-    room = _ROOM
+    room = PICTURES
     for name in dict.fromkeys([*told, *filter(None, [message]), *(picture.name for picture in own)]):
         room -= len(pictures[name].png)
         if room >= 0:

@@ -357,8 +357,8 @@ def test_combinations_that_differ_in_sign_are_told_one_by_one(tmp_path: Path) ->
     # The verdict is about the average and comes first; then, as a description, which way it goes where.
     parts = (
         r"on average over synergy loss scale 0\.5 and 2, where the signs differ",
-        r"synergy loss scale 0\.5<small>.*?-3\d percentage points \[[^]]*\]",
-        r"synergy loss scale 2<small>.*?\+3\d percentage points \[[^]]*\]",
+        r"synergy loss scale 0\.5</th>\s*<td class=\"said\">-3\d percentage points \[[^]]*\]",
+        r"synergy loss scale 2</th>\s*<td class=\"said\">\+3\d percentage points \[[^]]*\]",
         r"By synergy loss scale, described and not tested: more is left of synergy accuracy at synergy loss scale "
         r"0\.5; more is left of best validation loss at synergy loss scale 2\.",
     )
