@@ -18,7 +18,8 @@ from aggregate.figures.draw import Drawn, draw, superseded
 from aggregate.reading.predecessor import is_predecessor, read_any
 from aggregate.reading.sweep import Reading
 from aggregate.reading.unchanged import Look, Told, look, remember, told_before
-from aggregate.report.caveats import cell_lines, doubts, limited, on_claims, on_seeds
+from aggregate.report.caveats import limited
+from aggregate.report.findings import problems
 from aggregate.report.page import Material, render
 from aggregate.together import Stamp, Together
 from hpc.errors import ConfigError, unknown_key
@@ -138,16 +139,15 @@ def _make(reading: Reading, found: Study, figures: bool, asked: Asked) -> tuple[
     document, statistics = encode(aggregated_results(found)), statistics_document(found)
     stamp = stamp_of(document, encode(statistics), found.histories)
     drawn = draw(found, document, stamp, asked.targets) if figures else Drawn()
-    cells, remarks = cell_lines(gathered), [*doubts(found), *drawn.faults, *filter(None, [asked.remark])]
-    told = [*cells, *on_claims(found), *on_seeds(found), *remarks]
-    lines = limited(cells, _MOST_LINES), limited(remarks, _MOST_LINES)
+    remarks = [*drawn.faults, *filter(None, [asked.remark])]
+    told = [*problems(found), *remarks]
     metrics = [entry.metric.name for entry in found.summary.metrics]
     files = {store.paths.plots_directory / name: content for name, content in drawn.files.items()} | {
         store.paths.curves_file: parquet(curve_table(gathered, found.histories), stamp),
         store.paths.table_file: parquet(cell_table(gathered, metrics), stamp),
         store.paths.statistics_file: encode(stamped(statistics, document, stamp)),
         store.paths.aggregated_file: document,
-        store.paths.report_file: render(Material(found, *lines, drawn.pictures, reading.certificates, stamp)),
+        store.paths.report_file: render(Material(found, remarks, drawn.pictures, reading.certificates, stamp)),
     }
     return Told(gathered.complete, gathered.counts, limited(told, _MOST_LINES)), files
 

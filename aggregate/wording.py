@@ -54,11 +54,6 @@ def with_interval(mean: float, low: float, high: float) -> str:
     return short(mean) if low != low else f"{short(mean)} [{short(low)}, {short(high)}]"
 
 
-def signed(value: float) -> str:
-    """``+0.12``, ``-0.12``."""
-    return f"+{short(value)}" if value > 0 else short(value)
-
-
 def listed(words: Sequence[str]) -> str:
     """``a, b and c``."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

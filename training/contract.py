@@ -64,6 +64,7 @@ class Factor(TypedDict):
     log: whether figures use a logarithmic axis. Default: false.
     overrides: dotted configuration key that this factor replaces; the configured value is then not part of a cell's
         identity.
+    about: what the factor is, in half a sentence for a reader of the report from outside the field.
 
     >>> width: Factor = {"kind": "integer", "minimum": 1, "label": "hidden units", "log": True}
     >>> method: Factor = {"kind": "word"}
@@ -77,6 +78,7 @@ class Factor(TypedDict):
     slug: NotRequired[str]
     log: NotRequired[bool]
     overrides: NotRequired[str]
+    about: NotRequired[str]
 
 
 class Metric(TypedDict):
@@ -90,6 +92,7 @@ class Metric(TypedDict):
         DIVERGED.
     scaled_by: a factor that multiplies a term of the metric, such as the weight of a loss in their sum. Its change with
         that factor is arithmetic, and it is neither tested nor compared over that factor.
+    about: what is measured, in half a sentence for a reader of the report from outside the field.
 
     >>> accuracy: Metric = {"kind": "bounded", "better": "higher", "chance": 0.5}
     >>> error: Metric = {"kind": "positive", "better": "lower", "label": "test error (m)"}
@@ -101,6 +104,7 @@ class Metric(TypedDict):
     label: NotRequired[str]
     optional: NotRequired[bool]
     scaled_by: NotRequired[str]
+    about: NotRequired[str]
 
 
 class Cell(Protocol):

@@ -24,6 +24,7 @@ FACTORS: dict[str, Factor] = {
         "slug": "dimensions",
         "log": True,
         "overrides": "model.workspace_dim",
+        "about": "width of the bottleneck through which all that is known of an image and its attributes has to pass",
     },
     "scale": {
         "kind": "real",
@@ -33,6 +34,7 @@ FACTORS: dict[str, Factor] = {
         "slug": "synergy_scale",
         "log": True,
         "overrides": "synergy.loss_scale",
+        "about": "weight of the synergy target in the training loss, relative to all else that is to be reconstructed",
     },
 }
 
@@ -44,6 +46,8 @@ METRICS: dict[str, Metric] = {
         "better": "higher",
         "chance": 0.125,
         "label": "synergy accuracy",
+        "about": "share of validation samples whose synergy class, one of 8, is decoded rightly; the class follows from the "
+        "size in the image and a random number among the attributes together, and from neither alone",
     },
     "best_val_loss": {
         "kind": "positive",
@@ -117,21 +121,24 @@ METRICS: dict[str, Metric] = {
         "kind": "positive",
         "better": "lower",
         "chance": 0.21,
-        "label": "attr features, MSE",
+        "label": "class, position, rotation and colour, MSE",
+        "about": "mean squared error of the attributes other than the random number; guessing their means gives 0.21",
     },
     "fusion_attr_synergy_source_feature_mse": {
         "kind": "positive",
         "better": "lower",
         "chance": 0.08333333333333333,
         "label": "random attribute, MSE",
+        "about": "mean squared error of the random number that makes the synergy class together with the size",
     },
     "fusion_attr_synergy_loss": {
         "kind": "positive",
         "better": "lower",
         "chance": 2.0794415416798357,
         "label": "synergy cross entropy (nats)",
+        "about": "error of the decoded synergy class; guessing one of 8 classes gives ln 8 = 2.079",
     },
-    "fusion_v_loss": {"kind": "positive", "better": "lower", "label": "v features, MSE"},
+    "fusion_v_loss": {"kind": "positive", "better": "lower", "label": "image features, MSE"},
 }
 
 # One call for all cells of a task: they train as one batch.

@@ -14,9 +14,10 @@ from aggregate.analysis.fixed import Analysis, Looks, Slope, Test, before_there_
 from aggregate.analysis.questions import Part, Question, question
 from aggregate.analysis.retention import Retained
 from aggregate.analysis.summary import Summary
+from aggregate.arrays import Floats
 from aggregate.stats.improvement import improvement_interval, probability_of_improvement
 from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm
-from aggregate.stats.power import detectable_effect
+from aggregate.stats.power import detectable_effect, spread_known
 from aggregate.stats.weighted import WeightedTest, weighted_test
 from aggregate.wording import counted
 
@@ -35,12 +36,14 @@ class Worst:
 
 @dataclass(frozen=True)
 class Piece:
-    """A claim within one combination of the other factors. why: nothing can be said there."""
+    """A claim within one combination of the other factors. per_seed: the estimate of each seed, shape (seeds,). why:
+    nothing can be said there."""
 
     where: str
     estimate: float
     low: float
     high: float
+    per_seed: Floats
     why: str = ""
 
     @property
@@ -93,6 +96,12 @@ class Claim:
         if not self.test.error > 0:
             return math.nan
         return detectable_effect(self.test.freedom + 1, 1 - self.level, _POWER) * self.test.deviation
+
+    @property
+    def detectable_between(self) -> tuple[float, float]:
+        """The same if the true spread over seeds were at either end of its own 95 % interval."""
+        low, high = spread_known(self.test.freedom)
+        return low * self.detectable, high * self.detectable
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -270,7 +279,7 @@ def _piece(asked: Question, part: Part, level: float) -> Piece:
     whole = weights * (np.abs(asked.weights).sum() / np.abs(weights).sum()) if rows else weights
     test = weighted_test(asked.values[rows], whole)
     low, high = test.interval(level)
-    return Piece(part.where, test.estimate, low, high, part.why)
+    return Piece(part.where, test.estimate, low, high, test.per_seed, part.why)
 
 
 def _judge(claim: Claim, alpha: float) -> Claim:

@@ -7,8 +7,8 @@ flagged beside the claims that rest on them, and the individual seeds are shown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from aggregate.analysis.fixed import Retention
 from aggregate.analysis.questions import seeds_named
 from aggregate.analysis.summary import DELTA_LOGIT, MetricSummary, Summary
 from aggregate.arrays import Floats
-from aggregate.reading.declared import BOUNDED, Metric
+from aggregate.reading.declared import BOUNDED, REAL, Metric
 from aggregate.stats.intervals import describe
 from aggregate.wording import listed, percent
 
@@ -62,28 +62,62 @@ def flags(summary: Summary) -> tuple[Flag, ...]:
 
 def beside(summary: Summary, found: Iterable[Flag], claim: Claim) -> list[str]:
     """What a reader of this claim must know of the seeds it rests on, in one line for each matter."""
+    names = metrics_of_claim(claim)
+    flagged = [part for flag in found if flag.metric in names and (part := within(flag, claim.question.conditions))]
+    unproven = [_unproven(summary, entry, claim) for entry in summary.metrics if entry.metric.name in names]
+    told = [*flag_lines(summary, flagged), *filter(None, unproven)]
+    groups = any(unproven) or any(flag.reason == TWO_GROUPS for flag in flagged)
+    return [*told, _normality(claim)] if groups else told
+
+
+def metrics_of_claim(claim: Claim) -> tuple[str, ...]:
+    """Names of the metrics that a claim is about."""
     test = claim.question.test
-    names = {test.kept, test.other} if isinstance(test, Retention) else {test.metric}
-    told = [_flagged(summary, flag, claim) for flag in found if flag.metric in names]
-    told += [_unproven(summary, entry, claim) for entry in summary.metrics if entry.metric.name in names]
-    return [sentence for sentence in told if sentence]
+    return (test.kept, test.other) if isinstance(test, Retention) else (test.metric,)
 
 
-def _flagged(summary: Summary, flag: Flag, claim: Claim) -> str:
-    used = [i for i, condition in enumerate(flag.conditions) if condition in claim.question.conditions]
-    if not used:
-        return ""
-    metric = next(entry.metric for entry in summary.metrics if entry.metric.name == flag.metric)
-    where = [summary.place(flag.conditions[i]) for i in used]
+def within(flag: Flag, conditions: Collection[int]) -> Flag | None:
+    """A flag as far as it touches some conditions; None if it touches none."""
+    kept = [i for i, condition in enumerate(flag.conditions) if condition in conditions]
+    if not kept:
+        return None
+    seeds = tuple(flag.seeds[i] for i in kept) if flag.seeds else ()
+    return replace(flag, conditions=tuple(flag.conditions[i] for i in kept), seeds=seeds)
+
+
+def flag_lines(summary: Summary, found: Iterable[Flag]) -> list[str]:
+    """Which seeds are doubtful, and where; metrics that share all of it stand in one line."""
+    entries = {entry.metric.name: entry.metric for entry in summary.metrics}
+    groups: dict[Flag, list[Metric]] = {}
+    for flag in found:
+        groups.setdefault(replace(flag, metric=""), []).append(entries[flag.metric])
+    return [f"{listed([metric.label for metric in ms])}: {_told(summary, flag, ms)}" for flag, ms in groups.items()]
+
+
+def _told(summary: Summary, flag: Flag, metrics: Sequence[Metric]) -> str:
+    where = [summary.place(condition) for condition in flag.conditions]
     if flag.reason == AT_BOUND:
-        return f"in {metric.label}, seeds lie exactly at a bound at {_some(where)}, where no interval is to be trusted"
-    groups = [flag.seeds[i] for i in used]
-    places = [f"{seeds_named(group)} at {place}" for group, place in zip(groups, where, strict=True)]
-    lie = "lies" if sum(map(len, groups)) == 1 else "lie"
-    return (
-        f"in {metric.label}, {_some(places)} {lie} far from the other seeds, "
-        f"and a mean of two groups describes neither {_figure(summary, metric, claim)}"
+        return f"seeds lie exactly at a bound at {_some(where)}, where no interval is to be trusted"
+    places = [f"{seeds_named(group)} at {place}" for group, place in zip(flag.seeds, where, strict=True)]
+    lie = "lies" if sum(map(len, flag.seeds)) == 1 else "lie"
+    skewed = any(metric.kind == REAL for metric in metrics)
+    or_skewed = ", or the metric is skewed (declared `real`, it is screened as if it were normal)" if skewed else ""
+    return f"{_some(places)} {lie} far from the other seeds{or_skewed}"
+
+
+def _normality(claim: Claim) -> str:
+    """What p and the intervals of a claim are worth if its seeds form two groups."""
+    text = (
+        "the p value and the intervals assume seeds that vary normally, and seeds in two groups do not. Read them as "
+        "rough: an interval may miss the mean far more often than its level says, and the mean of two groups describes "
+        "neither"
     )
+    seeds = claim.complete_seeds
+    smallest = 2.0 ** (1 - seeds)
+    if not smallest > 1 - claim.level:
+        return text
+    least = f"its p is {smallest:.2g} or more"
+    return f"{text}. Without that assumption, a test of {seeds} seeds cannot detect anything ({least})"
 
 
 def _unproven(summary: Summary, entry: MetricSummary, claim: Claim) -> str:
@@ -95,26 +129,26 @@ def _unproven(summary: Summary, entry: MetricSummary, claim: Claim) -> str:
     ]
     if not seen:
         return ""
-    places = [f"at {summary.place(gap.condition)} ({_values(entry, gap)})" for gap in seen]
+    places = [f"{_values(entry, gap)} at {summary.place(gap.condition)}" for gap in seen]
+    guess = "" if entry.metric.chance is None else f"; guessing gives {entry.metric.chance:.3g}"
     most = percent(round(min(gap.anywhere for gap in seen), 2))
     return (
-        f"in {entry.metric.label}, the seeds may form two groups {_some(places)}; with so few seeds that cannot be "
-        f"settled: up to {most} of sweeps without groups have such a gap {_figure(summary, entry.metric, claim)}"
+        f"{entry.metric.label}: {_some(places)}{guess}. These may be two groups; so few seeds cannot settle it: up to "
+        f"{most} of sweeps without groups have such a gap"
     )
 
 
 def _values(entry: MetricSummary, gap: Gap) -> str:
-    groups = (np.sort(entry.values[gap.condition, list(group)]) for group in (gap.lower, gap.upper))
-    return " and ".join(", ".join(f"{value:.3g}" for value in group) for group in groups)
+    """The smaller of the two groups first."""
+    groups = sorted((gap.lower, gap.upper), key=len)
+    few, many = (", ".join(f"{v:.3g}" for v in np.sort(entry.values[gap.condition, list(g)])) for g in groups)
+    lie = "lies" if len(groups[0]) == 1 else "lie"
+    total = len(gap.lower) + len(gap.upper)
+    return f"{len(groups[0])} of {total} seeds ({few}) {lie} apart from the other {len(groups[1])} ({many})"
 
 
 def _some(places: Sequence[str]) -> str:
     return listed([*places[:_NAMED], *([f"{len(places) - _NAMED} more"] if len(places) > _NAMED else [])])
-
-
-def _figure(summary: Summary, metric: Metric, claim: Claim) -> str:
-    factor = next(factor for factor in summary.factors if factor.name == claim.question.factors[0])
-    return f"(plots/{metric.slug}_vs_{factor.slug}.png)"
 
 
 def _flags(summary: Summary, entry: MetricSummary) -> Iterator[Flag]:

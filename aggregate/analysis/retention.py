@@ -83,13 +83,10 @@ class Retained:
     def widest(self) -> str:
         return f"{self.factor.label} {value_text(self.found.values[-1])}"
 
-    @property
-    def ranges(self) -> tuple[tuple[str, float, float], ...]:
-        """Of either, its name and the lowest and highest information of a run at the widest level."""
-        return tuple(
-            (side.name, float(np.nanmin(side.information[-1])), float(np.nanmax(side.information[-1])))
-            for side in (self.kept, self.other)
-        )
+    def ranges(self, combination: int) -> tuple[tuple[str, float, float], ...]:
+        """Of either, its name and the lowest and highest information of a run at the widest level of a combination."""
+        found = [(side.name, describe(side.information[-1, combination])) for side in (self.kept, self.other)]
+        return tuple((name, float(d.minimum), float(d.maximum)) for name, d in found)
 
     @property
     def brackets(self) -> str:
@@ -104,10 +101,15 @@ class Retained:
 
     def why_not(self, combination: int) -> str:
         """What was not shown to be learnt in a combination, and by what; empty if both were."""
-        missing = [side.name for side in (self.kept, self.other) if not side.learnt[combination]]
+        sides = zip((self.kept, self.other), self.ranges(combination), strict=True)
+        missing = [
+            f"the information on {name} is {low:.2f} to {high:.2f} over seeds"
+            for side, (name, low, high) in sides
+            if not side.learnt[combination]
+        ]
         if not missing:
             return ""
-        return f"at {self.widest} the interval over seeds, or a seed, of {' and of '.join(missing)} reaches chance"
+        return f"even at {self.widest}, {' and '.join(missing)}, not reliably above 0, which is guessing"
 
 
 def retained(summary: Summary, asked: Retention, planned: Levels) -> Retained | str:

@@ -112,6 +112,11 @@ class Summary:
         levels = zip(self.factors, self.points[condition], strict=True)
         return ", ".join(f"{factor.label} {value_text(value)}" for factor, (_, value) in levels)
 
+    def cell_places(self) -> list[str]:
+        """Every cell in words, in the order of the grid: ``workspace dimension 8, seed 43``."""
+        places = map(self.place, range(len(self.conditions)))
+        return [f"{place}, seed {seed}" for place in places for seed in self.seeds]
+
     def count(self, state: str) -> Integers:
         """Cells of each condition in one state, shape (conditions,)."""
         return np.asarray((self.states == state).sum(axis=1))

@@ -35,6 +35,11 @@ class Span:
         return Span(min(self.low, value - margin), max(self.high, value + margin))
 
 
+def versus_name(metric: Metric, factor: Factor) -> str:
+    """Name of the figure of a metric over a factor, below plots/ and without a suffix."""
+    return f"{metric.slug}_vs_{factor.slug}"
+
+
 def positions(factor: Factor) -> Floats:
     """Where a factor's values lie on its axis: by value, by logarithm if declared so, words side by side."""
     if not factor.numeric:

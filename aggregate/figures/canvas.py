@@ -215,9 +215,10 @@ def draw_chance(ax: Axes, metric: Metric, span: Span, *, across: bool = True) ->
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as it goes into the report. metric: the one it shows, or empty."""
+    """A figure as it goes into the report. metric: the one it shows, or empty. own: by a user's function."""
 
     name: str
     metric: str
     caption: str
     png: bytes
+    own: bool = False

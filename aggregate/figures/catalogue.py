@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from aggregate.analysis.curves import Curves, by_level
 from aggregate.analysis.retention import Retained
 from aggregate.analysis.summary import MetricSummary, Summary
-from aggregate.figures.axes import drawable
+from aggregate.figures.axes import drawable, versus_name
 from aggregate.figures.canvas import RETENTION, Pages
 from aggregate.figures.heatmap import draw_heatmap
 from aggregate.figures.overview import draw_overview
@@ -83,7 +83,7 @@ def _metric_plots(summary: Summary, entry: MetricSummary, pages: Pages) -> Itera
     metric = entry.metric
     for axis, factor in enumerate(summary.factors):
         caption = f"{metric.label} versus {factor.label}"
-        yield Plot(f"{metric.slug}_vs_{factor.slug}", metric.name, caption, draw_versus(summary, entry, axis, pages))
+        yield Plot(versus_name(metric, factor), metric.name, caption, draw_versus(summary, entry, axis, pages))
     if len(summary.factors) == 2:
         caption = f"{metric.label} over the grid"
         yield Plot(f"heatmap_{metric.slug}", metric.name, caption, draw_heatmap(summary, entry))

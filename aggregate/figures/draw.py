@@ -41,7 +41,7 @@ def draw(study: Study, document: bytes, stamp: str, targets: Collection[str]) ->
         for path, content in files.items():
             if path.endswith(".png"):
                 name = path.removesuffix(".png")
-                drawn.pictures.append(Picture(name, "", f"{name}, by {target}", content))
+                drawn.pictures.append(Picture(name, "", f"{name}, by {target}", content, own=True))
     return drawn
 
 

@@ -24,7 +24,7 @@ class Factor:
     """One axis of the grid.
 
     field: its name in results; slug: its name in file names; log: drawn logarithmically; ordered: whether it makes
-    sense to join its levels by a line.
+    sense to join its levels by a line; about: what it is, for readers from outside; may be empty.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Factor:
     values: tuple[FactorValue, ...]
     log: bool
     ordered: bool
+    about: str = ""
 
     @property
     def numeric(self) -> bool:
@@ -45,6 +46,7 @@ class Metric:
     """One measured quantity. kind: bounded, positive or real; better: higher or lower, empty if not declared.
 
     scaled_by: the factor that multiplies a term of it, so that it changes with that factor by definition; may be empty.
+    about: what it is, for readers from outside; may be empty.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Metric:
     better: str
     chance: float | None
     scaled_by: str = ""
+    about: str = ""
 
 
 def factors_of(sweep: Sweep) -> tuple[Factor, ...]:
@@ -96,6 +99,7 @@ def _factor(name: str, values: tuple[FactorValue, ...], declared: Mapping[str, A
         values=values,
         log=bool(declared.get("log", False)),
         ordered=bool(declared.get("ordered", _numeric(values))),
+        about=str(declared.get("about", "")),
     )
 
 
@@ -113,6 +117,7 @@ def _metric(name: str, file_name: str, declared: Mapping[str, Any]) -> Metric:
         better=str(declared.get("better", "")),
         chance=None if chance is None else float(chance),
         scaled_by=str(declared.get("scaled_by", "")),
+        about=str(declared.get("about", "")),
     )
 
 

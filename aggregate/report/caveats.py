@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from aggregate.analysis.claims import NOT_SHOWN, SHOWN
-from aggregate.analysis.fixed import Analysis, Looks, Retention
-from aggregate.analysis.reliability import Flag
+from aggregate.analysis.fixed import Analysis, Looks
+from aggregate.analysis.reliability import flag_lines, within
 from aggregate.analysis.study import Evidence, Study
-from aggregate.analysis.summary import Summary
+from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.reading.histories import Fault
 from aggregate.reading.records import Gathered, Record
 from aggregate.wording import counted, p_equals
@@ -21,64 +20,68 @@ from hpc.sweep.definition import PRESENTATION
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
 _NAMED = 6  # cells named in one line
+Called = Callable[[str], str]  # what readers call a cell, by the name of its directory
 _ORDER = (CONFLICT, FAILED, STARTED, MISSING, DIVERGED)
 
 
-def cell_lines(gathered: Gathered) -> list[str]:
+def cell_lines(gathered: Gathered, called: Called) -> list[str]:
     """One line for every state and cause of the cells that have no number to give, naming cells."""
     groups: dict[tuple[int, str], list[str]] = defaultdict(list)
     for record, name in zip(gathered.records, gathered.names, strict=True):
         if record.state != COMPLETED:
-            groups[_ORDER.index(record.state), _cause(record.state, record.status.cause)].append(name)
+            groups[_ORDER.index(record.state), _cause(record.state, record.status.cause)].append(called(name))
     lines = []
     for (state, cause), names in sorted(groups.items()):
         lines.append(f"{_ORDER[state]}: {_cells(names)}" + (f": {cause}" if cause else ""))
     return lines
 
 
-def on_claims(study: Study) -> list[str]:
-    """What touches every claim alike, to be read beside them."""
+def on_claims(study: Study, called: Called) -> list[str]:
+    """What touches every claim alike, to be read before them."""
     summary, claims = study.summary, study.evidence.claims
     return [
+        *_still_learning(study.gathered),
         *_hanging_failures(summary, study.evidence),
         *_budgets(study.ends.budgets),
-        *_still_learning(study.gathered),
-        *_mixtures(study.gathered),
-        *_redone(study.gathered),
+        *_mixtures(study.gathered, called),
+        *_redone(study.gathered, called),
         *_former(study.analysis),
         *_revisions(study.manifest["revisions"], claims.looks),
     ]
 
 
-def on_seeds(study: Study) -> list[str]:
-    """Doubtful seeds of the metrics that claims are about; the report has them in the claims."""
-    tested = _tested(study)
-    return _unreliable(study.summary, [flag for flag in study.flags if flag.metric in tested])
+def on_metric(summary: Summary, entry: MetricSummary, conditions: Collection[int]) -> list[str]:
+    """What is doubtful about a metric besides its seeds, as far as it touches some conditions."""
+    label = entry.metric.label
+    lines = [f"{label}: {entry.note}"] if entry.note and conditions else []
+    if absent := int(entry.absent[sorted(conditions)].sum()):
+        lines.append(f"{label}: {counted(absent, 'completed cell')} without a finite value; see n")
+    same = [summary.place(i) for i in np.flatnonzero(entry.description.zero_spread).tolist() if i in conditions]
+    if same:
+        lines.append(f"{label}: the same for all seeds at {_named(same)}; its interval says nothing")
+    return lines
 
 
-def _tested(study: Study) -> set[str]:
-    tests = [claim.question.test for claim in study.evidence.claims.family if claim.status in (SHOWN, NOT_SHOWN)]
-    names = ((test.kept, test.other) if isinstance(test, Retention) else (test.metric,) for test in tests)
-    return {name for pair in names for name in pair}
+def elsewhere(study: Study, told: Mapping[str, Collection[int]]) -> list[str]:
+    """The same, and doubtful seeds, of what no claim is about. told: by metric, the conditions that claims use."""
+    summary = study.summary
+    rest = {
+        entry.metric.name: set(range(len(summary.conditions))).difference(told.get(entry.metric.name, ()))
+        for entry in summary.metrics
+    }
+    lines = [line for entry in summary.metrics for line in on_metric(summary, entry, rest[entry.metric.name])]
+    flags = (within(flag, rest[flag.metric]) for flag in study.flags)
+    return lines + flag_lines(summary, [flag for flag in flags if flag])
 
 
-def doubts(study: Study) -> list[str]:
-    """One line for everything else that a reader of the statistics should know."""
-    summary, tested = study.summary, _tested(study)
-    lines = [*study.remarks, *_unmeasured(summary)]
-    lines += [f"{entry.metric.label}: {entry.note}" for entry in summary.metrics if entry.note]
-    for entry in summary.metrics:
-        if absent := int(entry.absent.sum()):
-            lines.append(f"{entry.metric.label}: {counted(absent, 'completed cell')} without a finite value; see n")
-        same = [summary.place(i) for i in np.flatnonzero(entry.description.zero_spread).tolist()]
-        if same:
-            lines.append(f"{entry.metric.label}: the same for all seeds at {_named(same)}; its interval says nothing")
-    lines += _unreliable(summary, [flag for flag in study.flags if flag.metric not in tested])
-    if len(summary.seeds) == 1:
+def on_the_whole(study: Study, called: Called) -> list[str]:
+    """What else a reader of anything should know."""
+    lines = [*study.remarks, *_unmeasured(study.summary)]
+    if len(study.summary.seeds) == 1:
         lines.append("one seed per condition: no intervals")
     if study.gathered.strays:
         lines.append(f"individual_results holds what is no planned cell, not counted: {_named(study.gathered.strays)}")
-    return lines + _history_lines(study.histories.faults)
+    return lines + _history_lines(study.histories.faults, called)
 
 
 def _former(analysis: Analysis) -> list[str]:
@@ -105,20 +108,6 @@ def _unmeasured(summary: Summary) -> list[str]:
     ]
 
 
-def _unreliable(summary: Summary, flags: Sequence[Flag]) -> list[str]:
-    """Which intervals not to trust, by reason and conditions: metrics that share both stand in one line."""
-    labels = {entry.metric.name: entry.metric.label for entry in summary.metrics}
-    groups: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
-    for flag in flags:
-        groups[flag.reason, flag.conditions].append(labels[flag.metric])
-    return [
-        f"{', '.join(metrics)}: {reason}"
-        + (f" at {_named([summary.place(i) for i in conditions])}" if conditions else "")
-        + "; intervals are unreliable, look at the seeds"
-        for (reason, conditions), metrics in groups.items()
-    ]
-
-
 def _budgets(budgets: Sequence[int]) -> list[str]:
     if len(budgets) < 2:
         return []
@@ -135,17 +124,17 @@ def _still_learning(gathered: Gathered) -> list[str]:
     if 2 * last <= len(known):
         return []
     return [
-        f"{last} of {counted(len(known), 'completed run')} were best at their last epoch: conditions may differ in how "
-        "fast they learn rather than in what they can learn"
+        f"{last} of {counted(len(known), 'completed run')} were best at their last epoch, so training has not "
+        "converged: conditions may differ in how fast they learn rather than in what they can learn"
     ]
 
 
-def _mixtures(gathered: Gathered) -> list[str]:
+def _mixtures(gathered: Gathered, called: Called) -> list[str]:
     """Cells that one code, or one numerics, did not train from the first step to the last."""
     lines = []
     for key, what in (("code", "by more than one code"), ("numerics", "under more than one numerics")):
         names = [
-            name
+            called(name)
             for record, name in zip(gathered.records, gathered.names, strict=True)
             if len({json.dumps(part[key], sort_keys=True) for part in record.trained_by if part[key]}) > 1
         ]
@@ -154,13 +143,14 @@ def _mixtures(gathered: Gathered) -> list[str]:
     return lines
 
 
-def _redone(gathered: Gathered) -> list[str]:
+def _redone(gathered: Gathered, called: Called) -> list[str]:
     """Cells that were trained again when their results could be seen; and those of them that ended otherwise."""
-    redone = [(record, name) for record, name in zip(gathered.records, gathered.names, strict=True) if record.redone]
+    everything = zip(gathered.records, gathered.names, strict=True)
+    redone = [(record, called(name)) for record, name in everything if record.redone]
     if not redone:
         return []
     others = [name for record, name in redone if _ended_otherwise(record)]
-    what = f"{len(others)} of them ended otherwise than before: {_named(others)}" if others else "all ended as before"
+    what = f"{len(others)} of them ended otherwise than before: {_cells(others)}" if others else "all ended as before"
     names = _cells([name for _, name in redone])
     return [f"redone after their results could be seen (holdfast redo): {names}; {what}"]
 
@@ -179,10 +169,10 @@ def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:
     ]
 
 
-def _history_lines(faults: Sequence[Fault]) -> list[str]:
+def _history_lines(faults: Sequence[Fault], called: Called) -> list[str]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name, reason in faults:
-        groups[reason].append(name)
+        groups[reason].append(called(name))
     return [f"no training curve of {_cells(names)}: {reason}" for reason, names in groups.items()]
 
 

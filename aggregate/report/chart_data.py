@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,16 @@ from aggregate.analysis.curves import Curves
 from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary
 from aggregate.arrays import Floats
-from aggregate.figures.axes import positions, spans_magnitudes
+from aggregate.figures.axes import drawable, positions, spans_magnitudes
 from aggregate.reading.declared import Factor, Metric
 from aggregate.wording import better_text, value_text
 
 _MOST_VALUES = 120_000  # of all metrics and cells; beyond, only the primary metrics are sent
 _MOST_CONDITIONS = 600
-_MOST_POINTS = 400_000  # of curves; metrics beyond are left to the static figures
+_MOST_POINTS = 1_000_000  # of curves; metrics beyond are left to the static figures
 _MOST_EPOCHS = 100
 _DIGITS = 5
+_NONE = 2**16 - 1
 
 
 def chart_data(study: Study) -> str | None:
@@ -89,20 +91,34 @@ def _all_curves(study: Study) -> Iterator[dict[str, Any]]:
         budget -= (curves.values.size + 3 * curves.mean.size) // step
         if budget < 0:
             return
-        yield _about(metric, curves.values) | _curves(curves, step)
+        about = _about(metric, curves.values)
+        yield about | _curves(curves, step, log=about["log"])
 
 
-def _curves(curves: Curves, step: int) -> dict[str, Any]:
-    """Every ``step``-th epoch; the mean only where all seeds are there."""
+def _curves(curves: Curves, step: int, *, log: bool) -> dict[str, Any]:
+    """Every ``step``-th epoch, packed: every seed of every condition, then means, lower and upper ends of the bands.
+    The mean only where all seeds are there."""
     kept = slice((len(curves.epochs) - 1) % step, None, step)  # so that the last epoch is among them
     mean = np.where(curves.full, curves.mean, np.nan)
-    return {
-        "epochs": curves.epochs[kept].tolist(),
-        "mean": _rounded(mean[:, kept]),
-        "low": _rounded(curves.low[:, kept]),
-        "high": _rounded(curves.high[:, kept]),
-        "values": _rounded(curves.values[:, :, kept]),
-    }
+    parts = map(drawable, (curves.values[:, :, kept], mean[:, kept], curves.low[:, kept], curves.high[:, kept]))
+    return {"epochs": curves.epochs[kept].tolist()} | _packed(parts, log=log)
+
+
+def _packed(parts: Iterable[Floats], *, log: bool) -> dict[str, Any]:
+    """Arrays one after another, 16 bits a number: steps from the lowest, on a scale of logarithms if ``log``. A screen
+    has 20 times fewer rows. The last number stands for none. Later arrays are cut off outside the chart of the first.
+    """
+    with np.errstate(all="ignore"):
+        numbers = [np.log(part) if log else part for part in parts]
+    seen = numbers[0][np.isfinite(numbers[0])]
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
+    start, end = low - 1.1 * (high - low), high + 1.1 * (high - low)  # the axis may reach so far to show chance
+    step = (end - start) / (_NONE - 1) or 1.0
+    flat = np.concatenate([np.ravel(part) for part in numbers])
+    known = np.isfinite(flat)
+    codes = np.where(known, np.rint((np.clip(np.where(known, flat, start), start, end) - start) / step), _NONE)
+    packed = base64.b64encode(codes.astype("<u2").tobytes()).decode()
+    return {"start": start, "step": step, "packed": packed}
 
 
 def _rounded(values: NDArray[np.float64]) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from aggregate.analysis.claims import Claim
 from aggregate.analysis.fixed import Retention
 from aggregate.analysis.questions import RETENTION, SLOPE, Question
-from aggregate.wording import listed, short, signed
+from aggregate.wording import listed, short
 
 _MOST = 6  # combinations, or steps, told in one sentence
 
@@ -38,7 +37,7 @@ def _number(question: Question, value: float) -> str:
     """An estimate or an end of its interval: points of retention, a change in per cent on a logarithmic scale."""
     if question.kind == RETENTION:
         return _whole(100 * value)
-    return _whole(100 * math.expm1(min(value, 700.0))) if question.log else signed(value)
+    return _whole(100 * math.expm1(min(value, 700.0))) if question.log else f"{value:+.3g}"
 
 
 def amount(question: Question, value: float) -> str:
@@ -47,12 +46,18 @@ def amount(question: Question, value: float) -> str:
     return _number(question, value) + unit
 
 
-def size(claim: Claim, value: float) -> str:
+def size(question: Question, value: float) -> str:
     """A size without a sign, such as the detectable effect."""
-    question = claim.question
     if question.log and question.kind != RETENTION:
         return f"-{100 * -math.expm1(-value):.2g} % or +{100 * math.expm1(min(value, 700.0)):.2g} %{per(question)}"
     return f"{100 * value:.2g} percentage points" if question.kind == RETENTION else f"{short(value)}{per(question)}"
+
+
+def between(question: Question, low: float, high: float) -> str:
+    """A range of sizes."""
+    if question.log and question.kind != RETENTION:
+        return f"+{100 * math.expm1(min(low, 700.0)):.2g} % to +{100 * math.expm1(min(high, 700.0)):.2g} %"
+    return f"{100 * low:.2g} to {100 * high:.2g} points" if question.kind == RETENTION else f"{low:.2g} to {high:.2g}"
 
 
 def per(question: Question) -> str:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,31 +16,33 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from aggregate.analysis.study import Study
-from aggregate.figures.canvas import RETENTION, Picture
+from aggregate.figures.axes import versus_name
+from aggregate.figures.canvas import Picture
 from aggregate.report import tables
-from aggregate.report.caveats import on_claims
+from aggregate.report.caveats import cell_lines, elsewhere, limited, on_claims, on_the_whole
 from aggregate.report.chart_data import chart_data
-from aggregate.report.sentences import EXTREME_DZ, asked, found, information, sure
+from aggregate.report.findings import EXTREME_DZ, Finding, found, told_by_claims
+from aggregate.report.sentences import asked, sure, terms, tried
 from aggregate.report.tables import Table
 from aggregate.wording import counted, percent, short
 from hpc.sweep.states import COMPLETED, FINAL, STATES
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SCREEN_DPI = 96 / 150  # figures are drawn at 150 dots an inch, browsers count 96
-_MOST_SENTENCES = 5
+_MOST_SENTENCES, _MOST_LINES = 5, 40
+PICTURES = 600_000  # bytes of pictures within the page
 
 
 @dataclass(frozen=True)
 class Material:
     """All a report is made of.
 
-    cell_lines, doubts: what a reader must know, one line each. certificates: of resuming, as they were written.
-    stamp: of the aggregation.
+    remarks: on how it was made, one line each. certificates: of resuming, as they were written. stamp: of the
+    aggregation.
     """
 
     study: Study
-    cell_lines: Sequence[str]
-    doubts: Sequence[str]
+    remarks: Sequence[str]
     pictures: Sequence[Picture]
     certificates: Sequence[Mapping[str, Any]]
     stamp: str
@@ -49,6 +51,9 @@ class Material:
 def render(material: Material) -> bytes:
     """The report as UTF-8 HTML."""
     study, counts = material.study, material.study.gathered.counts
+    findings = list(found(study))
+    called = dict(zip(study.gathered.names, study.summary.cell_places(), strict=True)).__getitem__
+    whole = [*on_claims(study, called), *on_the_whole(study, called), *material.remarks]
     page = _environment().get_template("report.html")
     return page.render(
         css=_own("report.css"),
@@ -62,18 +67,20 @@ def render(material: Material) -> bytes:
         primary=study.summary.primary_metrics(),
         stamp=material.stamp,
         asked=asked(study),
-        information=information(study),
-        on_claims=on_claims(study),
-        found=list(found(study)),
+        tried=tried(study),
+        terms=list(terms(study)),
+        before=limited([*cell_lines(study.gathered, called), *whole], _MOST_LINES),
+        found=findings,
         most_sentences=_MOST_SENTENCES,
         sure=sure(study),
         extreme_dz=EXTREME_DZ,
         absent=sum(count for state, count in counts.items() if state not in FINAL),
         tiles=list(_tiles(counts)),
-        caveats=[*material.cell_lines, *material.doubts],
+        elsewhere=limited(elsewhere(study, told_by_claims(study)), _MOST_LINES),
         rows_shown=tables.rows_shown(study.summary),
         chart_data=Markup(chart_data(study) or ""),  # it holds no "<", so it cannot end its script element
-        figures=_figures(material),
+        drawn={picture.name for picture in material.pictures},
+        figures=_figures(material, findings[:_MOST_SENTENCES]),
         certificates=_certificates(material.certificates),
         provenance=_provenance(study.manifest),
     ).encode()
@@ -104,21 +111,41 @@ def _tiles(counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
             yield {"label": state.lower(), "count": counts[state], "bad": state not in FINAL}
 
 
-def _figures(material: Material) -> dict[str, list[dict[str, Any]]]:
-    """The hypothesis, primary metrics and what shows several of them, other metrics, training curves."""
-    primary = {"", *(entry.metric.name for entry in material.study.summary.primary_metrics())}
-    groups: dict[str, list[dict[str, Any]]] = {"hypothesis": [], "primary": [], "others": [], "curves": []}
-    for picture in material.pictures:
-        groups[_group(picture, primary)].append(_figure(picture))
-    return groups
+@dataclass(frozen=True)
+class Figures:
+    """Of plots/. shown: those within the page, by name: they are what a claim, or a user's own function, has to say.
+    message: of the whole sweep where no claim has one. own: of the user's functions. files: all, as links: heading,
+    pictures.
+    """
+
+    shown: Mapping[str, Mapping[str, Any]]
+    message: str
+    own: Sequence[Picture]
+    files: Sequence[tuple[str, Sequence[Picture]]]
 
 
-def _group(picture: Picture, primary: Collection[str]) -> str:
-    if picture.name == RETENTION:
-        return "hypothesis"
-    if "/" in picture.name:
-        return "curves"
-    return "primary" if picture.metric in primary else "others"
+def _figures(material: Material, findings: Sequence[Finding]) -> Figures:
+    """Within the page as long as there is room for them; everything else is a file beside it."""
+    pictures = {picture.name: picture for picture in material.pictures}
+    summary = material.study.summary
+    primary = {"", *(entry.metric.name for entry in summary.primary_metrics())}
+    first = [versus_name(e.metric, f) for e in summary.primary_metrics()[:1] for f in summary.factors[:1]]
+    told = [name for finding in findings for name in finding.figures[:1] if name in pictures]
+    message = "" if told else next((name for name in first if name in pictures), "")
+    own = [picture for picture in pictures.values() if picture.own]
+    shown: dict[str, dict[str, Any]] = {}
+    room = PICTURES
+    for name in dict.fromkeys([*told, *filter(None, [message]), *(picture.name for picture in own)]):
+        room -= len(pictures[name].png)
+        if room >= 0:
+            shown[name] = _figure(pictures[name])
+    groups = {
+        "Claims and primary metrics": lambda picture: "/" not in picture.name and picture.metric in primary,
+        "Other metrics": lambda picture: "/" not in picture.name and picture.metric not in primary,
+        "Training curves": lambda picture: "/" in picture.name,
+    }
+    ours = [picture for picture in pictures.values() if not picture.own]
+    return Figures(shown, message, own, [(name, list(filter(among, ours))) for name, among in groups.items()])
 
 
 def _figure(picture: Picture) -> dict[str, Any]:

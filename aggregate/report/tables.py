@@ -10,9 +10,10 @@ import numpy as np
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, WITHHELD, Claim
 from aggregate.analysis.comparisons import Comparison
 from aggregate.analysis.last_epochs import LastEpochs
-from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE
+from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
 from aggregate.analysis.study import Evidence
 from aggregate.analysis.summary import MetricSummary, Summary, T
+from aggregate.report.estimates import places
 from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, short, value_text, with_interval
 from hpc.sweep.states import COMPLETED, STATES
 
@@ -42,8 +43,19 @@ def rows_shown(summary: Summary) -> str:
 def claims(summary: Summary, made: Sequence[Claim], adjusted: str) -> Table:
     """adjusted: how p values were adjusted."""
     labels = {factor.name: factor.label for factor in summary.factors}
-    head = ["verdict", "metric", "contrast", "levels", "unit", "estimate and interval", "level", "p", f"p {adjusted}"]
-    return Table([*head, "detectable", "seeds", "failed as worst"], [_claim(claim, labels) for claim in made], words=5)
+    head = [
+        "verdict",
+        "metric",
+        "contrast",
+        "levels",
+        "averaged over",
+        "unit",
+        "estimate and interval",
+        "level",
+        "p",
+        f"p {adjusted}",
+    ]
+    return Table([*head, "detectable", "seeds", "failed as worst"], [_claim(claim, labels) for claim in made], words=6)
 
 
 def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
@@ -54,6 +66,7 @@ def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
         asked.metric.label,
         f"{_KINDS[asked.kind]} {listed([labels.get(name, name) for name in asked.factors])}",
         ", ".join(map(value_text, asked.levels)),
+        _over(asked),
         _unit(claim),
         with_interval(claim.estimate, claim.low, claim.high),
         percent(round(claim.level, 4)) if claim.level == claim.level else "-",
@@ -63,6 +76,14 @@ def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
         f"{claim.test.seeds} of {claim.planned}",
         "-" if worst is None else f"{short(worst.estimate)} ({counted(worst.cells, 'cell')}, {p_equals(worst.p)})",
     ]
+
+
+def _over(asked: Question) -> str:
+    """The combinations of the other factors that count, and those of which nothing is said."""
+    used = [part.where for part in asked.parts if not part.why]
+    left_out = [part.where for part in asked.parts if part.why]
+    told = ([places(used)] if used else []) + ([f"left out: {places(left_out)}"] if left_out else [])
+    return "; ".join(told) or "-"
 
 
 def _unit(claim: Claim) -> str:

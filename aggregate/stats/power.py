@@ -74,6 +74,15 @@ def detectable_effect(n: float, alpha: float = 0.05, power: float = 0.8) -> floa
     return high
 
 
+def spread_known(freedom: float) -> tuple[float, float]:
+    """Ends of a 95 % interval for a standard deviation, in units of the one that was measured (chi square).
+
+    freedom: degrees of freedom, above 0; NaN gives NaN.
+    """
+    low, high = (math.sqrt(freedom / float(special.chdtri(freedom, tail))) for tail in (0.025, 0.975))
+    return low, high
+
+
 def _power(effect: float, n: float, alpha: float) -> float:
     critical = special.stdtrit(n - 1, 1 - alpha / 2)
     shift = effect * math.sqrt(n)
@@ -104,9 +113,7 @@ def _first(enough: Callable[[int], bool]) -> int:
 
 def _plan(deviation: float, pilot: int, seeds: Callable[[float], int]) -> SeedPlan:
     """The same for the pilot's deviation and for both ends of its own 95 % interval (chi square)."""
-    freedom = pilot - 1
-    smallest, largest = (math.sqrt(freedom / float(special.chdtri(freedom, tail))) for tail in (0.025, 0.975))
-    spreads = [max(deviation, 1e-300) * factor for factor in (1.0, smallest, largest)]
+    spreads = [max(deviation, 1e-300) * factor for factor in (1.0, *spread_known(pilot - 1))]
     found, low = seeds(spreads[0]), seeds(spreads[1])
     try:
         high = seeds(spreads[2])

@@ -20,7 +20,7 @@ _BUILT_IN = Retention(
     kept="fusion_attr_synergy_loss",
     kept_name="synergy",
     other="fusion_attr_non_synergy_features_mse",
-    other_name="the other attributes",
+    other_name="class, position, rotation and colour",
     factor="dim",
 )
 _BUILT_IN_FACTOR = "dim"

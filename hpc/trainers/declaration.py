@@ -20,8 +20,8 @@ from hpc.sweep.definition import Trainer
 from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 
 _LITERALS = ("FACTORS", "METRICS", "OPTIONS", "PACK_MODE", "DATA_FILES")
-_FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides"}
-_METRIC_KEYS = {"kind", "better", "chance", "label", "optional", "scaled_by"}
+_FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides", "about"}
+_METRIC_KEYS = {"kind", "better", "chance", "label", "optional", "scaled_by", "about"}
 _FLAG = "True or False"
 # Keys that are not listed here hold text.
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": _FLAG, "log": _FLAG, "optional": _FLAG}

@@ -255,11 +255,28 @@ class Means extends Chart {
   }
 }
 
+// The numbers of a metric's curves, 16 bits each; see chart_data.py. Unpacked when it is looked at.
+function unpacked(m, conditions, seeds) {
+  if (m.values) return m;
+  const bytes = Uint8Array.from(atob(m.packed), c => c.charCodeAt(0)), codes = new DataView(bytes.buffer);
+  let at = 0;
+  const next = () => {
+    const code = codes.getUint16(2 * at++, true), v = m.start + code * m.step;
+    return code === 65535 ? null : m.log ? Math.exp(v) : v;
+  };
+  const many = (count, make) => Array.from({ length: count }, make), curve = () => many(m.epochs.length, next);
+  m.values = many(conditions, () => many(seeds, curve));
+  for (const key of ["mean", "low", "high"]) m[key] = many(conditions, curve);
+  return m;
+}
+
 class Training extends Chart {
   constructor(host, data) {
     super(host, data);
-    this.metric = data.curves[0]; this.axis = -1;
-    this.select("Metric", data.curves.map(m => m.label), i => { this.metric = data.curves[i]; });
+    const conditions = data.factors.reduce((n, factor) => n * factor.values.length, 1);
+    const choose = i => { this.metric = unpacked(data.curves[i], conditions, data.seeds.length); };
+    choose(0); this.axis = -1;
+    this.select("Metric", data.curves.map(m => m.label), choose);
     // At first one level of the last factor, so that lines can be told apart.
     const last = data.factors.length - 1;
     if (last > 0) data.factors[last].values.forEach((_, i) => { if (i) this.hidden[last].add(i); });

@@ -126,8 +126,11 @@ def test_a_claim_not_detected_says_what_it_is_compatible_with_and_what_would_hav
     spread = np.std(found["per_seed"], ddof=1)
     assert found["detectable"] == pytest.approx(1.682 * spread, rel=1e-3)  # d_z of 5 seeds at 80 % power
     report = directory.store.paths.report_file.read_text()
-    assert "not detected. Estimated: " in report
-    assert "would have been detected with 80 % power" in report
+    assert "Synergy accuracy and workspace dimension: not detected.</p>" in report
+    assert re.search(r"<p>Estimated: [+-]0\.\d+ per doubling of workspace dimension \[", report)
+    # The spread of 5 seeds is known within 0.599 to 2.874 of itself (chi square with 4 degrees of freedom).
+    low, high = (f"{factor * found['detectable']:.2g}" for factor in (0.5991, 2.8736))
+    assert f"detected with 80 % power; so few seeds know that only roughly ({low} to {high})." in report
 
 
 def test_other_metrics_are_exploratory(tmp_path: Path) -> None:
@@ -331,11 +334,11 @@ def test_what_was_not_learnt_at_the_widest_level_is_withheld_there_and_left_out_
     learnt, not_learnt = found["combinations"]
     assert found["estimate"] == pytest.approx(learnt["estimate"])
     assert not_learnt["estimate"] is None
-    assert not_learnt["reason"] == (
-        "at workspace dimension 16 the interval over seeds, or a seed, of synergy accuracy reaches chance"
-    )
+    why = "even at workspace dimension 16, the information on synergy accuracy is -0.02 to 0.02 over seeds"
+    assert not_learnt["reason"] == f"{why}, not reliably above 0, which is guessing"
     report = directory.store.paths.report_file.read_text()
-    assert "synergy loss scale 2 is withheld, because at workspace dimension 16 the interval" in report
+    assert f"Synergy loss scale 2 is left out: {why}" in report
+    assert '<td class="word">synergy loss scale 0.5; left out: synergy loss scale 2</td>' in report
     none = _retention(_with_hypothesis(tmp_path / "none", metrics, scale=[2.0]))
     assert none["status"] == "withheld"
     assert "what was not learnt cannot be lost" in none["reason"]
@@ -349,24 +352,25 @@ def test_combinations_that_differ_in_sign_are_told_one_by_one(tmp_path: Path) ->
     low, high = _retention(directory)["combinations"]
     assert low["estimate"] < 0 < high["estimate"]
     report = directory.store.paths.report_file.read_text()
-    first = re.search(r"<li>(.*?)</li>", report, re.DOTALL)
+    first = re.search(r"<article(.*?)</article>", report, re.DOTALL)
     assert first is not None
-    said = first[1].split(".</span> On average over synergy loss scale 0.5 and 2, ")
-    assert len(said) == 2
-    assert re.search(
-        r"The hypothesis depends on synergy loss scale: "
-        r"at synergy loss scale 0\.5 more is left of synergy accuracy, -3\d percentage points \[[^]]*\]; "
-        r"at synergy loss scale 2 more is left of best validation loss, \+3\d percentage points \[[^]]*\]",
-        said[0],
+    # The verdict is about the average and comes first; then, as a description, which way it goes where.
+    parts = (
+        r"on average over synergy loss scale 0\.5 and 2, where the signs differ",
+        r"synergy loss scale 0\.5</th>\s*<td class=\"said\">-3\d percentage points \[[^]]*\]",
+        r"synergy loss scale 2</th>\s*<td class=\"said\">\+3\d percentage points \[[^]]*\]",
+        r"By synergy loss scale, described and not tested: more is left of synergy accuracy at synergy loss scale "
+        r"0\.5; more is left of best validation loss at synergy loss scale 2\.",
     )
+    assert re.search(".*?".join(parts), first[1], re.DOTALL | re.IGNORECASE)
 
 
 def test_a_retention_says_what_it_counts_and_in_which_unit(tmp_path: Path) -> None:
     directory = _with_hypothesis(tmp_path, _informed)
     _retention(directory)
     report = directory.store.paths.report_file.read_text()
-    assert "counted in information, 1 - (best validation loss) / 2 for best validation loss and ((synergy acc" in report
-    assert re.search(r"at workspace dimension 16, where it is 0\.\d\d to 0\.\d\d for best validation loss and", report)
+    assert "<dt>information</dt><dd>1 - (best validation loss) / 2 for best validation loss and ((synergy acc" in report
+    assert re.search(r"information at workspace dimension 16: 0\.\d\d to 0\.\d\d for best validation loss and", report)
     assert '<td class="word">share of the information at workspace dimension 16</td>' in report
 
 
@@ -380,7 +384,11 @@ def test_a_slope_is_told_by_combination_and_with_the_steps_that_go_the_other_way
     assert _claim(_statistics(directory), R2, "dim")["status"] == "shown"
     report = directory.store.paths.report_file.read_text()
     assert "has a positive slope on workspace dimension" in report
-    assert re.search(r"By synergy loss scale: at synergy loss scale 0\.5 \+0\.2\d+ \[[^]]*\]; at synergy loss", report)
+    assert re.search(r"synergy loss scale 0\.5</th>\s*<td class=\"said\">\+0\.2\d+ \[[^]]*\]</td>", report)
+    assert re.search(
+        r"By synergy loss scale, described and not tested: positive at synergy loss scale 0\.5 and 2", report
+    )
+    assert "The sign is the same in 5 of 5 seeds." in report
     assert re.search(r"does not rise at every step: not from 8 to 16 at synergy loss scale 2 \(-0\.\d+\)", report)
 
 
@@ -558,14 +566,15 @@ def test_a_primary_metric_that_is_null_in_every_result_is_named_and_keeps_its_la
     said = "synergy accuracy: none of 6 completed cells has a finite value"
     assert any(said in line for line in aggregate(tmp_path, figures=False).problems)
     report = directory.store.paths.report_file.read_text()
-    assert "Does synergy accuracy change with workspace dimension? Does best validation loss change" in report
+    for label in ("synergy accuracy", "best validation loss"):
+        assert f'<p class="asked">Does {label} change with workspace dimension?</p>' in report
 
 
 def test_no_other_metric_stands_in_for_a_primary_one_without_values(tmp_path: Path) -> None:
     sweep = make_sweep({"dim": [4, 8]}, 3, primary=[ACCURACY])
     directory = _filled(tmp_path, sweep, lambda cell: {LOSS: 0.1 * cell.seed, ACCURACY: None})
     report = aggregate(directory.store.paths.root).report.read_text()
-    primary = report[report.index("<h2>Primary metrics") : report.index("<h2>Other metrics")]
+    primary = report[report.index("<h2>Primary metrics") : report.index("<h2>Figures")]
     assert "best validation loss" not in primary
     assert "No result has a value of one yet." in primary
 

@@ -84,9 +84,12 @@ def test_seeds_that_may_be_two_groups_are_shown_beside_the_claim_with_how_little
     outcome = aggregate(tmp_path, figures=False)
     report = outcome.report.read_text()
     told = (
-        "the seeds may form two groups at workspace dimension 4 (0.122, 0.2 and 0.743, 0.835, 0.845); with so few seeds"
+        "unique features, R2: 2 of 5 seeds (0.122, 0.2) lie apart from the other 3 (0.743, 0.835, 0.845) at workspace "
+        "dimension 4; guessing gives 0. These may be two groups; so few seeds cannot settle it"
     )
     assert told in report
+    assert "the p value and the intervals assume seeds that vary normally, and seeds in two groups do not" in report
+    assert "a test of 5 seeds cannot detect anything (its p is 0.062 or more)" in report
     assert not json.loads(directory.store.paths.statistics_file.read_bytes())["unreliable"]
 
 
@@ -105,7 +108,10 @@ def test_a_flag_stands_beside_the_claim_that_it_touches(tmp_path: Path) -> None:
 
     directory.fill(metrics)
     report = aggregate(tmp_path, figures=False).report.read_text()
-    assert "in best validation loss, seed 44 at workspace dimension 8 lies far from the other seeds" in report
+    claim = report[report.index("<article") : report.index("</article>")]
+    assert "best validation loss: seed 44 at workspace dimension 8 lies far from the other seeds" in claim
+    assert "the p value and the intervals assume seeds that vary normally" in claim
+    assert "guessing" not in claim
 
 
 def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: Path) -> None:
@@ -121,8 +127,11 @@ def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: P
     found = json.loads(directory.store.paths.statistics_file.read_bytes())["unreliable"]
     assert {"metric": LOSS, "reason": "seeds in two groups", "conditions": ["dim_8"], "seeds": [[44]]} in found
     assert {"metric": ACCURACY, "reason": "seeds at the bound", "conditions": ["dim_4"], "seeds": []} in found
-    said = "best validation loss: seeds in two groups at workspace dimension 8; intervals are unreliable"
-    assert f"{said}, look at the seeds" in problems
+    assert "best validation loss: seed 44 at workspace dimension 8 lies far from the other seeds" in problems
+    at_bound = (
+        "synergy accuracy: seeds lie exactly at a bound at workspace dimension 4, where no interval is to be trusted"
+    )
+    assert at_bound in problems
 
 
 History = Callable[[int], list[float | None]]

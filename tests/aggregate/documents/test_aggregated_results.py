@@ -299,11 +299,17 @@ def test_an_empty_sweep_aggregates_and_says_that_all_is_missing(make: Callable[.
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ([("a", "fp32"), ("b", "fp32")], ["trained by more than one code: dim_8_scale_0.1_run_0"]),
-        ([("a", "fp32"), ("a", "tf32")], ["trained under more than one numerics: dim_8_scale_0.1_run_0"]),
+        (
+            [("a", "fp32"), ("b", "fp32")],
+            ["trained by more than one code: workspace dimension 8, synergy loss scale 0.1, seed 42"],
+        ),
+        (
+            [("a", "fp32"), ("a", "tf32")],
+            ["trained under more than one numerics: workspace dimension 8, synergy loss scale 0.1, seed 42"],
+        ),
         (
             [(None, "fp32"), ("a", "tf32"), ("a", "bf16")],
-            ["trained under more than one numerics: dim_8_scale_0.1_run_0"],
+            ["trained under more than one numerics: workspace dimension 8, synergy loss scale 0.1, seed 42"],
         ),
     ],
 )

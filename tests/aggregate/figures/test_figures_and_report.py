@@ -97,10 +97,9 @@ def test_a_sweep_without_results_still_gets_a_report(tmp_path: Path) -> None:
 def test_one_condition_one_metric_and_one_test_are_said_in_the_singular(tmp_path: Path) -> None:
     one = Directory(tmp_path / "one", make_sweep({"dim": [8]}, 3, primary=[LOSS]))
     one.fill(_metrics)
-    said = (
-        "How does best validation loss depend on workspace dimension? Tried: workspace dimension 8; 1 condition, 3 see"
-    )
-    assert said in aggregate(one.store.paths.root, figures=False).report.read_text()
+    report = aggregate(one.store.paths.root, figures=False).report.read_text()
+    assert '<p class="asked">How does best validation loss depend on workspace dimension?</p>' in report
+    assert "Tried: 1 condition (workspace dimension 8), 3 seeds: 3 runs of 3 epochs, all completed." in report
     two = Directory(tmp_path / "two", make_sweep({"dim": [8, 16]}, 3, primary=[LOSS]))
     two.fill(lambda cell: {LOSS: 0.1 * cell.run_id * float(cell.factors["dim"])})
     assert (
@@ -180,8 +179,10 @@ def test_the_report_is_one_file_that_needs_no_network(tmp_path: Path) -> None:
     report = aggregate(tmp_path).report.read_text()
     links = _Links()
     links.feed(report)
-    assert links.found
-    assert all(link.startswith("data:image/png;base64,") for link in links.found)
+    within = [link for link in links.found if link.startswith("data:image/png;base64,")]
+    files = set(links.found) - set(within)
+    assert within
+    assert {f"plots/{name}" for name in _plots(directory)} == files  # every figure is a file that is linked
     assert not {"link", "iframe", "object", "base"} & set(links.tags)
     # The one address is the name of SVG, which nobody asks for.
     assert not re.search(r"url\(|@import|https?://", report.replace('"http://www.w3.org/2000/svg"', ""))
@@ -194,9 +195,11 @@ def test_the_report_names_incomplete_cells_with_their_causes_escaped(tmp_path: P
     directory.fail(directory.cell("dim_8_run_1"), "<script>alert(1)</script>")
     outcome = aggregate(tmp_path)
     report = outcome.report.read_text()
-    assert "FAILED: dim_8_run_1: &lt;script&gt;alert(1)&lt;/script&gt;" in report
+    assert "FAILED: workspace dimension 8, seed 43: &lt;script&gt;alert(1)&lt;/script&gt;" in report
     assert "<script>alert" not in report
-    assert "MISSING: 2 cells: dim_12_run_0, dim_12_run_1" in report
+    assert "MISSING: 2 cells: workspace dimension 12, seed 42; workspace dimension 12, seed 43" in report
+    assert "MISSING: 2 cells: dim_12_run_0, dim_12_run_1" in outcome.problems  # as commands call them
+    assert "dim_12" not in report
     assert not outcome.complete
 
 

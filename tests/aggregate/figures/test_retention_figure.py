@@ -43,14 +43,15 @@ def test_each_combination_has_a_panel_with_its_curves_or_the_reason_why_there_ar
     np.testing.assert_allclose(curves, [[0.5, 1.0], [1.0, 1.0]], atol=0.05)
     assert learnt.get_title() == "synergy loss scale 0.5"
     (text,) = not_learnt.texts
-    assert "the interval over seeds, or a seed, of synergy accuracy" in text.get_text().replace("\n", " ")
+    assert "the information on synergy accuracy is -0.0" in text.get_text().replace("\n", " ")
 
 
 def test_it_stands_on_the_first_screen_and_not_among_the_other_figures(tmp_path: Path) -> None:
     directory = _directory(tmp_path)
     report = aggregate(tmp_path).report.read_text()
     assert (directory.store.paths.plots_directory / "retention.png").is_file()
-    assert report.count("(plots/retention.png)") == 1
+    within = '(<a href="plots/retention.png">plots/retention.png</a>)'
+    assert report.count(within) == 1
     # The kept half is left at 4, so the mean over noisy seeds may lie on either side: the other is lost nowhere.
-    assert "of synergy accuracy not even at 4. (plots/retention.png)" in report
-    assert report.index("(plots/retention.png)") < report.index("<h2>")
+    assert f"of synergy accuracy not even at 4. {within}" in report
+    assert report.index(within) < report.index("<h2>Claims")

@@ -102,6 +102,7 @@ def _cancel_with(second_look: bool, silent: bool) -> Callable[[Any, Any], int]:
 QUEUED_TWICE, REPLACED = "is queued 2 times", "is replaced while it trains"
 STARTED_AFTER = "by a task that started after it was cancelled"
 
+
 def _keep_one_conflict(paths: Any, cell: Any, conflict: Any) -> None:
     files.publish_once(paths.conflict_file(cell), json.dumps(conflict).encode())
 

@@ -1,0 +1,127 @@
+"""The estimates of a claim as rows to be drawn: the average that was tested, and every combination that it is made of.
+
+Places are percentages of the drawing's width, so that it fits any screen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from aggregate.analysis.claims import Claim
+from aggregate.analysis.fixed import Compared
+from aggregate.analysis.questions import RETENTION, Question
+from aggregate.arrays import Floats
+from aggregate.figures.axes import Span, limits
+from aggregate.reading.declared import REAL, Metric
+from aggregate.report.estimates import amount, bracket, places, sides
+from aggregate.wording import percent, value_text
+
+_MOST = 8  # combinations
+_ANY = Metric("", "", "", REAL, "", None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimate. label, detail: what it is of. number: it and its interval, in words. tested: or described only.
+    low, high, at, seeds: places of the interval's ends, of the estimate and of each seed's own; at is None where
+    nothing is known."""
+
+    label: str
+    detail: str
+    number: str
+    tested: bool
+    low: float = 0.0
+    high: float = 0.0
+    at: float | None = None
+    seeds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Forest:
+    """zero: its place. less, more: what lies on either side of it. note: what is drawn."""
+
+    rows: list[Row]
+    zero: float
+    less: str
+    more: str
+    note: str
+
+
+def forest(claim: Claim) -> Forest | None:
+    """None where nothing is estimated."""
+    if not math.isfinite(claim.estimate) or not math.isfinite(claim.low):
+        return None
+    pieces = claim.pieces[:_MOST]
+    seeds = np.concatenate([claim.test.per_seed, *(piece.per_seed for piece in pieces), [0.0, claim.estimate]])
+    ends = np.array([claim.low, claim.high, *(end for piece in pieces for end in (piece.low, piece.high))])
+    span = limits(_ANY, [seeds], [ends])
+    question = claim.question
+    known = [piece.where for piece in claim.pieces if not piece.why]
+    label = f"average over {places(known)}" if len(known) > 1 else known[0] if known else "estimate"
+    detail = "" if len(claim.pieces) > 1 else _detail(question, 0)
+    first = _row(span, question, (label, detail), (claim.estimate, claim.low, claim.high), claim.test.per_seed)
+    rows = [Row(**vars(first) | {"tested": True})]
+    if len(claim.pieces) > 1:
+        for c, piece in enumerate(pieces):
+            words = piece.where, piece.why or _detail(question, c)
+            rows.append(_row(span, question, words, (piece.estimate, piece.low, piece.high), piece.per_seed))
+    less, more = _ways(question)
+    return Forest(rows, _place(span, 0.0), less, more, _note(claim, len(known)))
+
+
+def _row(
+    span: Span, question: Question, words: tuple[str, str], numbers: tuple[float, float, float], per_seed: Floats
+) -> Row:
+    estimate, low, high = numbers
+    label, detail = words
+    if not math.isfinite(estimate):
+        return Row(label, detail, "left out", tested=False)
+    seeds = per_seed[np.isfinite(per_seed)].tolist()
+    if not math.isfinite(low):
+        low = high = estimate
+    return Row(
+        label,
+        detail,
+        f"{amount(question, estimate)} {bracket(question, low, high)}",
+        tested=False,
+        low=_place(span, low),
+        high=_place(span, high),
+        at=_place(span, estimate),
+        seeds=tuple(_place(span, value) for value in seeds),
+    )
+
+
+def _place(span: Span, value: float) -> float:
+    return round(100 * min(max((value - span.low) / (span.high - span.low), 0.0), 1.0), 2)
+
+
+def _detail(question: Question, combination: int) -> str:
+    """What a retention is a share of."""
+    if question.retained is None:
+        return ""
+    told = [f"{low:.2f} to {high:.2f} for {name}" for name, low, high in question.retained.ranges(combination)]
+    return f"information at {question.retained.widest}: {' and '.join(told)}"
+
+
+def _ways(question: Question) -> tuple[str, str]:
+    if question.kind == RETENTION:
+        kept, other = sides(question)
+        return f"more left of {other}", f"more left of {kept}"
+    if isinstance(question.test, Compared):
+        a, b = map(value_text, question.test.levels)
+        return f"lower with {a} than with {b}", f"higher with {a} than with {b}"
+    return "falls", "rises"
+
+
+def _note(claim: Claim, known: int) -> str:
+    level = percent(round(claim.level, 4))
+    note = f"Thick: {level} interval, the level at which the test was decided"
+    if len(claim.pieces) > 1:
+        single = percent(round(1 - (1 - claim.level) / max(known, 1), 4))
+        note += f"; thin: {single} intervals of single combinations, described and not tested"
+    more = len(claim.pieces) - _MOST
+    rest = f"; {more} more combinations in statistics.json" if more > 0 else ""
+    return f"{note}; dots: the same of each seed{rest}."
