@@ -180,9 +180,14 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
         )
     tables = make_tables(dataset, standardize=settings.standardize_inputs, device=device)
     native = _native_kernel(options.get("kernel", "auto"), device)
-    # On a GPU the width of the pack may change the last bits; on a CPU the tests show that it does not.
-    run.numerics(**_numerics(device, native), **({} if device.type == "cpu" else {"pack": len(cells)}))
-    Loop(cells, Setup(settings, tables, device, native is not None, run.threads), run, list(METRICS)).train()
+    facts = _numerics(device, native)
+    run.numerics(**facts)
+    # On a GPU the width of a pack may change the last bits; on a CPU the tests show that it does not.
+    setup = Setup(settings, tables, device, native is not None, run.threads, fixed_width=device.type != "cpu")
+    loop = Loop(cells, setup, run, list(METRICS))
+    if loop.width:  # known once the cells are restored
+        run.numerics(**facts, pack=loop.width)
+    loop.train()
 
 
 def _native_kernel(wanted: str, device: torch.device) -> str | None:

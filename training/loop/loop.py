@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 from training.contract import Cell, Run
 from training.loop.pack import Pack, Setup
 from training.model.rows import Architecture
-from training.model.state import Member, State, StateError, joined, new_state, restored_state
+from training.model.state import Member, State, StateError, joined, new_state, padded, restored_state
 
 # A cell's parameters, gradients and moments are 4.5 MB at the default sizes: on a CPU, more cells than this fall out of
 # the cache (docs/performance.md). On a GPU a pack cannot be too large.
@@ -21,14 +22,20 @@ CHECK_EVERY: Final = 100
 
 
 class Loop:
-    """All packs of a task. Those that are behind train first, and join the others once they have caught up."""
+    """All packs of a task. Those that are behind train first, and join the others once they have caught up.
+
+    width: rows of every pack, where their number may change bits: as many as the cells of one architecture, or as those
+    that were restored had before. Rows without a cell fill it. 0 where packs may be as wide as they like.
+    """
 
     def __init__(self, cells: Sequence[Cell], setup: Setup, run: Run, metric_names: Sequence[str]) -> None:
         self._setup, self._run, self._metric_names = setup, run, metric_names
-        cpu = setup.device.type == "cpu"
-        self._limit = CPU_PACK if cpu else len(cells)
-        self._compacts = cpu
-        self._packs = self._assembled([self._begin(cell) for cell in cells])
+        begun = [self._begin(cell) for cell in cells]
+        self.width = _width(begun) if setup.fixed_width else 0
+        self._limit = self.width or (CPU_PACK if setup.device.type == "cpu" else len(cells))
+        for member in (member for _, state in begun for member in state.members):
+            member.width = self.width
+        self._packs = self._assembled(begun)
 
     def train(self) -> None:
         """Train until every cell is finished or the run is told to stop; then save what is still training."""
@@ -60,10 +67,13 @@ class Loop:
         for architecture, state in begun:
             groups.setdefault((architecture, state.step), []).append(state)
         return [
-            Pack(self._setup, architecture, joined(states[start : start + self._limit]))
+            self._pack(architecture, states[start : start + self._limit])
             for (architecture, _), states in groups.items()
             for start in range(0, len(states), self._limit)
         ]
+
+    def _pack(self, architecture: Architecture, states: Sequence[State]) -> Pack:
+        return Pack(self._setup, architecture, padded(joined(states), self.width))
 
     def _visit(self, pack: Pack) -> None:
         """Train one pack for a while: to the next check, the end of the epoch, or the step of a pack ahead of it."""
@@ -126,15 +136,15 @@ class Loop:
     def _drop(self, pack: Pack, rows: Collection[int]) -> None:
         """Remove rows from a pack, and the pack if none is left.
 
-        On a CPU the other rows are copied, not masked: NaN times 0 is NaN. On a GPU the rows stay and keep training,
-        ignored, because it has not been measured that a pack's width changes no bit there.
+        Where a pack's width changes no bit, the other rows are copied, not masked: NaN times 0 is NaN. Elsewhere the
+        rows stay and keep training, ignored.
         """
         if not rows:
             return
         kept = [row for row in pack.active if row not in rows]
         # In its old place: of packs at the same step the first trains next.
         index = self._packs.index(pack)
-        if kept and not self._compacts:
+        if kept and self._setup.fixed_width:
             for row in rows:
                 pack.members[row].left = True
         else:
@@ -142,11 +152,12 @@ class Loop:
 
     def _join_one_pair(self) -> None:
         """Join two packs of the same architecture and step. One pair per turn of the loop, which comes back here."""
-        partial = [pack for pack in self._packs if len(pack.members) < self._limit]
+        partial = [pack for pack in self._packs if len(pack.active) < self._limit]
         for first, second in combinations(partial, 2):
-            fits = len(first.members) + len(second.members) <= self._limit
+            fits = len(first.active) + len(second.active) <= self._limit
             if fits and (first.step, first.architecture) == (second.step, second.architecture):
-                self._packs[self._packs.index(first)] = first.join(second)
+                both = [pack.state.rows(pack.active) for pack in (first, second)]
+                self._packs[self._packs.index(first)] = self._pack(first.architecture, both)
                 self._packs.remove(second)
                 return
 
@@ -154,6 +165,12 @@ class Loop:
 def next_multiple(step: int, of: int) -> int:
     """The smallest multiple of `of` above `step`."""
     return (step // of + 1) * of
+
+
+def _width(begun: Sequence[tuple[Architecture, State]]) -> int:
+    """Rows of every pack: what the restored cells had, or what the most cells of one architecture need."""
+    saved = max(member.width for _, state in begun for member in state.members)
+    return max(saved, *Counter(architecture for architecture, _ in begun).values())
 
 
 def _finite(metrics: Mapping[str, float]) -> bool:

@@ -15,7 +15,7 @@ from training.model.metrics import epoch_metrics, evaluate
 from training.model.routes import Routes, training_routes
 from training.model.rows import Architecture, named_weights
 from training.model.settings import Settings
-from training.model.state import Member, State, joined
+from training.model.state import Member, State
 from training.model.tables import Tables
 from training.steps.graph_step import GraphStep
 from training.steps.native_step import NativeStep
@@ -24,13 +24,18 @@ from training.steps.torch_step import TorchStep
 
 @dataclass(frozen=True)
 class Setup:
-    """What all packs of a run share. native: whether the compiled step trains (CPU, float32)."""
+    """What all packs of a run share.
+
+    native: whether the compiled step trains (CPU, float32). fixed_width: whether the number of a pack's rows may change
+    the last bits, so that it must stay what it is.
+    """
 
     settings: Settings
     tables: Tables
     device: torch.device
     native: bool = False
     threads: int = 1
+    fixed_width: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -131,7 +136,3 @@ class Pack:
     def keep(self, rows: Sequence[int]) -> Pack:
         """A pack of these rows only."""
         return Pack(self._setup, self.architecture, self.state.rows(rows))
-
-    def join(self, other: Pack) -> Pack:
-        """A pack of both; they must be at the same step and of the same architecture."""
-        return Pack(self._setup, self.architecture, joined([self.state, other.state]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -29,7 +29,8 @@ class Member:
     """One cell of a pack and what it has reached. best_epoch counts from 1; 0 before the first.
 
     mark: the validation loss that early stopping measures progress against; waited: epochs without progress.
-    left: whether the cell has left its pack while its row stays (see Loop).
+    left: whether the cell has left its pack while its row stays (see Loop). width: rows of the packs that it trains in,
+    where their number may change bits; else 0.
     """
 
     cell: Cell
@@ -40,6 +41,7 @@ class Member:
     mark: float = math.inf
     waited: int = 0
     left: bool = False
+    width: int = 0
 
     @classmethod
     def of(cls, cell: Cell, settings: Settings) -> Member:
@@ -123,6 +125,7 @@ def _values(member: Member) -> dict[str, Any]:
         "best_epoch": member.best_epoch,
         "mark": member.mark if math.isfinite(member.mark) else None,
         "waited": member.waited,
+        **({"width": member.width} if member.width else {}),
     }
 
 
@@ -133,6 +136,16 @@ def joined(states: Sequence[State]) -> State:
         tuple(member for state in states for member in state.members),
         *(torch.cat(tensors) for tensors in zip(*(state.tensors() for state in states), strict=True)),
     )
+
+
+def padded(state: State, width: int) -> State:
+    """The state with so many rows that it has `width`: copies of the first, whose cells have left."""
+    missing = width - len(state.members)
+    if missing <= 0:
+        return state
+    copies = [state.rows([0])] * missing
+    inert = [State(copy.step, (replace(copy.members[0], left=True),), *copy.tensors()) for copy in copies]
+    return joined([state, *inert])
 
 
 def new_state(member: Member, architecture: Architecture, settings: Settings, device: torch.device) -> State:
@@ -163,4 +176,5 @@ def restored_state(
     member.best_val_loss = math.inf if best is None else float(best)
     member.mark = math.inf if mark is None else float(mark)
     member.best_epoch, member.waited = int(checkpoint.values["best_epoch"]), int(checkpoint.values["waited"])
+    member.width = int(checkpoint.values.get("width", 0))
     return State(checkpoint.step, (member,), *tensors)

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.memory_run import MemoryCell, MemoryRun, cell
+from helpers.packs import make_setup
 
 from training.contract import Checkpoint
+from training.loop import loop as loop_module
 from training.loop.loop import Loop
+from training.loop.pack import Pack
 from training.model.state import StateError
 from training.steps.native_step import NativeStep
-from training.workspace import train
+from training.workspace import METRICS, train
 
 CELLS = [cell(8, 1.0, 42), cell(8, 1.0, 43), cell(40, 0.5, 42)]
 
@@ -173,3 +178,58 @@ def test_a_pack_that_keeps_its_width_gives_the_same_results_for_the_cells_that_s
     run = straight(config, cells, due_every=1, taken={CELLS[0].name})
     assert set(run.finished) == {cells[1].name, CELLS[1].name}
     assert_same_outcome(run, expected)
+
+
+def fixed(config: dict[str, Any], run: MemoryRun, cells: list[MemoryCell], monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Train as where a pack's width may change bits. Returns the numbers of rows that its packs had."""
+    setup = replace(make_setup(config, native=OPTIONS["kernel"] == "native"), fixed_width=True)
+    widths: set[int] = set()
+
+    class Seen(Pack):
+        def train(self, indices: torch.Tensor) -> None:
+            widths.add(len(self.members))
+            super().train(indices)
+
+    monkeypatch.setattr(loop_module, "Pack", Seen)
+    run.numerics(kernel="any")
+    loop = Loop(cells, setup, run, list(METRICS))
+    loop.train()
+    assert widths <= {loop.width}
+    return widths
+
+
+def test_where_a_packs_width_may_change_bits_it_stays_what_it_was(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [cell(8, 1.0, 42), cell(8, 1.0, 43), cell(8, 0.5, 44)]
+    expected = straight(config, cells)
+    # At three steps, so that they begin in packs of their own and come together later.
+    saved = {}
+    for one, stop_at in zip(cells, (320, 77, 3), strict=True):
+        first = MemoryRun(config, stop_at=stop_at)
+        assert fixed(config, first, [one], monkeypatch) == {1}
+        saved |= first.saved
+        if stop_at == 320:
+            history = first.history
+    run = MemoryRun(config, saved=saved, history=history, stop_at=400)
+    assert fixed(config, run, cells, monkeypatch) == {3}
+    assert not run.finished
+    # A requeue after one cell has left: two cells in three rows.
+    left = {name: checkpoint for name, checkpoint in run.saved.items() if name != cells[0].name}
+    again = MemoryRun(config, saved=left, history={name: run.history[name] for name in left})
+    assert fixed(config, again, cells[1:], monkeypatch) == {3}
+    for one in cells[1:]:
+        assert again.history[one.name] == expected.history[one.name]
+        assert again.finished[one.name].metrics == expected.finished[one.name].metrics
+
+
+def test_a_checkpoint_names_the_width_only_where_it_matters(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, wide = straight(config, CELLS, stop_at=3), MemoryRun(config, stop_at=3)
+    assert fixed(config, wide, CELLS, monkeypatch) == {2}  # two of one width, one of another: packs of two rows
+    assert all("width" not in checkpoint.values for checkpoint in plain.saved.values())
+    assert {checkpoint.values["width"] for checkpoint in wide.saved.values()} == {2}
+    for name, checkpoint in plain.saved.items():
+        for key, array in checkpoint.arrays.items():
+            assert np.array_equal(array, wide.saved[name].arrays[key])

@@ -15,6 +15,9 @@ import torch
 from helpers.memory_run import MemoryCell, cell
 from helpers.packs import bits, make_pack, make_setup, train_steps
 
+from training.loop.pack import Pack
+from training.model.state import joined
+
 CELLS = [cell(8, 1.0, 42), cell(16, 0.5, 43), cell(32, 10.0, 44), cell(4, 0.0, 42), cell(24, 2.0, 45), cell(2, 1.0, 42)]
 BIG = {"hidden_dim": 128, "decoder_hidden_dim": 128, "n_layers": 4}
 
@@ -70,6 +73,9 @@ def _digests_in_fresh_process(config: dict[str, Any], threads: int) -> dict[str,
 import sys, json, hashlib
 from helpers.memory_run import cell
 from helpers.packs import bits, make_pack, make_setup, train_steps
+
+from training.loop.pack import Pack
+from training.model.state import joined
 from training.steps.build import NoKernelError, load_kernel
 kernels = [False]
 try:
@@ -105,7 +111,7 @@ def test_a_cell_that_leaves_or_joins_changes_no_other(config: dict[str, Any], ke
     train_steps(late, 40)
     pack = pack.keep([3, 0, 2])
     train_steps(pack, 20)
-    pack = pack.join(late)
+    pack = Pack(setup, pack.architecture, joined([pack.state, late.state]))
     train_steps(pack, 20)
     expected = bits(straight)
     del expected[CELLS[1].name]
