@@ -202,7 +202,7 @@ class PackAttempt:
 
     def _precedes_redo(self, cell: Cell) -> bool:
         """Whether the cell was set aside for a redo after this attempt was queued: what it has counts for nothing."""
-        return max(self.store.redos(cell.name), default=0) >= self.submission
+        return max(self.store.redos(cell.name), default=-1) >= self.submission
 
     def _winner(self, cell: Cell) -> dict[str, Any] | None:
         """The result that has a cell's place. None: it was no whole one and is set aside, so the place is free."""

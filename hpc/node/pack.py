@@ -192,7 +192,7 @@ class PackTask:
         """
         if self.store.has_result(cell.name) or failures.failed_in(self.store, cell, self.submission):
             return False
-        return max(self.store.redos(cell.name), default=0) < self.submission
+        return max(self.store.redos(cell.name), default=-1) < self.submission
 
     def _load(self) -> Callable[..., None] | None:
         """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""

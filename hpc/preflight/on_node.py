@@ -75,10 +75,14 @@ def _torch() -> dict[str, Any]:
         for number in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(number)
             devices.append({"name": facts.name, "bytes": facts.total_memory})
-        if devices:  # a device that is listed may still refuse to compute, as under a driver that is too old
-            torch.zeros(1, device="cuda").add_(1).item()
+        # A device that is listed may still refuse to compute, as under a driver that is too old.
+        for number in range(len(devices)):
+            trouble = f"GPU {number}"
+            torch.zeros(1, device=f"cuda:{number}").add_(1).item()
+        trouble = ""
     except Exception as error:
-        trouble = str(error).splitlines()[0]
+        said = str(error).splitlines()[0]
+        trouble = f"{trouble}: {said}" if trouble else said
     return {"version": str(torch.__version__), "import_s": seconds, "devices": devices, "trouble": trouble}
 
 

@@ -38,6 +38,8 @@ _TOTAL_SECONDS = 240.0
 MINUTES = 10
 # Fibonacci numbers: dense where packs are small and each cell matters, and few enough to measure all of them.
 _WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
+# On a GPU each width costs a context and a recorded graph, and only wide packs fill it.
+_GPU_WIDTHS = (1, 8, 32, 128, 512)
 
 
 @dataclass
@@ -126,9 +128,10 @@ def _last_line(directory: Path) -> str:
 
 
 def request(sweep: Sweep, profile: Profile) -> PilotRequest:
-    """What a pilot of this sweep measures: all widths for trainers that fuse a pack, else one cell."""
+    """What a pilot of this sweep measures: widths up to the whole sweep for trainers that fuse a pack, else one cell."""
     widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
-    widths = [width for width in _WIDTHS if width <= widest]
+    tried = _GPU_WIDTHS if profile.device == "cuda" else _WIDTHS
+    widths = [*(width for width in tried if width < widest), widest]
     return PilotRequest(
         widths, SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile), _EPOCH_SECONDS
     )

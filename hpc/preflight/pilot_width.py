@@ -60,6 +60,7 @@ class PilotRun(TrainingRun):
         self._cells = len(attempt.claims)
         self._pack = attempt.store, attempt.number
         self._first: float | None = None
+        self._asked: float | None = None
         self.marks: list[Mark] = []
         self.epochs: dict[str, list[float]] = {}
         self.epochs_planned: int | None = None
@@ -72,6 +73,12 @@ class PilotRun(TrainingRun):
         return found
 
     def checkpoint_due(self) -> bool:
+        due = self._is_due()
+        if due:
+            self._asked = time.monotonic()
+        return due
+
+    def _is_due(self) -> bool:
         now, began = time.monotonic(), self._began_training()
         if not self._saved():
             return now - began >= WARM_UP_SHARE * self._wanted
@@ -80,7 +87,8 @@ class PilotRun(TrainingRun):
         return now - self.marks[-1].after >= (1 - WARM_UP_SHARE) * self._wanted / INTERVALS
 
     def save(self, checkpoints: Mapping[Any, Any]) -> frozenset[Any]:
-        before = time.monotonic()
+        # From the moment it was asked for: copying a state from a GPU is no training.
+        before, self._asked = self._asked or time.monotonic(), None
         steps = sum(checkpoint.step for checkpoint in checkpoints.values()) / self._cells
         dropped = super().save(checkpoints)
         self.check_storage()  # waits for what is written in the background: a mark includes the whole cost

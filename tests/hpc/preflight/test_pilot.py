@@ -119,6 +119,18 @@ def test_a_checkpoint_that_is_written_beside_training_is_measured_whole(tmp_path
     assert answer["measurements"][0]["checkpoint_bytes"] > BACKGROUND_BYTES
 
 
+def test_what_copying_a_state_from_the_device_takes_is_no_training(tmp_path: Path) -> None:
+    due = "run.checkpoint_due()):\n"
+    assert LONG.count(due) == 1
+    (tmp_path / "long.py").write_text(LONG.replace(due, f"{due}                clock[0] += 0.3\n"))
+    trainer = read_declaration(f"{tmp_path}/long.py:train", [tmp_path])
+    options = {"steps_per_epoch": 600, "saves": True, "numbers": 1}
+    write_sweep(Store(tmp_path / "pilot"), replace(make_sweep(), trainer=trainer, options=options), {})
+    (found,) = pilot_on_node.measure(tmp_path / "pilot", PilotRequest([1], 1.5, 30.0, 1, "cpu", None))["measurements"]
+    assert found["checkpoint_s"] == pytest.approx(0.3)
+    assert found["seconds_per_step"] == pytest.approx(0.002)
+
+
 def test_a_command_that_leaves_out_how_many_epochs_it_takes_has_no_price_of_zero() -> None:
     answer = {"measurements": [entry(1, 0.1, epochs=0)], "ended": "x"}
     assert from_answer(answer, make_sweep(), profile()).units is None
@@ -150,9 +162,12 @@ def test_what_has_no_steps_is_counted_in_epochs_and_what_has_neither_is_told() -
         from_answer({"measurements": [], "ended": "a pack of 1 failed: boom"}, make_sweep(), profile())
 
 
-def test_only_trainers_that_fuse_are_measured_in_packs_and_no_wider_than_the_sweep() -> None:
+def test_only_trainers_that_fuse_are_measured_in_packs_and_as_wide_as_the_sweep() -> None:
     grid = make_grid(range(1, 11), [42])
-    assert request(make_sweep(grid, pack_mode="fused"), profile()).widths == [1, 2, 3, 5, 8]
+    assert request(make_sweep(grid, pack_mode="fused"), profile()).widths == [1, 2, 3, 5, 8, 10]
+    wide = make_sweep(make_grid(range(1, 211), [42]), pack_mode="fused")
+    assert request(wide, profile(gpus_per_node=1)).widths == [1, 8, 32, 128, 210]
+    assert request(wide, profile()).widths[-2:] == [144, 210]
     assert request(make_sweep(grid), profile()).widths == [1]
     assert request(make_sweep(grid), profile(mem_gb=8, gpus_per_node=4)).host_bytes == 2 << 30
 
