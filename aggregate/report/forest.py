@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aggregate.analysis.claims import Claim
+from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim
 from aggregate.analysis.fixed import Compared
 from aggregate.analysis.questions import RETENTION, Question
 from aggregate.arrays import Floats
@@ -118,7 +118,8 @@ def _ways(question: Question) -> tuple[str, str]:
 
 def _note(claim: Claim, known: int) -> str:
     level = percent(round(claim.level, 4))
-    note = f"Thick: {level} interval, the level at which the test was decided"
+    decided = claim.status in (SHOWN, NOT_SHOWN)
+    note = f"Thick: {level} interval, {'the level at which the test was decided' if decided else 'without a verdict'}"
     if len(claim.pieces) > 1:
         single = percent(round(1 - (1 - claim.level) / max(known, 1), 4))
         note += f"; thin: {single} intervals of single combinations, described and not tested"

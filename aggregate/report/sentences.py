@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from aggregate.analysis.claims import SHOWN, Claims
+from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claims
 from aggregate.analysis.fixed import Compared, Retention
 from aggregate.analysis.questions import Question
 from aggregate.analysis.reliability import metrics_of_claim
@@ -123,9 +123,13 @@ def _counted(claims: Claims) -> str:
             f"The sweep grew after its results could be seen ({looks.taken} looks; {planned}): no test counts as fixed "
             f"before the first job any more, and all are exploratory ({detected} of {tests} would be detected)."
         )
+    undecided = sum(claim.status not in (SHOWN, NOT_SHOWN) for claim in claims.family)
     if tests == 1:
-        return f"The one effect declared before the first job was {'' if detected else 'not '}detected."
-    return f"{detected} of {tests} effects declared before the first job {'was' if detected == 1 else 'were'} detected."
+        became = "was detected" if detected else "has no verdict" if undecided else "was not detected"
+        return f"The one effect declared before the first job {became}."
+    without = f"; {undecided} {'has' if undecided == 1 else 'have'} no verdict" if undecided else ""
+    was = "was" if detected == 1 else "were"
+    return f"{detected} of {tests} effects declared before the first job {was} detected{without}."
 
 
 def _error(claims: Claims) -> str:

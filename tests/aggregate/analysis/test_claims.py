@@ -389,6 +389,7 @@ def test_a_slope_is_told_by_combination_and_with_the_steps_that_go_the_other_way
         r"By synergy loss scale, described and not tested: positive at synergy loss scale 0\.5 and 2", report
     )
     assert "The sign is the same in 5 of 5 seeds." in report
+    assert "Most of the change is a step rather than a slope: from 4 to 8 at synergy loss scale 2." in report
     assert re.search(r"does not rise at every step: not from 8 to 16 at synergy loss scale 2 \(-0\.\d+\)", report)
 
 

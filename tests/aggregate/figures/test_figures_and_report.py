@@ -108,6 +108,23 @@ def test_one_condition_one_metric_and_one_test_are_said_in_the_singular(tmp_path
     )
 
 
+def test_what_the_trainer_says_its_factors_and_metrics_are_is_said_before_the_claims(tmp_path: Path) -> None:
+    factors = {"width": {"kind": "integer", "about": "units in <each> layer"}, "depth": {"kind": "integer"}}
+    metrics = {
+        "score": {"kind": "bounded", "better": "higher", "chance": 0.25, "about": "share of answers that are right"},
+        "other": {"kind": "real", "better": "lower", "about": "nothing that a claim is about"},
+    }
+    trainer = Trainer("t.py:t", "", factors, metrics)
+    directory = Directory(tmp_path, make_sweep({"width": [1, 2], "depth": [1, 2]}, 3, trainer, ["score"]))
+    directory.fill(lambda cell: {"score": 0.3 + 0.1 * cell.run_id, "other": float(cell.seed)})
+    report = aggregate(tmp_path, figures=False).report.read_text()
+    terms = report[report.index("<dl") : report.index("</dl>")]
+    assert "<dt>width</dt><dd>units in &lt;each&gt; layer.</dd>" in terms
+    assert "<dt>score</dt><dd>share of answers that are right; guessing gives 0.25; higher is better.</dd>" in terms
+    assert terms.count("<dt>") == 2
+    assert report.index("</dl>") < report.index("<article")
+
+
 def test_the_mean_of_the_last_epochs_names_no_more_of_them_than_there_are(tmp_path: Path) -> None:
     directory = Directory(tmp_path, make_sweep({"dim": [8]}, 2))
     directory.fill(_metrics)

@@ -129,7 +129,8 @@ def test_a_whisker_that_the_frame_cuts_off_is_said_to_be_cut(report: Path, wide_
 
 def test_a_table_sorts_by_any_column_both_ways(report: Path, tmp_path: Path) -> None:
     script = """() => {
-      const table = [...document.querySelectorAll("table.sortable")].find(t => t.tHead.textContent.includes("completed"));
+      const tables = [...document.querySelectorAll("table.sortable")];
+      const table = tables.find(t => t.tHead.textContent.includes("completed"));
       const column = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent);
       const head = table.tHead.rows[0].cells[0], seen = [column()];
       for (let i = 0; i < 2; i++) { head.querySelector("button").click(); seen.push(column()); }

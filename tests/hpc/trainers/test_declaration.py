@@ -115,6 +115,7 @@ def test_a_file_in_another_encoding_is_read_as_python_reads_it(tmp_path: Path) -
         ('"w"', "1", "mine.py: FACTORS has the name 1; a name is text"),
         ('"lower"', '"less"', "mine.py: METRICS['loss'] needs 'better': higher or lower"),
         ('"lower"', '"lower", "chance": True', "mine.py: METRICS['loss']: 'chance' is True; it must be a number"),
+        ('"lower"', '"lower", "about": 3', "mine.py: METRICS['loss']: 'about' is 3; it must be text"),
         ('"lower"', '"lower", "scaled_by": "x"', "mine.py: METRICS['loss']: 'scaled_by' is 'x'; valid: w"),
         ('"loss"', '"epoch"', "mine.py: METRICS['epoch']: a metric's name is letters"),
         ('"loss"', '"a,b"', "mine.py: METRICS['a,b']: a metric's name is letters"),
