@@ -79,6 +79,23 @@ def test_pointing_at_a_mean_shows_its_condition_interval_and_seeds(report: Path,
     assert got["faint"] > 0
 
 
+def test_pointing_at_a_curve_shows_the_number_of_its_seed_at_that_epoch(report: Path, tmp_path: Path) -> None:
+    script = """() => {
+      const svg = document.querySelector("#chart-training svg"), box = svg.getBoundingClientRect();
+      const curve = svg.querySelector("path[stroke-width='0.6']").getAttribute("d");
+      const [x, y] = curve.slice(1).split("L")[2].split(" ").map(Number);
+      svg.dispatchEvent(new PointerEvent("pointermove", {
+        clientX: box.left + x / 720 * box.width, clientY: box.top + y / 380 * box.height }));
+      return [...document.querySelectorAll("#chart-training .tip > *")].map(line => line.textContent); }"""
+    got, faults, _ = run_in_browser(report, tmp_path, script)
+    assert faults == []
+    assert got[0] == "workspace dimension 4, synergy loss scale 0.5"
+    head, _, number = got[1].rpartition(" ")
+    assert head == "seed 42, epoch 3:"
+    written = 0.5 + 0.1 * 0.5 + np.random.default_rng([42, 4]).random(8)[2]
+    assert number == f"{written:.4g}"
+
+
 def test_unticking_a_level_hides_its_line_and_another_metric_can_be_chosen(report: Path, tmp_path: Path) -> None:
     script = """() => {
       const host = document.querySelector("#chart-means"), count = () => host.querySelectorAll("circle[r='4']").length;
