@@ -46,8 +46,8 @@ METRICS: dict[str, Metric] = {
         "better": "higher",
         "chance": 0.125,
         "label": "synergy accuracy",
-        "about": "share of validation samples whose synergy class, one of 8, is decoded rightly; the class follows from "
-        "the size in the image and a random number among the attributes together, and from neither alone",
+        "about": "share of validation samples whose synergy class, one of 8, is decoded rightly; the class follows "
+        "from the size in the image and a random number among the attributes together, and from neither alone",
     },
     "best_val_loss": {
         "kind": "positive",
