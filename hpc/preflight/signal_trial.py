@@ -28,6 +28,8 @@ _TRAINER = "hpc.preflight.waiting:train"
 _MINUTES = 10
 # From the signal to a saved state, and from there to Slurm's answer: seconds on any site.
 _PATIENCE_SECONDS = 60.0
+# How long a cancelled task may be in the queue: twice Slurm's default KillWait of 30 s, with a margin.
+_CANCEL_SECONDS = 75.0
 _POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
 
 
@@ -57,6 +59,7 @@ def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: fl
         return ok("signal", f"{text} and was requeued")
     finally:
         slurm.cancel(_tasks(store))
+        _until(lambda: not _tasks(store), _CANCEL_SECONDS, pause)  # what is left may still write here
 
 
 def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
