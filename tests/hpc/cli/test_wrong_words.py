@@ -57,7 +57,10 @@ def test_a_typing_error_is_answered_with_the_nearest_word(
         ("cancel out --state runing", "--state is 'runing'; did you mean RUNNING? valid: PENDING, RUNNING"),
         ("cancel out --state QUEUED", "--state is 'QUEUED'; valid: PENDING, RUNNING"),
         ("submit out --partition low", "submit: --partition is a setting of the profile; write --set partition=VALUE"),
-        ("submit out --time 60", "submit: --time is a setting of the profile; write --set timeout_min=VALUE, or put it"),
+        (
+            "submit out --time 60",
+            "submit: --time is a setting of the profile; write --set timeout_min=VALUE, or put it",
+        ),
         ("plan -p low", "holdfast plan: -p is a setting of the profile; write --set partition=VALUE"),
         ("plan --config", "--config needs a value after it"),
         ("plan --config --dims 8", "--config needs a value after it"),
