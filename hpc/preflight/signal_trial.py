@@ -72,10 +72,11 @@ def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
     sweep = write_sweep(store, Sweep("check", grid, trainer, {}, {}, "", analysis, 60.0, keep), {})
     limit = min(_MINUTES, int(profile.parameters.get("timeout_min", _MINUTES)))
     short = replace(profile, parameters={**profile.parameters, "timeout_min": limit})
+    cell: Cell = grid[0]
     with lock(store, "holdfast check cluster") as held:
         seen = queues(store)
-        submit(store, sweep, make_plan([CellStatus(grid[0], MISSING)]), short, held, seen, conf=conf)
-    return grid[0]
+        submit(store, sweep, make_plan([CellStatus(cell, MISSING)]), short, held, seen, conf=conf)
+    return cell
 
 
 def _until(true: Callable[[], bool], seconds: float, pause: float) -> bool:
