@@ -89,7 +89,7 @@ def _reason(fault: Any) -> str:
         return str(fault["input"].choice)
     if fault["type"] == "list_type":
         one = isinstance(fault["input"], str | int | float)
-        return "must be a list" + (f", such as [{shown(fault['input'])}]" if one else "")
+        return "must be a list" + (f", such as [{_as_list(fault['input'])}]" if one else "")
     if fault["type"] == "string_type" and isinstance(fault["input"], int | float):
         return "must be text; put it in quotes"
     said = re.sub(r"^(Value error, |Input )", "", fault["msg"]).replace("should", "must")
@@ -112,3 +112,11 @@ def _valid_keys(model: Any, location: Sequence[Any]) -> list[str]:
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return list(model.model_fields)
+
+
+def _as_list(value: object) -> str:
+    """What a list with this one value looks like; of a range of numbers, its first ones."""
+    first, dash, last = str(value).partition("-")
+    if dash and first.isdecimal() and last.isdecimal() and int(first) < int(last):
+        return f"{first}, {int(first) + 1}, ..., {last}" if int(last) - int(first) > 2 else f"{first}, {last}"
+    return shown(value)

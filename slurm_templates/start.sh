@@ -4,6 +4,8 @@
 #
 #   start.sh CODE SWEEP DEVICE CODE_DIGEST COMMAND...
 unset POSIXLY_CORRECT
+# As the task itself sets it: what Python compiles before that, beside the code, is code, too.
+umask u=rwx,g-w,o-w
 # Python starts with the signals ignored, so that one that comes during its imports cannot kill it. task.sh repeats it.
 trap '' USR2 TERM
 kill -s USR1 "$PPID"  # to task.sh: setup has ended well

@@ -1,6 +1,11 @@
 """Shell commands as trainers: any language, their own process and imports, the same crash safety.
 
-For each cell the command runs in a new, empty directory, with these variables set to paths in it:
+For each cell the command runs in a new, empty directory, with its seed and factors in the environment:
+
+    HOLDFAST_SEED      the seed, a whole number
+    HOLDFAST_FACTOR_X  the value of factor X, one variable for each factor
+
+and with these variables set to paths in that directory:
 
     HOLDFAST_CELL      a JSON file to read: name, factors, seed, run_id, options
     HOLDFAST_EPOCHS    a file to append to, one JSON object per line and finished epoch:
@@ -86,7 +91,9 @@ class _Command:
 
     def _variables(self) -> dict[str, str]:
         names = {"CELL": "cell.json", "EPOCHS": "epochs.jsonl", "STATE": "state", "RESULT": "result.json"}
-        return {f"HOLDFAST_{name}": str(self._directory / file) for name, file in names.items()}
+        factors = {f"HOLDFAST_FACTOR_{name}": str(value) for name, value in self._cell.factors.items()}
+        paths = {f"HOLDFAST_{name}": str(self._directory / file) for name, file in names.items()}
+        return {**paths, **factors, "HOLDFAST_SEED": str(self._cell.seed)}
 
     def _prepare(self) -> None:
         cell = self._cell
@@ -149,12 +156,25 @@ class _Command:
     def _conclude(self, status: int | None) -> None:
         path = self._directory / "result.json"
         if path.exists() and status == 0:
-            result = json.loads(path.read_text())
+            result = _result(path)
             best, diverged = result.get("best_epoch"), bool(result.get("diverged"))
             self._run.finish(self._cell, result["metrics"], best_epoch=best, diverged=diverged)
         elif not self._run.stop:
             cause = f"the command ended with status {status} and left nothing in $HOLDFAST_RESULT; see show --log"
             self._run.fail(self._cell, cause)
+
+
+def _result(path: Path) -> dict[str, Any]:
+    """What a command left at its end. Raises ContractError if it is not as documented above."""
+    try:
+        found = json.loads(path.read_text(errors="replace"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("metrics"), dict):
+        has = f"the keys {', '.join(map(str, found))}" if isinstance(found, dict) else "no JSON object"
+        fix = 'write {"metrics": {"NAME": number}} with the names declared under trainer.metrics'
+        raise ContractError(f"$HOLDFAST_RESULT has {has}; {fix}")
+    return found
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

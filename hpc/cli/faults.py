@@ -22,6 +22,8 @@ def _message(error: click.UsageError, context: click.Context) -> str:
     if isinstance(error, click.NoSuchOption):
         options = [name for parameter in context.command.get_params(context) for name in parameter.opts]
         name = error.option_name
+        if "--set" in options and (key := _profile_key(name)):
+            return f"{name} is a setting of the profile; write --set {key}=VALUE, or put it there"
         return f"unknown option {name}; {meant(name, options)}`{context.command_path} --help` lists the options"
     if isinstance(error, click.MissingParameter):
         return _missing(context)
@@ -31,6 +33,15 @@ def _message(error: click.UsageError, context: click.Context) -> str:
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"{_name(error.param, context)} is {error.message}"
     return error.format_message()
+
+
+def _profile_key(option: str) -> str:
+    """The profile's key that an option of sbatch's or submitit's stands for; empty if it stands for none."""
+    from hpc.slurm.profile_keys import ProfileKeys
+    from hpc.slurm.profile_names import key_of
+
+    key = key_of(option.lstrip("-"))
+    return key if key in ProfileKeys.model_fields else ""
 
 
 def _missing(context: click.Context) -> str:

@@ -34,8 +34,8 @@ def up(nodes: int | None) -> int:
     from hpc.sandbox import cluster
 
     started = time.monotonic()
-    size = fitting(nodes, cores())
-    found = cluster.up(**size)
+    nodes, cpus = fitting(nodes, cores())
+    found = cluster.up(nodes=nodes, cpus=cpus)
     running = found.settings
     each = f"{running.nodes} nodes of {running.cpus} CPU{'s' * (running.cpus > 1)}"
     say(f"sandbox up in {time.monotonic() - started:.1f} s: {each}, partitions low and high")
@@ -84,10 +84,10 @@ def preempt(count: int | None) -> int:
     return CommandExit.DONE
 
 
-def fitting(nodes: int | None, cpus: int) -> dict[str, int]:
-    """Settings of a cluster that pretends no more CPUs than these, unless so many nodes are asked for."""
+def fitting(nodes: int | None, cpus: int) -> tuple[int, int]:
+    """(nodes, CPUs of each) of a cluster that pretends no more CPUs than these, unless so many nodes are asked for."""
     nodes = nodes or min(ClusterSettings.nodes, cpus)
-    return {"nodes": nodes, "cpus": max(1, min(ClusterSettings.cpus, cpus // nodes))}
+    return nodes, max(1, min(ClusterSettings.cpus, cpus // nodes))
 
 
 def _running() -> Sandbox | None:

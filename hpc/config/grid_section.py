@@ -80,8 +80,8 @@ def _longer(axis: Axis, raw: list[Any], factor: Mapping[str, Any], faults: Fault
     added = _axis_values(f"--axis {axis.name}", axis.name, raw, factor, faults)
     values = [*axis.values, *(value for value in added if value not in axis.values)]
     numeric = not any(isinstance(value, str) for value in values)
-    if numeric and list(axis.values) == sorted(axis.values):  # type: ignore[type-var]
-        values.sort()  # type: ignore[type-var]
+    if numeric and list(axis.values) == sorted(axis.values):
+        values.sort()
     return Axis(axis.name, tuple(values))
 
 

@@ -5,6 +5,7 @@ Every fault is one line: file, field, value, fix. All faults of a file are repor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,6 +87,7 @@ def _trainer(configuration: Configuration, places: Sequence[Path], faults: Fault
     try:
         if isinstance(configuration.trainer, dict):
             trainer, command = command_declaration(configuration.trainer)
+            _check_paths_of(command, places)
             return trainer, {**configuration.trainer_options, "command": command}
         trainer = read_declaration(
             configuration.trainer, list(dict.fromkeys([PROJECT_ROOT, *places])), configuration.trainer_options
@@ -95,6 +97,16 @@ def _trainer(configuration: Configuration, places: Sequence[Path], faults: Fault
     except TrainerError as error:
         faults.add("trainer", f"trainer: {error}".replace("trainer: trainer ", "trainer "))
         raise ConfigError(faults.lines) from None
+
+
+def _check_paths_of(command: str, places: Sequence[Path]) -> None:
+    """Raise TrainerError for a file that a command names as seen from here: it runs in a directory of its own."""
+    if re.search(r"\bcd\s", command):
+        return
+    for word in re.findall(r"[^\s\"'`|&;<>()=]+", command):
+        found = next((place / word for place in places if not word.startswith("/") and (place / word).is_file()), None)
+        if found:
+            raise TrainerError(f"command names {word}, and runs in an empty directory; write {found.resolve()}")
 
 
 def _sections(

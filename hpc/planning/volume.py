@@ -55,9 +55,9 @@ def volume(
     else:
         epochs = int(sweep.sections.get("training", {}).get("epochs", _EPOCHS))
         beside = plan.n_cells * epochs * _NUMBER_BYTES * (1 + len(sweep.trainer.metrics)) + weights
-    size = plan.n_cells * _CELL_BYTES + beside + len(plan.tasks) * _TASK_BYTES + _SUBMISSION_BYTES + code[1]
+    total = plan.n_cells * _CELL_BYTES + beside + len(plan.tasks) * _TASK_BYTES + _SUBMISSION_BYTES + code[1]
     unknown = not known and not weights and sweep.keep["weights"] != "none"
-    return Volume(plan.files + _SUBMISSION_FILES + code[0], int(size), unknown)
+    return Volume(plan.files + _SUBMISSION_FILES + code[0], int(total), unknown)
 
 
 def _beside(provenance: Mapping[str, Any]) -> int | None:

@@ -28,6 +28,8 @@ _TRAINER = "hpc.preflight.waiting:train"
 _MINUTES = 10
 # From the signal to a saved state, and from there to Slurm's answer: seconds on any site.
 _PATIENCE_SECONDS = 60.0
+# How long a cancelled task may be in the queue: twice Slurm's default KillWait of 30 s, with a margin.
+_CANCEL_SECONDS = 75.0
 _POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
 
 
@@ -57,6 +59,7 @@ def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: fl
         return ok("signal", f"{text} and was requeued")
     finally:
         slurm.cancel(_tasks(store))
+        _until(lambda: not _tasks(store), _CANCEL_SECONDS, pause)  # what is left may still write here
 
 
 def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
@@ -69,10 +72,11 @@ def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
     sweep = write_sweep(store, Sweep("check", grid, trainer, {}, {}, "", analysis, 60.0, keep), {})
     limit = min(_MINUTES, int(profile.parameters.get("timeout_min", _MINUTES)))
     short = replace(profile, parameters={**profile.parameters, "timeout_min": limit})
+    cell: Cell = grid[0]
     with lock(store, "holdfast check cluster") as held:
         seen = queues(store)
-        submit(store, sweep, make_plan([CellStatus(grid[0], MISSING)]), short, held, seen, conf=conf)
-    return grid[0]
+        submit(store, sweep, make_plan([CellStatus(cell, MISSING)]), short, held, seen, conf=conf)
+    return cell
 
 
 def _until(true: Callable[[], bool], seconds: float, pause: float) -> bool:

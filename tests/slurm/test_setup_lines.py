@@ -14,6 +14,7 @@ SETUPS = {
     "aliases": ["shopt -s expand_aliases", "alias exec=echo wait=echo kill=echo", "IFS=x; set -f"],
     "variables": ["cd /; set -- a b; code=1 sweep=2 child=3 first=USR2; export PATH=/no PYTHONPATH=/no BASH_ENV=/no"],
     "umask": ["umask 777"],
+    "open umask": ["umask 000", "export PYTHONHOME=/no PYTHONPATH=/no"],
 }
 
 
@@ -30,6 +31,10 @@ def test_setup_cannot_disarm_saving_and_requeueing(workplace: Workplace, name: s
         (result,) = workplace.results().values()
     assert result["status"] == "COMPLETED"
     assert result["provenance"]["restored_at_step"] >= 3, "saved when it was evicted"
+    entries = workplace.store().root.rglob("*")
+    assert not [path for path in entries if not path.is_symlink() and path.stat().st_mode & 0o022], (
+        "for others to write"
+    )
 
 
 @pytest.mark.parametrize(("export", "passed"), [(None, "ab"), ("NONE", ""), (["LAB_A"], "a")])
@@ -49,7 +54,7 @@ def test_a_task_gets_the_variables_that_the_profile_names_and_trains(
     assert (workplace.directory / "out" / "got").read_text() == f"got:{passed}\n"
 
 
-@pytest.mark.parametrize("line", ["set -e; false; true", "exit 0", "exec true"])
+@pytest.mark.parametrize("line", ["set -e; false; true", "exit 0", "exec true", "set -n"])
 def test_a_setup_that_ends_the_task_is_named_and_nothing_stays_queued(workplace: Workplace, line: str) -> None:
     profile = workplace.write("lab.yaml", {"partition": "low", "setup": [line]})
     config = workplace.foreign(widths=[1], epochs=1)

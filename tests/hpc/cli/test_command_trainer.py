@@ -89,3 +89,66 @@ def test_a_wrong_declaration_is_one_line(holdfast: Holdfast, tmp_path: Path, tra
     heard = holdfast("plan", "--config", "sweep.yaml", expect=2).stderr.strip()
     assert said in heard
     assert len(heard.splitlines()) == 1
+
+
+def script(directory: Path, command: str, **files: str) -> str:
+    """A sweep of one command over a factor."""
+    for name, text in files.items():
+        (directory / f"{name}.py").write_text(text)
+    trainer = {
+        "command": command,
+        "factors": {"alpha": {"kind": "real", "minimum": 0}},
+        "metrics": {"mse": {"kind": "positive", "better": "lower"}},
+    }
+    sweep = {"name": "ridge", "axes": {"alpha": [0.5, 2]}, "runs_per_condition": 2}
+    (directory / "sweep.yaml").write_text(yaml.safe_dump({"trainer": trainer, "sweep": sweep}))
+    return "sweep.yaml"
+
+
+FIT = """
+import argparse, json
+parser = argparse.ArgumentParser()
+for name, kind in (("--alpha", float), ("--seed", int), ("--out", str)):
+    parser.add_argument(name, type=kind)
+given = parser.parse_args()
+json.dump(RESULT, open(given.out, "w"))
+"""
+CALL = '--alpha $HOLDFAST_FACTOR_alpha --seed $HOLDFAST_SEED --out "$HOLDFAST_RESULT"'
+
+
+def test_a_script_with_arguments_gets_factors_and_seed(holdfast: Holdfast, tmp_path: Path) -> None:
+    fit = FIT.replace("RESULT", '{"metrics": {"mse": given.alpha + given.seed}}')
+    holdfast("run", "--config", script(tmp_path, f"exec {sys.executable} {tmp_path}/fit.py {CALL}", fit=fit))
+    store = Store(tmp_path / "out")
+    found = [result(store, cell)["metrics"]["mse"] for cell in store.sweep().grid]
+    assert found == [42.5, 43.5, 44, 45]
+
+
+@pytest.mark.parametrize(
+    ("left", "says"),
+    [
+        ('{"mse": given.alpha}', "has the keys mse"),
+        ('"text"', "has no JSON object"),
+        ('{"metrics": 3}', "has the keys"),
+    ],
+)
+def test_a_result_of_another_form_is_answered_with_the_right_one(
+    holdfast: Holdfast, tmp_path: Path, left: str, says: str
+) -> None:
+    command = f"exec {sys.executable} {tmp_path}/fit.py {CALL}"
+    told = holdfast("run", "--config", script(tmp_path, command, fit=FIT.replace("RESULT", left)), expect=4).stderr
+    (line,) = [line for line in told.splitlines() if line.startswith("FAILED")]
+    assert "4 cells" in line
+    assert says in line
+    assert 'write {"metrics": {"NAME": number}} with the names declared under trainer.metrics' in line
+
+
+@pytest.mark.parametrize("word", ["fit.py", "./fit.py"])
+def test_a_command_that_names_a_file_as_seen_from_here_is_refused_with_its_path(
+    holdfast: Holdfast, tmp_path: Path, word: str
+) -> None:
+    said = holdfast("plan", "--config", script(tmp_path, f"python {word} {CALL}", fit=FIT), expect=2).stderr
+    assert (
+        said == f"sweep.yaml: trainer: command names {word}, and runs in an empty directory; write {tmp_path}/fit.py\n"
+    )
+    holdfast("plan", "--config", script(tmp_path, f"cd {tmp_path} && python {word} {CALL}"))

@@ -9,9 +9,9 @@ from hpc.cli.sandbox import fitting
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 4, 6, 8, 16, 64])
 def test_a_sandbox_pretends_no_more_cpus_than_there_are(cores: int) -> None:
-    size = fitting(None, cores)
-    assert size["nodes"] * size["cpus"] <= cores
-    assert min(size.values()) >= 1
+    nodes, cpus = fitting(None, cores)
+    assert nodes * cpus <= cores
+    assert min(nodes, cpus) >= 1
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ def test_a_sandbox_pretends_no_more_cpus_than_there_are(cores: int) -> None:
 def test_as_many_nodes_as_asked_for_and_at_most_four_by_default(
     nodes: int | None, cores: int, size: tuple[int, int]
 ) -> None:
-    assert tuple(fitting(nodes, cores).values()) == size
+    assert fitting(nodes, cores) == size

@@ -82,3 +82,15 @@ def test_a_directory_that_anybody_can_write_to_is_refused_before_anything_is_wri
     said = holdfast(*command, "--config", "sweep.json", expect=2).stderr
     assert f"anybody can write here, and its tasks run code from it; chmod o-w {place / 'out'}\n" in said
     assert not list((place / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "variable", ["HOME=/nonexistent", "TMPDIR=/nonexistent", "PYTHONWARNINGS=error", "PYTHONOPTIMIZE=2", "LC_ALL=C"]
+)
+def test_what_a_users_environment_says_ends_no_command(
+    holdfast: Holdfast, place: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    name, _, value = variable.partition("=")
+    monkeypatch.setenv(name, value)
+    assert "2 COMPLETED" in holdfast("run", "--config", "sweep.json").stdout
+    assert (place / "out" / "report.html").is_file()

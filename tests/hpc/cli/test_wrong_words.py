@@ -56,6 +56,12 @@ def test_a_typing_error_is_answered_with_the_nearest_word(
         ("cancel out --axis width", "holdfast cancel: --axis is 'width'; write NAME=VALUE"),
         ("cancel out --state runing", "--state is 'runing'; did you mean RUNNING? valid: PENDING, RUNNING"),
         ("cancel out --state QUEUED", "--state is 'QUEUED'; valid: PENDING, RUNNING"),
+        ("submit out --partition low", "submit: --partition is a setting of the profile; write --set partition=VALUE"),
+        (
+            "submit out --time 60",
+            "submit: --time is a setting of the profile; write --set timeout_min=VALUE, or put it",
+        ),
+        ("plan -p low", "holdfast plan: -p is a setting of the profile; write --set partition=VALUE"),
         ("plan --config", "--config needs a value after it"),
         ("plan --config --dims 8", "--config needs a value after it"),
         ("plan --pack many", "--pack is 'many'; give a whole number of cells, 1 or more, or auto"),

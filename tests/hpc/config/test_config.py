@@ -296,6 +296,8 @@ def test_a_wrong_grid_is_one_line(faults: Callable[..., list[str]], sweep: dict[
         ("data.dir", "~nobody-knows-me/x", "this cannot be a path"),
         ("data.dir", "/", "it contains no data set; `holdfast data generate /` makes one"),
         ("data.dir", 7, "data.dir is 7; must be text"),
+        ("sweep.seeds", "42-46", "sweep.seeds is '42-46'; must be a list, such as [42, 43, ..., 46]"),
+        ("sweep.seeds", "7-8", "sweep.seeds is '7-8'; must be a list, such as [7, 8]"),
         ("model.domains", [{"domain_type": "x", "name": "audio"}], "model.domains[0].name is 'audio'; must be 'v' or"),
         ("model.fusion_weights", {"audio": 1}, "model.fusion_weights.audio is 'audio'; must be 'v' or 'attr'"),
         ("synergy.feature_indices", {"attr": [3]}, "the data has one synergy feature"),

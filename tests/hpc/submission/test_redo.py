@@ -118,8 +118,10 @@ def test_a_task_that_was_queued_before_a_redo_and_starts_after_it_trains_nothing
     early = submit(store, [cell])
     assert run_task(store, submit(store, [cell])).returncode == 0
     redo.set_aside(store, [cell])
+    before = store.attempts(cell)
     assert run_task(store, early).returncode == 0
     assert (state(store, cell), store.paths.result_file(cell).exists()) == (MISSING, False)
+    assert store.attempts(cell) == before
 
 
 @pytest.mark.parametrize("kill_at", range(1, 9))
