@@ -128,7 +128,7 @@ def _last_line(directory: Path) -> str:
 
 
 def request(sweep: Sweep, profile: Profile) -> PilotRequest:
-    """What a pilot of this sweep measures: up to the whole sweep at once for trainers that fuse a pack, else one cell."""
+    """What a pilot of this sweep measures: widths up to the whole sweep for trainers that fuse a pack, else one."""
     widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
     tried = _GPU_WIDTHS if profile.device == "cuda" else _WIDTHS
     widths = [*(width for width in tried if width < widest), widest]
