@@ -1,4 +1,4 @@
-"""How the time to restore a fused pack grows with its cells: python -m benchmarks.restore [--megabytes M] [--json FILE].
+"""How the time to restore a fused pack grows with its cells: python -m benchmarks.restore [--megabytes M] [--json F].
 
 Packs of several sizes are saved once and restored in turn through the real run object, so that a busy machine slows all
 alike. The last column is the time per cell: it stays the same where restoring is linear.

@@ -16,8 +16,8 @@ Part = Mapping[str, Any]
 class Book:
     """One cell's record in this attempt.
 
-    history: metrics of each finished epoch, over all attempts. restored: the row that training resumed from, without its arrays.
-    asked: whether the trainer has asked for a saved state. planned: number of epochs, 0 if not known yet.
+    history: metrics of each finished epoch, over all attempts. restored: the row that training resumed from, less its
+    arrays. asked: whether the trainer has asked for a saved state. planned: number of epochs, 0 if not known yet.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
