@@ -189,6 +189,8 @@ static long divide(const Plan *plan, float *scratch, Room *room) {
     return free - scratch;
 }
 
+const char *instruction_set(void) { return SET; }
+
 long scratch_size(const Plan *plan) {
     Room room;
     return divide(plan, 0, &room);

@@ -186,15 +186,12 @@ typedef struct {
     vector clip, size, inverse, epsilon, fresh1, fresh2, beta2, coupled, keep;
 } Update;
 
-/* 1 / (root of value * factor + epsilon) to about 2 units in the last place, by Newton's method from a guess at the
-   exponents: a processor divides and takes roots for longer than it does all this. */
-INLINE vector inverse_of(vector value, vector factor, vector epsilon) {
-    vector inverse_root = (vector)(0x5f375a86 - ((mask)value >> 1)), half = 0.5f * value;
-    UNROLL for (int i = 0; i < 3; i++)
-        inverse_root *= multiply_add(-half * inverse_root, inverse_root, spread(1.5f));
-    vector sum = multiply_add(value * inverse_root, factor, epsilon), inverse = (vector)(0x7ef311c7 - (mask)sum);
+/* 1 / value, value > 0, to a unit in the last place, by Newton's method from a guess at the exponent. A processor's
+   divider has enough to do with the roots. */
+INLINE vector inverse_of(vector value) {
+    vector inverse = (vector)(0x7ef311c7 - (mask)value);
     UNROLL for (int i = 0; i < 2; i++) {
-        vector error = multiply_add(-sum, inverse, spread(1.0f));
+        vector error = multiply_add(-value, inverse, spread(1.0f));
         inverse = multiply_add(inverse, multiply_add(error, error, error), inverse);
     }
     return inverse;
@@ -210,7 +207,8 @@ static void adjust(const Update *update, long begin, long end) {
         second = multiply_add(u.fresh2 * gradient, gradient, u.beta2 * second);
         store(u.first + i, first);
         store(u.second + i, second);
-        store(u.parameters + i, multiply_add(u.size * first, inverse_of(second, u.inverse, u.epsilon), u.keep * p));
+        vector inverse = inverse_of(multiply_add(root(second), u.inverse, u.epsilon));
+        store(u.parameters + i, multiply_add(u.size * first, inverse, u.keep * p));
     }
 }
 

@@ -10,20 +10,24 @@
    registers for WIDE vectors and a scalar: 16 + 3 of 32, 12 + 3 of 16, 24 + 5 of 32. */
 #if defined(__AVX512F__)
 #include <immintrin.h>
+#define SET "AVX-512"
 #define LANES 16
 #define ROWS 8
 #define WIDE 2
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
+#define SET "AVX2 and FMA"
 #define LANES 8
 #define ROWS 6
 #define WIDE 2
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
+#define SET "NEON"
 #define LANES 4
 #define ROWS 6
 #define WIDE 4
 #else
+#define SET "no vectors of its own"
 #define LANES 4
 #define ROWS 4
 #define WIDE 2
@@ -50,13 +54,26 @@ INLINE float multiply_add1(float a, float b, float c) { return __builtin_fmaf(a,
 INLINE float multiply_add1(float a, float b, float c) { return a * b + c; }
 #endif
 #if defined(__AVX512F__)
-INLINE vector multiply_add(vector a, vector b, vector c) { return (vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+INLINE vector multiply_add(vector a, vector b, vector c) {
+    return (vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+INLINE vector root(vector value) { return (vector)_mm512_sqrt_ps((__m512)value); }
 #elif defined(__AVX2__) && defined(__FMA__)
-INLINE vector multiply_add(vector a, vector b, vector c) { return (vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-INLINE vector multiply_add(vector a, vector b, vector c) { return (vector)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+INLINE vector multiply_add(vector a, vector b, vector c) {
+    return (vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+INLINE vector root(vector value) { return (vector)_mm256_sqrt_ps((__m256)value); }
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+INLINE vector multiply_add(vector a, vector b, vector c) {
+    return (vector)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+INLINE vector root(vector value) { return (vector)vsqrtq_f32((float32x4_t)value); }
 #else
 INLINE vector multiply_add(vector a, vector b, vector c) { return a * b + c; }
+INLINE vector root(vector value) {
+    for (int i = 0; i < LANES; i++) value[i] = sqrtf(value[i]);
+    return value;
+}
 #endif
 
 /* Elements of two vectors in a new order, by the numbers 0 .. 2 * LANES - 1. */
