@@ -1,10 +1,10 @@
 """Training speed of one cell beside what people use today: python -m benchmarks.training [--json FILE] [--avx2].
 
 Batch 32, hidden 128, n_layers 4, 280,000 parameters: 53.1 MFLOP per step in matrix products. All variants run in one
-process, some milliseconds each in turn, so that a busy machine slows them alike. Minima are printed, and in percent by
-how much the median lies above: the noise. On one thread the processor's time is taken, which leaves out what others
-took of it; on two, elapsed time. --avx2 restricts the compiled step, torch and its libraries to AVX2. Nothing passes or
-fails. On a GPU (--device cuda), k concurrent processes of the tight loop are measured too.
+process, a few steps each in turn. A busy machine changes its clock and shares its caches, so ratios are taken within a
+turn; their medians are printed, and as noise how far their quartiles lie apart. Times are minima, and on one thread the
+processor's, which leaves out what others took of it. --avx2 keeps the compiled step, torch and its libraries to AVX2.
+Nothing passes or fails. On a GPU (--device cuda), k concurrent processes of the tight loop are measured too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -52,12 +52,13 @@ STEPS_PER_ROUND = 8
 # Moments of dead units turn subnormal between these steps, if they are not flushed.
 EARLY, LATE = 100, 1500
 PREDECESSOR, TIGHT, PEAK = "(a) as the predecessor", "(b) tight loop", "matrix product"
-# Both by elapsed time, and both by the processor's time: of two threads, that of the longer one. They differ where others
-# use the cores, too.
+# By elapsed time, and by the processor's time: of two threads, that of the longer one. They differ where others use the
+# cores, too.
 ON_THREADS = {
     "elapsed": ("(c) as above, elapsed time", "(c) two threads, elapsed time"),
     "processor": (f"(c) compiled step, {CPU_PACK} cells", "(c) two threads, the longer one"),
 }
+Rounds = dict[str, list[float]]
 # One cell, one scale of a sweep, and a sweep of 7 dimensions x 6 scales x 5 seeds.
 GPU_PACKS = (1, 30, 210)
 GPU_PROCESSES = (1, 2, 4, 8)
@@ -65,13 +66,6 @@ GPU_PROCESSES = (1, 2, 4, 8)
 GFLOP_PER_STEP, GFLOP_OF_PEAK = 0.0531, 2e-9 * 1024**3
 # The default interval between checkpoints (checkpoint.every_s).
 CHECKPOINT_MS = 60_000
-
-
-class Measured(NamedTuple):
-    """best: the smallest of several measurements. noise: their median over it."""
-
-    best: float
-    noise: float
 
 
 class BenchmarkCell:
@@ -110,13 +104,13 @@ def steps_of(pack: Pack) -> Iterator[None]:
             yield from [None] * len(indices)
 
 
-def interleaved(variants: dict[str, Callable[[], float]], rounds: int) -> dict[str, Measured]:
-    """Each variant's measurements, taken in turn: the smallest, and the median as a multiple of it."""
+def interleaved(variants: dict[str, Callable[[], float]], rounds: int) -> Rounds:
+    """Each variant's measurements, taken in turn."""
     found: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, measure in variants.items():
             found[name].append(measure())
-    return {name: Measured(min(values), statistics.median(values) / min(values)) for name, values in found.items()}
+    return found
 
 
 def timed(
@@ -169,7 +163,7 @@ def gemm(size: int = 1024) -> Iterator[None]:
         yield
 
 
-def cpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
+def cpu_rows(directory: Path, dataset: Dataset) -> Rounds:
     """Microseconds per step of one cell, by variant; for PEAK, of a matrix product."""
     device, settings = torch.device("cpu"), read(directory)
     tables = make_tables(dataset, standardize=False, device=device)
@@ -190,7 +184,7 @@ def cpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
         for threads, name in enumerate(ON_THREADS["elapsed"], start=1):
             variants[name] = timed(ours(CPU_PACK, True, threads), CPU_PACK, threads, clock=time.perf_counter)
         variants[ON_THREADS["processor"][1]] = longer_thread(ours(CPU_PACK, True, 2), CPU_PACK)
-    return {name: found._asdict() for name, found in interleaved(variants, ROUNDS).items()}
+    return interleaved(variants, ROUNDS)
 
 
 def slow_down(directory: Path, dataset: Dataset) -> dict[str, float]:
@@ -204,7 +198,7 @@ def slow_down(directory: Path, dataset: Dataset) -> dict[str, float]:
         for _ in range(begin - ROUNDS * STEPS_PER_ROUND // 2):
             next(loop)
         variants[f"step {begin}"] = timed(loop, 1, 1)
-    return {name: found.best for name, found in interleaved(variants, ROUNDS).items()}
+    return {name: statistics.median(found) for name, found in interleaved(variants, ROUNDS).items()}
 
 
 def gpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
@@ -242,34 +236,38 @@ def compiled() -> bool:
         return False
 
 
-def ratios(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Per variant: speed-up over (a) and over (b), and the share of the peak that its matrix products alone reach."""
-    us = {name: row["best"] for name, row in rows.items()}
-    peak = GFLOP_OF_PEAK / us[PEAK]
-    found = {
-        name: {
-            "over_a": us[PREDECESSOR] / value,
-            "over_b": us[TIGHT] / value,
-            "of_peak": GFLOP_PER_STEP / value / peak,
-        }
-        for name, value in us.items()
-        if name != PEAK
-    }
+def ratios(rows: Rounds) -> dict[str, dict[str, float]]:
+    """Per variant: its time, its speed-ups over (a) and (b), and the share of the fp32 peak that its products reach.
+
+    us: the smallest of all. noise: how far apart the quartiles of the speed-up over (a) lie, as a share of it.
+    """
+
+    def over(one: str, other: str) -> list[float]:
+        return sorted(a / b for a, b in zip(rows[one], rows[other], strict=True))
+
+    found = {}
+    for name in rows:
+        low, middle, high = statistics.quantiles(over(PREDECESSOR, name), n=4)
+        peak = statistics.median(over(PEAK, name)) * GFLOP_PER_STEP / GFLOP_OF_PEAK
+        over_b = statistics.median(over(TIGHT, name))
+        times = {"us": min(rows[name]), "over_a": middle, "noise": (high - low) / middle, "over_b": over_b}
+        found[name] = times | {"of_peak": peak}
     for one, two in ON_THREADS.values():
-        if two in us:
-            found[two]["over_one_thread"] = us[one] / us[two]
+        if two in found:
+            found[two]["over_one_thread"] = statistics.median(over(one, two))
     return found
 
 
-def print_speed(rows: dict[str, dict[str, float]]) -> None:
-    print(f"{'':34}{'us':>8}{'noise':>8}{'over (a)':>10}{'over (b)':>10}{'of peak':>9}")
-    for name, ratio in ratios(rows).items():
-        us, noise = rows[name]["best"], 100 * rows[name]["noise"] - 100
-        print(f"{name:34}{us:8.0f}{noise:7.0f}%{ratio['over_a']:10.2f}", end="")
-        print(f"{ratio['over_b']:10.2f}{100 * ratio['of_peak']:8.0f}%")
-        if "over_one_thread" in ratio:
-            print(f"{'two threads over one':34}{ratio['over_one_thread']:8.2f}")
-    print(f"{'fp32 peak, GFLOP/s':34}{1e6 * GFLOP_OF_PEAK / rows[PEAK]['best']:8.0f}")
+def print_speed(found: dict[str, dict[str, float]]) -> None:
+    print(f"{'':34}{'us':>8}{'over (a)':>10}{'noise':>8}{'over (b)':>10}{'of peak':>9}")
+    for name, row in found.items():
+        if name == PEAK:
+            print(f"{'fp32 peak, GFLOP/s':34}{1e6 * GFLOP_OF_PEAK / row['us']:8.0f}")
+            continue
+        print(f"{name:34}{row['us']:8.0f}{row['over_a']:10.2f}{100 * row['noise']:7.0f}%{row['over_b']:10.2f}", end="")
+        print(f"{100 * row['of_peak']:8.0f}%")
+        if "over_one_thread" in row:
+            print(f"{'  over one thread':34}{row['over_one_thread']:8.2f}")
 
 
 def machine() -> str:
@@ -302,8 +300,8 @@ def main() -> None:
             for row, value in found["gpu"].items():
                 print(f"{row:34}{value['1']:8.1f} us per step of one cell")
         else:
-            found["speed"] = cpu_rows(directory, dataset)
-            found["ratios"] = ratios(found["speed"])
+            found["rounds"] = cpu_rows(directory, dataset)
+            found["speed"] = ratios(found["rounds"])
             print_speed(found["speed"])
             found["slow_down"] = slow_down(directory, dataset)
             print(", ".join(f"{row}: {value:.0f} us" for row, value in found["slow_down"].items()))
