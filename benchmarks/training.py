@@ -38,8 +38,10 @@ from training.shapes.dataset import Dataset, generate, load
 from training.steps.build import VARIABLE, NoKernelError, load_kernel
 from training.steps.native_step import NativeStep
 
-ROWS = 16_000
-ROUNDS = 60
+# An epoch and what `steps_of` takes at a time are whole numbers of rounds: no round trains more steps than another.
+ROWS = 16_384
+STEPS_AT_A_TIME = 128
+ROUNDS = 40
 # What keeps the libraries that torch calls from using AVX-512; read when they are loaded.
 ONLY_AVX2 = {
     VARIABLE: "x86-64-v3",
@@ -48,9 +50,9 @@ ONLY_AVX2 = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
 }
 # As many as the compiled step takes at a time (training.steps.native_step.STEPS_A_VISIT).
-STEPS_PER_ROUND = 8
+STEPS_PER_ROUND = 16
 # Moments of dead units turn subnormal between these steps, if they are not flushed.
-EARLY, LATE = 100, 1500
+EARLY, LATE = 128, 1536
 PREDECESSOR, TIGHT, PEAK = "(a) as the predecessor", "(b) tight loop", "matrix product"
 # By elapsed time, and by the processor's time: of two threads, that of the longer one. They differ where others use the
 # cores, too.
@@ -98,7 +100,7 @@ def make_pack(settings: Settings, tables: Tables, device: torch.device, cells: i
 def steps_of(pack: Pack) -> Iterator[None]:
     """Holdfast's own loop; yields once per step of all cells, also where several steps are one call."""
     while True:
-        end = (pack.step // 100 + 1) * 100  # as training.loop does between two checks for divergence
+        end = (pack.step // STEPS_AT_A_TIME + 1) * STEPS_AT_A_TIME  # much as training.loop does between two checks
         for indices in pack.batches(end):
             pack.train(indices)
             yield from [None] * len(indices)
@@ -195,7 +197,7 @@ def slow_down(directory: Path, dataset: Dataset) -> dict[str, float]:
     for begin in (EARLY, LATE):
         pack = make_pack(settings, tables, device, 1, compiled(), 1)
         loop = steps_of(pack)
-        for _ in range(begin - ROUNDS * STEPS_PER_ROUND // 2):
+        for _ in range(begin - STEPS_PER_ROUND):
             next(loop)
         variants[f"step {begin}"] = timed(loop, 1, 1)
     return {name: statistics.median(found) for name, found in interleaved(variants, ROUNDS).items()}

@@ -74,7 +74,7 @@ def _loaded(march: str) -> Kernel:
 
 
 def _built(march: str) -> Path:
-    compiler, chosen = _compiler(), f"-march={march}"
+    compiler, chosen = find_compiler(), f"-march={march}"
     # The compiler's own macros: its version and, with -march=native, every extension of this processor. On a cluster,
     # nodes of several kinds share the cache, and each finds the library that was built for its kind.
     described = _call([compiler, chosen, "-dM", "-E", "-x", "c", os.devnull])
@@ -106,7 +106,8 @@ def _source() -> str:
         raise NoKernelError(f"{error.filename}: {error.strerror}") from None
 
 
-def _compiler() -> str:
+def find_compiler() -> str:
+    """The C compiler to use, $CC before others. Raises NoKernelError."""
     for name in (os.environ.get("CC", ""), *COMPILERS):
         found = shutil.which(name) if name else None
         if found:

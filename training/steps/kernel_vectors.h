@@ -7,7 +7,7 @@
 #include <math.h>
 
 /* A block is ROWS rows of WIDE vectors. It has to hide the latency of multiply_add (4 cycles, two a cycle) and to leave
-   registers for WIDE vectors and a scalar: 16 + 3 of 32, 12 + 3 of 16, 24 + 5 of 32. */
+   registers for WIDE vectors and a scalar: 16 + 3 of 32, 12 + 3 of 16, 16 + 8 of 32. */
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define SET "AVX-512"
@@ -24,7 +24,7 @@
 #include <arm_neon.h>
 #define SET "NEON"
 #define LANES 4
-#define ROWS 6
+#define ROWS 4
 #define WIDE 4
 #else
 #define SET "no vectors of its own"
