@@ -1,4 +1,4 @@
-/* One optimizer step of one cell after another, as training/network.py, losses.py and optimizer.py do it in torch. */
+/* One optimizer step of one cell after another, as training/model and training/steps/torch_step.py do it in torch. */
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -12,7 +12,7 @@
 #define CLASSES 8
 #define NORM_EPSILON 1e-6f
 
-/* What all cells of a pack share; mirrored by training/native.py. Positions of absent slots are -1. */
+/* What all cells of a pack share; mirrored by native_step.py. Positions of absent slots are -1. */
 typedef struct {
     const Layer *encoder, *decoder;
     const float *inputs, *targets;  /* tables (2 * rows, INPUTS) and (2 * rows, OUTPUTS) */
