@@ -1,7 +1,8 @@
 """Where a step of the compiled kernel spends its time: python -m benchmarks.parts [--march x86-64-v3] [--json FILE].
 
-Prints the smallest time of each part, its share of a step, and its share of what limits it: of multiply_add alone for
-products, of the bandwidth at which 28 bytes a parameter can be read and written for the update.
+Prints the smallest time of each part, its share of a step, and how close it comes to what limits it: for products the
+speed of multiply_add alone, for the update the bandwidth of a plain pass over the same memory, which it may exceed
+because part of that has been fetched beforehand.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ def measure(march: str) -> dict[str, Any]:
     return found
 
 
-def share_of_limit(found: dict[str, Any], part: str) -> float | None:
-    """How close a part comes to what limits it; None where nothing simple does."""
+def limit(found: dict[str, Any], part: str) -> str:
+    """How close a part comes to what limits it; empty where nothing simple does."""
     us = found["parts"][part]
     if part in MFLOP:
-        return float(1e3 * MFLOP[part] / us / found["peak"])
-    return float(28e-3 * found["parameters"] / us / found["bandwidth"]) if part == UPDATE else None
+        return f"{100e3 * MFLOP[part] / us / found['peak']:.0f} % of multiply_add"
+    return f"{28e-3 * found['parameters'] / us:.0f} GB/s" if part == UPDATE else ""
 
 
 def main() -> None:
@@ -46,12 +47,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     found = measure(arguments.march)
-    print(f"{found['set']}: {found['peak']:.0f} GFLOP/s of multiply_add, {found['bandwidth']:.0f} GB/s")
-    print(f"{'':24}{'us':>7}{'share':>8}{'of limit':>10}")
+    print(f"{found['set']}: {found['peak']:.0f} GFLOP/s of multiply_add, {found['bandwidth']:.0f} GB/s in a plain pass")
+    print(f"{'':24}{'us':>7}{'share':>8}")
     total = sum(found["parts"].values())
     for part, us in found["parts"].items():
-        limit = share_of_limit(found, part)
-        print(f"{part:24}{us:7.0f}{100 * us / total:7.0f}%" + ("" if limit is None else f"{100 * limit:9.0f}%"))
+        print(f"{part:24}{us:7.0f}{100 * us / total:7.0f}%  {limit(found, part)}".rstrip())
     print(f"{'a whole step':24}{found['whole']:7.0f}")
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
