@@ -93,8 +93,8 @@ format: setup  ## format the code with ruff
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: setup  ## compare the training speed with common alternatives
-	$(VENV)/bin/python -m benchmarks.training $(ARGS)
+bench: setup  ## compare the training speed with common alternatives, also in bench.json (ARGS=--avx2: without AVX-512)
+	$(VENV)/bin/python -m benchmarks.training --json bench.json $(ARGS)
 
 docs: setup  ## build the documentation into site/; a broken link is an error
 	$(VENV)/bin/mkdocs build --strict --quiet

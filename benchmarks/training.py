@@ -1,14 +1,17 @@
-"""Training speed of one cell beside what people use today: python -m benchmarks.training [--json FILE].
+"""Training speed of one cell beside what people use today: python -m benchmarks.training [--json FILE] [--avx2].
 
 Batch 32, hidden 128, n_layers 4, 280,000 parameters: 53.1 MFLOP per step in matrix products. All variants run in one
-process, a few steps each in turn, so that a busy machine slows them alike; medians are printed. Nothing passes or
-fails. On a GPU (--device cuda), k concurrent processes of the tight loop are measured too.
+process, a few steps each in turn. A busy machine changes its clock and shares its caches, so ratios are taken within a
+turn; their medians are printed, and as noise how far their quartiles lie apart. Times are minima, and on one thread the
+processor's, which leaves out what others took of it. --avx2 keeps the compiled step, torch and its libraries to AVX2.
+Nothing passes or fails. On a GPU (--device cuda), k concurrent processes of the tight loop are measured too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -32,19 +35,39 @@ from training.model.settings import Settings, read_settings
 from training.model.state import Member, joined, new_state
 from training.model.tables import Tables, make_tables
 from training.shapes.dataset import Dataset, generate, load
-from training.steps.build import NoKernelError, load_kernel
+from training.steps.build import VARIABLE, NoKernelError, load_kernel
+from training.steps.native_step import NativeStep
 
-ROWS = 16_000
-ROUNDS = 25
+# An epoch and what `steps_of` takes at a time are whole numbers of rounds: no round trains more steps than another.
+ROWS = 16_384
+STEPS_AT_A_TIME = 128
+ROUNDS = 40
+# What keeps the libraries that torch calls from using AVX-512; read when they are loaded.
+ONLY_AVX2 = {
+    VARIABLE: "x86-64-v3",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
 # As many as the compiled step takes at a time (training.steps.native_step.STEPS_A_VISIT).
-STEPS_PER_ROUND = 8
+STEPS_PER_ROUND = 16
 # Moments of dead units turn subnormal between these steps, if they are not flushed.
-EARLY, LATE = 100, 1500
+EARLY, LATE = 128, 1536
+PREDECESSOR, TIGHT, PEAK = "(a) as the predecessor", "(b) tight loop", "matrix product"
+# By elapsed time, and by the processor's time: of two threads, that of the longer one. They differ where others use the
+# cores, too.
+ON_THREADS = {
+    "elapsed": ("(c) as above, elapsed time", "(c) two threads, elapsed time"),
+    "processor": (f"(c) compiled step, {CPU_PACK} cells", "(c) two threads, the longer one"),
+}
+Rounds = dict[str, list[float]]
 # One cell, one scale of a sweep, and a sweep of 7 dimensions x 6 scales x 5 seeds.
 GPU_PACKS = (1, 30, 210)
 GPU_PROCESSES = (1, 2, 4, 8)
-# Matrix products of one step: 2 x weights x rows, forward once and backward twice.
-GFLOP_PER_STEP = 0.0531
+# Matrix products of one step: 2 x weights x rows, forward once and backward twice. And one of 1024 x 1024.
+GFLOP_PER_STEP, GFLOP_OF_PEAK = 0.0531, 2e-9 * 1024**3
+# The default interval between checkpoints (checkpoint.every_s).
+CHECKPOINT_MS = 60_000
 
 
 class BenchmarkCell:
@@ -77,69 +100,93 @@ def make_pack(settings: Settings, tables: Tables, device: torch.device, cells: i
 def steps_of(pack: Pack) -> Iterator[None]:
     """Holdfast's own loop; yields once per step of all cells, also where several steps are one call."""
     while True:
-        end = (pack.step // 100 + 1) * 100  # as training.loop does between two checks for divergence
+        end = (pack.step // STEPS_AT_A_TIME + 1) * STEPS_AT_A_TIME  # much as training.loop does between two checks
         for indices in pack.batches(end):
             pack.train(indices)
             yield from [None] * len(indices)
 
 
-def interleaved(variants: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median of each variant's measurements, taken in turn."""
+def interleaved(variants: dict[str, Callable[[], float]], rounds: int) -> Rounds:
+    """Each variant's measurements, taken in turn."""
     found: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, measure in variants.items():
             found[name].append(measure())
-    return {name: statistics.median(values) for name, values in found.items()}
+    return found
 
 
-def timed(loop: Iterator[None], cells: int, threads: int, steps: int = STEPS_PER_ROUND) -> Callable[[], float]:
+def timed(
+    loop: Iterator[None],
+    cells: int,
+    threads: int,
+    steps: int = STEPS_PER_ROUND,
+    clock: Callable[[], float] = time.process_time,
+) -> Callable[[], float]:
     """Measures microseconds per step of one cell, with torch on this many threads."""
 
     def measure() -> float:
         torch.set_num_threads(threads)
-        started = time.perf_counter()
+        started = clock()
         for _ in range(steps):
             next(loop)
-        return (time.perf_counter() - started) / steps / cells * 1e6
+        return (clock() - started) / steps / cells * 1e6
 
     measure()  # once unmeasured: buffers, caches and libraries warm up
     return measure
 
 
-def gemm(threads: int, size: int = 1024) -> Callable[[], float]:
-    """Measures GFLOP/s of one large matrix product in fp32: the peak that training is compared with."""
-    a, b, c = (torch.randn(size, size) for _ in range(3))
+def longer_thread(loop: Iterator[None], cells: int) -> Callable[[], float]:
+    """Measures microseconds per step of one cell by the processor's time of the thread that works the longest."""
+    original = NativeStep._work
+    spent: list[float] = []
+
+    def work(*arguments: Any) -> None:
+        started = time.thread_time()
+        original(*arguments)
+        spent.append(time.thread_time() - started)
 
     def measure() -> float:
-        torch.set_num_threads(threads)
-        started = time.perf_counter()
-        torch.mm(a, b, out=c)
-        return 2e-9 * size**3 / (time.perf_counter() - started)
+        spent.clear()
+        NativeStep._work = work  # type: ignore[method-assign, assignment]
+        for _ in range(STEPS_PER_ROUND):
+            next(loop)
+        NativeStep._work = original  # type: ignore[method-assign]
+        return max(spent) / STEPS_PER_ROUND / cells * 1e6
 
     measure()
     return measure
 
 
-def cpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Microseconds per step of one cell (GFLOP/s for the last row), by variant and number of threads."""
+def gemm(size: int = 1024) -> Iterator[None]:
+    """Large matrix products in fp32: their speed is the peak that training is compared with."""
+    a, b, c = (torch.randn(size, size) for _ in range(3))
+    while True:
+        torch.mm(a, b, out=c)
+        yield
+
+
+def cpu_rows(directory: Path, dataset: Dataset) -> Rounds:
+    """Microseconds per step of one cell, by variant; for PEAK, of a matrix product."""
     device, settings = torch.device("cpu"), read(directory)
     tables = make_tables(dataset, standardize=False, device=device)
-    kernels = {"torch": False, **({"native": True} if compiled() else {})}
-    rows: dict[str, dict[str, float]] = {}
-    for threads in (1, 2):
-        variants = {
-            "(a) as the predecessor": timed(predecessor_loop(dataset.train), 1, threads),
-            "(b) tight loop": timed(tight_loop(dataset.train), 1, threads),
-        }
-        for kernel, native in kernels.items():
-            for cells in (1, CPU_PACK):
-                pack = make_pack(settings, tables, device, cells, native, threads)
-                variants[f"(c) {kernel}, P = {cells}"] = timed(steps_of(pack), cells, threads)
-        for name, value in interleaved(variants, ROUNDS).items():
-            rows.setdefault(name, {})[f"{threads}"] = value
-        peak = max(gemm(threads)() for _ in range(20))
-        rows.setdefault("fp32 GEMM peak, GFLOP/s", {})[f"{threads}"] = peak
-    return rows
+
+    def ours(cells: int, native: bool, threads: int = 1) -> Iterator[None]:
+        return steps_of(make_pack(settings, tables, device, cells, native, threads))
+
+    variants = {
+        PREDECESSOR: timed(predecessor_loop(dataset.train), 1, 1),
+        TIGHT: timed(tight_loop(dataset.train), 1, 1),
+        "(c) step in torch, one cell": timed(ours(1, False), 1, 1),
+        f"(c) step in torch, {CPU_PACK} cells": timed(ours(CPU_PACK, False), CPU_PACK, 1),
+        PEAK: timed(gemm(), 1, 1, steps=2),
+    }
+    if compiled():
+        variants["(c) compiled step, one cell"] = timed(ours(1, True), 1, 1)
+        variants[f"(c) compiled step, {CPU_PACK} cells"] = timed(ours(CPU_PACK, True), CPU_PACK, 1)
+        for threads, name in enumerate(ON_THREADS["elapsed"], start=1):
+            variants[name] = timed(ours(CPU_PACK, True, threads), CPU_PACK, threads, clock=time.perf_counter)
+        variants[ON_THREADS["processor"][1]] = longer_thread(ours(CPU_PACK, True, 2), CPU_PACK)
+    return interleaved(variants, ROUNDS)
 
 
 def slow_down(directory: Path, dataset: Dataset) -> dict[str, float]:
@@ -150,10 +197,10 @@ def slow_down(directory: Path, dataset: Dataset) -> dict[str, float]:
     for begin in (EARLY, LATE):
         pack = make_pack(settings, tables, device, 1, compiled(), 1)
         loop = steps_of(pack)
-        for _ in range(begin - ROUNDS * STEPS_PER_ROUND // 2):
+        for _ in range(begin - STEPS_PER_ROUND):
             next(loop)
         variants[f"step {begin}"] = timed(loop, 1, 1)
-    return interleaved(variants, ROUNDS)
+    return {name: statistics.median(found) for name, found in interleaved(variants, ROUNDS).items()}
 
 
 def gpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
@@ -191,18 +238,38 @@ def compiled() -> bool:
         return False
 
 
-def print_speed(rows: dict[str, dict[str, float]]) -> None:
-    """Print the table. Ratios are to (a) and (b) on as many threads; the share of peak counts matrix products only."""
-    peaks = rows["fp32 GEMM peak, GFLOP/s"]
-    print(f"{'':34}{'threads':>8}{'us':>8}{'over (a)':>10}{'over (b)':>10}{'of peak':>9}")
-    for name, by_threads in rows.items():
-        for threads, value in by_threads.items():
-            if value is peaks[threads]:
-                print(f"{name:34}{threads:>8}{value:8.0f}")
-                continue
-            a, b = (rows[row][threads] / value for row in ("(a) as the predecessor", "(b) tight loop"))
-            part = 100 * GFLOP_PER_STEP / (1e-6 * value) / peaks[threads]
-            print(f"{name:34}{threads:>8}{value:8.0f}{a:10.2f}{b:10.2f}{part:8.0f}%")
+def ratios(rows: Rounds) -> dict[str, dict[str, float]]:
+    """Per variant: its time, its speed-ups over (a) and (b), and the share of the fp32 peak that its products reach.
+
+    us: the smallest of all. noise: how far apart the quartiles of the speed-up over (a) lie, as a share of it.
+    """
+
+    def over(one: str, other: str) -> list[float]:
+        return sorted(a / b for a, b in zip(rows[one], rows[other], strict=True))
+
+    found = {}
+    for name in rows:
+        low, middle, high = statistics.quantiles(over(PREDECESSOR, name), n=4)
+        peak = statistics.median(over(PEAK, name)) * GFLOP_PER_STEP / GFLOP_OF_PEAK
+        over_b = statistics.median(over(TIGHT, name))
+        times = {"us": min(rows[name]), "over_a": middle, "noise": (high - low) / middle, "over_b": over_b}
+        found[name] = times | {"of_peak": peak}
+    for one, two in ON_THREADS.values():
+        if two in found:
+            found[two]["over_one_thread"] = statistics.median(over(one, two))
+    return found
+
+
+def print_speed(found: dict[str, dict[str, float]]) -> None:
+    print(f"{'':34}{'us':>8}{'over (a)':>10}{'noise':>8}{'over (b)':>10}{'of peak':>9}")
+    for name, row in found.items():
+        if name == PEAK:
+            print(f"{'fp32 peak, GFLOP/s':34}{1e6 * GFLOP_OF_PEAK / row['us']:8.0f}")
+            continue
+        print(f"{name:34}{row['us']:8.0f}{row['over_a']:10.2f}{100 * row['noise']:7.0f}%{row['over_b']:10.2f}", end="")
+        print(f"{100 * row['of_peak']:8.0f}%")
+        if "over_one_thread" in row:
+            print(f"{'  over one thread':34}{row['over_one_thread']:8.2f}")
 
 
 def machine() -> str:
@@ -210,14 +277,19 @@ def machine() -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cpu = f"{len(names)} x {names[0]}" if names else platform.machine()
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{cpu}, {torch.backends.cpu.get_cpu_capability()}, {versions}"
+    ours = f"compiled step for {load_kernel().instruction_set}" if compiled() else "no compiled step"
+    return f"{cpu}; torch for {torch.backends.cpu.get_cpu_capability()}, {ours}; {versions}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--avx2", action="store_true", help="as on a processor without AVX-512")
     arguments = parser.parse_args()
+    if arguments.avx2 and not all(os.environ.get(name) == value for name, value in ONLY_AVX2.items()):
+        command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | ONLY_AVX2)
     torch.set_flush_denormal(True)
     found: dict[str, Any] = {"machine": machine()}
     print(found["machine"])
@@ -230,12 +302,15 @@ def main() -> None:
             for row, value in found["gpu"].items():
                 print(f"{row:34}{value['1']:8.1f} us per step of one cell")
         else:
-            found["speed"] = cpu_rows(directory, dataset)
+            found["rounds"] = cpu_rows(directory, dataset)
+            found["speed"] = ratios(found["rounds"])
             print_speed(found["speed"])
             found["slow_down"] = slow_down(directory, dataset)
             print(", ".join(f"{row}: {value:.0f} us" for row, value in found["slow_down"].items()))
             found["checkpoints"] = checkpoints.measure(directory, Path(name) / "sweep")
             print(", ".join(f"{row}: {value:.1f}" for row, value in found["checkpoints"].items()))
+            share = found["checkpoints"]["save_ms"] / CHECKPOINT_MS
+            print(f"checkpoints, of the time at the default interval: {share:.2%}")
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -10,6 +10,8 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
@@ -44,6 +46,7 @@ class PackAttempt:
         self._generation = 0
         self._saved_in: dict[int, set[str]] = {}
         self._earlier_dropped = False
+        self._read: dict[Path, dict[tuple[str, str], Row]] = {}
         self.only_repeats = False
 
     @classmethod
@@ -72,6 +75,7 @@ class PackAttempt:
     def save(self, rows: Sequence[Row]) -> None:
         """Publish one generation and drop the one before the last. Raises OSError; older generations stay whole."""
         self._generation += 1
+        self._read.clear()  # training has begun: what it resumed from need not stay in memory
         files.publish(self.store.paths.generation_file(self.number, self._generation), encode(rows))
         self._saved_in[self._generation] = {row.cell for row in rows}
         # Only now, with the new generation's directory on disk: a power cut must not take both.
@@ -83,9 +87,13 @@ class PackAttempt:
             self._earlier_dropped = True
 
     def restore(self, cell: Cell) -> Row | None:
-        """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used."""
+        """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used.
+
+        The arrays are the caller's own, to work on in place.
+        """
         attempts = reversed(self.store.counting_attempts(cell))
-        return next((row for number in attempts if (row := self._newest_row(cell, number))), None)
+        row = next((row for number in attempts if (row := self._newest_row(cell, number))), None)
+        return row and replace(row, arrays={name: array.copy() for name, array in row.arrays.items()})
 
     def superseded(self, cells: Sequence[Cell]) -> frozenset[Cell]:
         """Cells that have a result or were redone, or of which a newer attempt has saved a state.
@@ -183,7 +191,7 @@ class PackAttempt:
         pack = self.store.pack_of(cell, attempt)
         for path in self.store.paths.generations(pack) if pack is not None else ():
             try:
-                rows = decode(files.read(path, opening.ANY))
+                rows = self._rows(path)
             except FileNotFoundError:
                 continue  # its owner has just rotated it away
             except CorruptCheckpointError as error:
@@ -191,10 +199,17 @@ class PackAttempt:
                     aside = files.quarantine(path)
                     self.log(cell, f"{path.name} of pack {pack} is damaged ({error}); set aside as {aside.name}")
                 continue
-            for row in rows:
-                if row.cell == cell.name and row.cell_digest == wanted:
-                    return row
+            if (row := rows.get((cell.name, wanted))) is not None:
+                return row
         return None
+
+    def _rows(self, path: Path) -> dict[tuple[str, str], Row]:
+        """Our cells' rows of a generation, which never changes: read once for all, and kept until the next save."""
+        if (rows := self._read.get(path)) is None:
+            ours = {cell.name for cell in self.claims}
+            whole = decode(files.read(path, opening.ANY))
+            self._read[path] = rows = {(row.cell, row.cell_digest): row for row in whole if row.cell in ours}
+        return rows
 
     def _saved_by_newer(self, cell: Cell) -> bool:
         newer = [attempt for attempt in self.store.attempts(cell) if attempt > self.claims[cell]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpc.storage.checkpoint import Row
@@ -16,8 +16,8 @@ Part = Mapping[str, Any]
 class Book:
     """One cell's record in this attempt.
 
-    history: metrics of each finished epoch, over all attempts. restored: the row that training resumed from.
-    asked: whether the trainer has asked for a saved state. planned: number of epochs, 0 if not known yet.
+    history: metrics of each finished epoch, over all attempts. restored: the row that training resumed from, less its
+    arrays. asked: whether the trainer has asked for a saved state. planned: number of epochs, 0 if not known yet.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Book:
     def resume(self, row: Row) -> None:
         """Take over what earlier attempts have done."""
         self.history = [dict(entry) for entry in row.history]
-        self.restored = row
+        self.restored = replace(row, arrays={})
         self.planned = row.epochs
 
     def repeats(self, step: int) -> bool:

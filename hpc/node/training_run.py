@@ -55,6 +55,7 @@ class TrainingRun:
         self._provenance = dict(provenance)
         self._live = set(attempt.claims)
         self._books = {cell: Book() for cell in attempt.claims}
+        self._named = {cell.name: cell for cell in attempt.claims}
         self._numerics: dict[str, str | int] = {}
         self._handed_over: set[Cell] = set()
         self._saving = Saving(self._sweep.checkpoint_seconds)
@@ -279,7 +280,7 @@ class TrainingRun:
     def _note_whether_it_gets_on(self, rows: Sequence[Row]) -> None:
         """Before rows are saved: an attempt that saves only what it began with makes no progress (giving_up.py)."""
         before = self._attempt.only_repeats
-        self._got_on |= not all(self._books[self._cell_named(row.cell)].repeats(row.step) for row in rows)
+        self._got_on |= not all(self._books[self._named[row.cell]].repeats(row.step) for row in rows)
         self._attempt.only_repeats = not self._got_on
         if before and self._got_on:  # killed right after the checkpoint, it must not count as one that did not
             self._report_progress(now=True)
@@ -287,15 +288,12 @@ class TrainingRun:
     def _write(self, rows: Sequence[Row]) -> None:
         self._attempt.save(rows)
         for row in rows:
-            self._attempt.log(self._cell_named(row.cell), f"saved at step {row.step}, epoch {len(row.history)}")
+            self._attempt.log(self._named[row.cell], f"saved at step {row.step}, epoch {len(row.history)}")
 
     def _drop(self, cells: frozenset[Cell]) -> None:
         for cell in cells:
             self._live.discard(cell)
             self._attempt.log(cell, "dropped: a newer attempt has claimed it, or it has a result")
-
-    def _cell_named(self, name: str) -> Cell:
-        return next(cell for cell in self._attempt.claims if cell.name == name)
 
     def _report_progress(self, now: bool = False) -> None:
         if now or time.monotonic() - self._last_progress >= _PROGRESS_SECONDS:

@@ -78,11 +78,11 @@ def decode(data: bytes) -> list[Row]:
     if not data.startswith(_MAGIC) or len(data) < _FIRST_LINE_BYTES:
         raise CorruptCheckpointError("it does not begin as a checkpoint of this format")
     checksum = data[len(_MAGIC) : _FIRST_LINE_BYTES]
-    body = memoryview(data)[_FIRST_LINE_BYTES:]
-    if hashlib.sha256(body).hexdigest().encode() + b"\n" != checksum:
+    if hashlib.sha256(memoryview(data)[_FIRST_LINE_BYTES:]).hexdigest().encode() + b"\n" != checksum:
         raise CorruptCheckpointError("its checksum does not match its content")
-    text, _, tensors = bytes(body).partition(b"\n")
-    arrays = safetensors.numpy.load(tensors)
+    end = data.index(b"\n", _FIRST_LINE_BYTES)
+    text = data[_FIRST_LINE_BYTES:end]
+    arrays = safetensors.numpy.load(data[end + 1 :])
     by_row: dict[int, dict[str, Any]] = {}
     for key, array in arrays.items():
         number, _, name = key.partition("/")

@@ -28,7 +28,8 @@ HALF_MULTIPLE: Final = 512
 # Features of the larger domain, 13 in and 11 + 8 out, padded to whole vectors. kernel.c has the same two numbers.
 INPUTS: Final = 16
 OUTPUTS: Final = 24
-# Two vectors, which is a column block of kernel_layers.h. All dimensions up to 32 can thus train in one pack.
+# A whole number of blocks (SPAN in kernel_layers.h) with any instruction set. All dimensions up to 32 can thus train in
+# one pack.
 WIDTH_STEP: Final = 32
 
 TRUE_OUTPUTS: Final = {"attr": FEATURES["attr"] + BINS, "v": FEATURES["v"]}

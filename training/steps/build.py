@@ -17,10 +17,21 @@ from pathlib import Path
 from typing import Final
 
 SOURCE: Final = Path(__file__).with_name("kernel.c")
-INCLUDED: Final = SOURCE.with_name("kernel_layers.h")
+INCLUDED: Final = tuple(SOURCE.with_name(name) for name in ("kernel_layers.h", "kernel_vectors.h"))
 # No -ffast-math: it may reorder sums and drop the checks for NaN, and with them bit-identity and the detection of
-# divergence. Two flags that it implies change no number and are named: they let sqrtf and comparisons vectorize.
-FLAGS: Final = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
+# divergence. Two flags that it implies change no number and are named: they let functions and comparisons vectorize.
+# Nor is a compiler to choose where a product and a sum are rounded once: the source says where.
+FLAGS: Final = (
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-std=gnu11",
+    "-shared",
+    "-fPIC",
+)
+# Names another instruction set than this processor's, to test and measure it here: x86-64-v3 has AVX2 without AVX-512.
+VARIABLE: Final = "HOLDFAST_MARCH"
 COMPILERS: Final = ("gcc", "cc", "clang")
 
 
@@ -30,16 +41,25 @@ class NoKernelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Kernel:
-    """The loaded library. name: stands for source, compiler and instruction set, on which the last bits depend."""
+    """The loaded library.
+
+    name: stands for source, compiler and instruction set, on which the last bits may depend.
+    instruction_set: the one whose blocks were chosen, for people.
+    """
 
     library: ctypes.CDLL
     name: str
+    instruction_set: str
+
+
+def load_kernel() -> Kernel:
+    """The compiled step, built if the cache has none. Raises NoKernelError."""
+    return _loaded(os.environ.get(VARIABLE, "native"))
 
 
 @cache
-def load_kernel() -> Kernel:
-    """The compiled step, built if the cache has none. Raises NoKernelError."""
-    path = _built()
+def _loaded(march: str) -> Kernel:
+    path = _built(march)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -49,43 +69,45 @@ def load_kernel() -> Kernel:
     library.scratch_size.argtypes, library.scratch_size.restype = [pointer], number
     library.train.argtypes = [pointer, pointer, pointer, number, number, number, pointer]
     library.train.restype = None
-    return Kernel(library, path.stem)
+    library.instruction_set.restype = ctypes.c_char_p
+    return Kernel(library, path.stem, library.instruction_set().decode())
 
 
-def _built() -> Path:
-    compiler = _compiler()
+def _built(march: str) -> Path:
+    compiler, chosen = find_compiler(), f"-march={march}"
     # The compiler's own macros: its version and, with -march=native, every extension of this processor. On a cluster,
     # nodes of several kinds share the cache, and each finds the library that was built for its kind.
-    described = _call([compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
+    described = _call([compiler, chosen, "-dM", "-E", "-x", "c", os.devnull])
     key = hashlib.sha256("\0".join([_source(), *FLAGS, described]).encode()).hexdigest()[:16]
     for folder in _cache_folders():
         path = folder / f"native-{key}.so"
         try:
             if _trusted(folder) and _trusted(path):
-                return path if path.exists() else _compile(compiler, path)
+                return path if path.exists() else _compile([compiler, chosen], path)
         except OSError:
             continue  # read-only or full: the next folder may do
     raise NoKernelError("there is no folder to keep the compiled training step in")
 
 
-def _compile(compiler: str, path: Path) -> Path:
+def _compile(compiler: list[str], path: Path) -> Path:
     """Build under another name and rename: two processes may build at once, and neither sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
-        _call([compiler, *FLAGS, str(SOURCE), "-o", str(built), "-lm"])
+        _call([*compiler, *FLAGS, str(SOURCE), "-o", str(built), "-lm"])
         built.replace(path)
     return path
 
 
 def _source() -> str:
     try:
-        return SOURCE.read_text() + INCLUDED.read_text()
+        return "".join(path.read_text() for path in (SOURCE, *INCLUDED))
     except OSError as error:
         raise NoKernelError(f"{error.filename}: {error.strerror}") from None
 
 
-def _compiler() -> str:
+def find_compiler() -> str:
+    """The C compiler to use, $CC before others. Raises NoKernelError."""
     for name in (os.environ.get("CC", ""), *COMPILERS):
         found = shutil.which(name) if name else None
         if found:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from threading import Event
 from typing import Final
 
 import torch
@@ -25,8 +27,10 @@ from training.model.tables import Tables
 from training.steps.build import load_kernel
 
 # Steps of one cell before the next cell's turn: enough that its 4.5 MB of state are worth loading into the cache, few
-# enough that a stop is noticed within milliseconds (8 x 0.8 ms per cell).
-STEPS_A_VISIT: Final = 8
+# enough that a stop is noticed within a tenth of a second (16 x 0.8 ms per cell).
+STEPS_A_VISIT: Final = 16
+
+Part = tuple[int, int, int]
 
 
 class _Layer(ctypes.Structure):
@@ -83,6 +87,7 @@ class NativeStep:
         ]
         size = self._library.scratch_size(ctypes.byref(self._plan))
         self._workers = min(threads, len(self._cells))
+        self._pool = ThreadPoolExecutor(self._workers)
         # One per thread, zero before the first call: the kernel reads padding that it never writes.
         self._scratch = torch.zeros(self._workers, size)
         # The structures above hold addresses, which Python does not see.
@@ -90,23 +95,44 @@ class NativeStep:
 
     def run(self, indices: Tensor, done: int) -> None:
         """Train on batches; indices: (steps, P * 2 * B), look-ups into the tables. done: steps before these."""
-        if self._workers == 1:
-            self._work(0, indices, done)
-            return
-        # A thread per cell, not torch's threads within one: they never wait for each other, and split no sum.
-        with ThreadPoolExecutor(self._workers) as pool:
-            list(pool.map(lambda worker: self._work(worker, indices, done), range(self._workers)))
+        shares = shares_of(len(self._cells), len(indices), self._workers)
+        half_done = [Event() for _ in self._cells]
+        # A thread per cell, not torch's threads within one: they hardly wait for each other, and split no sum.
+        others = [self._pool.submit(self._work, n, shares[n], indices, done, half_done) for n in range(1, len(shares))]
+        self._work(0, shares[0], indices, done, half_done)
+        for other in others:
+            other.result()
 
-    def _work(self, worker: int, indices: Tensor, done: int) -> None:
-        """Train every `workers`-th cell, beginning with the worker's number."""
+    def _work(self, worker: int, share: Sequence[Part], indices: Tensor, done: int, half_done: Sequence[Event]) -> None:
         # A cell's indices are one stretch of each step's row (loop.order.Batches), and `stride` leads to its next step.
         steps, stride = indices.shape
         rows = stride // len(self._cells)
         scratch = ctypes.c_void_p(self._scratch[worker].data_ptr())
-        for number in range(worker, len(self._cells), self._workers):
-            start = ctypes.c_void_p(indices.data_ptr() + number * rows * indices.element_size())
+        for number, first, last in share:
+            if first:
+                half_done[number].wait()
+            start = ctypes.c_void_p(indices.data_ptr() + (first * stride + number * rows) * indices.element_size())
             plan, cell = ctypes.byref(self._plan), ctypes.byref(self._cells[number])
-            self._library.train(plan, cell, start, stride, done, steps, scratch)
+            self._library.train(plan, cell, start, stride, done + first, last - first, scratch)
+            if last < steps:
+                half_done[number].set()
+
+
+def shares_of(cells: int, steps: int, workers: int) -> list[list[Part]]:
+    """What each worker trains, in its order: (cell, first step, step after the last), the same number of steps for all.
+
+    Between two workers a cell may be divided. The one begins with its first steps, the other ends with its last ones,
+    and these are not due before those are done (McNaughton's rule). cells >= workers.
+    """
+    ends = [cells * steps * worker // workers for worker in range(workers + 1)]
+    shares: list[list[Part]] = []
+    for begin, end in pairwise(ends):
+        shares.append([])
+        for cell in range(begin // steps, -(-end // steps)):
+            mine = min(end, (cell + 1) * steps) - max(begin, cell * steps)
+            first = max((cell + 1) * steps - end, 0)
+            shares[-1].append((cell, first, first + mine))
+    return shares
 
 
 def _layers(layers: Sequence[Layer]) -> ctypes.Array[_Layer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from hpc.node.attempt import PackAttempt
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
 from hpc.storage import claims, files
+from hpc.storage.checkpoint import Row
 from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -187,6 +189,45 @@ def test_a_checkpoint_that_another_task_has_just_set_aside_is_passed_over(
 
     monkeypatch.setattr(files, "quarantine", other_was_first)
     assert begin(cells[:1]).restore(cells[0]) is None
+
+
+def test_a_generation_is_read_once_for_all_cells_of_a_pack(
+    store: Store, cells: list[Cell], begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(cells)
+    for step in (1, 2):
+        save(run, cells, step)
+    older, newest = reversed(store.paths.generations(1))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    reads: list[str] = []
+    real = files.read
+
+    def counted(path: Path, *rest: Any) -> bytes:
+        reads.append(path.name)
+        return real(path, *rest)
+
+    monkeypatch.setattr(files, "read", counted)
+    again = begin(cells)
+    assert [again.restore(cell).step for cell in cells] == [1] * 4
+    assert [name for name in reads if name.startswith("checkpoint")] == [newest.name, older.name]
+
+
+def test_a_state_that_was_worked_on_in_place_is_restored_as_it_was_saved(cells: list[Cell], begin: Begin) -> None:
+    save(begin(cells[:2]), cells[:2], 1)
+    run = begin(cells[:2])
+    run.restore(cells[0]).arrays["w"] += 1
+    assert run.restore(cells[0]).arrays["w"].tolist() == [1 + cells[0].seed] * 3
+
+
+def test_what_was_restored_is_not_kept_in_memory_once_training_has_saved(cells: list[Cell], begin: Begin) -> None:
+    save(begin(cells[:2]), cells[:2], 1)
+    run = begin(cells[:2])
+    before = {id(one) for one in gc.get_objects() if type(one) is Row}
+    steps = [run.restore(cell).step for cell in cells[:2]]
+    save(run, cells[:2], 2)
+    kept = [one for one in gc.get_objects() if type(one) is Row and id(one) not in before]
+    assert steps == [1, 1]
+    assert not any(row.arrays for row in kept)
 
 
 def test_packs_may_be_cut_differently_next_time(store: Store, cells: list[Cell], begin: Begin) -> None:

@@ -16,9 +16,13 @@ from training import workspace
 from training.model.settings import SettingsError
 from training.steps import build
 from training.steps.build import NoKernelError, load_kernel
-from training.steps.native_step import NativeStep
+from training.steps.native_step import NativeStep, shares_of
 
 CELLS = [cell(8, 1.0, 42), cell(12, 5.0, 43)]
+
+
+# AVX2 without AVX-512, and AVX-512.
+OTHER_SETS = ("x86-64-v3", "x86-64-v4")
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +32,22 @@ def compiled(request: pytest.FixtureRequest) -> None:
             load_kernel()
         except NoKernelError as error:
             lacking(str(error))
+
+
+def use(march: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile for an instruction set, which this machine must have."""
+    if march != "native":
+        flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+        needed = {"x86-64-v3": (" avx2 ", " fma "), "x86-64-v4": (" avx512f ", " avx512vl ")}[march]
+        if not all(flag in flags for flag in needed):
+            lacking(f"this processor cannot run what is compiled for {march}")
+    monkeypatch.setenv(build.VARIABLE, march)
+    load_kernel()
+
+
+@pytest.fixture(params=["native", *OTHER_SETS])
+def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(request.param, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +69,7 @@ def compiled(request: pytest.FixtureRequest) -> None:
         ({"n_layers": 3, "fusion_weights": {"attr": 0.7, "v": 0.4}}, 64, {"optimizer": {"weight_decay": 0.01}}),
     ],
 )
+@pytest.mark.usefixtures("instruction_set")
 def test_the_compiled_step_agrees_with_the_one_in_torch(
     config: dict[str, Any],
     model: dict[str, Any],
@@ -68,6 +89,7 @@ def test_the_compiled_step_agrees_with_the_one_in_torch(
         assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5 * max(float(expected.abs().max()), 1e-20))
 
 
+@pytest.mark.usefixtures("instruction_set")
 def test_padding_stays_exactly_zero_in_the_compiled_step_too(config: dict[str, Any]) -> None:
     config["experiment"]["weights"] = {"fusion": 0.5, "demi_cycle": 0.5, "cycle": 0.5, "translation": 0.5}
     packs = [make_pack(make_setup(config, native=chosen), [cell(5)]) for chosen in (False, True)]
@@ -78,6 +100,7 @@ def test_padding_stays_exactly_zero_in_the_compiled_step_too(config: dict[str, A
     assert not packs[1].state.parameters[untouched].any()
 
 
+@pytest.mark.usefixtures("instruction_set")
 def test_steps_passed_together_give_the_same_bits_as_steps_passed_one_by_one(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +113,7 @@ def test_steps_passed_together_give_the_same_bits_as_steps_passed_one_by_one(
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.usefixtures("instruction_set")
 def test_subnormal_moments_are_flushed(config: dict[str, Any]) -> None:
     pack = make_pack(make_setup(config, native=True), CELLS[:1])
     pack.state.second.fill_(1e-37)
@@ -99,6 +123,7 @@ def test_subnormal_moments_are_flushed(config: dict[str, Any]) -> None:
         assert not ((moments != 0) & (moments.abs() < torch.finfo(torch.float32).tiny)).any()
 
 
+@pytest.mark.usefixtures("instruction_set")
 def test_a_nan_spreads_within_its_own_cell_only(config: dict[str, Any]) -> None:
     healthy = make_pack(make_setup(config, native=True), CELLS[1:])
     pack = make_pack(make_setup(config, native=True), CELLS)
@@ -107,6 +132,58 @@ def test_a_nan_spreads_within_its_own_cell_only(config: dict[str, Any]) -> None:
         train_steps(one, 10)
     assert pack.finite() == [False, True]
     assert bits(pack)[CELLS[1].name] == bits(healthy)[CELLS[1].name]
+
+
+@pytest.mark.parametrize(
+    "weights", [{"fusion": 1.0}, {"fusion": 0.4, "demi_cycle": 0.3, "cycle": 0.2, "translation": 0.1}]
+)
+@pytest.mark.parametrize(("hidden", "batch"), [(128, 32), (41, 45)])
+def test_avx2_and_avx512_give_the_same_bits(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, weights: dict[str, float], hidden: int, batch: int
+) -> None:
+    config["model"] |= {"hidden_dim": hidden, "decoder_hidden_dim": hidden}
+    config["data"]["batch_size"] = batch
+    config["experiment"]["weights"] = weights
+    found = []
+    for march in OTHER_SETS:
+        use(march, monkeypatch)
+        pack = make_pack(make_setup(config, native=True), CELLS)
+        train_steps(pack, 50)
+        found.append(bits(pack))
+    assert found[0] == found[1]
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_packs_orders_threads_and_interruptions_change_no_bit(config: dict[str, Any], threads: int) -> None:
+    """For every instruction set; loop/test_pack.py has more of it, for this processor's own."""
+    cells = [cell(8, 1.0, seed) for seed in range(3)]
+    alone = {}
+    for one in cells:
+        pack = make_pack(make_setup(config, native=True), [one])
+        train_steps(pack, 21)
+        alone |= bits(pack)
+    together = make_pack(make_setup(config, native=True, threads=threads), cells[::-1])
+    for steps in (5, 1, 15):
+        train_steps(together, steps)
+    assert bits(together) == alone
+
+
+@pytest.mark.parametrize(
+    ("cells", "steps", "workers"), [(5, 8, 2), (5, 8, 3), (5, 1, 2), (3, 7, 3), (4, 8, 4), (7, 3, 5)]
+)
+def test_threads_get_equal_shares_and_no_step_before_the_one_before_it(cells: int, steps: int, workers: int) -> None:
+    shares = shares_of(cells, steps, workers)
+    lengths = [sum(last - first for _, first, last in share) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+    ended: dict[tuple[int, int], int] = {}
+    for share in shares:
+        clock = 0
+        for number, first, last in share:
+            for step in range(first, last):
+                ended[number, step] = clock = clock + 1
+    assert len(ended) == sum(lengths) == cells * steps
+    assert all(ended[number, step - 1] < end for (number, step), end in ended.items() if step)
 
 
 def test_the_numerics_say_which_step_trained(config: dict[str, Any]) -> None:
@@ -124,22 +201,22 @@ def test_without_a_compiler_torch_trains(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    load_kernel.cache_clear()
+    build._loaded.cache_clear()
     run = MemoryRun(config, stop_at=3)
     workspace.train([cell()], {}, run)
     assert run.facts["kernel"] == "packed-2"
     with pytest.raises(SettingsError, match=r"trainer_options.kernel is 'native', but no C compiler on PATH"):
         workspace.train([cell()], {"kernel": "native"}, MemoryRun(config))
-    load_kernel.cache_clear()
+    build._loaded.cache_clear()
 
 
 def test_a_kernel_is_built_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path = build._built()
+    path = build._built("native")
     assert path.parent == tmp_path / "holdfast"
     assert path.parent.stat().st_mode & 0o022 == 0
     built = path.stat().st_mtime_ns
-    assert build._built() == path
+    assert build._built("native") == path
     assert path.stat().st_mtime_ns == built
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
@@ -150,7 +227,7 @@ def test_where_the_users_cache_cannot_be_written_the_kernel_is_built_elsewhere(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert build._built().parent.parent == tmp_path
+    assert build._built("native").parent.parent == tmp_path
 
 
 def test_a_library_that_others_can_write_or_whose_folder_they_can_swap_is_not_trusted(tmp_path: Path) -> None:
@@ -174,4 +251,4 @@ def test_a_cache_that_others_can_write_is_not_trusted(tmp_path: Path, monkeypatc
     (tmp_path / "holdfast").mkdir()
     (tmp_path / "holdfast").chmod(0o777)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert build._built().parent != tmp_path / "holdfast"
+    assert build._built("native").parent != tmp_path / "holdfast"
