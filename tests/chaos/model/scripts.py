@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .site import CELLS
-from .test_submissions import Submissions
+from .test_submissions import TO_ITS_END, Submissions
 
 A, B, C = 0, 1, 2
 FIRST, SECOND = 0, 1
-TO_ITS_END = 5_000
 
 
 def submit(m: Submissions, host: int, *, wait: bool = False, take_over: bool = False, own_conf: bool = False) -> None:
@@ -23,8 +22,7 @@ def submit(m: Submissions, host: int, *, wait: bool = False, take_over: bool = F
 
 
 def until_it_trains(m: Submissions) -> None:
-    while not m.tasks[FIRST].trains:
-        m.train(FIRST, 1)
+    m.train_until_a_step(FIRST)
 
 
 def start_all(m: Submissions) -> None:
