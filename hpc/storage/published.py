@@ -253,7 +253,5 @@ def _give_back(paths: Layout, cell: Cell, aside: Path) -> None:
         if ours.get("outcome_digest") != other.get("outcome_digest"):
             outcome = {key: value for key, value in ours.items() if key != "provenance"}
             pack = ours.get("provenance", {}).get("pack")
-            keep_conflict(
-                paths, cell, {"pack": pack, "outcome": outcome, "published": other.get("outcome_digest")}
-            )
+            keep_conflict(paths, cell, {"pack": pack, "outcome": outcome, "published": other.get("outcome_digest")})
     files.remove(aside)

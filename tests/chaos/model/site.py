@@ -51,6 +51,9 @@ class _Steps(Witness):
     def __init__(self, world: Machines) -> None:
         self._world = world
 
+    def begins(self, cell: Cell) -> None:
+        self._world.operation("begin")
+
     def trains(self, cell: Cell) -> None:
         self._world.operation("step")
 
@@ -161,7 +164,10 @@ class Site:
         if not path.exists():
             outcome = Outcome("COMPLETED", {"loss": 1.0}, None, 0, b"epoch,loss\n", None)
             path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"width": cell.factors["width"], **outcome.to_json(cell, replace(self.sweep, options={"number": -1}).config_digest)}
+            record = {
+                "width": cell.factors["width"],
+                **outcome.to_json(cell, replace(self.sweep, options={"number": -1}).config_digest),
+            }
             path.write_text(json.dumps(record | {"provenance": {}}))
             self.foreign.add(cell)
 

@@ -19,8 +19,8 @@ TO_ITS_END = 5_000
 # How far a submission has come when a schedule begins, and before which operation it then is.
 REACHED = {"holds the lock": "rmtree", "queues": "sbatch", "waits": "sleep"}
 SCENES = ["nothing", *REACHED, "queued", "trains"]
-# So often is a task stopped in a row.
-STOPS = 14
+# Stops in a row after which a cell must have been given up: the first may save something, and ten more are too many.
+STOPS = 12
 # Where a command may be stopped: right before it lists, removes, publishes, asks Slurm, or hears the answer.
 PLACES = ["", "listdir", "mkdir", "rename", "replace", "link", "unlink", "rmdir", "rmtree", "open", "sleep"]
 PLACES += ["sbatch", "sbatch answered", "squeue", "squeue answered", "scancel", "scancel answered"]
@@ -38,7 +38,10 @@ class Submissions(RuleBasedStateMachine):
         try:
             self.site.bring_to_an_end()
         finally:
-            self.site.close()
+            self.close()
+
+    def close(self) -> None:
+        self.site.close()
 
     @property
     def commands(self) -> list[Any]:
@@ -143,15 +146,22 @@ class Submissions(RuleBasedStateMachine):
         _chosen(self.tasks, which).stopped = True
 
     @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
-    @rule(which=WHICH)
-    def stop_again_and_again(self, which: int) -> None:
-        """A partition that is preempted before anything can be trained: that must come to an end."""
+    @rule(which=WHICH, loaded=st.booleans())
+    def stop_again_and_again(self, which: int, loaded: bool) -> None:
+        """A partition that is preempted before anything can be trained: that must come to an end.
+
+        loaded: not before a state is restored, so that it is saved once more.
+        """
         task = _chosen(self._waiting(), which)
-        for _ in range(STOPS):
+        most = STOPS * len(self.site.cells_of(task)) + 1
+        for _ in range(most):
             if task.process is None and task in self._waiting():
-                self.site.start_task(task).stopped = True
-                self._go_on(task.process, TO_ITS_END)
-        assert task not in self._waiting(), f"a task was stopped {STOPS} times before it got anywhere, and is queued"
+                process = self.site.start_task(task)
+                if loaded:
+                    process.step(TO_ITS_END, "begin")
+                process.stopped = True
+                self._go_on(process, TO_ITS_END)
+        assert task not in self._waiting(), f"a task was stopped {most} times before it got anywhere, and is queued"
 
     @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
     @rule(host=WHICH)
