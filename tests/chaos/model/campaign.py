@@ -99,6 +99,7 @@ def shrunk(model: type[Model], found: Found, says: str, seconds: float) -> Found
     It replays what was found, which takes a fraction of the time in which hypothesis shrinks by drawing anew.
     """
     deadline = time.monotonic() + seconds
+    says = says if says in found.violation else ""  # a broken rule may have other consequences, too
     size = len(found.steps)
     while size and time.monotonic() < deadline:
         start, shorter = 0, False

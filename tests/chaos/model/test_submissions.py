@@ -18,7 +18,7 @@ PACK = st.sampled_from([1, 2])
 TO_ITS_END = 5_000
 # How far a submission has come when a schedule begins, and before which operation it then is.
 REACHED = {"holds the lock": "rmtree", "queues": "sbatch", "waits": "sleep"}
-SCENES = ["nothing", *REACHED, "queued", "trains"]
+SCENES = ["nothing", *REACHED, "queued", "trains", "late"]
 # Stops in a row after which a cell must have been given up: the first may save something, and ten more are too many.
 STOPS = 12
 # Where a command may be stopped: right before it lists, removes, publishes, asks Slurm, or hears the answer.
@@ -62,8 +62,13 @@ class Submissions(RuleBasedStateMachine):
         """A submission that has come so far, where most that can go wrong begins."""
         if scene == "nothing":
             return
+        cluster = self.world.hosts[host].cluster
+        if scene == "late":
+            self.late(cluster)
         self.submit(host, pack, scene == "waits", take_over, own_conf=True)
         self.step(0, TO_ITS_END, REACHED.get(scene, ""))
+        if scene == "late":
+            self.late(cluster)
         if scene == "trains" and self._waiting():
             self.start(0)
             self.train_until_a_step(0)
@@ -82,6 +87,12 @@ class Submissions(RuleBasedStateMachine):
         conf = self.clusters.controllers[place.cluster].conf if own_conf else None
         process = self.site.submit(place, conf, pack=pack, wait=wait, take_over=take_over)
         process.lagging = lagging
+
+    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
+    @rule(host=WHICH, take_over=st.booleans())
+    def submit_without_a_break(self, host: int, take_over: bool) -> None:
+        process = self.site.submit(self.world.hosts[host], take_over=take_over)
+        self._go_on(process, TO_ITS_END)
 
     @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
     @rule(host=WHICH, cells=st.sampled_from([CELLS, CELLS[:1]]))
@@ -139,6 +150,12 @@ class Submissions(RuleBasedStateMachine):
     @rule(which=WHICH)
     def start(self, which: int) -> None:
         self.site.start_task(_chosen(self._waiting(), which))
+
+    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
+    @rule(which=WHICH)
+    def start_and_train(self, which: int) -> None:
+        """A task that trains at once, until its first step."""
+        self._go_on(self.site.start_task(_chosen(self._waiting(), which)), TO_ITS_END, "step")
 
     @precondition(lambda self: self.tasks)
     @rule(which=WHICH)
