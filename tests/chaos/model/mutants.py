@@ -235,6 +235,15 @@ MUTANTS = (
         scripts.submitted_on_two_clusters,
     ),
     Mutant(
+        6,
+        "a result that does not count ends its cell on a cluster that does not answer",
+        live,
+        "has_ended",
+        lambda store, name, _: store.has_result(name),
+        QUEUED_TWICE,
+        scripts.foreign_result_beside_a_silent_cluster,
+    ),
+    Mutant(
         7,
         "a pid counts in any PID namespace",
         lock,

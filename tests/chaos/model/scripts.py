@@ -118,6 +118,12 @@ def submitted_on_two_clusters(m: Submissions) -> None:
     m.step(FIRST, TO_ITS_END)
 
 
+def foreign_result_beside_a_silent_cluster(m: Submissions) -> None:
+    m.submit_without_a_break(C, take_over=False)
+    m.foreign_result(CELLS[0])
+    m.submit_without_a_break(B, take_over=False)
+
+
 def renamed_job(m: Submissions) -> None:
     training(m, A)
     m.tasks[FIRST].job.job.name = "renamed"

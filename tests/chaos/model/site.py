@@ -132,9 +132,9 @@ class Site:
         with outside():
             queued = [one for one in self._all_tasks() if one.job.number and self._is_seen(one, command)]
             changes = store.sweep().config_digest != sweep.config_digest
+        revisions.write_sweep(store, sweep, facts)
         if queued and changes and not command.lagging and not command.works_without_lock:
             self.world.faults.append(f"{command.name} changes what {len(queued)} queued tasks are to train")
-        revisions.write_sweep(store, sweep, facts)
 
     def _is_seen(self, one: Task, command: Command) -> bool:
         """Whether a command that looks at the queues sees a task that will train."""
