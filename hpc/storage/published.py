@@ -243,7 +243,7 @@ def set_aside(paths: Layout, cell: Cell, judged: bytes, mark: str = "") -> None:
     judged: the bytes that were found wanting. mark: how the names end; `corrupt-` and a word of their own by default.
     results.json goes first, so that nobody believes what is left; a process that ends right after it leaves files that
     the next winner puts aside. Where another process has done the same and a new result stands there by now, that one
-    gets its name back.
+    gets its name back, or is kept beside one that took the name meanwhile.
     """
     mark = mark or f"corrupt-{files.new_token()}"
     try:
@@ -251,9 +251,22 @@ def set_aside(paths: Layout, cell: Cell, judged: bytes, mark: str = "") -> None:
     except FileNotFoundError:
         return  # another process has just done so
     if files.read(aside) != judged:
-        files.link_once(aside, paths.result_file(cell))
-        files.remove(aside)
+        _give_back(paths, cell, aside)
         return
     for path in (paths.history_file(cell), paths.weights_file(cell)):
         with contextlib.suppress(FileNotFoundError):
             files.quarantine(path, mark)
+
+
+def _give_back(paths: Layout, cell: Cell, aside: Path) -> None:
+    """Give a result that was set aside by mistake its name again. If that is taken, another outcome is a conflict."""
+    if not files.link_once(aside, paths.result_file(cell)):
+        try:
+            ours, other = read_result(str(aside)), read_result(str(paths.result_file(cell)))
+        except (SweepError, FileNotFoundError):
+            return  # one of them cannot be believed, or has gone; ours stays where it can be looked at
+        if ours.get("outcome_digest") != other.get("outcome_digest"):
+            outcome = {key: value for key, value in ours.items() if key != "provenance"}
+            pack = ours.get("provenance", {}).get("pack")
+            keep_conflict(paths, cell, {"pack": pack, "outcome": outcome, "published": other.get("outcome_digest")})
+    files.remove(aside)

@@ -20,7 +20,7 @@ from hpc.storage import documents, files, task_list
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.submission.intents import SLURM, Intent, intents, receipt
-from hpc.submission.live import by_cluster, queues
+from hpc.submission.live import by_cluster, has_ended, queues
 
 # A person waits; a listing a second is nothing to a file server.
 _WATCH_SECONDS = 1.0
@@ -32,7 +32,8 @@ def cancel(store: Store, names: Collection[str]) -> int:
     The record comes first: whoever queues tasks looks for it before and after, so he sees it or is seen.
     Raises SlurmError, OSError.
     """
-    unfinished = [name for name in names if not store.has_result(name)]
+    digest = store.sweep().config_digest
+    unfinished = [name for name in names if not has_ended(store, name, digest)]
     if not unfinished:
         return 0
     wanted = request(store, unfinished)

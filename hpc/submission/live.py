@@ -11,9 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpc.errors import SweepError
 from hpc.slurm.answers import Cluster, QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.storage import task_list
+from hpc.storage.results import read_result
 from hpc.storage.store import Store
 from hpc.submission.intents import SLURM, Intent, intents, is_copied, newest, receipt
 
@@ -226,7 +228,7 @@ def _queued(
 
 
 def _unfinished(store: Store, ours: Sequence[Intent]) -> frozenset[str]:
-    """Cells without a result that tasks of these submissions may still train."""
+    """Cells without a result that counts, which tasks of these submissions may still train."""
     found: set[str] = set()
     for intent in ours:
         known = task_list.declared_voids(store.paths, intent.number)
@@ -234,4 +236,15 @@ def _unfinished(store: Store, ours: Sequence[Intent]) -> frozenset[str]:
             for index, cells in enumerate(task_list.task_cells(store.paths.tasks_file(intent.number, array))):
                 if not any(void.covers(array, index) for void in known):
                     found.update(cells)
-    return frozenset(name for name in found if not store.has_result(name))
+    digest = store.sweep().config_digest if found else ""
+    return frozenset(name for name in found if not has_ended(store, name, digest))
+
+
+def has_ended(store: Store, name: str, config_digest: str) -> bool:
+    """Whether a cell's result counts. With one that is damaged, or another sweep's, the cell is trained again."""
+    if not store.has_result(name):
+        return False
+    try:
+        return bool(read_result(store.paths.result_path(name))["config_digest"] == config_digest)
+    except (SweepError, FileNotFoundError):
+        return False

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from hpc import protocol
 from hpc.errors import BusyError
@@ -22,6 +25,8 @@ from hpc.trainers.snapshot import python_path
 
 # Soon enough that no core idles between two tasks; each look is one waitpid per worker.
 POLL_SECONDS = 0.1
+# timeout(1) and other starters signal a process and then its whole group: that is one Ctrl-C, not two.
+_SAME_INTERRUPT_SECONDS = 1.0
 
 
 @dataclass
@@ -55,14 +60,16 @@ def run_tasks(
 ) -> Ends:
     """Run all tasks of a local submission, ``parallel`` at a time, until they end or the user interrupts.
 
-    Ctrl-C asks the workers to save and stop; a second one kills them. before_start: raises BusyError if another
-    command has taken over; then no more are started, and those that run are asked to save and stop, too.
+    Ctrl-C asks the workers to save and stop; another one, a second or more later, kills them.
+    before_start: raises BusyError if another command has taken over; then no more are started, and those that run are
+    asked to save and stop, too.
     cancelled: the tasks that are not wanted any more: they are not started, or asked to save and stop.
     Returns how they ended.
     """
     ends = Ends()
     waiting = list(range(sum(intent.sizes)))
     workers: dict[int, subprocess.Popen[bytes]] = {}
+    restore = _hear_repeated_interrupts_once()
     try:
         while waiting or workers:
             try:
@@ -93,7 +100,25 @@ def run_tasks(
         _signal_all(workers, signal.SIGKILL)
         for worker in workers.values():
             worker.wait()
+        restore()
     return ends
+
+
+def _hear_repeated_interrupts_once() -> Callable[[], object]:
+    """Let a Ctrl-C that comes with another be no second one. Returns what makes it one again."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        return lambda: None
+    last = -math.inf
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        since, last = time.monotonic() - last, time.monotonic()
+        if since >= _SAME_INTERRUPT_SECONDS:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    return lambda: signal.signal(signal.SIGINT, before)
 
 
 def start_worker(

@@ -43,6 +43,7 @@ class Command(Process):
     """A process on a host. frozen: SIGSTOP. boot: the one it runs in. take_over: it may take locks over.
 
     since: number of the newest submission when its command began. trains: the cell that it trains now.
+    fails: its trainer does. waits: `submit --wait`.
     lost_at: how many operations it had performed when its lock was taken over. void: its task was so when it started.
     """
 
@@ -50,7 +51,7 @@ class Command(Process):
     pid: int
     boot: int
     born: int
-    frozen = take_over = False
+    frozen = take_over = fails = waits = False
     since = 0
     trains = ""
     lock_file = told = ""

@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from hpc.launch import look, slurm
-from hpc.node import attempt
+from hpc.errors import SweepError
+from hpc.launch import look, request, slurm
+from hpc.node import attempt, giving_up, pack
 from hpc.node.books import Book
 from hpc.slurm.commands import Slurm
 from hpc.storage import files, published, task_list
 from hpc.submission import arrays, cancels, live, lock
 
 from . import scripts
+from .campaign import Model, search, shrunk
 from .scripts import Submissions
 from .test_model import Loose, Protocol
 
@@ -42,8 +42,8 @@ class Mutant:
     attribute: str
     wrong: Any
     says: str
-    script: Callable[[Submissions], None] | None = None
-    machine: type[RuleBasedStateMachine] = Submissions
+    script: Callable[[Any], None]
+    machine: type[Model] = Submissions
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(self.owner, self.attribute, self.wrong)
@@ -107,11 +107,19 @@ def _keep_one_conflict(paths: Any, cell: Any, conflict: Any) -> None:
     files.publish_once(paths.conflict_file(cell), json.dumps(conflict).encode())
 
 
+def _foreign_refused(own: Any) -> int:
+    """hpc.node.pack.PackTask.run where one foreign result ends the whole task."""
+    strangers = [reason for cell in own.cells if (reason := own._stranger(cell))]
+    if strangers:
+        raise SweepError(strangers[-1])
+    return int(_run_pack(own))
+
+
 def _last_alone(book: Book, *ours: Any) -> Any:
     return _lineage(book, *ours)[-1:]
 
 
-_lineage = Book.lineage
+_lineage, _run_pack = Book.lineage, pack.PackTask.run
 
 MUTANTS = (
     Mutant(
@@ -121,6 +129,7 @@ MUTANTS = (
         "fault",
         lambda *_, **__: "",
         "believed",
+        scripts.weights_damaged,
         machine=Protocol,
     ),
     Mutant(
@@ -129,7 +138,8 @@ MUTANTS = (
         published,
         "_settle",
         lambda private, public, named: published._link(private, public),
-        "",
+        "one more task does not finish the sweep",
+        scripts.moved_away_beside_damaged_weights,
         machine=Protocol,
     ),
     Mutant(
@@ -138,7 +148,8 @@ MUTANTS = (
         attempt,
         "_MOST_DAMAGED",
         1,
-        "",
+        "the same training twice is in conflict",
+        scripts.result_damaged_while_another_copy_ends,
         machine=Protocol,
     ),
     Mutant(
@@ -148,25 +159,17 @@ MUTANTS = (
         "lineage",
         _last_alone,
         "and its result says",
+        scripts.killed_and_continued_under_other_numerics,
         machine=Protocol,
     ),
     Mutant(
-        9,
-        "a newer claim takes the cell",
-        attempt.PackAttempt,
-        "_saved_by_newer",
-        lambda own, cell: any(number > own.claims[cell] for number in own.store.attempts(cell)),
-        "by one that has saved nothing of it",
-        machine=Protocol,
-    ),
-    Mutant(
-        10,
-        "a third outcome is dropped",
-        published,
-        "keep_conflict",
-        _keep_one_conflict,
-        "an outcome is lost",
-        machine=Loose,
+        4,
+        "a sweep is corrected under its queued tasks",
+        request.Request,
+        "_check_nothing_lives",
+        _nothing,
+        "queued tasks are to train",
+        scripts.corrected_while_tasks_are_queued,
     ),
     Mutant(
         5,
@@ -232,6 +235,15 @@ MUTANTS = (
         scripts.submitted_on_two_clusters,
     ),
     Mutant(
+        6,
+        "a result that does not count ends its cell on a cluster that does not answer",
+        live,
+        "has_ended",
+        lambda store, name, _: store.has_result(name),
+        QUEUED_TWICE,
+        scripts.foreign_result_beside_a_silent_cluster,
+    ),
+    Mutant(
         7,
         "a pid counts in any PID namespace",
         lock,
@@ -295,6 +307,62 @@ MUTANTS = (
         scripts.task_starts_between_the_look_and_the_void_file,
     ),
     Mutant(
+        8,
+        "a second submission that waits is refused",
+        slurm,
+        "_patience",
+        lambda: None,
+        "waits for its turn, and is refused",
+        scripts.second_submission_that_waits,
+    ),
+    Mutant(
+        9,
+        "a newer claim takes the cell",
+        attempt.PackAttempt,
+        "_saved_by_newer",
+        lambda own, cell: any(number > own.claims[cell] for number in own.store.attempts(cell)),
+        "by one that has saved nothing of it",
+        scripts.killed_right_after_its_claim,
+        machine=Protocol,
+    ),
+    Mutant(
+        9,
+        "one foreign result keeps its pack waiting",
+        pack.PackTask,
+        "run",
+        _foreign_refused,
+        "one more submission does not finish the sweep",
+        scripts.foreign_result_in_a_pack,
+    ),
+    Mutant(
+        9,
+        "stops are never bounded",
+        giving_up,
+        "MOST_INTERRUPTED",
+        10**9,
+        "before it got anywhere",
+        scripts.stopped_before_it_begins,
+    ),
+    Mutant(
+        9,
+        "saving again what was restored counts as progress",
+        giving_up,
+        "_only_repeated",
+        lambda *_: False,
+        "before it got anywhere",
+        scripts.stopped_before_its_first_step,
+    ),
+    Mutant(
+        10,
+        "a third outcome is dropped",
+        published,
+        "keep_conflict",
+        _keep_one_conflict,
+        "an outcome is lost",
+        scripts.three_copies_that_end_differently,
+        machine=Loose,
+    ),
+    Mutant(
         10,
         "a job is known by its name alone",
         Slurm,
@@ -306,37 +374,27 @@ MUTANTS = (
 )
 
 
-def hunt(mutant: Mutant, examples: int, shrink: bool = False) -> str:
-    """What the search says about a mutant: the violation and, if it is shrunk, the script; empty if it finds none."""
-    phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
-    chosen = settings(
-        max_examples=examples,
-        stateful_step_count=40,
-        deadline=None,
-        database=None,
-        phases=phases,
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
+def hunt(mutant: Mutant, examples: int, shrink_s: float = 0.0) -> str:
+    """What the search says about a mutant: the violation and the script that leads there; empty if it finds none."""
     with pytest.MonkeyPatch.context() as patch:
         mutant.apply(patch)
-        try:
-            run_state_machine_as_test(mutant.machine, settings=chosen)
-        except AssertionError as error:
-            return "\n".join([str(error), *getattr(error, "__notes__", ())])
-    return ""
+        found = search(mutant.machine, examples)
+        if found and shrink_s:
+            found = shrunk(mutant.machine, found, mutant.says, shrink_s)
+    return str(found or "")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="part of a mutant's name")
-    parser.add_argument("--examples", type=int, default=2_000, help="schedules tried at most")
+    parser.add_argument("--examples", type=int, default=1_000, help="schedules tried at most")
+    parser.add_argument("--shrink", type=float, default=60.0, help="seconds for shortening a script")
     arguments = parser.parse_args()
     survivors = 0
     for mutant in MUTANTS:
         if arguments.only in mutant.name:
             began = time.monotonic()
-            found = hunt(mutant, arguments.examples, shrink=True)
+            found = hunt(mutant, arguments.examples, arguments.shrink)
             survivors += not found
             print(f"{mutant.name} ({time.monotonic() - began:.0f} s): {found or 'SURVIVED'}\n", flush=True)
     return 1 if survivors else 0

@@ -38,7 +38,7 @@ class KilledError(BaseException):
 class Process:
     """One virtual process. lagging: its listings of directories are those it saw before, as from a stale cache.
 
-    operations: how many it has performed. past: what it did in ``root``, the sweep directory, without the model's knowing.
+    operations: how many it has performed. past: what it did in ``root``, the sweep directory, past the model.
     """
 
     root = ""

@@ -1,6 +1,4 @@
-"""Schedules, written by hand, that lead to a violation where a rule of the protocol is broken.
-
-They pass with the rule and fail without it; a search for them and its shrinking has not been run.
+"""Schedules that lead to a violation where a rule of the protocol is broken, and to none otherwise.
 
 Each is what a person would tell: who types what on which host, how far it gets, and what happens then. `A` and `C` are
 hosts of cluster a (C a container on the machine of A), `B` is one of cluster b.
@@ -9,13 +7,16 @@ hosts of cluster a (C a container on the machine of A), `B` is one of cluster b.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from .site import CELLS
-from .test_submissions import Submissions
+from .test_model import CELLS as TWO_CELLS
+from .test_model import Protocol
+from .test_submissions import TO_ITS_END, Submissions
 
 A, B, C = 0, 1, 2
 FIRST, SECOND = 0, 1
-TO_ITS_END = 5_000
+ONE_CELL = TWO_CELLS[:1]
 
 
 def submit(m: Submissions, host: int, *, wait: bool = False, take_over: bool = False, own_conf: bool = False) -> None:
@@ -23,8 +24,7 @@ def submit(m: Submissions, host: int, *, wait: bool = False, take_over: bool = F
 
 
 def until_it_trains(m: Submissions) -> None:
-    while not m.tasks[FIRST].trains:
-        m.train(FIRST, 1)
+    m.train_until_a_step(FIRST)
 
 
 def start_all(m: Submissions) -> None:
@@ -118,6 +118,12 @@ def submitted_on_two_clusters(m: Submissions) -> None:
     m.step(FIRST, TO_ITS_END)
 
 
+def foreign_result_beside_a_silent_cluster(m: Submissions) -> None:
+    m.submit_without_a_break(C, take_over=False)
+    m.foreign_result(CELLS[0])
+    m.submit_without_a_break(B, take_over=False)
+
+
 def renamed_job(m: Submissions) -> None:
     training(m, A)
     m.tasks[FIRST].job.job.name = "renamed"
@@ -178,13 +184,84 @@ def task_starts_between_the_look_and_the_void_file(m: Submissions) -> None:
     m.what_must_hold()
 
 
-def play(script: Callable[[Submissions], None]) -> None:
+def corrected_while_tasks_are_queued(m: Submissions) -> None:
+    submit(m, A)
+    m.step(FIRST, TO_ITS_END)
+    m.start_what_fails(FIRST)  # so all that began has failed
+    m.what_must_hold()
+    m.correct(A)
+    m.step(FIRST, TO_ITS_END)
+
+
+def second_submission_that_waits(m: Submissions) -> None:
+    holder(m, A)
+    submit(m, A, wait=True)
+    m.step(SECOND, 2_000)
+
+
+def foreign_result_in_a_pack(m: Submissions) -> None:
+    m.foreign_result(CELLS[0])
+
+
+def stopped_before_it_begins(m: Submissions) -> None:
+    submit(m, A)
+    m.step(FIRST, TO_ITS_END)
+    m.stop_again_and_again(FIRST, loaded=False)
+
+
+def stopped_before_its_first_step(m: Submissions) -> None:
+    submit(m, A)
+    m.step(FIRST, TO_ITS_END)
+    m.stop_again_and_again(FIRST, loaded=True)
+
+
+# --- of tasks alone ---------------------------------------------------------------------------------------------------
+
+
+def moved_away_beside_damaged_weights(m: Protocol) -> None:
+    m.start(TWO_CELLS, lagging=False, way=2)
+    m.finish(FIRST)
+    m.damage(TWO_CELLS[1], "weights_file")
+    m.move_the_result_away_by_hand(TWO_CELLS[1])
+
+
+def weights_damaged(m: Protocol) -> None:
+    m.start(ONE_CELL, lagging=False, way=0)
+    m.finish(FIRST)
+    m.damage(ONE_CELL[0], "weights_file")
+
+
+def killed_right_after_its_claim(m: Protocol) -> None:
+    m.copies_at_one_point(2, ("begin",))
+    m.kill(SECOND)
+    m.finish(FIRST)
+
+
+def killed_and_continued_under_other_numerics(m: Protocol) -> None:
+    m.copies_at_one_point(1, ("step", "step"))
+    m.kill(FIRST)
+    m.start(ONE_CELL, lagging=False, way=1)
+    m.finish(FIRST)
+
+
+def result_damaged_while_another_copy_ends(m: Protocol) -> None:
+    m.copies_at_one_point(2, ("step", "link"))
+    m.finish(FIRST)
+    m.damage(ONE_CELL[0], "result_file")
+    m.finish(FIRST)
+
+
+def three_copies_that_end_differently(m: Protocol) -> None:
+    m.copies_at_one_point(3, ("step", "link"))
+
+
+def play(script: Callable[[Any], None], machine: type[Submissions | Protocol] = Submissions) -> None:
     """A script from its beginning to the end of the sweep. Raises AssertionError for a violation."""
-    machine = Submissions()
+    model = machine()
     try:
-        script(machine)
-        machine.what_must_hold()
+        script(model)
+        model.what_must_hold()
     except BaseException:
-        machine.site.close()
+        model.close()
         raise
-    machine.teardown()
+    model.teardown()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from helpers.small_sweeps import make_grid, make_store, make_sweep, write_trainer
@@ -16,24 +20,42 @@ from hpc.errors import OutdatedError, SweepError
 from hpc.launch import look, request, slurm, watching
 from hpc.launch.options import SubmitOptions
 from hpc.launch.request import Request
-from hpc.node import pack, task
+from hpc.node import one_attempt, pack, task
+from hpc.protocol import TaskExit
 from hpc.slurm import commands
 from hpc.slurm.commands import SlurmError
 from hpc.slurm.profile import Profile
-from hpc.storage import task_list
+from hpc.storage import revisions, task_list
+from hpc.storage.store import Store
 from hpc.submission import arrays, cancels, known_confs
 from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
+from hpc.sweep.outcome import Outcome
 from hpc.sweep.states import COMPLETED
 from hpc.trainers import git
 from hpc.trainers.project import Project
 
 from .clusters import Clusters, Controller, Task
 from .machines import Clock, Command, Host, Machines
-from .toy import check_believed, train_cell
+from .processes import outside
+from .toy import Witness, check_believed, train_cell
 
 GRID = make_grid((1, 2, 3), (42,))
 CELLS = list(GRID)
 _ROUNDS = 40
+
+
+class _Steps(Witness):
+    """A task may be stopped, or killed, before every step of training."""
+
+    def __init__(self, world: Machines) -> None:
+        self._world = world
+
+    def begins(self, cell: Cell) -> None:
+        self._world.operation("begin")
+
+    def trains(self, cell: Cell) -> None:
+        self._world.operation("step")
 
 
 class Site:
@@ -47,6 +69,8 @@ class Site:
         self.world = Machines(self.store.root)
         self.clusters = Clusters(self.world, self.directory)
         self.cancels: list[Command] = []
+        self.foreign: set[Cell] = set()
+        self._witness = _Steps(self.world)
         self._replace_what_reaches_out()
 
     def close(self) -> None:
@@ -71,6 +95,8 @@ class Site:
         for module in (slurm, pack, task):
             patch(module, "print", lambda *words, **options: None)
         patch(slurm, "cluster_of", lambda profile: current().conf)
+        silent = SimpleNamespace(format_exception=traceback.format_exception, print_exc=lambda: None)
+        patch(one_attempt, "traceback", silent)
         patch(pack, "load_function", lambda trainer: self._train)
         patch(slurm, "newest", _noting(slurm.newest, lambda found: setattr(current(), "since", found)))
         patch(cancels, "request", _noting(cancels.request, lambda found: setattr(current(), "cancel", found)))
@@ -87,7 +113,7 @@ class Site:
 
         real_replace = arrays.replace_unconfirmed
 
-        def replace(*arguments: Any) -> None:
+        def replace_checked(*arguments: Any) -> None:
             if current().works_without_lock:
                 self.world.faults.append(f"{current().name} replaces tasks although its lock was taken over")
             before = self._training()
@@ -96,20 +122,54 @@ class Site:
                 if process.job.job.accepted_at < current().born and self.is_void(process.job) and not current().lagging:
                     self.world.faults.append(f"{process.trains} is replaced while it trains")
 
-        patch(arrays, "replace_unconfirmed", replace)
+        patch(arrays, "replace_unconfirmed", replace_checked)
+        patch(request, "write_sweep", self._write_sweep)
         patch(slurm, "wait", wait)
         patch(look, "give_up", give_up)
 
+    def _write_sweep(self, store: Store, sweep: Sweep, facts: Any) -> None:
+        command: Any = self.world.current()
+        with outside():
+            queued = [one for one in self._all_tasks() if one.job.number and self._is_seen(one, command)]
+            changes = store.sweep().config_digest != sweep.config_digest
+        revisions.write_sweep(store, sweep, facts)
+        if queued and changes and not command.lagging and not command.works_without_lock:
+            self.world.faults.append(f"{command.name} changes what {len(queued)} queued tasks are to train")
+
+    def _is_seen(self, one: Task, command: Command) -> bool:
+        """Whether a command that looks at the queues sees a task that will train."""
+        before = one.job.accepted_at < command.born
+        return before and one.job.name != "renamed" and not one.job.by.lagging and not self.is_void(one)
+
     # --- processes ------------------------------------------------------------------------------------------------
 
-    def submit(self, host: Host, conf: Path | None = None, **asked: Any) -> Command:
+    def submit(self, host: Host, conf: Path | None = None, sweep: Sweep | None = None, **asked: Any) -> Command:
         """`holdfast submit`, typed on a host; it has performed nothing yet."""
         chosen = SubmitOptions(**asked)
 
         def body(process: Command) -> None:
-            process.status = slurm.submit(Request(self.store, self.sweep), chosen, Profile("p", {"timeout_min": 5}))
+            asked_for = sweep or self.store.sweep()
+            process.status = slurm.submit(Request(self.store, asked_for), chosen, Profile("p", {"timeout_min": 5}))
 
-        return self._command(host, body, take_over=chosen.take_over, conf=conf)
+        return self._command(host, body, take_over=chosen.take_over, waits=chosen.wait, conf=conf)
+
+    def correct(self, host: Host) -> Command:
+        """`holdfast submit` of this sweep with another configuration."""
+        changed = replace(self.sweep, options={"number": len(self.world.processes)})
+        return self.submit(host, sweep=changed, include_failed=True)
+
+    def put_foreign_result(self, cell: Cell) -> None:
+        """A result that another sweep's task has made, in the place of this cell's own."""
+        path = self.store.paths.result_file(cell)
+        if not path.exists():
+            outcome = Outcome("COMPLETED", {"loss": 1.0}, None, 0, b"epoch,loss\n", None)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            record = {
+                "width": cell.factors["width"],
+                **outcome.to_json(cell, replace(self.sweep, options={"number": -1}).config_digest),
+            }
+            path.write_text(json.dumps(record | {"provenance": {}}))
+            self.foreign.add(cell)
 
     def cancel(self, host: Host, cells: list[Cell]) -> Command:
         """`holdfast cancel` of some cells, typed on a host."""
@@ -130,6 +190,8 @@ class Site:
                 body(process)
             except (SweepError, SlurmError) as error:
                 process.told = str(error)
+                if process.waits and "is at work here" in process.told:
+                    self.world.faults.append(f"{process.name} waits for its turn, and is refused: {process.told}")
 
         return self.world.start_on(host, told, **about)  # type: ignore[no-any-return]
 
@@ -140,8 +202,8 @@ class Site:
         def body(process: Command) -> None:
             try:
                 process.status = task._run(self.store, words, lambda: process.stopped)  # type: ignore[arg-type]
-            except OutdatedError:
-                process.status = 4
+            except SweepError as error:  # as hpc.node.task has it
+                process.status = TaskExit.OUTDATED if isinstance(error, OutdatedError) else TaskExit.USAGE
 
         waiting.state = "RUNNING"
         waiting.process = self.world.start_on(self.world.node, body, job=waiting, void=self.is_void(waiting))
@@ -150,16 +212,18 @@ class Site:
     def _train(self, cells: list[Cell], chosen: Any, run: Any) -> None:
         process: Any = self.world.current()
         for cell in cells:
+            if process.fails:
+                raise RuntimeError("as the schedule has it")
             process.trains = cell.name
             self._check_it_may_train(process)
-            train_cell(run, cell)
+            train_cell(run, cell, witness=self._witness)
         process.trains = ""
 
     # --- what must hold -------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         assert not self.world.faults, self.world.faults[0]
-        check_believed(self.store, CELLS, self.sweep.config_digest)
+        check_believed(self.store, CELLS, self.store.sweep().config_digest)
         self._check_no_cell_is_queued_twice()
         self._check_no_cell_is_trained_twice()
 
@@ -223,9 +287,11 @@ class Site:
         self._run_all()
         # The second gives up what may be queued on the other cluster, which does not answer on this host.
         for take_over in (self._needs_take_over(), True):
-            self._finish_with(self.submit(self.world.hosts[0], include_failed=True, take_over=take_over))
-        statuses = self.store.statuses(CELLS, self.sweep.config_digest)
-        assert {status.state for status in statuses} == {COMPLETED}, "one more submission does not finish the sweep"
+            last = self.submit(self.world.hosts[0], include_failed=True, take_over=take_over, pack=len(CELLS))
+            self._finish_with(last)
+        for status in self.store.statuses(CELLS, self.store.sweep().config_digest):
+            done = status.state == COMPLETED or status.cell in self.foreign
+            assert done, f"one more submission does not finish the sweep: {status.cell.name} is {status.state}"
 
     def _finish_with(self, last: Any) -> None:
         self._run_all()

@@ -23,7 +23,7 @@ from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, CONFLICT, FAILED
 
 from .processes import Process, World, outside
-from .toy import Way, Witness, check_believed, train_cell
+from .toy import PLAIN, Way, Witness, check_believed, train_cell
 
 CELLS = list(make_grid((1, 2), (42,)))
 MOST_LIVE = 3
@@ -35,6 +35,9 @@ class _Watched(Witness):
 
     def __init__(self, model: Protocol, attempt: PackAttempt) -> None:
         self._model, self._attempt = model, attempt
+
+    def begins(self, cell: Cell) -> None:
+        self._model.world.operation("begin")
 
     def trains(self, cell: Cell) -> None:
         self._model.world.operation("step")
@@ -58,7 +61,7 @@ class _Watched(Witness):
 class Protocol(RuleBasedStateMachine):
     """Tasks at two cells that come, go and die in any order; by two codes and two numerics, with the same numbers."""
 
-    ends = {COMPLETED}
+    ends = frozenset({COMPLETED})
     ways: tuple[Way, ...] = (Way(), Way(kernel="B"), Way(code="2"))
 
     def __init__(self) -> None:
@@ -83,21 +86,30 @@ class Protocol(RuleBasedStateMachine):
                 process.finish()
             last = self.world.start(self._task(CELLS))
             last.finish()
-            self.what_is_believed_is_whole_and_right()
-            self.a_result_names_all_that_trained_it()
-            self.every_outcome_is_kept()
-            self.deterministic_training_is_never_in_conflict()
-            assert {status.state for status in self._statuses()} <= self.ends
+            self.what_must_hold()
+            assert {status.state for status in self._statuses()} <= self.ends, "one more task does not finish the sweep"
             for cell in CELLS:
                 assert self.store.paths.history_file(cell).exists(), "a whole sweep has every curve"
                 assert self.store.paths.weights_file(cell).exists()
         finally:
-            self.world.close()
-            shutil.rmtree(self.directory)
+            self.close()
+
+    def close(self) -> None:
+        self.world.close()
+        shutil.rmtree(self.directory)
+
+    def what_must_hold(self) -> None:
+        """All invariants, also where no step follows any more."""
+        self.what_is_believed_is_whole_and_right()
+        self.a_result_names_all_that_trained_it()
+        self.every_outcome_is_kept()
+        self.deterministic_training_is_never_in_conflict()
+        self.a_result_never_changes()
+        self.what_was_acknowledged_is_there()
 
     # --- what processes do ----------------------------------------------------------------------------------------
 
-    def _task(self, cells: list[Cell], way: Way = Way()):  # type: ignore[no-untyped-def]
+    def _task(self, cells: list[Cell], way: Way = PLAIN):  # type: ignore[no-untyped-def]
         """A task as hpc.node.pack runs it, with a trainer of three steps."""
 
         def body(process: Process) -> None:
@@ -143,7 +155,7 @@ class Protocol(RuleBasedStateMachine):
         self._chosen(which).step(operations)
 
     @precondition(lambda self: self.world.live)
-    @rule(which=WHICH, operation=st.sampled_from(["step", "link", "replace", "unlink", "listdir", "mkdir"]))
+    @rule(which=WHICH, operation=st.sampled_from(["begin", "step", "link", "replace", "unlink", "listdir", "mkdir"]))
     def step_until(self, which: int, operation: str) -> None:
         """Let a process go on until it is about to do something."""
         process = self._chosen(which)
@@ -235,7 +247,7 @@ class Protocol(RuleBasedStateMachine):
     @invariant()
     def deterministic_training_is_never_in_conflict(self) -> None:
         for cell in CELLS:
-            assert not self.store.paths.conflict_files(cell)
+            assert not self.store.paths.conflict_files(cell), f"{cell.name}: the same training twice is in conflict"
         assert all(status.state != FAILED for status in self._statuses())
 
     @invariant()
@@ -269,7 +281,7 @@ class Protocol(RuleBasedStateMachine):
 class Loose(Protocol):
     """The same with training that never gives the same numbers twice: what differs is kept, and nothing is mixed."""
 
-    ends = {COMPLETED, CONFLICT}
+    ends = frozenset({COMPLETED, CONFLICT})
     ways = (Way(), Way(noise=0.25), Way(noise=0.5))
 
     @invariant()

@@ -19,24 +19,24 @@ from .processes import Process, World
 from .scripts import play
 from .test_model import CELLS, Protocol
 
-SCRIPTED = [pytest.param(mutant, id=mutant.name) for mutant in MUTANTS if mutant.script is not None]
-SEARCHED = [pytest.param(mutant, id=mutant.name) for mutant in MUTANTS if mutant.machine is Protocol]
+EVERY = [pytest.param(mutant, id=mutant.name) for mutant in MUTANTS]
 
 
-@pytest.mark.parametrize("mutant", SCRIPTED)
+@pytest.mark.parametrize("mutant", EVERY)
 def test_a_script_of_the_model_leads_to_the_violation_where_the_rule_is_broken_and_to_none_otherwise(
     mutant: Mutant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert mutant.script is not None
-    play(mutant.script)
+    play(mutant.script, mutant.machine)
     mutant.apply(monkeypatch)
     with pytest.raises(AssertionError, match=mutant.says):
-        play(mutant.script)
+        play(mutant.script, mutant.machine)
 
 
-@pytest.mark.parametrize("mutant", SEARCHED)
-def test_the_search_finds_it_where(mutant: Mutant) -> None:
-    assert mutant.says in hunt(mutant, examples=400)
+def test_the_search_finds_a_broken_rule_by_itself_and_shortens_the_script() -> None:
+    (mutant,) = (one for one in MUTANTS if one.name == "what lies beside a result is believed")
+    found = hunt(mutant, examples=400, shrink_s=20)
+    assert mutant.says in found
+    assert len(found.splitlines()) < 8, found
 
 
 # --- nothing happens past the model -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from .clusters import Task
 from .site import CELLS, Site
@@ -14,6 +14,13 @@ from .site import CELLS, Site
 MOST_COMMANDS, MOST_TASKS = 3, 3
 WHICH = st.integers(0, 2)
 CLUSTER = st.sampled_from("ab")
+PACK = st.sampled_from([1, 2])
+TO_ITS_END = 5_000
+# How far a submission has come when a schedule begins, and before which operation it then is.
+REACHED = {"holds the lock": "rmtree", "queues": "sbatch", "waits": "sleep"}
+SCENES = ["nothing", *REACHED, "queued", "trains", "late"]
+# Stops in a row after which a cell must have been given up: the first may save something, and ten more are too many.
+STOPS = 12
 # Where a command may be stopped: right before it lists, removes, publishes, asks Slurm, or hears the answer.
 PLACES = ["", "listdir", "mkdir", "rename", "replace", "link", "unlink", "rmdir", "rmtree", "open", "sleep"]
 PLACES += ["sbatch", "sbatch answered", "squeue", "squeue answered", "scancel", "scancel answered"]
@@ -31,7 +38,10 @@ class Submissions(RuleBasedStateMachine):
         try:
             self.site.bring_to_an_end()
         finally:
-            self.site.close()
+            self.close()
+
+    def close(self) -> None:
+        self.site.close()
 
     @property
     def commands(self) -> list[Any]:
@@ -47,10 +57,26 @@ class Submissions(RuleBasedStateMachine):
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
+    @initialize(scene=st.sampled_from(SCENES), host=WHICH, pack=PACK, take_over=st.booleans())
+    def how_it_stands(self, scene: str, host: int, pack: int, take_over: bool) -> None:
+        """A submission that has come so far, where most that can go wrong begins."""
+        if scene == "nothing":
+            return
+        cluster = self.world.hosts[host].cluster
+        if scene == "late":
+            self.late(cluster)
+        self.submit(host, pack, scene == "waits", take_over, own_conf=True)
+        self.step(0, TO_ITS_END, REACHED.get(scene, ""))
+        if scene == "late":
+            self.late(cluster)
+        if scene == "trains" and self._waiting():
+            self.start(0)
+            self.train_until_a_step(0)
+
     @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
     @rule(
         host=WHICH,
-        pack=st.sampled_from([1, 2]),
+        pack=PACK,
         wait=st.booleans(),
         take_over=st.booleans(),
         own_conf=st.booleans(),
@@ -63,18 +89,35 @@ class Submissions(RuleBasedStateMachine):
         process.lagging = lagging
 
     @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
+    @rule(host=WHICH, take_over=st.booleans())
+    def submit_without_a_break(self, host: int, take_over: bool) -> None:
+        process = self.site.submit(self.world.hosts[host], take_over=take_over)
+        self._go_on(process, TO_ITS_END)
+
+    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
     @rule(host=WHICH, cells=st.sampled_from([CELLS, CELLS[:1]]))
     def cancel(self, host: int, cells: list[Any]) -> None:
         self.site.cancel(self.world.hosts[host], cells)
 
     @precondition(lambda self: any(not process.frozen for process in self.commands))
-    @rule(which=WHICH, operations=st.sampled_from([1, 5, 21, 89, 400, 2000]), until=st.sampled_from(PLACES))
+    @rule(which=WHICH, operations=st.sampled_from([1, 5, 21, 89, 400, TO_ITS_END]), until=st.sampled_from(PLACES))
     def step(self, which: int, operations: int, until: str = "") -> None:
         """Let a command go on for so many operations, or until it is about to do something."""
         self._go_on(_chosen([process for process in self.commands if not process.frozen], which), operations, until)
 
+    @precondition(lambda self: any(not process.frozen for process in self.commands))
+    @rule(which=WHICH, until=st.sampled_from(["", "", "", "sleep", "sbatch", "squeue answered"]))
+    def go_on(self, which: int, until: str) -> None:
+        """Let a command go on to its end, or to where it waits, queues or has looked."""
+        self.step(which, TO_ITS_END, until)
+
     @precondition(lambda self: self.tasks)
-    @rule(which=WHICH, operations=st.sampled_from([1, 5, 21, 89, 400]))
+    @rule(which=WHICH)
+    def train_until_a_step(self, which: int) -> None:
+        self._go_on(_chosen(self.tasks, which), TO_ITS_END, "step")
+
+    @precondition(lambda self: self.tasks)
+    @rule(which=WHICH, operations=st.sampled_from([1, 5, 21, 89, TO_ITS_END]))
     def train(self, which: int, operations: int) -> None:
         self._go_on(_chosen(self.tasks, which), operations)
 
@@ -108,10 +151,53 @@ class Submissions(RuleBasedStateMachine):
     def start(self, which: int) -> None:
         self.site.start_task(_chosen(self._waiting(), which))
 
+    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
+    @rule(which=WHICH)
+    def start_and_train(self, which: int) -> None:
+        """A task that trains at once, until its first step."""
+        self._go_on(self.site.start_task(_chosen(self._waiting(), which)), TO_ITS_END, "step")
+
     @precondition(lambda self: self.tasks)
     @rule(which=WHICH)
     def preempt(self, which: int) -> None:
         _chosen(self.tasks, which).stopped = True
+
+    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
+    @rule(which=WHICH, loaded=st.booleans())
+    def stop_again_and_again(self, which: int, loaded: bool) -> None:
+        """A partition that is preempted before anything can be trained: that must come to an end.
+
+        loaded: not before a state is restored, so that it is saved once more.
+        """
+        task = _chosen(self._waiting(), which)
+        most = STOPS * len(self.site.cells_of(task)) + 1
+        for _ in range(most):
+            if task.process is None and task in self._waiting():
+                process = self.site.start_task(task)
+                if loaded:
+                    process.step(TO_ITS_END, "begin")
+                process.stopped = True
+                self._go_on(process, TO_ITS_END)
+        assert task not in self._waiting(), f"a task was stopped {most} times before it got anywhere, and is queued"
+
+    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
+    @rule(host=WHICH)
+    def correct(self, host: int) -> None:
+        """`holdfast submit` of the sweep with another configuration, for where all that began has failed."""
+        self.site.correct(self.world.hosts[host])
+
+    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
+    @rule(which=WHICH)
+    def start_what_fails(self, which: int) -> None:
+        """A task whose trainer fails."""
+        process = self.site.start_task(_chosen(self._waiting(), which))
+        process.fails = True
+        self._go_on(process, TO_ITS_END)
+
+    @rule(cell=st.sampled_from(CELLS))
+    def foreign_result(self, cell: Any) -> None:
+        """A result of another configuration comes to lie in a cell's place."""
+        self.site.put_foreign_result(cell)
 
     @precondition(lambda self: self._waiting())
     @rule(which=WHICH)

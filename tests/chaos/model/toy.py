@@ -33,6 +33,9 @@ class Way:
 class Witness:
     """What a process is told, for those who check it; this one lets it pass."""
 
+    def begins(self, cell: Cell) -> None:
+        """The cell's newest state is restored."""
+
     def trains(self, cell: Cell) -> None:
         """The cell is trained one step further."""
 
@@ -46,7 +49,10 @@ class Witness:
         """The cell has ended with this outcome, trained by these codes and numerics one after another."""
 
 
-def train_cell(run: Any, cell: Cell, way: Way = Way(), witness: Witness = Witness()) -> None:
+PLAIN, UNSEEN = Way(), Witness()
+
+
+def train_cell(run: Any, cell: Cell, way: Way = PLAIN, witness: Witness = UNSEEN) -> None:
     """A trainer of three steps that saves after each."""
     run.numerics(kernel=way.kernel)
     saved = run.restore(cell)
@@ -56,6 +62,7 @@ def train_cell(run: Any, cell: Cell, way: Way = Way(), witness: Witness = Witnes
         assert saved.values["x"] == value(cell, step) + noise, "a state that no attempt saved"
     if by[-1:] != [[way.code, way.kernel]]:
         by.append([way.code, way.kernel])
+    witness.begins(cell)
     while step < STEPS:
         stopping = run.stop
         if not stopping:

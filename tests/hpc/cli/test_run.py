@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,20 @@ def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: H
     holdfast("run", "--config", config, "--output-dir", "straight", "--parallel-jobs", "4")
     straight = (tmp_path / "straight" / "aggregated_results.json").read_bytes()
     assert (tmp_path / "out" / "aggregated_results.json").read_bytes() == straight
+
+
+def test_an_interrupt_that_comes_twice_at_once_is_one_as_timeout_sends_it(tmp_path: Path) -> None:
+    config = held(tmp_path)
+    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    store = Store(tmp_path / "out")
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
+    for _ in range(3):
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert running.wait(timeout=PATIENCE) == 130
+    assert "saved at step" in (tmp_path / "out" / "individual_results" / "width_1_run_0" / "log.txt").read_text()
+    assert store.paths.generations(1)
 
 
 def test_workers_of_a_command_that_was_killed_save_and_end(tmp_path: Path) -> None:

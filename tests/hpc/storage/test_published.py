@@ -162,6 +162,28 @@ def test_a_good_result_that_came_between_the_look_and_the_rename_gets_its_name_b
     assert not list(store.paths.cell_directory(cell).glob("*.corrupt-*"))
 
 
+@pytest.mark.parametrize(("value", "state"), [(1.0, COMPLETED), (2.0, CONFLICT)])
+def test_a_good_result_whose_name_is_taken_before_it_gets_it_back_is_not_lost(
+    store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch, value: float, state: str
+) -> None:
+    finish(store, cell)
+    quarantine = published.files.quarantine
+
+    def overtaken(path: Path, token: str = "") -> Path:
+        aside = quarantine(path, token)
+        monkeypatch.setattr(published.files, "quarantine", quarantine)
+        finish(store, cell, value)  # another task, whose result finds the name free
+        return aside
+
+    monkeypatch.setattr(published.files, "quarantine", overtaken)
+    published.set_aside(store.paths, cell, b"what was found damaged")
+    assert status(store, cell)[0] == state
+    kept = [json.loads(path.read_bytes()) for path in store.paths.conflict_files(cell)]
+    assert [entry["outcome"]["metrics"]["loss"] for entry in kept] == [1.0] * (state == CONFLICT)
+    assert not list(store.paths.cell_directory(cell).glob("results.json.corrupt-*"))
+    assert len(conflicts(store, cell)) == (state == CONFLICT)
+
+
 @pytest.mark.parametrize(
     ("change", "cause"),
     [

@@ -70,6 +70,16 @@ def test_a_void_file_that_cannot_be_read_counts_for_its_array(store: Store, cell
     assert not task_list.why_void(store.paths, intent.number, 1, 0)
 
 
+@pytest.mark.parametrize("content", ["{", "{}"], ids=["damaged", "no result"])
+def test_a_result_that_does_not_count_ends_no_cell(store: Store, cells: list[Cell], content: str) -> None:
+    intent = submission(store, [cells[0]], where=LOST)
+    store.paths.result_file(cells[0]).parent.mkdir(parents=True)
+    store.paths.result_file(cells[0]).write_text(content)
+    assert queues(store).cells == {cells[0].name}, "it may be queued there, and is trained again"
+    cancels.cancel(store, [cells[0].name])
+    assert all(reasons(store, intent))
+
+
 def test_a_cancellation_concerns_what_came_before_it_and_only_its_cells(store: Store, cells: list[Cell]) -> None:
     before = submission(store, [cells[0]], [cells[1]])
     cancel = cancels.request(store, [cells[1].name])
