@@ -17,7 +17,7 @@ from aggregate.documents.tables import cell_table, curve_table, parquet
 from aggregate.figures.draw import Drawn, draw, superseded
 from aggregate.reading.predecessor import is_predecessor, read_any
 from aggregate.reading.sweep import Reading
-from aggregate.reading.unchanged import Look, Told, look, remember, told_before
+from aggregate.reading.unchanged import DirectoryState, Told, look, remember, told_before
 from aggregate.report.caveats import limited
 from aggregate.report.findings import problems
 from aggregate.report.page import Material, render
@@ -33,7 +33,7 @@ _TRIES = 5
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Aggregated:
     """What became of an aggregation.
 
     complete: every planned cell is COMPLETED or DIVERGED. counts: cells by state. problems: what a user should be told,
@@ -65,7 +65,7 @@ def aggregate(
     trust: bool = False,
     formats: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
-) -> Outcome:
+) -> Aggregated:
     """Aggregate a sweep directory, complete or not, and write everything that is made of its results.
 
     If nothing has changed since the last time, nothing is written. Any number of processes may do this at once: the
@@ -92,7 +92,7 @@ def aggregate(
     raise OSError(errno.EBUSY, reason, str(store.paths.report_file))
 
 
-def _asked(store: Store, seen: Look, own: Sequence[str], trust: bool) -> Asked:
+def _asked(store: Store, seen: DirectoryState, own: Sequence[str], trust: bool) -> Asked:
     """Whose functions draw. What a directory names is run if it is the user's own, or trusted; else it is reported."""
     named = Analysis.of(seen.sweep.analysis).figures
     if trust or not named or not (why := untrusted(store.paths, named)):
@@ -102,12 +102,12 @@ def _asked(store: Store, seen: Look, own: Sequence[str], trust: bool) -> Asked:
     )
 
 
-def _told_before(seen: Look, asked: Asked) -> Told | None:
+def _told_before(seen: DirectoryState, asked: Asked) -> Told | None:
     """What was reported before, if it still holds. A user's figures are always drawn: who knows what they depend on?"""
     return None if asked.targets or asked.remark else told_before(seen)
 
 
-def _aggregate(root: Path, seen: Look | None, figures: bool, asked: Asked) -> Outcome | None:
+def _aggregate(root: Path, seen: DirectoryState | None, figures: bool, asked: Asked) -> Aggregated | None:
     """Read, compute and publish. None if another process published at the same time, so that the files may be a
     mixture: then what it read may be newer, and all is done again."""
     reading = _shown_as(read_any(root), asked.presentation)
@@ -164,5 +164,5 @@ def _publish(store: Store, made: Mapping[Path, bytes], figures: bool) -> dict[Pa
         return together.standing()
 
 
-def _outcome(store: Store, told: Told) -> Outcome:
-    return Outcome(told.complete, told.counts, told.problems, store.paths.report_file, store.paths.plots_directory)
+def _outcome(store: Store, told: Told) -> Aggregated:
+    return Aggregated(told.complete, told.counts, told.problems, store.paths.report_file, store.paths.plots_directory)

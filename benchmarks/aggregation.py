@@ -26,7 +26,7 @@ from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
-from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.definition import DeclaredTrainer, Sweep
 from hpc.sweep.grid import Axis, Grid
 
 # About as much as the built-in experiment has.
@@ -45,7 +45,7 @@ def metric_declarations() -> dict[str, Any]:
 def make_sweep(root: Path, conditions: tuple[int, int]) -> Store:
     """A finished sweep of conditions[0] x conditions[1] x 5 cells, as its nodes would have left it."""
     dims, scales = (tuple(2 + i for i in range(conditions[0])), tuple(0.1 * (1 + i) for i in range(conditions[1])))
-    trainer = Trainer(
+    trainer = DeclaredTrainer(
         "synthetic.py:train",
         "",
         {"dim": {"kind": "integer", "log": True}, "scale": {"kind": "real", "log": True}},

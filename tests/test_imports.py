@@ -398,3 +398,14 @@ def test_a_task_runs_where_only_numpy_and_safetensors_are_installed(tmp_path: Pa
     assert not loaded_by(code, str(store.paths.root)) & blocked
     results = [json.loads(store.paths.result_file(cell).read_text())["status"] for cell in store.sweep().grid]
     assert results == ["COMPLETED"] * 4
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    places: dict[str, list[str]] = {}
+    for path in modules("hpc", "training", "aggregate"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(named(path))
+    # A trainer sees a cell through the contract, which imports nothing of ours.
+    assert places.pop("Cell") == ["hpc/sweep/cell.py", "training/contract.py"]
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -52,7 +52,7 @@ from typing import Any, Literal, NotRequired, Protocol, TypedDict
 FactorValue = int | float | str
 
 
-class Factor(TypedDict):
+class FactorEntry(TypedDict):
     """One entry of a trainer's FACTORS.
 
     kind: integer, real or word.
@@ -81,7 +81,7 @@ class Factor(TypedDict):
     about: NotRequired[str]
 
 
-class Metric(TypedDict):
+class MetricEntry(TypedDict):
     """One entry of a trainer's METRICS.
 
     kind: bounded (in [0, 1]), positive (0 or more) or real. It decides which confidence interval is reported.

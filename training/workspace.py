@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.contract import Cell, Factor, Metric, Run
+from training.contract import Cell, FactorEntry, MetricEntry, Run
 
 if TYPE_CHECKING:
     import torch
 
-FACTORS: dict[str, Factor] = {
+FACTORS: dict[str, FactorEntry] = {
     "dim": {
         "kind": "integer",
         "minimum": 1,
@@ -40,7 +40,7 @@ FACTORS: dict[str, Factor] = {
 
 # chance is what a network reaches that ignores its inputs. 0.125: one of 8 classes. 0: R2 and information of a constant
 # guess. 0.21 and 1/12: the variance of features 0..9 on average, and of a uniform number. 2.079...: ln 8.
-METRICS: dict[str, Metric] = {
+METRICS: dict[str, MetricEntry] = {
     "predictability/synergy_acc": {
         "kind": "bounded",
         "better": "higher",

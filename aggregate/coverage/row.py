@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
+class CoverageRow:
     """what: the method or verdict. data: what it was tried on. nominal: the share that is promised: at least, or, below
     one half, at most. repeats: simulated sweeps. share: of them in which it covered, or erred, or was the verdict."""
 
@@ -30,7 +30,7 @@ class Row:
         return self.nominal < 0.5
 
 
-def text(rows: Iterable[Row]) -> Iterator[str]:
+def text(rows: Iterable[CoverageRow]) -> Iterator[str]:
     """The table, line by line, as it stands in docs/statistics.md."""
     yield "| what | data | seeds | promised % | measured % | +- |"
     yield "|---|---|---|---|---|---|"

@@ -16,7 +16,7 @@ from aggregate.analysis.curves import curves
 from aggregate.analysis.reliability import two_groups
 from aggregate.arrays import Floats, Interval
 from aggregate.coverage.populations import Population
-from aggregate.coverage.row import Row
+from aggregate.coverage.row import CoverageRow
 from aggregate.reading.declared import BOUNDED, POSITIVE
 from aggregate.stats.bands import FEWEST_SEEDS
 from aggregate.stats.exact import trend_p
@@ -47,7 +47,9 @@ _CURVES: dict[str, tuple[Callable[[Floats], Floats], float, dict[str, bool]]] = 
 }
 
 
-def simulate(populations: Sequence[Population], repeats: int, seed: int = 0, *, general: bool = True) -> Iterator[Row]:
+def simulate(
+    populations: Sequence[Population], repeats: int, seed: int = 0, *, general: bool = True
+) -> Iterator[CoverageRow]:
     """All rows. repeats: simulated sweeps for each; 20,000 give an error of 0.15 points at 95 %.
 
     general: also what does not depend on the populations.
@@ -64,7 +66,7 @@ def simulate(populations: Sequence[Population], repeats: int, seed: int = 0, *, 
     yield from _screens(min(repeats, 2000), random)
 
 
-def _intervals(population: Population, seeds: int, repeats: int, random: Generator) -> Iterator[Row]:
+def _intervals(population: Population, seeds: int, repeats: int, random: Generator) -> Iterator[CoverageRow]:
     values = population.draw(random, (repeats, seeds))
     d = describe(values)
     yield _row("t", population, seeds, t_interval(d.mean, d.sem, d.n, LEVEL), population.mean)
@@ -84,35 +86,35 @@ def _intervals(population: Population, seeds: int, repeats: int, random: Generat
     # A margin at which the difference just lies is the hardest case of equivalence.
     margin = 0.5 * float(np.std(differences))
     within = float((equivalence_p(differences + margin, margin) <= ALPHA).mean())
-    yield Row("equivalence, at the margin", population.name, seeds, ALPHA, within, repeats)
+    yield CoverageRow("equivalence, at the margin", population.name, seeds, ALPHA, within, repeats)
     reference = population.draw(random, (repeats, seeds))
     chance, n = probability_of_improvement(values, reference, "higher")
     yield _row("probability of improvement", population, seeds, improvement_interval(chance, n, LEVEL), 0.5)
 
 
-def _row(what: str, population: Population, seeds: int, interval: Interval, truth: float) -> Row:
+def _row(what: str, population: Population, seeds: int, interval: Interval, truth: float) -> CoverageRow:
     low, high = interval
-    return Row(what, population.name, seeds, LEVEL, float(((low <= truth) & (truth <= high)).mean()), len(low))
+    return CoverageRow(what, population.name, seeds, LEVEL, float(((low <= truth) & (truth <= high)).mean()), len(low))
 
 
-def _completion(repeats: int, random: Generator) -> Iterator[Row]:
+def _completion(repeats: int, random: Generator) -> Iterator[CoverageRow]:
     for seeds in SEEDS:
         for rate in (0.8, 0.95):
             low, high = clopper_pearson(random.binomial(seeds, rate, repeats), np.full(repeats, seeds), LEVEL)
             share = float(((low <= rate) & (rate <= high)).mean())
-            yield Row("completion, Clopper-Pearson", f"{100 * rate:g} % complete", seeds, LEVEL, share, repeats)
+            yield CoverageRow("completion, Clopper-Pearson", f"{100 * rate:g} % complete", seeds, LEVEL, share, repeats)
 
 
-def _trends(repeats: int, random: Generator) -> Iterator[Row]:
+def _trends(repeats: int, random: Generator) -> Iterator[CoverageRow]:
     """The tests of whether failures depend on a factor, of five levels with 15 runs each, when they do not."""
     size = np.full(5, 15)
     for rate in (0.05, 0.2):
         bad = random.binomial(15, rate, (repeats, 5))
         trend = sum(trend_p(row, size)[1] <= ALPHA for row in bad) / repeats
-        yield Row("trend of failures", f"{100 * rate:g} % of runs fail", 15, ALPHA, trend, repeats)
+        yield CoverageRow("trend of failures", f"{100 * rate:g} % of runs fail", 15, ALPHA, trend, repeats)
 
 
-def _bands(repeats: int, random: Generator) -> Iterator[Row]:
+def _bands(repeats: int, random: Generator) -> Iterator[CoverageRow]:
     """Gaussian curves, losses that are lognormal at every epoch, and accuracies just below their ceiling."""
     at = np.arange(_EPOCHS)
     for name, smoothness in _SMOOTHNESS.items():
@@ -125,10 +127,10 @@ def _bands(repeats: int, random: Generator) -> Iterator[Row]:
                 for kind in _CURVES:
                     covered[kind] += _inside(drawn, kind)
             for kind, count in covered.items():
-                yield Row("band for a curve", f"{name} {kind}", seeds, LEVEL, count / repeats, repeats)
+                yield CoverageRow("band for a curve", f"{name} {kind}", seeds, LEVEL, count / repeats, repeats)
 
 
-def _screens(repeats: int, random: Generator) -> Iterator[Row]:
+def _screens(repeats: int, random: Generator) -> Iterator[CoverageRow]:
     """The screen for seeds in two groups, on sweeps of 12 conditions of unlike spread, every third at its ceiling."""
     apart = "of 5 seeds 60 standard deviations away"
     for seeds in SEEDS:
@@ -136,11 +138,11 @@ def _screens(repeats: int, random: Generator) -> Iterator[Row]:
         spread[:, ::3] *= 1e-6
         clean = spread * random.normal(size=(repeats, _CONDITIONS, seeds))
         flagged = sum(bool(two_groups(sweep).any()) for sweep in clean) / repeats
-        yield Row("two groups, flagged in error", "no groups", seeds, ALPHA, flagged, repeats)
+        yield CoverageRow("two groups, flagged in error", "no groups", seeds, ALPHA, flagged, repeats)
         for split in (1, 2) if seeds == _SPLIT_SEEDS else ():
             clean[:, 1, :split] -= 60 * spread[:, 1]
             found = sum(bool(two_groups(sweep)[1, :split].all()) for sweep in clean) / repeats
-            yield Row("two groups, found", f"{split} {apart}", seeds, 0.9, found, repeats)
+            yield CoverageRow("two groups, found", f"{split} {apart}", seeds, 0.9, found, repeats)
             clean[:, 1, :split] += 60 * spread[:, 1]
 
 

@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from aggregate.analysis.claims import SHOWN, Claims
 from aggregate.analysis.fixed import Analysis, Looks
-from aggregate.coverage.row import Row
+from aggregate.coverage.row import CoverageRow
 from aggregate.coverage.sweeps import BUILT_IN, COLLAPSING, FAMILY, NULLS, TRUTHS, Sweeps, World, draw, judged
 
 ALPHA = 0.05
@@ -19,7 +19,7 @@ _EXPECTED = {"synergy is lost first": "No", "synergy is kept, the other lost": "
 _PART = 100  # sweeps drawn at once
 
 
-def simulate_verdicts(repeats: int, seed: int = 0) -> Iterator[Row]:
+def simulate_verdicts(repeats: int, seed: int = 0) -> Iterator[CoverageRow]:
     """repeats: simulated sweeps for each row; 1,000 give an error of 0.7 points at 5 %."""
     random = np.random.default_rng([seed, 1])
     for world in TRUTHS:
@@ -33,7 +33,7 @@ def simulate_verdicts(repeats: int, seed: int = 0) -> Iterator[Row]:
     yield from _hypothesis(COLLAPSING, repeats, random)
 
 
-def _hypothesis(world: World, repeats: int, random: Generator) -> Iterator[Row]:
+def _hypothesis(world: World, repeats: int, random: Generator) -> Iterator[CoverageRow]:
     """Yes and No of the built-in hypothesis."""
     analysis = Analysis(tests=BUILT_IN, alpha=ALPHA)
     counts = {"Yes": 0, "No": 0}
@@ -44,10 +44,10 @@ def _hypothesis(world: World, repeats: int, random: Generator) -> Iterator[Row]:
                 counts["Yes" if claim.estimate > 0 else "No"] += 1
     for answer, count in counts.items():
         nominal = 0.95 if _EXPECTED.get(world.name) == answer else ALPHA
-        yield Row(f"hypothesis, {answer}", world.name, SEEDS, nominal, count / repeats, repeats)
+        yield CoverageRow(f"hypothesis, {answer}", world.name, SEEDS, nominal, count / repeats, repeats)
 
 
-def _family(world: World, seeds: int, repeats: int, random: Generator) -> Row:
+def _family(world: World, seeds: int, repeats: int, random: Generator) -> CoverageRow:
     """How often any test of a family of four detects what is not there."""
     analysis = Analysis(tests=FAMILY, alpha=ALPHA)
     wrong = sum(
@@ -55,10 +55,10 @@ def _family(world: World, seeds: int, repeats: int, random: Generator) -> Row:
         for sweeps in _drawn(world, seeds, repeats, random)
         for i in range(len(sweeps.failed))
     )
-    return Row("family-wise error", world.name, seeds, ALPHA, wrong / repeats, repeats)
+    return CoverageRow("family-wise error", world.name, seeds, ALPHA, wrong / repeats, repeats)
 
 
-def _growth(world: World, repeats: int, random: Generator) -> Row:
+def _growth(world: World, repeats: int, random: Generator) -> CoverageRow:
     """The same over three planned looks at a sweep that grows."""
     analysis = Analysis(tests=FAMILY, alpha=ALPHA, looks=len(_LOOKS))
     wrong = 0
@@ -69,7 +69,7 @@ def _growth(world: World, repeats: int, random: Generator) -> Row:
                 for taken, seeds in enumerate(_LOOKS, start=1)
             )
     planned = f"{world.name}, planned looks at {', '.join(map(str, _LOOKS))} seeds"
-    return Row("family-wise error", planned, _LOOKS[-1], ALPHA, wrong / repeats, repeats)
+    return CoverageRow("family-wise error", planned, _LOOKS[-1], ALPHA, wrong / repeats, repeats)
 
 
 def _any(claims: Claims) -> bool:

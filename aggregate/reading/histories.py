@@ -53,7 +53,7 @@ class _File:
 
 
 @dataclass(frozen=True)
-class Block:
+class HistoryBlock:
     """Rows of some cells: position of each row's cell, names of the columns (the epoch first) and their values."""
 
     position: Integers
@@ -76,7 +76,7 @@ def read_histories(store: Store, ended: Iterable[tuple[int, str]]) -> Histories:
     )
 
 
-def _read_chunk(store: Store, ended: Sequence[tuple[int, str]]) -> tuple[list[Block], list[Fault]]:
+def _read_chunk(store: Store, ended: Sequence[tuple[int, str]]) -> tuple[list[HistoryBlock], list[Fault]]:
     faults: list[Fault] = []
     blocks = _parse_all(_files(store, ended, faults), faults)
     order = {name: place for place, (_, name) in enumerate(ended)}
@@ -101,14 +101,14 @@ def _files(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) 
             yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :], rows)
 
 
-def _parse_all(files: Iterable[_File], faults: list[Fault]) -> list[Block]:
+def _parse_all(files: Iterable[_File], faults: list[Fault]) -> list[HistoryBlock]:
     groups: dict[bytes, list[_File]] = defaultdict(list)
     for file in files:
         groups[file.header].append(file)
     return [block for group in groups.values() for block in _parse(group, faults)]
 
 
-def _parse(group: list[_File], faults: list[Fault]) -> list[Block]:
+def _parse(group: list[_File], faults: list[Fault]) -> list[HistoryBlock]:
     """Parse files of one header together; if one of them is damaged, each alone, to name it."""
     try:
         return [_block(group)]
@@ -119,7 +119,7 @@ def _parse(group: list[_File], faults: list[Fault]) -> list[Block]:
     return [block for file in group for block in _parse([file], faults)]
 
 
-def _block(group: list[_File]) -> Block:
+def _block(group: list[_File]) -> HistoryBlock:
     """Raises ValueError (pyarrow's is one) if the files are no histories."""
     names = next(csv.reader([group[0].header.decode()]), [])
     if names[:1] != [EPOCH] or len(set(names)) != len(names):
@@ -127,7 +127,7 @@ def _block(group: list[_File]) -> Block:
     position = np.repeat([file.position for file in group], [file.rows for file in group])
     body = b"".join(file.body for file in group)
     if not body:
-        return Block(position.astype(np.int64), names, [np.empty(0) for _ in names])
+        return HistoryBlock(position.astype(np.int64), names, [np.empty(0) for _ in names])
     table = pa_csv.read_csv(
         pa.BufferReader(body),
         # One thread: blocks stay in its cache, and that takes half the processor time of two. One block: no copies.
@@ -140,10 +140,10 @@ def _block(group: list[_File]) -> Block:
     values = [column.to_numpy().astype(np.float64, copy=False) for column in table.columns]
     if len(values[0]) != len(position) or not np.all((values[0] >= 1) & (values[0] < 2**53)):
         raise ValueError("a row has no epoch")
-    return Block(position.astype(np.int64), names, values)
+    return HistoryBlock(position.astype(np.int64), names, values)
 
 
-def joined(blocks: Sequence[Block], faults: Sequence[Fault]) -> Histories:
+def joined(blocks: Sequence[HistoryBlock], faults: Sequence[Fault]) -> Histories:
     """One set of columns from blocks that may differ in theirs, rows in the order of the grid. A column without any
     value is no metric."""
     ends = np.cumsum([0, *(len(block.position) for block in blocks)])

@@ -62,7 +62,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Look:
+class DirectoryState:
     """A sweep directory just before it is read; what changes later is noticed by the next look.
 
     plan: digest of sweep.json, of the certificates, of our code and of the options. stamps: of every cell, see
@@ -82,7 +82,7 @@ class Look:
         return digest([self.plan, self.strays, list(unfinished), hashlib.sha256(stamps.tobytes()).hexdigest()])
 
 
-def look(store: Store, **options: object) -> Look:
+def look(store: Store, **options: object) -> DirectoryState:
     """Look at a sweep directory without reading a result. options: all else that decides what is written.
 
     Raises hpc.errors.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
@@ -92,10 +92,10 @@ def look(store: Store, **options: object) -> Look:
     names = names_of(sweep)
     plan = json.dumps([manifest, store.certificates(), _code_digest(), options])
     strays = sorted(store.present() - set(names))
-    return Look(store, digest(plan), sweep, names, cell_stamps(store, names), strays)
+    return DirectoryState(store, digest(plan), sweep, names, cell_stamps(store, names), strays)
 
 
-def told_before(seen: Look) -> Told | None:
+def told_before(seen: DirectoryState) -> Told | None:
     """What the last aggregation reported, if another one would change no file; else None."""
     memory = _load(seen.store)
     if memory is None or not _ascending([-1, *memory.unfinished, len(seen.names)]):
@@ -108,7 +108,7 @@ def told_before(seen: Look) -> Told | None:
     return memory.told if memory.records == _digest(records) else None
 
 
-def remember(seen: Look, reading: Reading, files: Mapping[Path, Stamp], told: Told) -> None:
+def remember(seen: DirectoryState, reading: Reading, files: Mapping[Path, Stamp], told: Told) -> None:
     """Remember an aggregation. seen: the look before it read anything. files: what it wrote.
 
     Raises OSError naming the path.

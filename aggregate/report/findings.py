@@ -27,7 +27,7 @@ _VERDICTS = {SHOWN: "Detected", NOT_SHOWN: "Not detected", WITHHELD: "No verdict
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """A claim and its verdict.
 
     claim: the sentence that answers. estimated: its number; may be empty. remarks: what else must be said of it.
@@ -45,14 +45,14 @@ class Finding:
     figures: list[str]
 
 
-def found(study: Study) -> Iterator[Finding]:
+def found(study: Study) -> Iterator[ClaimFinding]:
     """Every confirmatory claim; the declared hypothesis first, then what was detected."""
     order = {SHOWN: 0, WITHHELD: 1, NOT_SHOWN: 2, UNTESTABLE: 3}
     family = study.evidence.claims.family
     for claim in sorted(family, key=lambda claim: (claim.question.kind != RETENTION, order[claim.status])):
         said, estimated, *remarks = _told(study, claim)
         verdict = _VERDICTS[claim.status]
-        yield Finding(
+        yield ClaimFinding(
             claim.status,
             verdict if claim.confirmatory else f"{verdict}, exploratory",
             said,

@@ -21,7 +21,7 @@ from aggregate.figures.canvas import Picture
 from aggregate.report import tables
 from aggregate.report.caveats import cell_lines, elsewhere, limited, on_claims, on_the_whole
 from aggregate.report.chart_data import chart_data
-from aggregate.report.findings import EXTREME_DZ, Finding, found, told_by_claims
+from aggregate.report.findings import EXTREME_DZ, ClaimFinding, found, told_by_claims
 from aggregate.report.sentences import asked, sure, terms, tried
 from aggregate.report.tables import Table
 from aggregate.wording import counted, percent, short
@@ -124,7 +124,7 @@ class Figures:
     files: Sequence[tuple[str, Sequence[Picture]]]
 
 
-def _figures(material: Material, findings: Sequence[Finding]) -> Figures:
+def _figures(material: Material, findings: Sequence[ClaimFinding]) -> Figures:
     """Within the page as long as there is room for them; everything else is a file beside it."""
     pictures = {picture.name: picture for picture in material.pictures}
     summary = material.study.summary

@@ -24,7 +24,7 @@ def _formats(text: str) -> tuple[str, ...]:
     return words
 
 
-FORMATS = options.Value(_formats)
+FORMATS = options.ReadValue(_formats)
 
 
 @click.command("aggregate", cls=Command, examples=EXAMPLES)

@@ -18,7 +18,7 @@ from hpc.terminal import console, watched
 
 if TYPE_CHECKING:
     from aggregate.coverage.populations import Population
-    from aggregate.coverage.row import Row
+    from aggregate.coverage.row import CoverageRow
     from hpc.config.load import Loaded
     from hpc.preflight.check import CheckReport
 
@@ -200,11 +200,11 @@ def _own(directory: Path) -> list[Population]:
     return found
 
 
-def _table(title: str, rows: Iterable[Row]) -> list[Row]:
+def _table(title: str, rows: Iterable[CoverageRow]) -> list[CoverageRow]:
     """Print a table as its rows come. Returns them."""
     from aggregate.coverage.row import text
 
-    kept: list[Row] = []
+    kept: list[CoverageRow] = []
     print(f"## {title}\n", flush=True)
     for line in text(_kept(rows, kept)):
         print(line, flush=True)
@@ -212,7 +212,7 @@ def _table(title: str, rows: Iterable[Row]) -> list[Row]:
     return kept
 
 
-def _kept(rows: Iterable[Row], kept: list[Row]) -> Iterable[Row]:
+def _kept(rows: Iterable[CoverageRow], kept: list[CoverageRow]) -> Iterable[CoverageRow]:
     """The rows as they come, each also put aside for the verdict."""
     for row in rows:
         kept.append(row)

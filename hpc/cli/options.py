@@ -25,7 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-class Value(Kind):
+class ReadValue(Kind):
     """What ``read`` makes of a text; it raises ValueError for one that needs the hint."""
 
     name = "value"
@@ -43,7 +43,7 @@ class Value(Kind):
         return self._complete(ctx, param, incomplete) if self._complete else []
 
 
-class Word(Value):
+class Word(ReadValue):
     """One of a few words, in upper or lower case."""
 
     def __init__(self, *words: str) -> None:
@@ -106,16 +106,16 @@ def _setting(text: str) -> str:
     return text
 
 
-NUMBER = Value(float, "give a number")
-WHOLE = Value(int, "give a whole number")
-COUNT = Value(_count, "give a whole number, 1 or more")
-PACK = Value(_pack, "give a whole number of cells, 1 or more, or auto", _of("auto"))
-SETTING = Value(_setting, "write NAME=VALUE")
-PROFILE = Value(str, complete=_profiles)
-CELL = Value(str, complete=_cells)
-SWEEP = Value(str, complete=_paths("dir"))  # a directory, or a dotted setting
+NUMBER = ReadValue(float, "give a number")
+WHOLE = ReadValue(int, "give a whole number")
+COUNT = ReadValue(_count, "give a whole number, 1 or more")
+PACK = ReadValue(_pack, "give a whole number of cells, 1 or more, or auto", _of("auto"))
+SETTING = ReadValue(_setting, "write NAME=VALUE")
+PROFILE = ReadValue(str, complete=_profiles)
+CELL = ReadValue(str, complete=_cells)
+SWEEP = ReadValue(str, complete=_paths("dir"))  # a directory, or a dotted setting
 # Whether something is there is for the command to say.
-FILE, DIRECTORY = Value(expanded, complete=_paths("file")), Value(expanded, complete=_paths("dir"))
+FILE, DIRECTORY = ReadValue(expanded, complete=_paths("file")), ReadValue(expanded, complete=_paths("dir"))
 
 
 def option(*names: str, **settings: Any) -> Callable[[Function], Function]:

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from hpc.config.declared_tests import check_metric, declared_tests
-from hpc.config.schema import Analysis
+from hpc.config.schema import AnalysisSection
 from hpc.errors import unknown_key
 from hpc.faults import Faults
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.grid import Grid
 
 _BUILT_IN_PRIMARY = ("predictability/synergy_acc", "best_val_loss")
 
 
 def check_analysis(
-    section: Analysis, trainer: Trainer, grid: Grid, search: Sequence[Path], faults: Faults, *, other_grid: bool
+    section: AnalysisSection,
+    trainer: DeclaredTrainer,
+    grid: Grid,
+    search: Sequence[Path],
+    faults: Faults,
+    *,
+    other_grid: bool,
 ) -> dict[str, Any]:
     """The section as it goes to sweep.json, with all defaults written out. Faults are added, not raised.
 

@@ -12,7 +12,7 @@ from hpc.checkout import BUILT_IN_TRAINER
 from hpc.config.schema import Configuration
 from hpc.faults import Faults
 from hpc.paths import expanded
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.data import data_digest
 
 
@@ -38,7 +38,7 @@ def read_path(name: str, text: str, faults: Faults) -> Path | None:
 
 
 def data_directory(
-    configuration: Configuration, trainer: Trainer, places: Sequence[Path], faults: Faults
+    configuration: Configuration, trainer: DeclaredTrainer, places: Sequence[Path], faults: Faults
 ) -> Path | None:
     """Where the data is, searched from each of the places; None if the trainer takes none."""
     if trainer.target != BUILT_IN_TRAINER and "dir" not in configuration.data.model_fields_set:

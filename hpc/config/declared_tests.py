@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
-from hpc.config.schema import Analysis, DeclaredTest, Retention
+from hpc.config.schema import AnalysisSection, DeclaredTest, RetentionSection
 from hpc.faults import Faults
 from hpc.sweep.cell import FactorValue
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.grid import Grid
 
 # The hypothesis of the built-in experiment: as the workspace narrows, is synergy kept in preference to the rest?
-_BUILT_IN = Retention(
+_BUILT_IN = RetentionSection(
     name="synergy prior hypothesis",
     kept="fusion_attr_synergy_loss",
     kept_name="synergy",
@@ -29,10 +29,10 @@ Levels = Mapping[str, Sequence[FactorValue]]
 
 
 def declared_tests(
-    section: Analysis,
+    section: AnalysisSection,
     primary: Sequence[str],
     reference: Mapping[str, Any] | None,
-    trainer: Trainer,
+    trainer: DeclaredTrainer,
     grid: Grid,
     faults: Faults,
 ) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def declared_tests(
     return [_written(field, test, trainer, levels, faults) for field, test in found]
 
 
-def cannot_be_tested(analysis: Mapping[str, Any], trainer: Trainer, grid: Grid) -> list[str]:
+def cannot_be_tested(analysis: Mapping[str, Any], trainer: DeclaredTrainer, grid: Grid) -> list[str]:
     """One line for whatever will not be tested, with the reason. analysis: as sweep.json carries it."""
     tests, primary = analysis.get("tests"), analysis.get("primary_metrics") or ()
     if tests is None:  # as earlier versions had it
@@ -68,7 +68,7 @@ def cannot_be_tested(analysis: Mapping[str, Any], trainer: Trainer, grid: Grid) 
     return lines
 
 
-def check_metric(field: str, name: str, trainer: Trainer, faults: Faults) -> None:
+def check_metric(field: str, name: str, trainer: DeclaredTrainer, faults: Faults) -> None:
     """Add a fault unless the trainer declares this metric."""
     if name not in trainer.metrics:
         near = difflib.get_close_matches(name, list(trainer.metrics), n=1)
@@ -79,7 +79,9 @@ def check_metric(field: str, name: str, trainer: Trainer, faults: Faults) -> Non
 # --- the default ----------------------------------------------------------------------------------------------------
 
 
-def _hypothesis(section: Analysis, trainer: Trainer, levels: Levels) -> Iterator[tuple[str, DeclaredTest]]:
+def _hypothesis(
+    section: AnalysisSection, trainer: DeclaredTrainer, levels: Levels
+) -> Iterator[tuple[str, DeclaredTest]]:
     asked = section.retention
     if "retention" not in section.model_fields_set and trainer.target == BUILT_IN_TRAINER:
         asked = _BUILT_IN if len(levels.get(_BUILT_IN_FACTOR, ())) > 1 else None
@@ -88,7 +90,7 @@ def _hypothesis(section: Analysis, trainer: Trainer, levels: Levels) -> Iterator
 
 
 def _default(
-    metric: str | None, reference: Mapping[str, Any] | None, trainer: Trainer, levels: Levels
+    metric: str | None, reference: Mapping[str, Any] | None, trainer: DeclaredTrainer, levels: Levels
 ) -> Iterator[tuple[str, DeclaredTest]]:
     """Of the first primary metric: its slope on each ordered factor, and two words compared if one is the reference.
 
@@ -112,7 +114,9 @@ def _default(
 # --- as declared ----------------------------------------------------------------------------------------------------
 
 
-def _written(field: str, test: DeclaredTest, trainer: Trainer, levels: Levels, faults: Faults) -> dict[str, Any]:
+def _written(
+    field: str, test: DeclaredTest, trainer: DeclaredTrainer, levels: Levels, faults: Faults
+) -> dict[str, Any]:
     if test.retention is not None:
         inner = field if field == "analysis.retention" else f"{field}.retention"
         return {"retention": _retention(inner, test.retention, trainer, levels, faults)}
@@ -123,7 +127,7 @@ def _written(field: str, test: DeclaredTest, trainer: Trainer, levels: Levels, f
     return {"metric": test.metric, "compare": _comparison(f"{field}.compare", test.compare or {}, levels, faults)}
 
 
-def _check_slope(field: str, name: str, trainer: Trainer, levels: Levels, faults: Faults) -> None:
+def _check_slope(field: str, name: str, trainer: DeclaredTrainer, levels: Levels, faults: Faults) -> None:
     if name not in levels:
         faults.value(field, name, f"the grid has no such factor; valid: {', '.join(levels)}")
     elif not _ordered(name, levels[name], trainer):
@@ -148,13 +152,15 @@ def _comparison(field: str, compare: Mapping[str, Any], levels: Levels, faults: 
     return {name: found}
 
 
-def _retention(field: str, asked: Retention, trainer: Trainer, levels: Levels, faults: Faults) -> dict[str, Any]:
+def _retention(
+    field: str, asked: RetentionSection, trainer: DeclaredTrainer, levels: Levels, faults: Faults
+) -> dict[str, Any]:
     _check_slope(f"{field}.factor", asked.factor, trainer, levels, faults)
     chances = {f"{side}_chance": _chance(field, side, asked, trainer, faults) for side in ("kept", "other")}
     return asked.model_dump() | chances
 
 
-def _chance(field: str, side: str, asked: Retention, trainer: Trainer, faults: Faults) -> float | None:
+def _chance(field: str, side: str, asked: RetentionSection, trainer: DeclaredTrainer, faults: Faults) -> float | None:
     """What guessing reaches in one of the two metrics: as given, or as the trainer declares it."""
     name: str = getattr(asked, side)
     check_metric(f"{field}.{side}", name, trainer, faults)
@@ -189,14 +195,14 @@ def _named(test: Mapping[str, Any]) -> str:
     return f"{test['metric']}, {what},"
 
 
-def _why_not(test: Mapping[str, Any], name: str, values: Sequence[FactorValue], trainer: Trainer) -> str:
+def _why_not(test: Mapping[str, Any], name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) -> str:
     usable = _slope_levels(name, {name: values}, trainer) if "slope" in test else len(values)
     if usable > 1:
         return ""
     return f"{name} has one level" if len(values) == 1 else f"{name} has fewer than two levels with a logarithm"
 
 
-def _why_untested(name: str, values: Sequence[FactorValue], metric: str, trainer: Trainer) -> str:
+def _why_untested(name: str, values: Sequence[FactorValue], metric: str, trainer: DeclaredTrainer) -> str:
     if len(values) == 1:
         return "it has one level"
     if name == _scaled_by(metric, trainer):
@@ -209,28 +215,28 @@ def _why_untested(name: str, values: Sequence[FactorValue], metric: str, trainer
     return "fewer than two of its levels have a logarithm"
 
 
-def _left_out(test: Mapping[str, Any], name: str, values: Sequence[FactorValue], trainer: Trainer) -> list[str]:
+def _left_out(test: Mapping[str, Any], name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) -> list[str]:
     off = [value for value in values if _logarithmic(name, trainer) and isinstance(value, int | float) and value <= 0]
     if not off or "slope" not in test or _slope_levels(name, {name: values}, trainer) < 2:
         return []
     return [f"{_named(test)} leaves out {name} {', '.join(map(str, off))}, which has no logarithm"]
 
 
-def _ordered(name: str, values: Sequence[FactorValue], trainer: Trainer) -> bool:
+def _ordered(name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) -> bool:
     numeric = not any(isinstance(value, str) for value in values)
     return bool(trainer.factors.get(name, {}).get("ordered", numeric))
 
 
-def _logarithmic(name: str, trainer: Trainer) -> bool:
+def _logarithmic(name: str, trainer: DeclaredTrainer) -> bool:
     return bool(trainer.factors.get(name, {}).get("log", False))
 
 
-def _scaled_by(metric: str, trainer: Trainer) -> str:
+def _scaled_by(metric: str, trainer: DeclaredTrainer) -> str:
     """The factor that multiplies a term of a metric; empty if there is none."""
     return str(trainer.metrics.get(metric, {}).get("scaled_by", ""))
 
 
-def _slope_levels(name: str, levels: Levels, trainer: Trainer) -> int:
+def _slope_levels(name: str, levels: Levels, trainer: DeclaredTrainer) -> int:
     """How many levels a slope on this factor has."""
     values = levels.get(name, ())
     if not _ordered(name, values, trainer):

@@ -12,7 +12,7 @@ from hpc.errors import ConfigError
 from hpc.faults import Faults
 from hpc.storage import opening
 from hpc.sweep.cell import FactorValue, check_value
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.grid import FIRST_SEED, Axis, Grid
 from hpc.yaml_files import Unquoted
 
@@ -27,7 +27,7 @@ SHORT_AXES = {"dims": "dim", "scales": "scale"}
 _VALUE_NOUNS = {"dim": "a workspace dimension", "scale": "a loss scale"}
 
 
-def make_grid(section: SweepSection, trainer: Trainer, faults: Faults, allow_huge: bool) -> Grid:
+def make_grid(section: SweepSection, trainer: DeclaredTrainer, faults: Faults, allow_huge: bool) -> Grid:
     """The grid that a sweep section describes. Faults are added, not raised.
 
     allow_huge: accept more than MOST_CELLS_UNASKED cells.
@@ -59,7 +59,7 @@ def make_grid(section: SweepSection, trainer: Trainer, faults: Faults, allow_hug
     return Grid(tuple(axes), _seeds(section, count, faults))
 
 
-def grow(grid: Grid, added: Mapping[str, list[Any]], trainer: Trainer) -> Grid:
+def grow(grid: Grid, added: Mapping[str, list[Any]], trainer: DeclaredTrainer) -> Grid:
     """The same grid with more values of its factors. Raises ConfigError for a factor it does not have, or a value."""
     faults = Faults("command line")
     names = [axis.name for axis in grid.axes]
@@ -85,7 +85,7 @@ def _longer(axis: Axis, raw: list[Any], factor: Mapping[str, Any], faults: Fault
     return Axis(axis.name, tuple(values))
 
 
-def _raw_axes(section: SweepSection, trainer: Trainer) -> list[tuple[str, str, list[Any]]]:
+def _raw_axes(section: SweepSection, trainer: DeclaredTrainer) -> list[tuple[str, str, list[Any]]]:
     """(configuration key, factor, values) in order: dims, scales, then axes; the predecessor's grid where none is."""
     found = [
         (f"sweep.{key}", name, getattr(section, key))

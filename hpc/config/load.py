@@ -21,7 +21,7 @@ from hpc.config.schema import Configuration, LossConfig
 from hpc.config.trainer_files import trainer_files
 from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
-from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.definition import DeclaredTrainer, Sweep
 from hpc.trainers.declaration import command_declaration, read_declaration
 from hpc.trainers.source import TrainerError
 from hpc.yaml_files import read_mapping
@@ -82,7 +82,9 @@ def load(command_line: CommandLine) -> Loaded:
     return Loaded(sweep, output.absolute(), notes)
 
 
-def _trainer(configuration: Configuration, places: Sequence[Path], faults: Faults) -> tuple[Trainer, dict[str, Any]]:
+def _trainer(
+    configuration: Configuration, places: Sequence[Path], faults: Faults
+) -> tuple[DeclaredTrainer, dict[str, Any]]:
     """The trainer and its options; a shell command is an option of the trainer that runs commands."""
     try:
         if isinstance(configuration.trainer, dict):
@@ -110,7 +112,7 @@ def _check_paths_of(command: str, places: Sequence[Path]) -> None:
 
 
 def _sections(
-    configuration: Configuration, trainer: Trainer, faults: Faults, *, epochs_given: bool
+    configuration: Configuration, trainer: DeclaredTrainer, faults: Faults, *, epochs_given: bool
 ) -> dict[str, dict[str, Any]]:
     """What the trainer gets: everything for the built-in one, what the user wrote for another.
 

@@ -246,7 +246,7 @@ def _default_formats() -> list[Literal["png", "pdf", "svg"]]:
     return ["png"]
 
 
-class Retention(Section):
+class RetentionSection(Section):
     """The hypothesis: as the factor narrows, more of what ``kept`` measures is left than of what ``other`` measures.
 
     kept_chance, other_chance: value of each metric under guessing; default: as the trainer declares it.
@@ -269,7 +269,7 @@ class DeclaredTest(Section):
     metric: str | None = None
     slope: str | None = None
     compare: Annotated[dict[str, list[Any]], Field(min_length=1, max_length=1)] | None = None
-    retention: Retention | None = None
+    retention: RetentionSection | None = None
 
     @model_validator(mode="after")
     def _one_question(self) -> DeclaredTest:
@@ -296,12 +296,12 @@ def _replaced(value: Any) -> Any:
     return {key: entry for key, entry in value.items() if key != "ratio"} if isinstance(value, dict) else value
 
 
-class Analysis(Section):
+class AnalysisSection(Section):
     primary_metrics: list[str] | None = None
     reference: dict[str, Any] | None = None
     alpha: Annotated[Real, Field(gt=0, lt=1)] = 0.05
     tests: list[DeclaredTest] | None = None
-    retention: Retention | None = None
+    retention: RetentionSection | None = None
     looks: Annotated[int, Field(ge=1, le=100)] = 1
     equivalence_margin: dict[str, Positive] = Field(default_factory=dict)
     last_epochs: Annotated[int, Field(ge=1, le=10**6)] = 5
@@ -331,5 +331,5 @@ class Configuration(Section):
     trainer_files_mb: Annotated[Real, Field(ge=0, le=10_000)] = FILES_MB
     checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
     keep: Keep = Field(default_factory=Keep)
-    analysis: Annotated[Analysis, BeforeValidator(_replaced)] = Field(default_factory=Analysis)
+    analysis: Annotated[AnalysisSection, BeforeValidator(_replaced)] = Field(default_factory=AnalysisSection)
     wandb: MirrorSetting | None = None  # short for experiment.log_to_wandb

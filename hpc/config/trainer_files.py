@@ -10,12 +10,12 @@ from pathlib import Path
 from hpc.config.schema import Configuration
 from hpc.errors import shown
 from hpc.faults import Faults
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.project import is_ours
 
 
 def trainer_files(
-    configuration: Configuration, trainer: Trainer, places: Sequence[Path], faults: Faults
+    configuration: Configuration, trainer: DeclaredTrainer, places: Sequence[Path], faults: Faults
 ) -> tuple[str, ...]:
     """The patterns as seen from the trainer's folder. What matches nothing, or could not be copied, is a fault.
 

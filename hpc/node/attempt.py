@@ -18,7 +18,7 @@ from hpc.errors import SweepError
 from hpc.processes import host
 from hpc.provenance import node
 from hpc.storage import files, opening, published
-from hpc.storage.checkpoint import CorruptCheckpointError, Row, decode, encode
+from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, encode
 from hpc.storage.claims import new_attempt, new_pack
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -46,7 +46,7 @@ class PackAttempt:
         self._generation = 0
         self._saved_in: dict[int, set[str]] = {}
         self._earlier_dropped = False
-        self._read: dict[Path, dict[tuple[str, str], Row]] = {}
+        self._read: dict[Path, dict[tuple[str, str], SavedCell]] = {}
         self.only_repeats = False
 
     @classmethod
@@ -72,7 +72,7 @@ class PackAttempt:
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
-    def save(self, rows: Sequence[Row]) -> None:
+    def save(self, rows: Sequence[SavedCell]) -> None:
         """Publish one generation and drop the one before the last. Raises OSError; older generations stay whole."""
         self._generation += 1
         self._read.clear()  # training has begun: what it resumed from need not stay in memory
@@ -86,7 +86,7 @@ class PackAttempt:
             self._drop_earlier_checkpoints({row.cell for row in rows})
             self._earlier_dropped = True
 
-    def restore(self, cell: Cell) -> Row | None:
+    def restore(self, cell: Cell) -> SavedCell | None:
         """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used.
 
         The arrays are the caller's own, to work on in place.
@@ -185,7 +185,7 @@ class PackAttempt:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _newest_row(self, cell: Cell, attempt: int) -> Row | None:
+    def _newest_row(self, cell: Cell, attempt: int) -> SavedCell | None:
         """The newest valid row of a cell in one attempt's checkpoints; damaged ones are set aside."""
         wanted = self.sweep.cell_digest(cell)
         pack = self.store.pack_of(cell, attempt)
@@ -203,7 +203,7 @@ class PackAttempt:
                 return row
         return None
 
-    def _rows(self, path: Path) -> dict[tuple[str, str], Row]:
+    def _rows(self, path: Path) -> dict[tuple[str, str], SavedCell]:
         """Our cells' rows of a generation, which never changes: read once for all, and kept until the next save."""
         if (rows := self._read.get(path)) is None:
             ours = {cell.name for cell in self.claims}

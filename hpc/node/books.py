@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hpc.storage.checkpoint import Row
+from hpc.storage.checkpoint import SavedCell
 
 Part = Mapping[str, Any]
 
@@ -21,12 +21,12 @@ class Book:
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
-    restored: Row | None = None
+    restored: SavedCell | None = None
     asked: bool = False
     planned: int | None = None
     began: float = field(default_factory=time.monotonic)
 
-    def resume(self, row: Row) -> None:
+    def resume(self, row: SavedCell) -> None:
         """Take over what earlier attempts have done."""
         self.history = [dict(entry) for entry in row.history]
         self.restored = replace(row, arrays={})

@@ -16,7 +16,7 @@ import numpy as np
 from hpc.node.attempt import PackAttempt
 from hpc.node.books import Book, mixture
 from hpc.node.saving import BACKGROUND_BYTES, Saving
-from hpc.storage.checkpoint import Row
+from hpc.storage.checkpoint import SavedCell
 from hpc.sweep.cell import Cell
 from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
 from hpc.sweep.states import COMPLETED, DIVERGED
@@ -253,9 +253,9 @@ class TrainingRun:
         absent = (name for name, value in measured.items() if value is None and not declared[name].get("optional"))
         return next(absent, "")
 
-    def _row(self, cell: Cell, checkpoint: Checkpoint) -> Row:
+    def _row(self, cell: Cell, checkpoint: Checkpoint) -> SavedCell:
         book = self._books[cell]
-        return Row(
+        return SavedCell(
             cell=cell.name,
             cell_digest=self._sweep.cell_digest(cell),
             config_digest=self._sweep.config_digest,
@@ -272,12 +272,12 @@ class TrainingRun:
     def _lineage(self, book: Book) -> Sequence[Mapping[str, Any]]:
         return book.lineage(self._provenance.get("trainer_digest"), self._numerics)
 
-    def _worth_a_thread(self, rows: Sequence[Row]) -> bool:
+    def _worth_a_thread(self, rows: Sequence[SavedCell]) -> bool:
         """Whether training should go on meanwhile: not for small states, and not if there is no training to go on."""
         size = sum(np.asarray(array).nbytes for row in rows for array in row.arrays.values())
         return size >= BACKGROUND_BYTES and not self.stop
 
-    def _note_whether_it_gets_on(self, rows: Sequence[Row]) -> None:
+    def _note_whether_it_gets_on(self, rows: Sequence[SavedCell]) -> None:
         """Before rows are saved: an attempt that saves only what it began with makes no progress (giving_up.py)."""
         before = self._attempt.only_repeats
         self._got_on |= not all(self._books[self._named[row.cell]].repeats(row.step) for row in rows)
@@ -285,7 +285,7 @@ class TrainingRun:
         if before and self._got_on:  # killed right after the checkpoint, it must not count as one that did not
             self._report_progress(now=True)
 
-    def _write(self, rows: Sequence[Row]) -> None:
+    def _write(self, rows: Sequence[SavedCell]) -> None:
         self._attempt.save(rows)
         for row in rows:
             self._attempt.log(self._named[row.cell], f"saved at step {row.step}, epoch {len(row.history)}")
@@ -313,7 +313,7 @@ class TrainingRun:
         }
 
 
-def _copy(row: Row) -> Row:
+def _copy(row: SavedCell) -> SavedCell:
     """A row that training can no longer change: a trainer hands over views of what it goes on working with."""
     arrays = {name: np.array(array) for name, array in row.arrays.items()}
     return replace(row, arrays=arrays, values=copy.deepcopy(row.values), history=list(row.history))

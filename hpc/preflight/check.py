@@ -94,7 +94,7 @@ def check(request: CheckRequest, say: Callable[[str], None]) -> CheckReport:
     return report
 
 
-def _controller(request: CheckRequest, report: CheckReport) -> judge_cluster.Cluster | None:
+def _controller(request: CheckRequest, report: CheckReport) -> judge_cluster.ClusterAnswers | None:
     if request.profile is not None and request.profile.is_local:
         return None
     try:
@@ -128,7 +128,7 @@ def _here(request: CheckRequest, directory: Path, report: CheckReport) -> None:
 def _node(
     request: CheckRequest,
     profile: Profile,
-    cluster: judge_cluster.Cluster,
+    cluster: judge_cluster.ClusterAnswers,
     directory: Path,
     report: CheckReport,
     say: Callable[[str], None],
@@ -187,7 +187,11 @@ def _verdicts(
 
 
 def _costs(
-    request: CheckRequest, profile: Profile, cluster: judge_cluster.Cluster, seconds: float, measured: Pilot | None
+    request: CheckRequest,
+    profile: Profile,
+    cluster: judge_cluster.ClusterAnswers,
+    seconds: float,
+    measured: Pilot | None,
 ) -> list[Finding]:
     """What stopping costs: for the checkpoint of a pilot, which is a real one, else for a write of typical size."""
     size = probe.CHECKPOINT_BYTES

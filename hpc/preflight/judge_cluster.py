@@ -36,7 +36,7 @@ _SMALL_ARRAYS = 101
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterAnswers:
     """The answers of a controller. config: `scontrol show config`, CONFIG_KEYS only. accounting: sacct answers."""
 
     version: str
@@ -86,10 +86,10 @@ class Preemption:
     seconds: float
 
 
-def ask(slurm: Slurm) -> Cluster:
+def ask(slurm: Slurm) -> ClusterAnswers:
     """Ask the controller. Raises SlurmError."""
     config = slurm.config()
-    return Cluster(
+    return ClusterAnswers(
         version=slurm.version(),
         config={key: config[key] for key in CONFIG_KEYS if key in config},
         partitions=tuple(slurm.partitions()),
@@ -98,7 +98,7 @@ def ask(slurm: Slurm) -> Cluster:
     )
 
 
-def judge(cluster: Cluster, profile: Profile | None) -> list[Finding]:
+def judge(cluster: ClusterAnswers, profile: Profile | None) -> list[Finding]:
     """Verdicts on a cluster, and on one partition of it if a profile names one."""
     name = cluster.config.get("ClusterName", "?")
     found = [ok("Slurm", f"version {cluster.version}, cluster {name}, {len(cluster.nodes)} nodes")]
@@ -112,7 +112,7 @@ def judge(cluster: Cluster, profile: Profile | None) -> list[Finding]:
     return [*found, _arrays(cluster), preemption_finding(cluster, partition), _accounting(cluster)]
 
 
-def preemption(cluster: Cluster, partition: Partition | None) -> Preemption:
+def preemption(cluster: ClusterAnswers, partition: Partition | None) -> Preemption:
     """How tasks of a partition are evicted.
 
     As observed on real clusters: TERM comes at the end of the grace time, KILL KillWait later; USR2, where Slurm has
@@ -124,7 +124,7 @@ def preemption(cluster: Cluster, partition: Partition | None) -> Preemption:
     return Preemption(mode, signalled, _kill_wait(cluster) + grace)
 
 
-def preemption_finding(cluster: Cluster, partition: Partition | None) -> Finding:
+def preemption_finding(cluster: ClusterAnswers, partition: Partition | None) -> Finding:
     """Whether and how tasks are evicted, and who brings them back."""
     how = preemption(cluster, partition)
     where = f"partition {partition.name}" if partition else "the cluster's default"
@@ -160,7 +160,7 @@ def test_request(slurm: Slurm, script: Any) -> Finding:
     return ok("request", f"Slurm accepts it: {said.partition('sbatch: ')[2] or said}")
 
 
-def _described(cluster: Cluster, partition: Partition) -> Finding:
+def _described(cluster: ClusterAnswers, partition: Partition) -> Finding:
     limit = "no time limit" if partition.max_time_min is None else f"at most {duration(60 * partition.max_time_min)}"
     mode = _preempt_mode(cluster, partition)
     evicted = "not preempted" if mode == "OFF" else f"preempted by {mode}, grace {partition.grace_time_s} s"
@@ -172,7 +172,7 @@ def _described(cluster: Cluster, partition: Partition) -> Finding:
     return ok(f"partition {partition.name}", text + ("; the default" if partition.default else ""))
 
 
-def _no_partition(cluster: Cluster, profile: Profile) -> Finding:
+def _no_partition(cluster: ClusterAnswers, profile: Profile) -> Finding:
     names = ", ".join(partition.name for partition in cluster.partitions)
     asked = profile.parameters.get("partition")
     if asked:
@@ -180,7 +180,7 @@ def _no_partition(cluster: Cluster, profile: Profile) -> Finding:
     return problem("partition", "this cluster has no default partition", f"set partition to one of: {names}")
 
 
-def _partition(cluster: Cluster, partition: Partition, profile: Profile) -> list[Finding]:
+def _partition(cluster: ClusterAnswers, partition: Partition, profile: Profile) -> list[Finding]:
     found = [_described(cluster, partition)]
     nodes = cluster.nodes_of(partition.name)
     # From the start only: sinfo adds suffixes, as in down* for a node that does not answer.
@@ -217,7 +217,7 @@ def _time_limit(partition: Partition, profile: Profile) -> Finding:
     )
 
 
-def _gpus(cluster: Cluster, partition: Partition, profile: Profile) -> list[Finding]:
+def _gpus(cluster: ClusterAnswers, partition: Partition, profile: Profile) -> list[Finding]:
     types = gpus(cluster.nodes_of(partition.name))
     wants = "gpus_per_node" in profile.parameters or "gpu" in str(profile.parameters.get("gres", ""))
     if not wants:
@@ -238,7 +238,7 @@ def _gpus(cluster: Cluster, partition: Partition, profile: Profile) -> list[Find
     return [ok("GPUs", f"{count} in {partition.name} ({profile.gpu_type or names})")]
 
 
-def _arrays(cluster: Cluster) -> Finding:
+def _arrays(cluster: ClusterAnswers) -> Finding:
     size, jobs = cluster.config.get("MaxArraySize", ""), cluster.config.get("MaxJobCount", "")
     if not size.isdecimal():
         return note("arrays", f"MaxArraySize is {size or 'not given'}")
@@ -255,7 +255,7 @@ def _arrays(cluster: Cluster) -> Finding:
     )
 
 
-def _accounting(cluster: Cluster) -> Finding:
+def _accounting(cluster: ClusterAnswers) -> Finding:
     if cluster.accounting:
         return ok("accounting", "sacct answers")
     age = duration(_seconds(cluster.config.get("MinJobAge", "300")))
@@ -263,7 +263,7 @@ def _accounting(cluster: Cluster) -> Finding:
     return note("accounting", text)
 
 
-def _preempt_mode(cluster: Cluster, partition: Partition | None) -> str:
+def _preempt_mode(cluster: ClusterAnswers, partition: Partition | None) -> str:
     kind = cluster.config.get("PreemptType", "preempt/none")
     if kind == "preempt/none" or (kind == "preempt/partition_prio" and partition and _is_first(cluster, partition)):
         return "OFF"
@@ -273,14 +273,14 @@ def _preempt_mode(cluster: Cluster, partition: Partition | None) -> str:
     return words[0] if words else "OFF"
 
 
-def _is_first(cluster: Cluster, partition: Partition) -> bool:
+def _is_first(cluster: ClusterAnswers, partition: Partition) -> bool:
     """Whether no partition that shares a node has a higher priority: then no job can evict its tasks."""
     sharing = {name for node in cluster.nodes_of(partition.name) for name in node.partitions}
     tiers = [other.priority_tier for other in cluster.partitions if other.name in sharing]
     return partition.priority_tier >= max(tiers, default=0)
 
 
-def _kill_wait(cluster: Cluster) -> float:
+def _kill_wait(cluster: ClusterAnswers) -> float:
     return _seconds(cluster.config.get("KillWait", "30"))
 
 

@@ -24,7 +24,7 @@ class CorruptCheckpointError(Exception):
 
 
 @dataclass(frozen=True)
-class Row:
+class SavedCell:
     """One cell's state in a generation.
 
     cell: its name. cell_digest: identity and configuration; a row is only restored where it is equal.
@@ -49,7 +49,7 @@ class Row:
     lineage: Sequence[Mapping[str, Any]] = ()
 
 
-def encode(rows: Sequence[Row]) -> bytes:
+def encode(rows: Sequence[SavedCell]) -> bytes:
     """A generation as bytes. Values and histories may hold inf and nan: they come back as they went in."""
     tensors = {
         f"{i}/{name}": np.asarray(array, order="C") for i, row in enumerate(rows) for name, array in row.arrays.items()
@@ -73,7 +73,7 @@ def encode(rows: Sequence[Row]) -> bytes:
     return _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def decode(data: bytes) -> list[Row]:
+def decode(data: bytes) -> list[SavedCell]:
     """All rows of a generation. Raises CorruptCheckpointError unless every byte is as it was written."""
     if not data.startswith(_MAGIC) or len(data) < _FIRST_LINE_BYTES:
         raise CorruptCheckpointError("it does not begin as a checkpoint of this format")
@@ -88,6 +88,6 @@ def decode(data: bytes) -> list[Row]:
         number, _, name = key.partition("/")
         by_row.setdefault(int(number), {})[name] = array
     # What a later version adds to a row is passed over: its tasks and ours may train the same sweep in turn.
-    known = Row.__dataclass_fields__
+    known = SavedCell.__dataclass_fields__
     entries = [{key: value for key, value in entry.items() if key in known} for entry in json.loads(text)]
-    return [Row(**entry, arrays=by_row.get(i, {})) for i, entry in enumerate(entries)]
+    return [SavedCell(**entry, arrays=by_row.get(i, {})) for i, entry in enumerate(entries)]

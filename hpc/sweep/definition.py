@@ -17,7 +17,7 @@ PRESENTATION = ("figures", "formats", "labels")
 
 
 @dataclass(frozen=True)
-class Trainer:
+class DeclaredTrainer:
     """Which code trains a cell and what it declared.
 
     target: ``module:function`` or ``file.py:function`` (identity: the file's name without its directory).
@@ -55,7 +55,7 @@ class Sweep:
 
     name: str
     grid: Grid
-    trainer: Trainer
+    trainer: DeclaredTrainer
     options: Mapping[str, Any]
     sections: Mapping[str, Any]
     data_digest: str
@@ -123,7 +123,7 @@ class Sweep:
         """Raises KeyError or ValueError if ``data`` was not written by to_json of this version or an earlier one."""
         values = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         lists = {key: tuple(data["trainer"][key]) for key in ("data_files", "files") if key in data["trainer"]}
-        trainer = Trainer(**data["trainer"] | lists)
+        trainer = DeclaredTrainer(**data["trainer"] | lists)
         return cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": trainer})
 
 

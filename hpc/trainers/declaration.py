@@ -16,7 +16,7 @@ from typing import Any
 from hpc.checkout import PROJECT_ROOT
 from hpc.errors import shown, unknown_key
 from hpc.sweep.cell import check_factor_name
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 
 _LITERALS = ("FACTORS", "METRICS", "OPTIONS", "PACK_MODE", "DATA_FILES")
@@ -32,7 +32,7 @@ PACK_MODES = ("fused", "concurrent", "sequential")
 _COMMAND_MODES = ("concurrent", "sequential")  # each call of a command trains one cell
 
 
-def read_declaration(target: str, search: Iterable[Path], options: Iterable[str] = ()) -> Trainer:
+def read_declaration(target: str, search: Iterable[Path], options: Iterable[str] = ()) -> DeclaredTrainer:
     """Find a trainer and read its literals. Nothing of it is executed.
 
     target: ``module:function`` or ``path/to/file.py:function``.
@@ -63,7 +63,9 @@ def read_declaration(target: str, search: Iterable[Path], options: Iterable[str]
     if mode not in PACK_MODES:
         raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
     name = f"{path.name}:{function}" if source.endswith(".py") else target
-    return Trainer(name, str(path), literals["FACTORS"], literals["METRICS"], mode, _data_files(literals, path.name))
+    return DeclaredTrainer(
+        name, str(path), literals["FACTORS"], literals["METRICS"], mode, _data_files(literals, path.name)
+    )
 
 
 def _check_signature(arguments: ast.arguments, what: str) -> None:
@@ -75,7 +77,7 @@ def _check_signature(arguments: ast.arguments, what: str) -> None:
         raise TrainerError(f"{what}({ast.unparse(arguments)}) cannot be called; write (cells, options, run)")
 
 
-def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
+def command_declaration(spec: Mapping[str, Any]) -> tuple[DeclaredTrainer, str]:
     """A shell command as a trainer, declared in the configuration.
 
     spec: {command, factors, metrics, data_files, pack_mode}. Returns (trainer, command). Raises TrainerError.
@@ -99,7 +101,7 @@ def command_declaration(spec: Mapping[str, Any]) -> tuple[Trainer, str]:
     if mode not in _COMMAND_MODES:
         raise TrainerError(f"pack_mode is {mode!r}; valid for a command: {', '.join(_COMMAND_MODES)}")
     path = PROJECT_ROOT.joinpath(*COMMAND_TRAINER.rpartition(":")[0].split(".")).with_suffix(".py")
-    return Trainer(COMMAND_TRAINER, str(path), factors, metrics, mode, tuple(patterns)), command
+    return DeclaredTrainer(COMMAND_TRAINER, str(path), factors, metrics, mode, tuple(patterns)), command
 
 
 def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import ModuleType
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.imports import import_roots, own_name
 from hpc.trainers.project import module_base
 from hpc.trainers.source import TrainerError
 
 
-def load_function(trainer: Trainer) -> Callable[..., None]:
+def load_function(trainer: DeclaredTrainer) -> Callable[..., None]:
     """Import the trainer's code and return its function. Raises whatever the module raises."""
     source, _, name = trainer.target.rpartition(":")
     path = Path(trainer.path)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers import git, left_out
 from hpc.trainers.imports import Closure, Import, follow, own_name
 from hpc.units import size
@@ -68,20 +68,20 @@ class Project:
         return lines
 
 
-def is_ours(trainer: Trainer) -> bool:
+def is_ours(trainer: DeclaredTrainer) -> bool:
     """Whether a trainer is part of Holdfast, so that there is no project of a user's."""
     path = Path(trainer.path)
     return PROJECT_ROOT in path.parents and path.relative_to(PROJECT_ROOT).parts[0] in OUR_PACKAGES
 
 
-def project(trainer: Trainer) -> Project:
+def project(trainer: DeclaredTrainer) -> Project:
     """What tasks of a trainer get of its project. Raises SweepError for a file that is no Python, OSError."""
     if is_ours(trainer):
         return Project(PROJECT_ROOT, {}, {})
     return _Collection(trainer).project()
 
 
-def deciding(trainer: Trainer) -> dict[str, Path]:
+def deciding(trainer: DeclaredTrainer) -> dict[str, Path]:
     """The files of the project that decide a cell's numbers, by name as seen from the trainer, also in a snapshot.
 
     For a file it and what it imports, for a module its package; and what they read from where they lie. Raises as
@@ -90,7 +90,7 @@ def deciding(trainer: Trainer) -> dict[str, Path]:
     return {} if is_ours(trainer) else _Collection(trainer).named()
 
 
-def module_base(trainer: Trainer) -> Path:
+def module_base(trainer: DeclaredTrainer) -> Path:
     """The directory in which the trainer is imported under its own name."""
     path = Path(trainer.path)
     source = trainer.target.rpartition(":")[0]
@@ -102,7 +102,7 @@ def module_base(trainer: Trainer) -> Path:
 class _Collection:
     """The files of one trainer as they are found."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: DeclaredTrainer) -> None:
         self._trainer = trainer
         self._path = Path(trainer.path)
         self._is_file = trainer.target.rpartition(":")[0].endswith(".py")

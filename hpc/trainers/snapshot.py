@@ -16,7 +16,7 @@ from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.errors import OutdatedError
 from hpc.storage import files
 from hpc.storage.store import Store
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.project import Project, deciding, project
 
 _OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml", ".js", ".css", ".html"}
@@ -28,12 +28,12 @@ _MOST_PERMISSIONS = 0o755
 _COPIES_AT_ONCE = 8
 
 
-def code_digest(trainer: Trainer) -> str:
+def code_digest(trainer: DeclaredTrainer) -> str:
     """Digest of all code a task runs: ours and the trainer's with what lies beside it, by name and content."""
     return hashlib.sha256(_listing(_sources(trainer)).encode()).hexdigest()
 
 
-def trainer_digest(trainer: Trainer) -> str:
+def trainer_digest(trainer: DeclaredTrainer) -> str:
     """Digest of the code that decides a cell's numbers.
 
     For the built-in trainer our training folder, for another one what it imports and reads (a scratch script beside it
@@ -53,7 +53,7 @@ def extent(found: Project) -> tuple[int, int]:
     return len(sources) + len(folders) + 1, size + 4096 * len(folders)
 
 
-def snapshot(store: Store, trainer: Trainer) -> tuple[str, Path]:
+def snapshot(store: Store, trainer: DeclaredTrainer) -> tuple[str, Path]:
     """Copy the code into the sweep directory, whole or not at all; the same code is copied once.
 
     A copy that is not any more what its digest says is put aside and made anew: never edited in place, for tasks may
@@ -128,7 +128,7 @@ def check_snapshot(digest: str) -> None:
         raise OutdatedError(f"{PROJECT_ROOT}: the code is not as it was submitted ({found}); submit again")
 
 
-def user_code(trainer: Trainer) -> Trainer:
+def user_code(trainer: DeclaredTrainer) -> DeclaredTrainer:
     """The trainer as this process should load it: from the snapshot this code itself runs in, if it does.
 
     A snapshot that lacks it is no reason to take the file it was copied from, which may have changed since.
@@ -166,7 +166,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _sources(trainer: Trainer) -> Iterator[tuple[str, Path]]:
+def _sources(trainer: DeclaredTrainer) -> Iterator[tuple[str, Path]]:
     """(name in the snapshot, file) of all code."""
     yield from _ours(PROJECT_ROOT)
     for name, path in project(trainer).files.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Value:
+class PathValue:
     """A text or path. rooted: built from the place of the source file."""
 
     text: str
@@ -24,7 +24,7 @@ class Value:
 _SAME = {"Path", "PurePath", "PosixPath", "str", "fspath", "abspath", "realpath", "normpath"}
 _SAME_METHODS = {"resolve", "absolute", "as_posix"}
 _JOINS = {"joinpath", "glob", "rglob"}
-_UNKNOWN = Value("*")
+_UNKNOWN = PathValue("*")
 # What reads the file that its first argument names, or that its object is.
 _READ = {"open", "load", "loadtxt", "genfromtxt", "fromfile", "read_csv", "read_table", "read_json", "read_parquet"}
 _READ_ITSELF = {"open", "read_text", "read_bytes"}
@@ -34,14 +34,14 @@ class Paths:
     """The paths of one source file."""
 
     def __init__(self, path: Path, tree: ast.Module) -> None:
-        self._file = Value(str(path), True)
+        self._file = PathValue(str(path), True)
         self._tree = tree
-        self._named: dict[str, Value | None] = {}
+        self._named: dict[str, PathValue | None] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                 self._assign(node.targets[0].id, self.value(node.value))
 
-    def _assign(self, name: str, value: Value | None) -> None:
+    def _assign(self, name: str, value: PathValue | None) -> None:
         known = self._named.setdefault(name, value)
         if known != value:
             self._named[name] = None  # it depends on what runs first
@@ -65,7 +65,7 @@ class Paths:
                 if found and not found.rooted and not os.path.isabs(found.text) and not set("*~$:") & set(found.text):
                     yield node.lineno, found.text
 
-    def _opened(self, node: ast.Call) -> Value | None:
+    def _opened(self, node: ast.Call) -> PathValue | None:
         match node.func:
             case ast.Attribute(value=inner, attr=name) if name in _READ_ITSELF and self.value(inner):
                 return self.value(inner)
@@ -73,7 +73,7 @@ class Paths:
                 return self.value(node.args[0])
         return None
 
-    def import_roots(self) -> Iterator[Value | None]:
+    def import_roots(self) -> Iterator[PathValue | None]:
         """Directories that the file adds to ``sys.path``; None for one that cannot be known."""
         for node in ast.walk(self._tree):
             match node:
@@ -92,20 +92,20 @@ class Paths:
                 case ast.Call(func=ast.Attribute(attr="addsitedir"), args=[added, *_]):
                     yield self._known(added)
 
-    def _all_known(self, node: ast.expr) -> Iterator[Value | None]:
+    def _all_known(self, node: ast.expr) -> Iterator[PathValue | None]:
         yield from map(self._known, node.elts) if isinstance(node, ast.List | ast.Tuple) else [None]
 
-    def _known(self, node: ast.expr) -> Value | None:
+    def _known(self, node: ast.expr) -> PathValue | None:
         found = self.value(node)
         if found is None or "*" in found.text or not os.path.isabs(found.text):
             return None
-        return Value(os.path.normpath(found.text), found.rooted)
+        return PathValue(os.path.normpath(found.text), found.rooted)
 
-    def value(self, node: ast.expr) -> Value | None:
+    def value(self, node: ast.expr) -> PathValue | None:
         """What an expression gives; None if it is no path or text that can be known."""
         match node:
             case ast.Constant(value=str(text)):
-                return Value(text)
+                return PathValue(text)
             case ast.Name(id="__file__"):
                 return self._file
             case ast.Name(id=name):
@@ -126,7 +126,7 @@ class Paths:
                 return self._called(node)
         return None
 
-    def _called(self, node: ast.Call) -> Value | None:
+    def _called(self, node: ast.Call) -> PathValue | None:
         arguments = node.args
         match node.func:
             case ast.Name(id=name) | ast.Attribute(value=ast.Name(), attr=name) if name in _SAME and arguments:
@@ -143,29 +143,29 @@ class Paths:
                 return self._joined([inner, *arguments])
             case ast.Attribute(value=inner, attr="with_name") if len(arguments) == 1:
                 parent, own = self._parent(self.value(inner), 1), self.value(arguments[0]) or _UNKNOWN
-                return parent and Value(os.path.join(parent.text, own.text), parent.rooted)
+                return parent and PathValue(os.path.join(parent.text, own.text), parent.rooted)
             case ast.Attribute(value=inner, attr="with_suffix") if len(arguments) == 1:
-                stem, suffix = self.value(inner), self.value(arguments[0]) or Value(".*")
-                return stem and Value(os.path.splitext(stem.text)[0] + suffix.text, stem.rooted)
+                stem, suffix = self.value(inner), self.value(arguments[0]) or PathValue(".*")
+                return stem and PathValue(os.path.splitext(stem.text)[0] + suffix.text, stem.rooted)
         return None
 
-    def _joined(self, parts: Sequence[ast.expr]) -> Value | None:
+    def _joined(self, parts: Sequence[ast.expr]) -> PathValue | None:
         """The parts of a path joined. Where the first is not known, neither is the path."""
         found = [self.value(part) for part in parts]
         if found[0] is None:
             return None
         known = [value or _UNKNOWN for value in found]
         rooted = known[0].rooted and not any(os.path.isabs(value.text) for value in known[1:])
-        return Value(os.path.join(*(value.text for value in known)), rooted or known[-1].rooted)
+        return PathValue(os.path.join(*(value.text for value in known)), rooted or known[-1].rooted)
 
     @staticmethod
-    def _parent(found: Value | None, count: int) -> Value | None:
+    def _parent(found: PathValue | None, count: int) -> PathValue | None:
         if found is None:
             return None
         text = found.text
         for _ in range(count):
             text = os.path.dirname(text)
-        return Value(text, found.rooted)
+        return PathValue(text, found.rooted)
 
 
 def _writes(node: ast.Call) -> bool:
@@ -175,8 +175,8 @@ def _writes(node: ast.Call) -> bool:
     return any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax") for mode in modes)
 
 
-def _added(parts: Sequence[Value | None]) -> Value | None:
+def _added(parts: Sequence[PathValue | None]) -> PathValue | None:
     if parts[0] is None:
         return None
     known = [part or _UNKNOWN for part in parts]
-    return Value("".join(value.text for value in known), known[0].rooted)
+    return PathValue("".join(value.text for value in known), known[0].rooted)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpc.node.attempt import PackAttempt
-from hpc.storage.checkpoint import Row
+from hpc.storage.checkpoint import SavedCell
 
 from .attempts import ForkServer
 from .bench import Bench
@@ -30,7 +30,7 @@ def saved(memory: Path) -> tuple[PackAttempt, Path, bytes]:
     [cell] = bench.tasks[0]
     attempt = PackAttempt.begin(bench.store, bench.sweep, [cell], 1, {})
     for step in (1, 2):
-        attempt.save([Row(cell.name, bench.sweep.cell_digest(cell), bench.sweep.config_digest, step)])
+        attempt.save([SavedCell(cell.name, bench.sweep.cell_digest(cell), bench.sweep.config_digest, step)])
     newest = bench.store.paths.generations(1)[0]
     return attempt, newest, newest.read_bytes()
 

@@ -15,7 +15,7 @@ from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission import intents
 from hpc.sweep.cell import Cell
-from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.definition import DeclaredTrainer, Sweep
 from hpc.sweep.grid import Axis, Grid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +73,7 @@ def make_sweep(
     values: dict[str, Any] = {
         "name": "small",
         "grid": grid or make_grid(),
-        "trainer": Trainer(target, str(path), FACTORS, METRICS, pack_mode),
+        "trainer": DeclaredTrainer(target, str(path), FACTORS, METRICS, pack_mode),
         "options": dict(options or {}),
         "sections": {},
         "data_digest": "",

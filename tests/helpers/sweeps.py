@@ -12,7 +12,7 @@ from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, digest
-from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.definition import DeclaredTrainer, Sweep
 from hpc.sweep.grid import Axis, Grid
 
 ACCURACY, LOSS = "predictability/synergy_acc", "best_val_loss"
@@ -42,13 +42,13 @@ METRICS: dict[str, Any] = {
     "val_loss": {"kind": "positive", "better": "lower", "label": "validation loss"},
     "train_loss": {"kind": "positive", "better": "lower", "label": "training loss"},
 }
-BUILT_IN_LIKE = Trainer("training.workspace:train", "", FACTORS, METRICS, "fused")
+BUILT_IN_LIKE = DeclaredTrainer("training.workspace:train", "", FACTORS, METRICS, "fused")
 
 
 def make_sweep(
     axes: Mapping[str, Sequence[int | float | str]],
     seeds: int = 3,
-    trainer: Trainer = BUILT_IN_LIKE,
+    trainer: DeclaredTrainer = BUILT_IN_LIKE,
     primary: Sequence[str] = (ACCURACY, LOSS),
     alpha: float = 0.05,
 ) -> Sweep:

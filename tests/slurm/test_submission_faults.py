@@ -23,7 +23,7 @@ from hpc.storage.store import Store
 from hpc.submission.arrays import submit
 from hpc.submission.live import live_tasks, queues
 from hpc.submission.lock import lock
-from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.definition import DeclaredTrainer, Sweep
 from hpc.sweep.grid import Axis, Grid
 
 FAULTY_SUBMISSIONS = 200
@@ -79,7 +79,9 @@ def in_a_process_of_its_own(action: Callable[[], None]) -> int:
 
 
 def small_sweep() -> Sweep:
-    trainer = Trainer("width.py:train", str(WIDTH), {"width": {"kind": "integer"}}, {"error": {"kind": "positive"}})
+    trainer = DeclaredTrainer(
+        "width.py:train", str(WIDTH), {"width": {"kind": "integer"}}, {"error": {"kind": "positive"}}
+    )
     grid = Grid((Axis("width", (1, 2, 3, 4)),), (42, 43))
     analysis = {"primary_metrics": ["error"], "reference": None, "alpha": 0.05}
     return Sweep("faulty", grid, trainer, {"epochs": 1}, {}, "", analysis, 60.0, {"weights": "final"})

@@ -20,7 +20,7 @@ from training.model.network import Network, Rescaling
 from training.model.routes import FUSED, evaluation_routes
 from training.model.rows import Architecture
 from training.model.settings import DOMAINS, FEATURES, Settings
-from training.model.tables import LOGITS, Table
+from training.model.tables import LOGITS, SplitTable
 from training.shapes.distribution import BINS, RANDOM_FEATURE
 
 # Fixed, so that every product has one shape, and with it one order of summation, whatever the size of the split.
@@ -38,7 +38,7 @@ class Errors:
 
 
 def evaluate(
-    settings: Settings, architecture: Architecture, parameters: Tensor, table: Table, rescaling: Rescaling
+    settings: Settings, architecture: Architecture, parameters: Tensor, table: SplitTable, rescaling: Rescaling
 ) -> list[Errors]:
     """Errors of each cell of a pack; parameters: (P, 2, half)."""
     routes = evaluation_routes(settings)

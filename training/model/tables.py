@@ -20,7 +20,7 @@ LOGITS = slice(FEATURES["attr"], FEATURES["attr"] + BINS)
 
 
 @dataclass(frozen=True)
-class Table:
+class SplitTable:
     """One split. Row r of attr is at r, row r of v at rows + r.
 
     inputs: (2 * rows, INPUTS), padded with zeros. targets: (2 * rows, OUTPUTS): base features, then in the rows of
@@ -39,8 +39,8 @@ class Table:
 class Tables:
     """Both splits, and how a decoded base feature becomes an encoder's input again."""
 
-    train: Table
-    val: Table
+    train: SplitTable
+    val: SplitTable
     rescaling: Rescaling
 
 
@@ -80,7 +80,7 @@ def _table(
     scales: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
     device: torch.device,
     dtype: torch.dtype,
-) -> Table:
+) -> SplitTable:
     rows = len(split)
     # The rows of both domains in one table: one index_select reads the batches of all cells and both domains.
     plain = np.float64 if dtype is torch.float64 else np.float32
@@ -91,7 +91,7 @@ def _table(
         inputs[domain, :, : features.shape[1]] = (features - mean) / deviation
         targets[domain, :, : features.shape[1]] = features
     targets[0, np.arange(rows), LOGITS.start + split.xor] = 1.0
-    return Table(
+    return SplitTable(
         rows=rows,
         inputs=torch.from_numpy(inputs).view(-1, INPUTS).to(device, dtype),
         targets=torch.from_numpy(targets).view(-1, OUTPUTS).to(device, dtype),

@@ -20,7 +20,7 @@ from aggregate.analysis.retention import Retained
 from aggregate.pipeline import aggregate
 from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
-from hpc.sweep.definition import Sweep, Trainer
+from hpc.sweep.definition import DeclaredTrainer, Sweep
 from hpc.sweep.grid import Axis, Grid
 
 R2 = "predictability/unique_r2"
@@ -100,7 +100,7 @@ def test_each_interval_leaves_out_0_exactly_if_its_test_detects(tmp_path: Path) 
     tests = [{"metric": R2, "slope": f} for f in ("a", "b", "c", "d")]
     random = np.random.default_rng(5)
     noise = {cell.name: random.normal() for cell in make_sweep({key: [1, 2] for key in "abcd"}, 6).grid}
-    trainer = Trainer("t.py:train", "", {}, {R2: {"kind": "real", "better": "higher"}})
+    trainer = DeclaredTrainer("t.py:train", "", {}, {R2: {"kind": "real", "better": "higher"}})
 
     def metrics(cell: Cell) -> dict[str, float | None]:
         effect = sum(size * float(cell.factors[f]) for f, size in zip("abcd", (2.0, 1.0, 0.6, 0.0), strict=True))
@@ -216,7 +216,7 @@ def test_scale_zero_is_left_out_of_the_slope_and_said(tmp_path: Path) -> None:
 
 def test_a_trainers_own_factors_get_contrasts_that_suit_them(tmp_path: Path) -> None:
     factors = {"rate": {"kind": "real"}, "optimizer": {"kind": "word"}, "size": {"kind": "word", "ordered": True}}
-    trainer = Trainer("t.py:train", "", factors, {"m": {"kind": "real", "better": "lower"}})
+    trainer = DeclaredTrainer("t.py:train", "", factors, {"m": {"kind": "real", "better": "lower"}})
     axes: dict[str, Sequence[int | float | str]] = {
         "rate": [0.0, 0.1, 0.4],
         "optimizer": ["adam", "sgd"],
@@ -259,7 +259,7 @@ def test_comparisons_with_the_reference_are_paired_by_seed(tmp_path: Path) -> No
 
 def test_two_words_are_compared_by_seed_within_each_combination_of_the_others(tmp_path: Path) -> None:
     factors = {"method": {"kind": "word"}, "size": {"kind": "integer"}}
-    trainer = Trainer("t.py:train", "", factors, {"m": {"kind": "real", "better": "higher"}})
+    trainer = DeclaredTrainer("t.py:train", "", factors, {"m": {"kind": "real", "better": "higher"}})
     random = np.random.default_rng(2)
     axes: dict[str, Sequence[int | float | str]] = {"method": ["base", "other", "ours"], "size": [1, 2]}
     sweep = make_sweep(axes, 6, trainer, ["m"])

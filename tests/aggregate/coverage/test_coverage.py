@@ -13,7 +13,7 @@ from aggregate.analysis.retention import Retained
 from aggregate.analysis.study import study
 from aggregate.coverage import verdicts
 from aggregate.coverage.populations import own, textbook
-from aggregate.coverage.row import Row, text
+from aggregate.coverage.row import CoverageRow, text
 from aggregate.coverage.shortfall import fallen, read_baseline
 from aggregate.coverage.simulation import simulate
 from aggregate.coverage.sweeps import NULLS
@@ -24,11 +24,11 @@ from hpc.sweep.cell import Cell
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
+def rows() -> list[CoverageRow]:
     return list(simulate(list(textbook()), 2000, seed=1))
 
 
-def _share(rows: list[Row], what: str, data: str, seeds: int) -> float:
+def _share(rows: list[CoverageRow], what: str, data: str, seeds: int) -> float:
     found = [row.share for row in rows if (row.what, row.data, row.seeds) == (what, data, seeds)]
     assert len(found) == 1
     return 100 * found[0]
@@ -45,23 +45,25 @@ def _share(rows: list[Row], what: str, data: str, seeds: int) -> float:
         ("delta-logit t", "accuracy about 0.967", (95, 94, 94)),
     ],
 )
-def test_intervals_cover_as_published(rows: list[Row], what: str, data: str, coverages: tuple[float, ...]) -> None:
+def test_intervals_cover_as_published(
+    rows: list[CoverageRow], what: str, data: str, coverages: tuple[float, ...]
+) -> None:
     for seeds, coverage in zip((3, 5, 10), coverages, strict=True):
         assert _share(rows, what, data, seeds) == pytest.approx(coverage, abs=2.2)
 
 
-def test_no_interval_for_a_mean_copes_with_collapsing_seeds(rows: list[Row]) -> None:
+def test_no_interval_for_a_mean_copes_with_collapsing_seeds(rows: list[CoverageRow]) -> None:
     assert all(row.share < 0.8 for row in rows if "collapse" in row.data and row.what in ("t", "delta-logit t"))
 
 
-def test_exact_intervals_bands_and_improvement_cover_what_they_promise(rows: list[Row]) -> None:
+def test_exact_intervals_bands_and_improvement_cover_what_they_promise(rows: list[CoverageRow]) -> None:
     promised = ("median, ordered values", "completion, Clopper-Pearson", "band for a curve")
     found = [row for row in rows if row.what in promised]
     assert len(found) > 15
     assert all(row.share > row.nominal - 3.5 * row.error for row in found)
 
 
-def test_equivalence_and_trends_err_no_more_often_than_they_say(rows: list[Row]) -> None:
+def test_equivalence_and_trends_err_no_more_often_than_they_say(rows: list[CoverageRow]) -> None:
     found = [row for row in rows if row.is_error]
     assert {row.what for row in found} == {
         "equivalence, at the margin",
@@ -71,7 +73,7 @@ def test_equivalence_and_trends_err_no_more_often_than_they_say(rows: list[Row])
     assert all(row.share < row.nominal + 3.5 * row.error for row in found)
 
 
-def test_the_baseline_is_of_these_rows_and_the_verdicts_in_it_are_right(rows: list[Row]) -> None:
+def test_the_baseline_is_of_these_rows_and_the_verdicts_in_it_are_right(rows: list[CoverageRow]) -> None:
     baseline = read_baseline()
     assert {(row.what, row.data, row.seeds) for row in rows} < set(baseline)
     for row in baseline.values():
@@ -136,5 +138,5 @@ def test_check_stats_prints_a_table_with_its_errors(tmp_path: Path, capsys: pyte
 
 
 def test_a_row_reads_as_percentages() -> None:
-    line = list(text([Row("t", "normal", 3, 0.95, 0.9412, 10_000)]))[-1]
+    line = list(text([CoverageRow("t", "normal", 3, 0.95, 0.9412, 10_000)]))[-1]
     assert line == "| t | normal | 3 | >= 95 | 94.1 | 0.2 |"

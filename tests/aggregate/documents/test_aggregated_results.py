@@ -14,10 +14,10 @@ import scipy.stats
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 from pyarrow import parquet
 
-from aggregate.pipeline import Outcome, aggregate
+from aggregate.pipeline import Aggregated, aggregate
 from hpc.storage.claims import new_attempt
 from hpc.sweep.cell import Cell
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 
 GRID = {"dim": [8, 12], "scale": [0.1, 1.0]}
 
@@ -27,7 +27,7 @@ def _metrics(cell: Cell) -> dict[str, float | None]:
     return {ACCURACY: float(generator.uniform(0.5, 1)), LOSS: float(generator.uniform(0.1, 0.3))}
 
 
-def _aggregate(directory: Directory) -> tuple[Outcome, dict[str, Any], dict[str, Any]]:
+def _aggregate(directory: Directory) -> tuple[Aggregated, dict[str, Any], dict[str, Any]]:
     outcome = aggregate(directory.store.paths.root, figures=False)
     documents = [directory.store.paths.aggregated_file, directory.store.paths.statistics_file]
     return outcome, *(json.loads(path.read_bytes()) for path in documents)
@@ -276,7 +276,9 @@ def test_the_table_has_one_row_for_every_planned_cell_and_the_curves_one_for_eve
 
 
 def test_a_metric_may_be_called_like_a_column_of_the_table(tmp_path: Path) -> None:
-    trainer = Trainer("t.py:train", "", {"state": {"kind": "word"}}, {"epochs": {"kind": "real", "better": "lower"}})
+    trainer = DeclaredTrainer(
+        "t.py:train", "", {"state": {"kind": "word"}}, {"epochs": {"kind": "real", "better": "lower"}}
+    )
     directory = Directory(tmp_path, make_sweep({"width": [1, 2]}, 2, trainer, primary=["epochs"]))
     directory.fill(lambda _: {"epochs": 7.5, "cell": 1.0})
     aggregate(tmp_path, figures=False)

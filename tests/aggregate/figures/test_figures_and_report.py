@@ -15,10 +15,10 @@ from aggregate.figures.labels import fitted
 from aggregate.pipeline import aggregate
 from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 
 PNG = b"\x89PNG\r\n\x1a\n"
-WORDS = Trainer(
+WORDS = DeclaredTrainer(
     "trainer.py:train",
     "",
     {"optimizer": {"kind": "word", "label": "optimizer & <friends>"}},
@@ -77,7 +77,7 @@ def test_the_smallest_grids_are_drawn(tmp_path: Path, axes: dict[str, list[int |
 
 
 def test_three_factors_are_drawn_line_by_line(tmp_path: Path) -> None:
-    trainer = Trainer("t.py:t", "", {}, {"m": {"kind": "real", "better": "lower"}})
+    trainer = DeclaredTrainer("t.py:t", "", {}, {"m": {"kind": "real", "better": "lower"}})
     directory = Directory(tmp_path, make_sweep({"a": [1, 2], "b": ["x", "y"], "c": [0.5, 1.5]}, 2, trainer, ["m"]))
     directory.fill(lambda cell: {"m": float(cell.seed)})
     aggregate(tmp_path)
@@ -114,7 +114,7 @@ def test_what_the_trainer_says_its_factors_and_metrics_are_is_said_before_the_cl
         "score": {"kind": "bounded", "better": "higher", "chance": 0.25, "about": "share of answers that are right"},
         "other": {"kind": "real", "better": "lower", "about": "nothing that a claim is about"},
     }
-    trainer = Trainer("t.py:t", "", factors, metrics)
+    trainer = DeclaredTrainer("t.py:t", "", factors, metrics)
     directory = Directory(tmp_path, make_sweep({"width": [1, 2], "depth": [1, 2]}, 3, trainer, ["score"]))
     directory.fill(lambda cell: {"score": 0.3 + 0.1 * cell.run_id, "other": float(cell.seed)})
     report = aggregate(tmp_path, figures=False).report.read_text()

@@ -14,7 +14,7 @@ from helpers.here import lacking
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 
 if CHROMIUM is None:
     lacking("chromium is not installed")
@@ -162,7 +162,7 @@ def test_a_table_sorts_by_any_column_both_ways(report: Path, tmp_path: Path) -> 
 
 def test_names_that_look_like_html_stay_text_in_the_charts(tmp_path: Path) -> None:
     label = "</script><img src=x onerror=alert(1)>"
-    trainer = Trainer(
+    trainer = DeclaredTrainer(
         "t.py:t", "", {"optimizer": {"kind": "word", "label": label}}, {"m": {"kind": "real", "better": "lower"}}
     )
     directory = Directory(tmp_path / "sweep", make_sweep({"optimizer": ["adam", "sgd"]}, 3, trainer, ["m"]))

@@ -13,7 +13,7 @@ from helpers.sweeps import Directory, make_sweep
 
 from aggregate.pipeline import aggregate
 from aggregate.report.page import PICTURES
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from training.workspace import FACTORS, METRICS
 
 if CHROMIUM is None:
@@ -25,7 +25,7 @@ AS_BASE64 = 4 / 3
 TRIES = 3
 
 
-def _report(root: Path, trainer: Trainer, dims: list[int], scales: list[float], epochs: int) -> Path:
+def _report(root: Path, trainer: DeclaredTrainer, dims: list[int], scales: list[float], epochs: int) -> Path:
     """Every metric has a value in every cell and a curve; no figures, which take a page no more room than PICTURES."""
     names = list(trainer.metrics)
     directory = Directory(root, make_sweep({"dim": dims, "scale": scales}, 5, trainer, names[:2]))
@@ -60,7 +60,7 @@ def _opens_within_a_second(report: Path, folder: Path) -> None:
 
 
 def test_the_report_of_the_demo_is_light_and_opens_within_a_second(tmp_path: Path) -> None:
-    trainer = Trainer("training.workspace:train", "", FACTORS, METRICS, "fused")
+    trainer = DeclaredTrainer("training.workspace:train", "", FACTORS, METRICS, "fused")
     report = _report(tmp_path / "sweep", trainer, [4, 8, 16, 32], [0.1, 1.0, 10.0], 6)
     assert report.stat().st_size + AS_BASE64 * PICTURES < 1_500_000
     _opens_within_a_second(report, tmp_path)
@@ -68,7 +68,7 @@ def test_the_report_of_the_demo_is_light_and_opens_within_a_second(tmp_path: Pat
 
 def test_the_report_of_a_thousand_cells_is_light_and_opens_within_a_second(tmp_path: Path) -> None:
     factors = {name: {key: FACTORS[name][key] for key in ("kind", "log")} for name in FACTORS}  # type: ignore[literal-required]
-    trainer = Trainer("t.py:t", "", factors, PARTS)
+    trainer = DeclaredTrainer("t.py:t", "", factors, PARTS)
     dims, scales = [2**k for k in range(1, 21)], [0.5 * 2**k for k in range(10)]
     report = _report(tmp_path / "sweep", trainer, dims, scales, 50)
     assert report.stat().st_size + AS_BASE64 * PICTURES < 5_000_000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from helpers.command_line import Holdfast
 
-from aggregate.coverage.row import Row
+from aggregate.coverage.row import CoverageRow
 from aggregate.coverage.shortfall import fallen, verdict
 
 
-def row(what: str, data: str, share: float, nominal: float = 0.95) -> Row:
-    return Row(what, data, 5, nominal, share, 10_000)
+def row(what: str, data: str, share: float, nominal: float = 0.95) -> CoverageRow:
+    return CoverageRow(what, data, 5, nominal, share, 10_000)
 
 
 def test_the_verdict_names_each_method_that_falls_short_once_where_it_is_worst() -> None:

@@ -11,7 +11,7 @@ import yaml
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.analysis_section import check_analysis
 from hpc.config.load import CommandLine, Loaded, load
-from hpc.config.schema import Analysis
+from hpc.config.schema import AnalysisSection
 from hpc.errors import ConfigError
 from hpc.faults import Faults
 from hpc.sweep.grid import Axis, Grid
@@ -73,7 +73,7 @@ def test_the_built_in_family_is_the_hypothesis_and_the_slope_of_accuracy_and_not
     trainer = read_declaration(BUILT_IN_TRAINER, [PROJECT_ROOT])
     grid = Grid((Axis("dim", (4, 8)), Axis("scale", (0.1, 1.0))), (42, 43))
     faults = Faults("f", set())
-    found = check_analysis(Analysis(), trainer, grid, [], faults, other_grid=False)
+    found = check_analysis(AnalysisSection(), trainer, grid, [], faults, other_grid=False)
     assert [list(test)[-1] for test in found["tests"]] == ["retention", "slope"]
     assert found["tests"][0]["retention"]["kept"] == "fusion_attr_synergy_loss"
     assert found["tests"][1] == {"metric": "predictability/synergy_acc", "slope": "dim"}

@@ -21,7 +21,7 @@ from hpc.node.attempt import PackAttempt
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
 from hpc.storage import claims, files
-from hpc.storage.checkpoint import Row
+from hpc.storage.checkpoint import SavedCell
 from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -222,10 +222,10 @@ def test_a_state_that_was_worked_on_in_place_is_restored_as_it_was_saved(cells: 
 def test_what_was_restored_is_not_kept_in_memory_once_training_has_saved(cells: list[Cell], begin: Begin) -> None:
     save(begin(cells[:2]), cells[:2], 1)
     run = begin(cells[:2])
-    before = {id(one) for one in gc.get_objects() if type(one) is Row}
+    before = {id(one) for one in gc.get_objects() if type(one) is SavedCell}
     steps = [run.restore(cell).step for cell in cells[:2]]
     save(run, cells[:2], 2)
-    kept = [one for one in gc.get_objects() if type(one) is Row and id(one) not in before]
+    kept = [one for one in gc.get_objects() if type(one) is SavedCell and id(one) not in before]
     assert steps == [1, 1]
     assert not any(row.arrays for row in kept)
 

@@ -11,7 +11,7 @@ import pytest
 from hpc.planning.pilot_record import tasks_at_once
 from hpc.preflight import judge_node, probe
 from hpc.preflight.finding import NOTE, OK, PROBLEM, Finding, summary, table
-from hpc.preflight.judge_cluster import Cluster, Preemption, gpus, judge, preemption
+from hpc.preflight.judge_cluster import ClusterAnswers, Preemption, gpus, judge, preemption
 from hpc.slurm.answers import Node, parse_partitions
 from hpc.slurm.profile import Profile
 from hpc.slurm.profile_file import parse_profile
@@ -40,8 +40,8 @@ def node(name: str, **changes: Any) -> Node:
     return replace(whole, **changes)
 
 
-def cluster(*nodes: Node, accounting: bool = True, partitions: str = PARTITIONS, **config: str) -> Cluster:
-    return Cluster(
+def cluster(*nodes: Node, accounting: bool = True, partitions: str = PARTITIONS, **config: str) -> ClusterAnswers:
+    return ClusterAnswers(
         "22.05.8", CONFIG | config, tuple(parse_partitions(partitions)), nodes or (node("n1"), node("n2")), accounting
     )
 

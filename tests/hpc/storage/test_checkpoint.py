@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hpc.storage.checkpoint import CorruptCheckpointError, Row, decode, encode
+from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, encode
 
 DTYPES = ["bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"]
 
 
-def row(**arrays: np.ndarray) -> Row:
-    return Row(
+def row(**arrays: np.ndarray) -> SavedCell:
+    return SavedCell(
         "dim_8_run_0", "c" * 64, "d" * 64, 7, {"x": 1.5}, [{"epoch": 1, "loss": 0.5}], {"dtype": "f4"}, 2.5, arrays
     )
 
@@ -67,12 +67,12 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.text(), VALUES, max_size=4))
 def test_plain_values_come_back_as_they_went_in(values: dict) -> None:
-    (back,) = decode(encode([Row("a", "b", "c", 0, values)]))
+    (back,) = decode(encode([SavedCell("a", "b", "c", 0, values)]))
     assert back.values == values
 
 
 def test_values_that_are_nan_or_infinite_come_back() -> None:
-    (back,) = decode(encode([Row("a", "b", "c", 0, {"best": math.inf, "last": math.nan})]))
+    (back,) = decode(encode([SavedCell("a", "b", "c", 0, {"best": math.inf, "last": math.nan})]))
     assert back.values["best"] == math.inf
     assert math.isnan(back.values["last"])
 

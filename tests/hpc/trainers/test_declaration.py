@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hpc.config.load import CommandLine, load
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.data import data_digest
 from hpc.trainers.declaration import command_declaration, read_declaration
 from hpc.trainers.loading import load_function
@@ -20,7 +20,7 @@ def train(cells, options, run): pass
 """
 
 
-def declare(directory: Path, text: str) -> Trainer:
+def declare(directory: Path, text: str) -> DeclaredTrainer:
     (directory / "mine.py").write_text(text)
     return read_declaration("mine.py:train", [directory])
 
