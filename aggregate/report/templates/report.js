@@ -336,6 +336,17 @@ function sortable(table) {
   });
 }
 
+// On paper nothing can be unfolded.
+function unfolded() {
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const part of closed) part.open = true;
+  });
+  addEventListener("afterprint", () => { for (const part of closed) part.open = false; });
+}
+
+unfolded();
 for (const table of document.querySelectorAll("table.sortable")) sortable(table);
 const source = document.getElementById("chart-data");
 if (source) {

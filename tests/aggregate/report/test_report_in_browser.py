@@ -51,6 +51,21 @@ def test_the_report_asks_nothing_of_a_network_and_logs_no_error(report: Path, tm
     assert got["wide"] == 0  # tables and charts scroll by themselves, the page does not
 
 
+def test_on_paper_every_folded_part_is_open_and_every_chart_has_its_key(report: Path, tmp_path: Path) -> None:
+    script = """() => {
+      const closed = () => document.querySelectorAll("details:not([open])").length, found = [closed()];
+      dispatchEvent(new Event("beforeprint")); found.push(closed());
+      dispatchEvent(new Event("afterprint")); found.push(closed());
+      return found;
+    }"""
+    (before, printed, after), faults, _ = run_in_browser(report, tmp_path, script)
+    assert faults == []
+    assert before == after > 0
+    assert printed == 0
+    style = report.read_text().partition("@media print")[2].partition("</style>")[0]
+    assert ".controls" not in style  # its ticks say which colour is which
+
+
 ASK = """() => { const image = new Image(); image.src = "http://example.org/x.png"; document.body.append(image); }"""
 
 
