@@ -27,7 +27,7 @@ from hpc.sweep.states import COMPLETED, DIVERGED, FAILED, FINAL
 
 EXAMPLES = (
     "redo out --cell dim_8_scale_1.0_run_0 --profile lab",
-    "redo out --state DIVERGED && holdfast submit out --profile lab --allow-code-change",
+    "redo out --state DIVERGED",
 )
 
 

@@ -135,7 +135,7 @@ MUTANTS = (
     Mutant(
         "checksum not checked",
         "hpc/storage/checkpoint.py",
-        '    if hashlib.sha256(body).hexdigest().encode() + b"\\n" != checksum:\n',
+        '    if hashlib.sha256(memoryview(data)[_FIRST_LINE_BYTES:]).hexdigest().encode() + b"\\n" != checksum:\n',
         "    if not checksum:\n",
         (damaged,),
     ),

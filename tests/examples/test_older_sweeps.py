@@ -33,7 +33,8 @@ STRAIGHT = {
 def older(tmp_path: Path) -> Path:
     """The archive's content, with its paths where it lies now, and the checkout where an update leaves it."""
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian 12's Python 3.11.2 knows none
+        archive.extractall(tmp_path)
     for name in ("out", "built_in"):
         file = tmp_path / name / "sweep.json"
         text = file.read_text().replace("/elsewhere", str(tmp_path))

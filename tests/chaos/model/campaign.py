@@ -77,6 +77,7 @@ def search(model: type[Model], examples: int) -> Found | None:
         deadline=None,
         database=None,
         phases=[Phase.generate],
+        print_blob=False,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )

@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from hpc.submission.intents import receipt
+
 from .clusters import Task
 from .site import CELLS, Site
 
@@ -199,10 +201,15 @@ class Submissions(RuleBasedStateMachine):
         """A result of another configuration comes to lie in a cell's place."""
         self.site.put_foreign_result(cell)
 
-    @precondition(lambda self: self._waiting())
+    @precondition(lambda self: self._known_by_number())
     @rule(which=WHICH)
     def rename(self, which: int) -> None:
-        _chosen(self._waiting(), which).job.name = "renamed"
+        _chosen(self._known_by_number(), which).job.name = "renamed"
+
+    def _known_by_number(self) -> list[Task]:
+        """Those that wait, of jobs whose number is on record: no other can be found under another name."""
+        store = self.site.store
+        return [task for task in self._waiting() if str(task.job.number) in receipt(store, task.job.place[0]).values()]
 
     @rule(cluster=CLUSTER)
     def late(self, cluster: str) -> None:

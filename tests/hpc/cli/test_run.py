@@ -152,7 +152,7 @@ def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: H
 
 def test_an_interrupt_that_comes_twice_at_once_is_one_as_timeout_sends_it(tmp_path: Path) -> None:
     config = held(tmp_path)
-    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
+    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command_line import ON_A_TERMINAL
 from helpers.small_sweeps import ROOT
 from helpers.waiting import wait_until
 
@@ -92,7 +93,7 @@ def test_a_lock_is_free_again_after_an_error_inside(store: Store) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_asked_to_end_releases_the_lock(store: Store, number: int) -> None:
-    with holder(store) as process:
+    with holder(store, *ON_A_TERMINAL) as process:
         process.send_signal(number)
         wait_until(lambda: process.poll() is not None, "its end")
         assert beside(store) == []

@@ -51,9 +51,9 @@ def test_vector_functions_are_found_before_two_threads_could_ask_for_them(addres
 def test_so_are_those_of_a_trainer_of_ones_own(address: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import torch\n\n\ndef train(cells, options, run):\n    pass\n")
     work = f"""
-from hpc.sweep.definition import Trainer
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.loading import load_function
-load_function(Trainer("mine.py:train", {str(tmp_path / "mine.py")!r}, factors={{}}, metrics={{}}))
+load_function(DeclaredTrainer("mine.py:train", {str(tmp_path / "mine.py")!r}, factors={{}}, metrics={{}}))
 """
     before, after = looked(address, work)
     assert before == -1
