@@ -184,9 +184,9 @@ def test_redo_asks_sets_aside_and_run_trains_again_and_show_and_report_say_so(
     redone = json.loads(holdfast("show", "out", "width_1_run_0", "--json").stdout)["redone"]
     assert [(entry["redo"], entry["result"]["status"]) for entry in redone] == [(2, COMPLETED)]
     told = holdfast("aggregate", "out").stderr
-    line = "redone after their results could be seen (holdfast redo): width 1, seed 42; all ended as before"
-    assert line in told
-    assert line in (store.root / "report.html").read_text()
+    line = "redone after their results could be seen (holdfast redo): {}; all ended as before"
+    assert line.format("width_1_run_0") in told
+    assert line.format("width 1, seed 42") in (store.root / "report.html").read_text()
 
 
 def test_redo_with_a_profile_trains_at_once(holdfast: Holdfast, tmp_path: Path) -> None:
