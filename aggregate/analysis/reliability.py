@@ -116,8 +116,8 @@ def _normality(claim: Claim) -> str:
     smallest = 2.0 ** (1 - seeds)
     if not smallest > 1 - claim.level:
         return text
-    least = f"its p is {smallest:.2g} or more"
-    return f"{text}. Without that assumption, a test of {seeds} seeds cannot detect anything ({least})"
+    signs = f"Changing the signs of the {seeds} seeds' estimates needs no such assumption"
+    return f"{text}. {signs}, but with so few of them it cannot detect anything (its p is at least {smallest:.4g})"
 
 
 def _unproven(summary: Summary, entry: MetricSummary, claim: Claim) -> str:

@@ -124,7 +124,7 @@ def _still_learning(gathered: Gathered) -> list[str]:
     if 2 * last <= len(known):
         return []
     return [
-        f"{last} of {counted(len(known), 'completed run')} were best at their last epoch, so training has not "
+        f"{last} of {counted(len(known), 'completed run')} were best at their last epoch, so training had probably not "
         "converged: conditions may differ in how fast they learn rather than in what they can learn"
     ]
 

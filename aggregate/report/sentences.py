@@ -129,7 +129,7 @@ def _counted(claims: Claims) -> str:
         return f"The one effect declared before the first job {became}."
     without = f"; {undecided} {'has' if undecided == 1 else 'have'} no verdict" if undecided else ""
     was = "was" if detected == 1 else "were"
-    return f"{detected} of {tests} effects declared before the first job {was} detected{without}."
+    return f"Of {tests} effects declared before the first job, {detected} {was} detected{without}."
 
 
 def _error(claims: Claims) -> str:

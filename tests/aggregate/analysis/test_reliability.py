@@ -89,7 +89,7 @@ def test_seeds_that_may_be_two_groups_are_shown_beside_the_claim_with_how_little
     )
     assert told in report
     assert "the p value and the intervals assume seeds that vary normally, and seeds in two groups do not" in report
-    assert "a test of 5 seeds cannot detect anything (its p is 0.062 or more)" in report
+    assert "with so few of them it cannot detect anything (its p is at least 0.0625)" in report
     assert not json.loads(directory.store.paths.statistics_file.read_bytes())["unreliable"]
 
 
