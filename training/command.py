@@ -68,6 +68,7 @@ class _Command:
         self._options = {key: value for key, value in options.items() if key != "command"}
 
     def run(self) -> None:
+        """Run the command to its end, or to a stop that is asked for, and report what it wrote."""
         self._prepare()
         with subprocess.Popen(
             ["bash", "-c", self._command],

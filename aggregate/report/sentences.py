@@ -9,6 +9,7 @@ from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claims
 from aggregate.analysis.fixed import Compared, Retention
 from aggregate.analysis.questions import Question
 from aggregate.analysis.reliability import metrics_of_claim
+from aggregate.analysis.retention import Retained
 from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary
 from aggregate.reading.declared import Factor
@@ -75,7 +76,7 @@ def terms(study: Study) -> Iterator[tuple[str, str]]:
         text = _metric(entry, plain=name is None)
         yield (name, text if label.startswith(name) else f"measured by {label}: {text}") if name else (label, text)
     if retained is not None:
-        yield "information", _information(study)
+        yield "information", _information(retained)
 
 
 def _asked_about(study: Study, claims: Claims) -> list[MetricSummary]:
@@ -94,10 +95,8 @@ def _metric(entry: MetricSummary, *, plain: bool) -> str:
     return "; ".join(filter(None, told)) + "."
 
 
-def _information(study: Study) -> str:
+def _information(retained: Retained) -> str:
     """What a retention counts."""
-    retained = study.evidence.claims.retained
-    assert retained is not None
     kept, other = retained.kept, retained.other
     return (
         f"{kept.formula} for {kept.name} and {other.formula} for {other.name}: 0 for guessing, 1 for no error, below 0 "

@@ -44,7 +44,7 @@ def check_device(error: BaseException, device: str) -> None:
         if isinstance(link, RuntimeError) and _DEVICE_ERROR.search(text) and not _MEMORY_ERROR.search(text):
             said = text.strip().splitlines()[0]
             raise DeviceTroubleError(f"the GPU cannot be used here any more ({said}); saved states are kept") from error
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def check_disk(error: BaseException, root: Path) -> None:

@@ -102,6 +102,7 @@ class TrainingRun:
     # --- what a trainer tells -------------------------------------------------------------------------------------
 
     def save(self, checkpoints: Mapping[Any, Checkpoint]) -> frozenset[Any]:
+        """See training.contract.Run. Raises ContractError, StorageTroubleError."""
         for cell in checkpoints:
             self._check_live(cell)
             self._check_asked(cell)
@@ -119,6 +120,7 @@ class TrainingRun:
         return dropped
 
     def epoch(self, cell: Any, epoch: int, of: int, metrics: Mapping[str, float]) -> None:
+        """See training.contract.Run. Raises ContractError."""
         self._check_live(cell)
         self._check_asked(cell)
         book = self._books[cell]

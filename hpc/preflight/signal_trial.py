@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from hpc.checkout import PROJECT_ROOT
 from hpc.planning.plan import make_plan
 from hpc.preflight.finding import Finding, note, ok, problem
+from hpc.processes import wait_until
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
 from hpc.slurm.profile import Profile
@@ -43,23 +43,23 @@ def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: fl
     cell = _submit(store, profile, conf)
     slurm, pause = Slurm(conf), _SANDBOX_POLL_SECONDS if quick else _POLL_SECONDS
     try:
-        if not _until(lambda: _begun(store, cell), start_s, pause):
+        if not wait_until(lambda: _begun(store, cell), start_s, pause):
             return note("signal", f"not tried: a second job did not begin within {start_s:g} s", "try again later")
         (task,) = _tasks(store)
         slurm.signal(task, "USR2")
         began = time.monotonic()
-        if not _until(lambda: _saved(store, cell), _PATIENCE_SECONDS, pause):
+        if not wait_until(lambda: _saved(store, cell), _PATIENCE_SECONDS, pause):
             text = f"a task on {task.node} got USR2 and saved nothing within {duration(_PATIENCE_SECONDS)}"
             return problem("signal", text, "look at setup and container in the profile: something ends or hides it")
         seconds = time.monotonic() - began
         text = f"a task on {task.node} that got USR2 saved within {duration(seconds)}"
-        if not _until(lambda: _requeued(store, task), _PATIENCE_SECONDS, pause):
+        if not wait_until(lambda: _requeued(store, task), _PATIENCE_SECONDS, pause):
             fix = "use `holdfast submit --wait`, which submits such cells again"
             return note("signal", f"{text}, and was not requeued", fix)
         return ok("signal", f"{text} and was requeued")
     finally:
         slurm.cancel(_tasks(store))
-        _until(lambda: not _tasks(store), _CANCEL_SECONDS, pause)  # what is left may still write here
+        wait_until(lambda: not _tasks(store), _CANCEL_SECONDS, pause)  # what is left may still write here
 
 
 def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
@@ -77,15 +77,6 @@ def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
         seen = queues(store)
         submit(store, sweep, make_plan([CellStatus(cell, MISSING)]), short, held, seen, conf=conf)
     return cell
-
-
-def _until(true: Callable[[], bool], seconds: float, pause: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause)
-    return True
 
 
 def _tasks(store: Store) -> list[QueuedTask]:

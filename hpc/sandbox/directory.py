@@ -10,13 +10,12 @@ import fcntl
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpc import protocol
+from hpc import processes, protocol
 from hpc.processes import Process, boot_id
 from hpc.sandbox.conf import SandboxError
 from hpc.user_state import user_state
@@ -117,9 +116,4 @@ def daemons(directory: Path) -> dict[str, Process]:
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     """Polls until the condition holds; False if it still does not after timeout_s seconds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_S)
-    return True
+    return processes.wait_until(condition, timeout_s, _POLL_S)

@@ -6,8 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hpc.errors import SweepError
+from hpc.protocol import TaskExit
 from hpc.status import task_end
 from hpc.storage import files
+from hpc.storage.layout import FailedStart
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_cells
 from hpc.submission.intents import intents
@@ -57,7 +59,8 @@ def told(store: Store, missing: Collection[Cell]) -> str:
         return str(error)
     logs = [store.paths.task_log(last.number, *place) for place in ended]
     speaking = [log for log in logs if log.is_file() and log.stat().st_size]
-    starts = [start.node for start in store.paths.failed_starts() if start.submission == last.number]
+    marks = [mark for mark in store.paths.failed_starts() if mark.submission == last.number]
+    starts = [mark.node for mark in marks if not _lost_its_gpu(mark)]
     where = f", on {', '.join(sorted(set(starts)))}" if starts else ""
     if speaking:
         return f"{_tasks(speaking)} ended before training began{where}: {first_lines(speaking[0])} ({speaking[0]})"
@@ -75,6 +78,20 @@ def refused_requeues(store: Store) -> str:
     nodes = ", ".join(sorted({each.node for each in refused}))
     said = f"{_tasks(refused)} saved and stopped but could not be requeued, on {nodes}: {refused[-1].why}"
     return f"{said}; submit again to resume"
+
+
+def lost_gpus(store: Store) -> str:
+    """How many tasks of the last submission lost their GPU, and where; empty if none did."""
+    last = max((intent.number for intent in intents(store)), default=0)
+    lost = [mark for mark in store.paths.failed_starts() if mark.submission == last and _lost_its_gpu(mark)]
+    if not lost:
+        return ""
+    nodes = ", ".join(sorted({mark.node for mark in lost}))
+    return f"{_tasks(lost)} lost {'its' if len(lost) == 1 else 'their'} GPU, on {nodes}; submit again to resume"
+
+
+def _lost_its_gpu(mark: FailedStart) -> bool:
+    return mark.status == str(int(TaskExit.DEVICE))
 
 
 def _tasks(found: Sequence[object]) -> str:

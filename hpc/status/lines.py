@@ -45,6 +45,8 @@ def remarks(snapshot: Snapshot) -> Iterator[str]:
         yield snapshot.failed_starts
     if snapshot.refused_requeues:
         yield snapshot.refused_requeues
+    if snapshot.lost_gpus:
+        yield snapshot.lost_gpus
     if snapshot.cancelled:
         yield snapshot.cancelled
     queued = [task.queued for task in snapshot.live.values() if task.queued.waiting]

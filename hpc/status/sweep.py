@@ -28,7 +28,8 @@ class Snapshot:
     live: the live task of a cell. trouble: which clusters could not be asked, and why; then RUNNING and PENDING are
     unknown there. failed_starts: what tasks of the last submission said that ended before they began.
     refused_requeues: what tasks of the last submission were answered that asked to be queued again. cancelled: what has
-    been cancelled and not been submitted since. elsewhere: directories that this one is a copy of.
+    been cancelled and not been submitted since. elsewhere: directories that this one is a copy of. lost_gpus: how many
+    tasks of the last submission lost theirs, and where.
     """
 
     sweep: Sweep
@@ -39,6 +40,7 @@ class Snapshot:
     refused_requeues: str = ""
     cancelled: str = ""
     elsewhere: tuple[str, ...] = ()
+    lost_gpus: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -109,8 +111,9 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     told = "" if trouble else early_ends.told(store, missing)
     live = {name: task for name, task in live.items() if name in left}
     refused = early_ends.refused_requeues(store) if left - live.keys() else ""
+    lost = early_ends.lost_gpus(store) if left - live.keys() else ""
     cancelled = _cancelled(store, left - live.keys())
-    return Snapshot(sweep, statuses, live, trouble, told, refused, cancelled, seen.elsewhere)
+    return Snapshot(sweep, statuses, live, trouble, told, refused, cancelled, seen.elsewhere, lost)
 
 
 def _cancelled(store: Store, names: Collection[str]) -> str:

@@ -94,6 +94,7 @@ class _Search:
         self._elsewhere: list[Path] = []
 
     def run(self, start: Path) -> Closure:
+        """Follow imports from this file on, to what can no longer be followed. Raises SweepError, OSError."""
         waiting = [start]
         while waiting:
             path = waiting.pop()

@@ -113,6 +113,7 @@ class _Collection:
         self._faults: list[str] = []
 
     def project(self) -> Project:
+        """What the trainer can import and open of its project, and what of it cannot be had on a node."""
         closure = self._follow()
         deciding = self.deciding(closure)
         self._check_size(deciding - closure.files)

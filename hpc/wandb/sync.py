@@ -107,6 +107,7 @@ class _Mirror:
     settle: float
 
     def bring(self, synced: Synced) -> None:
+        """Send what W&B lacks or has otherwise, look again, and note in ``synced`` what still differs."""
         found = self._ask(list(self.runs), trusting=True)
         synced.differing += self._strays(found)
         faulty = self._compare(found)

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -229,10 +230,15 @@ def saved_rows(store: Store, sweep: Sweep, cell: Cell) -> list[dict[str, Any]]:
     wanted = sweep.cell_digest(cell)
     for path in _generations(store, cell):
         with contextlib.suppress(OSError, CorruptCheckpointError):
-            for row in decode(files.read(path, opening.ANY)):
-                if row.cell == cell.name and row.cell_digest == wanted:
-                    return [_row(entry) for entry in row.history]
+            if (history := _histories(path).get((cell.name, wanted))) is not None:
+                return [_row(entry) for entry in history]
     return []
+
+
+@lru_cache(maxsize=1)
+def _histories(path: Path) -> dict[tuple[str, str], Sequence[Mapping[str, Any]]]:
+    """By name and digest of its cells. A generation never changes, and all cells of a pack ask for the same one."""
+    return {(row.cell, row.cell_digest): row.history for row in decode(files.read(path, opening.ANY))}
 
 
 def _generations(store: Store, cell: Cell) -> Iterator[Path]:

@@ -82,6 +82,9 @@ def test_a_node_that_loses_its_gpu_costs_no_cell(workplace: Workplace) -> None:
         workplace.submit(config, profile=profile)
         workplace.wait_until_ended()
         assert "FAILED" not in workplace.states()
+        shown = workplace.holdfast("status", "out", expect=None).stdout
+        assert "lost their GPU, on n3; submit again to resume" in shown
+        assert "before training began" not in shown
         said = workplace.submit(config, profile=profile)
         assert "node n3 is excluded" in said
         workplace.wait_until_ended()

@@ -50,8 +50,10 @@ MEMORY = [
 ]
 
 
-def sweep_of(root: Path, error: str, cells: int = 8, fits: int = 0, wrapped: bool = False) -> tuple[Store, list[Cell]]:
-    path = write_trainer(root / "trainer", TRAINER)
+def sweep_of(
+    root: Path, error: str, cells: int = 8, fits: int = 0, wrapped: bool = False, source: str = TRAINER
+) -> tuple[Store, list[Cell]]:
+    path = write_trainer(root / "trainer", source)
     options = {"fits": fits, "calls": str(root / "calls"), "error": error, "wrapped": wrapped}
     sweep = make_sweep(make_grid(range(1, cells + 1), [42]), path=path, pack_mode="fused", options=options)
     return make_store(root / "out", sweep), list(sweep.grid)
@@ -85,6 +87,16 @@ def test_memory_that_a_gpu_has_not_is_still_an_occasion_for_smaller_packs(tmp_pa
     assert run_task(store, submit(store, every), HOLDFAST_DEVICE="cuda").returncode == TaskExit.DONE
     assert calls(tmp_path) == [8, 4, 2, 2, 4, 2, 2]
     assert {status.state for status in store.statuses(every, store.sweep().config_digest)} == {COMPLETED}
+
+
+def test_an_error_that_a_trainer_dealt_with_is_no_lost_gpu(tmp_path: Path) -> None:
+    handled = TRAINER.replace(
+        'raise ValueError("the step failed") from error', 'raise ValueError("no such width") from None'
+    )
+    assert handled != TRAINER
+    store, every = sweep_of(tmp_path, "No CUDA GPUs are available", cells=1, wrapped=True, source=handled)
+    assert run_task(store, submit(store, every), HOLDFAST_DEVICE="cuda").returncode == TaskExit.FAILED
+    assert (store.failure(every[0], 1) or {})["cause"] == "ValueError: no such width"
 
 
 def test_a_trainer_that_wants_a_gpu_where_none_was_asked_for_is_at_fault_itself(tmp_path: Path) -> None:
