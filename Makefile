@@ -24,13 +24,14 @@ help:  ## list the targets
 setup: $(VENV)/.ready  ## create .venv with pinned versions
 
 # torch comes pinned and by itself: a looser requirement may fetch gigabytes of CUDA libraries. All else has hashes.
+# TORCH_INDEX: a further index for torch alone; files of others there need not be those that the hashes are of.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "needs Python 3.11 or newer with venv: apt-get install python3-venv (or PYTHON=/path/to/python3.11)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	sed '/^torch==/d' constraints.txt > $(VENV)/hashed.txt
 	$(VENV)/bin/pip install --quiet --require-hashes --no-deps --requirement $(VENV)/hashed.txt
-	$(VENV)/bin/pip install --quiet $$(grep '^torch==' constraints.txt)
+	$(VENV)/bin/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $$(grep '^torch==' constraints.txt)
 	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	$(VENV)/bin/pip check > /dev/null
 	@touch $@
