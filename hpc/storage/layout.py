@@ -61,7 +61,29 @@ class Layout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.sweep_file = root / "sweep.json"
+        self.results_root = root / "individual_results"
         self._results = str(self.results_root)  # names of a hundred thousand cells are made from it
+        self.packs_root = root / "packs"
+        self.submissions_root = root / "submissions"
+        self.lock_directory = self.submissions_root / "lock"
+        self.state_cache_file = root / ".states.json"
+        # What an aggregation makes, and what it remembers of the cells it read, which is safe to remove.
+        self.aggregated_file = root / "aggregated_results.json"
+        self.statistics_file = root / "statistics.json"
+        self.table_file = root / "table.parquet"
+        self.curves_file = root / "curves.parquet"
+        self.plots_directory = root / "plots"
+        self.report_file = root / "report.html"
+        self.cache_file = root / ".aggregate-cache"
+        # Where wandb itself would put runs of this directory, so that `wandb sync` of it works; and what
+        # `holdfast wandb sync` has seen to be the same on a server.
+        self.wandb_root = root / "wandb"
+        self.wandb_journal_file = self.wandb_root / "journal.json"
+        # Runs as `holdfast wandb extract` found them, and the same with an entry per cell.
+        self.wandb_raw_file = root / "wandb_raw.json"
+        self.wandb_processed_file = root / "wandb_processed.json"
+        self.certificates_directory = root / "certificates"  # what `holdfast check resume` found
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -69,17 +91,7 @@ class Layout:
         names = (self.results_root, self.packs_root, self.submissions_root, self.root / "code", self.plots_directory)
         return (*names, self.wandb_root, self.certificates_directory)
 
-    # --- the plan -------------------------------------------------------------------------------------------------
-
-    @property
-    def sweep_file(self) -> Path:
-        return self.root / "sweep.json"
-
-    # --- cells, packs, submissions, results -----------------------------------------------------------------------
-
-    @property
-    def results_root(self) -> Path:
-        return self.root / "individual_results"
+    # --- cells, packs, submissions --------------------------------------------------------------------------------
 
     def cell_directory(self, cell: Cell) -> Path:
         return self.results_root / cell.name
@@ -135,10 +147,6 @@ class Layout:
     def pointer_file(self, cell: Cell, attempt: int) -> Path:
         return self.attempt_directory(cell, attempt) / "pack.json"
 
-    @property
-    def packs_root(self) -> Path:
-        return self.root / "packs"
-
     def pack_directory(self, pack_attempt: int) -> Path:
         return self.packs_root / f"{pack_attempt:0{PACK_DIGITS}d}"
 
@@ -169,10 +177,6 @@ class Layout:
     def has_saved(self, pack_attempt: int) -> bool:
         """Whether a pack attempt has a checkpoint, sound or set aside; later attempts that save remove it."""
         return any(name.startswith("checkpoint-") for name in files.entries(self.pack_directory(pack_attempt)))
-
-    @property
-    def submissions_root(self) -> Path:
-        return self.root / "submissions"
 
     def submission_directory(self, number: int) -> Path:
         return self.submissions_root / f"{number:0{SUBMISSION_DIGITS}d}"
@@ -241,10 +245,6 @@ class Layout:
                     found.append(RefusedRequeue(submission, node, said[-1] if said else "no output"))
         return found
 
-    @property
-    def lock_directory(self) -> Path:
-        return self.submissions_root / "lock"
-
     @staticmethod
     def lock_owner_file(lock: Path, unique: str) -> Path:
         """Who holds a lock; it is written before the directory takes the lock's place."""
@@ -269,67 +269,9 @@ class Layout:
     def code_directory(self, digest: str) -> Path:
         return self.code_root / digest[:16]
 
-    @property
-    def aggregated_file(self) -> Path:
-        return self.root / "aggregated_results.json"
-
-    @property
-    def statistics_file(self) -> Path:
-        return self.root / "statistics.json"
-
-    @property
-    def table_file(self) -> Path:
-        return self.root / "table.parquet"
-
-    @property
-    def curves_file(self) -> Path:
-        return self.root / "curves.parquet"
-
-    @property
-    def state_cache_file(self) -> Path:
-        return self.root / ".states.json"
-
-    @property
-    def plots_directory(self) -> Path:
-        return self.root / "plots"
-
-    @property
-    def report_file(self) -> Path:
-        return self.root / "report.html"
-
-    @property
-    def cache_file(self) -> Path:
-        """What an aggregation remembers of the cells it read; safe to remove."""
-        return self.root / ".aggregate-cache"
-
-    @property
-    def wandb_root(self) -> Path:
-        """Where wandb itself would put runs of this directory; `wandb sync` of it works."""
-        return self.root / "wandb"
-
-    @property
-    def wandb_journal_file(self) -> Path:
-        """What `holdfast wandb sync` has seen to be the same on a server."""
-        return self.wandb_root / "journal.json"
-
-    @property
-    def wandb_raw_file(self) -> Path:
-        """Runs as `holdfast wandb extract` found them."""
-        return self.root / "wandb_raw.json"
-
-    @property
-    def wandb_processed_file(self) -> Path:
-        """The same, an entry a cell."""
-        return self.root / "wandb_processed.json"
-
     def wandb_segment_file(self, run: str) -> Path:
         """The offline file of the run with this id; wandb takes the folder's name for that of an offline run."""
         return self.wandb_root / f"offline-{run}" / f"run-{run}.wandb"
-
-    @property
-    def certificates_directory(self) -> Path:
-        """What `holdfast check resume` found."""
-        return self.root / "certificates"
 
     def certificate_file(self, code_digest: str, device: str) -> Path:
         return self.certificates_directory / f"{code_digest[:16]}-{device}.json"
