@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,28 +222,27 @@ class Layout:
 
     def failed_starts(self) -> list[FailedStart]:
         """Every task that ended before it had a pack attempt, as task.sh leaves them, by submission."""
-        found = []
-        for submission in sorted(files.numbers(self.submissions_root)):
-            logs = self.logs_directory(submission)
-            for name in files.entries(logs):
-                if name.endswith(".failed"):
-                    task, _, rest = name.removesuffix(".failed").partition(".")
-                    node = rest.partition(".")[2]
-                    status = files.tail(logs / name).strip()
-                    found.append(FailedStart(submission, node, status, logs / f"{task}.log"))
-        return found
+        return [
+            FailedStart(submission, node, files.tail(mark).strip(), mark.with_name(f"{task}.log"))
+            for submission, mark, task, node in self._marks("failed")
+        ]
 
     def refused_requeues(self) -> list[RefusedRequeue]:
         """Every task that stopped early and could not have itself requeued, as task.sh leaves them, by submission."""
         found = []
+        for submission, mark, _, node in self._marks("refused"):
+            said = files.read(mark).decode(errors="replace").strip().splitlines()
+            found.append(RefusedRequeue(submission, node, said[-1] if said else "no output"))
+        return found
+
+    def _marks(self, kind: str) -> Iterator[tuple[int, Path, str, str]]:
+        """(submission, file, task, node) of each file among the logs that is called TASK.WORD.NODE.kind."""
         for submission in sorted(files.numbers(self.submissions_root)):
             logs = self.logs_directory(submission)
             for name in files.entries(logs):
-                if name.endswith(".refused"):
-                    node = name.removesuffix(".refused").split(".", 2)[2]
-                    said = files.read(logs / name).decode(errors="replace").strip().splitlines()
-                    found.append(RefusedRequeue(submission, node, said[-1] if said else "no output"))
-        return found
+                if name.endswith(f".{kind}"):
+                    task, _, rest = name.removesuffix(f".{kind}").partition(".")
+                    yield submission, logs / name, task, rest.partition(".")[2]
 
     @staticmethod
     def lock_owner_file(lock: Path, unique: str) -> Path:
