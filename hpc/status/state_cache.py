@@ -69,11 +69,9 @@ def _settled_before(store: Store) -> int:
 
 
 def _load(store: Store, config_digest: str, cells: int) -> dict[str, Entry]:
-    try:
-        data = documents.read(store.paths.state_cache_file, documents.StatesDocument, cells * _MOST_BYTES)
-    except (OSError, ValueError):
-        return {}
-    return dict(data["cells"]) if data["format"] == _FORMAT and data["config_digest"] == config_digest else {}
+    data = documents.known(store.paths.state_cache_file, documents.StatesDocument, cells * _MOST_BYTES)
+    ours = (data.get("format"), data.get("config_digest")) == (_FORMAT, config_digest)
+    return dict(data["cells"]) if ours else {}
 
 
 def _write(store: Store, config_digest: str, cells: dict[str, Entry]) -> None:

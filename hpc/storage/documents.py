@@ -44,6 +44,14 @@ def read(path: Path | str, kind: type[Any], most: float = DOCUMENT) -> Any:
         raise MalformedError(one_line(f"not valid JSON: {error}")) from None
 
 
+def known(path: Path | str, kind: type[Any], most: float = DOCUMENT) -> dict[str, Any]:
+    """The same for what can be done without: empty if the document is not there or cannot be read."""
+    try:
+        return dict(read(path, kind, most))
+    except (OSError, ValueError):
+        return {}
+
+
 def fitting(data: Any, kind: type[Any]) -> Any:
     """The data itself if its fields are as ``kind`` says. Raises MalformedError."""
     try:

@@ -147,10 +147,8 @@ class Store:
 
     def pack_of(self, cell: Cell, attempt: int) -> int | None:
         """The pack attempt that a cell's attempt belongs to; None if the process died before it said so."""
-        try:
-            return int(documents.read(self.paths.pointer_file(cell, attempt), documents.PointerDocument)["pack"])
-        except (OSError, ValueError):
-            return None
+        pointer = documents.known(self.paths.pointer_file(cell, attempt), documents.PointerDocument)
+        return int(pointer["pack"]) if pointer else None
 
     def cells_of(self, pack_attempt: int) -> list[str] | None:
         """Names of the cells of a pack attempt; None if its record is missing or cannot be read."""
@@ -159,10 +157,7 @@ class Store:
 
     def pack_record(self, pack_attempt: int) -> dict[str, Any]:
         """What a pack attempt wrote down at its start: cells, submission, node, process; empty if it cannot be read."""
-        try:
-            return dict(documents.read(self.paths.pack_file(pack_attempt), documents.PackDocument))
-        except (OSError, ValueError):
-            return {}
+        return documents.known(self.paths.pack_file(pack_attempt), documents.PackDocument)
 
     def running_here(self) -> list[int]:
         """Pack attempts in this directory whose process still runs on this machine, whoever started it."""
@@ -185,10 +180,7 @@ class Store:
 
     def progress_record(self, pack_attempt: int) -> dict[str, Any]:
         """The whole report, with why the attempt ended early; empty if it cannot be read."""
-        try:
-            return dict(documents.read(self.paths.progress_file(pack_attempt), documents.ProgressDocument))
-        except (OSError, ValueError):
-            return {}
+        return documents.known(self.paths.progress_file(pack_attempt), documents.ProgressDocument)
 
     def statuses(self, cells: Iterable[Cell], config_digest: str) -> Iterator[CellStatus]:
         """State of every cell, from files alone. A result under another configuration does not count."""

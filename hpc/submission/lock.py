@@ -222,17 +222,10 @@ def _tidy(store: Store) -> None:
         if name.startswith(".gone-"):
             shutil.rmtree(path, ignore_errors=True)
         elif name.startswith(".lock-"):
-            left = [_record(path / entry) for entry in files.entries(path)]
+            left = [documents.known(path / entry, documents.OwnerDocument) for entry in files.entries(path)]
             # Its owner, if he lives and has not written his name yet, makes another one.
             if all(record and _standing(record) is _Owner.GONE for record in left):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        return dict(documents.read(path, documents.OwnerDocument))
-    except (OSError, ValueError):
-        return {}
 
 
 # --- is the owner still there? --------------------------------------------------------------------------------------

@@ -43,12 +43,9 @@ def set_aside(store: Store, cells: Sequence[Cell]) -> int:
     return number
 
 
-def read(store: Store, number: int) -> dict[str, Any] | None:
-    """Who asked for a redo, and when; None if its record cannot be read any more."""
-    try:
-        return dict(documents.read(store.paths.redo_file(number), documents.RedoDocument))
-    except (OSError, ValueError):
-        return None
+def read(store: Store, number: int) -> dict[str, Any]:
+    """Who asked for a redo, and when; empty if its record cannot be read any more."""
+    return documents.known(store.paths.redo_file(number), documents.RedoDocument)
 
 
 def _check_nothing_lives(store: Store, names: set[str]) -> None:

@@ -197,7 +197,9 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._places = _read(store)
+        # Where it is missing or damaged, everything is compared again.
+        known = documents.known(store.paths.wandb_journal_file, documents.JournalDocument)
+        self._places: dict[str, dict[str, str]] = known.get("same", {})
         self._written = 0.0
 
     def same(self, place: str, cell: str, outcome: str) -> bool:
@@ -222,10 +224,3 @@ class Journal:
         text = json.dumps({"format": 1, "same": self._places}, indent=1)
         files.publish(self._store.paths.wandb_journal_file, text.encode())
         self._written = time.monotonic()
-
-
-def _read(store: Store) -> dict[str, dict[str, str]]:
-    try:
-        return dict(documents.read(store.paths.wandb_journal_file, documents.JournalDocument)["same"])
-    except (OSError, ValueError):
-        return {}  # missing or damaged: everything is compared again
