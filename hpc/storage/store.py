@@ -217,16 +217,15 @@ class Store:
         except opening.RefusedFileError as error:
             return CellStatus(cell, CONFLICT, cause=of_system(error)), None
         if any(map(is_conflict, names)):
-            cause = "two attempts ended with different outcomes; see conflict.json"
-            return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
+            return self._conflict(cell, "two attempts ended with different outcomes; see conflict.json")
         foreign = ""
         if "results.json" in names:
             try:
                 result = read_result(f"{directory}/results.json")
             except SweepError as error:
-                return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=str(error)), None
+                return self._conflict(cell, str(error))
             except (IsADirectoryError, opening.RefusedFileError) as error:
-                return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=of_system(error)), None
+                return self._conflict(cell, of_system(error))
             reason = published.foreign(result, cell, config_digest)
             if published.precedes_redo(result, names):
                 return self._unfinished(cell, ""), None  # the next attempt sets it aside
@@ -234,8 +233,7 @@ class Store:
                 return self._believed(cell, directory, names, result)
             foreign = f"its results.json {reason}"
             if result["config_digest"] == config_digest:  # of another cell or seed: no training of ours replaces it
-                cause = f"{directory}/results.json {reason}; move it away"
-                return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
+                return self._conflict(cell, f"{directory}/results.json {reason}; move it away")
         return self._unfinished(cell, foreign), None
 
     def _believed(
@@ -248,12 +246,15 @@ class Store:
             published.repair(self.paths, cell, result)
             found = found and published.fault(directory, files.entries(directory), result)
         if found:
-            cause = f"{directory}: {found}; the next submission sets both aside and trains the cell again"
-            return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
+            way_out = "the next submission sets both aside and trains the cell again"
+            return self._conflict(cell, f"{directory}: {found}; {way_out}")
         epochs = int(result["epochs"])
         provenance = result.get("provenance")
         attempts = provenance.get("attempts", 1) if isinstance(provenance, dict) else 1
         return CellStatus(cell, result["status"], attempts, epochs, epochs), result
+
+    def _conflict(self, cell: Cell, cause: str) -> tuple[CellStatus, None]:
+        return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
 
     def _unfinished(self, cell: Cell, cause: str) -> CellStatus:
         attempts = self.counting_attempts(cell)
