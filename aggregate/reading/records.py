@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -37,15 +38,13 @@ class Record:
     @property
     def trained_by(self) -> Sequence[Mapping[str, Any]]:
         """Every code and numerics that trained the cell, in order; empty if it was one of each throughout."""
-        provenance = (self.result or {}).get("provenance")
-        parts = provenance.get("trained_by") if isinstance(provenance, dict) else None
+        parts = provenance_of(self.result).get("trained_by")
         return parts if isinstance(parts, list) else ()
 
     @property
     def redone(self) -> Sequence[Mapping[str, Any]]:
         """Earlier results of the cell that `holdfast redo` has set aside: redo, status, outcome_digest of each."""
-        provenance = (self.result or {}).get("provenance")
-        found = provenance.get("redone") if isinstance(provenance, dict) else None
+        found = provenance_of(self.result).get("redone")
         return found if isinstance(found, list) else ()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hpc.protocol import TaskExit
 from hpc.storage import files
+from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import FAILED, FINAL, CellStatus
@@ -72,10 +73,5 @@ def _submissions_that_began(store: Store) -> set[int]:
 
 
 def _nodes_with_results(store: Store, statuses: Iterable[CellStatus]) -> set[str]:
-    found = set()
-    for status in statuses:
-        if status.state in FINAL:
-            provenance = (store.result(status.cell) or {}).get("provenance")
-            if isinstance(provenance, dict) and provenance.get("node"):
-                found.add(str(provenance["node"]))
-    return found
+    nodes = (provenance_of(store.result(s.cell)).get("node") for s in statuses if s.state in FINAL)
+    return {str(node) for node in nodes if node}

@@ -16,6 +16,7 @@ from hpc.slurm import variables
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage import files
+from hpc.storage.results import provenance_of
 from hpc.sweep.states import FINAL
 from hpc.trainers.project import Project, project
 from hpc.trainers.snapshot import extent
@@ -95,7 +96,7 @@ def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look, found
     from hpc.planning.family import alpha_of_a_test, tests_in_family
 
     finished = [entry.cell for entry in seen.statuses if entry.state in FINAL][:_COST_SAMPLE]
-    provenances = [(request.store.result(cell) or {}).get("provenance") or {} for cell in finished]
+    provenances = [provenance_of(request.store.result(cell)) for cell in finished]
     known = pilot_record.load(profile, request.sweep.config_digest)
     count = len(request.sweep.grid.seeds)
     effect = detectable_effect(count, alpha_of_a_test(request.sweep)) if count > 1 else None

@@ -9,6 +9,7 @@ from hpc.errors import ConfigError
 from hpc.launch.options import SeedTarget
 from hpc.planning.cost import device_seconds
 from hpc.planning.family import alpha_of_a_test, tests_in_family
+from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED
@@ -82,7 +83,7 @@ def _values(store: Store, sweep: Sweep, metric: str) -> tuple[Values, list[float
             value = result["metrics"].get(metric)
             if value is not None:
                 values.setdefault(status.cell.condition, {})[status.cell.seed] = float(value)
-            spent = device_seconds(result.get("provenance") or {})
+            spent = device_seconds(provenance_of(result))
             seconds += [] if spent is None else [spent]
     return values, seconds
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from hpc.errors import SweepError
 from hpc.status import early_ends, task_end
 from hpc.status.conflict import explain
 from hpc.storage import files, published
+from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.submission import redo
 from hpc.sweep.cell import Cell
@@ -80,8 +82,8 @@ def _result_lines(result: dict[str, Any] | None) -> list[str]:
     if result is None:
         return []
     lines = ["metrics:", *(f"  {metric} {_number(value)}" for metric, value in result["metrics"].items())]
-    provenance = result.get("provenance")
-    if isinstance(provenance, dict) and {"node", "device", "seconds"} <= provenance.keys():
+    provenance = provenance_of(result)
+    if {"node", "device", "seconds"} <= provenance.keys():
         memory = size(provenance.get("peak_memory", 0))
         where = f"{provenance['node']} ({provenance['device']}), {memory} of memory at most"
         lines.append(f"trained {duration(provenance['seconds'])} on {where}")
@@ -98,9 +100,9 @@ def _redone_lines(store: Store, cell: Cell, entry: dict[str, Any]) -> list[str]:
     return lines + [f"  {metric} {_number(value)}" for metric, value in result["metrics"].items()]
 
 
-def _mixture_lines(provenance: Any) -> list[str]:
+def _mixture_lines(provenance: Mapping[str, Any]) -> list[str]:
     """Under what a cell was trained, part by part, if it was not one code under one numerics."""
-    parts = provenance.get("trained_by") if isinstance(provenance, dict) else None
+    parts = provenance.get("trained_by")
     if not isinstance(parts, list):
         return []
     lines = ["trained by more than one code or under more than one numerics:"]

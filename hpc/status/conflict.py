@@ -8,6 +8,7 @@ from typing import Any
 
 from hpc.errors import SweepError
 from hpc.storage import documents
+from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
@@ -44,8 +45,7 @@ def conflicts(store: Store, cell: Cell) -> list[Conflict]:
         published = store.result(cell)
     except SweepError:
         published = None
-    provenance = (published or {}).get("provenance")
-    winner = provenance.get("pack") if isinstance(provenance, dict) else None
+    winner = provenance_of(published).get("pack")
     return [Conflict(published, winner, *_record(path)) for path in store.paths.conflict_files(cell)]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.status import early_ends, state_cache
+from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.submission import cancels
 from hpc.submission.live import LiveTask, live_cells, queues
@@ -150,6 +151,5 @@ def estimate(store: Store, snapshot: Snapshot) -> str:
 
 
 def _seconds(store: Store, cell: Cell) -> float | None:
-    result = store.result(cell)
-    value = (result or {}).get("provenance", {}).get("seconds")
+    value = provenance_of(store.result(cell)).get("seconds")
     return float(value) if isinstance(value, int | float) else None

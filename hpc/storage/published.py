@@ -18,7 +18,7 @@ from typing import Any
 from hpc.errors import SweepError
 from hpc.storage import documents, files, opening
 from hpc.storage.layout import Layout, redos_in
-from hpc.storage.results import read_result
+from hpc.storage.results import provenance_of, read_result
 from hpc.sweep.cell import Cell
 
 CONFIG, HISTORY, WEIGHTS = "config.json", "history.csv", "weights.safetensors"
@@ -31,8 +31,7 @@ def described(data: bytes) -> dict[str, Any]:
 
 def named_files(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The files that a result names, by name; None if it comes from a version that did not, or from elsewhere."""
-    provenance = result.get("provenance")
-    found = provenance.get("files") if isinstance(provenance, dict) else None
+    found = provenance_of(result).get("files")
     return found if isinstance(found, dict) else None
 
 
@@ -52,9 +51,7 @@ def precedes_redo(result: Mapping[str, Any], names: Iterable[str]) -> bool:
     names: what a listing of the cell's directory shows.
     """
     redos = redos_in(names)
-    provenance = result.get("provenance")
-    submission = provenance.get("submission", 0) if isinstance(provenance, dict) else 0
-    return bool(redos) and submission <= redos[-1]
+    return bool(redos) and provenance_of(result).get("submission", 0) <= redos[-1]
 
 
 def is_named(data: bytes, result: Mapping[str, Any], name: str) -> bool:
@@ -267,6 +264,6 @@ def _give_back(paths: Layout, cell: Cell, aside: Path) -> None:
             return  # one of them cannot be believed, or has gone; ours stays where it can be looked at
         if ours.get("outcome_digest") != other.get("outcome_digest"):
             outcome = {key: value for key, value in ours.items() if key != "provenance"}
-            pack = ours.get("provenance", {}).get("pack")
+            pack = provenance_of(ours).get("pack")
             keep_conflict(paths, cell, {"pack": pack, "outcome": outcome, "published": other.get("outcome_digest")})
     files.remove(aside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,12 @@ def parse_result(data: bytes) -> dict[str, Any]:
     except (TypeError, OverflowError) as error:
         raise ValueError(str(error)) from None
     return result  # type: ignore[no-any-return]
+
+
+def provenance_of(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Where a result comes from, as far as it says so: one from elsewhere may have anything in that place."""
+    found = (result or {}).get("provenance")
+    return found if isinstance(found, dict) else {}
 
 
 _LARGEST = sys.float_info.max

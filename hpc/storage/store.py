@@ -17,7 +17,7 @@ from hpc.paths import is_of
 from hpc.processes import host, start_time
 from hpc.storage import documents, files, opening, published
 from hpc.storage.layout import Layout, is_conflict, redos_in
-from hpc.storage.results import read_result
+from hpc.storage.results import provenance_of, read_result
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus
@@ -249,8 +249,7 @@ class Store:
             way_out = "the next submission sets both aside and trains the cell again"
             return self._conflict(cell, f"{directory}: {found}; {way_out}")
         epochs = int(result["epochs"])
-        provenance = result.get("provenance")
-        attempts = provenance.get("attempts", 1) if isinstance(provenance, dict) else 1
+        attempts = provenance_of(result).get("attempts", 1)
         return CellStatus(cell, result["status"], attempts, epochs, epochs), result
 
     def _conflict(self, cell: Cell, cause: str) -> tuple[CellStatus, None]:

@@ -18,6 +18,7 @@ from typing import Any
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import SweepError
 from hpc.storage import files, opening, published
+from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, canonical_json
 from hpc.sweep.definition import Sweep
@@ -174,7 +175,7 @@ def _history_bytes(store: Store, cell: Cell, result: Mapping[str, Any]) -> bytes
     try:
         return files.read(store.paths.history_file(cell), opening.HISTORY)
     except FileNotFoundError:
-        pack = result.get("provenance", {}).get("pack")
+        pack = provenance_of(result).get("pack")
     try:  # the attempt that won was killed before it linked its history
         return files.read(store.paths.private_history(pack, cell), opening.HISTORY) if isinstance(pack, int) else b""
     except FileNotFoundError:
