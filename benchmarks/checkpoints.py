@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.config.load import CommandLine, load
+from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
 from hpc.node.training_run import TrainingRun
 from hpc.storage.revisions import write_sweep
@@ -72,7 +73,7 @@ def _until_first_step(store: Store, sweep: Sweep) -> float:
     Pack.train = timed  # type: ignore[method-assign]
     try:
         began = time.perf_counter()
-        PackTask(store, sweep, list(sweep.grid), 0, lambda: len(steps) >= PARTS, own_log=False).run()
+        PackTask(store, sweep, list(sweep.grid), Surroundings(0, lambda: len(steps) >= PARTS, own_log=False)).run()
     finally:
         Pack.train = original  # type: ignore[method-assign]
     return steps[0] - began

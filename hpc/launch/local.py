@@ -158,6 +158,7 @@ def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
 
 def _debug(store: Store, sweep: Sweep, name: str, device: str) -> int:
     """One cell in this very process, its output on the terminal."""
+    from hpc.node.one_attempt import Surroundings
     from hpc.node.pack import PackTask
     from hpc.node.stop import StopFlag, load_in_spawned
 
@@ -169,8 +170,8 @@ def _debug(store: Store, sweep: Sweep, name: str, device: str) -> int:
     stop.install()
     load_in_spawned()
     asked = lambda: stop() or cell.name in watch()  # noqa: E731
-    task = PackTask(store, sweep, [cell], intent.number, asked, device, own_log=False, code_digest=digest)
-    ended = task.run()
+    around = Surroundings(intent.number, asked, device, own_log=False, code_digest=digest)
+    ended = PackTask(store, sweep, [cell], around).run()
     print(one_cell.text(store, cell.name))
     if ended == TaskExit.DONE:
         return CommandExit.DONE

@@ -36,12 +36,12 @@ class Surroundings:
 
     submission: int
     stop: Callable[[], bool]
-    device: str
-    threads: int
-    own_log: bool
-    place: tuple[int, int] | None
-    beside: int
-    code_digest: str
+    device: str = "cpu"
+    threads: int = 1
+    own_log: bool = True
+    place: tuple[int, int] | None = None
+    beside: int = 1
+    code_digest: str = ""
 
     def of_process(self) -> dict[str, Any]:
         """For pack.json: labels for people, and what tells this process from others."""

@@ -31,32 +31,15 @@ from hpc.trainers.snapshot import trainer_digest, user_code
 
 @dataclass
 class PackTask:
-    """One task: the cells of one line of a submission's task list. The last six fields: see Surroundings."""
+    """One task: the cells of one line of a submission's task list, and where and for whom they are trained."""
 
     store: Store
     sweep: Sweep
     cells: Sequence[Cell]
-    submission: int
-    stop: Callable[[], bool]
-    device: str = "cpu"
-    threads: int = 1
-    own_log: bool = True
-    place: tuple[int, int] | None = None
-    beside: int = 1
-    code_digest: str = ""
+    around: Surroundings
 
     def __post_init__(self) -> None:
-        around = Surroundings(
-            submission=self.submission,
-            stop=self.stop,
-            device=self.device,
-            threads=self.threads,
-            own_log=self.own_log,
-            place=self.place,
-            beside=self.beside,
-            code_digest=self.code_digest,
-        )
-        self._trial = Trial(self.store, self.sweep, around)
+        self._trial = Trial(self.store, self.sweep, self.around)
 
     @classmethod
     def from_list(cls, store: Store, submission: int, array: int, index: int, stop: Callable[[], bool]) -> PackTask:
@@ -67,18 +50,11 @@ class PackTask:
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get(protocol.THREADS) or 1)
         sweep = store.sweep()
         _check_unchanged(store, sweep, listed)
-        return cls(
-            store,
-            sweep,
-            listed.cells,
-            submission,
-            stop,
-            device,
-            threads,
-            place=(array, index),
-            beside=workers.beside(),
-            code_digest=os.environ.get(protocol.CODE_DIGEST, ""),
+        code = os.environ.get(protocol.CODE_DIGEST, "")
+        around = Surroundings(
+            submission, stop, device, threads, place=(array, index), beside=workers.beside(), code_digest=code
         )
+        return cls(store, sweep, listed.cells, around)
 
     def run(self) -> int:
         """Train what is still to do. Returns TaskExit.DONE, FAILED (a cell failed) or STOPPED (saved, run it again).
@@ -113,7 +89,7 @@ class PackTask:
             return contextlib.nullcontext()
         from hpc.wandb.mirror import mirrored
 
-        return mirrored(self.store, self.sweep, cells, self.stop)
+        return mirrored(self.store, self.sweep, cells, self.around.stop)
 
     def _give_up_hopeless(self, past: Mapping[Cell, Futile]) -> list[Cell]:
         """Record as failed the cells that were killed again and again without progress. Returns the others."""
@@ -129,7 +105,7 @@ class PackTask:
         ended: list[int] = []
         for pack in packs:
             cells = [cell for cell in pack if self._to_do(cell)]
-            if cells and self.stop():
+            if cells and self.around.stop():
                 if not ended:
                     self._note_early_stop(cells)
                 return [*ended, TaskExit.STOPPED]
@@ -164,7 +140,7 @@ class PackTask:
         print(f"the pack of {len(cells)} failed; trained next in {list(map(len, halves))}", file=sys.stderr, flush=True)
         if TaskExit.STOPPED in self._run_packs(train, halves):
             return TaskExit.STOPPED
-        return TaskExit.FAILED if failures.any_failed_in(self.store, cells, self.submission) else TaskExit.DONE
+        return TaskExit.FAILED if failures.any_failed_in(self.store, cells, self.around.submission) else TaskExit.DONE
 
     def _check_data(self) -> None:
         """Raise SweepError unless the data is what the sweep was planned with."""
@@ -190,9 +166,9 @@ class PackTask:
         """Whether a cell still needs training: it has no result, did not fail in this very submission, and has not been
         set aside since for a redo, which takes a submission of its own.
         """
-        if self.store.has_result(cell.name) or failures.failed_in(self.store, cell, self.submission):
+        if self.store.has_result(cell.name) or failures.failed_in(self.store, cell, self.around.submission):
             return False
-        return max(self.store.redos(cell.name), default=-1) < self.submission
+        return max(self.store.redos(cell.name), default=-1) < self.around.submission
 
     def _load(self) -> Callable[..., None] | None:
         """The trainer's function, from the submission's snapshot if it has one; None if it cannot be imported."""

@@ -11,6 +11,7 @@ import pytest
 from helpers.command_line import ROOT, Holdfast
 
 from hpc.config.load import CommandLine, load
+from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -46,7 +47,7 @@ def train(store: Store, packs: Sequence[Sequence[Cell]], looks: int | None = Non
         for attempt in range(20):
             made = intents.begin(store, [[pack]], kind=intents.LOCAL, profile="local", name="example", code="")
             stop = StopAfter(10**9 if looks is None else looks + attempt)
-            if PackTask(store, sweep, list(pack), made.number, stop, own_log=False).run() == 0:
+            if PackTask(store, sweep, list(pack), Surroundings(made.number, stop, own_log=False)).run() == 0:
                 break
         else:
             raise AssertionError(f"{pack} never ended")

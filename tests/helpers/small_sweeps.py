@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.waiting import PATIENCE
+from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -109,7 +110,7 @@ def submit(store: Store, cells: Sequence[Cell]) -> int:
 def run_here(store: Store, cells: Sequence[Cell], number: int | None = None) -> int:
     """Run a task in this process; its exit code."""
     number = submit(store, cells) if number is None else number
-    return PackTask(store, store.sweep(), list(cells), number, lambda: False, own_log=False).run()
+    return PackTask(store, store.sweep(), list(cells), Surroundings(number, lambda: False, own_log=False)).run()
 
 
 def run_task(store: Store, number: int, *prefix: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ from aggregate.pipeline import aggregate
 from helpers.held import held_trainer
 from helpers.waiting import PATIENCE
 from helpers.wandb_server import WandbServer
+from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -69,7 +70,7 @@ def train(
 ) -> int:
     """Run cells as one task, in this process."""
     wanted = list(sweep.grid) if cells is None else list(cells)
-    return PackTask(store, sweep, wanted, 1, stop, own_log=False).run()
+    return PackTask(store, sweep, wanted, Surroundings(1, stop, own_log=False)).run()
 
 
 def tables(root: Path) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from helpers.here import lacking
 from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
 from hpc.errors import SweepError
+from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
 from hpc.storage.store import Store
 from hpc.storage.task_list import ListedTask, read_task, task_line
@@ -183,7 +184,7 @@ def test_a_task_killed_between_result_and_history_leaves_a_history_that_the_next
 
 
 def test_a_stop_before_the_first_step_begins_no_training(store: Store, cells: list[Cell]) -> None:
-    task = PackTask(store, store.sweep(), cells, submit(store, cells), lambda: True, own_log=False)
+    task = PackTask(store, store.sweep(), cells, Surroundings(submit(store, cells), lambda: True, own_log=False))
     assert task.run() == 85
     assert not any(store.paths.generations(pack) for pack in (1, 2))
     assert run_here(store, cells) == 0
