@@ -84,20 +84,8 @@ class Domain(Section):
     name: Modality
 
 
-def _default_domains() -> list[Domain]:
-    return [Domain(domain_type="v_latents", name="v"), Domain(domain_type="attr", name="attr")]
-
-
-def _default_fusion_weights() -> dict[Modality, float]:
-    return {"v": 0.5, "attr": 0.5}
-
-
-def _default_synergy_domains() -> list[Modality]:
-    return ["attr", "v"]
-
-
-def _default_features() -> dict[str, list[Any]]:
-    return {"attr": ["xor_target_normalized"]}
+# Of a mutable default pydantic gives each model a copy of its own.
+_SYNERGY_FEATURE: dict[str, list[Any]] = {"attr": ["xor_target_normalized"]}
 
 
 def _synergy_feature(value: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -105,23 +93,23 @@ def _synergy_feature(value: dict[str, list[Any]]) -> dict[str, list[Any]]:
     known = ("xor_target_normalized", 11, -1)
     if set(value) != {"attr"} or len(value["attr"]) != 1 or value["attr"][0] not in known:
         raise ValueError("the data has one synergy feature: {attr: [xor_target_normalized]}")
-    return _default_features()
+    return _SYNERGY_FEATURE
 
 
 class Model(Section):
-    domains: list[Domain] = Field(default_factory=_default_domains)
+    domains: list[Domain] = Field(
+        default=[Domain(domain_type="v_latents", name="v"), Domain(domain_type="attr", name="attr")]
+    )
     workspace_dim: Count = 12
     hidden_dim: Count = 128
     decoder_hidden_dim: Count = 128
     n_layers: Annotated[int, Field(ge=0)] = 4
-    fusion_weights: dict[Modality, NotNegative] = Field(default_factory=_default_fusion_weights)
+    fusion_weights: dict[Modality, NotNegative] = Field(default={"v": 0.5, "attr": 0.5})
 
 
 class Synergy(Section):
-    domains: list[Modality] = Field(default_factory=_default_synergy_domains)
-    feature_indices: Annotated[dict[str, list[Any]], AfterValidator(_synergy_feature)] = Field(
-        default_factory=_default_features
-    )
+    domains: list[Modality] = Field(default=["attr", "v"])
+    feature_indices: Annotated[dict[str, list[Any]], AfterValidator(_synergy_feature)] = Field(default=_SYNERGY_FEATURE)
     loss_scale: NotNegative = 1.0
     unique_indices: Indices = Field(default_factory=dict)
     redundant_indices: Indices = Field(default_factory=dict)
@@ -146,18 +134,13 @@ class LossConfig(Section):
     epochs: Count | None = None
 
 
-def _default_losses() -> list[LossConfig]:
-    named = {
-        "fusion_only": (1.0, 0.0, 0.0, 0.0),
-        "fusion_demi": (1.0, 1.0, 0.0, 0.0),
-        "fusion_cycle": (1.0, 0.0, 1.0, 0.0),
-        "translation_only": (0.0, 0.0, 0.0, 1.0),
-        "all_losses": (0.5, 0.5, 0.5, 0.5),
-    }
-    return [
-        LossConfig(name=name, weights=Weights(fusion=f, demi_cycle=d, cycle=c, translation=t))
-        for name, (f, d, c, t) in named.items()
-    ]
+_LOSSES = [
+    LossConfig(name="fusion_only", weights=Weights(fusion=1.0)),
+    LossConfig(name="fusion_demi", weights=Weights(fusion=1.0, demi_cycle=1.0)),
+    LossConfig(name="fusion_cycle", weights=Weights(fusion=1.0, cycle=1.0)),
+    LossConfig(name="translation_only", weights=Weights(translation=1.0)),
+    LossConfig(name="all_losses", weights=Weights(fusion=0.5, demi_cycle=0.5, cycle=0.5, translation=0.5)),
+]
 
 
 class EarlyStoppingSection(Section):
@@ -170,7 +153,7 @@ class Training(Section):
     optimizer: Optimizer = Field(default_factory=Optimizer)
     grad_clip: NotNegative | None = 1.0
     reset_model_per_experiment: Truth = True
-    loss_configs: list[LossConfig] = Field(default_factory=_default_losses, min_length=1)
+    loss_configs: list[LossConfig] = Field(default=_LOSSES, min_length=1)
     standardize_inputs: Truth = False
     source_feature_weight: Positive = 1.0
     early_stopping: EarlyStoppingSection | None = None
@@ -212,16 +195,12 @@ def _short_mirror(mirror: Mirror) -> bool | dict[str, Any]:
 MirrorSetting = Annotated[Mirror, BeforeValidator(_read_mirror), PlainSerializer(_short_mirror)]
 
 
-def _no_mirror() -> Mirror:
-    return Mirror(mode="off")
-
-
 class Experiment(Section):
     name: str = "fusion_only"
     output_dir: Annotated[str, Field(min_length=1)] = "out"
     wandb_project: WandbName = "synergy-bottleneck-sweep-2025"
     wandb_entity: WandbName | None = None
-    log_to_wandb: MirrorSetting = Field(default_factory=_no_mirror)
+    log_to_wandb: MirrorSetting = Field(default=Mirror(mode="off"))
 
 
 class SweepSection(Section):
@@ -240,10 +219,6 @@ class CheckpointSection(Section):
 class Keep(Section):
     weights: Literal["final", "none"] = "final"
     checkpoints: Truth = False
-
-
-def _default_formats() -> list[Literal["png", "pdf", "svg"]]:
-    return ["png"]
 
 
 class RetentionSection(Section):
@@ -283,9 +258,7 @@ class DeclaredTest(Section):
 
 def _replaced(value: Any) -> Any:
     """Keys of earlier versions, with the way out."""
-    if isinstance(value, dict) and "ratio" in value and value["ratio"] is None:
-        value = {key: entry for key, entry in value.items() if key != "ratio"}  # none was wanted, and none there is
-    if isinstance(value, dict) and "ratio" in value:
+    if isinstance(value, dict) and value.get("ratio") is not None:
         raise ValueError(
             "ratio is gone, since it says which error grew more and not what was kept; write "
             "retention: {kept: METRIC, other: METRIC, factor: FACTOR} instead"
@@ -306,9 +279,7 @@ class AnalysisSection(Section):
     equivalence_margin: dict[str, Positive] = Field(default_factory=dict)
     last_epochs: Annotated[int, Field(ge=1, le=10**6)] = 5
     figures: list[str] = Field(default_factory=list)
-    formats: Annotated[list[Literal["png", "pdf", "svg"]], Field(min_length=1)] = Field(
-        default_factory=_default_formats
-    )
+    formats: Annotated[list[Literal["png", "pdf", "svg"]], Field(min_length=1)] = Field(default=["png"])
     labels: dict[str, Annotated[str, Field(min_length=1, max_length=200)]] = Field(default_factory=dict)
 
 
