@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from hpc.errors import ConfigError
 from hpc.launch import look
@@ -36,12 +37,7 @@ def run(request: Request, options: RunOptions) -> int | None:
         raise ConfigError(["command line: --debug runs one cell in the foreground; add --cell NAME"])
     if options.cell:
         one_cell.find_cell(request.sweep, request.store, options.cell)
-    check_writable(request.store.root)
-    request.check_trainer()
-    check_code(request, Profile("local"))
-    with lock(request.store, RUN, options.take_over) as held:
-        sweep = request.record(options.allow_code_change)
-        say_notes(request)
+    with _begun(request, RUN, options) as (sweep, held):
         if options.cell and options.debug:
             return _debug(request.store, sweep, options.cell, options.device)
         ends = run_here(request, sweep, options, held)
@@ -59,12 +55,7 @@ def submit(request: Request, options: SubmitOptions) -> int:
         say_notes(request)
         print("\n".join([str(planned), *code]))
         return CommandExit.DONE
-    check_writable(request.store.root)
-    request.check_trainer()
-    check_code(request, Profile("local"))
-    with lock(request.store, SUBMIT_HERE, options.take_over) as held:
-        sweep = request.record(options.allow_code_change)
-        say_notes(request)
+    with _begun(request, SUBMIT_HERE, options.here()) as (sweep, held):
         ends = run_here(request, sweep, options.here(), held)
     left = (
         CommandExit.INTERRUPTED if ends.interrupted else CommandExit.INCOMPLETE if ends.cancelled else CommandExit.DONE
@@ -72,26 +63,51 @@ def submit(request: Request, options: SubmitOptions) -> int:
     return ends.exit_code or left
 
 
+@contextlib.contextmanager
+def _begun(request: Request, command: str, options: RunOptions) -> Iterator[tuple[Sweep, Held]]:
+    """(the sweep as it is on record, its lock), once all that could refuse to train it here has been asked."""
+    check_writable(request.store.root)
+    request.check_trainer()
+    check_code(request, Profile("local"))
+    with lock(request.store, command, options.take_over) as held:
+        sweep = request.record(options.allow_code_change)
+        say_notes(request)
+        yield sweep, held
+
+
 def run_here(request: Request, sweep: Sweep, options: RunOptions, held: Held) -> local_workers.Ends:
     """Plan and run what is still to do. held: the sweep's lock."""
-    seen = look.set_damaged_aside(request, look.take_here(request))
+    store, seen = request.store, look.set_damaged_aside(request, look.take_here(request))
     planned = _plan(request, options, seen)
     say(str(planned))
     if not planned.tasks:
         if planned.queued:
-            say(f"Slurm has them: holdfast status {request.store.root} --watch")
+            say(f"Slurm has them: holdfast status {store.root} --watch")
         return local_workers.Ends(queued=planned.queued)
-    digest, code = snapshot(request.store, sweep.trainer)
-    intent = intents.begin(
-        request.store, [planned.tasks], kind=intents.LOCAL, profile="local", name=sweep.name, code=digest
-    )
+    digest, code = snapshot(store, sweep.trainer)
+    intent = intents.begin(store, [planned.tasks], kind=intents.LOCAL, profile="local", name=sweep.name, code=digest)
     held.check()  # before others' tasks are void
-    replace_unconfirmed(request.store, intent, planned.tasks, seen.queues)
+    replace_unconfirmed(store, intent, planned.tasks, seen.queues)
     parallel = options.parallel_jobs or cores()
     if sweep.trainer.pack_mode == "concurrent":
         parallel = max(1, parallel // max(map(len, planned.tasks)))
-    unwanted = _Unwanted(planned, cancels.Watch(request.store, seen.queues.newest))
-    return _run_tasks(request.store, sweep, planned, intent, code, parallel, options.device, held, unwanted)
+    with progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest) as show:
+        ends = local_workers.run_tasks(
+            store,
+            intent,
+            code,
+            parallel=parallel,
+            device=options.device,
+            config_digest=sweep.config_digest,
+            on_poll=show,
+            before_start=held.check,
+            cancelled=_Unwanted(planned, cancels.Watch(store, seen.queues.newest)),
+        )
+    for problem in ends.problems:
+        say(problem)
+    if ends.cancelled:
+        say(f"tasks cancelled: {len(ends.cancelled)}; what they had saved is kept, and the same command resumes them")
+    return ends
 
 
 @dataclass(frozen=True)
@@ -113,36 +129,6 @@ def _plan(request: Request, options: RunOptions, seen: Look) -> Plan:
     pack = chosen_pack(options, request, Profile("local"), seen)
     pack = pack or _local_pack(request.sweep, seen.unfinished, options.parallel_jobs or cores())
     return make_plan(seen.statuses, queued=seen.queued, pack_size=pack, include_failed=options.include_failed)
-
-
-def _run_tasks(
-    store: Store,
-    sweep: Sweep,
-    planned: Plan,
-    intent: intents.Intent,
-    code: Path,
-    parallel: int,
-    device: str,
-    held: Held,
-    unwanted: _Unwanted,
-) -> local_workers.Ends:
-    with progress(store, [cell for task in planned.tasks for cell in task], sweep.config_digest) as show:
-        ends = local_workers.run_tasks(
-            store,
-            intent,
-            code,
-            parallel=parallel,
-            device=device,
-            config_digest=sweep.config_digest,
-            on_poll=show,
-            before_start=held.check,
-            cancelled=unwanted,
-        )
-    for problem in ends.problems:
-        say(problem)
-    if ends.cancelled:
-        say(f"tasks cancelled: {len(ends.cancelled)}; what they had saved is kept, and the same command resumes them")
-    return ends
 
 
 def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
