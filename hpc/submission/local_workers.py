@@ -52,7 +52,6 @@ def run_tasks(
     *,
     parallel: int,
     device: str,
-    threads: int = 1,
     config_digest: str = "",
     on_poll: Callable[[], None],
     before_start: Callable[[], None] = lambda: None,
@@ -66,42 +65,31 @@ def run_tasks(
     cancelled: the tasks that are not wanted any more: they are not started, or asked to save and stop.
     Returns how they ended.
     """
-    ends = Ends()
-    waiting = list(range(sum(intent.sizes)))
-    workers: dict[int, subprocess.Popen[bytes]] = {}
+    workers = _Workers(store, intent, lambda index: start_worker(store, intent, code, index, device, 1, config_digest))
     restore = _hear_repeated_interrupts_once()
     try:
-        while waiting or workers:
+        while workers.left:
             try:
-                _leave_out(cancelled(), waiting, workers, ends)
-                while waiting and len(workers) < parallel:
-                    before_start()
-                    index = waiting.pop(0)
-                    workers[index] = start_worker(store, intent, code, index, device, threads, config_digest)
+                workers.leave_out(cancelled())
+                workers.start(parallel, before_start)
                 time.sleep(POLL_SECONDS)
-                _reap(store, intent, workers, ends)
-                if ends.exit_code:
-                    waiting.clear()
+                workers.reap()
                 on_poll()
             except BusyError as error:
-                ends.problems.append(str(error))
-                waiting.clear()
-                _signal_all(workers, signal.SIGTERM)
+                workers.ends.problems.append(str(error))
+                workers.stop()
             except KeyboardInterrupt:
-                if ends.interrupted:
+                if workers.ends.interrupted:
                     raise
-                ends.interrupted = True
-                waiting.clear()
+                workers.ends.interrupted = True
                 print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
-                _signal_all(workers, signal.SIGTERM)
+                workers.stop()
     except KeyboardInterrupt:
         pass
     finally:
-        _signal_all(workers, signal.SIGKILL)
-        for worker in workers.values():
-            worker.wait()
+        workers.kill()
         restore()
-    return ends
+    return workers.ends
 
 
 def _hear_repeated_interrupts_once() -> Callable[[], object]:
@@ -151,16 +139,69 @@ def start_worker(
         )
 
 
-def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[bytes]], ends: Ends) -> None:
-    for index, worker in list(workers.items()):
-        code = worker.poll()
-        if code is None:
-            continue
-        del workers[index]
-        log = store.paths.task_log(intent.number, 0, index)
-        if code < 0:
+class _Workers:
+    """The tasks of a local submission: those that wait, those that run in a process each, and how the others ended."""
+
+    def __init__(self, store: Store, intent: Intent, start: Callable[[int], subprocess.Popen[bytes]]) -> None:
+        self._store, self._intent, self._start = store, intent, start
+        self._waiting = list(range(sum(intent.sizes)))
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self.ends = Ends()
+
+    @property
+    def left(self) -> bool:
+        """Whether a task has still to end."""
+        return bool(self._waiting or self._running)
+
+    def start(self, parallel: int, before_start: Callable[[], None]) -> None:
+        """Let as many run at once as there are tasks for."""
+        while self._waiting and len(self._running) < parallel:
+            before_start()
+            index = self._waiting.pop(0)
+            self._running[index] = self._start(index)
+
+    def leave_out(self, tasks: Collection[int]) -> None:
+        """Start none of these tasks, and ask those that run to save and stop; once."""
+        for index in set(tasks).difference(self.ends.cancelled):
+            if index in self._waiting:
+                self._waiting.remove(index)
+            elif index in self._running:
+                self._running[index].send_signal(signal.SIGTERM)
+            else:
+                continue  # it has ended
+            self.ends.cancelled.add(index)
+
+    def reap(self) -> None:
+        """Note how those ended that have. After what no other task can do better than, none is started any more."""
+        for index, worker in list(self._running.items()):
+            code = worker.poll()
+            if code is not None:
+                del self._running[index]
+                self._note(index, worker, code)
+        if self.ends.exit_code:
+            self._waiting.clear()
+
+    def stop(self) -> None:
+        """Start no more, and ask those that run to save and stop."""
+        self._waiting.clear()
+        for worker in self._running.values():
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End those that still run, and wait until they are gone."""
+        for worker in self._running.values():
+            if worker.poll() is None:
+                _kill_group(worker)
+        for worker in self._running.values():
+            worker.wait()
+
+    def _note(self, index: int, worker: subprocess.Popen[bytes], code: int) -> None:
+        log, ends = self._store.paths.task_log(self._intent.number, 0, index), self.ends
+        name = signal.Signals(-code).name if code < 0 else ""
+        if name:
             _kill_group(worker)
-            files.append(log, f"task process {worker.pid} ended by {signal.Signals(-code).name}\n")
+            files.append(log, f"task process {worker.pid} ended by {name}\n")
         text = files.tail(log).strip()
         if not text:
             log.unlink()
@@ -168,9 +209,8 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
             ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
         elif index in ends.cancelled:
-            continue
-        elif code < 0:
-            name = signal.Signals(-code).name
+            return
+        elif name:
             ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
         elif code == TaskExit.DEVICE:
             ends.problems.append(
@@ -178,30 +218,6 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
             )
         elif code not in (TaskExit.DONE, TaskExit.FAILED) and not ends.interrupted:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
-
-
-def _leave_out(
-    tasks: Collection[int], waiting: list[int], workers: dict[int, subprocess.Popen[bytes]], ends: Ends
-) -> None:
-    """Start none of these tasks, and ask those that run to save and stop; once."""
-    for index in set(tasks).difference(ends.cancelled):
-        if index in waiting:
-            waiting.remove(index)
-        elif index in workers:
-            workers[index].send_signal(signal.SIGTERM)
-        else:
-            continue  # it has ended
-        ends.cancelled.add(index)
-
-
-def _signal_all(workers: dict[int, subprocess.Popen[bytes]], number: int) -> None:
-    for worker in workers.values():
-        if worker.poll() is not None:
-            continue
-        if number == signal.SIGKILL:
-            _kill_group(worker)
-        else:
-            worker.send_signal(number)
 
 
 def _kill_group(worker: subprocess.Popen[bytes]) -> None:
