@@ -33,7 +33,8 @@ def show(store: Store) -> Snapshot:
 
 def watch(store: Store) -> Snapshot:
     """Show a sweep until nothing more will happen by itself: a table that changes, or a block for each change."""
-    with _table(store) if watched(sys.stdout) else contextlib.nullcontext(_blocks(store)) as show_:
+    blocks = _if_new(lambda seen: lines.text(seen, estimate(store, seen)), lambda text: print(f"{text}\n", flush=True))
+    with _table(store) if watched(sys.stdout) else contextlib.nullcontext(blocks) as show_:
         while True:
             at_work = busy(store)  # before the look: what a command ends with is seen
             seen = follow(store, show_, near=at_work)
@@ -44,15 +45,11 @@ def watch(store: Store) -> Snapshot:
 
 def follow_in_lines(store: Store, profile: str) -> Snapshot:
     """Say how many cells are in which state whenever that changes, until nothing more will happen by itself."""
-    last = ""
 
-    def show(seen: Snapshot) -> None:
-        nonlocal last
-        if (line := lines.summary(seen) + (f"; {seen.trouble}" if seen.trouble else "")) != last:
-            say(line)
-        last = line
+    def line(seen: Snapshot) -> str:
+        return lines.summary(seen) + (f"; {seen.trouble}" if seen.trouble else "")
 
-    return follow(store, show, near=profile == "sandbox")
+    return follow(store, _if_new(line, say), near=profile == "sandbox")
 
 
 def follow(store: Store, show: Show, *, near: bool) -> Snapshot:
@@ -79,13 +76,14 @@ def _table(store: Store) -> Iterator[Show]:
         yield lambda seen: live.update(screen(seen, estimate(store, seen)), refresh=True)
 
 
-def _blocks(store: Store) -> Show:
+def _if_new(text: Callable[[Snapshot], str], put: Callable[[str], None]) -> Show:
+    """Puts out what is to be said of a look, unless the look before it said the same."""
     last = ""
 
     def show(seen: Snapshot) -> None:
         nonlocal last
-        if (text := lines.text(seen, estimate(store, seen))) != last:
-            print(f"{text}\n", flush=True)
-        last = text
+        if (said := text(seen)) != last:
+            put(said)
+        last = said
 
     return show

@@ -71,7 +71,7 @@ def told(store: Store, missing: Collection[Cell]) -> str:
 
 def refused_requeues(store: Store) -> str:
     """How many tasks of the last submission stopped early and could not be requeued, where and why; empty if none."""
-    last = max((intent.number for intent in intents(store)), default=0)
+    last = _last(store)
     refused = [each for each in store.paths.refused_requeues() if each.submission == last]
     if not refused:
         return ""
@@ -82,12 +82,16 @@ def refused_requeues(store: Store) -> str:
 
 def lost_gpus(store: Store) -> str:
     """How many tasks of the last submission lost their GPU, and where; empty if none did."""
-    last = max((intent.number for intent in intents(store)), default=0)
+    last = _last(store)
     lost = [mark for mark in store.paths.failed_starts() if mark.submission == last and _lost_its_gpu(mark)]
     if not lost:
         return ""
     nodes = ", ".join(sorted({mark.node for mark in lost}))
     return f"{_tasks(lost)} lost {'its' if len(lost) == 1 else 'their'} GPU, on {nodes}; submit again to resume"
+
+
+def _last(store: Store) -> int:
+    return max((intent.number for intent in intents(store)), default=0)
 
 
 def _lost_its_gpu(mark: FailedStart) -> bool:

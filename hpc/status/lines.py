@@ -39,16 +39,7 @@ def first(snapshot: Snapshot) -> list[str]:
 
 def remarks(snapshot: Snapshot) -> Iterator[str]:
     """What keeps the sweep from going on, as Slurm puts it, and what can be done where waiting is of no use."""
-    for root in snapshot.elsewhere:
-        yield f"this is a copy of {root}; the tasks that were queued there work there and are not counted here"
-    if snapshot.failed_starts:
-        yield snapshot.failed_starts
-    if snapshot.refused_requeues:
-        yield snapshot.refused_requeues
-    if snapshot.lost_gpus:
-        yield snapshot.lost_gpus
-    if snapshot.cancelled:
-        yield snapshot.cancelled
+    yield from snapshot.remarks
     queued = [task.queued for task in snapshot.live.values() if task.queued.waiting]
     reasons = Counter(task.reason for task in queued if task.reason not in ("", "None") and not task.held)
     if reasons:

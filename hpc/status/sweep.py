@@ -27,21 +27,14 @@ class Snapshot:
 
     statuses: every planned cell; STARTED and MISSING cells that Slurm has are RUNNING or PENDING here.
     live: the live task of a cell. trouble: which clusters could not be asked, and why; then RUNNING and PENDING are
-    unknown there. failed_starts: what tasks of the last submission said that ended before they began.
-    refused_requeues: what tasks of the last submission were answered that asked to be queued again. cancelled: what has
-    been cancelled and not been submitted since. elsewhere: directories that this one is a copy of. lost_gpus: how many
-    tasks of the last submission lost theirs, and where.
+    unknown there. remarks: what else keeps the sweep from going on, one line each.
     """
 
     sweep: Sweep
     statuses: tuple[CellStatus, ...]
     live: dict[str, LiveTask]
     trouble: str = ""
-    failed_starts: str = ""
-    refused_requeues: str = ""
-    cancelled: str = ""
-    elsewhere: tuple[str, ...] = ()
-    lost_gpus: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -109,12 +102,18 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     left = {status.cell.name for status in statuses if status.state not in FINAL}
     waiting = live.keys() | cancels.standing(store).keys()
     missing = [status.cell for status in statuses if status.state == MISSING and status.cell.name not in waiting]
-    told = "" if trouble else early_ends.told(store, missing)
     live = {name: task for name, task in live.items() if name in left}
-    refused = early_ends.refused_requeues(store) if left - live.keys() else ""
-    lost = early_ends.lost_gpus(store) if left - live.keys() else ""
-    cancelled = _cancelled(store, left - live.keys())
-    return Snapshot(sweep, statuses, live, trouble, told, refused, cancelled, seen.elsewhere, lost)
+    idle = left - live.keys()
+    remarks = [
+        *(
+            f"this is a copy of {root}; the tasks that were queued there work there and are not counted here"
+            for root in seen.elsewhere
+        ),
+        "" if trouble else early_ends.told(store, missing),
+        *((early_ends.refused_requeues(store), early_ends.lost_gpus(store)) if idle else ()),
+        _cancelled(store, idle),
+    ]
+    return Snapshot(sweep, statuses, live, trouble, tuple(filter(None, remarks)))
 
 
 def _cancelled(store: Store, names: Collection[str]) -> str:
