@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,9 +45,10 @@ def block(factors: Sequence[Factor], axis: int, wanted: Sequence[int], alive: Ma
     shape = tuple(len(factor.values) for factor in factors)
     grid = np.moveaxis(np.arange(np.prod(shape, dtype=int)).reshape(shape), axis, 0).reshape(shape[axis], -1)
     others = [factor for i, factor in enumerate(factors) if i != axis]
-    in_play = np.array([_planned(others, c, planned) for c in range(grid.shape[1])], dtype=bool)
+    every = list(itertools.product(*(factor.values for factor in others)))
+    in_play = np.array([_planned(others, values, planned) for values in every], dtype=bool)
     grid, factor = grid[:, in_play], factors[axis]
-    names = [_combination(others, c) for c in np.flatnonzero(in_play).tolist()]
+    names = [_combination(others, every[c]) for c in np.flatnonzero(in_play).tolist()]
     living = alive[grid]
     kept = [i for i in wanted if living[i].any()]
     notes = [_level_note(factor, i) for i in wanted if i not in kept]
@@ -106,24 +108,20 @@ def _places(factor: Factor) -> Floats:
 
 def combinations(factors: Sequence[Factor], axis: int, found: Block) -> list[str]:
     """Names of the combinations of a block: ``synergy loss scale 0.1``; empty if there is no other factor."""
-    shape = tuple(len(factor.values) for factor in factors)
-    rows = [np.unravel_index(condition, shape) for condition in found.conditions[0].tolist()]
-    others = [i for i in range(len(factors)) if i != axis]
-    return [
-        ", ".join(f"{factors[i].label} {value_text(factors[i].values[int(row[i])])}" for i in others) for row in rows
-    ]
+    points = list(itertools.product(*(factor.values for factor in factors)))
+    others = [factor for i, factor in enumerate(factors) if i != axis]
+    kept = [points[condition] for condition in found.conditions[0].tolist()]
+    return [_combination(others, [*point[:axis], *point[axis + 1 :]]) for point in kept]
 
 
-def _combination(others: Sequence[Factor], index: int) -> str:
-    row = np.unravel_index(index, tuple(len(factor.values) for factor in others)) if others else ()
-    pairs = zip(others, row, strict=True)
-    return ", ".join(f"{factor.label} {value_text(factor.values[int(i)])}" for factor, i in pairs)
+def _combination(others: Sequence[Factor], values: Sequence[FactorValue]) -> str:
+    pairs = zip(others, values, strict=True)
+    return ", ".join(f"{factor.label} {value_text(value)}" for factor, value in pairs)
 
 
-def _planned(others: Sequence[Factor], index: int, planned: Levels) -> bool:
-    row = np.unravel_index(index, tuple(len(factor.values) for factor in others)) if others else ()
-    pairs = zip(others, row, strict=True)
-    return all(factor.values[int(i)] in planned.get(factor.name, factor.values) for factor, i in pairs)
+def _planned(others: Sequence[Factor], values: Sequence[FactorValue], planned: Levels) -> bool:
+    pairs = zip(others, values, strict=True)
+    return all(value in planned.get(factor.name, factor.values) for factor, value in pairs)
 
 
 def _level_note(factor: Factor, level: int) -> str:
