@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
-from aggregate.arrays import Floats, Integers, Interval
+from aggregate.arrays import Floats, Integers
 from aggregate.stats.bands import full_points, simultaneous_multiplier
-from aggregate.stats.intervals import describe
+from aggregate.stats.intervals import describe, within_bounds
 
 
 @dataclass(frozen=True)
@@ -90,17 +89,7 @@ def _with_means(
     if log:
         low, high = np.exp(description.mean - half), np.exp(description.mean + half)
     elif bounded and not np.any((data < 0) | (data > 1)):  # values that contradict their declaration are left alone
-        low, high = _within_bounds(mean, half)
+        low, high = within_bounds(mean, half)
     else:
         low, high = mean - half, mean + half
     return Curves(epochs, values, counted, log, bounded, n, mean, low, high)
-
-
-def _within_bounds(mean: Floats, half: Floats) -> Interval:
-    """The band of a share by the delta method on its logit, as for its interval; a mean at a bound has no width."""
-    inside = (mean > 0) & (mean < 1)
-    safe = np.where(inside, mean, 0.5)
-    reach, edge = half / (safe * (1 - safe)), np.where(np.isnan(half), np.nan, mean)
-    middle = special.logit(safe)
-    low, high = special.expit(middle - reach), special.expit(middle + reach)
-    return np.where(inside, low, edge), np.where(inside, high, edge)

@@ -104,11 +104,16 @@ def delta_logit_interval(mean: ArrayLike, sem: ArrayLike, n: ArrayLike, level: f
     centre = np.asarray(mean, dtype=np.float64)
     if np.any((centre < 0) | (centre > 1)):
         raise ValueError("the mean of a bounded metric must be in [0, 1]")
-    inside = (centre > 0) & (centre < 1)
-    safe = np.where(inside, centre, 0.5)
-    half = _multiplier(n, level) * np.asarray(sem, dtype=np.float64) / (safe * (1 - safe))
-    middle, edge = special.logit(safe), np.where(np.isnan(half), np.nan, centre)
-    low, high = special.expit(middle - half), special.expit(middle + half)
+    return within_bounds(centre, _multiplier(n, level) * np.asarray(sem, dtype=np.float64))
+
+
+def within_bounds(mean: Floats, half: Floats) -> Interval:
+    """mean +- half for a share, by the delta method on its logit; a mean at a bound has no width. Of one shape."""
+    inside = (mean > 0) & (mean < 1)
+    safe = np.where(inside, mean, 0.5)
+    reach, edge = half / (safe * (1 - safe)), np.where(np.isnan(half), np.nan, mean)
+    middle = special.logit(safe)
+    low, high = special.expit(middle - reach), special.expit(middle + reach)
     return np.where(inside, low, edge), np.where(inside, high, edge)
 
 
