@@ -33,16 +33,9 @@ _TRIES = 5
 
 
 @dataclass(frozen=True)
-class Aggregated:
-    """What became of an aggregation.
+class Aggregated(Told):
+    """What became of an aggregation. report, plots: path of report.html and of the directory of figures."""
 
-    complete: every planned cell is COMPLETED or DIVERGED. counts: cells by state. problems: what a user should be told,
-    one line each. report, plots: path of report.html and of the directory of figures.
-    """
-
-    complete: bool
-    counts: dict[str, int]
-    problems: list[str]
     report: Path
     plots: Path
 
@@ -84,7 +77,9 @@ def aggregate(
         seen = None if is_predecessor(root) else look(store, figures=figures, **presentation)
         asked = _asked(store, seen, own, trust) if figures and seen is not None else Asked(tuple(own))
         asked = replace(asked, presentation=presentation)
-        if seen is not None and (told := _told_before(seen, asked)) is not None:
+        # A user's figures are always drawn: who knows what they depend on?
+        always = asked.targets or asked.remark
+        if seen is not None and not always and (told := told_before(seen)) is not None:
             return _outcome(store, told)
         if (outcome := _aggregate(root, seen, figures, asked)) is not None:
             return outcome
@@ -100,11 +95,6 @@ def _asked(store: Store, seen: DirectoryState, own: Sequence[str], trust: bool) 
     return Asked(
         tuple(own), f"{why}; not drawn: {', '.join(named)}; --figure names one of your own, --trust runs these"
     )
-
-
-def _told_before(seen: DirectoryState, asked: Asked) -> Told | None:
-    """What was reported before, if it still holds. A user's figures are always drawn: who knows what they depend on?"""
-    return None if asked.targets or asked.remark else told_before(seen)
 
 
 def _aggregate(root: Path, seen: DirectoryState | None, figures: bool, asked: Asked) -> Aggregated | None:
@@ -165,4 +155,4 @@ def _publish(store: Store, made: Mapping[Path, bytes], figures: bool) -> dict[Pa
 
 
 def _outcome(store: Store, told: Told) -> Aggregated:
-    return Aggregated(told.complete, told.counts, told.problems, store.paths.report_file, store.paths.plots_directory)
+    return Aggregated(**vars(told), report=store.paths.report_file, plots=store.paths.plots_directory)
