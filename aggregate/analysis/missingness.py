@@ -11,7 +11,7 @@ from aggregate.arrays import Integers
 from aggregate.reading.declared import Factor
 from aggregate.stats.exact import FISHER, fisher_p, trend_p
 from aggregate.stats.inference import holm
-from hpc.sweep.states import COMPLETED, MISSING, STARTED
+from hpc.sweep.states import COMPLETED
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Missingness:
 def missingness(summary: Summary) -> tuple[Missingness, ...]:
     """Failure against every factor. A cell failed if it ended in any state but COMPLETED; cells still to run do not
     count."""
-    ended = (summary.states != MISSING) & (summary.states != STARTED)
+    ended = ~summary.waiting
     failed = ended & (summary.states != COMPLETED)
     return tuple(_of_factor(summary, axis, failed, ended) for axis in range(len(summary.factors)))
 

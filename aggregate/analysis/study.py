@@ -52,13 +52,9 @@ class Study:
                 yield metric, curves(position, epoch, values, completed, log=log, bounded=bounded, level=level)
 
 
+@paused_collector()
 def study(reading: Reading) -> Study:
     """Compute everything. Raises OSError naming the path if a file cannot be read."""
-    with paused_collector():
-        return _study(reading)
-
-
-def _study(reading: Reading) -> Study:
     manifest, analysis = reading.manifest, Analysis.of(reading.sweep.analysis)
     gathered, histories = reading.gathered, reading.histories
     summary = summarise(gathered)

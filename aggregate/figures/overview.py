@@ -23,16 +23,15 @@ def draw_overview(summary: Summary) -> Figure:
     metrics = summary.primary_metrics()[:_MOST_METRICS]
     count = len(summary.conditions)
     height = min(max(_ROW * count, 0.9), _TALLEST)
-    names = [_condition_text(summary, i) for i in range(count)]
+    names = [", ".join(value_text(value) for _, value in point) for point in summary.points]
     margin = 0.35 + text_width(names)
     page = sheet(len(metrics), len(metrics), (_WIDTH, height), left=margin, right=0.6, top=0.4)
     for entry, ax in zip(metrics, page.panels, strict=True):
         _draw(ax, summary, entry)
     _label_rows(page.panels[0], names, height / count)
     _counts(page.panels[-1], summary, height / count)
-    page.figure.text(
-        0.1 / page.figure.get_figwidth(), 1 - 0.27 / page.figure.get_figheight(), _header(summary), fontsize=8
-    )
+    header = ", ".join(factor.name for factor in summary.factors)
+    page.figure.text(0.1 / page.figure.get_figwidth(), 1 - 0.27 / page.figure.get_figheight(), header, fontsize=8)
     footnote(page.figure, _legend(summary, metrics))
     return page.figure
 
@@ -63,14 +62,6 @@ def _palette(summary: Summary) -> Floats:
     """A colour for each condition, by its level of the fastest factor; shape (conditions, 4)."""
     inner = len(summary.factors[-1].values)
     return np.tile(np.array(colours(inner)), (len(summary.conditions) // inner, 1))
-
-
-def _condition_text(summary: Summary, condition: int) -> str:
-    return ", ".join(value_text(value) for _, value in summary.points[condition])
-
-
-def _header(summary: Summary) -> str:
-    return ", ".join(factor.name for factor in summary.factors)
 
 
 def _label_rows(ax: Axes, names: list[str], row: float) -> None:
