@@ -48,7 +48,7 @@ class Order:
 
 def model(order: Order) -> Counter[str]:
     """The protocol as a model: virtual processes that are stopped and killed at any file operation."""
-    return explore(order.times(100_000))
+    return explore(order.times(100_000), order.seed)
 
 
 def cells(order: Order) -> Counter[str]:

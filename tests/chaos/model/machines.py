@@ -44,6 +44,7 @@ class Command(Process):
 
     since: number of the newest submission when its command began. trains: the cell that it trains now.
     fails: its trainer does. waits: `submit --wait`.
+    told: why it was refused. said: what it waits for.
     lost_at: how many operations it had performed when its lock was taken over. void: its task was so when it started.
     """
 
@@ -54,7 +55,7 @@ class Command(Process):
     frozen = take_over = fails = waits = False
     since = 0
     trains = ""
-    lock_file = told = ""
+    lock_file = told = said = ""
     conf: Any = None
     unanswered = void = False
     lost_at: int | None = None

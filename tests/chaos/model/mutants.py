@@ -1,6 +1,6 @@
 """Rules of the protocol, each taken out: what the model says then, and a script that leads there.
 
-PYTHONPATH=tests python -m chaos.model.mutants [--only NAME]    # searches at random, prints the shortest script found
+PYTHONPATH=tests python -m chaos.model.mutants [--only NAME]    # searches at random, prints the script found, shortened
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from hpc.storage import files, published, task_list
 from hpc.submission import arrays, cancels, live, lock
 
 from . import scripts
-from .campaign import Model, search, shrunk
+from .campaign import Model
 from .scripts import Submissions
+from .swarm import Found, search, shrunk
 from .test_model import Loose, Protocol
 
 
@@ -374,29 +375,31 @@ MUTANTS = (
 )
 
 
-def hunt(mutant: Mutant, examples: int, shrink_s: float = 0.0) -> str:
-    """What the search says about a mutant: the violation and the script that leads there; empty if it finds none."""
+def hunt(mutant: Mutant, schedules: int, seed: int, shrink_s: float = 0.0) -> Found | None:
+    """What a search that knows nothing of the mutant finds, shortened; None if nothing."""
     with pytest.MonkeyPatch.context() as patch:
         mutant.apply(patch)
-        found = search(mutant.machine, examples)
+        found = search(mutant.machine, schedules, seed)
         if found and shrink_s:
             found = shrunk(mutant.machine, found, mutant.says, shrink_s)
-    return str(found or "")
+    return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="part of a mutant's name")
-    parser.add_argument("--examples", type=int, default=1_000, help="schedules tried at most")
+    parser.add_argument("--schedules", type=int, default=2_000, help="tried at most")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shrink", type=float, default=60.0, help="seconds for shortening a script")
     arguments = parser.parse_args()
     survivors = 0
     for mutant in MUTANTS:
         if arguments.only in mutant.name:
             began = time.monotonic()
-            found = hunt(mutant, arguments.examples, arguments.shrink)
+            found = hunt(mutant, arguments.schedules, arguments.seed, arguments.shrink)
             survivors += not found
-            print(f"{mutant.name} ({time.monotonic() - began:.0f} s): {found or 'SURVIVED'}\n", flush=True)
+            told = f"schedule {found.schedule}: {found}" if found else "SURVIVED"
+            print(f"{mutant.name} ({time.monotonic() - began:.0f} s): {told}\n", flush=True)
     return 1 if survivors else 0
 
 

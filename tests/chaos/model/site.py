@@ -42,7 +42,8 @@ from .toy import Witness, check_believed, train_cell
 
 GRID = make_grid((1, 2, 3), (42,))
 CELLS = list(GRID)
-_ROUNDS = 40
+# How often all go on in the end; and how often without a change before one who only waits is left to himself.
+_ROUNDS, _IDLE_ROUNDS = 40, 3
 
 
 class _Steps(Witness):
@@ -90,8 +91,9 @@ class Site:
             patch(module, "trainer_digest", lambda trainer: "toy")
         for module in (slurm, watching):
             patch(module, "time", Clock(self.world))
-        for module in (slurm, look, watching):
+        for module in (slurm, look):
             patch(module, "say", lambda text: None)
+        patch(watching, "say", lambda text: setattr(current(), "said", text))
         for module in (slurm, pack, task):
             patch(module, "print", lambda *words, **options: None)
         patch(slurm, "cluster_of", lambda profile: current().conf)
@@ -266,9 +268,11 @@ class Site:
                 self.world.faults.append(f"{process.trains} is trained by a task that started after it was cancelled")
 
     def _check_stopping(self, cancel: Command) -> None:
-        """All that its clusters ran of what it cancelled has been asked to stop, or will end at its start."""
+        """All that ran of what it cancelled, on clusters that can be asked from there, has been asked to stop."""
         for controller in self.clusters.controllers.values():
             for one in controller.tasks:
+                if one.job.by.conf is None and cancel.host.cluster != controller.name:
+                    continue
                 earlier = one.job.by.since < cancel.cancel.number
                 if earlier and cancel.cancel.cells.intersection(self.cells_of(one)) and one.process is not None:
                     trains = one.process.trains in cancel.cancel.cells
@@ -306,7 +310,9 @@ class Site:
         return [owner for name in names if (owner := self.world.owners.get(name)) is not None and not owner.alive]
 
     def _run_all(self) -> None:
+        idle = 0
         for _ in range(_ROUNDS):
+            before = self._what_lives()
             for process in self.world.live:
                 process.step(1_000)
             self.clusters.settle()
@@ -316,10 +322,23 @@ class Site:
             self.check()
             if not self.world.live and not waiting:
                 return
-        # A command that waits for one of which it cannot see that it is gone has said so; a person ends it.
-        assert self._dead_owners(), f"no end: {[process.where for process in self.world.live]}"
+            idle = idle + 1 if self._what_lives() == before else 0
+            if idle == _IDLE_ROUNDS and all(map(self._waits_in_vain, self.world.live)):
+                break
         for process in self.world.live:
+            assert self._waits_in_vain(process), f"no end: {process.where}"
             process.kill()
+
+    def _what_lives(self) -> list[str]:
+        return [process.name for process in self.world.live]
+
+    def _waits_in_vain(self, process: Any) -> bool:
+        """Whether a command waits for what may have ended unseen, and has said so; then a person ends it.
+
+        That is a process on another host that held the lock, or tasks on a cluster that cannot be asked from there.
+        """
+        said = "cannot be asked from here" in process.said
+        return process.job is None and (said or bool(self._dead_owners()))
 
     def arrive(self, controller: Controller) -> None:
         for job in controller.under_way:

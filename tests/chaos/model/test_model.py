@@ -11,8 +11,7 @@ from typing import Any
 
 from helpers.small_sweeps import make_grid, make_store, make_sweep
 from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from hpc.node import training_run
 from hpc.node.attempt import PackAttempt
@@ -23,11 +22,12 @@ from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, CONFLICT, FAILED
 
 from .processes import Process, World, outside
+from .swarm import BOTH, rule
 from .toy import PLAIN, Way, Witness, check_believed, train_cell
 
 CELLS = list(make_grid((1, 2), (42,)))
 MOST_LIVE = 3
-WHICH = st.integers(0, MOST_LIVE - 1)
+WHICH = range(MOST_LIVE)
 
 
 class _Watched(Witness):
@@ -135,7 +135,7 @@ class Protocol(RuleBasedStateMachine):
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
-    @initialize(copies=st.integers(0, MOST_LIVE), points=st.sampled_from([(), ("step",), ("step", "link")]))
+    @rule(first=True, copies=range(MOST_LIVE + 1), points=[(), ("step",), ("step", "link")])
     def copies_at_one_point(self, copies: int, points: Sequence[str]) -> None:
         """Some copies of one task that have come equally far."""
         for number in range(copies):
@@ -144,47 +144,49 @@ class Protocol(RuleBasedStateMachine):
             for process in self.world.live:
                 process.step(1_000, point)
 
-    @precondition(lambda self: len(self.world.live) < MOST_LIVE)
-    @rule(cells=st.sampled_from([CELLS, CELLS[:1], CELLS[1:]]), lagging=st.booleans(), way=st.integers(0, 2))
+    @rule(
+        when=lambda self: len(self.world.live) < MOST_LIVE,
+        cells=[CELLS, CELLS[:1], CELLS[1:]],
+        lagging=BOTH,
+        way=range(3),
+    )
     def start(self, cells: list[Cell], lagging: bool, way: int) -> None:
         self.world.start(self._task(cells, self.ways[way])).lagging = lagging
 
-    @precondition(lambda self: self.world.live)
-    @rule(which=WHICH, operations=st.sampled_from([1, 2, 3, 5, 8, 13, 21, 34, 55]))
+    @rule(when=lambda self: self.world.live, which=WHICH, operations=[1, 2, 3, 5, 8, 13, 21, 34, 55])
     def step(self, which: int, operations: int) -> None:
         self._chosen(which).step(operations)
 
-    @precondition(lambda self: self.world.live)
-    @rule(which=WHICH, operation=st.sampled_from(["begin", "step", "link", "replace", "unlink", "listdir", "mkdir"]))
+    @rule(
+        when=lambda self: self.world.live,
+        which=WHICH,
+        operation=["begin", "step", "link", "replace", "unlink", "listdir", "mkdir"],
+    )
     def step_until(self, which: int, operation: str) -> None:
         """Let a process go on until it is about to do something."""
         process = self._chosen(which)
         process.step(1)
         process.step(1_000, operation)
 
-    @precondition(lambda self: self.world.live)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self.world.live, which=WHICH)
     def finish(self, which: int) -> None:
         self._chosen(which).finish()
 
-    @precondition(lambda self: self.world.live)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self.world.live, which=WHICH)
     def kill(self, which: int) -> None:
         self._chosen(which).kill()
 
-    @precondition(lambda self: self.world.live)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self.world.live, which=WHICH)
     def ask_to_stop(self, which: int) -> None:
         self._chosen(which).stopped = True
 
-    @precondition(lambda self: self.world.live)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self.world.live, which=WHICH)
     def see_the_present(self, which: int) -> None:
         """A cache of directories expires."""
         process = self._chosen(which)
         process.listings.clear()
 
-    @rule(cell=st.sampled_from(CELLS), name=st.sampled_from(["result_file", "history_file", "weights_file"]))
+    @rule(cell=CELLS, name=["result_file", "history_file", "weights_file"])
     def damage(self, cell: Cell, name: str) -> None:
         path = getattr(self.store.paths, name)(cell)
         if path.exists() and path.stat().st_size > 1:
@@ -193,12 +195,12 @@ class Protocol(RuleBasedStateMachine):
             path.write_bytes(data)
             self.touched.add(cell)
 
-    @rule(cell=st.sampled_from(CELLS))
+    @rule(cell=CELLS)
     def move_the_result_away_by_hand(self, cell: Cell) -> None:
         self.store.paths.result_file(cell).unlink(missing_ok=True)
         self.touched.add(cell)
 
-    @rule(which=st.integers(0, 3))
+    @rule(which=range(4))
     def damage_a_checkpoint(self, which: int) -> None:
         found = sorted(self.store.paths.packs_root.glob("*/checkpoint-??????"))
         if found:

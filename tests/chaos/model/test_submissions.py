@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from hpc.submission.intents import receipt
 
 from .clusters import Task
 from .site import CELLS, Site
+from .swarm import BOTH, rule
 
 MOST_COMMANDS, MOST_TASKS = 3, 3
-WHICH = st.integers(0, 2)
-CLUSTER = st.sampled_from("ab")
-PACK = st.sampled_from([1, 2])
+WHICH = range(3)
+CLUSTER = "ab"
+PACK = [1, 2]
 TO_ITS_END = 5_000
 # How far a submission has come when a schedule begins, and before which operation it then is.
 REACHED = {"holds the lock": "rmtree", "queues": "sbatch", "waits": "sleep"}
@@ -59,7 +59,7 @@ class Submissions(RuleBasedStateMachine):
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
-    @initialize(scene=st.sampled_from(SCENES), host=WHICH, pack=PACK, take_over=st.booleans())
+    @rule(first=True, scene=SCENES, host=WHICH, pack=PACK, take_over=BOTH)
     def how_it_stands(self, scene: str, host: int, pack: int, take_over: bool) -> None:
         """A submission that has come so far, where most that can go wrong begins."""
         if scene == "nothing":
@@ -75,14 +75,14 @@ class Submissions(RuleBasedStateMachine):
             self.start(0)
             self.train_until_a_step(0)
 
-    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
     @rule(
+        when=lambda self: len(self.commands) < MOST_COMMANDS,
         host=WHICH,
         pack=PACK,
-        wait=st.booleans(),
-        take_over=st.booleans(),
-        own_conf=st.booleans(),
-        lagging=st.sampled_from([False, False, False, True]),
+        wait=BOTH,
+        take_over=BOTH,
+        own_conf=BOTH,
+        lagging=[False, False, False, True],
     )
     def submit(self, host: int, pack: int, wait: bool, take_over: bool, own_conf: bool, lagging: bool = False) -> None:
         place = self.world.hosts[host]
@@ -90,36 +90,39 @@ class Submissions(RuleBasedStateMachine):
         process = self.site.submit(place, conf, pack=pack, wait=wait, take_over=take_over)
         process.lagging = lagging
 
-    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
-    @rule(host=WHICH, take_over=st.booleans())
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, take_over=BOTH)
     def submit_without_a_break(self, host: int, take_over: bool) -> None:
         process = self.site.submit(self.world.hosts[host], take_over=take_over)
         self._go_on(process, TO_ITS_END)
 
-    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
-    @rule(host=WHICH, cells=st.sampled_from([CELLS, CELLS[:1]]))
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, cells=[CELLS, CELLS[:1]])
     def cancel(self, host: int, cells: list[Any]) -> None:
         self.site.cancel(self.world.hosts[host], cells)
 
-    @precondition(lambda self: any(not process.frozen for process in self.commands))
-    @rule(which=WHICH, operations=st.sampled_from([1, 5, 21, 89, 400, TO_ITS_END]), until=st.sampled_from(PLACES))
+    @rule(
+        when=lambda self: any(not process.frozen for process in self.commands),
+        which=WHICH,
+        operations=[1, 5, 21, 89, 400, TO_ITS_END],
+        until=PLACES,
+    )
     def step(self, which: int, operations: int, until: str = "") -> None:
         """Let a command go on for so many operations, or until it is about to do something."""
         self._go_on(_chosen([process for process in self.commands if not process.frozen], which), operations, until)
 
-    @precondition(lambda self: any(not process.frozen for process in self.commands))
-    @rule(which=WHICH, until=st.sampled_from(["", "", "", "sleep", "sbatch", "squeue answered"]))
+    @rule(
+        when=lambda self: any(not process.frozen for process in self.commands),
+        which=WHICH,
+        until=["", "", "", "sleep", "sbatch", "squeue answered"],
+    )
     def go_on(self, which: int, until: str) -> None:
         """Let a command go on to its end, or to where it waits, queues or has looked."""
         self.step(which, TO_ITS_END, until)
 
-    @precondition(lambda self: self.tasks)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self.tasks, which=WHICH)
     def train_until_a_step(self, which: int) -> None:
         self._go_on(_chosen(self.tasks, which), TO_ITS_END, "step")
 
-    @precondition(lambda self: self.tasks)
-    @rule(which=WHICH, operations=st.sampled_from([1, 5, 21, 89, TO_ITS_END]))
+    @rule(when=lambda self: self.tasks, which=WHICH, operations=[1, 5, 21, 89, TO_ITS_END])
     def train(self, which: int, operations: int) -> None:
         self._go_on(_chosen(self.tasks, which), operations)
 
@@ -127,14 +130,12 @@ class Submissions(RuleBasedStateMachine):
         process.step(operations, until)
         self.clusters.settle()
 
-    @precondition(lambda self: self.world.live)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self.world.live, which=WHICH)
     def kill(self, which: int) -> None:
         _chosen(self.world.live, which).kill()
         self.clusters.settle()
 
-    @precondition(lambda self: self.commands)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self.commands, which=WHICH)
     def stop_or_continue(self, which: int) -> None:
         """SIGSTOP, or SIGCONT if it is stopped."""
         process = _chosen(self.commands, which)
@@ -148,24 +149,20 @@ class Submissions(RuleBasedStateMachine):
                 process.kill()
         place.boots += 1
 
-    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self._waiting() and len(self.tasks) < MOST_TASKS, which=WHICH)
     def start(self, which: int) -> None:
         self.site.start_task(_chosen(self._waiting(), which))
 
-    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self._waiting() and len(self.tasks) < MOST_TASKS, which=WHICH)
     def start_and_train(self, which: int) -> None:
         """A task that trains at once, until its first step."""
         self._go_on(self.site.start_task(_chosen(self._waiting(), which)), TO_ITS_END, "step")
 
-    @precondition(lambda self: self.tasks)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self.tasks, which=WHICH)
     def preempt(self, which: int) -> None:
         _chosen(self.tasks, which).stopped = True
 
-    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
-    @rule(which=WHICH, loaded=st.booleans())
+    @rule(when=lambda self: self._waiting() and len(self.tasks) < MOST_TASKS, which=WHICH, loaded=BOTH)
     def stop_again_and_again(self, which: int, loaded: bool) -> None:
         """A partition that is preempted before anything can be trained: that must come to an end.
 
@@ -182,27 +179,24 @@ class Submissions(RuleBasedStateMachine):
                 self._go_on(process, TO_ITS_END)
         assert task not in self._waiting(), f"a task was stopped {most} times before it got anywhere, and is queued"
 
-    @precondition(lambda self: len(self.commands) < MOST_COMMANDS)
-    @rule(host=WHICH)
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH)
     def correct(self, host: int) -> None:
         """`holdfast submit` of the sweep with another configuration, for where all that began has failed."""
         self.site.correct(self.world.hosts[host])
 
-    @precondition(lambda self: self._waiting() and len(self.tasks) < MOST_TASKS)
-    @rule(which=WHICH)
+    @rule(when=lambda self: self._waiting() and len(self.tasks) < MOST_TASKS, which=WHICH)
     def start_what_fails(self, which: int) -> None:
         """A task whose trainer fails."""
         process = self.site.start_task(_chosen(self._waiting(), which))
         process.fails = True
         self._go_on(process, TO_ITS_END)
 
-    @rule(cell=st.sampled_from(CELLS))
+    @rule(cell=CELLS)
     def foreign_result(self, cell: Any) -> None:
         """A result of another configuration comes to lie in a cell's place."""
         self.site.put_foreign_result(cell)
 
-    @precondition(lambda self: self._known_by_number())
-    @rule(which=WHICH)
+    @rule(when=lambda self: self._known_by_number(), which=WHICH)
     def rename(self, which: int) -> None:
         _chosen(self._known_by_number(), which).job.name = "renamed"
 
