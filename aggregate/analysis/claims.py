@@ -22,6 +22,7 @@ from aggregate.stats.weighted import WeightedTest, weighted_test
 from aggregate.wording import counted
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
+SCALES_DISAGREE = "the answer depends on whether information is counted as a share of the error of guessing or in nats"
 _POWER = 0.8
 
 
@@ -35,15 +36,28 @@ class Worst:
 
 
 @dataclass(frozen=True)
+class InNats:
+    """A retention with information counted in nats. level: of the interval low, high. p is uncorrected: it can take a
+    verdict away and never give one."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    level: float
+
+
+@dataclass(frozen=True)
 class Piece:
-    """A claim within one combination of the other factors. per_seed: the estimate of each seed, shape (seeds,). why:
-    nothing can be said there."""
+    """A claim within one combination of the other factors. per_seed: the estimate of each seed, shape (seeds,).
+    in_nats: of a retention, the estimate with information counted in nats, or NaN. why: nothing can be said there."""
 
     where: str
     estimate: float
     low: float
     high: float
     per_seed: Floats
+    in_nats: float = math.nan
     why: str = ""
 
     @property
@@ -58,8 +72,9 @@ class Claim:
 
     adjusted: p over the family (Holm), or over all exploratory tests (Benjamini-Hochberg). level: of the interval low,
     high; that at which the verdict fell, so that the interval leaves out 0 if and only if the test says so.
-    detectable: the smallest estimate that would have been detected with 80 % power at that level. status: shown, not
-    shown, withheld or untestable; reason: why, or what else must be said.
+    detectable: the smallest estimate that would have been detected with 80 % power at that level. in_nats: of a
+    retention that can be counted in nats too. status: shown, not shown, withheld or untestable; reason: why, or what
+    else must be said.
     """
 
     question: Question
@@ -69,8 +84,15 @@ class Claim:
     worst: Worst | None
     adjusted: float = math.nan
     level: float = math.nan
+    in_nats: InNats | None = None
     status: str = UNTESTABLE
     reason: str = ""
+
+    @property
+    def estimated(self) -> bool:
+        """Whether there is a number to be told, with or without a verdict; none while cells are still to run."""
+        known = math.isfinite(self.estimate) and math.isfinite(self.low)
+        return known and self.status != UNTESTABLE and not self.question.waiting
 
     @property
     def estimate(self) -> float:
@@ -279,12 +301,21 @@ def _piece(asked: Question, part: Part, level: float) -> Piece:
     whole = weights * (np.abs(asked.weights).sum() / np.abs(weights).sum()) if rows else weights
     test = weighted_test(asked.values[rows], whole)
     low, high = test.interval(level)
-    return Piece(part.where, test.estimate, low, high, test.per_seed, part.why)
+    in_nats = math.nan if asked.in_nats is None else weighted_test(asked.in_nats[rows], whole).estimate
+    return Piece(part.where, test.estimate, low, high, test.per_seed, in_nats, part.why)
+
+
+def _in_nats(asked: Question, level: float) -> InNats | None:
+    if asked.in_nats is None:
+        return None
+    test = weighted_test(asked.in_nats, asked.weights)
+    return InNats(test.estimate, *test.interval(level), test.p, level)
 
 
 def _judge(claim: Claim, alpha: float) -> Claim:
-    """alpha: that the adjusted p, and the p with failed cells as worst, are held against."""
-    asked, worst = claim.question, claim.worst
+    """alpha: that the adjusted p is held against, and the p with failed cells as worst or with information in nats."""
+    claim = replace(claim, in_nats=_in_nats(claim.question, 1 - alpha))
+    asked, worst, nats = claim.question, claim.worst, claim.in_nats
     if asked.waiting:
         cells = counted(asked.waiting, "cell")
         status, why = WITHHELD, f"{cells} of it {'has' if asked.waiting == 1 else 'have'} not run yet"
@@ -293,17 +324,25 @@ def _judge(claim: Claim, alpha: float) -> Claim:
     elif math.isnan(claim.adjusted):
         status, why = UNTESTABLE, _why_untestable(claim)
     elif claim.adjusted > alpha:
-        status, why = NOT_SHOWN, ""
-    elif worst is not None and not (worst.p <= alpha and np.sign(worst.estimate) == np.sign(claim.estimate)):
+        # Nothing on one scale and something on the other is no answer either.
+        status, why = (WITHHELD, SCALES_DISAGREE) if nats is not None and nats.p <= alpha else (NOT_SHOWN, "")
+    elif worst is not None and not _agrees(worst, claim, alpha):
         status, why = WITHHELD, _why_withheld(worst)
+    elif nats is not None and not _agrees(nats, claim, alpha):
+        status, why = WITHHELD, SCALES_DISAGREE
     else:
         status, why = SHOWN, ""
     return replace(claim, status=status, reason="; ".join(filter(None, (why, _gaps(claim), *asked.notes))))
 
 
+def _agrees(other: Worst | InNats, claim: Claim, alpha: float) -> bool:
+    """Whether the same test, made otherwise, detects the same."""
+    return other.p <= alpha and bool(np.sign(other.estimate) == np.sign(claim.estimate))
+
+
 def _why_withheld(worst: Worst) -> str:
     cells = counted(worst.cells, "failed cell")
-    p = f", p = {worst.p:.2g}" if worst.p == worst.p else ""
+    p = f", uncorrected p = {worst.p:.2g}" if worst.p == worst.p else ""
     return f"it does not hold if the {cells} had the worst value seen (then {worst.estimate:+.3g}{p})"
 
 

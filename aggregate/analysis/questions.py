@@ -47,7 +47,8 @@ class Question:
     """One test before it is made.
 
     unit: what the estimate is per, or of what it is the difference. log: values are logarithms. levels: of the factor
-    that are used. values: shape (rows, seeds), NaN where unknown; weights: shape (rows,). failed: rows of cells that
+    that are used. values: shape (rows, seeds), NaN where unknown; weights: shape (rows,). in_nats: of a retention, the
+    values if information is counted in nats, or None. failed: rows of cells that
     ended without a value, same shape; worst: what they count as, one or two values. waiting: cells that have not ended.
     notes: what else must be said. why: why nothing can be tested; bar: why nothing may be claimed.
     pair: of a comparison, values of the two levels, each of shape (combinations, seeds).
@@ -62,6 +63,7 @@ class Question:
     levels: tuple[FactorValue, ...] = ()
     values: Floats = field(default_factory=lambda: _NO_ROWS)
     weights: Floats = field(default_factory=lambda: np.empty(0))
+    in_nats: Floats | None = None
     failed: Mask = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
     worst: tuple[float, ...] = ()
     waiting: int = 0
@@ -184,7 +186,7 @@ def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Questi
         reasons = [f"{why} ({name})" if name else why for why, name in zip(whys, found.names, strict=True)]
         reason = whys[0] if len(set(whys)) == 1 else "; ".join(reasons)
         return replace(made, bar=f"{reason}, and what was not learnt cannot be lost")
-    values = found.difference[:, learnt]
+    values, in_nats = found.difference[:, learnt], found.difference_in_nats
     narrower, _, seeds = values.shape
     failed = _failed(summary, found)[:, learnt].reshape(-1, seeds)
     seen = values[np.isfinite(values)]
@@ -195,6 +197,7 @@ def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Questi
         conditions=tuple(found.found.conditions[:, learnt].ravel().tolist()),
         values=values.reshape(-1, seeds),
         weights=np.full(rows.size, 1 / rows.size),
+        in_nats=None if in_nats is None else in_nats[:, learnt].reshape(-1, seeds),
         failed=failed,
         worst=(float(seen.min()), float(seen.max())) if seen.size else (),
         parts=tuple(

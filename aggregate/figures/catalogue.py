@@ -41,9 +41,8 @@ def plots(
     pages = Pages()
     summary = _drawable(summary)
     if retained is not None:
-        caption = (
-            f"What is left of {retained.kept.name} and of {retained.other.name} as {retained.factor.label} narrows"
-        )
+        kinds = f"{retained.kept.name} and of {retained.other.name}"
+        caption = f"Share retained of {kinds} as {retained.factor.label} narrows"
         yield Plot(RETENTION, "", f"{caption}. {retained.brackets}".strip(), draw_retention(retained))
     if summary.primary_metrics():
         yield Plot("statistical_summary", "", "All conditions, primary metrics", draw_overview(summary))
