@@ -10,13 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from aggregate.analysis.contrasts import Levels, ordered_levels
-from aggregate.analysis.fixed import Analysis, Looks, Slope, Test, before_there_were_tests
-from aggregate.analysis.questions import Part, Question, question
+from aggregate.analysis.fixed import Analysis, Looks, before_there_were_tests
+from aggregate.analysis.questions import Part, Question, others, question
 from aggregate.analysis.retention import Retained
 from aggregate.analysis.summary import Summary
 from aggregate.arrays import Floats
 from aggregate.stats.improvement import improvement_interval, probability_of_improvement
-from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm
+from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm, holm_levels
 from aggregate.stats.power import detectable_effect, spread_known
 from aggregate.stats.weighted import WeightedTest, weighted_test
 from aggregate.wording import counted
@@ -192,8 +192,8 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
         interactions = len(analysis.primary) * math.comb(len(slopes), 2)
         dropped = interactions + (analysis.former is not None)
     family = [_claim(summary, question(summary, test, planned), looks.as_planned) for test in tests]
-    others, left_out = _others(summary, analysis, tests, slopes)
-    exploring = [_claim(summary, question(summary, test, planned), False) for test in others]
+    exploratory, left_out = others(summary, analysis, tests, slopes)
+    exploring = [_claim(summary, question(summary, test, planned), False) for test in exploratory]
     everything: Levels = {factor.name: factor.values for factor in summary.factors}
     if any(len(planned.get(factor.name, ())) != len(factor.values) for factor in summary.factors):
         exploring += [_claim(summary, question(summary, test, everything), False) for test in tests]
@@ -210,26 +210,6 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
 def _levels(summary: Summary, name: str, planned: Levels) -> int:
     factor = next(factor for factor in summary.factors if factor.name == name)
     return len(ordered_levels(factor, planned, logarithm=True))
-
-
-def _others(
-    summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str]
-) -> tuple[list[Test], tuple[str, ...]]:
-    """Slopes of every metric on every ordered factor outside the family, and an earlier version's hypothesis; and what
-    is left out, since it would say nothing, or nothing new."""
-    found: list[Test] = [] if analysis.former is None else [analysis.former]
-    left_out: list[str] = []
-    labels = {factor.name: factor.label for factor in summary.factors}
-    for i, entry in enumerate(summary.metrics):
-        metric = entry.metric
-        twin = next((e for e in summary.metrics[:i] if np.array_equal(e.values, entry.values, equal_nan=True)), None)
-        if twin is not None:
-            left_out.append(f"{metric.label}, which has the values of {twin.metric.label} in every run")
-            continue
-        found += [Slope(metric.name, name) for name in slopes if name != metric.scaled_by]
-        if metric.scaled_by in slopes:
-            left_out.append(f"{metric.label} over {labels[metric.scaled_by]}, which multiplies a term of it")
-    return [test for test in found if test not in tests], tuple(left_out)
 
 
 # --- the numbers ----------------------------------------------------------------------------------------------------
@@ -267,23 +247,11 @@ def _judged(claims: Sequence[Claim], alpha: float, dropped: int) -> tuple[Claim,
     """
     raw = [*(claim.test.p for claim in claims), *[math.nan] * dropped]
     adjusted = holm(raw)[: len(claims)]
-    levels = _levels_of_steps(raw, alpha)[: len(claims)]
+    levels = holm_levels(raw, alpha)[: len(claims)]
     return tuple(
         _judge(replace(claim, adjusted=p, level=level), alpha)
         for claim, p, level in zip(claims, adjusted.tolist(), levels, strict=True)
     )
-
-
-def _levels_of_steps(p: Sequence[float], alpha: float) -> list[float]:
-    """Holm's k-th smallest p is held against alpha / (tests - k + 1), and the steps end where the first fails."""
-    levels = [math.nan] * len(p)
-    order = sorted(range(len(p)), key=lambda i: (math.isnan(p[i]), p[i]))
-    step = len(p)
-    for i in order:
-        levels[i] = 1 - alpha / step
-        if p[i] * step <= alpha:
-            step -= 1
-    return levels
 
 
 def _explored(claims: Sequence[Claim], alpha: float) -> tuple[Claim, ...]:

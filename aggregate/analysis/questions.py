@@ -1,4 +1,5 @@
-"""Declared tests as numbers: rows of seeds and their weights, and all that a verdict has to know of them."""
+"""Tests as numbers: rows of seeds and their weights, and all that a verdict has to know of them; and which tests are
+made besides the declared ones."""
 
 from __future__ import annotations
 
@@ -18,12 +19,13 @@ from aggregate.analysis.contrasts import (
     slope_weights,
     without_logarithm,
 )
-from aggregate.analysis.fixed import Compared, Retention, Slope, Test
+from aggregate.analysis.fixed import Analysis, Compared, Retention, Slope, Test
 from aggregate.analysis.retention import Retained, retained
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats
-from aggregate.reading.declared import REAL, Metric
+from aggregate.reading.declared import BOUNDED, REAL, Metric
 from aggregate.stats.intervals import describe
+from aggregate.stats.repeats import repeats
 from aggregate.wording import value_text
 from hpc.sweep.cell import FactorValue
 
@@ -212,6 +214,40 @@ def _failed(summary: Summary, found: Retained) -> Mask:
     """Where a difference is unknown because its own cell or that of its widest level failed."""
     ended = ~summary.waiting[found.found.conditions]
     return np.asarray(np.isnan(found.difference) & ended[:-1] & ended[-1:])
+
+
+def others(
+    summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str]
+) -> tuple[list[Test], tuple[str, ...]]:
+    """Slopes of every metric on every ordered factor outside the family, and an earlier version's hypothesis; and what
+    is left out, since it would say nothing, or nothing new."""
+    found: list[Test] = [] if analysis.former is None else [analysis.former]
+    left_out: list[str] = []
+    labels = {factor.name: factor.label for factor in summary.factors}
+    for i, entry in enumerate(summary.metrics):
+        metric = entry.metric
+        if twin := _twin(summary, i):
+            left_out.append(f"{metric.label}, which {twin} in every run")
+            continue
+        found += [Slope(metric.name, name) for name in slopes if name != metric.scaled_by]
+        if metric.scaled_by in slopes:
+            left_out.append(f"{metric.label} over {labels[metric.scaled_by]}, which multiplies a term of it")
+    return [test for test in found if test not in tests], tuple(left_out)
+
+
+def _twin(summary: Summary, position: int) -> str:
+    """What another metric has to do with one that only repeats it; empty if it does not. Of several, the first stays
+    that is not clipped."""
+    entry = summary.metrics[position]
+    for i, other in enumerate(summary.metrics):
+        if i == position:
+            continue
+        same, clipped = repeats(entry.values, other.values, bounded=entry.metric.kind == BOUNDED)
+        if same and (clipped or i < position):
+            if np.array_equal(entry.values, other.values, equal_nan=True):
+                return f"has the values of {other.metric.label}"
+            return f"is a linear function of {other.metric.label}{', clipped to [0, 1],' if clipped else ''}"
+    return ""
 
 
 def seeds_named(seeds: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, UNTESTABLE, WITHHELD, Claim, Piece
 from aggregate.analysis.fixed import Compared, Retention
 from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
-from aggregate.analysis.reliability import beside, metrics_of_claim
+from aggregate.analysis.reliability import beside, chance_line, metrics_of_claim
 from aggregate.analysis.study import Study
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import RETENTION as RETENTION_FIGURE
@@ -48,17 +48,22 @@ class ClaimFinding:
 def found(study: Study) -> Iterator[ClaimFinding]:
     """Every confirmatory claim; the declared hypothesis first, then what was detected."""
     order = {SHOWN: 0, WITHHELD: 1, NOT_SHOWN: 2, UNTESTABLE: 3}
+    told = set[str]()
     family = study.evidence.claims.family
     for claim in sorted(family, key=lambda claim: (claim.question.kind != RETENTION, order[claim.status])):
         said, estimated, *remarks = _told(study, claim)
-        verdict = _VERDICTS[claim.status]
+        verdict, caveats = _VERDICTS[claim.status], caveats_of(study, claim)
+        new = [line for line in caveats if line not in told]
+        told.update(new)
+        if len(new) < len(caveats):
+            new.append("what stands beside a claim above of its seeds, p values and intervals holds here as well")
         yield ClaimFinding(
             claim.status,
             verdict if claim.confirmatory else f"{verdict}, exploratory",
             said,
             estimated,
             " ".join(filter(None, remarks)),
-            caveats_of(study, claim),
+            new,
             forest(claim),
             _figures(study, claim),
         )
@@ -70,8 +75,10 @@ def caveats_of(study: Study, claim: Claim) -> list[str]:
         return []
     names = metrics_of_claim(claim)
     entries = [entry for entry in study.summary.metrics if entry.metric.name in names]
-    lines = [line for entry in entries for line in on_metric(study.summary, entry, claim.question.conditions)]
-    return [*lines, *beside(study.summary, study.flags, claim)]
+    used = claim.question.conditions
+    lines = [line for entry in entries for line in on_metric(study.summary, entry, used)]
+    chance = [chance_line(study.summary, entry, used) for entry in entries]
+    return [*lines, *filter(None, chance), *beside(study.summary, study.flags, claim)]
 
 
 def told_by_claims(study: Study) -> dict[str, set[int]]:

@@ -182,8 +182,8 @@ def _pairing(study: Study) -> str:
     return (
         f"Conditions are compared within seeds: runs of one seed correlate by {pairing.correlation:.2f} between "
         f"conditions in {pairing.metric.label}, as far as {counted(pairing.seeds, 'seed')} can tell: so few know a "
-        "correlation only roughly. If it is that, and with the degrees of freedom that pairing costs, the interval of a "
-        f"difference of two conditions is {change} {worth} on average than for independent runs; for a slope or a "
+        "correlation only roughly. If it is that, and with the degrees of freedom that pairing costs, the interval of "
+        f"a difference of two conditions is {change} {worth} on average than for independent runs; for a slope or a "
         "retention it may be otherwise."
     )
 

@@ -128,7 +128,7 @@ def headline(summary: Summary, ends: LastEpochs) -> Table:
     """The primary metrics of every condition, each beside its mean over the last epochs where there is one."""
     head, shown = _factors(summary), list[MetricSummary]()
     for entry in summary.primary_metrics():
-        head.append(_with_direction(entry))
+        head += [_with_direction(entry), *(["runs at chance"] if entry.at_chance.any() else [])]
         shown.append(entry)
         if (last := ends.beside(entry.metric)) is not None:
             head.append(f"{last.metric.label}, mean of {ends.span}")
@@ -137,8 +137,12 @@ def headline(summary: Summary, ends: LastEpochs) -> Table:
 
 
 def _headline(summary: Summary, shown: Sequence[MetricSummary], i: int) -> list[str]:
-    numbers = [with_interval(entry.centre[i], entry.suited[0][i], entry.suited[1][i]) for entry in shown]
-    return [*_levels(summary, i), *numbers, f"{summary.completed[i]} of {len(summary.seeds)}"]
+    cells: list[str] = []
+    for entry in shown:
+        cells.append(with_interval(entry.centre[i], entry.suited[0][i], entry.suited[1][i]))
+        if entry.at_chance.any():
+            cells.append(f"{entry.at_chance[i].sum()} of {entry.description.n[i]}")
+    return [*_levels(summary, i), *cells, f"{summary.completed[i]} of {len(summary.seeds)}"]
 
 
 def _with_direction(entry: MetricSummary) -> str:
