@@ -246,7 +246,7 @@ def _twin(summary: Summary, position: int) -> str:
         if same and (clipped or i < position):
             if np.array_equal(entry.values, other.values, equal_nan=True):
                 return f"has the values of {other.metric.label}"
-            return f"is a linear function of {other.metric.label}{', clipped to [0, 1],' if clipped else ''}"
+            return f"is a {'clipped ' if clipped else ''}linear function of {other.metric.label}"
     return ""
 
 

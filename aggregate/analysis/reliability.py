@@ -20,7 +20,7 @@ from aggregate.analysis.summary import AT_CHANCE, DELTA_LOGIT, MetricSummary, Su
 from aggregate.arrays import Floats
 from aggregate.reading.declared import BOUNDED, REAL
 from aggregate.stats.intervals import describe
-from aggregate.wording import counted, listed, percent
+from aggregate.wording import listed, percent
 
 TWO_GROUPS, AT_BOUND = "seeds in two groups", "seeds at the bound"
 _NAMED, _MOST = 3, 6  # conditions named in one sentence
@@ -117,7 +117,7 @@ def _others_at_chance(summary: Summary, entry: MetricSummary, condition: int, se
     others = ~apart & ~np.isnan(entry.values[condition])
     if chance[apart].any() or not chance[others].all():
         return ""
-    return f" (the only {counted(len(seeds), 'seed')} there that left chance)"
+    return f" ({'the only one' if len(seeds) == 1 else 'the only ones'} there above chance)"
 
 
 def _told(summary: Summary, flag: Flag, entries: Sequence[MetricSummary]) -> str:

@@ -64,8 +64,8 @@ class Side:
         # The widest level at which less than half is left, so that a seed counts once; -1 if there is none.
         widest = np.where(below.any(axis=0), len(values) - 1 - np.argmax(below[::-1], axis=0), -1)
         counts = Counter(widest[~np.isnan(values).any(axis=0)].tolist())
-        told = [f"{_between(i, levels)} in {count}" for i, count in sorted(counts.items(), reverse=True)]
-        return f"{listed(told)} of {sum(counts.values())} seeds" if told else "unknown, for lack of results"
+        told = [f"{_between(i, levels)} ({count})" for i, count in sorted(counts.items(), reverse=True)]
+        return listed(told) or "unknown, for lack of results"
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,9 @@ class Retained:
         """Between which levels half of either is lost in every combination: what the seeds show, no estimate."""
         lines = []
         for i in np.flatnonzero(self.learnt).tolist():
-            sides = ", ".join(
-                f"of {side.name} {side.bracket(i, self.found.values)}" for side in (self.kept, self.other)
-            )
-            lines.append(f"at {self.names[i]} {sides}" if self.names[i] else sides)
-        return f"Half is lost, {'; '.join(lines)}." if lines else ""
+            sides = ", ".join(f"{side.name} {side.bracket(i, self.found.values)}" for side in (self.kept, self.other))
+            lines.append(f"at {self.names[i]}, {sides}" if self.names[i] else sides)
+        return f"Where half is lost (in how many seeds): {'; '.join(lines)}." if lines else ""
 
     def why_not(self, combination: int) -> str:
         """What was not shown to be learnt in a combination, and by what; empty if both were."""

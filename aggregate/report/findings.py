@@ -269,13 +269,12 @@ def _way(question: Question, rises: bool) -> str:
 
 
 def _silent(claim: Claim) -> str:
-    """Combinations of which nothing is said, with the reason."""
-    told = []
-    rule = " by a rule that was fixed beforehand (both must be learnt at the widest level)"
-    for why in dict.fromkeys(piece.why for piece in claim.pieces if piece.why):
-        names = [piece.where for piece in claim.pieces if piece.why == why]
-        told.append(f"{upper(places(names))} {'is' if len(names) == 1 else 'are'} left out{rule}: {why}.")
-    return " ".join([*told[:1], *([f"So are others ({len(told) - 1} more reasons, below)."] if told[1:] else [])])
+    """Combinations of which nothing is said; the reason stands beside each where they are drawn."""
+    names = [piece.where for piece in claim.pieces if piece.why]
+    if not names:
+        return ""
+    rule = "by a rule that was fixed beforehand: both must be learnt at the widest level"
+    return f"{upper(places(names))} {'is' if len(names) == 1 else 'are'} left out {rule}."
 
 
 def _steps(claim: Claim) -> str:

@@ -60,7 +60,15 @@ def tried(study: Study) -> str:
         epochs = f" of {to}{counted(budgets[-1], 'epoch')}"
     done = "all completed" if completed == planned else f"{completed:,} completed"
     runs = f"{counted(planned, 'run')}{epochs}, {done}"
-    return f"{counted(len(summary.conditions), 'condition')} ({grid}), {each}: {runs}."
+    conditions = counted(len(summary.conditions), "condition")
+    return f"{conditions} ({grid}), {each}: {runs}.{_samples(study)}"
+
+
+def _samples(study: Study) -> str:
+    """How much data a run learns from, if planning wrote it down."""
+    samples = study.gathered.sweep.sections.get("data", {}).get("samples", {})
+    told = listed([counted(number, f"{split} sample") for split, number in samples.items() if isinstance(number, int)])
+    return f" Data of each run: {told}." if told else ""
 
 
 def terms(study: Study) -> Iterator[tuple[str, str]]:

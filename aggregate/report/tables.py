@@ -44,7 +44,7 @@ def rows_shown(summary: Summary) -> str:
 def claims(summary: Summary, made: Sequence[Claim], adjusted: str) -> Table:
     """adjusted: how p values were adjusted. Columns that would say nothing of any claim are left out."""
     labels = {factor.name: factor.label for factor in summary.factors}
-    head = ["verdict", "contrast", "levels", "averaged over", "estimate and interval", "unit", "interval's level", "p"]
+    head = ["verdict", "contrast", "levels", "averaged over", "unit", "estimate and interval", "interval's level", "p"]
     head += [f"p {adjusted}", "detectable", "seeds"]
     rows = [_claim(claim, labels) for claim in made]
     if any(claim.in_nats for claim in made):
@@ -55,7 +55,7 @@ def claims(summary: Summary, made: Sequence[Claim], adjusted: str) -> Table:
         head.append("failed as worst")
         for row, claim in zip(rows, made, strict=True):
             row.append(_other(claim, claim.worst))
-    return Table(head, rows, words=4)
+    return Table(head, rows, words=5)
 
 
 def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
@@ -66,8 +66,8 @@ def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
         f"{asked.metric.label}: {_KINDS[asked.kind]} {listed([labels.get(name, name) for name in asked.factors])}",
         ", ".join(map(value_text, asked.levels)),
         _over(asked),
-        numbers(asked, claim.estimate, claim.low, claim.high),
         unit(asked),
+        numbers(asked, claim.estimate, claim.low, claim.high),
         percent(round(claim.level, 4)) if claim.level == claim.level else "-",
         p_text(claim.test.p),
         p_text(claim.adjusted),
