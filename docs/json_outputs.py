@@ -142,8 +142,10 @@ STATISTICS = {
     "claims.family[].detectable": "the true effect that would have been detected with 80 % power",
     "claims.family[].probability_of_improvement": "of a comparison: estimate, low, high; else null",
     "claims.family[].failed_as_worst": "with failed cells at the worst value: cells, estimate, p; null if none",
+    "claims.family[].in_nats": "of a retention, with information counted in nats: estimate, low, high, level (of the "
+    "interval) and p (uncorrected); else null",
     "claims.family[].combinations": "the estimate in each combination of other factors: where, estimate, low, high, "
-    "reason; a list",
+    "in_nats, reason; a list",
     "claims.family[].per_seed": "the contrast in each seed, a list",
     "claims.exploratory_correction": "benjamini-hochberg",
     "claims.exploratory": "all other contrasts; entries as in the family",

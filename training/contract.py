@@ -92,6 +92,8 @@ class MetricEntry(TypedDict):
         DIVERGED.
     scaled_by: a factor that multiplies a term of the metric, such as the weight of a loss in their sum. Its change with
         that factor is arithmetic, and it is neither tested nor compared over that factor.
+    error: what kind of error the metric is, or is 1 minus a share of: "squared", or "cross entropy" in nats. A
+        retention is then checked with information counted in nats as well (docs/statistics.md).
     about: what is measured, in half a sentence for a reader of the report from outside the field.
 
     >>> accuracy: Metric = {"kind": "bounded", "better": "higher", "chance": 0.5}
@@ -104,6 +106,7 @@ class MetricEntry(TypedDict):
     label: NotRequired[str]
     optional: NotRequired[bool]
     scaled_by: NotRequired[str]
+    error: NotRequired[Literal["squared", "cross entropy"]]
     about: NotRequired[str]
 
 

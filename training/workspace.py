@@ -60,18 +60,21 @@ METRICS: dict[str, MetricEntry] = {
         "better": "higher",
         "chance": 0.0,
         "label": "synergy information, 1 - CE / ln 8, clipped to [0, 1]",
+        "error": "cross entropy",
     },
     "predictability/synergy_norm_ce_raw": {
         "kind": "real",
         "better": "higher",
         "chance": 0.0,
         "label": "synergy information, 1 - CE / ln 8",
+        "error": "cross entropy",
     },
     "predictability/unique_r2": {
         "kind": "real",
         "better": "higher",
         "chance": 0.0,
         "label": "unique features, R2",
+        "error": "squared",
         "optional": True,
     },
     "predictability/redundant_r2": {
@@ -79,6 +82,7 @@ METRICS: dict[str, MetricEntry] = {
         "better": "higher",
         "chance": 0.0,
         "label": "redundant features, R2",
+        "error": "squared",
         "optional": True,
     },
     "predictability/attr_unique_r2": {
@@ -86,6 +90,7 @@ METRICS: dict[str, MetricEntry] = {
         "better": "higher",
         "chance": 0.0,
         "label": "unique features of attr, R2",
+        "error": "squared",
         "optional": True,
     },
     "predictability/v_unique_r2": {
@@ -93,6 +98,7 @@ METRICS: dict[str, MetricEntry] = {
         "better": "higher",
         "chance": 0.0,
         "label": "unique features of v, R2",
+        "error": "squared",
         "optional": True,
     },
     "predictability/attr_redundant_r2": {
@@ -100,6 +106,7 @@ METRICS: dict[str, MetricEntry] = {
         "better": "higher",
         "chance": 0.0,
         "label": "redundant features of attr, R2",
+        "error": "squared",
         "optional": True,
     },
     "predictability/v_redundant_r2": {
@@ -107,6 +114,7 @@ METRICS: dict[str, MetricEntry] = {
         "better": "higher",
         "chance": 0.0,
         "label": "redundant features of v, R2",
+        "error": "squared",
         "optional": True,
     },
     "final_val_loss": {
@@ -121,14 +129,16 @@ METRICS: dict[str, MetricEntry] = {
         "kind": "positive",
         "better": "lower",
         "chance": 0.21,
-        "label": "class, position, rotation and colour, MSE",
-        "about": "mean squared error of the attributes other than the random number; guessing their means gives 0.21",
+        "label": "basic attributes, MSE",
+        "error": "squared",
+        "about": "mean squared error of class, position, rotation and colour; guessing their means gives 0.21",
     },
     "fusion_attr_synergy_source_feature_mse": {
         "kind": "positive",
         "better": "lower",
         "chance": 0.08333333333333333,
         "label": "random attribute, MSE",
+        "error": "squared",
         "about": "mean squared error of the random number that makes the synergy class together with the size",
     },
     "fusion_attr_synergy_loss": {
@@ -136,9 +146,15 @@ METRICS: dict[str, MetricEntry] = {
         "better": "lower",
         "chance": 2.0794415416798357,
         "label": "synergy cross entropy (nats)",
+        "error": "cross entropy",
         "about": "error of the decoded synergy class; guessing one of 8 classes gives ln 8 = 2.079",
     },
-    "fusion_v_loss": {"kind": "positive", "better": "lower", "label": "image features, MSE"},
+    "fusion_v_loss": {
+        "kind": "positive",
+        "better": "lower",
+        "label": "image features, MSE",
+        "error": "squared",
+    },
 }
 
 # One call for all cells of a task: they train as one batch.

@@ -10,18 +10,19 @@ from functools import cached_property
 import numpy as np
 
 from aggregate.analysis.contrasts import Levels, ordered_levels
-from aggregate.analysis.fixed import Analysis, Looks, Slope, Test, before_there_were_tests
-from aggregate.analysis.questions import Part, Question, question
+from aggregate.analysis.fixed import Analysis, Looks, before_there_were_tests
+from aggregate.analysis.questions import Part, Question, others, question
 from aggregate.analysis.retention import Retained
 from aggregate.analysis.summary import Summary
 from aggregate.arrays import Floats
 from aggregate.stats.improvement import improvement_interval, probability_of_improvement
-from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm
+from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm, holm_levels
 from aggregate.stats.power import detectable_effect, spread_known
 from aggregate.stats.weighted import WeightedTest, weighted_test
 from aggregate.wording import counted
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
+SCALES_DISAGREE = "the answer depends on whether information is counted as a share of the error of guessing or in nats"
 _POWER = 0.8
 
 
@@ -35,15 +36,28 @@ class Worst:
 
 
 @dataclass(frozen=True)
+class InNats:
+    """A retention with information counted in nats. level: of the interval low, high. p is uncorrected: it can take a
+    verdict away and never give one."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    level: float
+
+
+@dataclass(frozen=True)
 class Piece:
-    """A claim within one combination of the other factors. per_seed: the estimate of each seed, shape (seeds,). why:
-    nothing can be said there."""
+    """A claim within one combination of the other factors. per_seed: the estimate of each seed, shape (seeds,).
+    in_nats: of a retention, the estimate with information counted in nats, or NaN. why: nothing can be said there."""
 
     where: str
     estimate: float
     low: float
     high: float
     per_seed: Floats
+    in_nats: float = math.nan
     why: str = ""
 
     @property
@@ -58,8 +72,9 @@ class Claim:
 
     adjusted: p over the family (Holm), or over all exploratory tests (Benjamini-Hochberg). level: of the interval low,
     high; that at which the verdict fell, so that the interval leaves out 0 if and only if the test says so.
-    detectable: the smallest estimate that would have been detected with 80 % power at that level. status: shown, not
-    shown, withheld or untestable; reason: why, or what else must be said.
+    detectable: the smallest estimate that would have been detected with 80 % power at that level. in_nats: of a
+    retention that can be counted in nats too. status: shown, not shown, withheld or untestable; reason: why, or what
+    else must be said.
     """
 
     question: Question
@@ -69,8 +84,15 @@ class Claim:
     worst: Worst | None
     adjusted: float = math.nan
     level: float = math.nan
+    in_nats: InNats | None = None
     status: str = UNTESTABLE
     reason: str = ""
+
+    @property
+    def estimated(self) -> bool:
+        """Whether there is a number to be told, with or without a verdict; none while cells are still to run."""
+        known = math.isfinite(self.estimate) and math.isfinite(self.low)
+        return known and self.status != UNTESTABLE and not self.question.waiting
 
     @property
     def estimate(self) -> float:
@@ -170,8 +192,8 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
         interactions = len(analysis.primary) * math.comb(len(slopes), 2)
         dropped = interactions + (analysis.former is not None)
     family = [_claim(summary, question(summary, test, planned), looks.as_planned) for test in tests]
-    others, left_out = _others(summary, analysis, tests, slopes)
-    exploring = [_claim(summary, question(summary, test, planned), False) for test in others]
+    exploratory, left_out = others(summary, analysis, tests, slopes)
+    exploring = [_claim(summary, question(summary, test, planned), False) for test in exploratory]
     everything: Levels = {factor.name: factor.values for factor in summary.factors}
     if any(len(planned.get(factor.name, ())) != len(factor.values) for factor in summary.factors):
         exploring += [_claim(summary, question(summary, test, everything), False) for test in tests]
@@ -188,26 +210,6 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
 def _levels(summary: Summary, name: str, planned: Levels) -> int:
     factor = next(factor for factor in summary.factors if factor.name == name)
     return len(ordered_levels(factor, planned, logarithm=True))
-
-
-def _others(
-    summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str]
-) -> tuple[list[Test], tuple[str, ...]]:
-    """Slopes of every metric on every ordered factor outside the family, and an earlier version's hypothesis; and what
-    is left out, since it would say nothing, or nothing new."""
-    found: list[Test] = [] if analysis.former is None else [analysis.former]
-    left_out: list[str] = []
-    labels = {factor.name: factor.label for factor in summary.factors}
-    for i, entry in enumerate(summary.metrics):
-        metric = entry.metric
-        twin = next((e for e in summary.metrics[:i] if np.array_equal(e.values, entry.values, equal_nan=True)), None)
-        if twin is not None:
-            left_out.append(f"{metric.label}, which has the values of {twin.metric.label} in every run")
-            continue
-        found += [Slope(metric.name, name) for name in slopes if name != metric.scaled_by]
-        if metric.scaled_by in slopes:
-            left_out.append(f"{metric.label} over {labels[metric.scaled_by]}, which multiplies a term of it")
-    return [test for test in found if test not in tests], tuple(left_out)
 
 
 # --- the numbers ----------------------------------------------------------------------------------------------------
@@ -245,23 +247,11 @@ def _judged(claims: Sequence[Claim], alpha: float, dropped: int) -> tuple[Claim,
     """
     raw = [*(claim.test.p for claim in claims), *[math.nan] * dropped]
     adjusted = holm(raw)[: len(claims)]
-    levels = _levels_of_steps(raw, alpha)[: len(claims)]
+    levels = holm_levels(raw, alpha)[: len(claims)]
     return tuple(
         _judge(replace(claim, adjusted=p, level=level), alpha)
         for claim, p, level in zip(claims, adjusted.tolist(), levels, strict=True)
     )
-
-
-def _levels_of_steps(p: Sequence[float], alpha: float) -> list[float]:
-    """Holm's k-th smallest p is held against alpha / (tests - k + 1), and the steps end where the first fails."""
-    levels = [math.nan] * len(p)
-    order = sorted(range(len(p)), key=lambda i: (math.isnan(p[i]), p[i]))
-    step = len(p)
-    for i in order:
-        levels[i] = 1 - alpha / step
-        if p[i] * step <= alpha:
-            step -= 1
-    return levels
 
 
 def _explored(claims: Sequence[Claim], alpha: float) -> tuple[Claim, ...]:
@@ -279,12 +269,21 @@ def _piece(asked: Question, part: Part, level: float) -> Piece:
     whole = weights * (np.abs(asked.weights).sum() / np.abs(weights).sum()) if rows else weights
     test = weighted_test(asked.values[rows], whole)
     low, high = test.interval(level)
-    return Piece(part.where, test.estimate, low, high, test.per_seed, part.why)
+    in_nats = math.nan if asked.in_nats is None else weighted_test(asked.in_nats[rows], whole).estimate
+    return Piece(part.where, test.estimate, low, high, test.per_seed, in_nats, part.why)
+
+
+def _in_nats(asked: Question, level: float) -> InNats | None:
+    if asked.in_nats is None:
+        return None
+    test = weighted_test(asked.in_nats, asked.weights)
+    return InNats(test.estimate, *test.interval(level), test.p, level)
 
 
 def _judge(claim: Claim, alpha: float) -> Claim:
-    """alpha: that the adjusted p, and the p with failed cells as worst, are held against."""
-    asked, worst = claim.question, claim.worst
+    """alpha: that the adjusted p is held against, and the p with failed cells as worst or with information in nats."""
+    claim = replace(claim, in_nats=_in_nats(claim.question, 1 - alpha))
+    asked, worst, nats = claim.question, claim.worst, claim.in_nats
     if asked.waiting:
         cells = counted(asked.waiting, "cell")
         status, why = WITHHELD, f"{cells} of it {'has' if asked.waiting == 1 else 'have'} not run yet"
@@ -293,17 +292,25 @@ def _judge(claim: Claim, alpha: float) -> Claim:
     elif math.isnan(claim.adjusted):
         status, why = UNTESTABLE, _why_untestable(claim)
     elif claim.adjusted > alpha:
-        status, why = NOT_SHOWN, ""
-    elif worst is not None and not (worst.p <= alpha and np.sign(worst.estimate) == np.sign(claim.estimate)):
+        # Nothing on one scale and something on the other is no answer either.
+        status, why = (WITHHELD, SCALES_DISAGREE) if nats is not None and nats.p <= alpha else (NOT_SHOWN, "")
+    elif worst is not None and not _agrees(worst, claim, alpha):
         status, why = WITHHELD, _why_withheld(worst)
+    elif nats is not None and not _agrees(nats, claim, alpha):
+        status, why = WITHHELD, SCALES_DISAGREE
     else:
         status, why = SHOWN, ""
     return replace(claim, status=status, reason="; ".join(filter(None, (why, _gaps(claim), *asked.notes))))
 
 
+def _agrees(other: Worst | InNats, claim: Claim, alpha: float) -> bool:
+    """Whether the same test, made otherwise, detects the same."""
+    return other.p <= alpha and bool(np.sign(other.estimate) == np.sign(claim.estimate))
+
+
 def _why_withheld(worst: Worst) -> str:
     cells = counted(worst.cells, "failed cell")
-    p = f", p = {worst.p:.2g}" if worst.p == worst.p else ""
+    p = f", uncorrected p = {worst.p:.2g}" if worst.p == worst.p else ""
     return f"it does not hold if the {cells} had the worst value seen (then {worst.estimate:+.3g}{p})"
 
 

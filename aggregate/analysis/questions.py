@@ -1,4 +1,5 @@
-"""Declared tests as numbers: rows of seeds and their weights, and all that a verdict has to know of them."""
+"""Tests as numbers: rows of seeds and their weights, and all that a verdict has to know of them; and which tests are
+made besides the declared ones."""
 
 from __future__ import annotations
 
@@ -18,12 +19,13 @@ from aggregate.analysis.contrasts import (
     slope_weights,
     without_logarithm,
 )
-from aggregate.analysis.fixed import Compared, Retention, Slope, Test
+from aggregate.analysis.fixed import Analysis, Compared, Retention, Slope, Test
 from aggregate.analysis.retention import Retained, retained
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats
-from aggregate.reading.declared import REAL, Metric
+from aggregate.reading.declared import BOUNDED, REAL, Metric
 from aggregate.stats.intervals import describe
+from aggregate.stats.repeats import repeats
 from aggregate.wording import value_text
 from hpc.sweep.cell import FactorValue
 
@@ -47,7 +49,8 @@ class Question:
     """One test before it is made.
 
     unit: what the estimate is per, or of what it is the difference. log: values are logarithms. levels: of the factor
-    that are used. values: shape (rows, seeds), NaN where unknown; weights: shape (rows,). failed: rows of cells that
+    that are used. values: shape (rows, seeds), NaN where unknown; weights: shape (rows,). in_nats: of a retention, the
+    values if information is counted in nats, or None. failed: rows of cells that
     ended without a value, same shape; worst: what they count as, one or two values. waiting: cells that have not ended.
     notes: what else must be said. why: why nothing can be tested; bar: why nothing may be claimed.
     pair: of a comparison, values of the two levels, each of shape (combinations, seeds).
@@ -62,6 +65,7 @@ class Question:
     levels: tuple[FactorValue, ...] = ()
     values: Floats = field(default_factory=lambda: _NO_ROWS)
     weights: Floats = field(default_factory=lambda: np.empty(0))
+    in_nats: Floats | None = None
     failed: Mask = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
     worst: tuple[float, ...] = ()
     waiting: int = 0
@@ -184,7 +188,7 @@ def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Questi
         reasons = [f"{why} ({name})" if name else why for why, name in zip(whys, found.names, strict=True)]
         reason = whys[0] if len(set(whys)) == 1 else "; ".join(reasons)
         return replace(made, bar=f"{reason}, and what was not learnt cannot be lost")
-    values = found.difference[:, learnt]
+    values, in_nats = found.difference[:, learnt], found.difference_in_nats
     narrower, _, seeds = values.shape
     failed = _failed(summary, found)[:, learnt].reshape(-1, seeds)
     seen = values[np.isfinite(values)]
@@ -195,6 +199,7 @@ def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Questi
         conditions=tuple(found.found.conditions[:, learnt].ravel().tolist()),
         values=values.reshape(-1, seeds),
         weights=np.full(rows.size, 1 / rows.size),
+        in_nats=None if in_nats is None else in_nats[:, learnt].reshape(-1, seeds),
         failed=failed,
         worst=(float(seen.min()), float(seen.max())) if seen.size else (),
         parts=tuple(
@@ -209,6 +214,40 @@ def _failed(summary: Summary, found: Retained) -> Mask:
     """Where a difference is unknown because its own cell or that of its widest level failed."""
     ended = ~summary.waiting[found.found.conditions]
     return np.asarray(np.isnan(found.difference) & ended[:-1] & ended[-1:])
+
+
+def others(
+    summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str]
+) -> tuple[list[Test], tuple[str, ...]]:
+    """Slopes of every metric on every ordered factor outside the family, and an earlier version's hypothesis; and what
+    is left out, since it would say nothing, or nothing new."""
+    found: list[Test] = [] if analysis.former is None else [analysis.former]
+    left_out: list[str] = []
+    labels = {factor.name: factor.label for factor in summary.factors}
+    for i, entry in enumerate(summary.metrics):
+        metric = entry.metric
+        if twin := _twin(summary, i):
+            left_out.append(f"{metric.label}, which {twin} in every run")
+            continue
+        found += [Slope(metric.name, name) for name in slopes if name != metric.scaled_by]
+        if metric.scaled_by in slopes:
+            left_out.append(f"{metric.label} over {labels[metric.scaled_by]}, which multiplies a term of it")
+    return [test for test in found if test not in tests], tuple(left_out)
+
+
+def _twin(summary: Summary, position: int) -> str:
+    """What another metric has to do with one that only repeats it; empty if it does not. Of several, the first stays
+    that is not clipped."""
+    entry = summary.metrics[position]
+    for i, other in enumerate(summary.metrics):
+        if i == position:
+            continue
+        same, clipped = repeats(entry.values, other.values, bounded=entry.metric.kind == BOUNDED)
+        if same and (clipped or i < position):
+            if np.array_equal(entry.values, other.values, equal_nan=True):
+                return f"has the values of {other.metric.label}"
+            return f"is a {'clipped ' if clipped else ''}linear function of {other.metric.label}"
+    return ""
 
 
 def seeds_named(seeds: Sequence[int]) -> str:

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from aggregate.analysis.claims import Claim
 from aggregate.analysis.fixed import Retention
 from aggregate.analysis.questions import seeds_named
-from aggregate.analysis.summary import DELTA_LOGIT, MetricSummary, Summary
+from aggregate.analysis.summary import AT_CHANCE, DELTA_LOGIT, MetricSummary, Summary
 from aggregate.arrays import Floats
-from aggregate.reading.declared import BOUNDED, REAL, Metric
+from aggregate.reading.declared import BOUNDED, REAL
 from aggregate.stats.intervals import describe
 from aggregate.wording import listed, percent
 
 TWO_GROUPS, AT_BOUND = "seeds in two groups", "seeds at the bound"
-_NAMED = 3  # conditions named in one sentence
+_NAMED, _MOST = 3, 6  # conditions named in one sentence
 _FALSE_ALARMS = 0.05  # of a metric, over all its conditions
 # The widest gap between neighbouring seeds over the spread within the groups on its two sides: what normal seeds exceed
 # with probability 0.05, 0.01, 0.001 and 0.0001, by number of seeds; 3 million simulated conditions each.
@@ -87,20 +87,50 @@ def within(flag: Flag, conditions: Collection[int]) -> Flag | None:
 
 def flag_lines(summary: Summary, found: Iterable[Flag]) -> list[str]:
     """Which seeds are doubtful, and where; metrics that share all of it stand in one line."""
-    entries = {entry.metric.name: entry.metric for entry in summary.metrics}
-    groups: dict[Flag, list[Metric]] = {}
+    entries = {entry.metric.name: entry for entry in summary.metrics}
+    groups: dict[Flag, list[MetricSummary]] = {}
     for flag in found:
         groups.setdefault(replace(flag, metric=""), []).append(entries[flag.metric])
-    return [f"{listed([metric.label for metric in ms])}: {_told(summary, flag, ms)}" for flag, ms in groups.items()]
+    return [f"{listed([e.metric.label for e in es])}: {_told(summary, flag, es)}" for flag, es in groups.items()]
 
 
-def _told(summary: Summary, flag: Flag, metrics: Sequence[Metric]) -> str:
+def chance_line(summary: Summary, entry: MetricSummary, conditions: Collection[int]) -> str:
+    """How many runs are at chance and where, those of most runs first; empty if none is."""
+    used = sorted(conditions)
+    counts = entry.at_chance[used].sum(axis=1)
+    if not counts.any():
+        return ""
+    runs = entry.description.n[used]
+    order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
+    where = [f"{counts[i]} of {runs[i]} at {summary.place(used[i])}" for i in order[:_MOST]]
+    more = f"; and {counts[order[_MOST:]].sum()} in {len(order) - _MOST} more conditions" if len(order) > _MOST else ""
+    return (
+        f"{entry.metric.label}: {counts.sum()} of {runs.sum()} runs are at chance, less than {percent(AT_CHANCE)} of "
+        f"the way from guessing ({entry.metric.chance:.4g}) to perfect: {'; '.join(where)}{more}"
+    )
+
+
+def _others_at_chance(summary: Summary, entry: MetricSummary, condition: int, seeds: Sequence[int]) -> str:
+    """Whether seeds that lie apart are those that left chance: then the others are the rule."""
+    apart = np.isin(summary.seeds, seeds)
+    chance = entry.at_chance[condition]
+    others = ~apart & ~np.isnan(entry.values[condition])
+    if chance[apart].any() or not chance[others].all():
+        return ""
+    return f" ({'the only one' if len(seeds) == 1 else 'the only ones'} there above chance)"
+
+
+def _told(summary: Summary, flag: Flag, entries: Sequence[MetricSummary]) -> str:
     where = [summary.place(condition) for condition in flag.conditions]
     if flag.reason == AT_BOUND:
         return f"seeds lie exactly at a bound at {_some(where)}, where no interval is to be trusted"
-    places = [f"{seeds_named(group)} at {place}" for group, place in zip(flag.seeds, where, strict=True)]
+    known = next((entry for entry in entries if entry.at_chance.any()), entries[0])
+    places = [
+        f"{seeds_named(group)} at {place}{_others_at_chance(summary, known, condition, group)}"
+        for group, place, condition in zip(flag.seeds, where, flag.conditions, strict=True)
+    ]
     lie = "lies" if sum(map(len, flag.seeds)) == 1 else "lie"
-    skewed = any(metric.kind == REAL for metric in metrics)
+    skewed = any(entry.metric.kind == REAL for entry in entries)
     or_skewed = ", or the metric is skewed (declared `real`, it is screened as if it were normal)" if skewed else ""
     return f"{_some(places)} {lie} far from the other seeds{or_skewed}"
 

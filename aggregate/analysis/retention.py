@@ -1,11 +1,16 @@
-"""The hypothesis: how much of what was learnt at the widest level of a factor is left at narrower ones.
+"""The hypothesis: how much of what was learnt at the widest level of a factor is retained at narrower ones.
 
 Information I is 0 for guessing and 1 for no error: 1 - error / error of guessing, or (score - chance) / (1 - chance).
 Retention R(level) = I(level) / I(widest), of the same seed and the same combination of the other factors.
+
+A share of a squared error and a share of a cross entropy are in different units. Whether the answer depends on that is
+seen in nats, in which both can be counted: a cross entropy is in nats as it is, and a Gaussian variable of which the
+share I of the variance is explained has -1/2 ln(1 - I).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +20,9 @@ from aggregate.analysis.contrasts import Block, Levels, block, combinations, ord
 from aggregate.analysis.fixed import Retention
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats
-from aggregate.reading.declared import Factor
+from aggregate.reading.declared import CROSS_ENTROPY, SQUARED, Factor
 from aggregate.stats.intervals import describe, t_interval
-from aggregate.wording import value_text
+from aggregate.wording import listed, value_text
 from hpc.sweep.cell import FactorValue
 
 _HALF = 0.5
@@ -26,29 +31,41 @@ _HALF = 0.5
 @dataclass(frozen=True)
 class Side:
     """One kind of information. formula: what it is, in words. information: shape (levels, combinations, seeds), narrow
-    to wide. learnt: in which combinations it is above chance at the widest level, shape (combinations,)."""
+    to wide. learnt: in which combinations it is above chance at the widest level, shape (combinations,). error: kind of
+    error of its metric, or empty."""
 
     name: str
     formula: str
     information: Floats
     learnt: NDArray[np.bool_]
+    error: str = ""
 
     @property
     def retention(self) -> Floats:
         """Share of the widest level's, same shape; 1 at the widest level."""
-        widest = self.information[-1]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return np.asarray(np.where(widest > 0, self.information / widest, np.nan))
+        return _share_of_widest(self.information)
+
+    @property
+    def in_nats(self) -> Floats:
+        """The same with information counted in nats; all NaN if the metric's kind of error is not declared."""
+        if self.error == CROSS_ENTROPY:
+            return self.retention
+        if self.error != SQUARED:
+            return np.full_like(self.information, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            nats = -0.5 * np.log1p(-self.information)
+        return _share_of_widest(np.where(np.isfinite(nats), nats, np.nan))
 
     def bracket(self, combination: int, levels: tuple[FactorValue, ...]) -> str:
-        """Between which neighbouring levels half is lost, by the mean over seeds; a description, no estimate."""
+        """Between which neighbouring levels half is lost, in how many seeds: a description, no estimate. A mean over
+        seeds would lose its half where none of them does."""
         values = self.retention[:, combination]
-        means = describe(values).mean
-        below = np.flatnonzero(means < _HALF)
-        if not len(below):
-            return f"not even at {value_text(levels[0])}"
-        i = int(below[-1])
-        return f"between {value_text(levels[i + 1])} and {value_text(levels[i])}"
+        below = np.where(np.isnan(values), np.inf, values) < _HALF
+        # The widest level at which less than half is left, so that a seed counts once; -1 if there is none.
+        widest = np.where(below.any(axis=0), len(values) - 1 - np.argmax(below[::-1], axis=0), -1)
+        counts = Counter(widest[~np.isnan(values).any(axis=0)].tolist())
+        told = [f"{_between(i, levels)} ({count})" for i, count in sorted(counts.items(), reverse=True)]
+        return listed(told) or "unknown, for lack of results"
 
 
 @dataclass(frozen=True)
@@ -68,12 +85,20 @@ class Retained:
         return self.kept.retention[:-1] - self.other.retention[:-1]
 
     @property
+    def difference_in_nats(self) -> Floats | None:
+        """The same with both counted in nats; None where that is unknown, or no other than ``difference``."""
+        errors = {self.kept.error, self.other.error}
+        if "" in errors or errors == {CROSS_ENTROPY}:
+            return None
+        return self.kept.in_nats[:-1] - self.other.in_nats[:-1]
+
+    @property
     def learnt(self) -> NDArray[np.bool_]:
         return self.kept.learnt & self.other.learnt
 
     @property
-    def left(self) -> tuple[float, float]:
-        """Shares of either that are left at narrower levels, averaged over seeds, levels and combinations with both."""
+    def shares(self) -> tuple[float, float]:
+        """Shares of either retained at narrower levels, averaged over seeds, levels and combinations with both."""
         return tuple(  # type: ignore[return-value]
             float(describe(side.retention[:-1, self.learnt]).mean.mean()) if self.learnt.any() else float("nan")
             for side in (self.kept, self.other)
@@ -90,14 +115,12 @@ class Retained:
 
     @property
     def brackets(self) -> str:
-        """Between which levels half of either is lost in every combination: what the curves show, no estimate."""
+        """Between which levels half of either is lost in every combination: what the seeds show, no estimate."""
         lines = []
         for i in np.flatnonzero(self.learnt).tolist():
-            sides = ", ".join(
-                f"of {side.name} {side.bracket(i, self.found.values)}" for side in (self.kept, self.other)
-            )
-            lines.append(f"at {self.names[i]} {sides}" if self.names[i] else sides)
-        return f"Of the mean over seeds, half is lost: {'; '.join(lines)}." if lines else ""
+            sides = ", ".join(f"{side.name} {side.bracket(i, self.found.values)}" for side in (self.kept, self.other))
+            lines.append(f"at {self.names[i]}, {sides}" if self.names[i] else sides)
+        return f"Where half is lost (in how many seeds): {'; '.join(lines)}." if lines else ""
 
     def why_not(self, combination: int) -> str:
         """What was not shown to be learnt in a combination, and by what; empty if both were."""
@@ -110,6 +133,13 @@ class Retained:
         if not missing:
             return ""
         return f"even at {self.widest}, {' and '.join(missing)}, not reliably above 0, which is guessing"
+
+
+def _between(below: int, levels: tuple[FactorValue, ...]) -> str:
+    """below: position of the widest level at which half is lost, or -1."""
+    if below < 0:
+        return f"not even at {value_text(levels[0])}"
+    return f"between {value_text(levels[below + 1])} and {value_text(levels[below])}"
 
 
 def retained(summary: Summary, asked: Retention, planned: Levels) -> Retained | str:
@@ -150,7 +180,15 @@ def _side(
     else:
         information = 1 - values / chance
         formula = f"1 - ({entry.metric.label}) / {chance:.4g}"
-    return Side(name or entry.metric.label, formula, information, _learnt(information[-1], level))
+    learnt = _learnt(information[-1], level)
+    return Side(name or entry.metric.label, formula, information, learnt, entry.metric.error)
+
+
+def _share_of_widest(information: Floats) -> Floats:
+    """Shape (levels, combinations, seeds); NaN where there is nothing to be a share of."""
+    widest = information[-1]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(widest > 0, information / widest, np.nan))
 
 
 def _learnt(widest: Floats, level: float) -> NDArray[np.bool_]:

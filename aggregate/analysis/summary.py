@@ -24,6 +24,7 @@ from hpc.sweep.cell import Point
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED, MISSING, STARTED, STATES
 
+AT_CHANCE = 0.05  # of the way from guessing to perfect: what a run that learnt next to nothing does not go
 T, DELTA_LOGIT, LOG_T = "t", "delta-logit t", "t of logarithms"
 
 
@@ -57,6 +58,17 @@ class MetricSummary:
     @property
     def centre_name(self) -> str:
         return "geometric mean" if self.log else "mean"
+
+    @property
+    def at_chance(self) -> NDArray[np.bool_]:
+        """Runs that went less than AT_CHANCE of the way from guessing to perfect; shape (conditions, seeds). None where
+        either is unknown."""
+        metric, chance = self.metric, self.metric.chance
+        ends_at_1 = metric.kind == BOUNDED or bool(metric.error)
+        if chance is None or not (chance > 0 if metric.better == "lower" else chance < 1 and ends_at_1):
+            return np.zeros(self.values.shape, dtype=bool)
+        perfect = 0.0 if metric.better == "lower" else 1.0
+        return np.asarray((self.values - chance) / (perfect - chance) < AT_CHANCE)
 
     @property
     def scaled(self) -> Floats:

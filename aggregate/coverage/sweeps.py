@@ -16,7 +16,7 @@ from aggregate.analysis.claims import Claims, make_claims
 from aggregate.analysis.fixed import Analysis, Compared, Looks, Retention, Slope
 from aggregate.analysis.summary import Summary, summarise_arrays
 from aggregate.arrays import Floats
-from aggregate.reading.declared import BOUNDED, POSITIVE, Factor, Metric
+from aggregate.reading.declared import BOUNDED, CROSS_ENTROPY, POSITIVE, SQUARED, Factor, Metric
 from hpc.sweep.grid import Axis, Grid
 from hpc.sweep.states import COMPLETED, FAILED
 
@@ -30,8 +30,8 @@ _FACTORS = (
 _METRICS = (
     Metric("accuracy", "accuracy", "accuracy", BOUNDED, "higher", 0.125),
     Metric("loss", "loss", "loss", POSITIVE, "lower", None),
-    Metric("kept", "kept", "kept", POSITIVE, "lower", _KEPT_CHANCE),
-    Metric("other", "other", "other", POSITIVE, "lower", _OTHER_CHANCE),
+    Metric("kept", "kept", "kept", POSITIVE, "lower", _KEPT_CHANCE, error=CROSS_ENTROPY),
+    Metric("other", "other", "other", POSITIVE, "lower", _OTHER_CHANCE, error=SQUARED),
 )
 # The default family of the built-in experiment, and with two more tests for the family-wise error.
 HYPOTHESIS = Retention("kept", "other", "dim", _KEPT_CHANCE, _OTHER_CHANCE)
@@ -85,9 +85,12 @@ class World:
 
 
 _STEEP, _GENTLE, _MIDDLE = (0.0, 0.1, 0.4, 0.8, 1.0), (0.3, 0.6, 0.8, 0.95, 1.0), (0.2, 0.4, 0.6, 0.85, 1.0)
+# Shares of 0.9 of the variance that are, in nats, shares _MIDDLE of all there is at the widest dimension.
+_MIDDLE_IN_NATS = tuple((1 - 0.1**share) / 0.9 for share in _MIDDLE)
 TRUTHS = (
     World("both lose the same share", kept=_MIDDLE, other=_MIDDLE),
     World("both lose the same share, little learnt", kept=_MIDDLE, other=_MIDDLE, learnt=(0.1, 0.9)),
+    World("both lose the same share of nats", kept=_MIDDLE, other=_MIDDLE_IN_NATS),
     World("synergy is lost first", kept=_STEEP, other=_GENTLE),
     World("synergy is kept, the other lost", kept=_GENTLE, other=_STEEP),
     World("nothing changes"),

@@ -149,7 +149,7 @@ def evidence_document(summary: Summary, evidence: Evidence) -> dict[str, Any]:
 
 
 def _claim(claim: Claim) -> dict[str, Any]:
-    asked, worst, test = claim.question, claim.worst, claim.test
+    asked, worst, nats, test = claim.question, claim.worst, claim.in_nats, claim.test
     improvement, low, high = map(number, claim.improvement)
     return {
         "metric": asked.metric.name,
@@ -176,12 +176,14 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "detectable": number(claim.detectable),
         "probability_of_improvement": improvement and {"estimate": improvement, "low": low, "high": high},
         "failed_as_worst": worst and {"cells": worst.cells, "estimate": number(worst.estimate), "p": number(worst.p)},
+        "in_nats": nats and {key: number(getattr(nats, key)) for key in ("estimate", "low", "high", "level", "p")},
         "combinations": [
             {
                 "where": piece.where,
                 "estimate": number(piece.estimate),
                 "low": number(piece.low),
                 "high": number(piece.high),
+                "in_nats": number(piece.in_nats),
                 "reason": piece.why or None,
             }
             for piece in claim.pieces

@@ -36,7 +36,7 @@ LEGEND: dict[str, Any] = {
     "title_fontsize": 8,
     "alignment": "left",
 }
-_LEFT, _RIGHT, _BOTTOM, TOP, GAP_X, _GAP_Y = 0.85, 0.25, 0.62, 0.32, 0.22, 0.42
+_LEFT, _RIGHT, _BOTTOM, TOP, GAP_X, _GAP_Y = 0.85, 0.25, 0.72, 0.32, 0.22, 0.42
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -215,10 +215,12 @@ def draw_chance(ax: Axes, metric: Metric, span: Span, *, across: bool = True) ->
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as it goes into the report. metric: the one it shows, or empty. own: by a user's function."""
+    """A figure as it goes into the report. metric: the one it shows, or empty. own: by a user's function. narrow: the
+    same for a telephone's screen, or empty."""
 
     name: str
     metric: str
     caption: str
     png: bytes
     own: bool = False
+    narrow: bytes = b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
@@ -22,33 +22,38 @@ from aggregate.reading.declared import Metric
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure, its name below plots/ without a suffix, the metric it shows (empty: several) and its caption."""
+    """A figure, its name below plots/ without a suffix, the metric it shows (empty: several) and its caption. narrow:
+    the same for a telephone's screen."""
 
     name: str
     metric: str
     caption: str
     figure: Figure
+    narrow: Figure | None = None
 
 
 def plots(
-    summary: Summary, curves: Iterable[tuple[Metric, Curves]], retained: Retained | None = None
+    summary: Summary,
+    curves: Iterable[tuple[Metric, Curves]],
+    retained: Retained | None = None,
+    narrow: Collection[str] = (),
 ) -> Iterator[Plot]:
     """The hypothesis, the statistical summary, each metric versus each factor and over a grid of two, training curves.
 
-    One at a time: the next figure may be drawn on the axes of one before. Ask for them and save them inside
-    canvas.house_style.
+    narrow: names of figures of a metric versus a factor that are drawn for a telephone's screen too. One at a time: the
+    next figure may be drawn on the axes of one before. Ask for them and save them inside canvas.house_style.
     """
     pages = Pages()
     summary = _drawable(summary)
     if retained is not None:
-        caption = (
-            f"What is left of {retained.kept.name} and of {retained.other.name} as {retained.factor.label} narrows"
-        )
-        yield Plot(RETENTION, "", f"{caption}. {retained.brackets}".strip(), draw_retention(retained))
+        kinds = f"{retained.kept.name} and of {retained.other.name}"
+        caption = f"Share retained of {kinds} as {retained.factor.label} narrows"
+        caption = f"{caption}. {retained.brackets}".strip()
+        yield Plot(RETENTION, "", caption, draw_retention(retained), draw_retention(retained, narrow=True))
     if summary.primary_metrics():
         yield Plot("statistical_summary", "", "All conditions, primary metrics", draw_overview(summary))
     for entry in summary.metrics:
-        yield from _metric_plots(summary, entry, pages)
+        yield from _metric_plots(summary, entry, pages, narrow)
     for metric, curve in curves:
         yield from _curve_plots(summary, metric, _drawable_curves(curve), pages)
 
@@ -79,11 +84,12 @@ def _curve_plots(summary: Summary, metric: Metric, curves: Curves, pages: Pages)
             yield Plot(f"{name}_by_{factor.slug}", metric.name, f"{label}, by {factor.label}", figure)
 
 
-def _metric_plots(summary: Summary, entry: MetricSummary, pages: Pages) -> Iterator[Plot]:
+def _metric_plots(summary: Summary, entry: MetricSummary, pages: Pages, narrow: Collection[str]) -> Iterator[Plot]:
     metric = entry.metric
     for axis, factor in enumerate(summary.factors):
-        caption = f"{metric.label} versus {factor.label}"
-        yield Plot(versus_name(metric, factor), metric.name, caption, draw_versus(summary, entry, axis, pages))
+        name, caption = versus_name(metric, factor), f"{metric.label} versus {factor.label}"
+        small = draw_versus(summary, entry, axis, pages, narrow=True) if name in narrow else None
+        yield Plot(name, metric.name, caption, draw_versus(summary, entry, axis, pages), small)
     if len(summary.factors) == 2:
         caption = f"{metric.label} over the grid"
         yield Plot(f"heatmap_{metric.slug}", metric.name, caption, draw_heatmap(summary, entry))

@@ -51,11 +51,21 @@ def _own(study: Study, stamp: str) -> Iterator[tuple[Picture, dict[str, bytes]]]
     from aggregate.figures.catalogue import plots
 
     with house_style():
-        for plot in plots(study.summary, study.curves(), study.evidence.claims.retained):
+        for plot in plots(study.summary, study.curves(), study.evidence.claims.retained, _of_claims(study)):
             about = {"Title": _title(plot.name), "Subject": f"aggregation {stamp}"}
             kinds = [kind for kind in FORMATS if kind == "png" or kind in study.analysis.formats]
             files = {f"{plot.name}.{kind}": encoded(plot.figure, kind, about) for kind in kinds}
-            yield Picture(plot.name, plot.metric, plot.caption, files[f"{plot.name}.png"]), files
+            narrow = encoded(plot.narrow) if plot.narrow is not None else b""
+            yield Picture(plot.name, plot.metric, plot.caption, files[f"{plot.name}.png"], narrow=narrow), files
+
+
+def _of_claims(study: Study) -> set[str]:
+    """Figures of the slopes and comparisons that were declared: those that stand in the report beside their claims."""
+    from aggregate.figures.axes import versus_name
+
+    factors = {factor.name: factor for factor in study.summary.factors}
+    questions = [claim.question for claim in study.evidence.claims.family]
+    return {versus_name(q.metric, factors[q.factors[0]]) for q in questions if q.factors[0] in factors}
 
 
 def superseded(directory: Path, kept: Collection[Path]) -> list[Path]:

@@ -50,10 +50,10 @@ def text_width(texts: Sequence[str]) -> float:
 
 
 def footnote(figure: Figure, text: str) -> None:
-    """What the marks mean, at the foot of the figure."""
-    figure.text(
-        1 - 0.08 / figure.get_figwidth(), 0.05 / figure.get_figheight(), text, ha="right", fontsize=6.5, color=GREY
-    )
+    """What the marks mean, at the foot of the figure, on as many lines as it takes; there is room for two."""
+    points, width = 7.5, figure.get_figwidth()
+    shown = "\n".join(textwrap.wrap(text, int((width - 0.16) / (points * _LETTER))))
+    figure.text(0.08 / width, 0.05 / figure.get_figheight(), shown, fontsize=points, color=GREY, linespacing=1.1)
 
 
 def _inches(ax: Axes) -> tuple[float, float]:

@@ -10,30 +10,35 @@ from aggregate.analysis.retention import Retained, Side
 from aggregate.figures.axes import drawable, positions
 from aggregate.figures.canvas import GREY, Sheet, colours, factor_axis, sheet
 from aggregate.figures.labels import fitted, footnote, title
+from aggregate.reading.declared import SQUARED
 from aggregate.stats.intervals import describe
 
 _MOST_PANELS = 12
 _LOWEST, _HIGHEST = -0.5, 1.5  # a share that was divided by next to nothing may lie anywhere
-_WIDTH, _HEIGHT = 2.3, 1.9
+_WIDTH, _HEIGHT = 1.7, 1.7
 _BESIDE = 0.07  # inches
 
 
-def draw_retention(found: Retained) -> Figure:
-    """A panel for each combination of the other factors; empty, with the reason, where nothing was learnt."""
+def draw_retention(found: Retained, *, narrow: bool = False) -> Figure:
+    """A panel for each combination of the other factors; empty, with the reason, where nothing was learnt. narrow: the
+    panels below one another."""
     count = min(len(found.names), _MOST_PANELS)
-    page = sheet(count, 3 if count <= 9 else 4, (_WIDTH, _HEIGHT), top=0.55)
+    width = 1.4 * _WIDTH if narrow else _WIDTH
+    columns, top = (1, 0.75) if narrow else (3 if count <= 9 else 4, 0.55)
+    page = sheet(count, columns, (width, _HEIGHT), top=top)
     span = _span(found, count)
     for panel, ax in enumerate(page.panels):
-        inch = factor_axis(ax, found.factor, _WIDTH, labelled=page.at_bottom(panel))
+        inch = factor_axis(ax, found.factor, width, labelled=page.at_bottom(panel))
         ax.set_ylim(*span)
         _draw(ax, found, panel, inch)
         if found.names[panel]:
             title(ax, found.names[panel])
         if page.at_left(panel):
             ax.set_ylabel("share retained")
-    _legend(page, found)
+    _legend(page, found, stacked=narrow)
     more = f"; {count} of {len(found.names)} combinations shown" if count < len(found.names) else ""
-    text = f"1: the information at {found.widest}; 0: chance; dashed: half; large: mean of seeds; small: seeds{more}"
+    nats = "; dotted: mean, counted in nats" if found.difference_in_nats is not None else ""
+    text = f"1: at {found.widest}; 0: chance; dashed: half; large: mean of seeds; small: seeds{nats}{more}"
     footnote(page.figure, text)
     return page.figure
 
@@ -62,15 +67,21 @@ def _draw(ax: Axes, found: Retained, combination: int, inch: float) -> None:
         values = drawable(side.retention[:, combination])
         shift = (i - 0.5) * 2 * _BESIDE * inch
         ax.plot(x, describe(values).mean, color=colour, linewidth=1.5, marker=marker, markersize=4.5, zorder=4)
+        if found.difference_in_nats is not None and side.error == SQUARED:
+            nats = drawable(side.in_nats[:, combination])
+            ax.plot(x, describe(nats).mean, color=colour, linewidth=1.2, linestyle=":", zorder=3.8)
         places = np.repeat(x + shift, values.shape[1])
         ax.scatter(places, values.ravel(), s=9, color=[colour], alpha=0.75, linewidths=0, zorder=3.5)
 
 
-def _legend(page: Sheet, found: Retained) -> None:
-    """Above the panels: what the two lines are."""
+def _legend(page: Sheet, found: Retained, *, stacked: bool) -> None:
+    """Above the panels: what the two lines are, beside or below one another."""
     top = 1 - 0.16 / page.figure.get_figheight()
     left = 0.85 / page.figure.get_figwidth()
     for side, colour, marker in _sides(found):
         shape = {"o": "\N{BLACK CIRCLE}", "s": "\N{BLACK SQUARE}"}[marker]
         text = page.figure.text(left, top, f"{shape} {side.name}", color=colour, fontsize=8.5, va="center")
-        left += 0.3 / page.figure.get_figwidth() + len(text.get_text()) * 0.068 / page.figure.get_figwidth()
+        if stacked:
+            top -= 0.18 / page.figure.get_figheight()
+        else:
+            left += (0.3 + len(text.get_text()) * 0.068) / page.figure.get_figwidth()

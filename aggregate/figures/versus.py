@@ -45,10 +45,10 @@ class Lines:
     n: Integers
 
 
-def draw_versus(summary: Summary, entry: MetricSummary, axis: int, pages: Pages) -> Figure:
-    """One metric over the factor of one axis."""
+def draw_versus(summary: Summary, entry: MetricSummary, axis: int, pages: Pages, *, narrow: bool = False) -> Figure:
+    """One metric over the factor of one axis. narrow: for a telephone's screen."""
     lines = _lines(summary, entry, axis)
-    page = (_together if len(lines.names) <= TOGETHER else _apart)(lines, pages)
+    page = (_together if len(lines.names) <= TOGETHER else _apart)(lines, pages, narrow=narrow)
     span = limits(entry.metric, [lines.values], [lines.low, lines.high])
     for panel, ax in enumerate(page.panels):
         ax.set_ylim(draw_chance(ax, entry.metric, span))
@@ -79,11 +79,12 @@ def _lines(summary: Summary, entry: MetricSummary, axis: int) -> Lines:
     )
 
 
-def _together(lines: Lines, pages: Pages) -> Sheet:
-    """All lines in one panel, dodged, each named at its end."""
+def _together(lines: Lines, pages: Pages, *, narrow: bool) -> Sheet:
+    """All lines in one panel, dodged; a key beside it, or on a narrow page within it."""
     count = len(lines.names)
-    width = 4.6
-    page = pages.sheet(1, 1, (width, 3.0), right=0.35 if count == 1 else 0.6 + text_width([lines.title, *lines.short]))
+    width = 2.9 if narrow else 4.6
+    beside = 0.35 if count == 1 or narrow else 0.6 + text_width([lines.title, *lines.short])
+    page = pages.sheet(1, 1, (width, 3.0), right=beside)
     ax = page.panels[0]
     inch = factor_axis(ax, lines.factor, width, labelled=True)
     step = 0.16 * spacing(positions(lines.factor))
@@ -91,14 +92,15 @@ def _together(lines: Lines, pages: Pages) -> Sheet:
         _draw(ax, lines, line, colour, MARKERS[line], inch, step * (line - (count - 1) / 2))
     if count > 1:
         handles = [line for line in ax.lines if line.get_label() in lines.names]
-        ax.legend(handles, lines.short, title=lines.title, **LEGEND)
+        place = {"loc": "best", "fontsize": 8, "title_fontsize": 8} if narrow else LEGEND
+        ax.legend(handles, lines.short, title=lines.title, **place)
     return page
 
 
-def _apart(lines: Lines, pages: Pages) -> Sheet:
+def _apart(lines: Lines, pages: Pages, *, narrow: bool) -> Sheet:
     """Small multiples: each line in a panel of its own, the others faint behind it."""
     count = min(len(lines.names), MOST_PANELS)
-    columns, width = (3, 2.15) if count <= 9 else (5, 1.6)
+    columns, width = (1, 2.7) if narrow else (3, 2.15) if count <= 9 else (5, 1.6)
     page = pages.sheet(count, columns, (width, 1.6))
     places = positions(lines.factor)
     order = np.argsort(places)

@@ -17,6 +17,7 @@ from hpc.sweep.definition import Sweep
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.+-]+")
 BOUNDED, POSITIVE, REAL = "bounded", "positive", "real"
+SQUARED, CROSS_ENTROPY = "squared", "cross entropy"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Metric:
     """One measured quantity. kind: bounded, positive or real; better: higher or lower, empty if not declared.
 
     scaled_by: the factor that multiplies a term of it, so that it changes with that factor by definition; may be empty.
-    about: what it is, for readers from outside; may be empty.
+    error: squared or cross entropy, of which it is the mean, or 1 minus a share; may be empty. about: what it is, for
+    readers from outside; may be empty.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Metric:
     better: str
     chance: float | None
     scaled_by: str = ""
+    error: str = ""
     about: str = ""
 
 
@@ -117,6 +120,7 @@ def _metric(name: str, file_name: str, declared: Mapping[str, Any]) -> Metric:
         better=str(declared.get("better", "")),
         chance=None if chance is None else float(chance),
         scaled_by=str(declared.get("scaled_by", "")),
+        error=str(declared.get("error", "")),
         about=str(declared.get("about", "")),
     )
 

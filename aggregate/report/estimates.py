@@ -28,6 +28,21 @@ def limited(told: Sequence[str]) -> str:
     return "; ".join(told[:_MOST]) + (f"; and {more} more (statistics.json)" if more > 0 else "")
 
 
+def unit(question: Question) -> str:
+    """What estimates and intervals of a question are counted in, as a column of a table says it."""
+    if question.kind == RETENTION:
+        return f"percentage points of the {question.unit.removeprefix('share of the ')}"
+    per_unit = f"per {question.unit}" if question.kind == SLOPE else question.unit
+    return f"% {per_unit}" if question.log else per_unit
+
+
+def numbers(question: Question, estimate: float, low: float, high: float) -> str:
+    """An estimate and its interval without a unit, or as much as is known: ``-18 [-32, -6.5]``."""
+    if not math.isfinite(estimate):
+        return "-"
+    return _number(question, estimate) + (f" {bracket(question, low, high)}" if math.isfinite(low) else "")
+
+
 def bracket(question: Question, low: float, high: float) -> str:
     """An interval: ``[-32, -6.5]``."""
     return f"[{_number(question, low)}, {_number(question, high)}]"
@@ -49,8 +64,20 @@ def amount(question: Question, value: float) -> str:
 def size(question: Question, value: float) -> str:
     """A size without a sign, such as the detectable effect."""
     if question.log and question.kind != RETENTION:
-        return f"-{100 * -math.expm1(-value):.2g} % or +{100 * math.expm1(min(value, 700.0)):.2g} %{per(question)}"
-    return f"{100 * value:.2g} percentage points" if question.kind == RETENTION else f"{short(value)}{per(question)}"
+        return f"{plain_size(question, value)} %{per(question)}"
+    unit = " percentage points" if question.kind == RETENTION else per(question)
+    return plain_size(question, value) + unit
+
+
+def plain_size(question: Question, value: float) -> str:
+    """A size without a sign and a unit: in percent a rise and a fall of one size differ."""
+    if not math.isfinite(value):
+        return "-"
+    if question.kind == RETENTION:
+        return f"{100 * value:.2g}"
+    if question.log:
+        return f"-{100 * -math.expm1(-value):.2g} or +{100 * math.expm1(min(value, 700.0)):.2g}"
+    return short(value)
 
 
 def between(question: Question, low: float, high: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, UNTESTABLE, WITHHELD, Claim, Piece
 from aggregate.analysis.fixed import Compared, Retention
 from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
-from aggregate.analysis.reliability import beside, metrics_of_claim
+from aggregate.analysis.reliability import beside, chance_line, metrics_of_claim
 from aggregate.analysis.study import Study
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import RETENTION as RETENTION_FIGURE
@@ -48,17 +48,22 @@ class ClaimFinding:
 def found(study: Study) -> Iterator[ClaimFinding]:
     """Every confirmatory claim; the declared hypothesis first, then what was detected."""
     order = {SHOWN: 0, WITHHELD: 1, NOT_SHOWN: 2, UNTESTABLE: 3}
+    told = set[str]()
     family = study.evidence.claims.family
     for claim in sorted(family, key=lambda claim: (claim.question.kind != RETENTION, order[claim.status])):
         said, estimated, *remarks = _told(study, claim)
-        verdict = _VERDICTS[claim.status]
+        verdict, caveats = _VERDICTS[claim.status], caveats_of(study, claim)
+        new = [line for line in caveats if line not in told]
+        told.update(new)
+        if len(new) < len(caveats):
+            new.append("what stands beside a claim above of its seeds, p values and intervals holds here as well")
         yield ClaimFinding(
             claim.status,
             verdict if claim.confirmatory else f"{verdict}, exploratory",
             said,
             estimated,
             " ".join(filter(None, remarks)),
-            caveats_of(study, claim),
+            new,
             forest(claim),
             _figures(study, claim),
         )
@@ -66,19 +71,21 @@ def found(study: Study) -> Iterator[ClaimFinding]:
 
 def caveats_of(study: Study, claim: Claim) -> list[str]:
     """What to know of the runs that a claim rests on; nothing where nothing is claimed."""
-    if claim.status not in (SHOWN, NOT_SHOWN):
+    if not claim.estimated:
         return []
     names = metrics_of_claim(claim)
     entries = [entry for entry in study.summary.metrics if entry.metric.name in names]
-    lines = [line for entry in entries for line in on_metric(study.summary, entry, claim.question.conditions)]
-    return [*lines, *beside(study.summary, study.flags, claim)]
+    used = claim.question.conditions
+    lines = [line for entry in entries for line in on_metric(study.summary, entry, used)]
+    chance = [chance_line(study.summary, entry, used) for entry in entries]
+    return [*lines, *filter(None, chance), *beside(study.summary, study.flags, claim)]
 
 
 def told_by_claims(study: Study) -> dict[str, set[int]]:
     """By metric, the conditions of which the claims' caveats are told."""
     told: dict[str, set[int]] = {}
     for claim in study.evidence.claims.family:
-        if claim.status in (SHOWN, NOT_SHOWN):
+        if claim.estimated:
             for name in metrics_of_claim(claim):
                 told.setdefault(name, set()).update(claim.question.conditions)
     return told
@@ -109,10 +116,10 @@ def _told(study: Study, claim: Claim) -> list[str]:
     subject = _subject(study, claim.question)
     if claim.status == UNTESTABLE:
         return [f"{subject}: cannot be tested, because {claim.reason}.", ""]
+    estimated = f"Estimated: {_numbers(claim)}.{_in_nats(claim)}" if claim.estimated else ""
     if claim.status == WITHHELD:
-        return [f"{subject}: no verdict, because {claim.reason}.", "", _pieces(study, claim)]
+        return [f"{subject}: no verdict, because {claim.reason}.", estimated, _pieces(study, claim)]
     rest = [_pieces(study, claim), _steps(claim), _against(claim), _signs(claim), _power(claim)]
-    estimated = f"Estimated: {_numbers(claim)}."
     return [_answer(study, claim), estimated, *rest, f"{upper(claim.reason)}." if claim.reason else ""]
 
 
@@ -145,9 +152,9 @@ def _finding(study: Study, claim: Claim) -> str:
     if isinstance(question.test, Retention):
         kept, other = sides(question)
         if _signs_differ(claim):
-            return f"more is left of {kept if rises else other}"
+            return f"a larger share is retained of {kept if rises else other}"
         answer, more, less = ("yes,", kept, other) if rises else ("no, the reverse:", other, kept)
-        return f"{answer} more is left of {more} than of {less}"
+        return f"{answer} a larger share is retained of {more} than of {less}"
     if isinstance(question.test, Compared):
         a, b = map(value_text, question.test.levels)
         better = question.metric.better
@@ -161,7 +168,7 @@ def _finding(study: Study, claim: Claim) -> str:
 
 def _numbers(claim: Claim) -> str:
     question = claim.question
-    parts = [f"{percent(round(claim.level, 4))} interval", p_equals(claim.adjusted)]
+    parts = [f"{percent(round(claim.level, 4))} interval", f"{p_equals(claim.adjusted)} after Holm's correction"]
     if question.kind == COMPARISON and math.isfinite(claim.dz):
         parts.append(f"d_z {claim.dz:.2f}, the mean difference over its standard deviation{_extreme(claim.dz)}")
     seeds = counted(claim.test.seeds, "seed")
@@ -169,16 +176,28 @@ def _numbers(claim: Claim) -> str:
     interval = bracket(question, claim.low, claim.high)
     text = f"{amount(question, claim.estimate)}{per(question)} {interval} ({', '.join(parts)})"
     if question.retained is not None:
-        kept, other = (percent(round(share, 2)) for share in question.retained.left)
+        kept, other = (percent(round(share, 2)) for share in question.retained.shares)
         narrower = listed([value_text(level) for level in question.levels[:-1]])
-        left = f"of the information at {question.retained.widest}, averaged over {narrower}"
+        of = f"of the information at {question.retained.widest}, averaged over {narrower}"
         a, b = sides(question)
-        text = f"{kept} of {a} and {other} of {b} is left {left}, a difference of {text}"
+        text = f"{kept} is retained for {a} and {other} for {b} {of}, a difference of {text}"
     improvement, low, high = claim.improvement
     if question.kind == COMPARISON and math.isfinite(improvement) and isinstance(question.test, Compared):
         a, b = map(value_text, question.test.levels)
         text += f"; a run of {a} does better than one of {b} with probability {improvement:.2f} [{low:.2f}, {high:.2f}]"
     return text
+
+
+def _in_nats(claim: Claim) -> str:
+    """The estimate of a retention if the unit of information is another."""
+    nats = claim.in_nats
+    if nats is None or not math.isfinite(nats.low):
+        return ""
+    interval = bracket(claim.question, nats.low, nats.high)
+    return (
+        f" With information counted in nats, the difference is {amount(claim.question, nats.estimate)} {interval} "
+        f"({percent(round(nats.level, 4))} interval, {p_equals(nats.p)}, uncorrected)."
+    )
 
 
 def _extreme(dz: float) -> str:
@@ -192,7 +211,11 @@ def _signs(claim: Claim) -> str:
     if claim.status != SHOWN or len(own) < 2:
         return ""
     alike = int((np.sign(own) == np.sign(claim.estimate)).sum())
-    return f"The sign is the same in {alike} of {len(own)} seeds."
+    single = [int((np.sign(piece.per_seed) == np.sign(claim.estimate)).sum()) for piece in _known(claim)]
+    if len(single) < 2:
+        return f"The sign is the same in {alike} of {len(own)} seeds."
+    of = f"{min(single)} to {max(single)}" if min(single) < max(single) else f"{min(single)}"
+    return f"The average has this sign in {alike} of {len(own)} seeds; a single combination has it in {of} of them."
 
 
 def _power(claim: Claim) -> str:
@@ -222,38 +245,36 @@ def _signs_differ(claim: Claim) -> bool:
 
 
 def _pieces(study: Study, claim: Claim) -> str:
-    """Which way it goes in which combination. A description: verdicts are about the average."""
-    groups: dict[tuple[bool, bool], list[str]] = {}
+    """Which way it goes in which combination. A description: verdicts are about the average, and nothing here says
+    which interval includes 0, which would read as a test."""
+    groups: dict[bool, list[str]] = {}
     for piece in _known(claim):
-        groups.setdefault((piece.estimate > 0, bool(piece.sign)), []).append(piece.where)
+        groups.setdefault(piece.estimate > 0, []).append(piece.where)
     if claim.status == NOT_SHOWN and claim.question.kind != RETENTION and not _signs_differ(claim):
         groups = {}
-    told = [
-        f"{_way(claim.question, rises)} at {places(where)}"
-        + ("" if certain else f", where {'the interval includes' if len(where) == 1 else 'the intervals include'} 0")
-        for (rises, certain), where in groups.items()
-    ]
+    told = [f"{_way(claim.question, rises)} at {places(where)}" for rises, where in groups.items()]
     others = listed([factor.label for factor in study.summary.factors if factor.name not in claim.question.factors])
-    by = f"By {others}, described and not tested: {'; '.join(told)}." if told else ""
+    untested = f"described after the fact (that {others} matters to it was not declared and is not tested)"
+    by = f"By {others}, {untested}: {'; '.join(told)}." if told else ""
     return " ".join(filter(None, (by, _silent(claim))))
 
 
 def _way(question: Question, rises: bool) -> str:
     if question.kind == RETENTION:
         kept, other = sides(question)
-        return f"more is left of {kept if rises else other}"
+        return f"a larger share is retained of {kept if rises else other}"
     if isinstance(question.test, Compared):
         return f"{value_text(question.test.levels[0])} is {'higher' if rises else 'lower'}"
     return f"{'positive' if rises else 'negative'}"
 
 
 def _silent(claim: Claim) -> str:
-    """Combinations of which nothing is said, with the reason."""
-    told = []
-    for why in dict.fromkeys(piece.why for piece in claim.pieces if piece.why):
-        names = [piece.where for piece in claim.pieces if piece.why == why]
-        told.append(f"{upper(places(names))} {'is' if len(names) == 1 else 'are'} left out: {why}.")
-    return " ".join([*told[:1], *([f"So are others ({len(told) - 1} more reasons, below)."] if told[1:] else [])])
+    """Combinations of which nothing is said; the reason stands beside each where they are drawn."""
+    names = [piece.where for piece in claim.pieces if piece.why]
+    if not names:
+        return ""
+    rule = "by a rule that was fixed beforehand: both must be learnt at the widest level"
+    return f"{upper(places(names))} {'is' if len(names) == 1 else 'are'} left out {rule}."
 
 
 def _steps(claim: Claim) -> str:

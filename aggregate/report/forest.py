@@ -54,9 +54,11 @@ def forest(claim: Claim) -> Forest | None:
     """None where nothing is estimated."""
     if not math.isfinite(claim.estimate) or not math.isfinite(claim.low):
         return None
-    pieces = claim.pieces[:_MOST]
+    pieces, nats = claim.pieces[:_MOST], claim.in_nats
     seeds = np.concatenate([claim.test.per_seed, *(piece.per_seed for piece in pieces), [0.0, claim.estimate]])
     ends = np.array([claim.low, claim.high, *(end for piece in pieces for end in (piece.low, piece.high))])
+    if nats is not None:
+        ends = np.append(ends, (nats.low, nats.high))
     span = limits(_ANY, [seeds], [ends])
     question = claim.question
     known = [piece.where for piece in claim.pieces if not piece.why]
@@ -64,9 +66,12 @@ def forest(claim: Claim) -> Forest | None:
     detail = "" if len(claim.pieces) > 1 else _detail(question, 0)
     first = _row(span, question, (label, detail), (claim.estimate, claim.low, claim.high), claim.test.per_seed)
     rows = [Row(**vars(first) | {"tested": True})]
+    if nats is not None and math.isfinite(nats.low):
+        words = "the same, counted in nats", ""
+        rows.append(_row(span, question, words, (nats.estimate, nats.low, nats.high), np.empty(0)))
     if len(claim.pieces) > 1:
         for c, piece in enumerate(pieces):
-            words = piece.where, piece.why or _detail(question, c)
+            words = piece.where, piece.why or _detail(question, c, piece.in_nats)
             rows.append(_row(span, question, words, (piece.estimate, piece.low, piece.high), piece.per_seed))
     less, more = _ways(question)
     return Forest(rows, _place(span, 0.0), less, more, _note(claim, len(known)))
@@ -98,18 +103,19 @@ def _place(span: Span, value: float) -> float:
     return round(100 * min(max((value - span.low) / (span.high - span.low), 0.0), 1.0), 2)
 
 
-def _detail(question: Question, combination: int) -> str:
-    """What a retention is a share of."""
+def _detail(question: Question, combination: int, in_nats: float = math.nan) -> str:
+    """What a retention is a share of, and how it would be in nats."""
     if question.retained is None:
         return ""
     told = [f"{low:.2f} to {high:.2f} for {name}" for name, low, high in question.retained.ranges(combination)]
-    return f"information at {question.retained.widest}: {' and '.join(told)}"
+    nats = f"; counted in nats, {amount(question, in_nats)}" if math.isfinite(in_nats) else ""
+    return f"information at {question.retained.widest}: {' and '.join(told)}{nats}"
 
 
 def _ways(question: Question) -> tuple[str, str]:
     if question.kind == RETENTION:
         kept, other = sides(question)
-        return f"more left of {other}", f"more left of {kept}"
+        return f"larger share retained of {other}", f"larger share retained of {kept}"
     if isinstance(question.test, Compared):
         a, b = map(value_text, question.test.levels)
         return f"lower with {a} than with {b}", f"higher with {a} than with {b}"
@@ -119,10 +125,14 @@ def _ways(question: Question) -> tuple[str, str]:
 def _note(claim: Claim, known: int) -> str:
     level = percent(round(claim.level, 4))
     decided = claim.status in (SHOWN, NOT_SHOWN)
-    note = f"Thick: {level} interval, {'the level at which the test was decided' if decided else 'without a verdict'}"
+    which = "it leaves out 0 exactly if the test detects, after Holm's correction" if decided else "without a verdict"
+    note = f"Thick: {level} interval ({which})"
+    if claim.in_nats is not None and math.isfinite(claim.in_nats.low):
+        note += f"; counted in nats: {percent(round(claim.in_nats.level, 4))} interval, uncorrected"
     if len(claim.pieces) > 1:
         single = percent(round(1 - (1 - claim.level) / max(known, 1), 4))
-        note += f"; thin: {single} intervals of single combinations, described and not tested"
+        wider = f", so wide that all {known} together hold as often as the thick one" if known > 1 else ""
+        note += f"; single combinations: {single} intervals{wider}, described and not tested"
     more = len(claim.pieces) - _MOST
     rest = f"; {more} more combinations in statistics.json" if more > 0 else ""
     return f"{note}; dots: the same of each seed{rest}."

@@ -71,6 +71,7 @@ def render(material: Material) -> bytes:
         terms=list(terms(study)),
         before=limited([*cell_lines(study.gathered, called), *whole], _MOST_LINES),
         found=findings,
+        captions={picture.name: picture.caption.partition(". ")[0] for picture in material.pictures},
         most_sentences=_MOST_SENTENCES,
         sure=sure(study),
         extreme_dz=EXTREME_DZ,
@@ -136,7 +137,7 @@ def _figures(material: Material, findings: Sequence[ClaimFinding]) -> Figures:
     shown: dict[str, dict[str, Any]] = {}
     room = PICTURES
     for name in dict.fromkeys([*told, *filter(None, [message]), *(picture.name for picture in own)]):
-        room -= len(pictures[name].png)
+        room -= len(pictures[name].png) + len(pictures[name].narrow)
         if room >= 0:
             shown[name] = _figure(pictures[name])
     groups = {
@@ -153,10 +154,15 @@ def _figure(picture: Picture) -> dict[str, Any]:
     return {
         "name": picture.name,
         "caption": picture.caption,
-        "source": "data:image/png;base64," + base64.b64encode(picture.png).decode(),
+        "source": _source(picture.png),
+        "narrow": _source(picture.narrow) if picture.narrow else "",
         "width": round(width * _SCREEN_DPI),
         "height": round(height * _SCREEN_DPI),
     }
+
+
+def _source(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _certificates(certificates: Sequence[Mapping[str, Any]]) -> Table:

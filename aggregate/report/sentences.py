@@ -12,7 +12,7 @@ from aggregate.analysis.reliability import metrics_of_claim
 from aggregate.analysis.retention import Retained
 from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary
-from aggregate.reading.declared import Factor
+from aggregate.reading.declared import SQUARED, Factor
 from aggregate.report.estimates import sides
 from aggregate.wording import better_text, counted, listed, percent, value_text
 from hpc.sweep.cell import FactorValue
@@ -40,7 +40,7 @@ def _asked(study: Study, question: Question) -> str:
         ends = ""
         if len(question.levels) > 1:
             ends = f" from {value_text(question.levels[-1])} to {value_text(question.levels[0])}"
-        return f"{name} {factor.label} narrows{ends}, is more left of {kept} than of {other}?"
+        return f"{name} {factor.label} narrows{ends}, is a larger share of {kept} retained than of {other}?"
     if isinstance(test, Compared):
         a, b = map(value_text, test.levels)
         return f"Does {factor.label} {a} differ from {b} in {question.metric.label}?"
@@ -60,7 +60,15 @@ def tried(study: Study) -> str:
         epochs = f" of {to}{counted(budgets[-1], 'epoch')}"
     done = "all completed" if completed == planned else f"{completed:,} completed"
     runs = f"{counted(planned, 'run')}{epochs}, {done}"
-    return f"{counted(len(summary.conditions), 'condition')} ({grid}), {each}: {runs}."
+    conditions = counted(len(summary.conditions), "condition")
+    return f"{conditions} ({grid}), {each}: {runs}.{_samples(study)}"
+
+
+def _samples(study: Study) -> str:
+    """How much data a run learns from, if planning wrote it down."""
+    samples = study.gathered.sweep.sections.get("data", {}).get("samples", {})
+    told = listed([counted(number, f"{split} sample") for split, number in samples.items() if isinstance(number, int)])
+    return f" Data of each run: {told}." if told else ""
 
 
 def terms(study: Study) -> Iterator[tuple[str, str]]:
@@ -100,8 +108,26 @@ def _information(retained: Retained) -> str:
     kept, other = retained.kept, retained.other
     return (
         f"{kept.formula} for {kept.name} and {other.formula} for {other.name}: 0 for guessing, 1 for no error, below 0 "
-        f"if worse than guessing. What is left of it is a share of the same seed's at {retained.widest}; shares of the "
-        "two are compared, not amounts."
+        f"if worse than guessing. What is retained of it is a share of the same seed's at {retained.widest}; shares of "
+        f"the two are compared, not amounts. {_scales(retained)}"
+    )
+
+
+def _scales(retained: Retained) -> str:
+    """Whether the unit of information could decide the answer."""
+    errors = {retained.kept.error, retained.other.error}
+    if "" in errors:
+        return (
+            "Each is counted on the scale of its own metric. Whether the answer would be the same on a common one, in "
+            "nats, is unknown: the trainer does not declare which kind of `error` both metrics are."
+        )
+    if retained.difference_in_nats is None:
+        return "Both are counted in nats."
+    names = [side.name for side in (retained.kept, retained.other) if side.error == SQUARED]
+    return (
+        "A share of a squared error and nats are different units, and the answer may depend on them. So information is "
+        f"counted in nats as well, which is -1/2 ln(1 - information) for {listed(names)}, as for a Gaussian variable; "
+        "a verdict needs both to agree."
     )
 
 
@@ -163,9 +189,10 @@ def _pairing(study: Study) -> str:
     change = percent(round(abs(1 - pairing.ratio), 2))
     return (
         f"Conditions are compared within seeds: runs of one seed correlate by {pairing.correlation:.2f} between "
-        f"conditions in {pairing.metric.label}. With the degrees of freedom that pairing costs, the "
-        f"interval of a difference of two conditions is {change} {worth} on average than for independent runs; for a "
-        "slope or a retention it may be otherwise."
+        f"conditions in {pairing.metric.label}, as far as {counted(pairing.seeds, 'seed')} can tell: so few know a "
+        "correlation only roughly. If it is that, and with the degrees of freedom that pairing costs, the interval of "
+        f"a difference of two conditions is {change} {worth} on average than for independent runs; for a slope or a "
+        "retention it may be otherwise."
     )
 
 

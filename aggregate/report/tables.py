@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from aggregate.analysis.claims import NOT_SHOWN, SHOWN, WITHHELD, Claim
+from aggregate.analysis.claims import NOT_SHOWN, SHOWN, WITHHELD, Claim, InNats, Worst
 from aggregate.analysis.comparisons import Comparison
 from aggregate.analysis.last_epochs import LastEpochs
 from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
 from aggregate.analysis.study import Evidence
 from aggregate.analysis.summary import MetricSummary, Summary, T
-from aggregate.report.estimates import places
+from aggregate.report.estimates import numbers, places, plain_size, unit
 from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, short, value_text, with_interval
 from hpc.sweep.states import COMPLETED, STATES
 
@@ -41,41 +42,46 @@ def rows_shown(summary: Summary) -> str:
 
 
 def claims(summary: Summary, made: Sequence[Claim], adjusted: str) -> Table:
-    """adjusted: how p values were adjusted."""
+    """adjusted: how p values were adjusted. Columns that would say nothing of any claim are left out."""
     labels = {factor.name: factor.label for factor in summary.factors}
-    head = [
-        "verdict",
-        "metric",
-        "contrast",
-        "levels",
-        "averaged over",
-        "unit",
-        "estimate and interval",
-        "level",
-        "p",
-        f"p {adjusted}",
-    ]
-    return Table([*head, "detectable", "seeds", "failed as worst"], [_claim(claim, labels) for claim in made], words=6)
+    head = ["verdict", "contrast", "levels", "averaged over", "unit", "estimate and interval", "interval's level", "p"]
+    head += [f"p {adjusted}", "detectable", "seeds"]
+    rows = [_claim(claim, labels) for claim in made]
+    if any(claim.in_nats for claim in made):
+        head.append("in nats")
+        for row, claim in zip(rows, made, strict=True):
+            row.append(_other(claim, claim.in_nats))
+    if any(claim.worst for claim in made):
+        head.append("failed as worst")
+        for row, claim in zip(rows, made, strict=True):
+            row.append(_other(claim, claim.worst))
+    return Table(head, rows, words=5)
 
 
 def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
-    asked, worst = claim.question, claim.worst
+    asked = claim.question
     verdict = (_VERDICTS if claim.confirmatory else _IMPRESSIONS).get(claim.status, claim.status)
     return [
         f"{verdict}: {claim.reason}" if claim.reason else verdict,
-        asked.metric.label,
-        f"{_KINDS[asked.kind]} {listed([labels.get(name, name) for name in asked.factors])}",
+        f"{asked.metric.label}: {_KINDS[asked.kind]} {listed([labels.get(name, name) for name in asked.factors])}",
         ", ".join(map(value_text, asked.levels)),
         _over(asked),
-        _unit(claim),
-        with_interval(claim.estimate, claim.low, claim.high),
+        unit(asked),
+        numbers(asked, claim.estimate, claim.low, claim.high),
         percent(round(claim.level, 4)) if claim.level == claim.level else "-",
         p_text(claim.test.p),
         p_text(claim.adjusted),
-        short(claim.detectable),
+        plain_size(asked, claim.detectable),
         f"{claim.test.seeds} of {claim.planned}",
-        "-" if worst is None else f"{short(worst.estimate)} ({counted(worst.cells, 'cell')}, {p_equals(worst.p)})",
     ]
+
+
+def _other(claim: Claim, other: Worst | InNats | None) -> str:
+    """The same test, made otherwise: its estimate and p, which no correction is due to."""
+    if other is None:
+        return "-"
+    cells = f"{counted(other.cells, 'cell')}, " if isinstance(other, Worst) else ""
+    return f"{numbers(claim.question, other.estimate, math.nan, math.nan)} ({cells}{p_equals(other.p)})"
 
 
 def _over(asked: Question) -> str:
@@ -86,16 +92,10 @@ def _over(asked: Question) -> str:
     return "; ".join(told) or "-"
 
 
-def _unit(claim: Claim) -> str:
-    asked = claim.question
-    if asked.kind == RETENTION:
-        return asked.unit
-    return f"{'logarithm, ' if asked.log else ''}{'per ' if asked.kind == SLOPE else ''}{asked.unit}"
-
-
 def comparison(summary: Summary, found: Comparison) -> Table:
     """Every condition against the reference."""
-    head = [*_factors(summary), "difference and interval", "n", "d_z", "improvement", "p", "p Benjamini-Hochberg"]
+    difference = "difference and interval" + (" (%)" if found.log else "")
+    head = [*_factors(summary), difference, "n", "d_z", "improvement", "p", "p after Benjamini-Hochberg"]
     head += [] if found.margin is None else ["p equivalence"]
     shown = [i for i in _first(summary) if found.test.n[i] or not found.metric.scaled_by]
     shown = [i for i in shown if i != found.reference]
@@ -104,7 +104,10 @@ def comparison(summary: Summary, found: Comparison) -> Table:
 
 def _compared(found: Comparison, i: int) -> list[str]:
     test = found.test
-    row = [with_interval(test.mean[i], test.low[i], test.high[i]), str(test.n[i]), short(found.dz[i])]
+    difference = np.array([test.mean[i], test.low[i], test.high[i]])
+    if found.log:  # of logarithms: the change in percent
+        difference = 100 * np.expm1(np.minimum(difference, 700.0))
+    row = [with_interval(*difference.tolist()), str(test.n[i]), short(found.dz[i])]
     chance = with_interval(found.improvement[i], found.improvement_low[i], found.improvement_high[i])
     row += [chance, p_text(test.p[i]), p_text(found.adjusted[i])]
     return row if found.margin is None else [*row, p_text(found.equivalence[i])]
@@ -125,7 +128,7 @@ def headline(summary: Summary, ends: LastEpochs) -> Table:
     """The primary metrics of every condition, each beside its mean over the last epochs where there is one."""
     head, shown = _factors(summary), list[MetricSummary]()
     for entry in summary.primary_metrics():
-        head.append(_with_direction(entry))
+        head += [_with_direction(entry), *(["runs at chance"] if entry.at_chance.any() else [])]
         shown.append(entry)
         if (last := ends.beside(entry.metric)) is not None:
             head.append(f"{last.metric.label}, mean of {ends.span}")
@@ -134,8 +137,12 @@ def headline(summary: Summary, ends: LastEpochs) -> Table:
 
 
 def _headline(summary: Summary, shown: Sequence[MetricSummary], i: int) -> list[str]:
-    numbers = [with_interval(entry.centre[i], entry.suited[0][i], entry.suited[1][i]) for entry in shown]
-    return [*_levels(summary, i), *numbers, f"{summary.completed[i]} of {len(summary.seeds)}"]
+    cells: list[str] = []
+    for entry in shown:
+        cells.append(with_interval(entry.centre[i], entry.suited[0][i], entry.suited[1][i]))
+        if entry.at_chance.any():
+            cells.append(f"{entry.at_chance[i].sum()} of {entry.description.n[i]}")
+    return [*_levels(summary, i), *cells, f"{summary.completed[i]} of {len(summary.seeds)}"]
 
 
 def _with_direction(entry: MetricSummary) -> str:

@@ -6,6 +6,8 @@ that cannot be made has p = NaN.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +82,21 @@ def holm(p: ArrayLike) -> Floats:
     order = np.argsort(values, kind="stable")  # NaN last
     steps = values[order] * np.arange(len(values), 0, -1)
     return _placed(np.fmin(np.maximum.accumulate(steps), 1.0), order, values)
+
+
+def holm_levels(p: Sequence[float], alpha: float) -> list[float]:
+    """Levels of the intervals that leave out 0 if and only if Holm's method detects.
+
+    Its k-th smallest p is held against alpha / (tests - k + 1), and the steps end where the first fails.
+    """
+    levels = [math.nan] * len(p)
+    order = sorted(range(len(p)), key=lambda i: (math.isnan(p[i]), p[i]))
+    step = len(p)
+    for i in order:
+        levels[i] = 1 - alpha / step
+        if p[i] * step <= alpha:
+            step -= 1
+    return levels
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:

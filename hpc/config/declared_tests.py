@@ -20,7 +20,7 @@ _BUILT_IN = RetentionSection(
     kept="fusion_attr_synergy_loss",
     kept_name="synergy",
     other="fusion_attr_non_synergy_features_mse",
-    other_name="class, position, rotation and colour",
+    other_name="basic attributes",
     factor="dim",
 )
 _BUILT_IN_FACTOR = "dim"

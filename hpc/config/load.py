@@ -14,7 +14,7 @@ from typing import Any
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.analysis_section import check_analysis
 from hpc.config.command_line import CommandLine, merge_command_line
-from hpc.config.data_paths import data_content, data_directory, image_directory, read_path
+from hpc.config.data_paths import data_content, data_directory, data_samples, image_directory, read_path
 from hpc.config.declared_tests import cannot_be_tested
 from hpc.config.grid_section import MOST_CELLS_UNASKED, make_grid
 from hpc.config.schema import Configuration, LossConfig
@@ -59,6 +59,8 @@ def load(command_line: CommandLine) -> Loaded:
     data_path = data_directory(configuration, trainer, places, faults)
     if data_path is not None and "data" in sections:
         sections["data"] |= {"dir": str(data_path), "image_dir": image_directory(configuration, faults)}
+        if trainer.target == BUILT_IN_TRAINER and (samples := data_samples(data_path)):
+            sections["data"]["samples"] = samples
     analysis = check_analysis(configuration.analysis, trainer, grid, places, faults, other_grid=other_grid)
     output = read_path("experiment.output_dir", configuration.experiment.output_dir, faults) or Path()
     faults.stop()

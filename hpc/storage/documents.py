@@ -91,6 +91,7 @@ class MetricDeclaration(TypedDict, total=False):
     label: str
     slug: str
     optional: bool
+    error: Literal["squared", "cross entropy"]
 
 
 class TrainerDocument(TypedDict, total=False):

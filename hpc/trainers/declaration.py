@@ -21,7 +21,8 @@ from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 
 _LITERALS = ("FACTORS", "METRICS", "OPTIONS", "PACK_MODE", "DATA_FILES")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides", "about"}
-_METRIC_KEYS = {"kind", "better", "chance", "label", "optional", "scaled_by", "about"}
+_METRIC_KEYS = {"kind", "better", "chance", "label", "optional", "scaled_by", "error", "about"}
+ERRORS = ("squared", "cross entropy")
 _FLAG = "True or False"
 # Keys that are not listed here hold text.
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": _FLAG, "log": _FLAG, "optional": _FLAG}
@@ -157,6 +158,9 @@ def _check_metrics(metrics: dict[str, Any], factors: Mapping[str, Any], where: s
                 f"{where}: METRICS[{name!r}]: a metric's name is letters, digits and any of _ . / @ : + -, "
                 "beginning with a letter, and not 'epoch'"
             )
+        error = metrics[name].get("error")
+        if error is not None and error not in ERRORS:
+            raise TrainerError(f"{where}: METRICS[{name!r}]: 'error' is {error!r}; valid: {', '.join(ERRORS)}")
         factor = metrics[name].get("scaled_by")
         if factor is not None and factor not in factors:
             raise TrainerError(

@@ -1,0 +1,30 @@
+"""Whether two metrics are the same numbers: then a test of the second says nothing new."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aggregate.arrays import Floats
+
+_FEWEST = 3  # points: through any two there is a line
+_CLOSE = 1e-9
+
+
+def repeats(values: Floats, of: Floats, *, bounded: bool) -> tuple[bool, bool]:
+    """(whether one metric is a linear function of another in every run, whether it was clipped to [0, 1] beyond that).
+
+    values, of: same shape, NaN where unknown. bounded: values may have been clipped.
+    """
+    known = np.isfinite(values)
+    if not np.array_equal(known, np.isfinite(of)):
+        return False, False
+    x, y = of[known], values[known]
+    inside = (y > 0) & (y < 1) if bounded else np.ones(len(y), dtype=bool)
+    if len(np.unique(x[inside])) < _FEWEST:
+        return bool(np.array_equal(x, y)), False
+    low, high = (int(np.flatnonzero(inside)[i]) for i in (np.argmin(x[inside]), np.argmax(x[inside])))
+    with np.errstate(all="ignore"):
+        line = y[low] + (y[high] - y[low]) * ((x - x[low]) / (x[high] - x[low]))
+        line = np.clip(line, 0, 1) if bounded else line
+        same = y[high] != y[low] and np.allclose(line, y, rtol=_CLOSE, atol=_CLOSE * float(np.ptp(y)))
+    return bool(same), bool(same and not inside.all())
