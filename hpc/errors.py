@@ -57,7 +57,7 @@ class SweepError(Exception):
 
 
 class BusyError(SweepError):
-    """Another command is at work in the sweep directory."""
+    """Another command, or a task, is at work in the sweep directory."""
 
 
 class OutdatedError(SweepError):

@@ -50,13 +50,12 @@ ALLOWED = {
         "hpc/yaml_files.py hpc/trainers/data.py",
         "standard streams": "hpc/cli/surroundings.py",
         "a directory that this process made": "hpc/preflight/check.py hpc/preflight/pilot.py "
-        "hpc/preflight/pilot_on_node.py hpc/preflight/probe.py hpc/wandb/writer.py",
+        "hpc/preflight/pilot_on_node.py hpc/preflight/probe.py hpc/wandb/writer.py training/temporaries.py",
         "the kernel's files below /proc": "hpc/processes.py",
         "the user's own sandbox": "hpc/sandbox/conf.py hpc/sandbox/daemons.py hpc/sandbox/directory.py",
         "a script of ours": "hpc/submission/arrays.py",
-        "a folder of its own, with another name for the trainer that it runs": "hpc/trainers/loading.py",
         "the code of a trainer or figure that the user named, and snapshots of it": "hpc/trainers/snapshot.py "
-        "hpc/trainers/source.py aggregate/figures/user_figures.py",
+        "hpc/trainers/source.py hpc/trainers/stand_in/holdfast_trainer.py aggregate/figures/user_figures.py",
         "the command of a trainer and its answers": "training/command.py",
         "data sets that the configuration names, without pickles": "training/shapes/dataset.py "
         "training/shapes/generate.py training/shapes/reading.py training/shapes/sources.py training/shapes/vae.py "
@@ -67,8 +66,9 @@ ALLOWED = {
     "removes": {
         "the one way to remove a file of a sweep": "hpc/storage/files.py",
         "what this process made": "hpc/preflight/check.py hpc/preflight/probe.py hpc/resume_check/check.py "
-        "hpc/submission/local_workers.py hpc/trainers/loading.py hpc/trainers/snapshot.py hpc/wandb/extract/extract.py "
-        "training/shapes/generate.py training/steps/build.py",
+        "hpc/submission/local_workers.py hpc/trainers/snapshot.py hpc/wandb/extract/extract.py "
+        "training/shapes/generate.py",
+        "the same, and what processes of this user that were killed have left": "training/temporaries.py",
         "the user's own sandbox": "hpc/sandbox/conf.py",
         "the lock, by the rules of its protocol": "hpc/submission/lock.py",
     },
@@ -82,7 +82,8 @@ ALLOWED = {
     },
     "loads": {
         "commands of ours": "hpc/cli/app.py",
-        "a trainer or figure, which the user named": "hpc/trainers/loading.py aggregate/figures/user_figures.py",
+        "a trainer or figure, which the user named": "hpc/trainers/loading.py hpc/trainers/stand_in/holdfast_trainer.py "
+        "aggregate/figures/user_figures.py",
         "the compiled step, from a folder that nobody else can write": "training/steps/build.py",
     },
     "never": {},

@@ -96,7 +96,7 @@ FLOORS = [
     ["training.steps"],
     ["training.model"],
     ["training.shapes", "training.command"],
-    ["training.contract"],
+    ["training.contract", "training.temporaries"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What aggregation may know of the toolkit: where a sweep lies and what it is.

@@ -24,7 +24,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from training.contract import Cell, Checkpoint, ContractError, Run
+from training.temporaries import temporary_directory
 
 # Empty: a command's declaration stands in the configuration, under `trainer`.
 FACTORS: dict[str, Any] = {}
@@ -48,8 +48,8 @@ _GRACE_SECONDS = 20.0
 def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
     """Run ``options["command"]`` for each cell, which finds the other options in HOLDFAST_CELL."""
     for cell in cells:
-        with tempfile.TemporaryDirectory(prefix="holdfast-") as name:
-            _Command(cell, options, run, Path(name)).run()
+        with temporary_directory() as directory:
+            _Command(cell, options, run, directory).run()
         if run.stop:
             return
 

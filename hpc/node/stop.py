@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ from functools import cache
 from types import FrameType
 
 from hpc import protocol
+from hpc.checkout import PROJECT_ROOT
 from hpc.processes import Process, start_time
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -72,8 +72,12 @@ def keep_children() -> None:
 
 
 def load_in_spawned() -> None:
-    """Let multiprocessing load the task's module in what it spawns, not the command that this process began with."""
-    sys.modules["__main__"].__spec__ = importlib.util.find_spec("hpc.node.task")
+    """Let multiprocessing load our own file in what it spawns, whatever command this process began with.
+
+    As a file: in a debug run the trainer's folder comes first on the search path, and may hold an `hpc.py`.
+    """
+    main = sys.modules["__main__"]
+    main.__spec__, main.__file__ = None, str(PROJECT_ROOT / "holdfast.py")
 
 
 def follow_task() -> None:

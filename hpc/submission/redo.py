@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from hpc.errors import SweepError
+from hpc.errors import BusyError
 from hpc.processes import host
 from hpc.storage import documents, files, published
 from hpc.storage.claims import new_submission
@@ -28,7 +28,7 @@ def set_aside(store: Store, cells: Sequence[Cell]) -> int:
     """Set the results of these finished cells aside, so that they count as missing. Returns the number of the redo.
 
     The sweep's lock has to be held. Killed anywhere in between, it has set some of them aside and left the others as
-    they were. Raises SweepError if a task that is queued or running has one of the cells, OSError.
+    they were. Raises BusyError if a task that is queued or running has one of the cells, SweepError, OSError.
     """
     _check_nothing_lives(store, {cell.name for cell in cells})
     number = new_submission(store)
@@ -49,13 +49,13 @@ def read(store: Store, number: int) -> dict[str, Any]:
 
 
 def _check_nothing_lives(store: Store, names: set[str]) -> None:
-    """Raise SweepError if a task may still be at work on one of these cells, or come back to it when requeued."""
+    """Raise BusyError if a task may still be at work on one of these cells, or come back to it when requeued."""
     seen = queues(store)
     queued = {name for task in seen.tasks for name in task.cells}.union(*(cluster.cells for cluster in seen.unasked))
     here = {name for pack in store.running_here() for name in store.cells_of(pack) or ()}
     if live := sorted(names & (queued | here)):
         more = f" and {len(live) - 1} more" if len(live) > 1 else ""
-        raise SweepError(
+        raise BusyError(
             f"{store.root}: {live[0]}{more} is part of a task that is queued or running; wait for it, or "
             f"holdfast cancel {store.root}, then redo"
         )

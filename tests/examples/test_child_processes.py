@@ -58,25 +58,35 @@ def test_a_trainers_functions_are_found_in_its_processes(
     holdfast("run", "--config", "sweep.yaml", *words)
 
 
-@pytest.mark.parametrize("name", ["training.py", "hpc.py"])
-def test_they_are_found_in_a_file_that_is_named_like_a_module_of_ours(
-    holdfast: Holdfast, tmp_path: Path, name: str
+# In a folder of their own: Python would run an `hpc.py` of the working directory as `python -m hpc`.
+@pytest.mark.parametrize("name", ["training.py", "hpc.py", "json.py", "aggregate.py"])
+@pytest.mark.parametrize("debug", [False, True], ids=["task", "debug"])
+def test_they_are_found_in_a_file_that_is_named_like_another_module(
+    holdfast: Holdfast, tmp_path: Path, name: str, debug: bool
 ) -> None:
-    configure(tmp_path, name, method="spawn")
-    holdfast("run", "--config", "sweep.yaml", "--parallel-jobs", "1")
+    (tmp_path / "lab").mkdir()
+    configure(tmp_path / "lab", name, method="spawn")
+    words = ("--cell", "width_1_run_0", "--debug") if debug else ("--parallel-jobs", "1")
+    holdfast("run", "--config", "lab/sweep.yaml", *words)
+    assert (tmp_path / "out" / "individual_results" / "width_1_run_0" / "results.json").exists()
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_a_trainers_processes_end_with_a_debug_run_that_is_killed(tmp_path: Path, method: str) -> None:
-    (tmp_path / "pids").mkdir()
-    configure(tmp_path, method=method, place=str(tmp_path / "pids"))
-    words = ["run", "--config", "sweep.yaml", "--cell", "width_1_run_0", "--debug"]
+@pytest.mark.parametrize(("method", "name"), [("spawn", "mine.py"), ("spawn", "hpc.py"), ("fork", "mine.py")])
+def test_a_trainers_processes_end_with_a_debug_run_that_is_killed_and_nothing_of_it_stays(
+    tmp_path: Path, method: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("pids", "lab", "tmp"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    configure(tmp_path / "lab", name, method=method, place=str(tmp_path / "pids"))
+    words = ["run", "--config", "lab/sweep.yaml", "--cell", "width_1_run_0", "--debug"]
     command = subprocess.Popen([sys.executable, "-m", "hpc", *words], cwd=tmp_path, env=environment())
     wait_until(lambda: len(os.listdir(tmp_path / "pids")) == 2, "two processes of the trainer")
     command.send_signal(signal.SIGKILL)
     command.wait()
     pids = [int(name) for name in os.listdir(tmp_path / "pids")]
     wait_until(lambda: not any(_runs(pid) for pid in pids), "their end")
+    assert list((tmp_path / "tmp").glob("holdfast*")) == []
 
 
 def _runs(pid: int) -> bool:

@@ -11,10 +11,13 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from training.temporaries import temporary_directory
 
 SOURCE: Final = Path(__file__).with_name("kernel.c")
 INCLUDED: Final = tuple(SOURCE.with_name(name) for name in ("kernel_layers.h", "kernel_vectors.h"))
@@ -126,9 +129,9 @@ def _cache_folders() -> Iterator[Path]:
     """Where a built kernel may lie: the user's cache, else a new folder for this process alone."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     yield Path(home) / "holdfast"
-    own = Path(tempfile.mkdtemp(prefix="holdfast-"))
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    yield own
+    stack = ExitStack()
+    atexit.register(stack.close)
+    yield stack.enter_context(temporary_directory())
 
 
 def _trusted(path: Path) -> bool:
