@@ -95,7 +95,8 @@ FLOORS = [
     ["training.loop"],
     ["training.steps"],
     ["training.model"],
-    ["training.shapes", "training.command"],
+    ["training.shapes", "training.script"],
+    ["training.command", "training.script_files", "training.placeholders"],
     ["training.contract", "training.temporaries"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -40,7 +40,7 @@ METRICS: dict[str, Any] = {}
 PACK_MODE = "sequential"
 
 # How late an epoch or the end of the command may be noticed.
-_POLL_SECONDS = 0.05
+POLL_SECONDS = 0.05
 # Less than the 30 s between SIGTERM and SIGKILL in Slurm (KillWait, by default), so that the state can be saved.
 _GRACE_SECONDS = 20.0
 
@@ -70,17 +70,11 @@ class _Command:
     def run(self) -> None:
         """Run the command to its end, or to a stop that is asked for, and report what it wrote."""
         self._prepare()
-        with subprocess.Popen(
-            ["bash", "-c", self._command],
-            cwd=self._directory,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process:
+        with run_command(self._command, self._directory, self._environment()) as process:
             try:
                 self._watch(process)
             finally:
-                _end(process)
+                end(process)
         # What was written between the last look and the end.
         self._report_epochs()
         self._conclude(process.returncode)
@@ -109,12 +103,12 @@ class _Command:
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Report epochs and save states until the command ends, or is asked to."""
         while process.poll() is None and not self._run.stop:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
             self._report_epochs()
             if self._run.checkpoint_due():
                 self._save()
         if process.poll() is None:
-            _end(process)
+            end(process)
             self._report_epochs()
             self._save()
 
@@ -178,7 +172,14 @@ def _result(path: Path) -> dict[str, Any]:
     return found
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def run_command(command: str, directory: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a shell command in a directory, as the leader of a process group of its own."""
+    return subprocess.Popen(
+        ["bash", "-c", command], cwd=directory, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
     """Ask the command and everything it started to end, then kill it."""
     for number, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
         if process.poll() is not None:
@@ -189,4 +190,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
         deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)

@@ -16,8 +16,9 @@ from hpc.config.analysis_section import check_analysis
 from hpc.config.command_line import CommandLine, merge_command_line
 from hpc.config.data_paths import data_content, data_directory, data_samples, image_directory, read_path
 from hpc.config.declared_tests import cannot_be_tested
-from hpc.config.grid_section import MOST_CELLS_UNASKED, make_grid
+from hpc.config.grid_section import MOST_CELLS_UNASKED, SHORT_AXES, make_grid
 from hpc.config.schema import Configuration, LossConfig
+from hpc.config.script_section import is_script, read_script
 from hpc.config.trainer_files import trainer_files
 from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
@@ -50,7 +51,8 @@ def load(command_line: CommandLine) -> Loaded:
     faults = Faults(source, given)
     places = [Path.cwd()] + ([command_line.config.absolute().parent] if command_line.config else [])
     configuration = faults.validate(raw, Configuration)
-    trainer, options = _trainer(configuration, places, faults)
+    notes: list[str] = []
+    trainer, options = _trainer(configuration, places, faults, notes)
     before = len(faults.lines)
     grid = make_grid(configuration.sweep, trainer, faults, command_line.allow_huge)
     # A reference condition must be in the file's own grid, if that is sound; a grid from the command line may lack it.
@@ -79,16 +81,18 @@ def load(command_line: CommandLine) -> Loaded:
         keep=configuration.keep.model_dump(),
         wandb=_wandb(configuration, command_line.no_wandb),
     )
-    notes = _notes(configuration, source, analysis)
+    notes += _notes(configuration, source, analysis)
     notes += cannot_be_tested(analysis, trainer, grid)
     return Loaded(sweep, output.absolute(), notes)
 
 
 def _trainer(
-    configuration: Configuration, places: Sequence[Path], faults: Faults
+    configuration: Configuration, places: Sequence[Path], faults: Faults, notes: list[str]
 ) -> tuple[DeclaredTrainer, dict[str, Any]]:
     """The trainer and its options; a shell command is an option of the trainer that runs commands."""
     try:
+        if is_script(configuration.trainer):
+            return _script(configuration, places, faults, notes)
         if isinstance(configuration.trainer, dict):
             trainer, command = command_declaration(configuration.trainer)
             _check_paths_of(command, places)
@@ -101,6 +105,22 @@ def _trainer(
     except TrainerError as error:
         faults.add("trainer", f"trainer: {error}".replace("trainer: trainer ", "trainer "))
         raise ConfigError(faults.lines) from None
+
+
+def _script(
+    configuration: Configuration, places: Sequence[Path], faults: Faults, notes: list[str]
+) -> tuple[DeclaredTrainer, dict[str, Any]]:
+    """A script that knows nothing of us, with its command as an option. Raises TrainerError."""
+    if configuration.trainer_options:
+        faults.add("trainer_options", "trainer_options do not reach a script; write them into trainer.command")
+    section = configuration.sweep
+    short = {name: getattr(section, key) for key, name in SHORT_AXES.items() if getattr(section, key) is not None}
+    with_data = "dir" in configuration.data.model_fields_set
+    script = read_script(configuration.trainer, short | (section.axes or {}), places, with_data)
+    _check_paths_of(script.options["command"], places)
+    notes += script.notes
+    files = trainer_files(configuration, script.trainer, places, faults)
+    return replace(script.trainer, files=files, files_mb=configuration.trainer_files_mb), script.options
 
 
 def _check_paths_of(command: str, places: Sequence[Path]) -> None:

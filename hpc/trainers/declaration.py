@@ -28,6 +28,7 @@ _FLAG = "True or False"
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": _FLAG, "log": _FLAG, "optional": _FLAG}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
+SCRIPT_TRAINER = "training.script:train"
 _COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
 PACK_MODES = ("fused", "concurrent", "sequential")
 _COMMAND_MODES = ("concurrent", "sequential")  # each call of a command trains one cell
@@ -56,8 +57,8 @@ def read_declaration(target: str, search: Iterable[Path], options: Iterable[str]
     for required in ("FACTORS", "METRICS"):
         if not isinstance(literals.get(required), dict):
             raise TrainerError(f"{path.name} does not declare {required}; add a literal dictionary at its top level")
-    _check_factors(literals["FACTORS"], path.name)
-    _check_metrics(literals["METRICS"], literals["FACTORS"], path.name)
+    check_factors(literals["FACTORS"], path.name)
+    check_metrics(literals["METRICS"], literals["FACTORS"], path.name)
     if "OPTIONS" in literals:
         _check_options(literals["OPTIONS"], options, path.name)
     mode = literals.get("PACK_MODE", "sequential")
@@ -93,16 +94,23 @@ def command_declaration(spec: Mapping[str, Any]) -> tuple[DeclaredTrainer, str]:
         if not isinstance(spec.get(key), Mapping):
             raise TrainerError(f"a command needs {key}: a section like a trainer's {key.upper()}")
     factors, metrics = dict(spec["factors"]), dict(spec["metrics"])
-    _check_factors(factors, "trainer")
-    _check_metrics(metrics, factors, "trainer")
+    return declared_in_configuration(spec, COMMAND_TRAINER, None, factors, metrics), command
+
+
+def declared_in_configuration(
+    spec: Mapping[str, Any], target: str, path: Path | None, factors: dict[str, Any], metrics: dict[str, Any]
+) -> DeclaredTrainer:
+    """A trainer from its section, checked. path: of the user's script; None for our module. Raises TrainerError."""
+    check_factors(factors, "trainer")
+    check_metrics(metrics, factors, "trainer")
     patterns = spec.get("data_files", ["*"])
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise TrainerError("data_files must be a list of patterns, such as ['*.npy']")
     mode = spec.get("pack_mode", "sequential")
     if mode not in _COMMAND_MODES:
-        raise TrainerError(f"pack_mode is {mode!r}; valid for a command: {', '.join(_COMMAND_MODES)}")
-    path = PROJECT_ROOT.joinpath(*COMMAND_TRAINER.rpartition(":")[0].split(".")).with_suffix(".py")
-    return DeclaredTrainer(COMMAND_TRAINER, str(path), factors, metrics, mode, tuple(patterns)), command
+        raise TrainerError(f"pack_mode is {shown(mode)}; valid for a command: {', '.join(_COMMAND_MODES)}")
+    ours = PROJECT_ROOT.joinpath(*target.rpartition(":")[0].split(".")).with_suffix(".py")
+    return DeclaredTrainer(target, str(path or ours), factors, metrics, mode, tuple(patterns))
 
 
 def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
@@ -134,7 +142,7 @@ def _data_files(literals: Mapping[str, Any], where: str) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _check_factors(factors: dict[str, Any], where: str) -> None:
+def check_factors(factors: dict[str, Any], where: str) -> None:
     _check_entries(factors, _FACTOR_KEYS, ("integer", "real", "word"), f"{where}: FACTORS")
     fields: dict[str, str] = {}
     for name, factor in factors.items():
@@ -149,7 +157,7 @@ def _check_factors(factors: dict[str, Any], where: str) -> None:
         fields[field] = name
 
 
-def _check_metrics(metrics: dict[str, Any], factors: Mapping[str, Any], where: str) -> None:
+def check_metrics(metrics: dict[str, Any], factors: Mapping[str, Any], where: str) -> None:
     _check_entries(metrics, _METRIC_KEYS, ("bounded", "positive", "real"), f"{where}: METRICS")
     for name in metrics:
         # Names become columns of CSV files and names of figures.

@@ -7,13 +7,15 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.sweep.definition import DeclaredTrainer
+from hpc.trainers.declaration import SCRIPT_TRAINER
 from hpc.trainers.imports import import_roots, own_name
-from hpc.trainers.project import module_base
+from hpc.trainers.project import is_ours, module_base
 from hpc.trainers.source import TrainerError
 
 # Its file reads this variable.
@@ -24,6 +26,10 @@ def load_function(trainer: DeclaredTrainer) -> Callable[..., None]:
     """Import the trainer's code and return its function. Raises whatever the module raises."""
     source, _, name = trainer.target.rpartition(":")
     path = Path(trainer.path)
+    if trainer.target == SCRIPT_TRAINER:  # it is not imported, but started for each cell
+        from training import script
+
+        return partial(script.train, **({} if is_ours(trainer) else {"script": path, "search": import_roots(path.parent)}))
     if source.endswith(".py"):
         module = _load_file(path)
     else:

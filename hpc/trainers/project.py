@@ -19,6 +19,7 @@ from typing import Any
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers import git, left_out
+from hpc.trainers.declaration import SCRIPT_TRAINER
 from hpc.trainers.imports import Closure, Import, follow, own_name
 from hpc.units import size
 
@@ -93,10 +94,14 @@ def deciding(trainer: DeclaredTrainer) -> dict[str, Path]:
 def module_base(trainer: DeclaredTrainer) -> Path:
     """The directory in which the trainer is imported under its own name."""
     path = Path(trainer.path)
-    source = trainer.target.rpartition(":")[0]
-    name = own_name(path) if source.endswith(".py") else source
+    name = own_name(path) if _is_file(trainer) else trainer.target.rpartition(":")[0]
     depth = name.count(".") + (path.name == "__init__.py")
     return path.parents[depth]
+
+
+def _is_file(trainer: DeclaredTrainer) -> bool:
+    """Whether a trainer is a file by its path, or a script, and not a module by its name."""
+    return trainer.target == SCRIPT_TRAINER or trainer.target.rpartition(":")[0].endswith(".py")
 
 
 class _Collection:
@@ -105,7 +110,7 @@ class _Collection:
     def __init__(self, trainer: DeclaredTrainer) -> None:
         self._trainer = trainer
         self._path = Path(trainer.path)
-        self._is_file = trainer.target.rpartition(":")[0].endswith(".py")
+        self._is_file = _is_file(trainer)
         self._anchor = self._path.parent if self._is_file else module_base(trainer)
         self._public = bool(self._path.stat().st_mode & 0o077)
         self._taken: set[Path] = set()

@@ -1,0 +1,208 @@
+"""`trainer: {command: "python train.py --lr {lr} ...", metrics: metrics.json, ...}` -> a trainer and its options.
+
+Such a script keeps its own command line and files. What it varies is known from the sweep's axes, what it measures from
+`measures`; kinds that are not given follow from the values, or from the metric's name, with a note.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hpc.config.schema import read_number
+from hpc.errors import shown, unknown_key
+from hpc.sweep.definition import DeclaredTrainer
+from hpc.trainers.declaration import SCRIPT_TRAINER, declared_in_configuration
+from hpc.trainers.source import TrainerError
+from training.placeholders import names_in
+
+_OWN_KEYS = ("measures", "progress", "checkpoint", "resume")
+_KEYS = ("command", "metrics", *_OWN_KEYS, "factors", "data_files", "pack_mode")
+_TABLES = (".json", ".jsonl", ".csv", ".tsv")
+# What a command may name besides its factors.
+_GIVEN = ("seed", "dir", "name", "run_id", "device", "threads", "checkpoint", "data")
+# Words of a metric's name -> what it is, as a rule.
+_HIGHER = {"acc", "accuracy", "auc", "auroc", "dice", "f1", "iou", "precision", "recall"}
+_LOWER = {"err", "error", "fid", "loss", "mae", "mse", "perplexity", "ppl", "rmse", "wer"}
+
+
+@dataclass(frozen=True)
+class Script:
+    """trainer and options: as a sweep holds them. notes: what was taken for granted, for the user to read."""
+
+    trainer: DeclaredTrainer
+    options: dict[str, Any]
+    notes: list[str]
+
+
+def is_script(section: object) -> bool:
+    """Whether a trainer section is that of a script, and not of a command that reads HOLDFAST_ variables."""
+    return isinstance(section, Mapping) and (
+        isinstance(section.get("metrics"), str) or any(key in section for key in _OWN_KEYS)
+    )
+
+
+def read_script(
+    section: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], places: Sequence[Path], with_data: bool
+) -> Script:
+    """A script as the configuration gives it.
+
+    axes: factor -> values as written. places: where a relative path may begin. with_data: whether data.dir is set.
+    Raises TrainerError.
+    """
+    for key in section:
+        if key not in _KEYS:
+            raise TrainerError(unknown_key(str(key), str(key), _KEYS))
+    command = _text(section, "command", "the command line that trains one cell, such as python train.py --lr {lr}")
+    if command is None:
+        raise TrainerError("command is missing; write the command line that trains one cell")
+    options: dict[str, Any] = {"metrics": _file(section, "metrics", _TABLES)}
+    if options["metrics"] is None:
+        raise TrainerError("metrics is missing; name the file in {dir} that has the metrics when the script has ended")
+    for key, suffixes in (("progress", _TABLES), ("checkpoint", ())):
+        if (name := _file(section, key, suffixes)) is not None:
+            options[key] = name
+    resume = _text(section, "resume", "words for the command where there is a checkpoint, as --resume {checkpoint}")
+    if resume is not None:
+        if "checkpoint" not in options:
+            raise TrainerError("resume needs checkpoint: the file in {dir} that the script writes and resumes from")
+        options["resume"] = resume
+    factors = _factors(section, axes)
+    _check_placeholders(command, resume, factors, with_data)
+    if resume is not None and "{resume}" not in command:
+        command += " {resume}"
+    path, options["command"] = _script_of(command, places)
+    metrics, options["names"], notes = _measures(section, options["metrics"])
+    return Script(declared_in_configuration(section, SCRIPT_TRAINER, path, factors, metrics), options, notes)
+
+
+def _text(section: Mapping[str, Any], key: str, what: str) -> str | None:
+    value = section.get(key)
+    if key in section and (not isinstance(value, str) or not value.strip()):
+        raise TrainerError(f"{key} is {shown(value)}; write {what}")
+    return None if value is None else str(value).strip()
+
+
+def _file(section: Mapping[str, Any], key: str, suffixes: Sequence[str]) -> str | None:
+    """A file's name below {dir}."""
+    value = section.get(key)
+    if value is None and key not in section:
+        return None
+    fix = "write the name of a file that the script writes in {dir}"
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise TrainerError(f"{key} is {shown(value)}; {fix}")
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or path.name in ("", "."):
+        raise TrainerError(f"{key} is {shown(value)}; {fix}, without / at its beginning and without ..")
+    if suffixes and path.suffix not in suffixes:
+        raise TrainerError(f"{key} is {shown(value)}; its name must end in {', '.join(suffixes)}")
+    return str(path)
+
+
+def _factors(section: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Declarations of all factors: those given, and the others by the kind of their values."""
+    given = section.get("factors", {})
+    if not isinstance(given, Mapping):
+        raise TrainerError(f"factors is {shown(given)}; write a section such as {{lr: {{kind: real, log: true}}}}")
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys([*axes, *given]):
+        entry = given.get(name)
+        if entry is not None and not isinstance(entry, Mapping):
+            raise TrainerError(f"factors.{name} is {shown(entry)}; write a section such as {{kind: real, log: true}}")
+        found[name] = {"kind": _kind_of(axes.get(name, ()))} | dict(entry or {})
+    return found
+
+
+def _kind_of(values: Iterable[Any]) -> str:
+    kinds = set()
+    for value in values:
+        try:
+            kinds.add("integer" if isinstance(read_number(value), int) else "real")
+        except (ValueError, TypeError):
+            return "word"
+    return "integer" if kinds == {"integer"} else "real"
+
+
+def _check_placeholders(command: str, resume: str | None, factors: Mapping[str, Any], with_data: bool) -> None:
+    known = [*factors, *(name for name in _GIVEN if name != "data" or with_data)]
+    for key, text in (("command", command), ("resume", resume or "")):
+        for name in names_in(text):
+            if name in known or (key, name) == ("command", "resume"):
+                continue
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {{{near[0]}}}?" if near else f"valid: {', '.join(known)}"
+            raise TrainerError(f"{key} has {{{name}}}, which is no factor of sweep.axes; {hint}")
+    there = set(names_in(command))
+    for name in [*factors, "seed"]:
+        if name not in there:
+            fix = "SEED={seed} before it" if name == "seed" else f"--{name} {{{name}}}"
+            raise TrainerError(f"command has no {{{name}}}, so {name} changes nothing; add it, such as {fix}")
+    if "resume" in there and resume is None:
+        raise TrainerError("command has {resume}, and resume is missing; write resume: --resume {checkpoint}")
+
+
+def _script_of(command: str, places: Sequence[Path]) -> tuple[Path | None, str]:
+    """(the Python file that a command starts, the command with {script} in its place). None where it starts no such."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise TrainerError(f"command cannot be read as a shell would: {str(error).lower()}") from None
+    module = next((b for a, b in zip(words, words[1:], strict=False) if a == "-m"), "")
+    if module.replace(".", "_").isidentifier():
+        below = Path(*module.split("."))
+        names = (below.with_suffix(".py"), below / "__main__.py")
+        found = (place / name for place in places for name in names if (place / name).is_file())
+        return next((path.resolve() for path in found), None), command
+    word = next((word for word in words if word.endswith(".py") and not set("*$={") & set(word)), None)
+    if word is None:
+        return None, command
+    path = next((place / word for place in places if (place / word).is_file()), None)
+    if path is None:
+        if "cd" in words:
+            return None, command
+        where = ", ".join(map(str, dict.fromkeys(places)))
+        raise TrainerError(f"command names {word}, which is not in {where}; correct the path")
+    return path.resolve(), re.sub(rf"(?<!\S)(['\"]?){re.escape(word)}\1(?!\S)", "{script}", command, count=1)
+
+
+def _measures(section: Mapping[str, Any], file: str) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """(declarations, metric -> its name in the files, notes)."""
+    given = section.get("measures")
+    if isinstance(given, list) and all(isinstance(name, str) for name in given):
+        given = dict.fromkeys(given)
+    if not isinstance(given, Mapping) or not given:
+        has = f"measures is {shown(given)}" if "measures" in section else "measures is missing"
+        raise TrainerError(f"{has}; name what {file} has, such as {{accuracy: {{kind: bounded, better: higher}}}}")
+    metrics: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    notes = []
+    for name, value in given.items():
+        entry = {"from": value} if isinstance(value, str) else {} if value is None else value
+        if not isinstance(name, str) or not isinstance(entry, Mapping):
+            raise TrainerError(f"measures.{name} is {shown(value)}; write {{kind: ..., better: ..., from: COLUMN}}")
+        names[name] = entry.get("from", name)
+        if not isinstance(names[name], str) or not names[name]:
+            raise TrainerError(f"measures.{name}: from is {shown(names[name])}; write the metric's name in the file")
+        metrics[name] = {key: entry[key] for key in entry if key != "from"}
+        if not {"kind", "better"} <= metrics[name].keys():
+            metrics[name] = _by_name(name, names[name]) | metrics[name]
+            kind, better = metrics[name]["kind"], metrics[name]["better"]
+            notes.append(f"measures.{name} is taken as kind {kind}, better {better}, by its name; write both if wrong")
+    return metrics, names, notes
+
+
+def _by_name(name: str, column: str) -> dict[str, str]:
+    words = {word for text in (name, column) for word in re.split(r"[^a-z0-9]+", text.lower())}
+    if words & _LOWER:
+        return {"kind": "positive", "better": "lower"}
+    if words & _HIGHER:
+        return {"kind": "bounded", "better": "higher"}
+    raise TrainerError(
+        f"measures.{name} needs kind (bounded: in [0, 1]; positive; real) and better (higher or lower), "
+        f"such as {name}: {{kind: real, better: higher}}"
+    )

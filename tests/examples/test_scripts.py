@@ -1,0 +1,184 @@
+"""Scripts that know nothing of Holdfast run as sweeps, unchanged, and end alike when they are interrupted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.command_line import ON_A_TERMINAL, ROOT, Holdfast, environment, result, statuses
+from helpers.waiting import PATIENCE, wait_until
+
+from hpc.storage.store import Store
+
+SCRIPTS = ROOT / "examples" / "scripts"
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("classify", "torch"), ("forest", "sklearn"), ("hydra_app", "hydra"), ("lightning_fit", "lightning")]
+)
+def test_a_script_as_it_is_runs_to_its_report(holdfast: Holdfast, tmp_path: Path, name: str, library: str) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    holdfast("run", "--config", str(SCRIPTS / f"{name}.yaml"), "--runs-per-condition", "2")
+    aggregated = json.loads((tmp_path / "out" / "aggregated_results.json").read_text())
+    assert all(condition["n_runs"] == 2 for condition in aggregated.values())
+    store = Store(tmp_path / "out")
+    cells = [result(store, cell) for cell in store.sweep().grid]
+    assert all(set(cell["metrics"]) <= set(store.sweep().trainer.metrics) for cell in cells)
+    assert {cell["epochs"] for cell in cells} == {{"classify": 8, "forest": 0, "hydra_app": 40, "lightning_fit": 6}[name]}
+    # A whole interpreter with its libraries: more than this process's own, which imports none of them.
+    assert all(cell["provenance"]["peak_memory"] > 20e6 for cell in cells)
+
+
+# What a script does that is not written for this: it writes its checkpoint in place, in two steps, and its log.
+COUNT = """
+import argparse, csv, json, os, pathlib, time
+parser = argparse.ArgumentParser()
+for name in ("--rate", "--seed", "--out", "--place"):
+    parser.add_argument(name)
+a = parser.parse_args()
+out, place = pathlib.Path(a.out), pathlib.Path(a.place)
+state, log = out / "state.txt", out / "log.csv"
+x, epoch = float(a.seed), 0
+if state.exists():
+    text = state.read_text()
+    assert text.endswith(" end"), f"half a checkpoint: {text!r}"
+    x, epoch = float(text.split()[0]), int(text.split()[1])
+    (place / "resumed").write_text(text)
+new = not log.exists()
+with log.open("a") as file:
+    if new:
+        file.write("epoch,error\\n")
+    while epoch < 20:
+        epoch += 1
+        x = abs(x * float(a.rate) - 0.1)
+        print(f"{epoch},{x!r}", file=file, flush=True)
+        with state.open("w") as saved:
+            saved.write(f"{x!r} {epoch}")
+            saved.flush()
+            if epoch == 10 and (place / "hold").exists():
+                (place / "half").touch()
+                while True:
+                    time.sleep(0.05)
+            saved.write(" end")
+        if epoch == 9:
+            while (place / "hold").exists() and not (place / "go").exists():
+                time.sleep(0.05)
+(out / "metrics.json").write_text(json.dumps({"final": {"error": x}}))
+"""
+
+
+def configure(directory: Path, **trainer: Any) -> str:
+    (directory / "count.py").write_text(COUNT)
+    section = {
+        "command": f"python count.py --rate {{rate}} --seed {{seed}} --out {{dir}} --place {directory}",
+        "metrics": "metrics.json",
+        "progress": "log.csv",
+        "checkpoint": "state.txt",
+        "measures": {"error": {"from": "final.error"}},
+    }
+    content = {
+        "trainer": section | trainer,
+        "sweep": {"name": "count", "axes": {"rate": [0.5]}, "runs_per_condition": 1},
+        "checkpoint": {"every_seconds": 0.1},
+    }
+    (directory / "sweep.yaml").write_text(yaml.safe_dump(content))
+    return "sweep.yaml"
+
+
+def test_a_script_stopped_in_the_middle_of_its_checkpoint_resumes_from_the_whole_one(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    config = configure(tmp_path)
+    (tmp_path / "hold").touch()
+    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    store = Store(tmp_path / "out")
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) == 9, "nine epochs")
+    log = store.paths.log_file(store.sweep().grid[0])
+    wait_until(lambda: "epoch 9" in log.read_text(), "the ninth epoch's checkpoint")
+    (tmp_path / "go").touch()
+    wait_until((tmp_path / "half").exists, "half a checkpoint")
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=PATIENCE) == 130
+    (tmp_path / "hold").unlink()
+    holdfast("run", "--config", config)
+    assert (tmp_path / "resumed").read_text().split()[1:] == ["9", "end"]
+    holdfast("run", "--config", config, "--output-dir", "straight")
+    straight = Store(tmp_path / "straight")
+    cell = store.sweep().grid[0]
+    assert result(store, cell)["outcome_digest"] == result(straight, cell)["outcome_digest"]
+    assert result(store, cell)["epochs"] == 20
+    with store.paths.history_file(cell).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == [str(number) for number in range(1, 21)]
+    assert float(rows[-1]["error"]) == result(store, cell)["metrics"]["error"]
+
+
+def test_the_script_that_runs_is_the_copy_and_its_digest_is_in_the_result(holdfast: Holdfast, tmp_path: Path) -> None:
+    holdfast("run", "--config", configure(tmp_path))
+    store = Store(tmp_path / "out")
+    first = result(store, store.sweep().grid[0])["provenance"]["trainer_digest"]
+    (tmp_path / "count.py").write_text(COUNT + "\n# edited\n")
+    holdfast("run", "--config", "sweep.yaml", "--output-dir", "again")
+    again = Store(tmp_path / "again")
+    assert result(again, again.sweep().grid[0])["provenance"]["trainer_digest"] != first
+    assert again.sweep().config_digest == store.sweep().config_digest
+    planned = json.loads(holdfast("plan", "--config", "sweep.yaml", "--output-dir", "new", "--json").stdout)
+    assert "count.py" in planned["code"]["files"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metrics": "other.json"}, "left no other.json in {dir}, where there is log.csv, metrics.json, state.txt"),
+        ({"measures": {"loss": {}}}, "metrics.json has final, and none of loss; name its columns by `from`"),
+        ({"command": "python -c 'raise SystemExit({rate} and 7)' {seed}"}, "the script ended with status 7"),
+    ],
+)
+def test_a_script_that_leaves_something_else_fails_with_what_it_left(
+    holdfast: Holdfast, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    assert says in holdfast("run", "--config", configure(tmp_path, **change), expect=4).stderr
+
+
+SEED, OUT = "{seed}", "{dir}"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metrics": "metrics.txt"}, "metrics is 'metrics.txt'; its name must end in .json, .jsonl, .csv, .tsv"),
+        ({"metrics": "/tmp/metrics.json"}, "without / at its beginning"),
+        ({"checkpoint": "../state"}, "checkpoint is '../state'; write the name of a file"),
+        ({"checkpoint": 3}, "checkpoint is 3; write the name of a file that the script writes in {dir}"),
+        ({"measures": {}}, "measures is {}; name what metrics.json has"),
+        ({"measures": {"thing": None}}, "measures.thing needs kind"),
+        ({"measures": {"error": {"better": "up"}}}, "needs 'better': higher or lower"),
+        ({"measures": {"error": {"from": 3}}}, "measures.error: from is 3"),
+        ({"meassures": ["error"]}, "unknown key 'meassures'. Did you mean 'measures'?"),
+        ({"resume": ""}, "resume is ''; write words for the command"),
+        ({"resume": "--from {chekpoint}"}, "resume has {chekpoint}, which is no factor of sweep.axes; did you mean"),
+        ({"command": "python count.py {rte} {seed}"}, "command has {rte}, which is no factor of sweep.axes; did you mean {rate}?"),
+        ({"command": "python count.py {seed}"}, "command has no {rate}, so rate changes nothing"),
+        ({"command": "python count.py {rate}"}, "command has no {seed}, so seed changes nothing"),
+        ({"command": "python cuont.py {rate} {seed}"}, "command names cuont.py, which is not in"),
+        ({"command": "python 'count.py {rate} {seed}"}, "command cannot be read as a shell would"),
+        ({"command": 5}, "command is 5; write the command line that trains one cell"),
+        ({"factors": {"rate": 5}}, "factors.rate is 5; write a section"),
+    ],
+)
+def test_a_wrong_script_section_is_one_line_and_nothing_is_written(
+    holdfast: Holdfast, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    said = holdfast("plan", "--config", configure(tmp_path, **change), expect=2).stderr.strip()
+    assert said.startswith("sweep.yaml: ") or said.startswith("error: sweep.yaml: ")
+    assert says in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,110 @@
+"""What scripts write is read as far as it is whole."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from training.placeholders import filled, names_in
+from training.script_files import StateFile, epochs, last_values, pick, rows
+
+
+def archive() -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as file:
+        file.writestr("data", b"x" * 1000)
+    return target.getvalue()
+
+
+def test_a_checkpoint_that_somebody_is_writing_is_not_taken_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    state = StateFile(path)
+    code = "import sys; f = open(sys.argv[1], 'w'); f.write('half'); f.flush(); print(flush=True); input(); f.write(' whole')"
+    with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        state.look()
+        assert state.take() is None
+        writer.communicate(b"\n")
+    state.look()
+    assert state.take() == b"half whole"
+    assert state.take() is None
+
+
+@pytest.mark.parametrize(
+    ("content", "ended_well", "taken"),
+    [(b"text", True, True), (b"text", False, False), (archive(), False, True), (archive()[:-30], False, False)],
+)
+def test_what_was_written_last_counts_if_the_script_ended_well_or_its_checksums_hold(
+    tmp_path: Path, content: bytes, ended_well: bool, taken: bool
+) -> None:
+    path = tmp_path / "state"
+    state = StateFile(path)
+    path.write_bytes(content)
+    assert state.take(ended_well=ended_well) == (content if taken else None)
+
+
+def test_a_damaged_archive_is_not_taken(tmp_path: Path) -> None:
+    content = bytearray(archive())
+    content[content.index(b"xxxx") + 5] ^= 1
+    (tmp_path / "state").write_bytes(content)
+    assert StateFile(tmp_path / "state").take(ended_well=False) is None
+
+
+def test_what_was_put_back_is_not_taken_again(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "deep" / "state")
+    state.put(b"saved")
+    assert (tmp_path / "deep" / "state").read_bytes() == b"saved"
+    state.look()
+    assert state.take() is None
+    assert state.take(ended_well=True) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "epoch, loss\n1, 0.5\n2, 0.25\n"),
+        ("a.tsv", "epoch\tloss\n1\t0.5\n2\t0.25\n"),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.25}\n'),
+        ("a.json", '[{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]'),
+        ("a.json", '{"epoch": [1, 2], "loss": [0.5, 0.25]}'),
+    ],
+)
+def test_a_history_is_read_in_every_form(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    found = list(epochs(rows(tmp_path / name), {"l": "loss"}, ended=True))
+    assert found == [(1.0, {"l": 0.5}), (2.0, {"l": 0.25})]
+    assert pick(last_values(rows(tmp_path / name)), {"l": "loss"}) == {"l": 0.25}
+
+
+def test_a_line_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("epoch,loss\n1,0.5\n2,0.2")
+    assert len(rows(tmp_path / "a.csv", ended=False)) == 1
+    assert len(rows(tmp_path / "a.csv")) == 2
+
+
+def test_rows_of_one_epoch_are_joined_and_the_last_waits_until_it_is_whole() -> None:
+    table = [{"epoch": "0", "a": "1"}, {"epoch": "0", "b": "2"}, {"epoch": "1", "a": "3"}]
+    names = {"a": "a", "b": "b"}
+    assert list(epochs(table, names, ended=False)) == [(0.0, {"a": 1.0, "b": 2.0})]
+    whole = [*table, {"epoch": "1", "b": "4"}]
+    assert list(epochs(whole, names, ended=False))[-1] == (1.0, {"a": 3.0, "b": 4.0})
+    assert list(epochs(table, names, ended=True))[-1] == (1.0, {"a": 3.0})
+
+
+def test_nested_metrics_are_found_by_their_path_and_words_are_refused() -> None:
+    assert pick({"test": {"acc": 0.5}, "a.b": 1}, {"acc": "test.acc", "ab": "a.b", "none": "c.d"}) == {"acc": 0.5, "ab": 1.0}
+    with pytest.raises(ValueError, match="has acc 'good', where a number is wanted"):
+        pick({"acc": "good"}, {"acc": "acc"})
+
+
+def test_placeholders_are_filled_and_the_shell_keeps_its_own() -> None:
+    text = "f {lr} ${lr} {{lr}} {resume} '{other thing}' {dir}"
+    assert names_in(text) == ["lr", "resume", "dir"]
+    values = {"lr": "0.1", "resume": "--from x", "dir": "/a b"}
+    assert filled(text, values) == "f 0.1 ${lr} {lr} --from x '{other thing}' '/a b'"

@@ -1,0 +1,211 @@
+"""Scripts as they are: started by a command line with placeholders, read by the files they write anyway.
+
+For each cell the command runs in a new, empty directory, `{dir}`. Its metrics are read there when it has ended with
+status 0, its epochs while it runs. Its checkpoint file is copied into the cell's checkpoints once it is whole, and lies
+in its place again, with the log of epochs, when the cell resumes. To stop a script, it and what it started get SIGTERM.
+
+Options, as hpc.trainers.script writes them: command, metrics, and, where the user named them, progress, checkpoint,
+resume and names. This module is itself a trainer that keeps training/contract.py, less the literals: what a script
+varies and measures stands in the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.command import POLL_SECONDS, end, run_command
+from training.contract import Cell, Checkpoint, ContractError, Run
+from training.placeholders import filled
+from training.script_files import StateFile, epochs, last_values, pick, rows
+
+# How often files are looked at.
+_LOOK_SECONDS = 0.5
+
+
+def train(
+    cells: Sequence[Cell],
+    options: Mapping[str, Any],
+    run: Run,
+    *,
+    script: Path | None = None,
+    search: Sequence[Path] = (),
+) -> None:
+    """Run the command for each cell. script: the file that `{script}` stands for. search: where its imports lie."""
+    for cell in cells:
+        with tempfile.TemporaryDirectory(prefix="holdfast-") as name:
+            _Script(cell, options, run, Path(name), script, search).run()
+        if run.stop:
+            return
+
+
+class _Script:
+    """One cell's script while it runs."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        options: Mapping[str, Any],
+        run: Run,
+        directory: Path,
+        script: Path | None,
+        search: Sequence[Path],
+    ) -> None:
+        self._cell = cell
+        self._options = options
+        self._run = run
+        self._directory = directory
+        self._script = script
+        self._search = search
+        self._names: dict[str, str] = dict(options["names"])
+        self._metrics = directory / options["metrics"]
+        self._log = directory / options["progress"] if "progress" in options else None
+        self._state = StateFile(directory / options["checkpoint"]) if "checkpoint" in options else None
+        self._epochs = 0
+        self._last_epoch: float | None = None
+        self._saves = 0
+        self._log_seen: tuple[int, int] | None = None
+        self._looked_at = 0.0
+        self._finished = False
+
+    def run(self) -> None:
+        """Run the script to its end, or to a stop that is asked for, and report what it wrote."""
+        resumed = self._restore()
+        process = run_command(self._line(resumed), self._directory, self._environment())
+        with process:
+            try:
+                self._watch(process)
+            finally:
+                end(process)
+        self._conclude(process.returncode)
+
+    def _line(self, resumed: bool) -> str:
+        values = {name: str(value) for name, value in self._cell.factors.items()}
+        values |= {"seed": str(self._cell.seed), "dir": str(self._directory), "name": self._cell.name}
+        values |= {"run_id": str(self._cell.run_id), "device": self._run.device, "threads": str(self._run.threads)}
+        values |= {"script": str(self._script), "checkpoint": str(self._directory / self._options.get("checkpoint", ""))}
+        if data := self._run.config.get("data", {}).get("dir"):
+            values["data"] = str(data)
+        words = filled(self._options.get("resume", ""), values) if resumed else ""
+        return filled(self._options["command"], values | {"resume": words})
+
+    def _environment(self) -> dict[str, str]:
+        # `python` is the Python that runs this task; our own module path would hide a user's package of such a name.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": path}
+        search = os.pathsep.join(map(str, self._search))
+        return environment | ({"PYTHONPATH": search} if search else {})
+
+    def _restore(self) -> bool:
+        """Put back what was saved. Returns whether there was a checkpoint."""
+        saved = self._run.restore(self._cell)
+        if saved is None or self._state is None:
+            return False
+        self._epochs, self._last_epoch = saved.values["epochs"], saved.values["last_epoch"]
+        self._saves = saved.step
+        self._state.put(saved.arrays["state"].tobytes())
+        if self._log is not None and "log" in saved.arrays:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._log.write_bytes(saved.arrays["log"].tobytes())
+        return True
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Report epochs and save checkpoints until the script ends, or is asked to."""
+        while process.poll() is None and not self._run.stop:
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+                self._look()
+                if self._state is not None and self._run.checkpoint_due():
+                    self._save(self._state.take())
+        before = None
+        if process.poll() is None and self._state is not None:
+            self._state.look()
+            before = self._state.take()  # what it writes when it is asked to end may be cut off
+        end(process)
+        # One that ends with 0 when it is asked to stop has not come to its own end.
+        self._finished = process.returncode == 0 and not self._run.stop
+        if self._finished:
+            return
+        self._report_epochs()
+        if self._state is not None:
+            self._save(self._state.take(ended_well=process.returncode == 0) or before)
+
+    def _look(self) -> None:
+        self._report_epochs()
+        if self._state is not None:
+            self._state.look()
+        self._looked_at = time.monotonic()
+
+    def _report_epochs(self, ended: bool = False) -> None:
+        if self._log is None or not self._log.is_file():
+            return
+        found = self._log.stat()
+        if (found.st_size, found.st_mtime_ns) == self._log_seen and not ended:
+            return
+        try:
+            table = rows(self._log, ended)
+        except ValueError as error:
+            if ended or self._log.suffix != ".json":  # a document is written anew for each epoch
+                raise ContractError(f"{self._cell.name}: {self._options['progress']} {error}") from None
+            return
+        self._log_seen = (found.st_size, found.st_mtime_ns)
+        try:
+            for key, metrics in epochs(table, self._names, ended):
+                if self._last_epoch is None or key > self._last_epoch:
+                    self._epochs, self._last_epoch = self._epochs + 1, key
+                    self._run.epoch(self._cell, self._epochs, 0, metrics)
+        except ValueError as error:
+            raise ContractError(f"{self._cell.name}: {self._options['progress']} {error}") from None
+
+    def _save(self, content: bytes | None) -> None:
+        if content is None:
+            return
+        self._saves += 1
+        arrays = {"state": np.frombuffer(content, dtype=np.uint8)}
+        if self._log is not None and self._log.is_file():
+            arrays["log"] = np.frombuffer(self._log.read_bytes(), dtype=np.uint8)
+        values = {"epochs": self._epochs, "last_epoch": self._last_epoch}
+        self._run.save({self._cell: Checkpoint(self._saves, arrays, values)})
+
+    def _conclude(self, status: int) -> None:
+        if self._finished:
+            self._report_epochs(ended=True)
+            self._run.finish(self._cell, self._measured())
+        elif not self._run.stop:
+            self._run.fail(self._cell, f"the script ended with {_as_words(status)}; see show --log")
+
+    def _measured(self) -> dict[str, float]:
+        """The final metrics. Raises ContractError if the file is not there or lacks one that no epoch reported."""
+        file = self._options["metrics"]
+        if not self._metrics.is_file():
+            there = sorted(path.name for path in self._directory.iterdir())
+            raise ContractError(
+                f"the script ended with status 0 and left no {file} in {{dir}}, where there is "
+                f"{', '.join(there[:5]) or 'nothing'}; correct trainer.metrics, or give the script {{dir}}"
+            )
+        try:
+            values = last_values(rows(self._metrics))
+            found = pick(values, self._names)
+        except ValueError as error:
+            raise ContractError(f"{file} {error}") from None
+        if not found:
+            columns = [column for column, value in values.items() if not isinstance(value, dict | list)] or list(values)
+            raise ContractError(
+                f"{file} has {', '.join(columns[:8]) or 'no values'}, and none of {', '.join(self._names)}; "
+                "name its columns by `from` in trainer.measures"
+            )
+        return found
+
+
+def _as_words(status: int) -> str:
+    # A shell reports a signal that ended its child as 128 and more.
+    number = -status if status < 0 else status - 128 if status > 128 else 0
+    return f"signal {number}" if number else f"status {status}"

@@ -1,0 +1,190 @@
+"""Files that a script writes for itself: metrics, a log of epochs, a checkpoint. Read without asking the script.
+
+Tables end in .csv, .tsv, .json or .jsonl. A table may be read while it is being written: what is not whole yet is read
+at the next look.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_WRITES = os.O_WRONLY | os.O_RDWR
+
+
+def rows(path: Path, ended: bool = True) -> list[dict[str, Any]]:
+    """The rows of a table, with empty fields left out. ended: nobody writes it any more; else the last line may be cut.
+
+    JSON is a list of objects, an object of lists of equal meaning (a list per column), or one object, which is one row.
+    Raises ValueError if the file is not of its kind, OSError.
+    """
+    text = path.read_text(errors="replace")
+    if path.suffix == ".json":
+        return _rows_of_json(json.loads(text))
+    lines = text if ended else text[: text.rfind("\n") + 1]
+    if path.suffix == ".jsonl":
+        found = [json.loads(line) for line in lines.splitlines() if line.strip()]
+        if not all(isinstance(row, dict) for row in found):
+            raise ValueError("has a line that is no JSON object")
+        return found
+    reader = csv.DictReader(io.StringIO(lines), delimiter="\t" if path.suffix == ".tsv" else ",", skipinitialspace=True)
+    return [
+        {name.strip(): value for name, value in row.items() if name and isinstance(value, str) and value.strip()}
+        for row in reader
+    ]
+
+
+def _rows_of_json(found: Any) -> list[dict[str, Any]]:
+    if isinstance(found, dict) and found and all(isinstance(column, list) for column in found.values()):
+        length = max(map(len, found.values()))
+        return [{name: column[i] for name, column in found.items() if i < len(column)} for i in range(length)]
+    if isinstance(found, dict):
+        return [found]
+    if isinstance(found, list) and all(isinstance(row, dict) for row in found):
+        return found
+    raise ValueError("has no JSON object")
+
+
+def last_values(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The last value of every column."""
+    found: dict[str, Any] = {}
+    for row in table:
+        found |= row
+    return found
+
+
+def pick(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
+    """The metrics that a row has. names: metric -> its column, or a path such as test.accuracy in nested JSON.
+
+    Raises ValueError for a value that is no number.
+    """
+    found = {}
+    for metric, column in names.items():
+        value = _at(row, column)
+        if value is None and column != metric:
+            value = _at(row, metric)
+        if value is None:
+            continue
+        try:
+            found[metric] = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"has {column} {value!r:.40}, where a number is wanted") from None
+    return found
+
+
+def _at(row: Mapping[str, Any], column: str) -> Any:
+    value: Any = row
+    for key in [column] if column in row else column.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value[-1] if isinstance(value, list) and value else value
+
+
+def epochs(
+    table: Sequence[Mapping[str, Any]], names: Mapping[str, str], ended: bool
+) -> Iterator[tuple[float, dict[str, float]]]:
+    """(epoch as the script counts it, metrics) of every whole epoch, in order.
+
+    Rows of one epoch are joined, as where training and validation write a row each. Without a column `epoch` each row
+    is one, counted from 1. The last epoch is whole once it has what the one before has, or the script has ended.
+    Raises ValueError for what is no number.
+    """
+    joined: dict[float, dict[str, float]] = {}
+    key = 0.0
+    for number, row in enumerate(table, 1):
+        column = next((name for name in row if name.lower() == "epoch"), None)
+        key = float(row[column]) if column else (key if joined and _counts_epochs(table) else float(number))
+        if found := pick(row, names):
+            joined.setdefault(key, {}).update(found)
+    before: set[str] | None = None
+    for i, (key, found) in enumerate(joined.items(), 1):
+        if i < len(joined) or ended or not _counts_epochs(table) or (before is not None and before <= found.keys()):
+            yield key, found
+        before = set(found)
+
+
+def _counts_epochs(table: Sequence[Mapping[str, Any]]) -> bool:
+    return any(name.lower() == "epoch" for name in table[0])
+
+
+class StateFile:
+    """A script's checkpoint file, of which only whole versions are taken.
+
+    A script may write its file in place and be killed meanwhile. A version is whole if it was seen with nobody writing
+    it, if the script ended well, or if it is an archive (as torch.save writes) whose checksums hold.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._whole: tuple[int, ...] | None = None
+        self._taken: tuple[int, ...] | None = None
+
+    def put(self, content: bytes) -> None:
+        """Lay a version in its place before the script starts. Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_bytes(content)
+        self._whole = self._taken = self._version()
+
+    def look(self) -> None:
+        """Note the version that lies there if nobody is writing it. While the script runs."""
+        version = self._version()
+        if version and version != self._whole and not _is_written(version) and self._version() == version:
+            self._whole = version
+
+    def take(self, ended_well: bool | None = None) -> bytes | None:
+        """The newest version, if it is whole and was not taken before. ended_well: None while the script runs."""
+        version = self._version()
+        if not version or version == self._taken:
+            return None
+        if version != self._whole and ended_well is None:
+            return None
+        content = self._path.read_bytes()
+        if self._version() != version or not (version == self._whole or ended_well or _is_sound_archive(content)):
+            return None
+        self._taken = version
+        return content
+
+    def _version(self) -> tuple[int, ...] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _is_written(version: tuple[int, ...]) -> bool:
+    """Whether a process of this user has the file open for writing."""
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            opened = os.listdir(f"/proc/{process}/fd")
+        except OSError:  # of somebody else, or gone
+            continue
+        if any(_writes(process, number, version) for number in opened):
+            return True
+    return False
+
+
+def _writes(process: str, number: str, version: tuple[int, ...]) -> bool:
+    try:
+        found = os.stat(f"/proc/{process}/fd/{number}")
+        if (found.st_dev, found.st_ino) != version[:2]:
+            return False
+        facts = Path(f"/proc/{process}/fdinfo/{number}").read_text()
+    except OSError:
+        return False
+    return any(line.startswith("flags:") and int(line.split()[1], 8) & _WRITES for line in facts.splitlines())
+
+
+def _is_sound_archive(content: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, ValueError):
+        return False
