@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 from hpc import protocol
 from hpc.errors import BusyError
 from hpc.protocol import TaskExit
 from hpc.storage import files
 from hpc.storage.store import Store
+from hpc.submission.forks import ForkedTask, Forks, ForksError
 from hpc.submission.intents import Intent
 from hpc.trainers.snapshot import python_path
 
@@ -27,6 +29,9 @@ from hpc.trainers.snapshot import python_path
 POLL_SECONDS = 0.1
 # timeout(1) and other starters signal a process and then its whole group: that is one Ctrl-C, not two.
 _SAME_INTERRUPT_SECONDS = 1.0
+
+# A task's process; ForkedTask has what is used of Popen.
+Worker = subprocess.Popen[bytes] | ForkedTask
 
 
 @dataclass
@@ -68,17 +73,20 @@ def run_tasks(
     """
     ends = Ends()
     waiting = list(range(sum(intent.sizes)))
-    workers: dict[int, subprocess.Popen[bytes]] = {}
+    workers: dict[int, Worker] = {}
+    start = _Starts(store, intent, _environment(intent, code, device, threads, config_digest))
     restore = _hear_repeated_interrupts_once()
     try:
+        if len(waiting) > parallel:
+            start.by_fork()
         while waiting or workers:
             try:
                 _leave_out(cancelled(), waiting, workers, ends)
                 while waiting and len(workers) < parallel:
                     before_start()
                     index = waiting.pop(0)
-                    workers[index] = start_worker(store, intent, code, index, device, threads, config_digest)
-                time.sleep(POLL_SECONDS)
+                    workers[index] = start(index)
+                start.wait_for_news(POLL_SECONDS)
                 _reap(store, intent, workers, ends)
                 if ends.exit_code:
                     waiting.clear()
@@ -100,6 +108,7 @@ def run_tasks(
         _signal_all(workers, signal.SIGKILL)
         for worker in workers.values():
             worker.wait()
+        start.close()
         restore()
     return ends
 
@@ -121,25 +130,49 @@ def _hear_repeated_interrupts_once() -> Callable[[], object]:
     return lambda: signal.signal(signal.SIGINT, before)
 
 
-def start_worker(
-    store: Store, intent: Intent, code: Path, index: int, device: str, threads: int, config_digest: str = ""
-) -> subprocess.Popen[bytes]:
-    """Start one task of a local submission in a process and a session of its own.
+class _Starts:
+    """Starts the tasks of a local submission, each in a process and a session of its own."""
 
-    config_digest: of the configuration it is to train; empty for whatever sweep.json then says.
-    """
-    environment = os.environ | {
-        "PYTHONPATH": python_path(code),
-        "PYTHONUNBUFFERED": "1",
-        protocol.PARENT: str(os.getpid()),
-        protocol.DEVICE: device,
-        protocol.THREADS: str(threads),
-        protocol.CODE_DIGEST: intent.code,
-        protocol.CONFIG_DIGEST: config_digest,
-        "OMP_NUM_THREADS": str(threads),
-    }
+    def __init__(self, store: Store, intent: Intent, environment: Mapping[str, str]) -> None:
+        self._store, self._intent, self._environment = store, intent, environment
+        self._forks: Forks | None = None
+
+    def by_fork(self) -> None:
+        """From here on without importing everything for each, where that can be."""
+        with contextlib.suppress(ForksError):
+            self._forks = Forks(self._store.root, self._intent.number, self._environment)
+
+    def __call__(self, index: int) -> Worker:
+        if self._forks:
+            try:
+                with _log_of(self._store, self._intent, index) as log:
+                    return self._forks.start(index, log.fileno())
+            except ForksError:  # it was killed, say; what it has begun ends as if the command were gone
+                self._forks = None
+        return _start(self._store, self._intent, index, self._environment)
+
+    def wait_for_news(self, seconds: float) -> None:
+        """Wait so long, or until a task has begun or ended."""
+        if self._forks:
+            self._forks.listen(seconds)
+        else:
+            time.sleep(seconds)
+
+    def close(self) -> None:
+        if self._forks:
+            self._forks.close()
+
+
+def start_worker(
+    store: Store, intent: Intent, code: Path, index: int, device: str, threads: int
+) -> subprocess.Popen[bytes]:
+    """Start one task of a local submission, of whatever configuration sweep.json says."""
+    return _start(store, intent, index, _environment(intent, code, device, threads, ""))
+
+
+def _start(store: Store, intent: Intent, index: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     arguments = [str(store.root), str(intent.number), "0", str(index)]
-    with os.fdopen(files.open_log(store.paths.task_log(intent.number, 0, index)), "ab") as log:
+    with _log_of(store, intent, index) as log:
         # A session of its own: the terminal's Ctrl-C reaches this command alone, which then asks the workers.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "hpc.node.task", *arguments],
@@ -151,7 +184,24 @@ def start_worker(
         )
 
 
-def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[bytes]], ends: Ends) -> None:
+def _log_of(store: Store, intent: Intent, index: int) -> BinaryIO:
+    return os.fdopen(files.open_log(store.paths.task_log(intent.number, 0, index)), "ab")
+
+
+def _environment(intent: Intent, code: Path, device: str, threads: int, config_digest: str) -> dict[str, str]:
+    return os.environ | {
+        "PYTHONPATH": python_path(code),
+        "PYTHONUNBUFFERED": "1",
+        protocol.PARENT: str(os.getpid()),
+        protocol.DEVICE: device,
+        protocol.THREADS: str(threads),
+        protocol.CODE_DIGEST: intent.code,
+        protocol.CONFIG_DIGEST: config_digest,
+        "OMP_NUM_THREADS": str(threads),
+    }
+
+
+def _reap(store: Store, intent: Intent, workers: dict[int, Worker], ends: Ends) -> None:
     for index, worker in list(workers.items()):
         code = worker.poll()
         if code is None:
@@ -180,9 +230,7 @@ def _reap(store: Store, intent: Intent, workers: dict[int, subprocess.Popen[byte
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
 
 
-def _leave_out(
-    tasks: Collection[int], waiting: list[int], workers: dict[int, subprocess.Popen[bytes]], ends: Ends
-) -> None:
+def _leave_out(tasks: Collection[int], waiting: list[int], workers: dict[int, Worker], ends: Ends) -> None:
     """Start none of these tasks, and ask those that run to save and stop; once."""
     for index in set(tasks).difference(ends.cancelled):
         if index in waiting:
@@ -194,7 +242,7 @@ def _leave_out(
         ends.cancelled.add(index)
 
 
-def _signal_all(workers: dict[int, subprocess.Popen[bytes]], number: int) -> None:
+def _signal_all(workers: dict[int, Worker], number: int) -> None:
     for worker in workers.values():
         if worker.poll() is not None:
             continue
@@ -204,7 +252,7 @@ def _signal_all(workers: dict[int, subprocess.Popen[bytes]], number: int) -> Non
             worker.send_signal(number)
 
 
-def _kill_group(worker: subprocess.Popen[bytes]) -> None:
+def _kill_group(worker: Worker) -> None:
     """Kill a task, or what is left of one that was killed: its trainer's own processes are in its session."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)
