@@ -1,7 +1,9 @@
 """On the node: one task of a submission, from its line in the task list to published results.
 
     python -P -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX
+    python -P -m hpc.node.task --fork SOCKET SWEEP_DIRECTORY SUBMISSION
 
+The second form imports what tasks need, and forks one for each index that it is sent: see hpc.submission.forks.
 Exit status: 0 every cell has ended well; 1 a cell failed; 2 wrong call or configuration; 3 the sweep's files cannot
 be read or written; 4 it was queued for other code or another configuration: submit again; 5 the GPU cannot be used;
 85 stopped early with all state saved: run it again.
@@ -9,9 +11,13 @@ be read or written; 4 it was queued for other code or another configuration: sub
 
 from __future__ import annotations
 
+import gc
+import importlib
 import logging
 import os
+import select
 import signal
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +30,9 @@ from hpc.node import workers
 from hpc.node.stop import STOP_SIGNALS, StopFlag, follow_task
 from hpc.protocol import TaskExit
 
+# What is worth importing before tasks are forked, and starts no thread: the largest of what trainers import.
+_IMPORTED_BEFORE = ("numpy", "torch", "training")
+
 if TYPE_CHECKING:
     from hpc.node.pack import PackTask
     from hpc.storage.store import Store
@@ -31,6 +40,11 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Run the task named by the arguments; see the module's text."""
+    if argv[:1] == ["--fork"]:
+        forked = _fork_tasks(*argv[1:])
+        if forked is None:
+            return TaskExit.DONE
+        argv = forked
     # Whatever the trainer or a library writes is never writable by others, and always readable by its owner.
     os.umask((os.umask(0o022) | 0o022) & 0o077)
     if level := os.environ.get(protocol.LOG_LEVEL):
@@ -112,6 +126,82 @@ def _rounds(task: PackTask) -> list[list[int]]:
         return [left]
     alone = [i for i in left if futile(task.store, task.cells[i], True).split]
     return [[i for i in left if i not in alone], *([i] for i in alone)]
+
+
+# --- forked tasks ----------------------------------------------------------------------------------------------------
+
+
+def _fork_tasks(channel_fd: str, root: str, submission: str) -> list[str] | None:
+    """Fork a task for each request. Returns its arguments in the task's process, None when no more will come.
+
+    A request is a task's index, with a descriptor for its output. Two messages answer it: index and pid once it has
+    begun, index, pid and exit status when it has ended.
+    """
+    channel = socket.socket(fileno=int(channel_fd))
+    _import_for_tasks(Path(root))
+    if len(os.listdir("/proc/self/task")) > 1:
+        return None  # only a process of one thread can be forked at any moment
+    os.environ[protocol.PARENT] = str(os.getpid())
+    gc.freeze()  # or a collection in a child would touch, and so copy, every page
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(wake)
+    tasks: dict[int, int] = {}
+    channel.send(b"ready")
+    while True:
+        readable = select.select([channel.fileno(), woken], [], [])[0]
+        if channel.fileno() in readable:
+            message, logs, _, _ = socket.recv_fds(channel, 20, 1)
+            if not message:
+                return None
+            # Blocked, not ignored: a signal that comes early waits until the task's handlers are in place.
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            if (pid := os.fork()) == 0:
+                for fd in (channel.detach(), woken, wake):
+                    os.close(fd)
+                _become_task(logs[0])
+                return [root, submission, "0", message.decode()]
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            os.close(logs[0])
+            tasks[pid] = int(message)
+            channel.send(f"{tasks[pid]} {pid}".encode())
+        if woken in readable:
+            os.read(woken, 1000)
+            while tasks:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    break
+                channel.send(f"{tasks.pop(pid)} {pid} {os.waitstatus_to_exitcode(status)}".encode())
+
+
+def _import_for_tasks(root: Path) -> None:
+    """Import what tasks will, of Holdfast and of libraries; the trainer's own code each task checks and loads."""
+    from hpc.node import pack  # noqa: F401
+    from hpc.storage.store import Store
+    from hpc.trainers.declaration import SCRIPT_TRAINER
+    from hpc.trainers.imports import imports
+    from hpc.trainers.snapshot import user_code
+    from hpc.trainers.source import parse
+
+    trainer = user_code(Store(root).sweep().trainer)
+    if trainer.target == SCRIPT_TRAINER:  # another process imports what it needs
+        return
+    for found in imports(parse(Path(trainer.path)), trainer.target.rpartition(":")[2]):
+        if found.certain and not found.maybe and found.module.partition(".")[0] in _IMPORTED_BEFORE:
+            importlib.import_module(found.module)
+
+
+def _become_task(log: int) -> None:
+    """Give a forked process what one that was started by itself has."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    if "numpy.random" in sys.modules:  # trainers that do not seed it must not all draw the same
+        sys.modules["numpy.random"].seed()
 
 
 def _exit(status: int) -> NoReturn:

@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 from hpc import protocol
 from hpc.errors import BusyError
 from hpc.protocol import TaskExit
 from hpc.storage import files
 from hpc.storage.store import Store
+from hpc.submission.forks import ForkedTask, Forks, ForksError
 from hpc.submission.intents import Intent
 from hpc.trainers.snapshot import python_path
 
@@ -27,6 +29,9 @@ from hpc.trainers.snapshot import python_path
 POLL_SECONDS = 0.1
 # timeout(1) and other starters signal a process and then its whole group: that is one Ctrl-C, not two.
 _SAME_INTERRUPT_SECONDS = 1.0
+
+# A task's process; ForkedTask has what is used of Popen.
+Worker = subprocess.Popen[bytes] | ForkedTask
 
 
 @dataclass
@@ -65,14 +70,17 @@ def run_tasks(
     cancelled: the tasks that are not wanted any more: they are not started, or asked to save and stop.
     Returns how they ended.
     """
-    workers = _Workers(store, intent, lambda index: start_worker(store, intent, code, index, device, 1, config_digest))
+    start = _Starts(store, intent, _environment(intent, code, device, 1, config_digest))
+    workers = _Workers(store, intent, start)
     restore = _hear_repeated_interrupts_once()
     try:
+        if sum(intent.sizes) > parallel:
+            start.by_fork()
         while workers.left:
             try:
                 workers.leave_out(cancelled())
                 workers.start(parallel, before_start)
-                time.sleep(POLL_SECONDS)
+                start.wait_for_news(POLL_SECONDS)
                 workers.reap()
                 on_poll()
             except BusyError as error:
@@ -88,6 +96,7 @@ def run_tasks(
         pass
     finally:
         workers.kill()
+        start.close()
         restore()
     return workers.ends
 
@@ -109,25 +118,49 @@ def _hear_repeated_interrupts_once() -> Callable[[], object]:
     return lambda: signal.signal(signal.SIGINT, before)
 
 
-def start_worker(
-    store: Store, intent: Intent, code: Path, index: int, device: str, threads: int, config_digest: str = ""
-) -> subprocess.Popen[bytes]:
-    """Start one task of a local submission in a process and a session of its own.
+class _Starts:
+    """Starts the tasks of a local submission, each in a process and a session of its own."""
 
-    config_digest: of the configuration it is to train; empty for whatever sweep.json then says.
-    """
-    environment = os.environ | {
-        "PYTHONPATH": python_path(code),
-        "PYTHONUNBUFFERED": "1",
-        protocol.PARENT: str(os.getpid()),
-        protocol.DEVICE: device,
-        protocol.THREADS: str(threads),
-        protocol.CODE_DIGEST: intent.code,
-        protocol.CONFIG_DIGEST: config_digest,
-        "OMP_NUM_THREADS": str(threads),
-    }
+    def __init__(self, store: Store, intent: Intent, environment: Mapping[str, str]) -> None:
+        self._store, self._intent, self._environment = store, intent, environment
+        self._forks: Forks | None = None
+
+    def by_fork(self) -> None:
+        """From here on without importing everything for each, where that can be."""
+        with contextlib.suppress(ForksError):
+            self._forks = Forks(self._store.root, self._intent.number, self._environment)
+
+    def __call__(self, index: int) -> Worker:
+        if self._forks:
+            try:
+                with _log_of(self._store, self._intent, index) as log:
+                    return self._forks.start(index, log.fileno())
+            except ForksError:  # it was killed, say; what it has begun ends as if the command were gone
+                self._forks = None
+        return _start(self._store, self._intent, index, self._environment)
+
+    def wait_for_news(self, seconds: float) -> None:
+        """Wait so long, or until a task has begun or ended."""
+        if self._forks:
+            self._forks.listen(seconds)
+        else:
+            time.sleep(seconds)
+
+    def close(self) -> None:
+        if self._forks:
+            self._forks.close()
+
+
+def start_worker(
+    store: Store, intent: Intent, code: Path, index: int, device: str, threads: int
+) -> subprocess.Popen[bytes]:
+    """Start one task of a local submission, of whatever configuration sweep.json says."""
+    return _start(store, intent, index, _environment(intent, code, device, threads, ""))
+
+
+def _start(store: Store, intent: Intent, index: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     arguments = [str(store.root), str(intent.number), "0", str(index)]
-    with os.fdopen(files.open_log(store.paths.task_log(intent.number, 0, index)), "ab") as log:
+    with _log_of(store, intent, index) as log:
         # A session of its own: the terminal's Ctrl-C reaches this command alone, which then asks the workers.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "hpc.node.task", *arguments],
@@ -139,13 +172,30 @@ def start_worker(
         )
 
 
+def _log_of(store: Store, intent: Intent, index: int) -> BinaryIO:
+    return os.fdopen(files.open_log(store.paths.task_log(intent.number, 0, index)), "ab")
+
+
+def _environment(intent: Intent, code: Path, device: str, threads: int, config_digest: str) -> dict[str, str]:
+    return os.environ | {
+        "PYTHONPATH": python_path(code),
+        "PYTHONUNBUFFERED": "1",
+        protocol.PARENT: str(os.getpid()),
+        protocol.DEVICE: device,
+        protocol.THREADS: str(threads),
+        protocol.CODE_DIGEST: intent.code,
+        protocol.CONFIG_DIGEST: config_digest,
+        "OMP_NUM_THREADS": str(threads),
+    }
+
+
 class _Workers:
     """The tasks of a local submission: those that wait, those that run in a process each, and how the others ended."""
 
-    def __init__(self, store: Store, intent: Intent, start: Callable[[int], subprocess.Popen[bytes]]) -> None:
+    def __init__(self, store: Store, intent: Intent, start: Callable[[int], Worker]) -> None:
         self._store, self._intent, self._start = store, intent, start
         self._waiting = list(range(sum(intent.sizes)))
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._running: dict[int, Worker] = {}
         self.ends = Ends()
 
     @property
@@ -196,7 +246,7 @@ class _Workers:
         for worker in self._running.values():
             worker.wait()
 
-    def _note(self, index: int, worker: subprocess.Popen[bytes], code: int) -> None:
+    def _note(self, index: int, worker: Worker, code: int) -> None:
         log, ends = self._store.paths.task_log(self._intent.number, 0, index), self.ends
         name = signal.Signals(-code).name if code < 0 else ""
         if name:
@@ -220,7 +270,7 @@ class _Workers:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
 
 
-def _kill_group(worker: subprocess.Popen[bytes]) -> None:
+def _kill_group(worker: Worker) -> None:
     """Kill a task, or what is left of one that was killed: its trainer's own processes are in its session."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)

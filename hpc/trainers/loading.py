@@ -29,7 +29,9 @@ def load_function(trainer: DeclaredTrainer) -> Callable[..., None]:
     if trainer.target == SCRIPT_TRAINER:  # it is not imported, but started for each cell
         from training import script
 
-        return partial(script.train, **({} if is_ours(trainer) else {"script": path, "search": import_roots(path.parent)}))
+        return partial(
+            script.train, **({} if is_ours(trainer) else {"script": path, "search": import_roots(path.parent)})
+        )
     if source.endswith(".py"):
         module = _load_file(path)
     else:

@@ -1,0 +1,130 @@
+"""Tasks of a local run are forked from one process, and differ from tasks started by themselves in nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.command_line import Holdfast, environment, statuses
+from helpers.held import held_trainer, hold, release
+from helpers.waiting import PATIENCE, wait_until
+
+from hpc.processes import start_time, stat_fields
+from hpc.storage.store import Store
+
+WHERE = """\
+import json, os
+import numpy as np
+
+FACTORS = {"a": {"kind": "integer"}}
+METRICS = {"m": {"kind": "real", "better": "lower"}}
+
+
+def train(cells, options, run):
+    [cell] = cells
+    where = [np.random.random(), os.getpid(), os.getsid(0), os.getppid(), len(os.listdir("/proc/self/task"))]
+    with open(f"{options['where']}/{cell.name}.json", "x") as file:
+        json.dump(where, file)
+    run.finish(cell, {"m": 0.0})
+"""
+
+
+def configure(directory: Path, trainer: str, cells: int = 6, **options: Any) -> list[str]:
+    """A sweep of as many cells. Returns the words that run it one task after another, one cell each."""
+    axis = {trainer_axis(trainer): list(range(1, cells + 1))}
+    sweep = {"name": "small", "axes": axis, "runs_per_condition": 1}
+    content = {"trainer": f"{trainer}:train", "sweep": sweep, "trainer_options": options}
+    (directory / "sweep.yaml").write_text(yaml.safe_dump(content))
+    return ["run", "--config", "sweep.yaml", "--parallel-jobs", "1", "--pack", "1"]
+
+
+def trainer_axis(trainer: str) -> str:
+    return "width" if "held" in trainer else "a"
+
+
+def started(directory: Path, words: list[str], **variables: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hpc", *words]
+    return subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment() | variables,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def forker(command: int) -> int:
+    """The process that forks a command's tasks."""
+    found = [pid for pid in children(command) if b"--fork" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(found) == 1
+    return found[0]
+
+
+def logged(directory: Path, cell: Any) -> list[float]:
+    """What a cell's only attempt says of its process."""
+    return json.loads((directory / f"{cell.name}.json").read_text())
+
+
+def in_mid_training(directory: Path) -> Store:
+    store = Store(directory / "out")
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
+    return store
+
+
+def test_each_task_is_a_process_with_its_own_session_log_and_random_numbers(holdfast: Holdfast, tmp_path: Path) -> None:
+    (tmp_path / "where.py").write_text(WHERE)
+    assert "6 COMPLETED" in holdfast(*configure(tmp_path, "where.py", where=str(tmp_path))).stdout
+    store = Store(tmp_path / "out")
+    draws, pids, sessions, parents, threads = zip(*(logged(tmp_path, cell) for cell in store.sweep().grid), strict=True)
+    assert len(set(draws)) == len(set(pids)) == 6
+    assert sessions == pids
+    assert len(set(parents)) == 1, "all come from one process"
+    assert parents[0] != os.getpid()
+    assert set(threads) == {2}, "the watch on its parent, and nothing that was inherited"
+
+
+def test_a_library_that_starts_threads_when_it_is_imported_is_not_forked(tmp_path: Path) -> None:
+    """Only a process of one thread may be forked: else each task starts by itself, and all of them train."""
+    (tmp_path / "where.py").write_text(WHERE)
+    words = configure(tmp_path, "where.py", cells=3, where=str(tmp_path))
+    # What people set for numpy's linear algebra; its library starts its threads when it is loaded.
+    running = started(tmp_path, words, OPENBLAS_NUM_THREADS="2")
+    _, said = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 0, said
+    cells = list(Store(tmp_path / "out").sweep().grid)
+    assert {logged(tmp_path, cell)[3] for cell in cells} == {running.pid}
+
+
+@pytest.mark.parametrize("victim", ["the process that forks", "the command"])
+def test_a_task_whose_starter_was_killed_saves_and_ends_and_the_sweep_goes_on(
+    holdfast: Holdfast, tmp_path: Path, victim: str
+) -> None:
+    words = configure(tmp_path, held_trainer(tmp_path).name, cells=3, epochs=40, seconds=0.1, **hold(tmp_path))
+    running = started(tmp_path, words)
+    store = in_mid_training(tmp_path)
+    server = forker(running.pid)
+    task = json.loads(store.paths.pack_file(1).read_text())["pid"]
+    begun = start_time(task)
+    assert stat_fields(task)[1] == str(server).encode(), "the task is its child"
+    os.kill(server if victim == "the process that forks" else running.pid, signal.SIGKILL)
+    wait_until(lambda: start_time(task) != begun, "the task's end")
+    assert store.paths.generations(1), "it has saved"
+    release(tmp_path)
+    _, said = running.communicate(timeout=PATIENCE)
+    if victim == "the process that forks":
+        assert "stopped early" in said
+        assert running.returncode == 4
+    wait_until(lambda: start_time(server) is None, "the end of the process that forks")
+    assert "3 COMPLETED" in holdfast("run", "out").stdout
