@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Iterable
@@ -204,16 +205,9 @@ def _table(title: str, rows: Iterable[CoverageRow]) -> list[CoverageRow]:
     """Print a table as its rows come. Returns them."""
     from aggregate.coverage.row import text
 
-    kept: list[CoverageRow] = []
+    shown, kept = itertools.tee(rows)
     print(f"## {title}\n", flush=True)
-    for line in text(_kept(rows, kept)):
+    for line in text(shown):
         print(line, flush=True)
     print()
-    return kept
-
-
-def _kept(rows: Iterable[CoverageRow], kept: list[CoverageRow]) -> Iterable[CoverageRow]:
-    """The rows as they come, each also put aside for the verdict."""
-    for row in rows:
-        kept.append(row)
-        yield row
+    return list(kept)
