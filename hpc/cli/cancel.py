@@ -50,7 +50,7 @@ def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> 
         say(f"note: this is a copy of {root}, whose tasks are left alone; cancel them there")
     chosen = [task for task in seen.tasks if state in (None, task.queued.phase) and names.intersection(task.cells)]
     cells = {name for task in chosen for name in task.cells}
-    question = f"cancel {len(chosen)} tasks with {len(cells)} cells? "
+    question = f"cancel {len(chosen)} tasks with {len(cells)} cells?"
     if chosen and not confirmed(question, yes, "nothing cancelled"):
         return CommandExit.CONFIGURATION
     # Without a state also those in no queue now: a submission that waits would queue them again.

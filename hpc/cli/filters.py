@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from dataclasses import dataclass
 
 from hpc.cli import options
 from hpc.errors import ConfigError
-from hpc.launch.remarks import say
+from hpc.launch.remarks import agreed, say
 from hpc.status.cell import find_cell
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -57,11 +56,10 @@ def confirmed(question: str, yes: bool, otherwise: str) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        say(f"{question}add -y to confirm")
+        say(f"{question} add -y to confirm")
         return False
-    with contextlib.suppress(EOFError):  # Ctrl-D is no answer
-        if input(f"{question}[y/N] ").strip().lower() in ("y", "yes"):
-            return True
+    if agreed(question):
+        return True
     say(otherwise)
     return False
 

@@ -69,7 +69,7 @@ def command(
     check_writable(store.root)
     cluster = load_profile(profile, settings) if profile else None
     request = confirm(resolve(SweepOptions(directory)), trust) if cluster else None
-    question = f"set the results of {len(chosen)} finished cells aside, to train them again? "
+    question = f"set the results of {len(chosen)} finished cells aside, to train them again?"
     if not confirmed(question, yes, "nothing is set aside"):
         return CommandExit.CONFIGURATION
     with lock(store, "holdfast redo"):

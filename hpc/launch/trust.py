@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from hpc.errors import ConfigError
+from hpc.launch.remarks import agreed
 from hpc.launch.request import Request
 from hpc.storage.opening import owner_of, user_name
 from hpc.storage.permissions import untrusted
@@ -24,17 +24,10 @@ def confirm(request: Request, trusted: bool) -> Request:
     sweep, root = request.sweep, request.store.root
     code = _code(sweep)
     why = untrusted(request.store.paths, [f"{sweep.trainer.path}:"] if request.existing else [])
-    if why and not trusted and not _agreed(f"{why}; run {code} as yourself? [y/N] "):
+    asked = f"{why}; run {code} as yourself?"
+    if why and not trusted and not (sys.stdin.isatty() and agreed(visible(asked))):
         raise ConfigError([f"{why}; nothing is run; add --trust to run {code} as yourself"])
     return replace(request, notes=(*request.notes, f"{root}: runs {code}")) if request.existing and code else request
-
-
-def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        return False
-    with contextlib.suppress(EOFError):  # Ctrl-D is no answer
-        return input(visible(question)).strip().lower() in ("y", "yes")
-    return False
 
 
 def _code(sweep: Sweep) -> str:
