@@ -11,8 +11,7 @@ from hpc.status import task_end
 from hpc.storage import files
 from hpc.storage.layout import FailedStart
 from hpc.storage.store import Store
-from hpc.storage.task_list import task_cells
-from hpc.submission.intents import intents
+from hpc.submission.intents import intents, tasks_of
 from hpc.sweep.cell import Cell
 
 # What went wrong stands first; what it led to follows.
@@ -49,12 +48,7 @@ def told(store: Store, missing: Collection[Cell]) -> str:
     }
     names = {cell.name for cell in missing} - redone
     try:
-        ended = [
-            (array, index)
-            for array in range(len(last.tokens))
-            for index, cells in enumerate(task_cells(store.paths.tasks_file(last.number, array)))
-            if names.intersection(cells)
-        ]
+        ended = [(array, index) for array, index, cells in tasks_of(store, last) if names.intersection(cells)]
     except SweepError as error:  # a damaged list keeps nobody from seeing the rest
         return str(error)
     logs = [store.paths.task_log(last.number, *place) for place in ended]

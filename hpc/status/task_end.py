@@ -7,8 +7,7 @@ from pathlib import Path
 from hpc.slurm.answers import AccountedTask, QueuedTask
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.storage.store import Store
-from hpc.storage.task_list import task_cells
-from hpc.submission.intents import SLURM, Intent, intents, is_copied
+from hpc.submission.intents import SLURM, Intent, intents, is_copied, tasks_of
 from hpc.sweep.cell import Cell
 
 
@@ -26,11 +25,7 @@ def word(store: Store, cell: Cell) -> str:
 
 def place_of(store: Store, intent: Intent, name: str) -> tuple[int, int] | None:
     """Array and index of the task that has a cell."""
-    for array in range(len(intent.tokens)):
-        for index, cells in enumerate(task_cells(store.paths.tasks_file(intent.number, array))):
-            if name in cells:
-                return array, index
-    return None
+    return next(((array, index) for array, index, cells in tasks_of(store, intent) if name in cells), None)
 
 
 def _ended(intent: Intent, array: int, index: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,16 @@ def declare_void(layout: Layout, submission: int, array: int, why: str, tasks: C
 
 def declared_voids(layout: Layout, submission: int) -> list[Void]:
     """What has been declared void of a submission. A file that cannot be read counts for its whole array."""
-    return [_void(array, content) for array, content in _void_contents(layout, submission)]
+    found = []
+    for array, path in layout.void_files(submission):
+        try:
+            record = documents.read(path, documents.VoidDocument)
+        except ValueError:
+            record = {}
+        tasks = record.get("tasks")
+        why = str(record.get("why", "it was declared void"))
+        found.append(Void(array, why, None if tasks is None else frozenset(tasks)))
+    return found
 
 
 def why_void(layout: Layout, submission: int, array: int, index: int) -> str:
@@ -95,16 +104,3 @@ def why_void(layout: Layout, submission: int, array: int, index: int) -> str:
 def all_void(voids: Iterable[Void], array: int) -> bool:
     """Whether all tasks of an array are void."""
     return any(void.array == array and void.tasks is None for void in voids)
-
-
-def _void_contents(layout: Layout, submission: int) -> Iterable[tuple[int, Mapping[str, Any]]]:
-    for array, path in layout.void_files(submission):
-        try:
-            yield array, documents.read(path, documents.VoidDocument)
-        except ValueError:
-            yield array, {}
-
-
-def _void(array: int, record: Mapping[str, Any]) -> Void:
-    tasks = record.get("tasks")
-    return Void(array, str(record.get("why", "it was declared void")), None if tasks is None else frozenset(tasks))

@@ -19,7 +19,7 @@ from hpc.slurm.commands import Slurm
 from hpc.storage import documents, files, task_list
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
-from hpc.submission.intents import SLURM, Intent, intents, receipt
+from hpc.submission.intents import SLURM, Intent, intents, receipt, tasks_of
 from hpc.submission.live import by_cluster, has_ended, queues
 
 # A person waits; a listing a second is nothing to a file server.
@@ -98,10 +98,9 @@ def standing(store: Store) -> dict[str, Cancel]:
             cancel = _read(store, number)
             found |= dict.fromkeys(cancel.cells, cancel) if cancel else {}
         elif found:
-            for array in range(len(submitted[number].tokens)):
-                for names in task_list.task_cells(store.paths.tasks_file(number, array)):
-                    for name in names:
-                        found.pop(name, None)
+            for _, _, names in tasks_of(store, submitted[number]):
+                for name in names:
+                    found.pop(name, None)
     return found
 
 

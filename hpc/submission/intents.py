@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hpc.slurm.answers import Cluster
 from hpc.storage import documents, files
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
-from hpc.storage.task_list import task_line
+from hpc.storage.task_list import task_cells, task_line
 from hpc.submission import known_confs
 from hpc.sweep.cell import Cell
 
@@ -119,6 +119,13 @@ def receipt(store: Store, submission: int) -> dict[str, str]:
         return {array["token"]: array["job_id"] for array in arrays}
     except (FileNotFoundError, ValueError):
         return {}
+
+
+def tasks_of(store: Store, intent: Intent) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+    """(array, index, names of the cells) of every task of a submission. Raises SweepError, OSError."""
+    for array in range(len(intent.tokens)):
+        for index, names in enumerate(task_cells(store.paths.tasks_file(intent.number, array))):
+            yield array, index, names
 
 
 def newest(store: Store) -> int:

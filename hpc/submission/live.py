@@ -17,7 +17,7 @@ from hpc.slurm.commands import Slurm, SlurmError
 from hpc.storage import task_list
 from hpc.storage.results import read_result
 from hpc.storage.store import Store
-from hpc.submission.intents import SLURM, Intent, intents, is_copied, newest, receipt
+from hpc.submission.intents import SLURM, Intent, intents, is_copied, newest, receipt, tasks_of
 
 
 @dataclass(frozen=True)
@@ -232,10 +232,9 @@ def _unfinished(store: Store, ours: Sequence[Intent]) -> frozenset[str]:
     found: set[str] = set()
     for intent in ours:
         known = task_list.declared_voids(store.paths, intent.number)
-        for array in range(len(intent.tokens)):
-            for index, cells in enumerate(task_list.task_cells(store.paths.tasks_file(intent.number, array))):
-                if not any(void.covers(array, index) for void in known):
-                    found.update(cells)
+        for array, index, cells in tasks_of(store, intent):
+            if not any(void.covers(array, index) for void in known):
+                found.update(cells)
     digest = store.sweep().config_digest if found else ""
     return frozenset(name for name in found if not has_ended(store, name, digest))
 
