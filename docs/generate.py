@@ -65,6 +65,10 @@ _FILES = {
     "tasks_file": "which task trains which cells",
     "logs_directory": "output of tasks",
     "lock_directory": "held by the command that is working in the directory",
+    "cache_file": "what an aggregation remembers of the cells it read; safe to remove",
+    "certificates_directory": "what `holdfast check resume` found",
+    "wandb_journal_file": "what `holdfast wandb sync` has seen to be the same on a server",
+    "wandb_raw_file": "runs as `holdfast wandb extract` found them",
     "wandb_processed_file": "what `holdfast wandb extract` made of them: one entry per cell",
     "state_cache_file": "a cache of `status`; safe to remove",
 }
@@ -183,14 +187,14 @@ def _paths() -> Iterator[tuple[str, Path]]:
         "digest": "0" * 16,
         "unique": "4f0c2d81aa",
     }
-    for name, member in inspect.getmembers_static(Layout):
+    for name, member in inspect.getmembers_static(sweep):
         if not re.search(r"_(file|directory|log|script|history|weights)$", name):
             continue
-        is_property = isinstance(member, property)
-        words = [] if is_property else [word for word in inspect.signature(member).parameters if word != "self"]
+        is_method = callable(member)
+        words = [word for word in inspect.signature(member).parameters if word != "self"] if is_method else []
         if not set(words) <= set(given):
             continue
-        path = getattr(sweep, name) if is_property else getattr(sweep, name)(*(given[word] for word in words))
-        said = inspect.getdoc(member) or ""
+        path = getattr(sweep, name)(*(given[word] for word in words)) if is_method else getattr(sweep, name)
+        said = inspect.getdoc(member) or "" if is_method else ""
         text = _FILES.get(name) or " ".join(said.split()) or name.replace("_", " ")
         yield text.removesuffix("."), path
