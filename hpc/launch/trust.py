@@ -9,8 +9,7 @@ from pathlib import Path
 from hpc.errors import ConfigError
 from hpc.launch.remarks import agreed
 from hpc.launch.request import Request
-from hpc.storage.opening import owner_of, user_name
-from hpc.storage.permissions import untrusted
+from hpc.storage.permissions import owner_of, untrusted, user_name
 from hpc.sweep.definition import Sweep
 from hpc.terminal import visible
 

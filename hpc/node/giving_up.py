@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc import provenance
-from hpc.storage import files
+from hpc.storage import opening
 from hpc.storage.store import Store, runs_here
 from hpc.sweep.cell import Cell
 
@@ -146,7 +146,7 @@ def _how_it_ended(store: Store, record: Mapping[str, Any]) -> str:
     """In words for people, from what the task's shell or its starter noted in the task's log; nothing rests on it."""
     try:
         array, index = record["task"]
-        text = files.tail(store.paths.task_log(record["submission"], array, index))
+        text = opening.tail(store.paths.task_log(record["submission"], array, index))
     except (OSError, KeyError, TypeError, ValueError):
         return _NO_WORD
     for line in reversed(text.splitlines()):

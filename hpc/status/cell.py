@@ -12,7 +12,7 @@ from typing import Any
 from hpc.errors import SweepError
 from hpc.status import early_ends, task_end
 from hpc.status.conflict import explain
-from hpc.storage import files, published
+from hpc.storage import opening, published
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.submission import redo
@@ -145,13 +145,13 @@ def log_text(store: Store, cell: Cell) -> str:
     """A cell's own log and the output of its newest pack attempt."""
     parts = []
     if os.path.lexists(store.paths.log_file(cell)):
-        parts.append(files.tail(store.paths.log_file(cell)).rstrip())
+        parts.append(opening.tail(store.paths.log_file(cell)).rstrip())
     attempts = store.attempts(cell)
     pack = store.pack_of(cell, attempts[-1]) if attempts else None
     if pack is not None and os.path.lexists(store.paths.pack_log(pack)):
-        output = files.tail(store.paths.pack_log(pack)).strip()
+        output = opening.tail(store.paths.pack_log(pack)).strip()
         if output:
             parts.append(f"--- output of pack attempt {pack} ---\n{output}")
     if not parts and (log := early_ends.log_of(store, cell)):
-        parts.append(f"--- its task, {log} ---\n{files.tail(log).rstrip()}")
+        parts.append(f"--- its task, {log} ---\n{opening.tail(log).rstrip()}")
     return "\n".join(parts) or "no log yet"

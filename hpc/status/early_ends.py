@@ -8,7 +8,7 @@ from pathlib import Path
 from hpc.errors import SweepError
 from hpc.protocol import TaskExit
 from hpc.status import task_end
-from hpc.storage import files
+from hpc.storage import opening
 from hpc.storage.layout import FailedStart
 from hpc.storage.store import Store
 from hpc.submission.intents import intents, tasks_of
@@ -30,7 +30,7 @@ def log_of(store: Store, cell: Cell) -> Path | None:
 
 def first_lines(log: Path) -> str:
     """The beginning of a log, on one line."""
-    lines = [line.strip() for line in files.head(log, _FIRST_BYTES).splitlines() if line.strip()]
+    lines = [line.strip() for line in opening.head(log, _FIRST_BYTES).splitlines() if line.strip()]
     return " / ".join(lines[:_FIRST_LINES]) + (" / ..." if len(lines) > _FIRST_LINES else "")
 
 

@@ -217,43 +217,6 @@ class SweepDocument(TypedDict):
 # --- cells ----------------------------------------------------------------------------------------------------------
 
 
-class NamedFile(msgspec.Struct):
-    """A file that a result names by its content."""
-
-    sha256: str = ""
-    bytes: Count = 0
-
-
-class LineagePart(TypedDict):
-    """From where on a cell was trained by which code, under which numerics."""
-
-    from_step: Count
-    code: str | None
-    numerics: dict[str, Any]
-
-
-class Redone(TypedDict):
-    """An earlier result of a cell that a redo, with a number among the submissions, has set aside."""
-
-    redo: Count
-    status: str
-    outcome_digest: str
-
-
-class ResultProvenance(msgspec.Struct):
-    """Of a cell's result; a Struct, for it is checked a hundred thousand times and fits in half the time."""
-
-    attempts: Count = 0
-    pack: Count = 0
-    submission: Count = 0
-    pack_size: Count = 0
-    seconds: Finite = 0.0
-    peak_memory: Finite | None = None
-    files: dict[str, NamedFile] = {}
-    trained_by: list[LineagePart] | None = None
-    redone: list[Redone] | None = None
-
-
 class OutcomeDocument(TypedDict, total=False):
     """An outcome beside the published one, as results.json has it."""
 
@@ -369,25 +332,3 @@ class RedoDocument(TypedDict):
     cells: list[str]
     by: str
     at: Finite
-
-
-class VoidDocument(TypedDict, total=False):
-    """Which tasks of an array are not to train; None: all."""
-
-    why: str
-    tasks: list[Count] | None
-
-
-class CellDocument(TypedDict):
-    """hpc.sweep.cell.Cell."""
-
-    point: list[tuple[Name, Level]]
-    seed: Seed
-    run_id: Count
-
-
-class TaskDocument(TypedDict, total=False):
-    """A line of a task list."""
-
-    cells: Required[list[CellDocument]]
-    config_digest: str

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
 import stat
 import uuid
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -31,8 +31,8 @@ _STALE = {errno.ESTALE, errno.ENOENT}
 _READ_TRIES = 3
 # More digits are none of ours.
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_BLOCK = 1 << 20  # bytes
 _FAST_JSON = msgspec.json.Decoder()
+T = TypeVar("T")
 
 
 def publish(path: Path, data: bytes, durable: bool = True) -> None:
@@ -147,15 +147,11 @@ def entries(parent: Path | str) -> list[str]:
     Listing asks the server; probing a name may be answered from a cache that still says it is not there.
     Raises RefusedFileError for a link, OSError.
     """
-    for attempt in range(_READ_TRIES):
-        try:
-            return [name for name in opening.list_folder(parent) if not name.startswith(".")]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            if error.errno != errno.ESTALE or attempt == _READ_TRIES - 1:
-                raise
-    return []
+    try:
+        names = _asked(lambda: opening.list_folder(parent), {errno.ESTALE})
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [name for name in names if not name.startswith(".")]
 
 
 def read(path: Path | str, most: float = opening.DOCUMENT) -> bytes:
@@ -163,13 +159,18 @@ def read(path: Path | str, most: float = opening.DOCUMENT) -> bytes:
 
     most: bytes that a file of this kind may have, see hpc.storage.opening. Raises RefusedFileError, OSError.
     """
-    for attempt in range(_READ_TRIES):
+    return _asked(lambda: opening.read_regular(path, most), _STALE)
+
+
+def _asked(question: Callable[[], T], stale: Collection[int]) -> T:
+    """The answer, asked for again where it is one of these errors."""
+    for _ in range(_READ_TRIES - 1):
         try:
-            return opening.read_regular(path, most)
+            return question()
         except OSError as error:
-            if error.errno not in _STALE or attempt == _READ_TRIES - 1:
+            if error.errno not in stale:
                 raise
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return question()
 
 
 def read_json(path: Path | str, most: float = opening.DOCUMENT) -> Any:
@@ -196,41 +197,6 @@ def _refuse_constant(token: str) -> float:
 
 
 _STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def sha256(path: Path | str, size: int | None = None) -> str:
-    """Digest of a file, read piece by piece; empty if its size is not ``size``. Raises RefusedFileError, OSError."""
-    fd, length = opening.open_regular(path)
-    try:
-        if size is not None and length != size:
-            return ""  # it need not be read to know that it is another one
-        total = hashlib.sha256()
-        while data := os.read(fd, _BLOCK):
-            total.update(data)
-        return total.hexdigest()
-    finally:
-        os.close(fd)
-
-
-def tail(path: Path | str, most: int = _BLOCK) -> str:
-    """The end of a log, in whole lines; a first line says so if that is not all. Raises RefusedFileError, OSError."""
-    fd, length = opening.open_regular(path)
-    try:
-        data = os.pread(fd, most, max(0, length - most))
-    finally:
-        os.close(fd)
-    if length > most:
-        data = b"... (the end of %s)\n" % os.fsencode(path) + data.partition(b"\n")[2]
-    return data.decode(errors="replace")
-
-
-def head(path: Path | str, most: int) -> str:
-    """The beginning of a log. Raises RefusedFileError, OSError."""
-    fd, _ = opening.open_regular(path)
-    try:
-        return os.pread(fd, most, 0).decode(errors="replace")
-    finally:
-        os.close(fd)
 
 
 def append(path: Path, text: str) -> None:

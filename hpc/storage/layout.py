@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc.storage import files
+from hpc.storage import files, opening
 from hpc.storage.opening import is_shared
 from hpc.sweep.cell import Cell
 from hpc.user_state import user_state
@@ -223,7 +223,7 @@ class Layout:
     def failed_starts(self) -> list[FailedStart]:
         """Every task that ended before it had a pack attempt, as task.sh leaves them, by submission."""
         return [
-            FailedStart(submission, node, files.tail(mark).strip(), mark.with_name(f"{task}.log"))
+            FailedStart(submission, node, opening.tail(mark).strip(), mark.with_name(f"{task}.log"))
             for submission, mark, task, node in self._marks("failed")
         ]
 

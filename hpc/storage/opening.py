@@ -2,17 +2,16 @@
 
 A sweep directory is data, whoever made it. In the place of a file may lie a link that leads out, a pipe that never
 ends, or gigabytes where kilobytes are expected. So only regular files are opened, no link is followed below the sweep
-directory, nothing waits, and no more is read than a file of its kind can hold. The end tells whose a file is.
+directory, nothing waits, and no more is read than a file of its kind can hold.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
-import pwd
 import stat
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +36,7 @@ _DEPTH = 4
 # A product of axes may have more digits than Python prints.
 _DIGITS = 300
 _SWEEP_FILE = "sweep.json"
+_BLOCK = 1 << 20  # bytes
 
 
 class RefusedFileError(OSError):
@@ -79,6 +79,41 @@ def read_regular(path: Path | str, most: float) -> bytes:
         while parts[-1] and sum(map(len, parts)) <= length:
             parts.append(os.read(fd, length + 1))
         return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def sha256(path: Path | str, size: int | None = None) -> str:
+    """Digest of a file, read piece by piece; empty if its size is not ``size``. Raises RefusedFileError, OSError."""
+    fd, length = open_regular(path)
+    try:
+        if size is not None and length != size:
+            return ""  # it need not be read to know that it is another one
+        total = hashlib.sha256()
+        while data := os.read(fd, _BLOCK):
+            total.update(data)
+        return total.hexdigest()
+    finally:
+        os.close(fd)
+
+
+def tail(path: Path | str, most: int = _BLOCK) -> str:
+    """The end of a log, in whole lines; a first line says so if that is not all. Raises RefusedFileError, OSError."""
+    fd, length = open_regular(path)
+    try:
+        data = os.pread(fd, most, max(0, length - most))
+    finally:
+        os.close(fd)
+    if length > most:
+        data = b"... (the end of %s)\n" % os.fsencode(path) + data.partition(b"\n")[2]
+    return data.decode(errors="replace")
+
+
+def head(path: Path | str, most: int) -> str:
+    """The beginning of a log. Raises RefusedFileError, OSError."""
+    fd, _ = open_regular(path)
+    try:
+        return os.pread(fd, most, 0).decode(errors="replace")
     finally:
         os.close(fd)
 
@@ -156,43 +191,9 @@ def _refused(path: Path | str, number: int, why: str) -> RefusedFileError:
     return RefusedFileError(number, why, str(path))
 
 
-# --- whose a file is ------------------------------------------------------------------------------------------------
-
-
-def owner_of(path: Path) -> str:
-    """The other user to whom a file belongs, or the link that leads to it; empty if it is ours or is not there.
-
-    What belongs to root counts as ours, who can change all we have in any case. To root, what belongs to anybody else
-    is foreign. Raises OSError.
-    """
-    for look in (os.lstat, os.stat):
-        try:
-            uid = look(path).st_uid
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        if uid not in (os.geteuid(), 0):
-            return user_name(uid)
-    return ""
-
-
-def user_name(uid: int) -> str:
-    """The name of a user, or the number of one who has none here."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
-
-
 def is_shared(directory: Path) -> bool:
     """Whether the group may write in a directory: its members share it on purpose. Raises OSError."""
     try:
         return bool(os.stat(directory).st_mode & stat.S_IWGRP)
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def below(directory: Path) -> Iterator[Path]:
-    """A directory and all that lies in it; links are not followed."""
-    yield directory
-    for folder, folders, names in os.walk(directory):
-        yield from (Path(folder, name) for name in (*folders, *names))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hpc.errors import SweepError
 from hpc.storage.layout import Layout
-from hpc.storage.opening import below, is_shared, owner_of
+from hpc.storage.opening import is_shared
 
 
 def owner(layout: Layout) -> str:
@@ -102,3 +103,37 @@ def _mode(path: Path) -> int:
         return os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return 0
+
+
+# --- whose a file is ------------------------------------------------------------------------------------------------
+
+
+def owner_of(path: Path) -> str:
+    """The other user to whom a file belongs, or the link that leads to it; empty if it is ours or is not there.
+
+    What belongs to root counts as ours, who can change all we have in any case. To root, what belongs to anybody else
+    is foreign. Raises OSError.
+    """
+    for look in (os.lstat, os.stat):
+        try:
+            uid = look(path).st_uid
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        if uid not in (os.geteuid(), 0):
+            return user_name(uid)
+    return ""
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or the number of one who has none here."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def below(directory: Path) -> Iterator[Path]:
+    """A directory and all that lies in it; links are not followed."""
+    yield directory
+    for folder, folders, names in os.walk(directory):
+        yield from (Path(folder, name) for name in (*folders, *names))

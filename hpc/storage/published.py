@@ -81,7 +81,7 @@ def _is_named(path: str, named: Any, thorough: bool) -> bool:
         return False
     try:
         if thorough:
-            return files.sha256(path, named.get("bytes")) == named.get("sha256")
+            return opening.sha256(path, named.get("bytes")) == named.get("sha256")
         return os.lstat(path).st_size == named.get("bytes")
     except FileNotFoundError:
         return True

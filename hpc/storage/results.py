@@ -7,11 +7,51 @@ import math
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict
+
+import msgspec
 
 from hpc.errors import SweepError, shown
 from hpc.storage import documents, files
+from hpc.storage.documents import Count, Finite
 from hpc.sweep.states import FINAL
+
+
+class NamedFile(msgspec.Struct):
+    """A file that a result names by its content."""
+
+    sha256: str = ""
+    bytes: Count = 0
+
+
+class LineagePart(TypedDict):
+    """From where on a cell was trained by which code, under which numerics."""
+
+    from_step: Count
+    code: str | None
+    numerics: dict[str, Any]
+
+
+class Redone(TypedDict):
+    """An earlier result of a cell that a redo, with a number among the submissions, has set aside."""
+
+    redo: Count
+    status: str
+    outcome_digest: str
+
+
+class ResultProvenance(msgspec.Struct):
+    """Of a cell's result; a Struct, for it is checked a hundred thousand times and fits in half the time."""
+
+    attempts: Count = 0
+    pack: Count = 0
+    submission: Count = 0
+    pack_size: Count = 0
+    seconds: Finite = 0.0
+    peak_memory: Finite | None = None
+    files: dict[str, NamedFile] = {}
+    trained_by: list[LineagePart] | None = None
+    redone: list[Redone] | None = None
 
 
 def read_result(path: str) -> dict[str, Any]:
@@ -59,7 +99,7 @@ def _check(result: Any) -> None:
         result[key]
     provenance = result.get("provenance")
     if isinstance(provenance, dict):
-        documents.fitting(provenance, documents.ResultProvenance)
+        documents.fitting(provenance, ResultProvenance)
 
 
 def _all_finite(values: Collection[Any]) -> bool:

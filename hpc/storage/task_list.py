@@ -14,12 +14,28 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from hpc.errors import SweepError
 from hpc.storage import documents, files, opening
+from hpc.storage.documents import Count, Level, Name, Seed
 from hpc.storage.layout import Layout
 from hpc.sweep.cell import Cell
+
+
+class CellDocument(TypedDict):
+    """hpc.sweep.cell.Cell."""
+
+    point: list[tuple[Name, Level]]
+    seed: Seed
+    run_id: Count
+
+
+class TaskDocument(TypedDict, total=False):
+    """A line of a task list."""
+
+    cells: Required[list[CellDocument]]
+    config_digest: str
 
 
 @dataclass(frozen=True)
@@ -55,13 +71,20 @@ def task_line(cells: Sequence[Cell], config_digest: str) -> str:
 
 def _task(path: Path, index: int, line: bytes) -> ListedTask:
     try:
-        entry = documents.fitting(files.parse_json(line), documents.TaskDocument)
+        entry = documents.fitting(files.parse_json(line), TaskDocument)
         return ListedTask([Cell.from_json(cell) for cell in entry["cells"]], entry.get("config_digest", ""))
     except ValueError:
         raise SweepError(f"{path}: line {index + 1} is no task; submit again") from None
 
 
 # --- void tasks ------------------------------------------------------------------------------------------------------
+
+
+class VoidDocument(TypedDict, total=False):
+    """Which tasks of an array are not to train; None: all."""
+
+    why: str
+    tasks: list[Count] | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +110,7 @@ def declared_voids(layout: Layout, submission: int) -> list[Void]:
     found = []
     for array, path in layout.void_files(submission):
         try:
-            record = documents.read(path, documents.VoidDocument)
+            record = documents.read(path, VoidDocument)
         except ValueError:
             record = {}
         tasks = record.get("tasks")

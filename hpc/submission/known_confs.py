@@ -14,7 +14,7 @@ from pathlib import Path
 from hpc.sandbox.directory import resolved
 from hpc.slurm.commands import conf_in_use
 from hpc.storage import files
-from hpc.storage.opening import owner_of
+from hpc.storage.permissions import owner_of
 from hpc.user_state import user_state
 
 _SYSTEM = tuple(

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from hpc import protocol
 from hpc.errors import BusyError
 from hpc.protocol import TaskExit
-from hpc.storage import files
+from hpc.storage import files, opening
 from hpc.storage.store import Store
 from hpc.submission.forks import ForkedTask, Forks, ForksError
 from hpc.submission.intents import Intent
@@ -252,7 +252,7 @@ class _Workers:
         if name:
             _kill_group(worker)
             files.append(log, f"task process {worker.pid} ended by {name}\n")
-        text = files.tail(log).strip()
+        text = opening.tail(log).strip()
         if not text:
             log.unlink()
         if code in (TaskExit.STORAGE, TaskExit.USAGE, TaskExit.OUTDATED):

@@ -12,6 +12,7 @@ from helpers.small_sweeps import make_store, make_sweep
 from hpc.errors import SweepError
 from hpc.storage import documents
 from hpc.storage.documents import MalformedError
+from hpc.storage.results import ResultProvenance
 from hpc.storage.store import Store
 
 RESULT_PROVENANCE = {"attempts": 1, "pack": 1, "seconds": 1.5, "trained_by": None}
@@ -27,9 +28,9 @@ RESULT_PROVENANCE = {"attempts": 1, "pack": 1, "seconds": 1.5, "trained_by": Non
     ],
 )
 def test_a_field_that_does_not_fit_is_named(field: str, value: Any, line: str) -> None:
-    assert documents.fitting(RESULT_PROVENANCE, documents.ResultProvenance) is RESULT_PROVENANCE
+    assert documents.fitting(RESULT_PROVENANCE, ResultProvenance) is RESULT_PROVENANCE
     with pytest.raises(MalformedError, match=line):
-        documents.fitting(RESULT_PROVENANCE | {field: value}, documents.ResultProvenance)
+        documents.fitting(RESULT_PROVENANCE | {field: value}, ResultProvenance)
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", '{"cells": 1e999}', "[" * 100_000, '"\\ud800', "\xff"])

@@ -61,7 +61,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(make: Callable[[Path
     (tmp_path / "elsewhere").write_bytes(b"{}")
     path = tmp_path / "x.json"
     make(path)
-    for read in (files.read, files.read_json, files.sha256, files.tail):
+    for read in (files.read, files.read_json, opening.sha256, opening.tail):
         with pytest.raises(RefusedFileError) as refused:
             read(path)
         assert refused.value.filename == str(path)
@@ -76,7 +76,7 @@ def test_a_file_that_is_too_large_is_refused_unread_with_the_way_out(tmp_path: P
     os.truncate(path, 5 << 30)
     with pytest.raises(RefusedFileError, match=f"5.4 GB, where at most 16.8 MB are read; .*{LIMITS}=320"):
         files.read_json(path)
-    assert len(files.tail(path)) <= (1 << 20) + 200
+    assert len(opening.tail(path)) <= (1 << 20) + 200
 
 
 def test_the_limits_can_be_raised(tmp_path: Path, limits: Callable[[str], None]) -> None:
