@@ -50,10 +50,10 @@ class Question:
 
     unit: what the estimate is per, or of what it is the difference. log: values are logarithms. levels: of the factor
     that are used. values: shape (rows, seeds), NaN where unknown; weights: shape (rows,). in_nats: of a retention, the
-    values if information is counted in nats, or None. failed: rows of cells that
-    ended without a value, same shape; worst: what they count as, one or two values. waiting: cells that have not ended.
-    notes: what else must be said. why: why nothing can be tested; bar: why nothing may be claimed.
-    pair: of a comparison, values of the two levels, each of shape (combinations, seeds).
+    values if information is counted in nats, or None. sides: of a retention, names of the two kinds of information.
+    failed: rows of cells that ended without a value, same shape; worst: what they count as, one or two values.
+    waiting: cells that have not ended. notes: what else must be said. why: why nothing can be tested; bar: why nothing
+    may be claimed. pair: of a comparison, values of the two levels, each of shape (combinations, seeds).
     """
 
     test: Test
@@ -66,6 +66,7 @@ class Question:
     values: Floats = field(default_factory=lambda: _NO_ROWS)
     weights: Floats = field(default_factory=lambda: np.empty(0))
     in_nats: Floats | None = None
+    sides: tuple[str, str] = ("", "")
     failed: Mask = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
     worst: tuple[float, ...] = ()
     waiting: int = 0
@@ -165,11 +166,11 @@ def _worst_values(entry: MetricSummary) -> tuple[float, ...]:
 
 
 def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Question:
-    label = f"{asked.kept_name or asked.kept} kept rather than {asked.other_name or asked.other}"
-    metric = Metric(RETENTION, label, RETENTION, REAL, "", None)
+    kept, other = asked.kept_name or asked.kept, asked.other_name or asked.other
+    metric = Metric(RETENTION, f"{kept} kept rather than {other}", RETENTION, REAL, "", None)
     found = retained(summary, asked, planned)
     if isinstance(found, str):
-        return Question(asked, RETENTION, metric, (asked.factor,), why=found)
+        return Question(asked, RETENTION, metric, (asked.factor,), sides=(kept, other), why=found)
     whys = [found.why_not(c) for c in range(len(found.names))]
     made = Question(
         asked,
@@ -178,6 +179,7 @@ def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Questi
         (asked.factor,),
         f"share of the information at {found.widest}",
         levels=found.found.values,
+        sides=(found.kept.name, found.other.name),
         notes=found.found.notes,
         retained=found,
         conditions=tuple(found.found.conditions.ravel().tolist()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from aggregate.analysis.fixed import Retention
 from aggregate.analysis.questions import RETENTION, SLOPE, Question
 from aggregate.wording import listed, short
 
@@ -97,12 +96,3 @@ def per(question: Question) -> str:
 
 def _whole(value: float) -> str:
     return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.2g}"
-
-
-def sides(question: Question) -> tuple[str, str]:
-    """The two kinds of information of a retention."""
-    retained, test = question.retained, question.test
-    if retained is not None:
-        return retained.kept.name, retained.other.name
-    assert isinstance(test, Retention)
-    return test.kept_name or test.kept, test.other_name or test.other

@@ -16,7 +16,7 @@ from aggregate.analysis.study import Study
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import RETENTION as RETENTION_FIGURE
 from aggregate.report.caveats import cell_lines, elsewhere, on_claims, on_metric, on_the_whole
-from aggregate.report.estimates import amount, between, bracket, limited, per, places, sides, size
+from aggregate.report.estimates import amount, between, bracket, limited, per, places, size
 from aggregate.report.forest import Forest, forest
 from aggregate.report.sentences import factor_of, upper
 from aggregate.wording import counted, listed, p_equals, percent, value_text
@@ -150,7 +150,7 @@ def _finding(study: Study, claim: Claim) -> str:
     question, rises = claim.question, claim.estimate > 0
     factor = factor_of(study, question)
     if isinstance(question.test, Retention):
-        kept, other = sides(question)
+        kept, other = question.sides
         if _signs_differ(claim):
             return f"a larger share is retained of {kept if rises else other}"
         answer, more, less = ("yes,", kept, other) if rises else ("no, the reverse:", other, kept)
@@ -179,7 +179,7 @@ def _numbers(claim: Claim) -> str:
         kept, other = (percent(round(share, 2)) for share in question.retained.shares)
         narrower = listed([value_text(level) for level in question.levels[:-1]])
         of = f"of the information at {question.retained.widest}, averaged over {narrower}"
-        a, b = sides(question)
+        a, b = question.sides
         text = f"{kept} is retained for {a} and {other} for {b} {of}, a difference of {text}"
     improvement, low, high = claim.improvement
     if question.kind == COMPARISON and math.isfinite(improvement) and isinstance(question.test, Compared):
@@ -261,7 +261,7 @@ def _pieces(study: Study, claim: Claim) -> str:
 
 def _way(question: Question, rises: bool) -> str:
     if question.kind == RETENTION:
-        kept, other = sides(question)
+        kept, other = question.sides
         return f"a larger share is retained of {kept if rises else other}"
     if isinstance(question.test, Compared):
         return f"{value_text(question.test.levels[0])} is {'higher' if rises else 'lower'}"

@@ -16,7 +16,7 @@ from aggregate.analysis.questions import RETENTION, Question
 from aggregate.arrays import Floats
 from aggregate.figures.axes import Span, limits
 from aggregate.reading.declared import REAL, Metric
-from aggregate.report.estimates import amount, bracket, places, sides
+from aggregate.report.estimates import amount, bracket, places
 from aggregate.wording import percent, value_text
 
 _MOST = 8  # combinations
@@ -114,7 +114,7 @@ def _detail(question: Question, combination: int, in_nats: float = math.nan) -> 
 
 def _ways(question: Question) -> tuple[str, str]:
     if question.kind == RETENTION:
-        kept, other = sides(question)
+        kept, other = question.sides
         return f"larger share retained of {other}", f"larger share retained of {kept}"
     if isinstance(question.test, Compared):
         a, b = map(value_text, question.test.levels)

@@ -13,7 +13,6 @@ from aggregate.analysis.retention import Retained
 from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary
 from aggregate.reading.declared import SQUARED, Factor
-from aggregate.report.estimates import sides
 from aggregate.wording import better_text, counted, listed, percent, value_text
 from hpc.sweep.cell import FactorValue
 
@@ -36,7 +35,7 @@ def _asked(study: Study, question: Question) -> str:
     factor, test = factor_of(study, question), question.test
     if isinstance(test, Retention):
         name = f"{upper(test.name)}: as" if test.name else "As"
-        kept, other = sides(question)
+        kept, other = question.sides
         ends = ""
         if len(question.levels) > 1:
             ends = f" from {value_text(question.levels[-1])} to {value_text(question.levels[0])}"

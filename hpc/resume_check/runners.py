@@ -82,6 +82,7 @@ class Here(Runner):
         return local_workers.start_worker(self.store, intent, code, 0, self._profile.device, self._profile.threads)
 
     def strike(self, cell: Cell, kind: str) -> bool:
+        """The worker that trains it is sent the signal."""
         worker = self._workers[cell]
         if worker.poll() is not None:
             return False
@@ -120,6 +121,7 @@ class OnCluster(Runner):
                 submit(self.store, self.sweep, make_plan(missing), self._profile, held, seen, conf=self._conf)
 
     def strike(self, cell: Cell, kind: str) -> bool:
+        """The task that trains it is sent the signal; on another node, where none reaches it, Slurm requeues it."""
         task = self._live.get(cell.name)
         if task is None or task.state != "RUNNING":
             return False

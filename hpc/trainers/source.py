@@ -50,6 +50,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def find(source: str, search: list[Path]) -> Path:
+    """The file of a trainer, named by its path or as a module, in the first place that has it. Raises TrainerError."""
     if source.endswith(".py"):
         try:
             candidates = [base / expanded(source) for base in search]
