@@ -36,7 +36,7 @@ LEGEND: dict[str, Any] = {
     "title_fontsize": 8,
     "alignment": "left",
 }
-_LEFT, _RIGHT, _BOTTOM, TOP, GAP_X, _GAP_Y = 0.85, 0.25, 0.72, 0.32, 0.22, 0.42
+_LEFT, _RIGHT, _BOTTOM, TOP, GAP_X, _GAP_Y = 0.85, 0.25, 0.78, 0.32, 0.22, 0.42
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,

@@ -50,10 +50,16 @@ def text_width(texts: Sequence[str]) -> float:
 
 
 def footnote(figure: Figure, text: str) -> None:
-    """What the marks mean, at the foot of the figure, on as many lines as it takes; there is room for two."""
-    points, width = 7.5, figure.get_figwidth()
-    shown = "\n".join(textwrap.wrap(text, int((width - 0.16) / (points * _LETTER))))
-    figure.text(0.08 / width, 0.05 / figure.get_figheight(), shown, fontsize=points, color=GREY, linespacing=1.1)
+    """What the marks mean, at the foot of the figure, on as many lines as it takes: two, or three smaller ones."""
+    width = figure.get_figwidth()
+    shown, points = list[str](), 0.0
+    for points in (7.5, 6.5):
+        shown = textwrap.wrap(text, int((width - 0.16) / (points * _LETTER)))
+        if len(shown) < 3:
+            break
+    figure.text(
+        0.08 / width, 0.05 / figure.get_figheight(), "\n".join(shown), fontsize=points, color=GREY, linespacing=1.1
+    )
 
 
 def _inches(ax: Axes) -> tuple[float, float]:

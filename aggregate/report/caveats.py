@@ -163,7 +163,8 @@ def _ended_otherwise(record: Record) -> bool:
 def _hanging_failures(summary: Summary, evidence: Evidence) -> list[str]:
     """Failures that depend on a factor: the cells that are left are not like those that failed."""
     return [
-        f"failures depend on {entry.factor.label} ({p_equals(entry.p)}, {entry.method}): means of what is left mislead"
+        f"failures depend on {entry.factor.label} ({p_equals(entry.p)}, uncorrected; {entry.method}): means of what is "
+        "left mislead"
         for entry in evidence.missingness
         if entry.p <= 1 - summary.level
     ]

@@ -174,7 +174,7 @@ def failures(evidence: Evidence) -> Table:
         levels = zip(m.factor.values, m.failed.tolist(), m.ended.tolist(), strict=True)
         told = ", ".join(f"{value_text(value)}: {failed} of {ended}" for value, failed, ended in levels)
         rows.append([m.factor.label, p_text(m.p), m.method, told])
-    return Table(["factor", "p", "test", "failed"], rows, words=1)
+    return Table(["factor", "p (uncorrected)", "test", "failed"], rows, words=1)
 
 
 def completeness(summary: Summary) -> Table:

@@ -5,9 +5,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from helpers.predecessor import PREDECESSOR
@@ -63,6 +65,24 @@ def faults(written: Written) -> Callable[..., list[str]]:
         return caught.value.faults
 
     return refuse
+
+
+def test_how_many_samples_the_built_in_trainer_has_is_written_down_and_is_no_part_of_identity(
+    loaded: Callable[..., Loaded], data_dir: Path
+) -> None:
+    before = loaded({"data": {"dir": "DATA"}}).sweep
+    assert "samples" not in before.sections["data"]  # these files hold no arrays
+    labels = data_dir / "train_labels.npy"
+    plain = labels.read_bytes()
+    try:
+        for version in (1, 2):
+            with labels.open("wb") as file:
+                np.lib.format.write_array(file, np.zeros((6, 12), dtype=np.float32), version=(version, 0))
+            sweep = loaded({"data": {"dir": "DATA"}}).sweep
+            assert sweep.sections["data"]["samples"] == {"training": 6}
+            assert replace(sweep, data_digest=before.data_digest).config_digest == before.config_digest
+    finally:
+        labels.write_bytes(plain)
 
 
 # --- what is read ---------------------------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ def test_a_file_in_another_encoding_is_read_as_python_reads_it(tmp_path: Path) -
         ('"lower"', '"lower", "chance": True', "mine.py: METRICS['loss']: 'chance' is True; it must be a number"),
         ('"lower"', '"lower", "about": 3', "mine.py: METRICS['loss']: 'about' is 3; it must be text"),
         ('"lower"', '"lower", "scaled_by": "x"', "mine.py: METRICS['loss']: 'scaled_by' is 'x'; valid: w"),
+        ('"lower"', '"lower", "error": "MSE"', "METRICS['loss']: 'error' is 'MSE'; valid: squared, cross entropy"),
         ('"loss"', '"epoch"', "mine.py: METRICS['epoch']: a metric's name is letters"),
         ('"loss"', '"a,b"', "mine.py: METRICS['a,b']: a metric's name is letters"),
         ('"loss"', r'"a\nb"', r"mine.py: METRICS['a\nb']: a metric's name is letters"),
