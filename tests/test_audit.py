@@ -82,8 +82,8 @@ ALLOWED = {
     },
     "loads": {
         "commands of ours": "hpc/cli/app.py",
-        "a trainer or figure, which the user named": "hpc/trainers/loading.py hpc/trainers/stand_in/holdfast_trainer.py "
-        "aggregate/figures/user_figures.py",
+        "a trainer or figure, which the user named": "hpc/trainers/loading.py "
+        "hpc/trainers/stand_in/holdfast_trainer.py aggregate/figures/user_figures.py",
         "the compiled step, from a folder that nobody else can write": "training/steps/build.py",
     },
     "never": {},

@@ -110,10 +110,6 @@ def extract(asked: QueryOptions, output_dir: Path, offline: Path | None, partial
     except (WandbTroubleError, ImportError) as error:
         say(str(error))
         return CommandExit.TROUBLE
-    if not runs:
-        raise ConfigError(
-            [f"no run of group {query.group!r} in project {query.project!r} matches; check names and filters"]
-        )
     say(f"{len(runs)} runs")
     output = output_dir.absolute()
     _say_some(runs_of.extract(runs, query, output))

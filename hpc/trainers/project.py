@@ -252,10 +252,10 @@ class _Collection:
                 self._left[path] = f"it has the name of Python's own module {module}"
 
     def _relative(self, closure: Closure) -> Iterator[str]:
-        """Files that are read by a path from the working directory, and are there or beside the trainer."""
+        """Files and folders that are read by a path from the working directory, and are there or beside the trainer."""
         for source, paths in closure.paths.items():
             for line, name in paths.relative():
-                if os.path.isfile(name) or (self._path.parent / name).is_file():
+                if any(map(_is_there, (name, str(self._path.parent / name)), (name, name))):
                     yield (
                         f"{_below(source, self._anchor)}:{line} reads {name!r} from the working directory, and a Slurm "
                         "task runs in the sweep directory; write Path(__file__).parent / ..., or give its absolute "
@@ -279,6 +279,13 @@ class _Collection:
 
     def _where(self, path: Path, wanted: Import) -> str:
         return f"{_below(path, self._anchor)}:{wanted.line} imports {wanted.module}"
+
+
+def _is_there(path: str, name: str) -> bool:
+    """Whether a file or folder is there. A name that begins with what is not known, or is no name, may be any other."""
+    if name.startswith("*") or os.path.normpath(name) == os.curdir:
+        return False
+    return bool(glob.glob(path)) if "*" in name else os.path.exists(path)
 
 
 def _below(path: Path, base: Path) -> str:

@@ -25,9 +25,14 @@ _SAME = {"Path", "PurePath", "PosixPath", "str", "fspath", "abspath", "realpath"
 _SAME_METHODS = {"resolve", "absolute", "as_posix"}
 _JOINS = {"joinpath", "glob", "rglob"}
 _UNKNOWN = PathValue("*")
-# What reads the file that its first argument names, or that its object is.
-_READ = {"open", "load", "loadtxt", "genfromtxt", "fromfile", "read_csv", "read_table", "read_json", "read_parquet"}
-_READ_ITSELF = {"open", "read_text", "read_bytes"}
+# What reads the file or folder that its first argument names, or that its object is.
+_READ = {
+    *("open", "load", "loadtxt", "genfromtxt", "fromfile", "memmap", "read_csv", "read_table", "read_json"),
+    *("read_parquet", "read_excel", "read_pickle", "read_feather", "File", "loadmat", "imread", "read_image"),
+    *("load_from_disk", "listdir", "scandir", "glob", "iglob", "walk"),
+}
+_READ_ITSELF = {"open", "read_text", "read_bytes", "iterdir", "glob", "rglob"}
+_FILE_KEYWORDS = {"file", "path", "filename", "filepath_or_buffer", "io", "name"}
 
 
 class Paths:
@@ -58,19 +63,21 @@ class Paths:
                 waiting += ast.iter_child_nodes(node)
 
     def relative(self) -> Iterator[tuple[int, str]]:
-        """(line, path) of every file that is read by a path which only the working directory gives a meaning."""
+        """(line, path or pattern) of all that is read by a path which only the working directory gives a meaning."""
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Call) and not _writes(node):
                 found = self._opened(node)
-                if found and not found.rooted and not os.path.isabs(found.text) and not set("*~$:") & set(found.text):
+                if found and not found.rooted and not os.path.isabs(found.text) and not set("~$:") & set(found.text):
                     yield node.lineno, found.text
 
     def _opened(self, node: ast.Call) -> PathValue | None:
         match node.func:
             case ast.Attribute(value=inner, attr=name) if name in _READ_ITSELF and self.value(inner):
                 return self.value(inner)
-            case ast.Name(id=name) | ast.Attribute(attr=name) if name in _READ and node.args:
-                return self.value(node.args[0])
+            case ast.Name(id=name) | ast.Attribute(attr=name) if name in _READ:
+                named = (word.value for word in node.keywords if word.arg in _FILE_KEYWORDS)
+                first = next(iter([*node.args[:1], *named]), None)
+                return self.value(first) if first else None
         return None
 
     def import_roots(self) -> Iterator[PathValue | None]:

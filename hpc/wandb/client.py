@@ -2,8 +2,8 @@
 
     python -P -m hpc.wandb.client
 
-Each line of JSON on stdin is a request, whose `do` is "read" or "write". It is answered by any number of lines of JSON
-on stdout, the last of which is {"end": true}. The process ends when stdin does.
+Each line of JSON on stdin is a request, whose `do` is "read", "write" or "places". It is answered by any number of lines
+of JSON on stdout, the last of which is {"end": true}. The process ends when stdin does.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import json
 import os
 import sys
 
-from hpc.wandb.helper import END, READ, WRITE, own_stdout
-from hpc.wandb.reader import read
+from hpc.wandb.helper import END, PLACES, READ, WRITE, own_stdout
+from hpc.wandb.reader import places, read
 from hpc.wandb.writer import write
 
-_REQUESTS = {READ: read, WRITE: write}
+_REQUESTS = {READ: read, WRITE: write, PLACES: places}
 
 
 def main() -> None:

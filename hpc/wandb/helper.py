@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from hpc.checkout import PROJECT_ROOT
 
-READ, WRITE = "read", "write"
+READ, WRITE, PLACES = "read", "write", "places"
 END = {"end": True}
 # All other WANDB_ variables describe runs, such as their name or id. Ours are described by their cells.
 _KEPT = {

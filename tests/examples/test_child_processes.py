@@ -59,7 +59,7 @@ def test_a_trainers_functions_are_found_in_its_processes(
 
 
 # In a folder of their own: Python would run an `hpc.py` of the working directory as `python -m hpc`.
-@pytest.mark.parametrize("name", ["training.py", "hpc.py", "json.py", "aggregate.py"])
+@pytest.mark.parametrize("name", ["training.py", "hpc.py", "aggregate.py"])
 @pytest.mark.parametrize("debug", [False, True], ids=["task", "debug"])
 def test_they_are_found_in_a_file_that_is_named_like_another_module(
     holdfast: Holdfast, tmp_path: Path, name: str, debug: bool

@@ -1,7 +1,7 @@
 """A W&B server on the loopback interface, just enough for the real client.
 
-What it knows: the GraphQL operations that `wandb.init`, `run.finish`, `wandb sync` and `wandb.Api().runs/scan_history`
-of wandb 0.31 send, and the file stream. Runs live in memory, found by entity, project and name.
+What it knows: the GraphQL operations that `wandb.init`, `run.finish`, `wandb sync` and `wandb.Api().runs/projects/
+scan_history` of wandb 0.31 send, and the file stream. Runs live in memory, found by entity, project and name.
 
 Its limits: the meaning of a request is our reading of the client, not the vendor's server. Lines of a history are kept
 where the client's offset puts them, a run that is resumed appends behind what is there, nothing is sampled,
@@ -211,6 +211,14 @@ class WandbServer:
         info = {"endCursor": str(start + len(page)), "hasNextPage": more}
         listing = {"edges": edges, "pageInfo": info}
         return {"project": {"internalId": "1", "runCount": len(chosen), "readOnly": False, "runs": listing}}
+
+    def _do_GetProjects(self, variables: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        entity = variables["entity"]
+        names = sorted({run.project for run in self.all() if run.entity == entity})
+        about = {"entityName": entity, "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False, "user": None}
+        nodes = [{"__typename": "Project", "id": f"project-{name}", "name": name, **about} for name in names]
+        info = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"edges": [{"node": node} for node in nodes], "pageInfo": info}}
 
     def _do_Run(self, variables: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         run = self.runs.get((variables["entity"], variables["project"], variables["name"]))

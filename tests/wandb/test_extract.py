@@ -136,6 +136,28 @@ def test_a_wrong_project_or_group_lists_those_that_the_files_have(
     assert not (tmp_path / "x").exists()
 
 
+def test_a_wrong_project_or_group_lists_those_that_the_server_has(
+    server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extract(tmp_path / "x", expect=2)
+    assert capsys.readouterr().err == (
+        f"no run of group {GROUP!r} in project {PROJECT!r} matches; tester has no project at all\n"
+    )
+    store, sweep = width_sweep(tmp_path / "out")
+    train(store, sweep)
+    assert main(["wandb", "sync", str(store.paths.root), "--group", GROUP, "--settle", "0"]) == 0
+    capsys.readouterr()
+    for wrong, line in (
+        ({"project": "synergie"}, f"in project 'synergie' matches; tester has the projects {PROJECT}\n"),
+        ({"group": "pilott"}, f"matches; project {PROJECT} of tester has group {GROUP}: {len(sweep.grid)} runs\n"),
+    ):
+        extract(tmp_path / "x", **wrong, expect=2)
+        (said,) = capsys.readouterr().err.splitlines(keepends=True)
+        assert said.endswith(line)
+    assert server.unknown == []
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_sweep_that_was_run_is_never_overwritten(
     server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

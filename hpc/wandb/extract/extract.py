@@ -26,7 +26,7 @@ from hpc.wandb.extract.outcomes import Entry, Extracted, mirrored_outcomes
 from hpc.wandb.extract.predecessor import predecessor_outcomes
 from hpc.wandb.helper import Helper
 from hpc.wandb.offline_files import find_segments, join_segments, read_segment
-from hpc.wandb.reader import runs_on_server
+from hpc.wandb.reader import places_on_server, runs_on_server
 from hpc.wandb.runs import WandbRun
 
 # Marks a sweep directory as an extraction, which a later extraction may replace.
@@ -68,10 +68,18 @@ class Query:
 def from_server(query: Query, *, idle: float) -> list[WandbRun]:
     """Matching runs with their complete histories. idle: seconds to wait for an answer.
 
-    Raises WandbTroubleError, OSError.
+    Raises WandbTroubleError, OSError, and ConfigError naming what is there if nothing matches.
     """
     with Helper(needs_key=True, idle=idle) as helper:
-        return runs_on_server(helper, query.project, query.entity, query.filters())
+        matching = runs_on_server(helper, query.project, query.entity, query.filters())
+        if not matching:
+            entity, projects, groups = places_on_server(helper, query.project, query.entity)
+            found = "; ".join(f"group {group or '(none)'}: {count} runs" for group, count in _most(Counter(groups)))
+            there = f"project {query.project} of {entity} has {found}"
+            if not groups:
+                there = f"{entity} has " + (f"the projects {_some(projects)}" if projects else "no project at all")
+            raise ConfigError([f"{_unmatched(query)}; {there}"])
+    return matching
 
 
 def from_files(query: Query, root: Path, say: Callable[[str], None]) -> list[WandbRun]:
@@ -93,9 +101,21 @@ def from_files(query: Query, root: Path, say: Callable[[str], None]) -> list[Wan
 def _nothing(query: Query, runs: Sequence[WandbRun], root: Path) -> str:
     """Why no run in files matches: what there is instead."""
     places = Counter((run.project or "(none)", run.group or "(none)") for run in runs)
-    found = "; ".join(f"project {p}, group {g}: {count} runs" for (p, g), count in places.most_common(_MOST_PLACES))
-    asked = f"no run of group {query.group!r} in project {query.project!r} matches"
-    return f"{asked}; {root} has " + (found or "no run at all")
+    found = "; ".join(f"project {p}, group {g}: {count} runs" for (p, g), count in _most(places))
+    return f"{_unmatched(query)}; {root} has " + (found or "no run at all")
+
+
+def _unmatched(query: Query) -> str:
+    return f"no run of group {query.group!r} in project {query.project!r} matches"
+
+
+def _most(counts: Counter[Any]) -> list[tuple[Any, int]]:
+    return counts.most_common(_MOST_PLACES)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_PLACES} more" if len(names) > _MOST_PLACES else ""
+    return ", ".join(names[:_MOST_PLACES]) + more
 
 
 def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:

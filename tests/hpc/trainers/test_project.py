@@ -209,6 +209,32 @@ def test_other_ways_to_read_are_known_too(tmp_path: Path) -> None:
     assert lines == ["train.py:5", "train.py:6", "train.py:7"]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "os.listdir('data')",
+        "glob.glob('data/*.json')",
+        "list(Path('data').glob('*.json'))",
+        "list(Path('data').iterdir())",
+        "open(f'data/{FOLD}.json')",
+        "open(file='data/1.json')",
+        "pandas.read_csv(filepath_or_buffer='data/1.json')",
+        "open(os.path.join('data', '1.json'))",
+    ],
+)
+def test_folders_patterns_and_keywords_are_known_too(tmp_path: Path, call: str) -> None:
+    source = f"import glob, os\nfrom pathlib import Path\ndef rate():\n    {call}\n"
+    lay_out(tmp_path, {"data/1.json": "1"}, "train.py:train", source)
+    (line,) = project(read_declaration("train.py:train", [tmp_path], {})).elsewhere
+    assert line.startswith("train.py:4 reads 'data")
+
+
+@pytest.mark.parametrize("call", ["open(f'{place}/1.json')", "os.listdir('.')", "os.listdir('absent')", "open(0)"])
+def test_what_may_lie_anywhere_is_not_noted(tmp_path: Path, call: str) -> None:
+    lay_out(tmp_path, {"data/1.json": "1"}, "train.py:train", f"import os\ndef rate():\n    {call}\n")
+    assert project(read_declaration("train.py:train", [tmp_path], {})).elsewhere == ()
+
+
 def test_a_trainer_named_like_a_module_of_pythons_own_is_refused_and_a_neighbour_stays(
     holdfast: Holdfast, tmp_path: Path
 ) -> None:
