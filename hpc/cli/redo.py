@@ -72,8 +72,8 @@ def command(
     question = f"set the results of {len(chosen)} finished cells aside, to train them again?"
     if not confirmed(question, yes, "nothing is set aside"):
         return CommandExit.CONFIGURATION
-    with lock(store, "holdfast redo"):
-        number = redo.set_aside(store, chosen)
+    with lock(store, "holdfast redo") as held:
+        number = redo.set_aside(store, chosen, held)
     say(f"{len(chosen)} results set aside by redo {number}, as results.json.redone-* beside where they were")
     if cluster is None or request is None:
         say(f"`holdfast run {directory}` trains these cells here, `holdfast submit {directory} --profile P` on Slurm")

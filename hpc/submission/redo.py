@@ -21,14 +21,17 @@ from hpc.storage.claims import new_submission
 from hpc.storage.layout import redone_mark
 from hpc.storage.store import Store
 from hpc.submission.live import queues
+from hpc.submission.lock import Held
 from hpc.sweep.cell import Cell
 
 
-def set_aside(store: Store, cells: Sequence[Cell]) -> int:
+def set_aside(store: Store, cells: Sequence[Cell], held: Held) -> int:
     """Set the results of these finished cells aside, so that they count as missing. Returns the number of the redo.
 
-    The sweep's lock has to be held. Killed anywhere in between, it has set some of them aside and left the others as
-    they were. Raises BusyError if a task that is queued or running has one of the cells, SweepError, OSError.
+    held: the sweep's lock; who took it over may have queued some of the cells since. Killed anywhere in between, it has
+    set some of them aside and left the others as they were.
+    Raises BusyError if a task that is queued or running has one of the cells, or if the lock is lost; SweepError,
+    OSError.
     """
     _check_nothing_lives(store, {cell.name for cell in cells})
     number = new_submission(store)
@@ -36,6 +39,7 @@ def set_aside(store: Store, cells: Sequence[Cell]) -> int:
     record = {"by": by, "at": time.time(), "cells": sorted(cell.name for cell in cells)}
     files.publish(store.paths.redo_file(number), json.dumps(record, indent=1).encode())
     for cell in cells:
+        held.check()
         with contextlib.suppress(FileNotFoundError):  # a person has just moved it away
             judged = files.read(store.paths.result_file(cell))
             published.repair(store.paths, cell, files.parse_json(judged))  # its history and weights go with it

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from hpc.node import attempt, giving_up, pack
 from hpc.node.books import Book
 from hpc.slurm.commands import Slurm
 from hpc.storage import files, published, task_list
-from hpc.submission import arrays, cancels, live, lock
+from hpc.storage.store import Store
+from hpc.submission import arrays, cancels, live, lock, redo
 
 from . import scripts
 from .campaign import Model
@@ -104,6 +106,9 @@ QUEUED_TWICE, REPLACED = "is queued 2 times", "is replaced while it trains"
 STARTED_AFTER = "by a task that started after it was cancelled"
 
 
+OLDER_THAN_REDO = "is trained on from what is older than its redo"
+
+
 def _keep_one_conflict(paths: Any, cell: Any, conflict: Any) -> None:
     files.publish_once(paths.conflict_file(cell), json.dumps(conflict).encode())
 
@@ -120,7 +125,7 @@ def _last_alone(book: Book, *ours: Any) -> Any:
     return _lineage(book, *ours)[-1:]
 
 
-_lineage, _run_pack = Book.lineage, pack.PackTask.run
+_lineage, _run_pack, _set_aside = Book.lineage, pack.PackTask.run, redo.set_aside
 
 MUTANTS = (
     Mutant(
@@ -352,6 +357,54 @@ MUTANTS = (
         lambda *_: False,
         "before it got anywhere",
         scripts.stopped_before_its_first_step,
+    ),
+    Mutant(
+        9,
+        "a result from before a redo counts",
+        published,
+        "precedes_redo",
+        lambda *_: False,
+        "is believed after redo",
+        scripts.old_copy_that_ends_while_its_cell_is_redone,
+        machine=Protocol,
+    ),
+    Mutant(
+        9,
+        "a state from before a redo is restored",
+        Store,
+        "counting_attempts",
+        lambda own, cell: own.attempts(cell),
+        OLDER_THAN_REDO,
+        scripts.redone_while_a_copy_has_saved_states,
+        machine=Protocol,
+    ),
+    Mutant(
+        5,
+        "a task does not look whether its cell was redone",
+        pack.PackTask,
+        "_to_do",
+        lambda own, cell: not own.store.has_result(cell.name),
+        OLDER_THAN_REDO,
+        scripts.late_task_starts_after_a_redo,
+        machine=Protocol,
+    ),
+    Mutant(
+        5,
+        "redo does not ask whether a task has the cell",
+        redo,
+        "_check_nothing_lives",
+        _nothing,
+        "is redone while a task has it",
+        scripts.redone_while_its_pack_trains,
+    ),
+    Mutant(
+        5,
+        "redo does not look again at its lock",
+        redo,
+        "set_aside",
+        lambda store, cells, held: _set_aside(store, cells, SimpleNamespace(check=_nothing)),
+        "sets results aside although its lock was taken over",
+        scripts.stopped_redo_continued_after_a_take_over,
     ),
     Mutant(
         10,

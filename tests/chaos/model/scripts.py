@@ -215,6 +215,24 @@ def stopped_before_its_first_step(m: Submissions) -> None:
     m.stop_again_and_again(FIRST, loaded=True)
 
 
+def redone_while_its_pack_trains(m: Submissions) -> None:
+    m.submit(A, 2, False, False, False)
+    m.step(FIRST, TO_ITS_END)
+    m.start(FIRST)
+    for _ in range(4):
+        until_it_trains(m)  # three steps, then the next cell's first
+    m.what_must_hold()
+    m.redo(A, CELLS[:1], at_once=True)
+
+
+def stopped_redo_continued_after_a_take_over(m: Submissions) -> None:
+    m.how_it_stands("done", A, 1, False)
+    m.redo(A, CELLS)
+    m.step(FIRST, TO_ITS_END, "squeue")
+    m.stop_take_over_and_continue(FIRST, B)
+    m.step(FIRST, TO_ITS_END)
+
+
 # --- of tasks alone ---------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +267,31 @@ def result_damaged_while_another_copy_ends(m: Protocol) -> None:
     m.finish(FIRST)
     m.damage(ONE_CELL[0], "result_file")
     m.finish(FIRST)
+
+
+def old_copy_that_ends_while_its_cell_is_redone(m: Protocol) -> None:
+    m.copies_at_one_point(2, ("step", "link"))
+    m.finish(FIRST)
+    m.redo(ONE_CELL, at_once=True)
+    m.finish(FIRST)
+
+
+def late_task_starts_after_a_redo(m: Protocol) -> None:
+    m.start(ONE_CELL, lagging=False, way=0)
+    m.finish(FIRST)
+    m.redo(ONE_CELL, at_once=True)
+    m.start(ONE_CELL, lagging=False, way=0, late=True)
+    m.finish(FIRST)
+
+
+def redone_while_a_copy_has_saved_states(m: Protocol) -> None:
+    m.start(ONE_CELL, lagging=True, way=0)
+    for _ in range(3):
+        m.step_until(FIRST, "step")
+    m.start(ONE_CELL, lagging=False, way=0)
+    m.finish(SECOND)
+    m.redo(ONE_CELL, at_once=True)
+    m.step_until(FIRST, "step")  # it does not see at once that its cell has been redone, and saves
 
 
 def three_copies_that_end_differently(m: Protocol) -> None:

@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from helpers.small_sweeps import make_grid, make_store, make_sweep, write_trainer
 
 from hpc import provenance
-from hpc.errors import OutdatedError, SweepError
+from hpc.errors import ConfigError, OutdatedError, SweepError
 from hpc.launch import look, request, slurm, watching
 from hpc.launch.options import SubmitOptions
 from hpc.launch.request import Request
@@ -38,6 +39,7 @@ from hpc.trainers.project import Project
 from .clusters import Clusters, Controller, Task
 from .machines import Clock, Command, Host, Machines
 from .processes import outside
+from .redoing import Redos
 from .toy import Witness, check_believed, train_cell
 
 GRID = make_grid((1, 2, 3), (42,))
@@ -52,7 +54,7 @@ class _Steps(Witness):
     def __init__(self, world: Machines) -> None:
         self._world = world
 
-    def begins(self, cell: Cell) -> None:
+    def begins(self, cell: Cell, since: int) -> None:
         self._world.operation("begin")
 
     def trains(self, cell: Cell) -> None:
@@ -72,6 +74,7 @@ class Site:
         self.cancels: list[Command] = []
         self.foreign: set[Cell] = set()
         self._witness = _Steps(self.world)
+        self.redos = Redos(self.world, self.store, self._is_live)
         self._replace_what_reaches_out()
 
     def close(self) -> None:
@@ -143,6 +146,9 @@ class Site:
         before = one.job.accepted_at < command.born
         return before and one.job.name != "renamed" and not one.job.by.lagging and not self.is_void(one)
 
+    def _is_live(self, cell: Cell, command: Command) -> bool:
+        return any(self._is_seen(one, command) and cell.name in self.cells_of(one) for one in self._all_tasks())
+
     # --- processes ------------------------------------------------------------------------------------------------
 
     def submit(self, host: Host, conf: Path | None = None, sweep: Sweep | None = None, **asked: Any) -> Command:
@@ -186,11 +192,15 @@ class Site:
 
         return self._command(host, body)
 
+    def redo(self, host: Host, cells: list[Cell]) -> Command:
+        """`holdfast redo --axis ...` of some cells, typed on a host."""
+        return self._command(host, partial(self.redos.command, cells=cells))
+
     def _command(self, host: Host, body: Callable[[Command], None], **about: Any) -> Command:
         def told(process: Command) -> None:
             try:
                 body(process)
-            except (SweepError, SlurmError) as error:
+            except (ConfigError, SweepError, SlurmError) as error:
                 process.told = str(error)
                 if process.waits and "is at work here" in process.told:
                     self.world.faults.append(f"{process.name} waits for its turn, and is refused: {process.told}")
@@ -228,6 +238,7 @@ class Site:
         check_believed(self.store, CELLS, self.store.sweep().config_digest)
         self._check_no_cell_is_queued_twice()
         self._check_no_cell_is_trained_twice()
+        self.redos.check()
 
     def _all_tasks(self) -> list[Task]:
         controllers = self.clusters.controllers.values()
@@ -266,6 +277,7 @@ class Site:
             hit = process.trains in cancel.cancel.cells and by.since < cancel.cancel.number
             if hit and process.born > cancel.ended_at:
                 self.world.faults.append(f"{process.trains} is trained by a task that started after it was cancelled")
+        self.redos.check_training(process)
 
     def _check_stopping(self, cancel: Command) -> None:
         """All that ran of what it cancelled, on clusters that can be asked from there, has been asked to stop."""

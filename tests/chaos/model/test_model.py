@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from helpers.small_sweeps import make_grid, make_store, make_sweep
@@ -15,13 +16,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from hpc.node import training_run
 from hpc.node.attempt import PackAttempt
+from hpc.node.pack import PackTask
 from hpc.node.training_run import TrainingRun
 from hpc.storage import published
 from hpc.storage.checkpoint import CorruptCheckpointError, decode
+from hpc.storage.claims import new_submission
+from hpc.submission import redo
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, CONFLICT, FAILED
 
 from .processes import Process, World, outside
+from .redoing import Kept, newest_redo
 from .swarm import BOTH, rule
 from .toy import PLAIN, Way, Witness, check_believed, train_cell
 
@@ -33,10 +38,13 @@ WHICH = range(MOST_LIVE)
 class _Watched(Witness):
     """What a process of the model is told is held against what is on disk."""
 
-    def __init__(self, model: Protocol, attempt: PackAttempt) -> None:
-        self._model, self._attempt = model, attempt
+    def __init__(self, model: Protocol, attempt: PackAttempt, redos: Mapping[Cell, int]) -> None:
+        self._model, self._attempt, self._redos = model, attempt, redos
+        self.submission = attempt.submission
 
-    def begins(self, cell: Cell) -> None:
+    def begins(self, cell: Cell, since: int) -> None:
+        if since <= self._redos[cell]:
+            self._model.faults.append(f"{cell.name} is trained on from what is older than its redo")
         self._model.world.operation("begin")
 
     def trains(self, cell: Cell) -> None:
@@ -50,12 +58,13 @@ class _Watched(Witness):
         with outside():
             newer = [number for number in model.attempts_with_a_state(cell) if number > own]
             rightly = newer or model.store.has_result(cell.name) or cell in model.touched or model.damaged_checkpoints
+            rightly = rightly or newest_redo(model.store, cell) >= self.submission
         if not rightly:
             model.faults.append(f"{cell.name} is taken from an attempt by one that has saved nothing of it")
 
     def finished(self, cell: Cell, outcome: float, by: Any) -> None:
         self._model.ended[cell.name, self._attempt.number] = by
-        self._model.outcomes.setdefault(cell, set()).add(outcome)
+        self._model.outcomes.setdefault(cell, set()).add((outcome, self.submission))
 
 
 class Protocol(RuleBasedStateMachine):
@@ -72,9 +81,10 @@ class Protocol(RuleBasedStateMachine):
         self.world = World(self.store.root)
         self.acknowledged: set[Cell] = set()
         self.ended: dict[tuple[str, int], list[Any]] = {}  # by cell and pack: the codes and numerics that trained it
-        self.outcomes: dict[Cell, set[float]] = {}
+        self.outcomes: dict[Cell, set[tuple[float, int]]] = {}  # each with the submission whose task had it
         self.faults: list[str] = []
-        self.seen: dict[Cell, bytes] = {}
+        self.kept = Kept(self.store)
+        self.late = new_submission(self.store)  # whose tasks may start at any time
         self.touched: set[Cell] = set()  # by a rule: such a cell may rightly be trained again
         self.damaged_checkpoints = False
         self.world.patch(training_run, "_PROGRESS_SECONDS", 0.0)  # the same operations whatever the clock says
@@ -84,7 +94,7 @@ class Protocol(RuleBasedStateMachine):
             for process in self.world.live:
                 process.lagging = False
                 process.finish()
-            last = self.world.start(self._task(CELLS))
+            last = self.world.start(self._task(CELLS, new_submission(self.store)))
             last.finish()
             self.what_must_hold()
             assert {status.state for status in self._statuses()} <= self.ends, "one more task does not finish the sweep"
@@ -104,21 +114,24 @@ class Protocol(RuleBasedStateMachine):
         self.a_result_names_all_that_trained_it()
         self.every_outcome_is_kept()
         self.deterministic_training_is_never_in_conflict()
-        self.a_result_never_changes()
+        self.a_result_stays_where_it_is_or_is_kept_by_a_redo()
         self.what_was_acknowledged_is_there()
 
     # --- what processes do ----------------------------------------------------------------------------------------
 
-    def _task(self, cells: list[Cell], way: Way = PLAIN):  # type: ignore[no-untyped-def]
+    def _task(self, cells: list[Cell], submission: int, way: Way = PLAIN):  # type: ignore[no-untyped-def]
         """A task as hpc.node.pack runs it, with a trainer of three steps."""
 
         def body(process: Process) -> None:
             for cell in cells:
                 published.set_damaged_aside(self.store.paths, cell)
-            left = [cell for cell in cells if not self.store.has_result(cell.name)]
+            own: Any = SimpleNamespace(store=self.store, submission=submission)
+            left = [cell for cell in cells if PackTask._to_do(own, cell)]
             if not left:
                 return
-            attempt = PackAttempt.begin(self.store, self.sweep, left, 1, {})
+            with outside():
+                redos = {cell: newest_redo(self.store, cell) for cell in left}
+            attempt = PackAttempt.begin(self.store, self.sweep, left, submission, {})
             run = TrainingRun(
                 attempt,
                 stop_requested=lambda: process.stopped,
@@ -128,7 +141,7 @@ class Protocol(RuleBasedStateMachine):
             )
             for cell in left:
                 if not run.stop:
-                    train_cell(run, cell, way, _Watched(self, attempt))
+                    train_cell(run, cell, way, _Watched(self, attempt, redos))
             attempt.end()
 
         return body
@@ -149,9 +162,26 @@ class Protocol(RuleBasedStateMachine):
         cells=[CELLS, CELLS[:1], CELLS[1:]],
         lagging=BOTH,
         way=range(3),
+        late=[False, False, True],
     )
-    def start(self, cells: list[Cell], lagging: bool, way: int) -> None:
-        self.world.start(self._task(cells, self.ways[way])).lagging = lagging
+    def start(self, cells: list[Cell], lagging: bool, way: int, late: bool = False) -> None:
+        """late: it has been queued before all the others."""
+        submission = self.late if late else new_submission(self.store)
+        self.world.start(self._task(cells, submission, self.ways[way])).lagging = lagging
+
+    @rule(when=lambda self: len(self.world.live) < MOST_LIVE, cells=[CELLS, CELLS[:1], CELLS[1:]], at_once=BOTH)
+    def redo(self, cells: list[Cell], at_once: bool) -> None:
+        """Of tasks that are still at work nothing can be seen, as of an old copy on a node that was given up."""
+        held: Any = SimpleNamespace(check=lambda: None)
+
+        def body(process: Process) -> None:
+            done = [status.cell for status in self._statuses() if status.state == COMPLETED and status.cell in cells]
+            if done:
+                redo.set_aside(self.store, done, held)
+
+        process = self.world.start(body)
+        if at_once:
+            process.finish()
 
     @rule(when=lambda self: self.world.live, which=WHICH, operations=[1, 2, 3, 5, 8, 13, 21, 34, 55])
     def step(self, which: int, operations: int) -> None:
@@ -237,14 +267,13 @@ class Protocol(RuleBasedStateMachine):
             kept = {self.store.result(cell)["metrics"]["loss"]} if self.store.has_result(cell.name) else set()
             for path in self.store.paths.conflict_files(cell):
                 kept.add(json.loads(path.read_bytes())["outcome"]["metrics"]["loss"])
-            assert self.outcomes.get(cell, set()) <= kept, f"{cell.name}: an outcome is lost"
+            redo = newest_redo(self.store, cell)
+            counting = {loss for loss, submission in self.outcomes.get(cell, ()) if submission > redo}
+            assert counting <= kept, f"{cell.name}: an outcome is lost"
 
     @invariant()
-    def a_result_never_changes(self) -> None:
-        for cell in set(CELLS) - self.touched:
-            if self.store.has_result(cell.name):
-                data = self.store.paths.result_file(cell).read_bytes()
-                assert self.seen.setdefault(cell, data) == data, "a result has changed"
+    def a_result_stays_where_it_is_or_is_kept_by_a_redo(self) -> None:
+        self.kept.check([cell for cell in CELLS if cell not in self.touched], self.sweep.config_digest)
 
     @invariant()
     def deterministic_training_is_never_in_conflict(self) -> None:

@@ -102,6 +102,6 @@ def test_a_seam_that_is_gone_is_an_error(tmp_path: Path) -> None:
 def _run_a_task() -> None:
     machine = Protocol()
     try:
-        machine.world.start(machine._task(CELLS)).finish()
+        machine.world.start(machine._task(CELLS, 1)).finish()
     finally:
         machine.teardown()

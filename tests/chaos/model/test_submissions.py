@@ -20,7 +20,7 @@ PACK = [1, 2]
 TO_ITS_END = 5_000
 # How far a submission has come when a schedule begins, and before which operation it then is.
 REACHED = {"holds the lock": "rmtree", "queues": "sbatch", "waits": "sleep"}
-SCENES = ["nothing", *REACHED, "queued", "trains", "late"]
+SCENES = ["nothing", *REACHED, "queued", "trains", "late", "failed", "done"]
 # Stops in a row after which a cell must have been given up: the first may save something, and ten more are too many.
 STOPS = 12
 # Where a command may be stopped: right before it lists, removes, publishes, asks Slurm, or hears the answer.
@@ -59,21 +59,25 @@ class Submissions(RuleBasedStateMachine):
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
-    @rule(first=True, scene=SCENES, host=WHICH, pack=PACK, take_over=BOTH)
-    def how_it_stands(self, scene: str, host: int, pack: int, take_over: bool) -> None:
+    @rule(first=True, scene=SCENES, host=WHICH, pack=PACK, take_over=BOTH, own_conf=BOTH)
+    def how_it_stands(self, scene: str, host: int, pack: int, take_over: bool, own_conf: bool = True) -> None:
         """A submission that has come so far, where most that can go wrong begins."""
         if scene == "nothing":
             return
         cluster = self.world.hosts[host].cluster
         if scene == "late":
             self.late(cluster)
-        self.submit(host, pack, scene == "waits", take_over, own_conf=True)
+        self.submit(host, pack, scene == "waits", take_over, own_conf)
         self.step(0, TO_ITS_END, REACHED.get(scene, ""))
         if scene == "late":
             self.late(cluster)
-        if scene == "trains" and self._waiting():
+        if scene == "failed":
+            self.start_what_fails(0)
+        if scene == "trains":
+            self.start_and_train(0)
+        while scene == "done" and self._waiting():
             self.start(0)
-            self.train_until_a_step(0)
+            self.train(0, TO_ITS_END)
 
     @rule(
         when=lambda self: len(self.commands) < MOST_COMMANDS,
@@ -95,9 +99,28 @@ class Submissions(RuleBasedStateMachine):
         process = self.site.submit(self.world.hosts[host], take_over=take_over)
         self._go_on(process, TO_ITS_END)
 
-    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, cells=[CELLS, CELLS[:1]])
-    def cancel(self, host: int, cells: list[Any]) -> None:
-        self.site.cancel(self.world.hosts[host], cells)
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, place=list(REACHED))
+    def submit_until(self, host: int, place: str) -> None:
+        """One more that has come so far."""
+        self._go_on(self.site.submit(self.world.hosts[host], wait=place == "waits"), TO_ITS_END, REACHED[place])
+
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, cells=[CELLS, CELLS[:1]], at_once=BOTH)
+    def cancel(self, host: int, cells: list[Any], at_once: bool = False) -> None:
+        self._begin(self.site.cancel(self.world.hosts[host], cells), at_once)
+
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, cells=[CELLS, CELLS[:1]], at_once=BOTH)
+    def redo(self, host: int, cells: list[Any], at_once: bool = False) -> None:
+        self._begin(self.site.redo(self.world.hosts[host], cells), at_once)
+
+    def _begin(self, command: Any, at_once: bool) -> None:
+        if at_once:
+            self._go_on(command, TO_ITS_END)
+
+    @rule(when=lambda self: self.tasks)
+    def train_all(self) -> None:
+        """What runs comes to its end."""
+        for process in self.tasks:
+            self._go_on(process, TO_ITS_END)
 
     @rule(
         when=lambda self: any(not process.frozen for process in self.commands),
@@ -141,6 +164,23 @@ class Submissions(RuleBasedStateMachine):
         process = _chosen(self.commands, which)
         process.frozen = not process.frozen
 
+    @rule(when=lambda self: 0 < len(self.commands) < MOST_COMMANDS, which=WHICH, host=WHICH)
+    def stop_take_over_and_continue(self, which: int, host: int) -> None:
+        """A command is stopped for as long as another one takes, which is told to take over."""
+        stopped = _chosen(self.commands, which)
+        stopped.frozen = True
+        self.submit_without_a_break(host, take_over=True)
+        stopped.frozen = False
+
+    @rule(when=lambda self: self._waiting() or self.tasks)
+    def the_nodes_die(self) -> None:
+        """With all that they run, and all that they are given next."""
+        for one in self._waiting():
+            self.site.start_task(one)
+        for process in self.tasks:
+            process.kill()
+        self.clusters.settle()
+
     @rule(host=WHICH)
     def reboot(self, host: int) -> None:
         place = self.world.hosts[host]
@@ -179,10 +219,10 @@ class Submissions(RuleBasedStateMachine):
                 self._go_on(process, TO_ITS_END)
         assert task not in self._waiting(), f"a task was stopped {most} times before it got anywhere, and is queued"
 
-    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH)
-    def correct(self, host: int) -> None:
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, at_once=BOTH)
+    def correct(self, host: int, at_once: bool = False) -> None:
         """`holdfast submit` of the sweep with another configuration, for where all that began has failed."""
-        self.site.correct(self.world.hosts[host])
+        self._begin(self.site.correct(self.world.hosts[host]), at_once)
 
     @rule(when=lambda self: self._waiting() and len(self.tasks) < MOST_TASKS, which=WHICH)
     def start_what_fails(self, which: int) -> None:

@@ -31,10 +31,12 @@ class Way:
 
 
 class Witness:
-    """What a process is told, for those who check it; this one lets it pass."""
+    """What a process is told, for those who check it; this one lets it pass. submission: which it is a task of."""
 
-    def begins(self, cell: Cell) -> None:
-        """The cell's newest state is restored."""
+    submission = 0
+
+    def begins(self, cell: Cell, since: int) -> None:
+        """The cell's newest state is restored, of a training that a task of this submission began from nothing."""
 
     def trains(self, cell: Cell) -> None:
         """The cell is trained one step further."""
@@ -56,20 +58,21 @@ def train_cell(run: Any, cell: Cell, way: Way = PLAIN, witness: Witness = UNSEEN
     """A trainer of three steps that saves after each."""
     run.numerics(kernel=way.kernel)
     saved = run.restore(cell)
-    step, noise, by = 0, way.noise, []
+    step, noise, by, since = 0, way.noise, [], witness.submission
     if saved:
         step, noise, by = saved.step, saved.values["noise"], [list(part) for part in saved.values["by"]]
+        since = saved.values["since"]
         assert saved.values["x"] == value(cell, step) + noise, "a state that no attempt saved"
     if by[-1:] != [[way.code, way.kernel]]:
         by.append([way.code, way.kernel])
-    witness.begins(cell)
+    witness.begins(cell, since)
     while step < STEPS:
         stopping = run.stop
         if not stopping:
             witness.trains(cell)
             step += 1
             run.epoch(cell, step, STEPS, {"loss": value(cell, step) + noise})
-        state = {"x": value(cell, step) + noise, "noise": noise, "by": by}
+        state = {"x": value(cell, step) + noise, "noise": noise, "by": by, "since": since}
         if cell in run.save({cell: Checkpoint(step, values=state)}):
             witness.dropped(cell)
             return

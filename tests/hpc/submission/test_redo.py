@@ -19,6 +19,7 @@ from hpc.processes import start_time
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import redo
+from hpc.submission.lock import lock
 from hpc.sweep.cell import Cell
 from hpc.sweep.outcome import Outcome, history_csv, weights_bytes
 from hpc.sweep.states import COMPLETED, MISSING
@@ -44,6 +45,12 @@ def publish(attempt: PackAttempt, cell: Cell, value: float) -> bool:
     return attempt.publish(cell, Outcome(COMPLETED, {"loss": value}, 1, 1, history, weights_bytes({})), {})
 
 
+def set_aside(store: Store, cell: Cell) -> int:
+    """As the command does it."""
+    with lock(store, "holdfast redo") as held:
+        return redo.set_aside(store, [cell], held)
+
+
 def state(store: Store, cell: Cell) -> str:
     (found,) = store.statuses([cell], store.sweep().config_digest)
     return found.state
@@ -59,7 +66,7 @@ def loss(store: Store, cell: Cell) -> float:
 
 def test_the_old_result_is_kept_with_its_history_and_the_new_one_says_so(store: Store, cell: Cell) -> None:
     publish(begin(store, cell), cell, 1.0)
-    number = redo.set_aside(store, [cell])
+    number = set_aside(store, cell)
     assert (state(store, cell), store.has_result(cell.name)) == (MISSING, False)
     names = set(files.entries(store.paths.cell_directory(cell)))
     assert {f"{name}.redone-{number:06d}" for name in ("results.json", "history.csv", "weights.safetensors")} <= names
@@ -73,7 +80,7 @@ def test_the_old_result_is_kept_with_its_history_and_the_new_one_says_so(store: 
 def test_an_old_copy_that_ends_after_a_redo_changes_nothing(store: Store, cell: Cell) -> None:
     old = begin(store, cell)
     publish(begin(store, cell), cell, 1.0)
-    redo.set_aside(store, [cell])
+    set_aside(store, cell)
     assert old.superseded([cell]) == {cell}, "it trains on for nothing"
     assert not publish(old, cell, 1.5)
     assert state(store, cell) == MISSING
@@ -88,7 +95,7 @@ def test_an_old_copy_that_looked_before_the_redo_and_publishes_after_it_is_not_b
 ) -> None:
     old = begin(store, cell)
     publish(begin(store, cell), cell, 1.0)
-    redo.set_aside(store, [cell])
+    set_aside(store, cell)
     monkeypatch.setattr(old, "_precedes_redo", lambda cell: False)  # as it was when it looked
     publish(old, cell, 1.5)
     assert store.paths.result_file(cell).exists()
@@ -106,7 +113,7 @@ def test_what_a_new_task_trains_starts_from_nothing_that_was_saved_before(tmp_pa
     cell = store.sweep().grid[0]
     assert run_task(store, submit(store, [cell])).returncode == 0
     assert begin(store, cell).restore(cell) is not None, "the checkpoints are kept"
-    redo.set_aside(store, [cell])
+    set_aside(store, cell)
     assert begin(store, cell).restore(cell) is None
     assert run_task(store, submit(store, [cell])).returncode == 0
     new, (_, old) = store.result(cell) or {}, store.redone_results(cell)[0]
@@ -117,7 +124,7 @@ def test_what_a_new_task_trains_starts_from_nothing_that_was_saved_before(tmp_pa
 def test_a_task_that_was_queued_before_a_redo_and_starts_after_it_trains_nothing(store: Store, cell: Cell) -> None:
     early = submit(store, [cell])
     assert run_task(store, submit(store, [cell])).returncode == 0
-    redo.set_aside(store, [cell])
+    set_aside(store, cell)
     before = store.attempts(cell)
     assert run_task(store, early).returncode == 0
     assert (state(store, cell), store.paths.result_file(cell).exists()) == (MISSING, False)
@@ -129,13 +136,13 @@ def test_killed_at_any_step_a_cell_is_as_it_was_or_set_aside_and_a_second_redo_e
     store: Store, cell: Cell, kill_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(begin(store, cell), cell, 1.0)
-    with monkeypatch.context() as patch:
+    with lock(store, "holdfast redo") as held, monkeypatch.context() as patch:
         dying(patch, kill_at)
         with contextlib.suppress(KilledError):
-            redo.set_aside(store, [cell])
+            redo.set_aside(store, [cell], held)
     if state(store, cell) == COMPLETED:
         assert loss(store, cell) == 1.0
-        redo.set_aside(store, [cell])
+        set_aside(store, cell)
     assert state(store, cell) == MISSING
     assert publish(begin(store, cell), cell, 2.0)
     assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
@@ -144,12 +151,22 @@ def test_killed_at_any_step_a_cell_is_as_it_was_or_set_aside_and_a_second_redo_e
     assert any("1.0" in text for text in kept)
 
 
+def test_a_redo_whose_lock_was_taken_over_leaves_what_was_trained_since_alone(store: Store, cell: Cell) -> None:
+    publish(begin(store, cell), cell, 1.0)
+    with lock(store, "holdfast redo") as stopped:
+        for owner in store.paths.lock_directory.glob("owner-*"):
+            owner.unlink()  # as `submit --take-over` does
+        with pytest.raises(SweepError, match="another command has taken over this sweep"):
+            redo.set_aside(store, [cell], stopped)
+    assert state(store, cell) == COMPLETED
+
+
 def test_a_cell_of_a_pack_that_still_trains_here_is_refused(store: Store, cell: Cell) -> None:
     publish(begin(store, cell), cell, 1.0)
     about = {"pid": os.getpid(), "began": start_time(os.getpid()), **origin(store.root)}
     PackAttempt.begin(store, store.sweep(), [cell, store.sweep().grid[1]], submit(store, [cell]), about)
     with pytest.raises(SweepError, match=f"{cell.name} is part of a task that is queued or running; wait for it"):
-        redo.set_aside(store, [cell])
+        set_aside(store, cell)
     assert state(store, cell) == COMPLETED
 
 
