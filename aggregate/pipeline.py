@@ -11,6 +11,7 @@ from typing import Any
 from aggregate.analysis.fixed import Analysis
 from aggregate.analysis.study import Study, study
 from aggregate.documents.aggregated_results import aggregated_results, encode
+from aggregate.documents.paper_tables import kept_up, paper_tables
 from aggregate.documents.stamp import stamp_of, stamped
 from aggregate.documents.statistics import statistics_document
 from aggregate.documents.tables import cell_table, curve_table, parquet
@@ -43,10 +44,11 @@ class Aggregated(Told):
 @dataclass(frozen=True)
 class Asked:
     """targets: functions of users that are to draw. remark: of those that are not run, and why; empty if all are.
-    presentation: formats and labels of this aggregation alone, as in the analysis section."""
+    presentation: formats and labels of this aggregation alone, as in the analysis section. tables: kinds of them."""
 
     targets: tuple[str, ...] = ()
     remark: str = ""
+    tables: tuple[str, ...] = ()
     presentation: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -58,6 +60,7 @@ def aggregate(
     trust: bool = False,
     formats: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
+    tables: Sequence[str] = (),
 ) -> Aggregated:
     """Aggregate a sweep directory, complete or not, and write everything that is made of its results.
 
@@ -67,16 +70,17 @@ def aggregate(
     figures: whether to draw; tables, statistics and report are written anyway. own: functions that draw figures of the
     caller's, as in analysis.figures. trust: also run those that sweep.json names where that is another user's.
     formats, labels: for this aggregation, in place of those of the analysis section: of figures, among png, pdf and
-    svg; and of metrics and factors, by name.
+    svg; and of metrics and factors, by name. tables: for papers, in ``tables/``, among csv, latex and markdown.
     Raises hpc.errors.ConfigError for a label of what the sweep does not have, SweepError if ``root`` holds no sweep,
     OSError naming the path if it cannot be read or written, or if other processes keep replacing what this one writes.
     """
     store = Store(root)
     presentation = {**({"formats": list(formats)} if formats else {}), **({"labels": labels} if labels else {})}
+    tables = kept_up(store.paths.tables_directory, tables)
     for _ in range(_TRIES):
-        seen = None if is_predecessor(root) else look(store, figures=figures, **presentation)
+        seen = None if is_predecessor(root) else look(store, figures=figures, tables=tables, **presentation)
         asked = _asked(store, seen, own, trust) if figures and seen is not None else Asked(tuple(own))
-        asked = replace(asked, presentation=presentation)
+        asked = replace(asked, presentation=presentation, tables=tables)
         # A user's figures are always drawn: who knows what they depend on?
         always = asked.targets or asked.remark
         if seen is not None and not always and (told := told_before(seen)) is not None:
@@ -132,12 +136,14 @@ def _make(reading: Reading, found: Study, figures: bool, asked: Asked) -> tuple[
     remarks = [*drawn.faults, *filter(None, [asked.remark])]
     told = [*problems(found), *remarks]
     metrics = [entry.metric.name for entry in found.summary.metrics]
+    tables = paper_tables(found, asked.tables, stamp)
     files = {store.paths.plots_directory / name: content for name, content in drawn.files.items()} | {
         store.paths.curves_file: parquet(curve_table(gathered, found.histories), stamp),
         store.paths.table_file: parquet(cell_table(gathered, metrics), stamp),
         store.paths.statistics_file: encode(stamped(statistics, document, stamp)),
         store.paths.aggregated_file: document,
         store.paths.report_file: render(Material(found, remarks, drawn.pictures, reading.certificates, stamp)),
+        **{store.paths.tables_directory / name: content for name, content in tables.items()},
     }
     return Told(gathered.complete, gathered.counts, limited(told, _MOST_LINES)), files
 

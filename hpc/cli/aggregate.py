@@ -14,17 +14,27 @@ from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.storage.store import Store
 
-EXAMPLES = ("aggregate out", "aggregate out --partial", "aggregate out --formats pdf --figure mine.py:plot")
+EXAMPLES = (
+    "aggregate out",
+    "aggregate out --partial",
+    "aggregate out --formats pdf --tables latex --figure mine.py:plot",
+)
 
 
-def _formats(text: str) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
-    if unknown := [word for word in words if word not in ("png", "pdf", "svg")]:
-        raise ValueError(f"{unknown[0]!r} is no format; valid: png, pdf, svg")
-    return words
+def _among(kind: str, *valid: str) -> options.ReadValue:
+    """Words with commas, of these."""
+
+    def read(text: str) -> tuple[str, ...]:
+        words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+        if unknown := [word for word in words if word not in valid]:
+            raise ValueError(f"{unknown[0]!r} is no {kind}; valid: {', '.join(valid)}")
+        return words
+
+    return options.ReadValue(read)
 
 
-FORMATS = options.ReadValue(_formats)
+FORMATS = _among("format", "png", "pdf", "svg")
+TABLES = _among("kind of table", "csv", "latex", "markdown")
 
 
 @click.command("aggregate", cls=Command, examples=EXAMPLES)
@@ -41,6 +51,13 @@ FORMATS = options.ReadValue(_formats)
     "--formats", type=FORMATS, default="", metavar="png,pdf", help="Formats of figures: png (always), pdf, svg."
 )
 @options.option(
+    "--tables",
+    type=TABLES,
+    default="",
+    metavar="csv,latex,markdown",
+    help="Also write tables for a paper: mean and interval of the primary metrics, in tables/.",
+)
+@options.option(
     "--label", "labels", type=options.SETTING, multiple=True, metavar="NAME=TEXT", help="What figures call NAME."
 )
 @options.trust
@@ -49,6 +66,7 @@ def command(
     partial: bool,
     figures: tuple[str, ...],
     formats: tuple[str, ...],
+    tables: tuple[str, ...],
     labels: tuple[str, ...],
     trust: bool,
 ) -> int:
@@ -61,7 +79,7 @@ def command(
     """
     named = dict(entry.split("=", 1) for entry in labels)
     return aggregate_and_print(
-        Store(directory.absolute()), partial, figures, trust=trust, formats=formats, labels=named
+        Store(directory.absolute()), partial, figures, trust=trust, formats=formats, labels=named, tables=tables
     )
 
 

@@ -74,6 +74,7 @@ class Layout:
         self.table_file = root / "table.parquet"
         self.curves_file = root / "curves.parquet"
         self.plots_directory = root / "plots"
+        self.tables_directory = root / "tables"
         self.report_file = root / "report.html"
         self.cache_file = root / ".aggregate-cache"
         # Where wandb itself would put runs of this directory, so that `wandb sync` of it works; and what
@@ -89,6 +90,7 @@ class Layout:
     def folders(self) -> tuple[Path, ...]:
         """The folders of a sweep directory; where one is a link, nothing below it is."""
         names = (self.results_root, self.packs_root, self.submissions_root, self.root / "code", self.plots_directory)
+        names += (self.tables_directory,)
         return (*names, self.wandb_root, self.certificates_directory)
 
     # --- cells, packs, submissions --------------------------------------------------------------------------------

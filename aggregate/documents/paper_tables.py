@@ -1,0 +1,294 @@
+"""Tables for papers, of the primary metrics: CSV with full numbers, LaTeX and Markdown with as many digits as the
+intervals bear. Bold is what a declared test says is better, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aggregate.analysis.claims import SHOWN, Claim
+from aggregate.analysis.questions import COMPARISON
+from aggregate.analysis.study import Study
+from aggregate.analysis.summary import MetricSummary, Summary, summarise_metric
+from aggregate.reading.declared import Factor
+from aggregate.wording import better_text, counted, p_equals, percent, value_text
+from hpc.sweep.cell import FactorValue
+from hpc.sweep.states import COMPLETED
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
+_LATEX |= {">": r"\textgreater{}"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+# What a spreadsheet would take for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_MOST_DECIMALS = 8
+_CONDITIONS = "conditions"  # the table that every sweep has
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its interval, in the metric's unit; NaN where there is none. n: seeds. best: by a declared test."""
+
+    centre: float
+    low: float
+    high: float
+    n: int
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """name: of its files, without a suffix. caption: what its numbers are. words: leading columns of words."""
+
+    name: str
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str | Estimate, ...], ...]
+    words: int
+
+
+def paper_tables(found: Study, kinds: Sequence[str], stamp: str) -> dict[str, bytes]:
+    """Content of every table by file name. kinds: of csv, latex, markdown. stamp: of the aggregation."""
+    written = {}
+    for table in _tables(found):
+        for kind in kinds:
+            suffix, write = _WRITERS[kind]
+            written[f"{table.name}.{suffix}"] = write(table, found.summary, stamp).encode()
+    return written
+
+
+def kept_up(directory: Path, asked: Sequence[str]) -> tuple[str, ...]:
+    """The kinds that are asked for, and those that are there: none may be left with the numbers of an earlier time."""
+    there = (kind for kind, (suffix, _) in _WRITERS.items() if (directory / f"{_CONDITIONS}.{suffix}").is_file())
+    return tuple(dict.fromkeys([*asked, *there]))
+
+
+def _tables(found: Study) -> Iterator[PaperTable]:
+    summary = found.summary
+    detected = [c for c in found.evidence.claims.family if c.status == SHOWN and c.question.kind == COMPARISON]
+    yield _conditions(summary, detected)
+    if len(summary.factors) > 1:
+        for entry in summary.primary_metrics():
+            for factor in summary.factors:
+                if len(factor.values) > 1:
+                    yield _by_factor(summary, entry, factor, detected)
+
+
+# --- what stands in them ---------------------------------------------------------------------------------------------
+
+
+def _conditions(summary: Summary, detected: Sequence[Claim]) -> PaperTable:
+    """Conditions as rows, the primary metrics as columns."""
+    entries = summary.primary_metrics()
+    rows: list[tuple[str | Estimate, ...]] = []
+    for i, point in enumerate(summary.points):
+        levels = [value_text(value) for _, value in point]
+        # With other factors, a test is of an average over their levels: no single condition is better by it.
+        best = [_winner(detected, entry, summary.factors[0]) if len(point) == 1 else None for entry in entries]
+        cells = [_estimate(entry, i, level == point[0][1]) for entry, level in zip(entries, best, strict=True)]
+        rows.append((*levels, *cells, f"{summary.completed[i]} of {len(summary.seeds)}"))
+    head = (*(factor.label for factor in summary.factors), *map(_named, entries), "completed")
+    notes = [_said(claim) for claim in detected] if len(summary.factors) == 1 else []
+    return PaperTable(_CONDITIONS, _caption(summary, entries, notes), head, tuple(rows), len(summary.factors))
+
+
+def _by_factor(summary: Summary, entry: MetricSummary, factor: Factor, detected: Sequence[Claim]) -> PaperTable:
+    """Levels of one factor as columns, combinations of the others as rows; last, what a declared test compares."""
+    axis = summary.factors.index(factor)
+    others = [other for other in summary.factors if other is not factor]
+    place = {point: i for i, point in enumerate(summary.points)}
+    rows: dict[tuple[str, ...], dict[FactorValue, Estimate]] = {}
+    for point, i in place.items():
+        rest = tuple(value_text(value) for k, (_, value) in enumerate(point) if k != axis)
+        rows.setdefault(rest, {})[point[axis][1]] = _estimate(entry, i)
+    body: list[tuple[str | Estimate, ...]] = [
+        (*rest, *(cells.get(level, "-") for level in factor.values)) for rest, cells in rows.items()
+    ]
+    notes = []
+    for claim in _of(detected, entry, factor):
+        body.append((*_average(claim, len(others)), *_averages(summary, entry, factor, claim)))
+        notes.append(_said(claim))
+    head = (*(other.label for other in others), *(f"{factor.label} {value_text(value)}" for value in factor.values))
+    name, caption = f"{entry.metric.slug}_by_{factor.slug}", _caption(summary, [entry], notes)
+    title = _named(entry)
+    return PaperTable(name, f"{title[0].upper()}{title[1:]}. {caption}", head, tuple(body), len(others))
+
+
+def _average(claim: Claim, columns: int) -> tuple[str, ...]:
+    assert claim.question.pair is not None
+    count = len(claim.question.pair[0])
+    return (f"averaged over {counted(count, 'combination')}", *("" for _ in range(columns - 1)))
+
+
+def _averages(summary: Summary, entry: MetricSummary, factor: Factor, claim: Claim) -> Iterator[str | Estimate]:
+    """The two levels that were compared, each averaged over the combinations that the test averages over."""
+    asked, best = claim.question, _winner([claim], entry, factor)
+    assert asked.pair is not None
+    for level in factor.values:
+        if level not in asked.levels:
+            yield "-"
+            continue
+        values = asked.pair[asked.levels.index(level)]
+        with np.errstate(divide="ignore"):
+            mean = np.exp(np.log(values).mean(axis=0)) if entry.log else values.mean(axis=0)
+        states = np.full((1, len(mean)), COMPLETED)
+        yield _estimate(summarise_metric(entry.metric, states, mean[None], summary.level), 0, level == best)
+
+
+def _estimate(entry: MetricSummary, i: int, best: bool = False) -> Estimate:
+    low, high = entry.suited
+    return Estimate(float(entry.centre[i]), float(low[i]), float(high[i]), int(entry.description.n[i]), best)
+
+
+def _of(detected: Sequence[Claim], entry: MetricSummary, factor: Factor) -> list[Claim]:
+    return [c for c in detected if c.question.metric.name == entry.metric.name and c.question.factors == (factor.name,)]
+
+
+def _winner(detected: Sequence[Claim], entry: MetricSummary, factor: Factor) -> FactorValue | None:
+    """The level that a declared comparison found to be better."""
+    for claim in _of(detected, entry, factor):
+        if entry.metric.better:
+            first = (claim.estimate > 0) == (entry.metric.better == "higher")
+            return claim.question.levels[0 if first else 1]
+    return None
+
+
+def _said(claim: Claim) -> str:
+    asked = claim.question
+    a, b = map(value_text, asked.levels)
+    return f"{asked.metric.label}: {a} against {b}, {p_equals(claim.adjusted)} after Holm's correction"
+
+
+def _named(entry: MetricSummary) -> str:
+    direction = better_text(entry.metric)
+    return f"{entry.metric.label} ({direction})" if direction else entry.metric.label
+
+
+def _caption(summary: Summary, entries: Sequence[MetricSummary], notes: Sequence[str]) -> str:
+    centres = " or ".join(dict.fromkeys(entry.centre_name for entry in entries))
+    methods = " or ".join(dict.fromkeys(entry.method for entry in entries))
+    seeds = counted(len(summary.seeds), "seed")
+    text = f"{centres.capitalize()} and {percent(summary.level)} interval ({methods}) over {seeds}"
+    # Where a run has no value, of a metric that may be absent, say, or the cell has not completed.
+    fewer = any((entry.description.n < len(summary.seeds)).any() for entry in entries)
+    text += "; in parentheses the number of seeds where it is smaller." if fewer else "."
+    total, done = summary.states.size, int(summary.completed.sum())
+    if done < total:
+        text += f" Incomplete: {done:,} of {counted(total, 'cell')} completed."
+    return f"{text} Bold: better by a test that was declared beforehand ({'; '.join(notes)})." if notes else text
+
+
+# --- how they are written --------------------------------------------------------------------------------------------
+
+
+def _csv(table: PaperTable, summary: Summary, stamp: str) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    estimates = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.head))]
+    head: list[str] = []
+    for title, several in zip(table.head, estimates, strict=True):
+        head += [title, f"{title}, low", f"{title}, high", f"{title}, seeds"] if several else [title]
+    writer.writerow(map(_harmless, head))
+    for row in table.rows:
+        cells: list[str] = []
+        for cell, several in zip(row, estimates, strict=True):
+            if isinstance(cell, Estimate):
+                cells += [*map(_number, (cell.centre, cell.low, cell.high)), str(cell.n)]
+            else:
+                cells += ["", "", "", ""] if several else [_harmless(cell)]
+        writer.writerow(cells)
+    return text.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """A word in a spreadsheet: never a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(float(text)) or True
+    except ValueError:
+        return False
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _latex(table: PaperTable, summary: Summary, stamp: str) -> str:
+    rows = [
+        " & ".join(_text(cell, summary, r"\,\pm\,", r"\;", _tex, ("$%s$", r"$\mathbf{%s}$")) for cell in row) + r" \\"
+        for row in table.rows
+    ]
+    return "\n".join(
+        [
+            f"% Holdfast, aggregation {stamp[:16]}; needs \\usepackage{{booktabs}}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_tex(table.caption)}}}",
+            rf"\begin{{tabular}}{{{'l' * table.words}{'r' * (len(table.head) - table.words)}}}",
+            r"\toprule",
+            " & ".join(map(_tex, table.head)) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def _markdown(table: PaperTable, summary: Summary, stamp: str) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    aligned = ["---"] * table.words + ["---:"] * (len(table.head) - table.words)
+    rows = [line([_text(cell, summary, " ± ", " ", _piped, ("%s", "**%s**")) for cell in row]) for row in table.rows]
+    parts = [f"<!-- Holdfast, aggregation {stamp[:16]} -->", f"{_piped(table.caption)}\n"]
+    return "\n".join([*parts, line([*map(_piped, table.head)]), line(aligned), *rows, ""])
+
+
+def _piped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _text(
+    cell: str | Estimate,
+    summary: Summary,
+    plus_minus: str,
+    before_interval: str,
+    words: Callable[[str], str],
+    numbers: tuple[str, str],
+) -> str:
+    """numbers: how a number is written, and how one in bold."""
+    if isinstance(cell, str):
+        return words(cell)
+    if math.isnan(cell.centre):
+        return "-"
+    text = numbers[cell.best] % _rounded(cell, plus_minus, before_interval)
+    return text if cell.n == len(summary.seeds) else f"{text} ({cell.n})"
+
+
+def _rounded(cell: Estimate, plus_minus: str, before_interval: str) -> str:
+    """``0.934 ± 0.012``, or ``0.93 [0.88, 0.96]`` where the two halves differ; the smaller one has two digits."""
+    below, above = cell.centre - cell.low, cell.high - cell.centre
+    half = min(below, above)
+    if not (math.isfinite(half) and half > 0):
+        return f"{cell.centre:.4g}"
+    decimals = min(max(0, 1 - math.floor(math.log10(half))), _MOST_DECIMALS)
+    if max(below, above) - half < 10.0**-decimals:
+        return f"{cell.centre:.{decimals}f}{plus_minus}{half:.{decimals}f}"
+    return f"{cell.centre:.{decimals}f}{before_interval}[{cell.low:.{decimals}f}, {cell.high:.{decimals}f}]"
+
+
+_WRITERS = {"csv": ("csv", _csv), "latex": ("tex", _latex), "markdown": ("md", _markdown)}
