@@ -1,6 +1,7 @@
 """Configuration files and command-line settings -> a validated Sweep.
 
 Every fault is one line: file, field, value, fix. All faults of a file are reported together and nothing is written.
+What a section says against the others is checked by the module that has its name, or here; notes refuse nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a trainer's end means for its cells: whose fault it was, and the record of that."""
+"""What a trainer's end means for its cells: its own fault, the disk's or the GPU's, and the record of that."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 One function reads all of them. A type names the fields that Holdfast uses: what a later version, or a trainer, adds is
 left alone, and what an earlier one did not write is optional. Values that are checked against each other, such as a
-test's metric, are hpc.sweep.definition's.
+test's metric, are hpc.sweep.definition's. Types of results and task lists are in the modules that read these.
 """
 
 from __future__ import annotations
