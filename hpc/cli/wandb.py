@@ -117,23 +117,17 @@ def extract(asked: QueryOptions, output_dir: Path, offline: Path | None, partial
 
 
 def _settings(words: tuple[str, ...]) -> dict[str, Any]:
-    """key=value as YAML reads the value: 8 is a number, fusion_only a word."""
-    import yaml
-
-    from hpc.yaml_files import Unquoted, read_yaml
+    from hpc.config.command_line import yaml_value
+    from hpc.yaml_files import Unquoted
 
     found: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
             raise ConfigError([f"command line: --config is {word!r}; write --config key=value"])
-        try:
-            value = read_yaml(text)
-            if isinstance(value, Unquoted):
-                raise ConfigError([f"command line: --config is {word!r}; {value.choice}"])
-            found[key] = value
-        except (yaml.YAMLError, RecursionError):
-            found[key] = text
+        found[key] = value = yaml_value(text)
+        if isinstance(value, Unquoted):
+            raise ConfigError([f"command line: --config is {word!r}; {value.choice}"])
     return found
 
 

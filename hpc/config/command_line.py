@@ -96,7 +96,7 @@ class _Merge:
                 self.faults.append(f"command line: --axis is {axis!r}; write --axis name=value,value")
 
     def _axis(self, name: str, text: str) -> None:
-        values = [_yaml_value(part.strip()) for part in text.split(",")]
+        values = [yaml_value(part.strip()) for part in text.split(",")]
         section = self._raw.get("sweep")
         in_axes = isinstance(section, dict) and isinstance(section.get("axes"), dict)
         # A file that spells out sweep.axes gets the values there: a factor given in both places is a fault.
@@ -119,15 +119,16 @@ class _Merge:
         for setting in settings:
             name, equals, text = setting.partition("=")
             if equals and name:
-                self.put(name, _yaml_value(text))
+                self.put(name, yaml_value(text))
                 if name == "sweep.seeds":
                     self._drop_file_value("runs_per_condition")
             else:
                 self.faults.append(f"command line: {setting!r} is not a setting; write section.key=value")
 
 
-def _yaml_value(text: str) -> Any:
+def yaml_value(text: str) -> Any:
+    """As YAML reads it: 8 is a number, fusion_only a word."""
     try:
         return read_yaml(text)
     except (yaml.YAMLError, RecursionError):
-        return text  # the schema refuses it with a fault that names the key
+        return text  # whoever wants another kind of value refuses it with a fault that names the key

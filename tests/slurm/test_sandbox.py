@@ -149,8 +149,8 @@ def test_preempting_some_leaves_the_others_running(idle_cluster: Sandbox, tmp_pa
 
 
 def test_evicted_elements_of_an_array_are_counted_though_others_wait(idle_cluster: Sandbox, tmp_path: Path) -> None:
-    idle_cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"), ["--array=0-7", "--cpus-per-task=2", "--requeue"])
-    wait_until(lambda: len(running(idle_cluster)) == 6, "six running tasks")
+    idle_cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"), ["--array=0-9", "--cpus-per-task=2", "--requeue"])
+    wait_until(lambda: len(running(idle_cluster)) == 8, "eight running tasks")
     ran = {task.id for task in running(idle_cluster)}
 
     evicted = idle_cluster.preempt(hold_seconds=60)
