@@ -19,12 +19,13 @@ QUEUE_FIELDS = (
     "TimeUsed",
     "NumCPUs",
     "RestartCnt",
-    "Name",  # last: the only field in which anything, also the separator, may occur
+    "WorkDir",
+    "Name",  # last: the only field in which anything, also a separator, may occur
 )
+# No absolute path has it, though one may have `|`.
+_AFTER_DIRECTORY = "|//|"
 # A field is cut at 20 characters unless its width is given as none; text after the width is put behind the field.
-QUEUE_FORMAT = ",".join(f"{field}:|" for field in QUEUE_FIELDS)
-# The same with the work directory in place of the name.
-PLACE_FORMAT = QUEUE_FORMAT.removesuffix("Name:|") + "WorkDir:|"
+QUEUE_FORMAT = ",".join(f"{field}:{_AFTER_DIRECTORY if field == 'WorkDir' else '|'}" for field in QUEUE_FIELDS)
 ACCOUNTING_FIELDS = ("JobID", "State", "ExitCode", "ElapsedRaw", "NodeList", "JobName")
 # What sinfo shows of a node's generic resources: `gpu:a100:4`, or `gpu:2` where the site names no type.
 _GPUS = re.compile(r"gpu:(?:([^:(,]+):)?(\d+)")
@@ -54,7 +55,7 @@ class QueuedTask:
     index: index within the array; None for a job that is no array.
     state: Slurm's long name (PENDING, RUNNING, COMPLETING ...). reason: why it waits, as Slurm puts it.
     node: node list, "" while it has none. time_used: seconds since this start. cpus: allocated or asked for.
-    restarts: how often Slurm requeued it (can jump by two).
+    restarts: how often Slurm requeued it (can jump by two). directory: in which it works.
     """
 
     name: str
@@ -67,6 +68,7 @@ class QueuedTask:
     time_used: int
     cpus: int
     restarts: int
+    directory: str = ""
 
     @property
     def id(self) -> str:
@@ -176,12 +178,14 @@ def parse_queue(text: str) -> list[QueuedTask]:
 
     Lines that are no job (a federation's headings) are passed over. Raises ValueError if indices were left out.
     """
-    rows = (line.split("|", len(QUEUE_FIELDS) - 1) for line in text.splitlines())
-    return [task for row in rows if len(row) == len(QUEUE_FIELDS) and row[0].isdecimal() for task in _queued_tasks(row)]
+    columns = len(QUEUE_FIELDS) - 1  # directory and name in one
+    rows = (line.split("|", columns - 1) for line in text.splitlines())
+    return [task for row in rows if len(row) == columns and row[0].isdecimal() for task in _queued_tasks(row)]
 
 
 def _queued_tasks(row: Sequence[str]) -> Iterator[QueuedTask]:
-    job_id, indices, state, reason, node, partition, used, cpus, restarts, name = row
+    job_id, indices, state, reason, node, partition, used, cpus, restarts, place = row
+    directory, _, name = place.partition(_AFTER_DIRECTORY)
     for index in (None,) if indices == "N/A" else expand(indices):
         yield QueuedTask(
             name=name.removesuffix("|"),
@@ -194,6 +198,7 @@ def _queued_tasks(row: Sequence[str]) -> Iterator[QueuedTask]:
             time_used=slurm_seconds(used) or 0,
             cpus=int(cpus) if cpus.isdecimal() else 0,
             restarts=int(restarts) if restarts.isdecimal() else 0,
+            directory=directory,
         )
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from hpc.slurm.answers import (
     ACCOUNTING_FIELDS,
-    PLACE_FORMAT,
     QUEUE_FORMAT,
     AccountedTask,
     Cluster,
@@ -100,13 +99,13 @@ class Slurm:
         """
         if not job_ids:
             return []
-        command = ["squeue", "--all", "--noheader", f"--Format={PLACE_FORMAT}", f"--jobs={','.join(job_ids)}"]
+        command = ["squeue", "--all", "--noheader", f"--Format={QUEUE_FORMAT}", f"--jobs={','.join(job_ids)}"]
         done = _completed(command, self.conf, self.timeout_s)
         # What squeue says of a single job that is forgotten; of several, it passes over such ones.
         if done.returncode and "Invalid job id specified" in done.stderr:
             return []
         tasks = _parsed_queue(_checked(done).stdout)
-        return [task for task in tasks if task.name == str(directory)]
+        return [task for task in tasks if task.directory == str(directory)]
 
     def cluster(self) -> Cluster:
         """Which cluster answers."""

@@ -222,6 +222,8 @@ class Store:
         if "results.json" in names:
             try:
                 result = read_result(f"{directory}/results.json")
+            except FileNotFoundError:  # set aside since it was listed
+                return self._unfinished(cell, ""), None
             except SweepError as error:
                 return self._conflict(cell, str(error))
             except (IsADirectoryError, opening.RefusedFileError) as error:

@@ -6,6 +6,7 @@ or is not known here, are reported as such, and count as queued.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -214,8 +215,14 @@ def _tasks(store: Store, slurm: Slurm, ours: Sequence[Intent], every: Sequence[s
 def _queued(
     store: Store, slurm: Slurm, places: dict[str, tuple[Intent, int]], every: Sequence[str]
 ) -> Iterator[QueuedTask]:
-    """Tasks by their job's name or, where that was changed, by its id and directory; under our name in any case."""
-    found = slurm.queue(every)
+    """Tasks by their job's name or, where that was changed, by its id; under our name in any case.
+
+    A job has to work in the sweep directory, too: what names the files there give is up to whoever made them, and no
+    other job of the reader's may be taken for a task of theirs, and cancelled.
+    """
+    named = slurm.queue(every)
+    ours = {directory for directory in {task.directory for task in named} if _is_here(store, directory, places)}
+    found = [task for task in named if task.directory in ours]
     yield from (task for task in found if task.name in places)
     numbers = {intent.number for intent, _ in places.values()}
     reported = {token: job for number in numbers for token, job in receipt(store, number).items() if token in places}
@@ -225,6 +232,15 @@ def _queued(
     for task in slurm.placed(store.root, sorted(renamed)):
         if task.job_id in renamed:
             yield replace(task, name=renamed[task.job_id])
+
+
+def _is_here(store: Store, directory: str, places: dict[str, tuple[Intent, int]]) -> bool:
+    """Whether a job's work directory is the sweep directory, by whatever path, or was before that was moved."""
+    try:
+        return os.path.samefile(directory, store.root)
+    except (OSError, ValueError):  # nothing is there now; then only a submission of one's own is believed
+        told = {intent.number for intent, _ in places.values() if intent.root == directory}
+        return any(os.stat(store.paths.intent_file(number)).st_uid == os.getuid() for number in told)
 
 
 def _unfinished(store: Store, ours: Sequence[Intent]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -167,3 +168,33 @@ def _tokens(workplace: Workplace) -> set[str]:
 def _log(workplace: Workplace) -> str:
     path = workplace.store().paths.task_log(1, 0, 0)
     return path.read_text() if path.exists() else ""
+
+
+def test_a_directory_that_names_other_jobs_of_ones_own_as_its_tasks_cancels_none_of_them(workplace: Workplace) -> None:
+    slurm = workplace.cluster.slurm
+    script = workplace.directory / "mine.sh"
+    script.write_text("#!/bin/bash\nsleep 600\n")
+    elsewhere = [f"--chdir={workplace.directory}", "--array=0-1", "--partition=low", "--output=/dev/null"]
+    mine = slurm.sbatch(script, ["--job-name=mine", *elsewhere])
+    other = slurm.sbatch(script, ["--job-name=other", *elsewhere])
+    workplace.submit(workplace.foreign(widths=[1, 2], epochs=40, held=True))
+    wait_until(lambda: min(workplace.epochs()) >= 3, "every cell in mid-training")
+    paths = workplace.store().paths
+    intent = json.loads(paths.intent_file(1).read_text())
+    own = [task.id for task in slurm.queue(intent["tokens"])]
+
+    # As whoever made the directory might have it: by a job's name, and by a job's number under a name that is gone.
+    for token, job in (("mine", mine), ("gone", other)):
+        paths.intent_file(1).write_text(json.dumps(intent | {"tokens": [token]}))
+        paths.receipt_file(1).write_text(json.dumps({"arrays": [{"token": token, "job_id": job}]}))
+        assert "no queued task of this sweep matches" in workplace.holdfast("cancel", "out", "-y").stderr
+        assert {task.job_id for task in slurm.queue() if not task.ended} >= {mine, other}
+        assert workplace.holdfast("status", "out", expect=4).stdout.count("RUNNING") == 0
+
+    paths.intent_file(1).write_text(json.dumps(intent))
+    paths.receipt_file(1).unlink()
+    assert "cancelled 2 tasks" in workplace.holdfast("cancel", "out", "-y").stderr
+    wait_until(lambda: not slurm.queue(intent["tokens"]), "the end of its own tasks")
+    assert len(own) == 2
+    assert {task.job_id for task in slurm.queue() if not task.ended} == {mine, other}
+    slurm.cancel(slurm.queue(["mine", "other"]))

@@ -98,7 +98,10 @@ def test_rows_of_one_epoch_are_joined_and_the_last_waits_until_it_is_whole() -> 
 
 
 def test_nested_metrics_are_found_by_their_path_and_words_are_refused() -> None:
-    assert pick({"test": {"acc": 0.5}, "a.b": 1}, {"acc": "test.acc", "ab": "a.b", "none": "c.d"}) == {"acc": 0.5, "ab": 1.0}
+    assert pick({"test": {"acc": 0.5}, "a.b": 1}, {"acc": "test.acc", "ab": "a.b", "none": "c.d"}) == {
+        "acc": 0.5,
+        "ab": 1.0,
+    }
     with pytest.raises(ValueError, match="has acc 'good', where a number is wanted"):
         pick({"acc": "good"}, {"acc": "acc"})
 

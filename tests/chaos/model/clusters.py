@@ -98,9 +98,8 @@ class Clusters:
     def _squeue(self, command: list[str], controller: Controller) -> Any:
         jobs = next((word.removeprefix("--jobs=").split(",") for word in command if word.startswith("--jobs=")), None)
         rows = [
-            f"{task.job.number}|{task.index}|{task.state}|None||p|0:01|1|{task.restarts}|{task.job.name}|\n"
-            if jobs is None
-            else f"{task.job.number}|{task.index}|{task.state}|None||p|0:01|1|{task.restarts}|{task.job.directory}|\n"
+            f"{task.job.number}|{task.index}|{task.state}|None||p|0:01|1|{task.restarts}"
+            f"|{task.job.directory}|//|{task.job.name}|\n"
             for task in controller.tasks
             if jobs is None or str(task.job.number) in jobs
         ]

@@ -222,7 +222,7 @@ def redone_while_its_pack_trains(m: Submissions) -> None:
     for _ in range(4):
         until_it_trains(m)  # three steps, then the next cell's first
     m.what_must_hold()
-    m.redo(A, CELLS[:1], at_once=True)
+    m.redo(A, CELLS[:1], until="")
 
 
 def stopped_redo_continued_after_a_take_over(m: Submissions) -> None:

@@ -147,7 +147,15 @@ class Site:
         return before and one.job.name != "renamed" and not one.job.by.lagging and not self.is_void(one)
 
     def _is_live(self, cell: Cell, command: Command) -> bool:
-        return any(self._is_seen(one, command) and cell.name in self.cells_of(one) for one in self._all_tasks())
+        """Whether a task has the cell, on a cluster that has answered the command."""
+        every = self._all_tasks() if not command.unanswered else []
+        seen = (one for one in every if self._is_seen(one, command) and self._is_asked(one, command))
+        return any(cell.name in self.cells_of(one) for one in seen)
+
+    def _is_asked(self, one: Task, command: Command) -> bool:
+        """Whether a command on this host can ask the cluster that has the task."""
+        here = self.clusters.controllers[command.host.cluster]
+        return one.job.by.conf is not None or one in here.tasks
 
     # --- processes ------------------------------------------------------------------------------------------------
 
@@ -283,7 +291,7 @@ class Site:
         """All that ran of what it cancelled, on clusters that can be asked from there, has been asked to stop."""
         for controller in self.clusters.controllers.values():
             for one in controller.tasks:
-                if one.job.by.conf is None and cancel.host.cluster != controller.name:
+                if not self._is_asked(one, cancel):
                     continue
                 earlier = one.job.by.since < cancel.cancel.number
                 if earlier and cancel.cancel.cells.intersection(self.cells_of(one)) and one.process is not None:

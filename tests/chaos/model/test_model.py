@@ -125,7 +125,7 @@ class Protocol(RuleBasedStateMachine):
         def body(process: Process) -> None:
             for cell in cells:
                 published.set_damaged_aside(self.store.paths, cell)
-            own: Any = SimpleNamespace(store=self.store, submission=submission)
+            own: Any = SimpleNamespace(store=self.store, around=SimpleNamespace(submission=submission))
             left = [cell for cell in cells if PackTask._to_do(own, cell)]
             if not left:
                 return

@@ -28,6 +28,10 @@ PLACES = ["", "listdir", "mkdir", "rename", "replace", "link", "unlink", "rmdir"
 PLACES += ["sbatch", "sbatch answered", "squeue", "squeue answered", "scancel", "scancel answered"]
 
 
+# How far a command gets that is typed: not at all, to its end, to where it has the lock, or has looked at the queue.
+BEGUN = ["-", "", "rmtree", "squeue answered"]
+
+
 class Submissions(RuleBasedStateMachine):
     """Commands and tasks that come, go, stop and die in any order."""
 
@@ -104,17 +108,17 @@ class Submissions(RuleBasedStateMachine):
         """One more that has come so far."""
         self._go_on(self.site.submit(self.world.hosts[host], wait=place == "waits"), TO_ITS_END, REACHED[place])
 
-    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, cells=[CELLS, CELLS[:1]], at_once=BOTH)
-    def cancel(self, host: int, cells: list[Any], at_once: bool = False) -> None:
-        self._begin(self.site.cancel(self.world.hosts[host], cells), at_once)
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, cells=[CELLS, CELLS[:1]], until=BEGUN)
+    def cancel(self, host: int, cells: list[Any], until: str = "-") -> None:
+        self._begin(self.site.cancel(self.world.hosts[host], cells), until)
 
-    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, cells=[CELLS, CELLS[:1]], at_once=BOTH)
-    def redo(self, host: int, cells: list[Any], at_once: bool = False) -> None:
-        self._begin(self.site.redo(self.world.hosts[host], cells), at_once)
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, cells=[CELLS, CELLS[:1]], until=BEGUN)
+    def redo(self, host: int, cells: list[Any], until: str = "-") -> None:
+        self._begin(self.site.redo(self.world.hosts[host], cells), until)
 
-    def _begin(self, command: Any, at_once: bool) -> None:
-        if at_once:
-            self._go_on(command, TO_ITS_END)
+    def _begin(self, command: Any, until: str) -> None:
+        if until != "-":
+            self._go_on(command, TO_ITS_END, until)
 
     @rule(when=lambda self: self.tasks)
     def train_all(self) -> None:
@@ -219,10 +223,10 @@ class Submissions(RuleBasedStateMachine):
                 self._go_on(process, TO_ITS_END)
         assert task not in self._waiting(), f"a task was stopped {most} times before it got anywhere, and is queued"
 
-    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, at_once=BOTH)
-    def correct(self, host: int, at_once: bool = False) -> None:
+    @rule(when=lambda self: len(self.commands) < MOST_COMMANDS, host=WHICH, until=BEGUN)
+    def correct(self, host: int, until: str = "-") -> None:
         """`holdfast submit` of the sweep with another configuration, for where all that began has failed."""
-        self._begin(self.site.correct(self.world.hosts[host]), at_once)
+        self._begin(self.site.correct(self.world.hosts[host]), until)
 
     @rule(when=lambda self: self._waiting() and len(self.tasks) < MOST_TASKS, which=WHICH)
     def start_what_fails(self, which: int) -> None:

@@ -114,7 +114,7 @@ def test_a_command_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_list_of_indices_cut_short_is_an_error_not_a_shorter_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake(tmp_path, monkeypatch, "squeue", "echo '7|1-2,4-5,...|PENDING|None||low|0:00|1|0|name|'")
+    fake(tmp_path, monkeypatch, "squeue", "echo '7|1-2,4-5,...|PENDING|None||low|0:00|1|0|/|//|name|'")
     with pytest.raises(SlurmError, match=r"squeue: '\.\.\.' in '1-2,4-5,\.\.\.' is no array index or range"):
         Slurm().queue()
 
@@ -127,7 +127,7 @@ def test_asking_for_no_names_needs_no_answer(tmp_path: Path, monkeypatch: pytest
 def test_more_names_than_fit_on_a_command_line_are_looked_up_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake(tmp_path, monkeypatch, "squeue", "echo '7|N/A|RUNNING|None|n1|low|0:05|1|0|token-4999|'")
+    fake(tmp_path, monkeypatch, "squeue", "echo '7|N/A|RUNNING|None|n1|low|0:05|1|0|/|//|token-4999|'")
     names = {f"token-{number}" for number in range(100_000)}
     assert [task.name for task in Slurm().queue(names)] == ["token-4999"]
 
@@ -183,12 +183,14 @@ def test_ranges_of_a_large_array_are_split_over_several_commands(
 def test_a_waiting_array_is_read_as_its_elements_and_a_running_one_as_itself() -> None:
     text = (
         "CLUSTER: one\n"
-        "12|0-4:2%3|PENDING|Resources||low,other|0:00|2|0|tok|en|\n"
-        "12|7|RUNNING|None|n3|low|1-02:03:04|2|1|tok|en|\n"
-        "13|N/A|COMPLETING|None|n1|low|0:09|1|0|\n"
+        "12|0-4:2%3|PENDING|Resources||low,other|0:00|2|0|/a|b|//|tok|en|\n"
+        "12|7|RUNNING|None|n3|low|1-02:03:04|2|1|/a|b|//|tok|en|\n"
+        "13|N/A|COMPLETING|None|n1|low|0:09|1|0|/|//||\n"
     )
-    waiting = [QueuedTask("tok|en", "12", i, "PENDING", "Resources", "", "low,other", 0, 2, 0) for i in (0, 2, 4)]
-    running = QueuedTask("tok|en", "12", 7, "RUNNING", "", "n3", "low", 93_784, 2, 1)
+    waiting = [
+        QueuedTask("tok|en", "12", i, "PENDING", "Resources", "", "low,other", 0, 2, 0, "/a|b") for i in (0, 2, 4)
+    ]
+    running = QueuedTask("tok|en", "12", 7, "RUNNING", "", "n3", "low", 93_784, 2, 1, "/a|b")
 
     *array, plain = parse_queue(text)
 

@@ -106,6 +106,24 @@ def test_an_old_copy_that_looked_before_the_redo_and_publishes_after_it_is_not_b
     assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
 
 
+def test_a_result_that_is_set_aside_between_listing_and_reading_it_is_missing(
+    store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(begin(store, cell), cell, 1.0)
+    real = files.entries
+
+    def listed_before_the_redo(path: Path | str) -> list[str]:
+        names = real(path)
+        if str(path) == str(store.paths.cell_directory(cell)):
+            monkeypatch.setattr(files, "entries", real)
+            set_aside(store, cell)
+        return names
+
+    monkeypatch.setattr(files, "entries", listed_before_the_redo)
+    assert state(store, cell) == MISSING
+    assert len(store.redos(cell.name)) == 1
+
+
 def test_what_a_new_task_trains_starts_from_nothing_that_was_saved_before(tmp_path: Path) -> None:
     keep = {"weights": "final", "checkpoints": True}
     code = write_trainer(tmp_path / "code")
