@@ -318,6 +318,7 @@ function sortable(table) {
     const text = head.textContent;
     head.replaceChildren();
     const button = node(head, "button", { type: "button" }, text);
+    head.dataset.label = text;  // for paper: the head of a table that goes on overleaf is repeated without its buttons
     button.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
