@@ -53,4 +53,5 @@ def _evicted(before: Sequence[QueuedTask], now: Sequence[QueuedTask]) -> list[Qu
     """Of the tasks that were running, those that Slurm has put back into the queue or ended as PREEMPTED."""
     current = {task.id: task for task in now}
     pairs = [(task, current[task.id]) for task in before if task.id in current]
-    return [old for old, new in pairs if new.restarts > old.restarts or new.state == "PREEMPTED"]
+    # squeue shows the waiting elements of an array as one, with the restarts of the first.
+    return [old for old, new in pairs if new.waiting or new.restarts > old.restarts or new.state == "PREEMPTED"]
