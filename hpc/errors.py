@@ -19,6 +19,8 @@ class ConfigError(Exception):
 def unknown_key(name: str, key: str, valid: Iterable[str]) -> str:
     """The fault for an unknown key, with the nearest valid one."""
     names = list(valid)
+    if (before := key.partition(":")[0]) in names:
+        return f"unknown key {name!r}. Write '{before}: ', with a plain space after the colon."
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown key {name!r}.{hint} Valid: {', '.join(names)}."

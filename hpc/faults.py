@@ -80,6 +80,7 @@ _PLAIN_REASONS = {
     "dict_type": "must be a section with named keys",
     "model_type": "must be a section with named keys",
     "finite_number": "must be finite",
+    "string_pattern_mismatch": "use letters, digits, _ . and - only, at most 64",
 }
 
 
@@ -92,6 +93,8 @@ def _reason(fault: Any) -> str:
         return "must be a list" + (f", such as [{_as_list(fault['input'])}]" if one else "")
     if fault["type"] == "string_type" and isinstance(fault["input"], int | float):
         return "must be text; put it in quotes"
+    if fault["type"] == "string_type" and isinstance(fault["input"], list):
+        return f"must be text, such as {shown(','.join(map(str, fault['input'])))}"
     said = re.sub(r"^(Value error, |Input )", "", fault["msg"]).replace("should", "must")
     return _PLAIN_REASONS.get(fault["type"], said)
 

@@ -27,6 +27,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         number, fault = _json_fault(error)
         raise ConfigError([f"{path.name}: line {number}: not valid JSON: {fault}"]) from None
+    except yaml.reader.ReaderError as error:
+        raise ConfigError([f"{path.name}: {_not_text(text, error)}"]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
@@ -41,6 +43,15 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError([f"{path.name}: the file must hold named sections, such as 'sweep:'"])
     return data
+
+
+def _not_text(text: bytes, error: yaml.reader.ReaderError) -> str:
+    """Where a file stops being text, and why."""
+    if error.encoding != "unicode":  # else the position is one of characters
+        line = text[: error.position].count(b"\n") + 1
+        return f"line {line}: the byte 0x{error.character:02x} is not {error.encoding.upper()}; save the file as UTF-8"
+    line = text.decode(errors="replace")[: error.position].count("\n") + 1
+    return f"line {line}: a control character (U+{error.character:04X}) is no text; remove it"
 
 
 def _json_fault(error: json.JSONDecodeError) -> tuple[int, str]:
@@ -189,13 +200,15 @@ _PROBLEMS = (
     (r"found character '(.)' that cannot start any token", r"text that begins with \1 needs quotes"),
     (r"mapping values are not allowed here", "there is a second ': ' in this line; put text that holds one in quotes"),
     (r"could not determine a constructor for the tag '(.*)'", r"the tag \1 means nothing here; remove it"),
+    (r"found unconstructable recursive node", "an alias stands for the section that it is in; write the values out"),
+    (r"but found another document", "a second document begins here (---); a file holds one, so remove the line"),
 )
 
 
 def _in_plain_words(problem: str) -> str:
     for pattern, words in _PROBLEMS:
         if found := re.fullmatch(pattern, problem):
-            return found.expand(words)
+            return found.expand(words).replace("tag:yaml.org,2002:", "!!")
     return problem
 
 

@@ -26,7 +26,10 @@ def draw_user_figures(targets: Iterable[str], document: bytes) -> Iterator[tuple
                 _load(target)(json.loads(document), directory)
             except Exception as error:  # whatever the user's code raises
                 fault = f"figure {target}: {type(error).__name__}: {error}"
-            yield target, _contents(directory), fault
+            contents = _contents(directory)
+            if not contents and not fault:
+                fault = f"figure {target}: it saved no file in the directory that it gets as its second argument"
+            yield target, contents, fault
 
 
 def _contents(directory: Path) -> dict[str, bytes]:

@@ -84,7 +84,7 @@ def render(material: Material) -> bytes:
         figures=_figures(material, findings[:_MOST_SENTENCES]),
         certificates=_certificates(material.certificates),
         provenance=_provenance(study.manifest),
-    ).encode()
+    ).encode(errors="backslashreplace")  # a path or a cause may hold a name that is no text
 
 
 @lru_cache(maxsize=1)

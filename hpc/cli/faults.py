@@ -8,6 +8,17 @@ import click
 
 # Below this difflib calls cpu and gpu alike.
 _LIKENESS = 0.7
+# What other tools call it.
+_OTHER_WORDS = {
+    **dict.fromkeys(("--seed", "--seeds", "--n-seeds", "--num-seeds", "--repeats"), "--runs-per-condition"),
+    **dict.fromkeys(("--out", "--output", "--outdir", "--folder", "--directory"), "--output-dir"),
+    **dict.fromkeys(("--workers", "--jobs", "--n-jobs", "--num-workers"), "--parallel-jobs"),
+    **dict.fromkeys(("launch", "start", "resume", "retry", "resubmit", "requeue"), "submit"),
+    **dict.fromkeys(("kill", "stop", "abort"), "cancel"),
+    **dict.fromkeys(("list", "ls", "queue", "progress"), "status"),
+    **dict.fromkeys(("log", "logs", "tail"), "show"),
+    **dict.fromkeys(("report", "plot", "analyze", "analyse", "collect"), "aggregate"),
+}
 
 
 def one_line(error: click.UsageError) -> str:
@@ -63,6 +74,8 @@ def meant(word: str, valid: Iterable[str]) -> str:
     import difflib
 
     known = list(valid)
+    if (other := _OTHER_WORDS.get(word)) in known:
+        return f"did you mean {other}? "
     near = difflib.get_close_matches(word, known, n=1, cutoff=_LIKENESS)
     if not near and word.startswith("--"):  # half of a long option, such as --out or --scales
         near = sorted((option for option in known if word.strip("-") in option), key=len)[:1]

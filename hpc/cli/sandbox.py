@@ -80,7 +80,8 @@ def preempt(count: int | None) -> int:
     if running is None:
         return CommandExit.TROUBLE
     evicted = running.preempt(count)
-    say(f"evicted {len(evicted)} tasks: {', '.join(task.id for task in evicted) or 'none was running'}")
+    tasks = "task" if len(evicted) == 1 else "tasks"
+    say(f"evicted {len(evicted)} {tasks}: {', '.join(task.id for task in evicted) or 'none was running'}")
     return CommandExit.DONE
 
 

@@ -96,6 +96,8 @@ class _Merge:
                 self.faults.append(f"command line: --axis is {axis!r}; write --axis name=value,value")
 
     def _axis(self, name: str, text: str) -> None:
+        text = text.strip()
+        text = text[1:-1] if text[:1] + text[-1:] == "[]" else text  # as a list is written in the file
         values = [yaml_value(part.strip()) for part in text.split(",")]
         section = self._raw.get("sweep")
         in_axes = isinstance(section, dict) and isinstance(section.get("axes"), dict)

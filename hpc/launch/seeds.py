@@ -83,7 +83,7 @@ def _values(store: Store, sweep: Sweep, metric: str) -> tuple[Values, list[float
             value = result["metrics"].get(metric)
             if value is not None:
                 values.setdefault(status.cell.condition, {})[status.cell.seed] = float(value)
-            spent = device_seconds(provenance_of(result))
+            spent = device_seconds(provenance_of(result), sweep.trainer.pack_mode != "sequential")
             seconds += [] if spent is None else [spent]
     return values, seconds
 

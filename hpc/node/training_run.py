@@ -172,6 +172,8 @@ class TrainingRun:
 
     def hand_over(self, cells: Sequence[Cell]) -> None:
         """Note that the trainer gets these cells now: from here on an attempt can come to nothing (giving_up.py)."""
+        for cell in cells:  # one after another, if the trainer takes them so: those before it took no time of its own
+            self._books[cell].began = time.monotonic()
         self._handed_over.update(cells)
         self._report_progress(now=True)
 

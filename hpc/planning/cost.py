@@ -79,7 +79,8 @@ def estimate(
     profile: of the tasks, for the kind of hours. sweep, code: see volume(); without a sweep, files alone are counted.
     """
     kind = "GPU" if profile is not None and profile.device == "cuda" else "core"
-    spent = [device_seconds(provenance) for provenance in finished]
+    together = sweep is None or sweep.trainer.pack_mode != "sequential"
+    spent = [device_seconds(provenance, together) for provenance in finished]
     known = [value for value in spent if value is not None]
     # A checkpoint holds the parameters and both of Adam's moments: a third of it are the weights.
     weights = pilot.checkpoint_bytes // (3 * pilot.measurements[-1].width) if pilot and pilot.checkpoint_bytes else 0
@@ -113,9 +114,9 @@ def _hours_of(plan: Plan, known: list[float], pilot: Pilot | None, kind: str) ->
     return None, 0.0, "cost not known yet"
 
 
-def device_seconds(provenance: Mapping[str, Any]) -> float | None:
-    """Seconds of a device that one cell took: its share of the pack it was trained in."""
-    seconds, size = provenance.get("seconds"), provenance.get("pack_size", 1)
+def device_seconds(provenance: Mapping[str, Any], together: bool) -> float | None:
+    """Seconds of a device that one cell took: its share, if the cells of its pack were trained together."""
+    seconds, size = provenance.get("seconds"), provenance.get("pack_size", 1) if together else 1
     if isinstance(seconds, int | float) and isinstance(size, int) and size > 0:
         return float(seconds) / size
     return None

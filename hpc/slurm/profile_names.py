@@ -56,6 +56,9 @@ _INSTEAD = {
     "job_name": "the configuration's sweep.name is part of it",
     "name": "the configuration's sweep.name is part of a job's name",
     "chdir": "a task runs in the sweep directory, which --output-dir names",
+    "submitit_folder": "logs lie in the sweep directory, which --output-dir names",
+    "_target_": "no launcher of Hydra's is used here; its other keys are taken as they are",
+    "wrap": "Holdfast writes the script of a job",
     "folder": "logs lie in the sweep directory, which --output-dir names",
     "output": "logs lie in the sweep directory; `holdfast show DIR CELL --log` shows them",
     "error": "logs lie in the sweep directory; `holdfast show DIR CELL --log` shows them",
@@ -85,10 +88,10 @@ def in_our_names(raw: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
     found: dict[str, Any] = {}
     additional: dict[str, Any] = {}
     for written, value in raw.items():
-        key = written.removeprefix(PREFIX)
+        key = written.lstrip("-").removeprefix(PREFIX)  # as copied from a line of sbatch's
         if key == SECTION and isinstance(value, Mapping):
             for option, entry in value.items():
-                _take(f"{SECTION}.{option}", str(option), entry, found, additional, faults)
+                _take(f"{SECTION}.{option}", str(option).lstrip("-"), entry, found, additional, faults)
         elif key not in ProfileKeys.model_fields and isinstance(key, str):
             _take(written, key, value, found, additional, faults)
         else:
@@ -150,6 +153,7 @@ def key_of(written: str) -> str:
 
 def _option_of(name: str) -> str:
     """The option of sbatch's that a name stands for, written with dashes; the name itself if it stands for none."""
+    name = name.lstrip("-")
     option = _SHORT.get(name, name.replace("_", "-"))
     longer = [known for known in _OPTIONS if known.startswith(option)]
     return longer[0] if option not in _OPTIONS and len(longer) == 1 and len(option) > 1 else option

@@ -31,7 +31,8 @@ def text(store: Store, name: str) -> str:
     """The same for people, with what Slurm says of its last task. Raises SweepError."""
     cell, status = _found(store, name)
     known = _facts(store, cell, status)
-    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {status.attempts} attempts"]
+    attempts = f"{status.attempts} attempt" + "s" * (status.attempts != 1)
+    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {attempts}"]
     lines += map(_attempt_line, known["attempts"])
     said = "" if status.state in FINAL else task_end.word(store, cell)
     lines += [f"Slurm: {said}"] * bool(said)

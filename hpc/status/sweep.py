@@ -132,9 +132,12 @@ def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
 
 def estimate(store: Store, snapshot: Snapshot) -> str:
     """How long the sweep will still take, from the cells that are done; empty if that cannot be estimated."""
-    running = sum(1 for status in snapshot.statuses if status.state == RUNNING)
-    if not running:
+    names = [status.cell.name for status in snapshot.statuses if status.state == RUNNING]
+    if not names:
         return ""
+    at_once = set(names)
+    if snapshot.sweep.trainer.pack_mode == "sequential":  # of its cells, a task trains one
+        at_once = {snapshot.live[name].queued.id if name in snapshot.live else name for name in names}
     seconds = [_seconds(store, s.cell) for s in snapshot.statuses if s.state in FINAL][:200]
     known = [value for value in seconds if value is not None]
     if len(known) < 2:
@@ -144,9 +147,9 @@ def estimate(store: Store, snapshot: Snapshot) -> str:
         for status in snapshot.statuses
         if status.state in (RUNNING, PENDING)
     )
-    total = left * statistics.mean(known) / running
-    spread = left**0.5 * statistics.stdev(known) / running
-    return f"about {duration(total)} left (+- {duration(2 * spread)}) with {running} running"
+    total = left * statistics.mean(known) / len(at_once)
+    spread = left**0.5 * statistics.stdev(known) / len(at_once)
+    return f"about {duration(total)} left (+- {duration(2 * spread)}) with {len(names)} running"
 
 
 def _seconds(store: Store, cell: Cell) -> float | None:

@@ -203,7 +203,8 @@ def append(path: Path, text: str) -> None:
     """Add a line to a log that people read and no decision rests on."""
     fd = open_log(path)
     try:
-        _write_all(fd, text.encode())
+        # A file's name that is no text, as Python holds it, is part of many an error's message.
+        _write_all(fd, text.encode(errors="backslashreplace"))
     finally:
         os.close(fd)
 

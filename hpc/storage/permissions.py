@@ -66,6 +66,9 @@ def check_writable(directory: Path) -> None:
     """
     existing = directory
     while not existing.exists():
+        if existing.is_symlink():
+            target = os.path.realpath(existing)
+            raise FileNotFoundError(errno.ENOENT, f"a link to {target}, which is not there", str(existing))
         existing = existing.parent
     if not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(existing))
@@ -75,8 +78,8 @@ def check_writable(directory: Path) -> None:
 
 
 def _data_directories(layout: Layout, cells: Iterable[str] | None) -> Iterator[Path]:
-    """All directories that Holdfast writes to, and sweep.json."""
-    yield from (layout.root, layout.sweep_file, layout.plots_directory)
+    """All directories that Holdfast writes to, and sweep.json. The sweep's own may be named by a link."""
+    yield from (Path(os.path.realpath(layout.root)), layout.sweep_file, layout.plots_directory)
     for parent in (layout.results_root, layout.packs_root, layout.submissions_root):
         yield parent
         names = cells if cells is not None and parent == layout.results_root else _names(parent)

@@ -44,6 +44,8 @@ def reason(path: Path, others_may_read: bool, root: Path) -> str:
     others_may_read: whether the trainer's own file is readable by others; if so, one that is not is private. So is one
     in a folder below root that only its owner may enter.
     """
+    if any("\udc80" <= letter <= "\udcff" for letter in path.name):  # bytes that are no text, as Python holds them
+        return "its name is not UTF-8"
     # A link is as secret as what it leads to.
     for name in (path.name.lower(), path.resolve().name.lower()):
         if _names_a_secret(name):

@@ -94,6 +94,11 @@ def test_a_section_takes_over_keys_of_others_and_its_own_win() -> None:
         ("a: @b", "text that begins with @ needs quotes"),
         ("a: b: c", "there is a second ': ' in this line"),
         ("a: !b c", "the tag !b means nothing here; remove it"),
+        ("a: !!python/tuple [1, 2]", "line 1: not valid YAML: the tag !!python/tuple means nothing here; remove it"),
+        ("a: !!python/object/apply:os.getcwd []", "the tag !!python/object/apply:os.getcwd means nothing here"),
+        ("a: &x {b: *x}", "an alias stands for the section that it is in"),
+        ("---\na: 1\n---\nb: 2", "line 3: not valid YAML: a second document begins here (---)"),
+        ("# \u00fc\na: 1\nb: \x07", "line 3: a control character (U+0007) is no text; remove it"),
     ],
 )
 def test_what_yaml_does_not_take_is_said_in_plain_words(tmp_path: Path, text: str, said: str) -> None:
@@ -104,6 +109,28 @@ def test_what_yaml_does_not_take_is_said_in_plain_words(tmp_path: Path, text: st
     (line,) = caught.value.faults
     assert said in line
     assert "yaml.org" not in line
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: 1\n# f\u00fcr\n".encode("latin-1"), "line 2: the byte 0xfc is not UTF-8; save the file as UTF-8"),
+        (b"a: \xe2\x82", "line 1: the byte 0xe2 is not UTF-8; save the file as UTF-8"),
+    ],
+)
+def test_a_file_in_another_encoding_is_called_that(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_mapping(path)
+    assert caught.value.faults == [f"a.yaml: {said}"]
+
+
+@pytest.mark.parametrize("encode", [lambda text: b"\xef\xbb\xbf" + text.encode(), lambda text: text.encode("utf-16")])
+def test_what_an_editor_puts_before_or_between_the_lines_is_no_text(tmp_path: Path, encode: Any) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(encode("a: 1\r\nb: [2,\r\n  3]\r\n"))
+    assert read_mapping(path) == {"a": 1, "b": [2, 3]}
 
 
 def test_merging_cannot_fill_the_memory() -> None:

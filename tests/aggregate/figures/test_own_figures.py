@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command_line import ROOT
 from helpers.sweeps import LOSS, Directory, make_sweep
 
 from aggregate.pipeline import aggregate
@@ -22,6 +23,9 @@ def draw(aggregated_results, output_dir):
     losses = [c["aggregated_metrics"]["best_val_loss"]["mean"] for c in aggregated_results.values()]
     (output_dir / "mine.png").write_bytes(neighbour.PNG)
     (output_dir / "mine.txt").write_text(str(losses))
+
+def forget(aggregated_results, output_dir):
+    return "a figure that nobody saves"
 
 def fail(aggregated_results, output_dir):
     raise RuntimeError("no such metric")
@@ -60,11 +64,23 @@ def test_a_users_figure_gets_the_results_and_the_directory_and_goes_into_the_rep
 
 
 def test_a_users_figure_that_fails_is_named_and_stops_nothing(tmp_path: Path, figures: Path) -> None:
-    targets = [f"{figures}:fail", f"{figures}:absent", "no.such.module:f", f"{figures}:draw"]
+    targets = [f"{figures}:fail", f"{figures}:absent", "no.such.module:f", f"{figures}:forget", f"{figures}:draw"]
     outcome = aggregate(_directory(tmp_path, figures=targets).store.paths.root)
     faults = [line for line in outcome.problems if line.startswith("figure ")]
-    assert [line.split(": ")[1] for line in faults] == ["RuntimeError", "AttributeError", "ModuleNotFoundError"]
+    forgotten = "it saved no file in the directory that it gets as its second argument"
+    said = [line.split(": ")[1] for line in faults]
+    assert said == ["RuntimeError", "AttributeError", "ModuleNotFoundError", forgotten]
     assert (outcome.plots / "mine.png").exists()
+
+
+@pytest.mark.parametrize("axes", [{"dim": [8, 12]}, {"dim": [8, 12], "scale": [0.1, 1.0]}])
+def test_the_example_of_a_figure_for_a_paper_draws_any_sweep(tmp_path: Path, axes: dict[str, Any]) -> None:
+    directory = Directory(tmp_path / "out", make_sweep(axes, 2, primary=[LOSS]))
+    directory.fill(_metrics)
+    outcome = aggregate(directory.store.paths.root, own=[f"{ROOT}/examples/paper_figure.py:plot"])
+    assert not [line for line in outcome.problems if line.startswith("figure ")]
+    assert (outcome.plots / "paper.pdf").read_bytes().startswith(b"%PDF")
+    assert "paper, by " in outcome.report.read_text()
 
 
 def test_figures_are_written_as_pdf_too_if_asked(tmp_path: Path) -> None:

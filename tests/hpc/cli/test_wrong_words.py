@@ -33,6 +33,12 @@ def heard(capsys: pytest.CaptureFixture[str], line: str) -> str:
         ("--verison", "--version"),
         ("-v --verbos3 plan", "--verbose"),
         ("wandb extract --projct x", "--project"),
+        ("plan --seeds 5", "--runs-per-condition"),
+        ("run --seed 1", "--runs-per-condition"),
+        ("run --workers 2", "--parallel-jobs"),
+        ("resume out", "submit"),
+        ("logs out", "show"),
+        ("kill out", "cancel"),
     ],
 )
 def test_a_typing_error_is_answered_with_the_nearest_word(

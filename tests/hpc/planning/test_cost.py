@@ -7,7 +7,7 @@ import re
 import pytest
 from helpers.command_line import parsed
 
-from hpc.planning.cost import estimate
+from hpc.planning.cost import device_seconds, estimate
 from hpc.planning.plan import Plan, make_plan
 from hpc.sweep.grid import Axis, Grid
 from hpc.sweep.states import MISSING, CellStatus
@@ -42,3 +42,8 @@ def test_without_any_measurement_it_says_how_to_get_one() -> None:
     (command,) = re.findall("`holdfast (.*)`", str(cost))
     assert parsed(command).params["pilot"]
     assert "--profile local " in command  # as a plan without --profile counts with the pilot of this machine
+
+
+def test_cells_that_were_trained_one_after_another_each_took_their_own_time() -> None:
+    provenance = {"seconds": 60.0, "pack_size": 5}
+    assert (device_seconds(provenance, together=True), device_seconds(provenance, together=False)) == (12.0, 60.0)

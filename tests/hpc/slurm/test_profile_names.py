@@ -69,6 +69,13 @@ def test_an_option_of_sbatchs_becomes_the_key_that_it_has_here() -> None:
     assert parse(num_gpus=2).device == "cuda"
 
 
+def test_an_option_may_be_copied_with_its_dashes() -> None:
+    given = {"--mem": "4G", "-p": "low", "--mail-type": "END", "additional_parameters": {"--reservation": "x"}}
+    profile = parse(**given)
+    assert profile.parameters == {"mem_gb": 4, "partition": "low"}
+    assert profile.additional == {"mail-type": "END", "reservation": "x"}
+
+
 def test_options_without_a_key_go_to_sbatch_under_their_full_name() -> None:
     profile = parse(mail_type="END", slurm_mem_per_cpu="4G", exclusive=True, additional_parameters={"reserv": "x"})
     assert profile.additional == {"mail-type": "END", "mem-per-cpu": "4G", "exclusive": True, "reservation": "x"}
@@ -95,6 +102,10 @@ def test_options_without_a_key_go_to_sbatch_under_their_full_name() -> None:
         ({"gpus_per_node": "a100:2"}, "must be a whole number; gpu_type says which type"),
         ({"python": "$NO_SUCH/python"}, "python is '$NO_SUCH/python'; $NO_SUCH is not set here"),
         ({"account": 3}, "account is 3; must be text; put it in quotes"),
+        ({"exclude": ["n1", "n2"]}, "exclude is ['n1', 'n2']; must be text, such as 'n1,n2'"),
+        ({"_target_": "hydra_plugins.x.SlurmLauncher"}, "remove it: no launcher of Hydra's is used here"),
+        ({"submitit_folder": "logs"}, "remove it: logs lie in the sweep directory"),
+        ({"--wrap": "python x.py"}, "--wrap is 'python x.py'; remove it: Holdfast writes the script of a job"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_does(given: dict[str, Any], said: str) -> None:
