@@ -91,7 +91,10 @@ class _Script:
         values = {name: str(value) for name, value in self._cell.factors.items()}
         values |= {"seed": str(self._cell.seed), "dir": str(self._directory), "name": self._cell.name}
         values |= {"run_id": str(self._cell.run_id), "device": self._run.device, "threads": str(self._run.threads)}
-        values |= {"script": str(self._script), "checkpoint": str(self._directory / self._options.get("checkpoint", ""))}
+        values |= {
+            "script": str(self._script),
+            "checkpoint": str(self._directory / self._options.get("checkpoint", "")),
+        }
         if data := self._run.config.get("data", {}).get("dir"):
             values["data"] = str(data)
         words = filled(self._options.get("resume", ""), values) if resumed else ""

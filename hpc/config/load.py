@@ -5,7 +5,6 @@ Every fault is one line: file, field, value, fix. All faults of a file are repor
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from hpc.config.data_paths import data_content, data_directory, data_samples, im
 from hpc.config.declared_tests import cannot_be_tested
 from hpc.config.grid_section import MOST_CELLS_UNASKED, SHORT_AXES, make_grid
 from hpc.config.schema import Configuration, LossConfig
-from hpc.config.script_section import is_script, read_script
+from hpc.config.script_section import check_paths_of, is_script, read_script
 from hpc.config.trainer_files import trainer_files
 from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
@@ -95,7 +94,7 @@ def _trainer(
             return _script(configuration, places, faults, notes)
         if isinstance(configuration.trainer, dict):
             trainer, command = command_declaration(configuration.trainer)
-            _check_paths_of(command, places)
+            check_paths_of(command, places)
             return trainer, {**configuration.trainer_options, "command": command}
         trainer = read_declaration(
             configuration.trainer, list(dict.fromkeys([PROJECT_ROOT, *places])), configuration.trainer_options
@@ -117,20 +116,9 @@ def _script(
     short = {name: getattr(section, key) for key, name in SHORT_AXES.items() if getattr(section, key) is not None}
     with_data = "dir" in configuration.data.model_fields_set
     script = read_script(configuration.trainer, short | (section.axes or {}), places, with_data)
-    _check_paths_of(script.options["command"], places)
     notes += script.notes
     files = trainer_files(configuration, script.trainer, places, faults)
     return replace(script.trainer, files=files, files_mb=configuration.trainer_files_mb), script.options
-
-
-def _check_paths_of(command: str, places: Sequence[Path]) -> None:
-    """Raise TrainerError for a file that a command names as seen from here: it runs in a directory of its own."""
-    if re.search(r"\bcd\s", command):
-        return
-    for word in re.findall(r"[^\s\"'`|&;<>()=]+", command):
-        found = next((place / word for place in places if not word.startswith("/") and (place / word).is_file()), None)
-        if found:
-            raise TrainerError(f"command names {word}, and runs in an empty directory; write {found.resolve()}")
 
 
 def _sections(

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +20,6 @@ from hpc.errors import shown, unknown_key
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.declaration import SCRIPT_TRAINER, declared_in_configuration
 from hpc.trainers.source import TrainerError
-from training.placeholders import names_in
 
 _OWN_KEYS = ("measures", "progress", "checkpoint", "resume")
 _KEYS = ("command", "metrics", *_OWN_KEYS, "factors", "data_files", "pack_mode")
@@ -77,6 +77,7 @@ def read_script(
     if resume is not None and "{resume}" not in command:
         command += " {resume}"
     path, options["command"] = _script_of(command, places)
+    check_paths_of(options["command"], places)
     metrics, options["names"], notes = _measures(section, options["metrics"])
     return Script(declared_in_configuration(section, SCRIPT_TRAINER, path, factors, metrics), options, notes)
 
@@ -129,6 +130,8 @@ def _kind_of(values: Iterable[Any]) -> str:
 
 
 def _check_placeholders(command: str, resume: str | None, factors: Mapping[str, Any], with_data: bool) -> None:
+    from training.placeholders import names_in
+
     known = [*factors, *(name for name in _GIVEN if name != "data" or with_data)]
     for key, text in (("command", command), ("resume", resume or "")):
         for name in names_in(text):
@@ -152,7 +155,7 @@ def _script_of(command: str, places: Sequence[Path]) -> tuple[Path | None, str]:
         words = shlex.split(command)
     except ValueError as error:
         raise TrainerError(f"command cannot be read as a shell would: {str(error).lower()}") from None
-    module = next((b for a, b in zip(words, words[1:], strict=False) if a == "-m"), "")
+    module = next((b for a, b in pairwise(words) if a == "-m"), "")
     if module.replace(".", "_").isidentifier():
         below = Path(*module.split("."))
         names = (below.with_suffix(".py"), below / "__main__.py")
@@ -167,7 +170,17 @@ def _script_of(command: str, places: Sequence[Path]) -> tuple[Path | None, str]:
             return None, command
         where = ", ".join(map(str, dict.fromkeys(places)))
         raise TrainerError(f"command names {word}, which is not in {where}; correct the path")
-    return path.resolve(), re.sub(rf"(?<!\S)(['\"]?){re.escape(word)}\1(?!\S)", "{script}", command, count=1)
+    return path.resolve(), re.sub(rf"(?<!\S)(['\"]?){re.escape(word)}\1(?!\S)", "{script}", command)
+
+
+def check_paths_of(command: str, places: Sequence[Path]) -> None:
+    """Raise TrainerError for a file that a command names as seen from here: it runs in a directory of its own."""
+    if re.search(r"\bcd\s", command):
+        return
+    for word in re.findall(r"[^\s\"'`|&;<>()=]+", command):
+        found = next((place / word for place in places if not word.startswith("/") and (place / word).is_file()), None)
+        if found:
+            raise TrainerError(f"command names {word}, and runs in an empty directory; write {found.resolve()}")
 
 
 def _measures(section: Mapping[str, Any], file: str) -> tuple[dict[str, Any], dict[str, str], list[str]]:
@@ -190,13 +203,14 @@ def _measures(section: Mapping[str, Any], file: str) -> tuple[dict[str, Any], di
             raise TrainerError(f"measures.{name}: from is {shown(names[name])}; write the metric's name in the file")
         metrics[name] = {key: entry[key] for key in entry if key != "from"}
         if not {"kind", "better"} <= metrics[name].keys():
-            metrics[name] = _by_name(name, names[name]) | metrics[name]
+            metrics[name] = by_name(name, names[name]) | metrics[name]
             kind, better = metrics[name]["kind"], metrics[name]["better"]
             notes.append(f"measures.{name} is taken as kind {kind}, better {better}, by its name; write both if wrong")
     return metrics, names, notes
 
 
-def _by_name(name: str, column: str) -> dict[str, str]:
+def by_name(name: str, column: str) -> dict[str, str]:
+    """Kind and direction of a metric as its names suggest. Raises TrainerError if they do not."""
     words = {word for text in (name, column) for word in re.split(r"[^a-z0-9]+", text.lower())}
     if words & _LOWER:
         return {"kind": "positive", "better": "lower"}

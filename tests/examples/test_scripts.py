@@ -21,7 +21,8 @@ SCRIPTS = ROOT / "examples" / "scripts"
 
 
 @pytest.mark.parametrize(
-    ("name", "library"), [("classify", "torch"), ("forest", "sklearn"), ("hydra_app", "hydra"), ("lightning_fit", "lightning")]
+    ("name", "library"),
+    [("classify", "torch"), ("forest", "sklearn"), ("hydra_app", "hydra"), ("lightning_fit", "lightning")],
 )
 def test_a_script_as_it_is_runs_to_its_report(holdfast: Holdfast, tmp_path: Path, name: str, library: str) -> None:
     pytest.importorskip(library, reason=f"{library} is not installed")
@@ -31,7 +32,9 @@ def test_a_script_as_it_is_runs_to_its_report(holdfast: Holdfast, tmp_path: Path
     store = Store(tmp_path / "out")
     cells = [result(store, cell) for cell in store.sweep().grid]
     assert all(set(cell["metrics"]) <= set(store.sweep().trainer.metrics) for cell in cells)
-    assert {cell["epochs"] for cell in cells} == {{"classify": 8, "forest": 0, "hydra_app": 40, "lightning_fit": 6}[name]}
+    assert {cell["epochs"] for cell in cells} == {
+        {"classify": 8, "forest": 0, "hydra_app": 40, "lightning_fit": 6}[name]
+    }
     # A whole interpreter with its libraries: more than this process's own, which imports none of them.
     assert all(cell["provenance"]["peak_memory"] > 20e6 for cell in cells)
 
@@ -165,7 +168,10 @@ SEED, OUT = "{seed}", "{dir}"
         ({"meassures": ["error"]}, "unknown key 'meassures'. Did you mean 'measures'?"),
         ({"resume": ""}, "resume is ''; write words for the command"),
         ({"resume": "--from {chekpoint}"}, "resume has {chekpoint}, which is no factor of sweep.axes; did you mean"),
-        ({"command": "python count.py {rte} {seed}"}, "command has {rte}, which is no factor of sweep.axes; did you mean {rate}?"),
+        (
+            {"command": "python count.py {rte} {seed}"},
+            "command has {rte}, which is no factor of sweep.axes; did you mean {rate}?",
+        ),
         ({"command": "python count.py {seed}"}, "command has no {rate}, so rate changes nothing"),
         ({"command": "python count.py {rate}"}, "command has no {seed}, so seed changes nothing"),
         ({"command": "python cuont.py {rate} {seed}"}, "command names cuont.py, which is not in"),
@@ -178,7 +184,7 @@ def test_a_wrong_script_section_is_one_line_and_nothing_is_written(
     holdfast: Holdfast, tmp_path: Path, change: dict[str, Any], says: str
 ) -> None:
     said = holdfast("plan", "--config", configure(tmp_path, **change), expect=2).stderr.strip()
-    assert said.startswith("sweep.yaml: ") or said.startswith("error: sweep.yaml: ")
+    assert said.startswith(("sweep.yaml: ", "error: sweep.yaml: "))
     assert says in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "out").exists()

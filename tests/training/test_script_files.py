@@ -24,7 +24,8 @@ def archive() -> bytes:
 def test_a_checkpoint_that_somebody_is_writing_is_not_taken_until_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "state"
     state = StateFile(path)
-    code = "import sys; f = open(sys.argv[1], 'w'); f.write('half'); f.flush(); print(flush=True); input(); f.write(' whole')"
+    code = "import sys; f = open(sys.argv[1], 'w'); f.write('half'); f.flush(); print(flush=True)"
+    code += "; input(); f.write(' whole')"
     with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
@@ -98,7 +99,10 @@ def test_rows_of_one_epoch_are_joined_and_the_last_waits_until_it_is_whole() -> 
 
 
 def test_nested_metrics_are_found_by_their_path_and_words_are_refused() -> None:
-    assert pick({"test": {"acc": 0.5}, "a.b": 1}, {"acc": "test.acc", "ab": "a.b", "none": "c.d"}) == {"acc": 0.5, "ab": 1.0}
+    assert pick({"test": {"acc": 0.5}, "a.b": 1}, {"acc": "test.acc", "ab": "a.b", "none": "c.d"}) == {
+        "acc": 0.5,
+        "ab": 1.0,
+    }
     with pytest.raises(ValueError, match="has acc 'good', where a number is wanted"):
         pick({"acc": "good"}, {"acc": "acc"})
 
