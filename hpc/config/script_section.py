@@ -15,10 +15,12 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hpc.checkout import SCRIPT_TRAINER
+from hpc.config.bundles import Bundles
 from hpc.config.schema import read_number
 from hpc.errors import shown, unknown_key
 from hpc.sweep.definition import DeclaredTrainer
-from hpc.trainers.declaration import SCRIPT_TRAINER, declared_in_configuration
+from hpc.trainers.declaration import declared_in_configuration
 from hpc.trainers.source import TrainerError
 
 _OWN_KEYS = ("measures", "progress", "checkpoint", "resume")
@@ -48,12 +50,16 @@ def is_script(section: object) -> bool:
 
 
 def read_script(
-    section: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], places: Sequence[Path], with_data: bool
+    section: Mapping[str, Any],
+    axes: Mapping[str, Sequence[Any]],
+    places: Sequence[Path],
+    with_data: bool,
+    bundles: Bundles | None = None,
 ) -> Script:
     """A script as the configuration gives it.
 
     axes: factor -> values as written. places: where a relative path may begin. with_data: whether data.dir is set.
-    Raises TrainerError.
+    bundles: the settings that a factor's levels stand for. Raises TrainerError.
     """
     for key in section:
         if key not in _KEYS:
@@ -73,7 +79,9 @@ def read_script(
             raise TrainerError("resume needs checkpoint: the file in {dir} that the script writes and resumes from")
         options["resume"] = resume
     factors = _factors(section, axes)
-    _check_placeholders(command, resume, factors, with_data)
+    if bundles:
+        options["bundles"] = bundles
+    _check_placeholders(command, resume, factors, with_data, bundles or {})
     if resume is not None and "{resume}" not in command:
         command += " {resume}"
     path, options["command"] = _script_of(command, places)
@@ -129,10 +137,16 @@ def _kind_of(values: Iterable[Any]) -> str:
     return "integer" if kinds == {"integer"} else "real"
 
 
-def _check_placeholders(command: str, resume: str | None, factors: Mapping[str, Any], with_data: bool) -> None:
+def _check_placeholders(
+    command: str, resume: str | None, factors: Mapping[str, Any], with_data: bool, bundles: Bundles
+) -> None:
     from training.placeholders import names_in
 
-    known = [*factors, *(name for name in _GIVEN if name != "data" or with_data)]
+    settings = {factor: list(next(iter(levels.values()))) for factor, levels in bundles.items()}
+    own = [name for name in factors if name not in settings] + [name for names in settings.values() for name in names]
+    if taken := next((name for name in own if name in _GIVEN), None):
+        raise TrainerError(f"{{{taken}}} has a meaning of its own in a command; rename the factor")
+    known = [*own, *settings, *(name for name in _GIVEN if name != "data" or with_data)]
     for key, text in (("command", command), ("resume", resume or "")):
         for name in names_in(text):
             if name in known or (key, name) == ("command", "resume"):
@@ -141,7 +155,7 @@ def _check_placeholders(command: str, resume: str | None, factors: Mapping[str, 
             hint = f"did you mean {{{near[0]}}}?" if near else f"valid: {', '.join(known)}"
             raise TrainerError(f"{key} has {{{name}}}, which is no factor of sweep.axes; {hint}")
     there = set(names_in(command))
-    for name in [*factors, "seed"]:
+    for name in [*own, "seed"]:
         if name not in there:
             fix = "SEED={seed} before it" if name == "seed" else f"--{name} {{{name}}}"
             raise TrainerError(f"command has no {{{name}}}, so {name} changes nothing; add it, such as {fix}")

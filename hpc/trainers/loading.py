@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
+from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT, SCRIPT_TRAINER
 from hpc.sweep.definition import DeclaredTrainer
-from hpc.trainers.declaration import SCRIPT_TRAINER
 from hpc.trainers.imports import import_roots, own_name
 from hpc.trainers.project import is_ours, module_base
 from hpc.trainers.source import TrainerError

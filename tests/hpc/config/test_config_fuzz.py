@@ -156,7 +156,7 @@ def test_any_command_line_is_read_or_refused_in_lines(
 
 SCRIPT = {
     "trainer": {
-        "command": "python train.py --lr {lr} --seed {seed} --out {dir}",
+        "command": "python train.py --lr {lr} --width {width} --seed {seed} --out {dir}",
         "metrics": "metrics.json",
         "progress": "log.csv",
         "checkpoint": "state.pt",
@@ -164,7 +164,7 @@ SCRIPT = {
         "measures": {"loss": {"from": "test.loss", "kind": "positive", "better": "lower"}, "acc": None},
         "factors": {"lr": {"log": True}},
     },
-    "sweep": {"name": "script", "axes": {"lr": [0.1, 1.0]}, "runs_per_condition": 2},
+    "sweep": {"name": "script", "axes": {"lr": [0.1, 1.0], "model": {"s": {"width": 1}}}, "runs_per_condition": 2},
 }
 
 
