@@ -170,11 +170,9 @@ def _script_of(command: str, places: Sequence[Path]) -> tuple[Path | None, str]:
     except ValueError as error:
         raise TrainerError(f"command cannot be read as a shell would: {str(error).lower()}") from None
     module = next((b for a, b in pairwise(words) if a == "-m"), "")
-    if module.replace(".", "_").isidentifier():
-        below = Path(*module.split("."))
-        names = (below.with_suffix(".py"), below / "__main__.py")
-        found = (place / name for place in places for name in names if (place / name).is_file())
-        return next((path.resolve() for path in found), None), command
+    below = f"{module.replace('.', '/')}.py"
+    if any((place / below).is_file() for place in places):
+        raise TrainerError(f"command starts the module {module}; write its file, {below}: tasks run a copy of that")
     word = next((word for word in words if word.endswith(".py") and not set("*$={") & set(word)), None)
     if word is None:
         return None, command

@@ -176,6 +176,7 @@ SEED, OUT = "{seed}", "{dir}"
         ({"command": "python count.py {rate}"}, "command has no {seed}, so seed changes nothing"),
         ({"command": "python cuont.py {rate} {seed}"}, "command names cuont.py, which is not in"),
         ({"command": "python 'count.py {rate} {seed}"}, "command cannot be read as a shell would"),
+        ({"command": "python -m count {rate} {seed}"}, "command starts the module count; write its file, count.py"),
         ({"command": 5}, "command is 5; write the command line that trains one cell"),
         ({"factors": {"rate": 5}}, "factors.rate is 5; write a section"),
     ],
