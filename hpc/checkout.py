@@ -14,6 +14,8 @@ OUR_PACKAGES = ("hpc", "training", "aggregate", "slurm_templates")
 
 # The trainer that comes with Holdfast, as configurations name it.
 BUILT_IN_TRAINER = "training.workspace:train"
+# What starts a script as it is, named by nobody: the configuration has the script's command.
+SCRIPT_TRAINER = "training.script:train"
 
 
 class _Ours:

@@ -4,9 +4,9 @@ For each cell the command runs in a new, empty directory, `{dir}`. Its metrics a
 status 0, its epochs while it runs. Its checkpoint file is copied into the cell's checkpoints once it is whole, and lies
 in its place again, with the log of epochs, when the cell resumes. To stop a script, it and what it started get SIGTERM.
 
-Options, as hpc.trainers.script writes them: command, metrics, and, where the user named them, progress, checkpoint,
-resume and names. This module is itself a trainer that keeps training/contract.py, less the literals: what a script
-varies and measures stands in the configuration.
+Options, as hpc.config.script_section writes them: command, metrics, names, and, where the user gave them, progress,
+checkpoint, resume, bundles (the settings that levels of a factor stand for). This module is itself a trainer that keeps
+training/contract.py, less the literals: what a script varies and measures stands in the configuration.
 """
 
 from __future__ import annotations
@@ -89,9 +89,14 @@ class _Script:
 
     def _line(self, resumed: bool) -> str:
         values = {name: str(value) for name, value in self._cell.factors.items()}
+        for factor, levels in self._options.get("bundles", {}).items():
+            values |= {name: str(value) for name, value in levels[self._cell.factors[factor]].items()}
         values |= {"seed": str(self._cell.seed), "dir": str(self._directory), "name": self._cell.name}
         values |= {"run_id": str(self._cell.run_id), "device": self._run.device, "threads": str(self._run.threads)}
-        values |= {"script": str(self._script), "checkpoint": str(self._directory / self._options.get("checkpoint", ""))}
+        values |= {
+            "script": str(self._script),
+            "checkpoint": str(self._directory / self._options.get("checkpoint", "")),
+        }
         if data := self._run.config.get("data", {}).get("dir"):
             values["data"] = str(data)
         words = filled(self._options.get("resume", ""), values) if resumed else ""

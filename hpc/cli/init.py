@@ -15,7 +15,12 @@ from hpc.cli.command import Command
 from hpc.config import starter
 from hpc.launch.remarks import say
 
-EXAMPLES = ("init", "init --all-keys", "init lab --trainer mine.py:train --partition gpu --gpus 1 --mem-gb 16")
+EXAMPLES = (
+    "init",
+    "init --all-keys",
+    "init lab --trainer mine.py:train --partition gpu --gpus 1 --mem-gb 16",
+    "init --from 'python train.py --lr 0.1 --seed 0'",
+)
 _QUESTIONS = {
     "name": "name of the sweep",
     "trainer": "trainer, module:function or file.py:function (Enter: the built-in experiment)",
@@ -34,6 +39,12 @@ _QUESTIONS = {
 )
 @options.option("--name", metavar="NAME", help="Name of the sweep.")
 @options.option("--trainer", metavar="T", help="module:function or file.py:function (default: built in).")
+@options.option(
+    "--from",
+    "command_line",
+    metavar="COMMAND",
+    help="A command line that trains once, such as 'python train.py --lr 0.1'.",
+)
 @options.option("--runs", type=options.COUNT, metavar="N", help="Seeds per condition (default: 5).")
 @options.option("--partition", metavar="P", help="Partition, as sinfo lists it (default: the cluster's own).")
 @options.option("--timeout-min", type=options.COUNT, metavar="M", help="Time limit of a task (default: 240).")
@@ -41,11 +52,12 @@ _QUESTIONS = {
 @options.option("--cpus", type=options.COUNT, metavar="N", help="CPUs per task (default: 1).")
 @options.option("--mem-gb", type=options.NUMBER, metavar="G", help="Gigabytes of memory per task (default: 4).")
 @options.flag("--all-keys", help="Only print every key a configuration may have, with its default.")
-def command(directory: Path, all_keys: bool, **answered: Any) -> int:
+def command(directory: Path, all_keys: bool, command_line: str | None, **answered: Any) -> int:
     """Write a commented configuration and profile. Without options it asks, if there is somebody to ask."""
     if all_keys:
         print(starter.ALL_KEYS.read_text(), end="")
         return 0
+    answered["command"] = command_line
     given = {name: value for name, value in answered.items() if value is not None}
     answers = replace(starter.Answers(), **given)
     if not given and sys.stdin.isatty():

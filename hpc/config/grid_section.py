@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hpc.checkout import BUILT_IN_TRAINER
+from hpc.checkout import BUILT_IN_TRAINER, SCRIPT_TRAINER
 from hpc.config.schema import SweepSection, read_number
 from hpc.errors import ConfigError
 from hpc.faults import Faults
@@ -33,6 +33,7 @@ def make_grid(section: SweepSection, trainer: DeclaredTrainer, faults: Faults, a
     allow_huge: accept more than MOST_CELLS_UNASKED cells.
     """
     axes: list[Axis] = []
+    truths = trainer.target == SCRIPT_TRAINER
     for key, name, values in _raw_axes(section, trainer):
         if any(axis.name == name for axis in axes):
             faults.add(key, f"{key}: {name!r} has its values already; give them once")
@@ -42,7 +43,7 @@ def make_grid(section: SweepSection, trainer: DeclaredTrainer, faults: Faults, a
         elif not values:
             faults.value(key, values, "give at least one value")
         else:
-            axes.append(Axis(name, _axis_values(key, name, values, trainer.factors[name], faults)))
+            axes.append(Axis(name, _axis_values(key, name, values, trainer.factors[name], faults, truths)))
     if not axes and not faults.lines:
         faults.add("sweep.axes", f"sweep.axes is missing; name a factor of {trainer.target} and its values")
     seeds_given = section.seeds is not None and section.runs_per_condition is not None
@@ -67,7 +68,10 @@ def grow(grid: Grid, added: Mapping[str, list[Any]], trainer: DeclaredTrainer) -
         if name not in names:
             hint = "a new factor is another sweep: give it a configuration and a directory of its own"
             faults.add(name, f"--axis {name}: the sweep's factors are {', '.join(names)}; {hint}")
-    axes = tuple(_longer(axis, added.get(axis.name, []), trainer.factors[axis.name], faults) for axis in grid.axes)
+    truths = trainer.target == SCRIPT_TRAINER
+    axes = tuple(
+        _longer(axis, added.get(axis.name, []), trainer.factors[axis.name], faults, truths) for axis in grid.axes
+    )
     faults.stop()
     try:
         return Grid.from_json(Grid(axes, grid.seeds).to_json())  # with the names of its cells checked
@@ -75,9 +79,9 @@ def grow(grid: Grid, added: Mapping[str, list[Any]], trainer: DeclaredTrainer) -
         raise ConfigError([f"command line: --axis: {error}"]) from None
 
 
-def _longer(axis: Axis, raw: list[Any], factor: Mapping[str, Any], faults: Faults) -> Axis:
+def _longer(axis: Axis, raw: list[Any], factor: Mapping[str, Any], faults: Faults, truths: bool) -> Axis:
     """An axis with more values: in order if it was in order, else at its end."""
-    added = _axis_values(f"--axis {axis.name}", axis.name, raw, factor, faults)
+    added = _axis_values(f"--axis {axis.name}", axis.name, raw, factor, faults, truths)
     values = [*axis.values, *(value for value in added if value not in axis.values)]
     numeric = not any(isinstance(value, str) for value in values)
     if numeric and list(axis.values) == sorted(axis.values):
@@ -101,13 +105,13 @@ def _raw_axes(section: SweepSection, trainer: DeclaredTrainer) -> list[tuple[str
 
 
 def _axis_values(
-    key: str, name: str, values: list[Any], factor: Mapping[str, Any], faults: Faults
+    key: str, name: str, values: list[Any], factor: Mapping[str, Any], faults: Faults, truths: bool
 ) -> tuple[FactorValue, ...]:
     checked: list[FactorValue] = []
     seen: set[object] = set()
     for i, raw in enumerate(values):
         try:
-            value = _factor_value(raw, factor, _VALUE_NOUNS.get(name, f"{name!r}"))
+            value = _factor_value(raw, factor, _VALUE_NOUNS.get(name, f"{name!r}"), truths)
         except ValueError as error:
             faults.value(f"{key}[{i}]", raw, str(error))
             continue
@@ -118,9 +122,12 @@ def _axis_values(
     return tuple(checked)
 
 
-def _factor_value(raw: Any, factor: Mapping[str, Any], noun: str) -> FactorValue:
+def _factor_value(raw: Any, factor: Mapping[str, Any], noun: str, truths: bool) -> FactorValue:
+    """truths: true and false are words, as for a command; in Python the text false would count as true."""
     kind, minimum = factor["kind"], factor.get("minimum")
     if kind == "word":
+        if isinstance(raw, bool) and truths:
+            return check_value("true" if raw else "false")
         if not isinstance(raw, str):
             raise ValueError(f"{noun} must be a word; put it in quotes")
         return check_value(str(raw))

@@ -6,7 +6,6 @@ What a section says against the others is checked by the module that has its nam
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.analysis_section import check_analysis
+from hpc.config.bundles import Bundles, checked_bundles, take_bundles
 from hpc.config.command_line import CommandLine, merge_command_line
 from hpc.config.data_paths import data_content, data_directory, data_samples, image_directory, read_path
 from hpc.config.declared_tests import cannot_be_tested
 from hpc.config.grid_section import MOST_CELLS_UNASKED, SHORT_AXES, make_grid
 from hpc.config.schema import Configuration, LossConfig
-from hpc.config.script_section import is_script, read_script
+from hpc.config.script_section import check_paths_of, is_script, read_script
 from hpc.config.trainer_files import trainer_files
 from hpc.errors import ConfigError, unknown_key
 from hpc.faults import Faults
@@ -51,9 +51,10 @@ def load(command_line: CommandLine) -> Loaded:
     given = merge_command_line(raw, command_line)
     faults = Faults(source, given)
     places = [Path.cwd()] + ([command_line.config.absolute().parent] if command_line.config else [])
+    bundles = take_bundles(raw)
     configuration = faults.validate(raw, Configuration)
     notes: list[str] = []
-    trainer, options = _trainer(configuration, places, faults, notes)
+    trainer, options = _trainer(configuration, places, faults, notes, bundles)
     before = len(faults.lines)
     grid = make_grid(configuration.sweep, trainer, faults, command_line.allow_huge)
     # A reference condition must be in the file's own grid, if that is sound; a grid from the command line may lack it.
@@ -88,15 +89,22 @@ def load(command_line: CommandLine) -> Loaded:
 
 
 def _trainer(
-    configuration: Configuration, places: Sequence[Path], faults: Faults, notes: list[str]
+    configuration: Configuration,
+    places: Sequence[Path],
+    faults: Faults,
+    notes: list[str],
+    bundles: Mapping[str, Mapping[Any, Any]],
 ) -> tuple[DeclaredTrainer, dict[str, Any]]:
     """The trainer and its options; a shell command is an option of the trainer that runs commands."""
     try:
         if is_script(configuration.trainer):
-            return _script(configuration, places, faults, notes)
+            return _script(configuration, places, faults, notes, checked_bundles(bundles, faults))
+        for name, levels in bundles.items():
+            fix = f"only a script's command gets them; write the names: [{', '.join(map(str, levels))}]"
+            faults.add(f"sweep.axes.{name}", f"sweep.axes.{name} has levels with settings; {fix}")
         if isinstance(configuration.trainer, dict):
             trainer, command = command_declaration(configuration.trainer)
-            _check_paths_of(command, places)
+            check_paths_of(command, places)
             return trainer, {**configuration.trainer_options, "command": command}
         trainer = read_declaration(
             configuration.trainer, list(dict.fromkeys([PROJECT_ROOT, *places])), configuration.trainer_options
@@ -109,7 +117,7 @@ def _trainer(
 
 
 def _script(
-    configuration: Configuration, places: Sequence[Path], faults: Faults, notes: list[str]
+    configuration: Configuration, places: Sequence[Path], faults: Faults, notes: list[str], bundles: Bundles
 ) -> tuple[DeclaredTrainer, dict[str, Any]]:
     """A script that knows nothing of us, with its command as an option. Raises TrainerError."""
     if configuration.trainer_options:
@@ -117,21 +125,11 @@ def _script(
     section = configuration.sweep
     short = {name: getattr(section, key) for key, name in SHORT_AXES.items() if getattr(section, key) is not None}
     with_data = "dir" in configuration.data.model_fields_set
-    script = read_script(configuration.trainer, short | (section.axes or {}), places, with_data)
-    _check_paths_of(script.options["command"], places)
+    faults.stop()
+    script = read_script(configuration.trainer, short | (section.axes or {}), places, with_data, bundles)
     notes += script.notes
     files = trainer_files(configuration, script.trainer, places, faults)
     return replace(script.trainer, files=files, files_mb=configuration.trainer_files_mb), script.options
-
-
-def _check_paths_of(command: str, places: Sequence[Path]) -> None:
-    """Raise TrainerError for a file that a command names as seen from here: it runs in a directory of its own."""
-    if re.search(r"\bcd\s", command):
-        return
-    for word in re.findall(r"[^\s\"'`|&;<>()=]+", command):
-        found = next((place / word for place in places if not word.startswith("/") and (place / word).is_file()), None)
-        if found:
-            raise TrainerError(f"command names {word}, and runs in an empty directory; write {found.resolve()}")
 
 
 def _sections(

@@ -11,15 +11,17 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hpc.checkout import SCRIPT_TRAINER
+from hpc.config.bundles import Bundles
 from hpc.config.schema import read_number
 from hpc.errors import shown, unknown_key
 from hpc.sweep.definition import DeclaredTrainer
-from hpc.trainers.declaration import SCRIPT_TRAINER, declared_in_configuration
+from hpc.trainers.declaration import declared_in_configuration
 from hpc.trainers.source import TrainerError
-from training.placeholders import names_in
 
 _OWN_KEYS = ("measures", "progress", "checkpoint", "resume")
 _KEYS = ("command", "metrics", *_OWN_KEYS, "factors", "data_files", "pack_mode")
@@ -48,12 +50,16 @@ def is_script(section: object) -> bool:
 
 
 def read_script(
-    section: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], places: Sequence[Path], with_data: bool
+    section: Mapping[str, Any],
+    axes: Mapping[str, Sequence[Any]],
+    places: Sequence[Path],
+    with_data: bool,
+    bundles: Bundles | None = None,
 ) -> Script:
     """A script as the configuration gives it.
 
     axes: factor -> values as written. places: where a relative path may begin. with_data: whether data.dir is set.
-    Raises TrainerError.
+    bundles: the settings that a factor's levels stand for. Raises TrainerError.
     """
     for key in section:
         if key not in _KEYS:
@@ -73,10 +79,13 @@ def read_script(
             raise TrainerError("resume needs checkpoint: the file in {dir} that the script writes and resumes from")
         options["resume"] = resume
     factors = _factors(section, axes)
-    _check_placeholders(command, resume, factors, with_data)
+    if bundles:
+        options["bundles"] = bundles
+    _check_placeholders(command, resume, factors, with_data, bundles or {})
     if resume is not None and "{resume}" not in command:
         command += " {resume}"
     path, options["command"] = _script_of(command, places)
+    check_paths_of(options["command"], places)
     metrics, options["names"], notes = _measures(section, options["metrics"])
     return Script(declared_in_configuration(section, SCRIPT_TRAINER, path, factors, metrics), options, notes)
 
@@ -128,8 +137,16 @@ def _kind_of(values: Iterable[Any]) -> str:
     return "integer" if kinds == {"integer"} else "real"
 
 
-def _check_placeholders(command: str, resume: str | None, factors: Mapping[str, Any], with_data: bool) -> None:
-    known = [*factors, *(name for name in _GIVEN if name != "data" or with_data)]
+def _check_placeholders(
+    command: str, resume: str | None, factors: Mapping[str, Any], with_data: bool, bundles: Bundles
+) -> None:
+    from training.placeholders import names_in
+
+    settings = {factor: list(next(iter(levels.values()))) for factor, levels in bundles.items()}
+    own = [name for name in factors if name not in settings] + [name for names in settings.values() for name in names]
+    if taken := next((name for name in own if name in _GIVEN), None):
+        raise TrainerError(f"{{{taken}}} has a meaning of its own in a command; rename the factor")
+    known = [*own, *settings, *(name for name in _GIVEN if name != "data" or with_data)]
     for key, text in (("command", command), ("resume", resume or "")):
         for name in names_in(text):
             if name in known or (key, name) == ("command", "resume"):
@@ -138,7 +155,7 @@ def _check_placeholders(command: str, resume: str | None, factors: Mapping[str, 
             hint = f"did you mean {{{near[0]}}}?" if near else f"valid: {', '.join(known)}"
             raise TrainerError(f"{key} has {{{name}}}, which is no factor of sweep.axes; {hint}")
     there = set(names_in(command))
-    for name in [*factors, "seed"]:
+    for name in [*own, "seed"]:
         if name not in there:
             fix = "SEED={seed} before it" if name == "seed" else f"--{name} {{{name}}}"
             raise TrainerError(f"command has no {{{name}}}, so {name} changes nothing; add it, such as {fix}")
@@ -152,12 +169,10 @@ def _script_of(command: str, places: Sequence[Path]) -> tuple[Path | None, str]:
         words = shlex.split(command)
     except ValueError as error:
         raise TrainerError(f"command cannot be read as a shell would: {str(error).lower()}") from None
-    module = next((b for a, b in zip(words, words[1:], strict=False) if a == "-m"), "")
-    if module.replace(".", "_").isidentifier():
-        below = Path(*module.split("."))
-        names = (below.with_suffix(".py"), below / "__main__.py")
-        found = (place / name for place in places for name in names if (place / name).is_file())
-        return next((path.resolve() for path in found), None), command
+    module = next((b for a, b in pairwise(words) if a == "-m"), "")
+    below = f"{module.replace('.', '/')}.py"
+    if any((place / below).is_file() for place in places):
+        raise TrainerError(f"command starts the module {module}; write its file, {below}: tasks run a copy of that")
     word = next((word for word in words if word.endswith(".py") and not set("*$={") & set(word)), None)
     if word is None:
         return None, command
@@ -167,7 +182,17 @@ def _script_of(command: str, places: Sequence[Path]) -> tuple[Path | None, str]:
             return None, command
         where = ", ".join(map(str, dict.fromkeys(places)))
         raise TrainerError(f"command names {word}, which is not in {where}; correct the path")
-    return path.resolve(), re.sub(rf"(?<!\S)(['\"]?){re.escape(word)}\1(?!\S)", "{script}", command, count=1)
+    return path.resolve(), re.sub(rf"(?<!\S)(['\"]?){re.escape(word)}\1(?!\S)", "{script}", command)
+
+
+def check_paths_of(command: str, places: Sequence[Path]) -> None:
+    """Raise TrainerError for a file that a command names as seen from here: it runs in a directory of its own."""
+    if re.search(r"\bcd\s", command):
+        return
+    for word in re.findall(r"[^\s\"'`|&;<>()=]+", command):
+        found = next((place / word for place in places if not word.startswith("/") and (place / word).is_file()), None)
+        if found:
+            raise TrainerError(f"command names {word}, and runs in an empty directory; write {found.resolve()}")
 
 
 def _measures(section: Mapping[str, Any], file: str) -> tuple[dict[str, Any], dict[str, str], list[str]]:
@@ -190,13 +215,14 @@ def _measures(section: Mapping[str, Any], file: str) -> tuple[dict[str, Any], di
             raise TrainerError(f"measures.{name}: from is {shown(names[name])}; write the metric's name in the file")
         metrics[name] = {key: entry[key] for key in entry if key != "from"}
         if not {"kind", "better"} <= metrics[name].keys():
-            metrics[name] = _by_name(name, names[name]) | metrics[name]
+            metrics[name] = by_name(name, names[name]) | metrics[name]
             kind, better = metrics[name]["kind"], metrics[name]["better"]
             notes.append(f"measures.{name} is taken as kind {kind}, better {better}, by its name; write both if wrong")
     return metrics, names, notes
 
 
-def _by_name(name: str, column: str) -> dict[str, str]:
+def by_name(name: str, column: str) -> dict[str, str]:
+    """Kind and direction of a metric as its names suggest. Raises TrainerError if they do not."""
     words = {word for text in (name, column) for word in re.split(r"[^a-z0-9]+", text.lower())}
     if words & _LOWER:
         return {"kind": "positive", "better": "lower"}

@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
+from hpc.config.pasted_command import read_pasted
 from hpc.config.schema import SweepSection
+from hpc.config.script_section import read_script
 from hpc.errors import ConfigError, shown
 from hpc.slurm.profile_file import parse_profile
 from hpc.trainers.declaration import read_declaration
@@ -26,7 +28,10 @@ _PLACEHOLDERS: dict[str, list[Any]] = {"integer": [1, 2], "real": [0.1, 1.0], "w
 
 @dataclass(frozen=True)
 class Answers:
-    """What a person answered, or the defaults. partition: "" for the default of the cluster."""
+    """What a person answered, or the defaults. partition: "" for the default of the cluster.
+
+    command: a command line that trains once, instead of a trainer.
+    """
 
     name: str = "sweep"
     trainer: str = BUILT_IN_TRAINER
@@ -36,6 +41,7 @@ class Answers:
     gpus: int = 0
     cpus: int = 1
     mem_gb: float = 4
+    command: str | None = None
 
 
 def write(directory: Path, answers: Answers) -> list[Path]:
@@ -76,7 +82,9 @@ def configuration(directory: Path, answers: Answers) -> str:
         raise ConfigError([f"command line: --name is {shown(answers.name)}; letters, digits, _ . - only"]) from None
     if answers.runs < 1:
         raise ConfigError([f"command line: --runs is {answers.runs}; give a whole number, 1 or more"])
-    if answers.trainer == BUILT_IN_TRAINER:
+    if answers.command is not None:
+        body = _of_command(answers, directory)
+    elif answers.trainer == BUILT_IN_TRAINER:
         body = _EXPERIMENT
     else:
         try:
@@ -90,6 +98,40 @@ def configuration(directory: Path, answers: Answers) -> str:
             metrics=", ".join(found.metrics),
         )
     return _CONFIGURATION.format(name=_quoted(answers.name), runs=answers.runs, body=body)
+
+
+def _of_command(answers: Answers, directory: Path) -> str:
+    if answers.trainer != BUILT_IN_TRAINER:
+        raise ConfigError(["command line: --from and --trainer name two trainers; give one of them"])
+    places = list(dict.fromkeys([Path.cwd(), directory.absolute()]))
+    pasted = read_pasted(answers.command or "", places)
+    section = {"command": pasted.command, "metrics": pasted.metrics, "measures": pasted.measures}
+    section |= {key: name for key in ("progress", "checkpoint") if (name := getattr(pasted, key))}
+    axes = {name: [yaml.safe_load(value)] for name, value in pasted.axes.items()}
+    try:
+        read_script(section, axes, places, False)
+    except TrainerError as error:
+        raise ConfigError([f"command line: --from: {error}"]) from None
+    from_here = directory.resolve() != Path.cwd().resolve()
+    command = _located(pasted.command, directory) if from_here else pasted.command
+    return _SCRIPT.format(
+        axes="".join(f"    {name}: [{value}]\n" for name, value in pasted.axes.items()),
+        command=_quoted(command),
+        metrics=_quoted(pasted.metrics),
+        measures=_quoted(pasted.measures),
+        progress=f"progress: {_quoted(pasted.progress)}" if pasted.progress else "# progress: log.csv",
+        checkpoint=f"checkpoint: {_quoted(pasted.checkpoint)}" if pasted.checkpoint else "# checkpoint: checkpoint.pt",
+        notes="".join(f"  # {note}\n" for note in pasted.notes),
+    )
+
+
+def _located(command: str, directory: Path) -> str:
+    """The command with its script by its path from the new configuration."""
+    words = command.split(" ")
+    found = next((i for i, word in enumerate(words) if word.endswith(".py") and Path(word).is_file()), None)
+    if found is not None and not os.path.isabs(words[found]):
+        words[found] = os.path.relpath(Path(words[found]).resolve(), directory.resolve())
+    return " ".join(words)
 
 
 def profile(answers: Answers) -> str:
@@ -108,8 +150,8 @@ def profile(answers: Answers) -> str:
     return text
 
 
-def _quoted(text: str) -> str:
-    """Text as YAML writes it on one line."""
+def _quoted(text: str | list[str]) -> str:
+    """Text, or a list of texts, as YAML writes it on one line."""
     return yaml.safe_dump(text, width=10**6, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
 
 
@@ -169,6 +211,16 @@ trainer_options: {{}}           # passed to the trainer unchanged
 analysis:                     # fixed before the first job; anything added later is marked as exploratory
   # primary_metrics: [{metrics}]
   alpha: 0.05
+"""
+_SCRIPT = """\
+  axes:                       # what the script is called with; every combination is a condition
+{axes}
+trainer:                      # placeholders: the factors, {{seed}}, {{dir}}, the cell's own directory, {{name}}
+{notes}  command: {command}
+  metrics: {metrics}       # a file the script writes in {{dir}}: .json, .jsonl, .csv, .tsv
+  measures: {measures}     # what it has; {{NAME: {{from: COLUMN, kind: bounded, better: higher}}}} says more
+  {progress}         # the same during training: a row per epoch
+  {checkpoint}       # what the script resumes from; with `resume: --resume {{checkpoint}}` if it has to be told
 """
 _PROFILE = """\
 # A cluster profile. `holdfast check cluster --profile cluster.yaml` checks that the cluster accepts it, on a node too.

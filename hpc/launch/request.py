@@ -77,7 +77,8 @@ class Request:
         """
         current = self.store.sweep()
         same_cells = self.sweep.grid.covers(current.grid) or current.grid.covers(self.sweep.grid)
-        if current.config_digest == self.sweep.config_digest and same_cells:
+        unchanged = current.config_digest == self.sweep.config_digest and not current.changed_levels(self.sweep)
+        if unchanged and same_cells:
             return
         count = len(live_tasks(self.store)) + len(self.store.running_here())
         if count:
@@ -202,6 +203,7 @@ def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
         sweep = _with_runs(recorded, line.runs_per_condition)
     if added := added_values(line):
         sweep = replace(sweep, grid=grow(sweep.grid, added, sweep.trainer))
+        _check_settings(sweep)
     if sweep.grid.size > max(MOST_CELLS_UNASKED, recorded.grid.size) and not line.allow_huge:
         raise ConfigError([f"command line: the grid has {sweep.grid.size:,} cells; if that is meant, confirm with -y"])
     if line.no_wandb:
@@ -215,6 +217,16 @@ def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
         *_more_seeds(store, recorded, sweep),
     )
     return Request(store, sweep, (*untestable, *changes), existing=True)
+
+
+def _check_settings(sweep: Sweep) -> None:
+    """Raise ConfigError for a new level of a factor whose levels stand for settings: it has none."""
+    for axis in sweep.grid.axes:
+        if axis.name in sweep.bundles:
+            for value in axis.values:
+                if value not in sweep.bundles[axis.name]:
+                    fix = "add it with its settings to sweep.axes, and give --config"
+                    raise ConfigError([f"command line: --axis {axis.name}: {value} has no settings; {fix}"])
 
 
 def _with_runs(sweep: Sweep, runs: int) -> Sweep:

@@ -177,9 +177,9 @@ def _fork_tasks(channel_fd: str, root: str, submission: str) -> list[str] | None
 
 def _import_for_tasks(root: Path) -> None:
     """Import what tasks will, of Holdfast and of libraries; the trainer's own code each task checks and loads."""
+    from hpc.checkout import SCRIPT_TRAINER
     from hpc.node import pack  # noqa: F401
     from hpc.storage.store import Store
-    from hpc.trainers.declaration import SCRIPT_TRAINER
     from hpc.trainers.imports import imports
     from hpc.trainers.snapshot import user_code
     from hpc.trainers.source import parse

@@ -63,12 +63,13 @@ def admit(store: Store, sweep: Sweep) -> Sweep:
     current = store.sweep()
     if store.present() and not has_work(store):
         return sweep  # all that began has failed: whatever was wrong may be corrected here
-    if current.config_digest != sweep.config_digest:
+    if current.config_digest != sweep.config_digest or current.changed_levels(sweep):
         names = ", ".join(current.conflicting(sweep))
         raise SweepError(
             f"{store.root}: holds a sweep of another configuration, different in: {names}; "
             "use another --output-dir, or go on with this one by giving the directory alone"
         )
+    sweep = sweep.with_levels_of(current)
     if sweep.grid.covers(current.grid):
         same = current.grid.covers(sweep.grid)
         return replace(sweep, grid=current.grid) if same else sweep

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from hpc.checkout import SCRIPT_TRAINER
 from hpc.sweep.cell import Cell, digest
 from hpc.sweep.grid import Grid
 
@@ -83,7 +84,15 @@ class Sweep:
         if self.data_digest or "data" in self.sections:
             data = self.sections.get("data", {})
             sections["data"] = {"digest": self.data_digest, "batch_size": data.get("batch_size")}
-        return {"trainer": self.trainer.target, "options": dict(self.options), **sections}
+        # What a level stands for is compared level by level, so that levels can be added.
+        options = {key: value for key, value in self.options.items() if not (key == "bundles" and self.bundles)}
+        return {"trainer": self.trainer.target, "options": options, **sections}
+
+    @property
+    def bundles(self) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+        """Factor of a script -> level -> the settings that it stands for."""
+        found: Mapping[str, Any] = self.options.get("bundles", {}) if self.trainer.target == SCRIPT_TRAINER else {}
+        return found
 
     @cached_property
     def config_digest(self) -> str:
@@ -92,7 +101,8 @@ class Sweep:
 
     def cell_digest(self, cell: Cell) -> str:
         """Digest of a cell under this configuration, carried by its checkpoints."""
-        return digest([self.config_digest, cell.to_json()])
+        settings = [levels[str(cell.factors[factor])] for factor, levels in self.bundles.items()]
+        return digest([self.config_digest, cell.to_json(), *settings])
 
     def shown_as(self, presentation: Mapping[str, Any]) -> Sweep:
         """The same sweep with figures, formats and labels of another analysis, as far as that names them."""
@@ -101,7 +111,24 @@ class Sweep:
 
     def conflicting(self, other: Sweep) -> list[str]:
         """Dotted names of the fields that differ between two configurations, for the error that refuses a mixture."""
-        return sorted(_differences(self.identity(), other.identity()))
+        return sorted([*_differences(self.identity(), other.identity()), *self.changed_levels(other)])
+
+    def changed_levels(self, other: Sweep) -> list[str]:
+        """Dotted names of settings that a level has in both sweeps, and not the same."""
+        ours, theirs = self.bundles, other.bundles
+        common = [(factor, level) for factor in ours for level in ours[factor] if level in theirs.get(factor, {})]
+        return [
+            name
+            for factor, level in common
+            for name in _differences(ours[factor][level], theirs[factor][level], f"sweep.axes.{factor}.{level}")
+        ]
+
+    def with_levels_of(self, other: Sweep) -> Sweep:
+        """The same sweep with the settings of the other's levels as well."""
+        if not self.bundles:
+            return self
+        merged = {factor: {**other.bundles.get(factor, {}), **levels} for factor, levels in self.bundles.items()}
+        return replace(self, options={**self.options, "bundles": merged})
 
     def with_runs(self, count: int) -> Sweep:
         """The same sweep with ``count`` runs a condition: the seeds it has, then the integers after the largest."""
@@ -124,7 +151,22 @@ class Sweep:
         values = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         lists = {key: tuple(data["trainer"][key]) for key in ("data_files", "files") if key in data["trainer"]}
         trainer = DeclaredTrainer(**data["trainer"] | lists)
-        return cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": trainer})
+        sweep = cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": trainer})
+        _check_bundles(sweep)
+        return sweep
+
+
+def _check_bundles(sweep: Sweep) -> None:
+    """Raise ValueError unless every level of a factor with bundles has its settings."""
+    axes = {axis.name: axis.values for axis in sweep.grid.axes}
+    if not isinstance(sweep.bundles, Mapping):
+        raise ValueError("options.bundles is no section")
+    for factor, levels in sweep.bundles.items():
+        if factor not in axes or not isinstance(levels, Mapping):
+            raise ValueError(f"options.bundles.{factor} is no section of a factor")
+        for value in axes[factor]:
+            if not isinstance(levels.get(str(value)), Mapping):
+                raise ValueError(f"options.bundles.{factor} has no settings of {value}")
 
 
 def plain(value: Any) -> Any:

@@ -28,7 +28,6 @@ _FLAG = "True or False"
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": _FLAG, "log": _FLAG, "optional": _FLAG}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
-SCRIPT_TRAINER = "training.script:train"
 _COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
 PACK_MODES = ("fused", "concurrent", "sequential")
 _COMMAND_MODES = ("concurrent", "sequential")  # each call of a command trains one cell

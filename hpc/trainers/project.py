@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
+from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT, SCRIPT_TRAINER
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers import git, left_out
-from hpc.trainers.declaration import SCRIPT_TRAINER
 from hpc.trainers.imports import Closure, Import, follow, own_name
 from hpc.units import size
 

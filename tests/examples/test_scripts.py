@@ -176,6 +176,7 @@ SEED, OUT = "{seed}", "{dir}"
         ({"command": "python count.py {rate}"}, "command has no {seed}, so seed changes nothing"),
         ({"command": "python cuont.py {rate} {seed}"}, "command names cuont.py, which is not in"),
         ({"command": "python 'count.py {rate} {seed}"}, "command cannot be read as a shell would"),
+        ({"command": "python -m count {rate} {seed}"}, "command starts the module count; write its file, count.py"),
         ({"command": 5}, "command is 5; write the command line that trains one cell"),
         ({"factors": {"rate": 5}}, "factors.rate is 5; write a section"),
     ],
@@ -184,7 +185,7 @@ def test_a_wrong_script_section_is_one_line_and_nothing_is_written(
     holdfast: Holdfast, tmp_path: Path, change: dict[str, Any], says: str
 ) -> None:
     said = holdfast("plan", "--config", configure(tmp_path, **change), expect=2).stderr.strip()
-    assert said.startswith("sweep.yaml: ") or said.startswith("error: sweep.yaml: ")
+    assert said.startswith(("sweep.yaml: ", "error: sweep.yaml: "))
     assert says in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -24,7 +24,8 @@ def archive() -> bytes:
 def test_a_checkpoint_that_somebody_is_writing_is_not_taken_until_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "state"
     state = StateFile(path)
-    code = "import sys; f = open(sys.argv[1], 'w'); f.write('half'); f.flush(); print(flush=True); input(); f.write(' whole')"
+    code = "import sys; f = open(sys.argv[1], 'w'); f.write('half'); f.flush(); print(flush=True)"
+    code += "; input(); f.write(' whole')"
     with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers.command_line import ROOT, WIDTH, Holdfast, environment
+from helpers.command_line import ROOT, WIDTH, Holdfast, environment, result
 from helpers.waiting import PATIENCE
 
+from hpc.config.pasted_command import read_pasted
 from hpc.config.schema import Configuration
 from hpc.slurm.profile_file import load_profile
+from hpc.storage.store import Store
 
 
 def test_what_it_writes_can_be_planned_and_submitted_as_it_is(holdfast: Holdfast, tmp_path: Path) -> None:
@@ -49,6 +52,10 @@ def test_it_overwrites_nothing(holdfast: Holdfast, tmp_path: Path) -> None:
         (("--name", "a b"), "--name is 'a b'; letters, digits, _ . - only"),
         (("--gpus", "-1"), "gpus_per_node"),
         (("--partition", "x\ny: z"), "partition is"),
+        (("--from", "python 'train.py"), '--from is "python \'train.py"; no closing quotation'),
+        (("--from", " "), "--from is ' '; paste the command that trains once"),
+        (("--from", "python nowhere.py --lr 0.1"), "--from: command names nowhere.py, which is not in"),
+        (("--from", "python -c pass", "--trainer", "a.py:train"), "--from and --trainer name two trainers"),
     ],
 )
 def test_a_wrong_answer_is_one_line_and_writes_nothing(
@@ -132,3 +139,49 @@ def test_on_a_terminal_it_asks_nothing_if_the_files_are_there(tmp_path: Path) ->
     code, told, heard = on_a_terminal(tmp_path, "")
     assert (code, told) == (2, "")
     assert "sweep.yaml: already exists" in heard
+
+
+def test_a_pasted_command_becomes_a_sweep_that_runs(holdfast: Holdfast, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples" / "scripts" / "classify.py", tmp_path / "train.py")
+    pasted = "python train.py --lr 0.01 --width=16 --epochs 2 --random-seed 3 --out runs/first"
+    holdfast("init", "--from", pasted.replace("--random-seed", "--seed"), "--runs", "2")
+    written = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    command = "python train.py --lr {lr} --width={width} --epochs 2 --seed {seed} --out {dir}"
+    assert written["trainer"]["command"] == command
+    assert written["sweep"]["axes"] == {"lr": [0.01], "width": [16]}
+    assert written["trainer"]["measures"] == ["test_acc", "train_loss"]
+    holdfast("run", "--config", "sweep.yaml")
+    store = Store(tmp_path / "out")
+    assert [result(store, cell)["epochs"] for cell in store.sweep().grid] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("pasted", "command", "axes"),
+    [
+        (
+            "python {0} model.lr=1e-3 seed=1 hydra.run.dir=out",
+            "python {0} model.lr={{model_lr}} seed={{seed}} hydra.run.dir={{dir}}",
+            {"model_lr": "1e-3"},
+        ),
+        ("python {0} --out a/b.json -n 3", "python {0} --out {{dir}}/b.json -n {{n}} --seed {{seed}}", {"n": "3"}),
+        (
+            "python {0} --data sets/a --random-state 1",
+            "python {0} --data {1}/sets/a --random-state {{seed}} --value {{value}}",
+            {"value": "1"},
+        ),
+        (
+            "CUDA=0 python {0} --lr -0.5 --num-workers 4",
+            "CUDA={{cuda}} python {0} --lr {{lr}} --num-workers 4 --seed {{seed}}",
+            {"cuda": "0", "lr": "-0.5"},
+        ),
+    ],
+)
+def test_seed_output_and_factors_of_a_pasted_command_are_recognised(
+    tmp_path: Path, pasted: str, command: str, axes: dict[str, str]
+) -> None:
+    (tmp_path / "sets" / "a").mkdir(parents=True)
+    (tmp_path / "x.py").touch()
+    found = read_pasted(pasted.format("x.py"), [tmp_path])
+    assert found.command == command.format("x.py", tmp_path)
+    assert found.axes == axes
+    assert len(found.notes) > len(axes) - ("value" in axes)

@@ -14,6 +14,7 @@ from helpers.predecessor import PREDECESSOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpc.config import starter
 from hpc.config.load import CommandLine, load
 from hpc.errors import ConfigError
 
@@ -21,6 +22,7 @@ WORDS = """data model synergy training experiment sweep trainer trainer_options 
     dir batch_size domains name domain_type workspace_dim fusion_weights feature_indices unique_indices
     loss_scale epochs optimizer lr type grad_clip loss_configs weights early_stopping patience fusion
     dims scales axes dim scale runs_per_condition seeds every_seconds checkpoints alpha reference attr v
+    command metrics measures progress checkpoint resume factors from kind better
     primary_metrics output_dir log_to_wandb wandb_project min_delta cycle int str [key] 0 a.b"""
 KEYS = sorted(WORDS.split())
 LEAVES = st.one_of(
@@ -150,3 +152,52 @@ def test_any_command_line_is_read_or_refused_in_lines(
     path = place / "f.yaml"
     path.write_text(yaml.safe_dump(replaced(PREDECESSOR, ("data", "dir"), str(data_dir))))
     check(path, overrides=overrides, dims=dims, axes=axes, runs_per_condition=runs)
+
+
+SCRIPT = {
+    "trainer": {
+        "command": "python train.py --lr {lr} --width {width} --seed {seed} --out {dir}",
+        "metrics": "metrics.json",
+        "progress": "log.csv",
+        "checkpoint": "state.pt",
+        "resume": "--from {checkpoint}",
+        "measures": {"loss": {"from": "test.loss", "kind": "positive", "better": "lower"}, "acc": None},
+        "factors": {"lr": {"log": True}},
+    },
+    "sweep": {"name": "script", "axes": {"lr": [0.1, 1.0], "model": {"s": {"width": 1}}}, "runs_per_condition": 2},
+}
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(list(paths(SCRIPT))), NESTED)
+def test_any_value_in_a_script_section_is_read_or_refused_in_lines(
+    place: Path, where: tuple[Any, ...], value: Any
+) -> None:
+    (place / "train.py").touch()
+    path = place / "f.yaml"
+    document = replaced(SCRIPT, where, value)
+    path.write_text(yaml.dump(document, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
+    check(path)
+
+
+PASTED = st.lists(
+    st.sampled_from(["python", "train.py", "--lr", "0.1", "--seed=3", "-o", "out", "{x}", "a=b", "=", "'", "$(", "\n"])
+    | st.text(max_size=6)
+)
+
+
+@settings(max_examples=200)
+@given(PASTED.map(" ".join))
+def test_any_pasted_command_becomes_a_sound_configuration_or_is_refused_in_a_line(place: Path, line: str) -> None:
+    (place / "train.py").touch()
+    path = place / "f.yaml"
+    try:
+        text = starter.configuration(place, starter.Answers(command=line))
+    except ConfigError as error:
+        faults = error.faults
+    else:
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
+        load(CommandLine(config=path))
+        return
+    assert len(faults) == 1
+    assert faults[0].startswith("command line: --from")

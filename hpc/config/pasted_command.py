@@ -1,0 +1,159 @@
+"""A command line that trains once -> the trainer section and axes of a sweep, to be edited by hand."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from hpc.config.script_section import by_name
+from hpc.errors import ConfigError, shown
+from hpc.sweep.cell import check_factor_name
+from hpc.trainers.source import TrainerError, parse
+
+_SEEDS = {"seed", "random_seed", "random_state", "rng_seed", "manual_seed"}
+_OUTPUTS = {
+    "out", "out_dir", "outdir", "output", "output_dir", "output_path", "save_dir", "save_path", "log_dir", "logdir",
+    "run_dir", "results_dir", "work_dir", "default_root_dir", "hydra_run_dir",
+}  # fmt: skip
+# Numbers that are rarely compared; they stay as they are.
+_NO_FACTORS = {
+    "device", "devices", "epochs", "gpu", "gpus", "log_every", "max_epochs", "max_steps", "n_epochs", "n_jobs", "nproc",
+    "num_epochs", "num_threads", "num_workers", "port", "save_every", "steps", "threads", "verbose", "workers",
+}  # fmt: skip
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_FILE = re.compile(r"[\w-]+\.(json|csv|pt|pth|ckpt)")
+_MOST_MEASURES = 4
+
+
+@dataclass
+class Pasted:
+    """command: with placeholders. axes: factor -> its value as written. notes: what a person should look at."""
+
+    command: str
+    axes: dict[str, str] = field(default_factory=dict)
+    metrics: str = "metrics.json"
+    progress: str = ""
+    checkpoint: str = ""
+    measures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_pasted(line: str, places: Sequence[Path]) -> Pasted:
+    """Replace what varies in a command line by placeholders. places: where its files may lie.
+
+    Raises ConfigError if it is not a command line.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise ConfigError([f"command line: --from is {shown(line)}; {str(error).lower()}"]) from None
+    if not any(word.strip() for word in words):
+        raise ConfigError([f"command line: --from is {shown(line)}; paste the command that trains once"])
+    pasted = Pasted("")
+    pasted.command = " ".join(_words(words, pasted, places))
+    if "{seed}" not in pasted.command:
+        pasted.command += " --seed {seed}"
+        pasted.notes.append("--seed {seed} was added: write it as the script takes its seed")
+    if not pasted.axes:
+        pasted.axes["value"] = "1"
+        pasted.command += " --value {value}"
+        pasted.notes.append("no number looks like a factor: replace {value} and its axis by what you want to vary")
+    if "{dir}" not in pasted.command:
+        pasted.notes.append("the script runs in a directory of its own, {dir}; what it writes there is read there")
+    _look_into(words, places, pasted)
+    return pasted
+
+
+def _words(words: Sequence[str], pasted: Pasted, places: Sequence[Path]) -> Iterator[str]:
+    """The command's words again, with placeholders."""
+    option = ""
+    script = next((word for word in words if word.endswith(".py")), "")
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and _plain(name):
+            yield f"{shlex.quote(name)}={_replaced(_plain(name), value, pasted, places)}"
+            option = ""
+        elif option and not (word.startswith("-") and not _NUMBER.fullmatch(word)):
+            yield _replaced(option, word, pasted, places)
+            option = ""
+        else:
+            option = _plain(word) if word.startswith("-") else ""
+            yield shlex.quote(word) if option or word == script else _absolute(word, pasted, places)
+
+
+def _plain(option: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", option.lstrip("-+").lower()).strip("_")
+
+
+def _replaced(option: str, value: str, pasted: Pasted, places: Sequence[Path]) -> str:
+    """The placeholder for an option's value, or the value."""
+    if option in _SEEDS:
+        return "{seed}"
+    if option in _OUTPUTS:
+        name = PurePath(value).name
+        if PurePath(name).suffix not in (".json", ".csv"):
+            return "{dir}"
+        pasted.metrics = name
+        return "{dir}/" + shlex.quote(name)
+    if not _NUMBER.fullmatch(value) or option in _NO_FACTORS:
+        return _absolute(value, pasted, places)
+    factor = option.rpartition("_")[2] if option in pasted.axes else option
+    try:
+        check_factor_name(factor)
+    except ValueError:
+        return value
+    if factor in pasted.axes:
+        return value
+    pasted.axes[factor] = value
+    pasted.notes.append(f"{factor} has one value so far, {value}: add those to compare, or put the value back")
+    return f"{{{factor}}}"
+
+
+def _absolute(word: str, pasted: Pasted, places: Sequence[Path]) -> str:
+    """A word, or the whole path of the file or folder that it names as seen from here."""
+    found = next(
+        (place / word for place in places if word and not os.path.isabs(word) and (place / word).exists()), None
+    )
+    # A bare word may be a name that happens to be a folder's, too.
+    if found is None or not (found.is_file() or "/" in word):
+        return shlex.quote(word)
+    pasted.notes.append(f"{word} became {found.resolve()}: the script runs in a directory of its own")
+    return shlex.quote(str(found.resolve()))
+
+
+def _look_into(words: Sequence[str], places: Sequence[Path], pasted: Pasted) -> None:
+    """Guess the names of files and metrics from texts in the script's source; it is not run."""
+    names = (place / word for word in words if word.endswith(".py") for place in places)
+    path = next((path for path in names if path.is_file()), None)
+    try:
+        tree = parse(path) if path else ast.Module([], [])
+    except TrainerError:
+        tree = ast.Module([], [])
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    files = [text for text in texts if _FILE.fullmatch(text)]
+    tables = [name for name in files if name.endswith((".json", ".csv"))]
+    if tables and f"/{pasted.metrics}" not in pasted.command:
+        pasted.metrics = next((name for name in tables if name.endswith(".json")), tables[0])
+    pasted.progress = next((name for name in tables if name.endswith(".csv") and name != pasted.metrics), "")
+    pasted.checkpoint = next((name for name in files if name.endswith((".pt", ".pth", ".ckpt"))), "")
+    keys = [key.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if _is_text(key)]  # type: ignore[union-attr]
+    pasted.measures = [key for key in dict.fromkeys(keys) if _is_measure(key)][:_MOST_MEASURES] or ["loss"]
+    where = "they were guessed from texts in its source" if texts else "they are guesses"
+    pasted.notes.append(f"metrics and measures: correct them to what the script writes; {where}")
+
+
+def _is_text(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _is_measure(name: str) -> bool:
+    try:
+        by_name(name, name)
+    except TrainerError:
+        return False
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]{0,60}", name) is not None
