@@ -87,7 +87,7 @@ def _rows(path: Path) -> int | None:
         with path.open("rb") as file:
             start = file.read(8)
             size = int.from_bytes(file.read(2 if start[6] == 1 else 4), "little")
-            rows = ast.literal_eval(file.read(size).decode("latin1"))["shape"][0] if start[:6] == b"\x93NUMPY" else None
-            return int(rows)
+            header = file.read(size).decode("latin1")
+            return int(ast.literal_eval(header)["shape"][0]) if start[:6] == b"\x93NUMPY" else None
     except (OSError, ValueError, SyntaxError, TypeError, LookupError):
         return None  # whoever reads the data says what is wrong with it

@@ -2,8 +2,8 @@
 
     python -P -m hpc.wandb.client
 
-Each line of JSON on stdin is a request, whose `do` is "read", "write" or "places". It is answered by any number of lines
-of JSON on stdout, the last of which is {"end": true}. The process ends when stdin does.
+Each line of JSON on stdin is a request, whose `do` is "read", "write" or "places". It is answered by any number of
+lines of JSON on stdout, the last of which is {"end": true}. The process ends when stdin does.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def test_an_error_about_a_name_that_is_no_text_is_the_cause_and_fails_that_cell_
 
 def test_a_neighbour_whose_name_is_no_text_stays_behind_and_is_named(holdfast: Holdfast, tmp_path: Path) -> None:
     write(tmp_path)
-    open(os.fsencode(tmp_path) + b"/\xff.txt", "w").close()  # noqa: SIM115, PTH123
+    open(os.fsencode(tmp_path) + b"/\xff.txt", "w").close()
     assert r"left out: \udcff.txt: its name is not UTF-8" in holdfast("plan", "--config", "sweep.yaml").stdout
     holdfast(*RUN)
 
