@@ -90,8 +90,7 @@ class Layout:
     def folders(self) -> tuple[Path, ...]:
         """The folders of a sweep directory; where one is a link, nothing below it is."""
         names = (self.results_root, self.packs_root, self.submissions_root, self.root / "code", self.plots_directory)
-        names += (self.tables_directory,)
-        return (*names, self.wandb_root, self.certificates_directory)
+        return (*names, self.tables_directory, self.wandb_root, self.certificates_directory)
 
     # --- cells, packs, submissions --------------------------------------------------------------------------------
 
