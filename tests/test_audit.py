@@ -74,7 +74,8 @@ ALLOWED = {
     },
     "starts": {
         "Python with a module of ours": "hpc/node/workers.py hpc/preflight/pilot.py hpc/preflight/pilot_on_node.py "
-        "hpc/submission/local_workers.py hpc/wandb/helper.py hpc/wandb/foreign.py",
+        "hpc/submission/forks.py hpc/submission/local_workers.py hpc/wandb/helper.py hpc/wandb/foreign.py",
+        "tasks, each in a process forked from one of ours": "hpc/node/task.py",
         "Slurm": "hpc/slurm/commands.py hpc/sandbox/programs.py",
         "git, without the commands of a checkout's configuration": "hpc/trainers/git.py",
         "the command of a trainer, which the user named": "training/command.py",
@@ -82,6 +83,7 @@ ALLOWED = {
     },
     "loads": {
         "commands of ours": "hpc/cli/app.py",
+        "numpy, torch and modules of ours, before tasks are forked": "hpc/node/task.py",
         "a trainer or figure, which the user named": "hpc/trainers/loading.py "
         "hpc/trainers/stand_in/holdfast_trainer.py aggregate/figures/user_figures.py",
         "the compiled step, from a folder that nobody else can write": "training/steps/build.py",

@@ -76,7 +76,7 @@ FLOORS = [
     ["hpc.status", "hpc.resume_check", "hpc.preflight"],
     ["aggregate.pipeline"],
     ["aggregate.report", "aggregate.frames"],
-    ["aggregate.documents", "aggregate.figures", "aggregate.coverage"],
+    ["aggregate.documents", "aggregate.figures", "aggregate.coverage", "aggregate.two_sweeps"],
     ["aggregate.analysis"],
     ["aggregate.wording"],
     ["aggregate.reading", "aggregate.stats"],

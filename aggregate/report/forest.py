@@ -20,7 +20,7 @@ from aggregate.report.estimates import amount, bracket, places
 from aggregate.wording import percent, value_text
 
 _MOST = 8  # combinations
-_ANY = Metric("", "", "", REAL, "", None)
+ANY = Metric("", "", "", REAL, "", None)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def forest(claim: Claim) -> Forest | None:
     ends = np.array([claim.low, claim.high, *(end for piece in pieces for end in (piece.low, piece.high))])
     if nats is not None:
         ends = np.append(ends, (nats.low, nats.high))
-    span = limits(_ANY, [seeds], [ends])
+    span = limits(ANY, [seeds], [ends])
     question = claim.question
     known = [piece.where for piece in claim.pieces if not piece.why]
     label = f"average over {places(known)}" if len(known) > 1 else known[0] if known else "estimate"
@@ -74,7 +74,7 @@ def forest(claim: Claim) -> Forest | None:
             words = piece.where, piece.why or _detail(question, c, piece.in_nats)
             rows.append(_row(span, question, words, (piece.estimate, piece.low, piece.high), piece.per_seed))
     less, more = _ways(question)
-    return Forest(rows, _place(span, 0.0), less, more, _note(claim, len(known)))
+    return Forest(rows, place(span, 0.0), less, more, _note(claim, len(known)))
 
 
 def _row(
@@ -92,14 +92,14 @@ def _row(
         detail,
         f"{amount(question, estimate)} {bracket(question, low, high)}",
         tested=False,
-        low=_place(span, low),
-        high=_place(span, high),
-        at=_place(span, estimate),
-        seeds=tuple(_place(span, value) for value in seeds),
+        low=place(span, low),
+        high=place(span, high),
+        at=place(span, estimate),
+        seeds=tuple(place(span, value) for value in seeds),
     )
 
 
-def _place(span: Span, value: float) -> float:
+def place(span: Span, value: float) -> float:
     return round(100 * min(max((value - span.low) / (span.high - span.low), 0.0), 1.0), 2)
 
 

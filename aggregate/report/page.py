@@ -54,11 +54,11 @@ def render(material: Material) -> bytes:
     findings = list(found(study))
     called = dict(zip(study.gathered.names, study.summary.cell_places(), strict=True)).__getitem__
     whole = [*on_claims(study, called), *on_the_whole(study, called), *material.remarks]
-    page = _environment().get_template("report.html")
+    page = environment().get_template("report.html")
     return page.render(
-        css=_own("report.css"),
-        script=_own("report.js"),
-        script_hash=base64.b64encode(hashlib.sha256(_own("report.js").encode()).digest()).decode(),
+        css=own("report.css"),
+        script=own("report.js"),
+        script_hash=base64.b64encode(hashlib.sha256(own("report.js").encode()).digest()).decode(),
         tables=tables,
         study=study,
         summary=study.summary,
@@ -88,7 +88,7 @@ def render(material: Material) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
     """Every text is escaped where it is put into the page, but for our own style and script."""
     made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -101,7 +101,7 @@ def _environment() -> Environment:
     return made
 
 
-def _own(name: str) -> Markup:
+def own(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text())
 
 

@@ -25,7 +25,7 @@ from hpc.terminal import escaped_output
 
 # As --help lists them; a command that is not named here comes after these.
 _ORDER = (
-    *("plan", "run", "submit", "status", "show", "cancel", "redo", "aggregate"),
+    *("plan", "run", "submit", "status", "show", "cancel", "redo", "aggregate", "compare"),
     *("data", "check", "wandb", "sandbox", "init", "completion"),
 )
 _log = logging.getLogger("hpc.cli")

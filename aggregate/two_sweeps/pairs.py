@@ -1,0 +1,164 @@
+"""Differences between two sweeps, for every condition that both have and on average over these; nothing of this was
+declared before the results could be seen, so it is a description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from aggregate.analysis.study import Study
+from aggregate.analysis.summary import MetricSummary, Summary
+from aggregate.arrays import Floats, Integers
+from aggregate.reading.declared import Metric
+from aggregate.stats.inference import benjamini_hochberg, one_sample_t
+from aggregate.stats.intervals import without_rounding
+from aggregate.wording import listed, value_text
+from hpc.errors import ConfigError, unknown_key
+from hpc.sweep.cell import FactorValue, Point
+
+SEED, CONDITION = "seed", "condition"
+Level = tuple[tuple[str, FactorValue], ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Differences, second sweep minus first; arrays of shape (conditions + 1,), the average over conditions first.
+
+    log: of logarithms. n: seeds that have both, or the smaller number of seeds if not paired. adjusted: p over all
+    differences of the comparison, for the false discovery rate. per_seed: of paired ones, shape (conditions + 1,
+    seeds).
+    """
+
+    metric: Metric
+    log: bool
+    estimate: Floats
+    low: Floats
+    high: Floats
+    n: Integers
+    p: Floats
+    adjusted: Floats
+    per_seed: Floats
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """places: conditions in words. seeds: that are paired; empty if none are. level: of the intervals, uncorrected.
+    left_out: conditions that only one sweep has, as (name of the sweep, condition)."""
+
+    names: tuple[str, str]
+    places: tuple[str, ...]
+    seeds: tuple[int, ...]
+    level: float
+    metrics: tuple[Rows, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @property
+    def paired(self) -> bool:
+        return bool(self.seeds)
+
+
+def pair(a: Study, b: Study, names: tuple[str, str], on: str, wanted: Sequence[str] = ()) -> Pairs:
+    """Compare b with a. names: of the two. on: SEED pairs the runs of one seed, CONDITION compares their means alone.
+    wanted: metrics; the primary ones of either if empty.
+
+    Raises ConfigError if they have no condition, no seed or no metric in common.
+    """
+    rows = _conditions(a.summary, b.summary, names)
+    seeds = tuple(seed for seed in a.summary.seeds if seed in b.summary.seeds) if on == SEED else ()
+    if on == SEED and not seeds:
+        fault = f"{names[0]} and {names[1]} have no seed in common; --on condition compares the means of conditions"
+        raise ConfigError([fault])
+    level = a.summary.level
+    found = [_compare(a.summary, b.summary, name, rows, seeds, level) for name in _metrics(a, b, names, wanted)]
+    adjusted = np.split(benjamini_hochberg(np.concatenate([made.p for made in found])), len(found))
+    metrics = tuple(replace(made, adjusted=p) for made, p in zip(found, adjusted, strict=True))
+    here = {i for i, _ in rows}, {j for _, j in rows}
+    left_out = [
+        (name, study.summary.place(i))
+        for name, study, used in zip(names, (a, b), here, strict=True)
+        for i in range(len(study.summary.points))
+        if i not in used
+    ]
+    return Pairs(names, tuple(a.summary.place(i) for i, _ in rows), seeds, level, metrics, tuple(left_out))
+
+
+def _conditions(a: Summary, b: Summary, names: tuple[str, str]) -> list[tuple[int, int]]:
+    """Positions of the conditions that both have. A factor that one sweep lacks has a single level in the other."""
+    common = {factor.name for factor in a.factors} & {factor.name for factor in b.factors}
+    for summary, name, other in ((a, names[0], names[1]), (b, names[1], names[0])):
+        for factor in summary.factors:
+            if factor.name not in common and len(factor.values) > 1:
+                levels = listed([value_text(value) for value in factor.values])
+                raise ConfigError([f"{name}: {factor.name} has levels {levels}, and {other} has no such factor"])
+    places: Mapping[Level, int] = {_level(point, common): j for j, point in enumerate(b.points)}
+    matches = [(i, places[key]) for i, point in enumerate(a.points) if (key := _level(point, common)) in places]
+    if not matches:
+        raise ConfigError([f"{names[0]} and {names[1]} have no condition in common"])
+    return matches
+
+
+def _level(point: Point, common: set[str]) -> Level:
+    return tuple(sorted(entry for entry in point if entry[0] in common))
+
+
+def _metrics(a: Study, b: Study, names: tuple[str, str], wanted: Sequence[str]) -> list[str]:
+    both = [
+        entry.metric.name
+        for entry in a.summary.metrics
+        if any(entry.metric.name == other.metric.name for other in b.summary.metrics)
+    ]
+    faults = [unknown_key(f"--metric {name}", name, both) for name in wanted if name not in both]
+    if faults:
+        raise ConfigError([f"command line: {fault}" for fault in faults])
+    primary = [entry.metric.name for study in (a, b) for entry in study.summary.primary_metrics()]
+    chosen = [name for name in dict.fromkeys([*wanted] or primary) if name in both] or both[:1]
+    if not chosen:
+        raise ConfigError([f"{names[0]} and {names[1]} have no metric in common of which both have values"])
+    return chosen
+
+
+def _compare(
+    a: Summary, b: Summary, name: str, rows: Sequence[tuple[int, int]], seeds: Sequence[int], level: float
+) -> Rows:
+    first, second = _entry(a, name), _entry(b, name)
+    log = first.log and second.log
+    x, y = _values(first, log)[[i for i, _ in rows]], _values(second, log)[[j for _, j in rows]]
+    if not seeds:
+        estimate, low, high, n, p = _welch(_with_average(x), _with_average(y), level)
+        return Rows(first.metric, log, estimate, low, high, n, p, p, np.empty((len(rows) + 1, 0)))
+    x, y = x[:, [a.seeds.index(s) for s in seeds]], y[:, [b.seeds.index(s) for s in seeds]]
+    rounding = np.finfo(np.float64).eps * (np.abs(x) + np.abs(y))
+    per_seed = _with_average(without_rounding(y - x, rounding))
+    test = one_sample_t(per_seed, level)
+    return Rows(first.metric, log, test.mean, test.low, test.high, test.n, test.p, test.p, per_seed)
+
+
+def _entry(summary: Summary, name: str) -> MetricSummary:
+    return next(entry for entry in summary.metrics if entry.metric.name == name)
+
+
+def _values(entry: MetricSummary, log: bool) -> Floats:
+    return np.log(entry.values) if log else entry.values
+
+
+def _with_average(values: Floats) -> Floats:
+    """First the average over conditions, of the seeds that have all of them; then each. Shape (1 + rows, seeds)."""
+    return np.vstack([values.mean(axis=0), values])
+
+
+def _welch(x: Floats, y: Floats, level: float) -> tuple[Floats, Floats, Floats, Integers, Floats]:
+    """Differences of means of samples whose spreads may differ. Source: Welch 1947."""
+    n: NDArray[np.int64] = np.minimum(np.isfinite(x).sum(axis=1), np.isfinite(y).sum(axis=1))
+    estimate, low, high, p = (np.full(len(x), np.nan) for _ in range(4))
+    for i in np.flatnonzero(n >= 1):
+        u, v = x[i][np.isfinite(x[i])], y[i][np.isfinite(y[i])]
+        estimate[i] = v.mean() - u.mean()
+        if n[i] >= 2 and (u.std() or v.std()):
+            test = stats.ttest_ind(v, u, equal_var=False)
+            p[i] = test.pvalue
+            low[i], high[i] = test.confidence_interval(level)
+    return estimate, low, high, n, p
