@@ -16,7 +16,7 @@ from aggregate.report.page import environment, own
 from aggregate.report.tables import MOST_ROWS, Table
 from aggregate.two_sweeps.differences import Difference
 from aggregate.two_sweeps.pairs import Pairs, Rows
-from aggregate.wording import better_text, counted, listed, p_text, percent, with_interval
+from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, with_interval
 
 _AVERAGE = "average over conditions"
 _MOST_DRAWN = 40
@@ -91,7 +91,7 @@ def lines(made: Comparison) -> Iterator[str]:
     for rows in made.pairs.metrics:
         estimate, low, high = (_shown(rows, values)[0] for values in (rows.estimate, rows.low, rows.high))
         unit = " %" if rows.log else ""
-        p = f"p {p_text(rows.adjusted[0])}, adjusted" if rows.p[0] == rows.p[0] else "no p"
+        p = f"{p_equals(rows.adjusted[0])}, adjusted" if rows.p[0] == rows.p[0] else "no p"
         yield f"{_title(rows)}: {with_interval(estimate, low, high)}{unit}, {_AVERAGE} ({p})"
     if made.different:
         yield f"what differs ({' | '.join(made.names)}):"

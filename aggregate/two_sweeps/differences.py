@@ -40,7 +40,7 @@ def _facts(reading: Reading) -> Iterator[tuple[str, str]]:
     where: dict[str, dict[str, None]] = {}
     for record in reading.gathered.records:
         made = provenance_of(record.result)
-        for key in ("code_digest", "trainer_digest", "versions", "numerics", "threads", "pack_size"):
+        for key in ("code_digest", "trainer_digest", "versions", "numerics", "threads"):
             for name, text in _flat(key, made.get(key)):
                 where.setdefault(name, {})[text[:12] if key.endswith("digest") else text] = None
         for name, text in _flat("commit", _commits(made.get("git"))):
