@@ -127,12 +127,12 @@ class _Script:
         while process.poll() is None and not self._run.stop:
             time.sleep(POLL_SECONDS)
             if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-                self._look()
+                self._look(process.pid)
                 if self._state is not None and self._run.checkpoint_due():
                     self._save(self._state.take())
         before = None
         if process.poll() is None and self._state is not None:
-            self._state.look()
+            self._state.look(process.pid)
             before = self._state.take()  # what it writes when it is asked to end may be cut off
         end(process)
         # One that ends with 0 when it is asked to stop has not come to its own end.
@@ -143,10 +143,10 @@ class _Script:
         if self._state is not None:
             self._save(self._state.take(ended_well=process.returncode == 0) or before)
 
-    def _look(self) -> None:
+    def _look(self, process: int) -> None:
         self._report_epochs()
         if self._state is not None:
-            self._state.look()
+            self._state.look(process)
         self._looked_at = time.monotonic()
 
     def _report_epochs(self, ended: bool = False) -> None:

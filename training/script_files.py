@@ -132,10 +132,10 @@ class StateFile:
         self._path.write_bytes(content)
         self._whole = self._taken = self._version()
 
-    def look(self) -> None:
-        """Note the version that lies there if nobody is writing it. While the script runs."""
+    def look(self, script: int | None = None) -> None:
+        """Note the version that lies there if nobody is writing it. script: its process; None for any process."""
         version = self._version()
-        if version and version != self._whole and not _is_written(version) and self._version() == version:
+        if version and version != self._whole and not _is_written(version, script) and self._version() == version:
             self._whole = version
 
     def take(self, ended_well: bool | None = None) -> bytes | None:
@@ -143,13 +143,18 @@ class StateFile:
         version = self._version()
         if not version or version == self._taken:
             return None
-        if version != self._whole and ended_well is None:
+        sure = version == self._whole or bool(ended_well)
+        if not sure and ended_well is None and not self._is_archive():
             return None
         content = self._path.read_bytes()
-        if self._version() != version or not (version == self._whole or ended_well or _is_sound_archive(content)):
+        if self._version() != version or not (sure or _is_sound_archive(content)):
             return None
         self._taken = version
         return content
+
+    def _is_archive(self) -> bool:
+        with self._path.open("rb") as file:
+            return file.read(2) == b"PK"
 
     def _version(self) -> tuple[int, ...] | None:
         try:
@@ -159,9 +164,9 @@ class StateFile:
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _is_written(version: tuple[int, ...]) -> bool:
-    """Whether a process of this user has the file open for writing."""
-    for process in filter(str.isdecimal, os.listdir("/proc")):
+def _is_written(version: tuple[int, ...], script: int | None) -> bool:
+    """Whether the script, or what it started, has the file open for writing."""
+    for process in _processes(script):
         try:
             opened = os.listdir(f"/proc/{process}/fd")
         except OSError:  # of somebody else, or gone
@@ -169,6 +174,28 @@ def _is_written(version: tuple[int, ...]) -> bool:
         if any(_writes(process, number, version) for number in opened):
             return True
     return False
+
+
+def _processes(script: int | None) -> list[str]:
+    """A script's process, its descendants, and what else is of its session; all processes for None."""
+    every = [name for name in os.listdir("/proc") if name.isdecimal()]
+    if script is None:
+        return every
+    parents, found = {}, {str(script)}
+    for process in every:
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[process] = fields[1]
+        if fields[3] == str(script):
+            found.add(process)
+    for process in parents:
+        line = [process]
+        while line[-1] in parents and line[-1] not in found:
+            line.append(parents[line[-1]])
+        found.update(line if line[-1] in found else ())
+    return list(found)
 
 
 def _writes(process: str, number: str, version: tuple[int, ...]) -> bool:

@@ -21,15 +21,19 @@ def archive() -> bytes:
     return target.getvalue()
 
 
-def test_a_checkpoint_that_somebody_is_writing_is_not_taken_until_it_is_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("starter", [[], ["setsid", "--wait"], ["bash", "-c", '"$@"; exit', "bash"]])
+def test_a_checkpoint_that_a_script_is_writing_is_not_taken_until_it_is_closed(
+    tmp_path: Path, starter: list[str]
+) -> None:
     path = tmp_path / "state"
     state = StateFile(path)
     code = "import sys; f = open(sys.argv[1], 'w'); f.write('half'); f.flush(); print(flush=True)"
     code += "; input(); f.write(' whole')"
-    with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+    command = [*starter, sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        state.look()
+        state.look(writer.pid)
         assert state.take() is None
         writer.communicate(b"\n")
     state.look()
@@ -48,6 +52,14 @@ def test_what_was_written_last_counts_if_the_script_ended_well_or_its_checksums_
     state = StateFile(path)
     path.write_bytes(content)
     assert state.take(ended_well=ended_well) == (content if taken else None)
+
+
+def test_an_archive_whose_checksums_hold_is_taken_however_often_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(archive())
+    assert StateFile(path).take() == archive()
+    path.write_bytes(archive()[:-30])
+    assert StateFile(path).take() is None
 
 
 def test_a_damaged_archive_is_not_taken(tmp_path: Path) -> None:
