@@ -46,7 +46,7 @@ def read_declaration(target: str, search: Iterable[Path], options: Iterable[str]
     if not source or not function.isidentifier():
         raise TrainerError(
             f"{target!r} does not name a trainer; write module:function or path/to/file.py:function "
-            "(a script with a command line of its own is run by trainer: {command: ...})"
+            "(for a script with a command line of its own: `holdfast init --from COMMAND`)"
         )
     path = find(source, list(search))
     tree = parse(path)
