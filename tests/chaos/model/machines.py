@@ -70,8 +70,8 @@ class Command(Process):
 
     @property
     def works_without_lock(self) -> bool:
-        """Whether it could have seen by now that its lock was taken over."""
-        return self.lost_at is not None and self.operations - self.lost_at > _A_MOMENT
+        """Whether it could have seen by now that its lock was taken over: not by a listing from before that."""
+        return self.lost_at is not None and not self.lagging and self.operations - self.lost_at > _A_MOMENT
 
 
 class Machines(World):
