@@ -158,6 +158,7 @@ class _LockSystem:
             process = self._world.current()
             process.lock_file = f"owner-{source.name.removeprefix('.lock-')}.json"
             self._world.owners[process.lock_file] = process
+            process.lost_at = None  # that was an earlier one
 
     def unlink(self, path: Any) -> None:
         self._system.unlink(path)
