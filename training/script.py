@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from training.command import POLL_SECONDS, end, run_command
 from training.contract import Cell, Checkpoint, ContractError, Run
 from training.placeholders import filled
 from training.script_files import StateFile, epochs, last_values, pick, rows
+from training.temporaries import temporary_directory
 
 # How often files are looked at.
 _LOOK_SECONDS = 0.5
@@ -41,8 +41,8 @@ def train(
 ) -> None:
     """Run the command for each cell. script: the file that `{script}` stands for. search: where its imports lie."""
     for cell in cells:
-        with tempfile.TemporaryDirectory(prefix="holdfast-") as name:
-            _Script(cell, options, run, Path(name), script, search).run()
+        with temporary_directory() as directory:
+            _Script(cell, options, run, directory, script, search).run()
         if run.stop:
             return
 

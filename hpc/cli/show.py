@@ -16,6 +16,8 @@ from hpc.status import failed as failures
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
+# By so much of its end a log is recognised whose beginning is no longer shown.
+_REMEMBERED = 4096
 _FOLLOW_SECONDS = 1.0
 
 
@@ -49,12 +51,21 @@ def command(directory: Path, cell: str | None, failed: bool, log: bool, follow: 
 
 def _follow(store: Store, cell: Cell) -> None:
     """Print a cell's log, and what is added to it until the cell has ended."""
-    shown, ended = "", False
+    shown: dict[str, str] = {}
+    last, ended = "", False
     while not ended:
         ended = one_cell.has_ended(store, cell)  # before the last look
-        now = one_cell.log_text(store, cell)
-        if now != shown:
-            print(now[len(shown) :] if now.startswith(shown) else f"\n{now}", end="", flush=True)
-            shown = now
+        for title, text in one_cell.log_parts(store, cell).items():
+            if added := _added(shown.get(title, ""), text):
+                print(f"--- {title} ---\n{added}" if title != last else added, flush=True)
+                shown[title], last = text, title
         time.sleep(0 if ended else _FOLLOW_SECONDS)
-    print()
+    if not shown:
+        print("no log yet")
+
+
+def _added(shown: str, now: str) -> str:
+    """What a log has beyond what was shown of it; of a long one, both are its end only."""
+    end = shown[-_REMEMBERED:]
+    at = now.rfind(end) if end else -1
+    return now[at + len(end) :].removeprefix("\n") if at >= 0 else now

@@ -267,10 +267,13 @@ def _name_option(names: Collection[str] | None) -> list[str]:
 
 def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> subprocess.CompletedProcess[str]:
     _log.debug("%s", shlex.join(command))
+    around = environment(conf)
+    if (named := around.get("SLURM_CONF")) and not os.path.exists(named):
+        raise SlurmError(f"{named}: there is no such slurm.conf")  # Slurm's commands wait a minute for it to appear
     try:
         return subprocess.run(
             command,
-            env=environment(conf) | (_FULL_INDICES if command[0] == "squeue" else {}),
+            env=around | (_FULL_INDICES if command[0] == "squeue" else {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

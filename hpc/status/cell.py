@@ -144,15 +144,21 @@ def has_ended(store: Store, cell: Cell) -> bool:
 
 def log_text(store: Store, cell: Cell) -> str:
     """A cell's own log and the output of its newest pack attempt."""
-    parts = []
+    parts = (f"--- {title} ---\n{text}" if title else text for title, text in log_parts(store, cell).items())
+    return "\n".join(parts) or "no log yet"
+
+
+def log_parts(store: Store, cell: Cell) -> dict[str, str]:
+    """The same by title; the cell's own log has none. Of each the end, if it is long."""
+    parts = {}
     if os.path.lexists(store.paths.log_file(cell)):
-        parts.append(opening.tail(store.paths.log_file(cell)).rstrip())
+        parts[""] = opening.tail(store.paths.log_file(cell)).rstrip()
     attempts = store.attempts(cell)
     pack = store.pack_of(cell, attempts[-1]) if attempts else None
     if pack is not None and os.path.lexists(store.paths.pack_log(pack)):
         output = opening.tail(store.paths.pack_log(pack)).strip()
         if output:
-            parts.append(f"--- output of pack attempt {pack} ---\n{output}")
+            parts[f"output of pack attempt {pack}"] = output
     if not parts and (log := early_ends.log_of(store, cell)):
-        parts.append(f"--- its task, {log} ---\n{opening.tail(log).rstrip()}")
-    return "\n".join(parts) or "no log yet"
+        parts[f"its task, {log}"] = opening.tail(log).rstrip()
+    return parts

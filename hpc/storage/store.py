@@ -172,7 +172,8 @@ class Store:
             data = documents.read(self.paths.failure_file(cell, attempt), documents.FailureDocument)
         except (OSError, ValueError):
             return {"cause": "failed; its failure.json cannot be read"}
-        return {"cause": "", **data}
+        # An error's message may hold a file's name that is no text, as Python holds it; no table could.
+        return {**data, "cause": str(data.get("cause", "")).encode(errors="backslashreplace").decode()}
 
     def progress(self, pack_attempt: int) -> dict[str, Any]:
         """Epochs of a pack's cells as last reported: {name: [epoch, of]}; advisory."""

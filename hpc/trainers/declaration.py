@@ -44,7 +44,10 @@ def read_declaration(target: str, search: Iterable[Path], options: Iterable[str]
     # From the right: a path may contain a colon.
     source, _, function = target.rpartition(":")
     if not source or not function.isidentifier():
-        raise TrainerError(f"{target!r} does not name a trainer; write module:function or path/to/file.py:function")
+        raise TrainerError(
+            f"{target!r} does not name a trainer; write module:function or path/to/file.py:function "
+            "(for a script with a command line of its own: `holdfast init --from COMMAND`)"
+        )
     path = find(source, list(search))
     tree = parse(path)
     refuse_shadowed(source, tree, path)

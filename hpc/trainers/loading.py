@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import importlib.util
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +16,9 @@ from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.imports import import_roots, own_name
 from hpc.trainers.project import is_ours, module_base
 from hpc.trainers.source import TrainerError
+
+# Its file reads this variable.
+_STAND_IN, _STAND_IN_FILE = Path(__file__).parent / "stand_in" / "holdfast_trainer.py", "HOLDFAST_TRAINER_FILE"
 
 
 def load_function(trainer: DeclaredTrainer) -> Callable[..., None]:
@@ -60,8 +60,11 @@ def _load_file(path: Path) -> ModuleType:
     if "." in name:  # it imports relatively, so it is part of a package
         return importlib.import_module(name)
     if name in OUR_PACKAGES or name in sys.modules:
-        name = f"_holdfast_trainer_{name}"  # a user's file may share the name of a module of Holdfast or of a library
-        _importable(name, path)
+        # It shares the name of a module of Holdfast or of a library. Processes that it starts find the one that stands
+        # in for it: a file of ours, since what is made for a task alone stays behind when the task is killed.
+        name = _STAND_IN.stem
+        os.environ[_STAND_IN_FILE] = str(path)
+        _extend_search([_STAND_IN.parent])
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TrainerError(f"{path} cannot be loaded as a Python module")
@@ -69,21 +72,6 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def _importable(name: str, path: Path) -> None:
-    """Let processes that the trainer starts import its file under another name than its own."""
-    folder = Path(tempfile.mkdtemp(prefix="holdfast-trainer-"))
-    owner = os.getpid()
-
-    def remove() -> None:
-        if os.getpid() == owner:  # not in what it forked
-            shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
-    code = f"__file__ = {str(path)!r}\nexec(compile(open(__file__, 'rb').read(), __file__, 'exec'))\n"
-    (folder / f"{name}.py").write_text(code, encoding="utf-8")
-    _extend_search([folder])
 
 
 def _extend_search(roots: Sequence[Path]) -> None:

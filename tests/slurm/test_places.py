@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 
 import pytest
 from helpers.waiting import wait_until
@@ -51,6 +53,40 @@ def test_names_that_do_not_work_are_refused_before_anything_is_written(
 ) -> None:
     assert said in workplace.submit(workplace.foreign(widths=[1]), out=name, expect=2)
     assert not (workplace.directory / name).exists()
+
+
+def test_a_sweep_directory_and_a_project_may_be_reached_by_links(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=40, held=True)
+    (workplace.directory / "scratch").mkdir()
+    (workplace.directory / "out").symlink_to("scratch")
+    (workplace.directory / "home").symlink_to(workplace.directory)
+    workplace.submit(f"home/{config}")
+    wait_until(lambda: min(workplace.epochs()) >= 3, "mid-training")
+    assert len(workplace.cluster.preempt(hold_seconds=1)) == 2
+    workplace.release()
+    workplace.wait_until_ended("scratch")
+    assert workplace.states() == workplace.states("home/out") == {"COMPLETED": 2}
+    assert all(result["provenance"]["restored_at_step"] >= 3 for result in workplace.results("scratch").values())
+
+
+def test_a_submission_from_within_a_job_takes_nothing_over_from_it(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1], epochs=2, seconds=0)
+    words = [sys.executable, "-m", "hpc", "submit", "--config", config, "--profile", "sandbox"]
+    kept = {name: value for name, value in workplace.environment().items() if not name.startswith("SLURM_CPU")}
+    lines = [f"export {name}={shlex.quote(kept[name])}" for name in ("HOLDFAST_SANDBOX", "PYTHONPATH")]
+    lines += ["export SLURM_CPU_BIND=map_cpu:999 SLURM_MEM_PER_CPU=1 SBATCH_EXCLUSIVE=1", f"{shlex.join(words)}"]
+    script = workplace.directory / "outer.sh"
+    script.write_text("\n".join(["#!/bin/bash", f"cd {workplace.directory}", *lines, "echo $? > ended\n"]))
+    workplace.cluster.slurm.sbatch(
+        script, ["--mem=300M", "--time=9", "--cpus-per-task=2", f"--output={workplace.directory}/outer.log"]
+    )
+    wait_until((workplace.directory / "ended").exists, "the submission's end")
+    assert (workplace.directory / "ended").read_text() == "0\n"
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 1}
+    tasks = [task for task in workplace.cluster.slurm.queue(finished=True) if task.name.startswith("foreign-")]
+    inner = max(tasks, key=lambda task: int(task.job_id))
+    assert inner.cpus == 1
 
 
 def test_what_slurm_refuses_leaves_no_directory(workplace: Workplace) -> None:

@@ -14,6 +14,12 @@ SETUPS = {
     "aliases": ["shopt -s expand_aliases", "alias exec=echo wait=echo kill=echo", "IFS=x; set -f"],
     "variables": ["cd /; set -- a b; code=1 sweep=2 child=3 first=USR2; export PATH=/no PYTHONPATH=/no BASH_ENV=/no"],
     "umask": ["umask 777"],
+    # What conda's activation has been reported to do under strict modes, and what login files of sites do.
+    "conda": [
+        "set -eu; conda() { PS1=${PS1-}; export OLD=${UNSET_BACKUP-}; false || true; }; conda activate x",
+        "set -o posix",
+    ],
+    "locale": ["export LC_ALL=xx_YY.UTF-8 LANG=C LANGUAGE=", "ulimit -c 0; exec 3>&- 4>&- 2>&1"],
     "open umask": ["umask 000", "export PYTHONHOME=/no PYTHONPATH=/no"],
 }
 

@@ -70,8 +70,8 @@ class Command(Process):
 
     @property
     def works_without_lock(self) -> bool:
-        """Whether it could have seen by now that its lock was taken over."""
-        return self.lost_at is not None and self.operations - self.lost_at > _A_MOMENT
+        """Whether it could have seen by now that its lock was taken over: not by a listing from before that."""
+        return self.lost_at is not None and not self.lagging and self.operations - self.lost_at > _A_MOMENT
 
 
 class Machines(World):
@@ -158,6 +158,7 @@ class _LockSystem:
             process = self._world.current()
             process.lock_file = f"owner-{source.name.removeprefix('.lock-')}.json"
             self._world.owners[process.lock_file] = process
+            process.lost_at = None  # that was an earlier one
 
     def unlink(self, path: Any) -> None:
         self._system.unlink(path)

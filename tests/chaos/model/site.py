@@ -308,6 +308,7 @@ class Site:
             self.arrive(controller)
         for process in self.world.live:
             process.frozen = process.lagging = False
+            process.lost_at = None if process.lost_at is None else process.operations  # only now can it see that
         self._run_all()
         # The second gives up what may be queued on the other cluster, which does not answer on this host.
         for take_over in (self._needs_take_over(), True):

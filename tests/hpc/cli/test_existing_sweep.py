@@ -6,14 +6,18 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.command_line import WITH_DATA, Holdfast, environment
 from helpers.held import held_trainer, hold
+from helpers.small_sweeps import make_store, make_sweep, write_trainer
 from helpers.waiting import PATIENCE, wait_until
 
+from hpc.cli import show
+from hpc.node.attempt import PackAttempt
 from training.shapes.generate import generate
 
 
@@ -99,6 +103,37 @@ def test_status_of_a_sweep_that_a_command_works_on_is_0(holdfast: Holdfast, tmp_
         running.terminate()
         running.wait(PATIENCE)
     holdfast("status", "out", expect=4)
+
+
+def test_following_a_log_that_is_longer_than_what_is_shown_of_it_prints_each_line_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store(tmp_path / "out", make_sweep(path=write_trainer(tmp_path / "code")))
+    cell = store.sweep().grid[0]
+    attempt = PackAttempt.begin(store, store.sweep(), [cell], 1, {})
+    attempt.log(cell, "started")
+    output = store.paths.pack_log(attempt.number)
+    output.write_text("".join(f"early line {number}\n" for number in range(100_000)))  # 1.8 MB
+    looks = iter(range(5))
+
+    def has_ended(*_: object) -> bool:
+        """The task writes, once to its output and once to the cell's log, before each look but the first."""
+        look = next(looks)
+        if look:
+            attempt.log(cell, f"saved {look}")
+            with output.open("a") as file:
+                file.write(f"late line {look}\n")
+        return look == 4
+
+    monkeypatch.setattr(show.one_cell, "has_ended", has_ended)
+    monkeypatch.setattr(show, "_FOLLOW_SECONDS", 0.0)
+    show._follow(store, cell)
+    said = capsys.readouterr().out
+    lines = Counter(said.splitlines())
+    assert [lines[f"late line {look}"] for look in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    assert [said.count(f"saved {look}\n") for look in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    assert lines["early line 99999"] == 1
+    assert len(said) < 1_100_000
 
 
 def test_following_a_cell_that_has_ended_ends(holdfast: Holdfast, small: Path) -> None:

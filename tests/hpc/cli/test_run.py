@@ -320,3 +320,15 @@ def test_a_repaired_trainer_goes_on_where_no_cell_had_finished(holdfast: Holdfas
     holdfast("run", "--config", config, expect=4)
     (tmp_path / "mine.py").write_text(WIDTH.read_text())
     assert "4 COMPLETED" in holdfast("run", "out", "--include-failed").stdout
+
+
+def test_of_cells_that_train_one_after_another_each_has_its_own_time(holdfast: Holdfast, tmp_path: Path) -> None:
+    sweep = {"name": "small", "axes": {"width": [1]}, "runs_per_condition": 6}
+    configure(tmp_path, sweep=sweep, trainer_options={"epochs": 2, "seconds": 0.1})
+    holdfast("run", "--config", "sweep.yaml", "--pack", "6")
+    store = Store(tmp_path / "out")
+    results = [store.paths.result_file(cell) for cell in store.sweep().grid]
+    seconds = [json.loads(path.read_text())["provenance"]["seconds"] for path in results]
+    took = max(path.stat().st_mtime for path in results) - store.paths.pack_file(1).stat().st_mtime
+    assert min(seconds) >= 0.2
+    assert sum(seconds) <= took + 0.1

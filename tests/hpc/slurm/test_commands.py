@@ -124,6 +124,15 @@ def test_asking_for_no_names_needs_no_answer(tmp_path: Path, monkeypatch: pytest
     assert Slurm().queue([]) == []
 
 
+def test_a_slurm_conf_that_is_gone_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, monkeypatch, "squeue", "exec sleep 60")  # as the real one, which waits for the file
+    with pytest.raises(SlurmError, match=f"^{tmp_path}/gone.conf: there is no such slurm.conf$"):
+        Slurm(tmp_path / "gone.conf").queue()
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "gone.conf"))
+    with pytest.raises(SlurmError, match=r"there is no such slurm\.conf"):
+        Slurm().queue()
+
+
 def test_more_names_than_fit_on_a_command_line_are_looked_up_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
