@@ -23,7 +23,7 @@ _MOST_DRAWN = 40
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SideBySide:
     """readings, names: of the two sweeps. different: in how they were made."""
 
     readings: tuple[Reading, Reading]
@@ -32,7 +32,7 @@ class Comparison:
     different: Sequence[Difference]
 
 
-def render(made: Comparison) -> bytes:
+def render(made: SideBySide) -> bytes:
     """The page as UTF-8 HTML: no script, no network."""
     page = environment().get_template("comparison.html")
     return page.render(
@@ -55,7 +55,7 @@ def asked(pairs: Pairs) -> str:
     return f"{second} minus {first}, in {where} that both have: means of conditions, not paired by seed."
 
 
-def remarks(made: Comparison) -> Iterator[str]:
+def remarks(made: SideBySide) -> Iterator[str]:
     """What a reader must know first."""
     for reading, name in zip(made.readings, made.names, strict=True):
         if not reading.gathered.complete:
@@ -84,7 +84,7 @@ def table(pairs: Pairs, rows: Rows) -> Table:
     return Table(["condition", interval, "seeds", "p", "p after Benjamini-Hochberg"], body, words=1)
 
 
-def lines(made: Comparison) -> Iterator[str]:
+def lines(made: SideBySide) -> Iterator[str]:
     """The same for a terminal: averages, and what differs."""
     yield asked(made.pairs)
     yield from remarks(made)
@@ -133,12 +133,12 @@ def _forest(pairs: Pairs, rows: Rows) -> Forest | None:
     return Forest(drawn, place(span, 0.0), f"lower in {second} than in {first}", f"higher in {second}", note)
 
 
-def _different(made: Comparison) -> Table:
+def _different(made: SideBySide) -> Table:
     rows = [[entry.what, entry.first, entry.second] for entry in made.different]
     return Table(["what differs", *made.names], rows, words=3)
 
 
-def as_json(made: Comparison) -> dict[str, object]:
+def as_json(made: SideBySide) -> dict[str, object]:
     """For programs: plain numbers on the scale of the test, null where there is none."""
     pairs = made.pairs
     return {

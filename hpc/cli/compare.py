@@ -41,7 +41,7 @@ def command(first: Path, second: Path, on: str, metrics: tuple[str, ...], output
     """
     from aggregate.analysis.study import study
     from aggregate.reading.sweep import read
-    from aggregate.report.comparison_page import Comparison, lines, render
+    from aggregate.report.comparison_page import SideBySide, lines, render
     from aggregate.report.comparison_page import as_json as plain
     from aggregate.two_sweeps.differences import differences
     from aggregate.two_sweeps.pairs import pair
@@ -52,7 +52,7 @@ def command(first: Path, second: Path, on: str, metrics: tuple[str, ...], output
     names = _names(a, b)
     readings = read(Store(a)), read(Store(b))
     pairs = pair(study(readings[0]), study(readings[1]), names, on, metrics)
-    made = Comparison(readings, names, pairs, differences(*readings))
+    made = SideBySide(readings, names, pairs, differences(*readings))
     if as_json:
         print(json.dumps(plain(made), indent=1))
         return 0

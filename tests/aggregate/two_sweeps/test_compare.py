@@ -131,5 +131,5 @@ def test_a_sweep_is_not_compared_with_itself_and_a_directory_without_one_is_name
     holdfast: Holdfast, tmp_path: Path
 ) -> None:
     swept(holdfast, tmp_path, "a")
-    assert "a and ./a are the same sweep" in holdfast("compare", "a", "./a", expect=2).stderr
+    assert "a and a are the same sweep" in holdfast("compare", "a", "./a", expect=2).stderr
     assert "nothing" in holdfast("compare", "a", "nothing", expect=2).stderr
