@@ -59,8 +59,8 @@ ALLOWED = {
         "the command of a trainer and its answers": "training/command.py",
         "what the user's own script reads and writes, and its processes": "training/script.py training/script_files.py",
         "data sets that the configuration names, without pickles": "hpc/config/data_paths.py "
-        "training/shapes/dataset.py training/shapes/generate.py training/shapes/reading.py training/shapes/sources.py training/shapes/vae.py "
-        "training/shapes/writing.py",
+        "training/shapes/dataset.py training/shapes/generate.py training/shapes/reading.py training/shapes/sources.py "
+        "training/shapes/vae.py training/shapes/writing.py",
         "files of ours": "training/steps/build.py aggregate/coverage/baseline.py aggregate/coverage/shortfall.py "
         "aggregate/report/page.py",
     },
