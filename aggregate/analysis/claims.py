@@ -23,6 +23,7 @@ from aggregate.wording import counted
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
 SCALES_DISAGREE = "the answer depends on whether information is counted as a share of the error of guessing or in nats"
+NO_NATS = "information cannot be counted in nats: runs without any error have infinitely much"
 _POWER = 0.8
 
 
@@ -292,10 +293,13 @@ def _judge(claim: Claim, alpha: float) -> Claim:
     elif math.isnan(claim.adjusted):
         status, why = UNTESTABLE, _why_untestable(claim)
     elif claim.adjusted > alpha:
-        # Nothing on one scale and something on the other is no answer either.
-        status, why = (WITHHELD, SCALES_DISAGREE) if nats is not None and nats.p <= alpha else (NOT_SHOWN, "")
+        # Nothing on one scale and something on the other is no answer either; both are held to the same step of Holm's.
+        detected = nats is not None and nats.p <= 1 - claim.level
+        status, why = (WITHHELD, SCALES_DISAGREE) if detected else (NOT_SHOWN, "")
     elif worst is not None and not _agrees(worst, claim, alpha):
         status, why = WITHHELD, _why_withheld(worst)
+    elif nats is not None and math.isnan(nats.p):
+        status, why = WITHHELD, NO_NATS
     elif nats is not None and not _agrees(nats, claim, alpha):
         status, why = WITHHELD, SCALES_DISAGREE
     else:

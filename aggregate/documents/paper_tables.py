@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,18 @@ import numpy as np
 from aggregate.analysis.claims import SHOWN, Claim
 from aggregate.analysis.questions import COMPARISON
 from aggregate.analysis.study import Study
-from aggregate.analysis.summary import MetricSummary, Summary, summarise_metric
+from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.reading.declared import Factor
+from aggregate.stats.weighted import weighted_test
 from aggregate.wording import better_text, counted, p_equals, percent, value_text
 from hpc.sweep.cell import FactorValue
-from hpc.sweep.states import COMPLETED
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
 _LATEX |= {">": r"\textgreater{}"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
 # What a spreadsheet would take for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MOST_DECIMALS = 8
+_POWER = re.compile(r"e([-+]\d+)")
 _CONDITIONS = "conditions"  # the table that every sweep has
 
 
@@ -69,7 +71,8 @@ def kept_up(directory: Path, asked: Sequence[str]) -> tuple[str, ...]:
 
 def _tables(found: Study) -> Iterator[PaperTable]:
     summary = found.summary
-    detected = [c for c in found.evidence.claims.family if c.status == SHOWN and c.question.kind == COMPARISON]
+    family = found.evidence.claims.family
+    detected = [c for c in family if c.confirmatory and c.status == SHOWN and c.question.kind == COMPARISON]
     yield _conditions(summary, detected)
     if len(summary.factors) > 1:
         for entry in summary.primary_metrics():
@@ -88,8 +91,9 @@ def _conditions(summary: Summary, detected: Sequence[Claim]) -> PaperTable:
     for i, point in enumerate(summary.points):
         levels = [value_text(value) for _, value in point]
         # With other factors, a test is of an average over their levels: no single condition is better by it.
-        best = [_winner(detected, entry, summary.factors[0]) if len(point) == 1 else None for entry in entries]
-        cells = [_estimate(entry, i, level == point[0][1]) for entry, level in zip(entries, best, strict=True)]
+        alone = len(point) == 1
+        best = [alone and point[0][1] in _best(_of(detected, entry, summary.factors[0])) for entry in entries]
+        cells = [_estimate(entry, i, bold) for entry, bold in zip(entries, best, strict=True)]
         rows.append((*levels, *cells, f"{summary.completed[i]} of {len(summary.seeds)}"))
     head = (*(factor.label for factor in summary.factors), *map(_named, entries), "completed")
     notes = [_said(claim) for claim in detected] if len(summary.factors) == 1 else []
@@ -108,10 +112,11 @@ def _by_factor(summary: Summary, entry: MetricSummary, factor: Factor, detected:
     body: list[tuple[str | Estimate, ...]] = [
         (*rest, *(cells.get(level, "-") for level in factor.values)) for rest, cells in rows.items()
     ]
-    notes = []
-    for claim in _of(detected, entry, factor):
-        body.append((*_average(claim, len(others)), *_averages(summary, entry, factor, claim)))
-        notes.append(_said(claim))
+    claims = _of(detected, entry, factor)
+    for claim in claims:
+        body.append((*_average(claim, len(others)), *_averages(entry, factor, claim, summary.level)))
+    notes = [_said(claim) for claim in claims]
+    notes += ["intervals of the averages: t"] if claims else []
     head = (*(other.label for other in others), *(f"{factor.label} {value_text(value)}" for value in factor.values))
     name, caption = f"{entry.metric.slug}_by_{factor.slug}", _caption(summary, [entry], notes)
     title = _named(entry)
@@ -121,22 +126,22 @@ def _by_factor(summary: Summary, entry: MetricSummary, factor: Factor, detected:
 def _average(claim: Claim, columns: int) -> tuple[str, ...]:
     assert claim.question.pair is not None
     count = len(claim.question.pair[0])
-    return (f"averaged over {counted(count, 'combination')}", *("" for _ in range(columns - 1)))
+    return (f"{_against(claim)}, averaged over {counted(count, 'combination')}", *("" for _ in range(columns - 1)))
 
 
-def _averages(summary: Summary, entry: MetricSummary, factor: Factor, claim: Claim) -> Iterator[str | Estimate]:
-    """The two levels that were compared, each averaged over the combinations that the test averages over."""
-    asked, best = claim.question, _winner([claim], entry, factor)
+def _averages(entry: MetricSummary, factor: Factor, claim: Claim, level: float) -> Iterator[str | Estimate]:
+    """The two levels that were compared, each averaged as the test averages: their difference is what was tested."""
+    asked, best = claim.question, _best([claim])
     assert asked.pair is not None
-    for level in factor.values:
-        if level not in asked.levels:
+    for value in factor.values:
+        if value not in asked.levels:
             yield "-"
             continue
-        values = asked.pair[asked.levels.index(level)]
-        with np.errstate(divide="ignore"):
-            mean = np.exp(np.log(values).mean(axis=0)) if entry.log else values.mean(axis=0)
-        states = np.full((1, len(mean)), COMPLETED)
-        yield _estimate(summarise_metric(entry.metric, states, mean[None], summary.level), 0, level == best)
+        runs = asked.pair[asked.levels.index(value)]
+        test = weighted_test(np.log(runs) if asked.log else runs, np.full(len(runs), 1 / len(runs)))
+        numbers = np.array([test.estimate, *test.interval(level)])
+        centre, low, high = (np.exp(numbers) if asked.log else numbers).tolist()
+        yield Estimate(centre, low, high, test.seeds, value in best)
 
 
 def _estimate(entry: MetricSummary, i: int, best: bool = False) -> Estimate:
@@ -148,31 +153,37 @@ def _of(detected: Sequence[Claim], entry: MetricSummary, factor: Factor) -> list
     return [c for c in detected if c.question.metric.name == entry.metric.name and c.question.factors == (factor.name,)]
 
 
-def _winner(detected: Sequence[Claim], entry: MetricSummary, factor: Factor) -> FactorValue | None:
-    """The level that a declared comparison found to be better."""
-    for claim in _of(detected, entry, factor):
-        if entry.metric.better:
-            first = (claim.estimate > 0) == (entry.metric.better == "higher")
-            return claim.question.levels[0 if first else 1]
-    return None
+def _best(claims: Sequence[Claim]) -> set[FactorValue]:
+    """Levels that declared comparisons found to be better than others, and none found to be worse."""
+    won, lost = set[FactorValue](), set[FactorValue]()
+    for claim in claims:
+        first, second = claim.question.levels
+        better = (claim.estimate > 0) == (claim.question.metric.better == "higher")
+        won.add(first if better else second)
+        lost.add(second if better else first)
+    return won - lost
+
+
+def _against(claim: Claim) -> str:
+    return " against ".join(map(value_text, claim.question.levels))
 
 
 def _said(claim: Claim) -> str:
-    asked = claim.question
-    a, b = map(value_text, asked.levels)
-    return f"{asked.metric.label}: {a} against {b}, {p_equals(claim.adjusted)} after Holm's correction"
+    return f"{claim.question.metric.label}: {_against(claim)}, {p_equals(claim.adjusted)} after Holm's correction"
 
 
 def _named(entry: MetricSummary) -> str:
-    direction = better_text(entry.metric)
-    return f"{entry.metric.label} ({direction})" if direction else entry.metric.label
+    told = "; ".join(filter(None, [better_text(entry.metric), entry.centre_name if entry.log else ""]))
+    return f"{entry.metric.label} ({told})" if told else entry.metric.label
 
 
 def _caption(summary: Summary, entries: Sequence[MetricSummary], notes: Sequence[str]) -> str:
-    centres = " or ".join(dict.fromkeys(entry.centre_name for entry in entries))
-    methods = " or ".join(dict.fromkeys(entry.method for entry in entries))
+    ways = {entry.metric.label: f"{entry.centre_name}, {entry.method}" for entry in entries}
+    one = len(set(ways.values())) == 1
+    told = entries[0].method if one else "; ".join(f"{label}: {way}" for label, way in ways.items())
+    centres = entries[0].centre_name if one else "mean"
     seeds = counted(len(summary.seeds), "seed")
-    text = f"{centres.capitalize()} and {percent(summary.level)} interval ({methods}) over {seeds}"
+    text = f"{centres.capitalize()} and {percent(summary.level)} interval ({told}) over {seeds}"
     # Where a run has no value, of a metric that may be absent, say, or the cell has not completed.
     fewer = any((entry.description.n < len(summary.seeds)).any() for entry in entries)
     text += "; in parentheses the number of seeds where it is smaller." if fewer else "."
@@ -191,7 +202,8 @@ def _csv(table: PaperTable, summary: Summary, stamp: str) -> str:
     estimates = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.head))]
     head: list[str] = []
     for title, several in zip(table.head, estimates, strict=True):
-        head += [title, f"{title}, low", f"{title}, high", f"{title}, seeds"] if several else [title]
+        ends = [f"{title}, {end} of {percent(summary.level)} interval" for end in ("low", "high")]
+        head += [title, *ends, f"{title}, seeds"] if several else [title]
     writer.writerow(map(_harmless, head))
     for row in table.rows:
         cells: list[str] = []
@@ -275,20 +287,22 @@ def _text(
         return words(cell)
     if math.isnan(cell.centre):
         return "-"
-    text = numbers[cell.best] % _rounded(cell, plus_minus, before_interval)
+    text = rounded(cell.centre, cell.low, cell.high, plus_minus, before_interval)
+    text = numbers[cell.best] % (_POWER.sub(r"\\times10^{\1}", text) if "\\" in plus_minus else text)
     return text if cell.n == len(summary.seeds) else f"{text} ({cell.n})"
 
 
-def _rounded(cell: Estimate, plus_minus: str, before_interval: str) -> str:
+def rounded(centre: float, low: float, high: float, plus_minus: str = " ± ", before_interval: str = " ") -> str:
     """``0.934 ± 0.012``, or ``0.93 [0.88, 0.96]`` where the two halves differ; the smaller one has two digits."""
-    below, above = cell.centre - cell.low, cell.high - cell.centre
+    below, above = centre - low, high - centre
     half = min(below, above)
     if not (math.isfinite(half) and half > 0):
-        return f"{cell.centre:.4g}"
-    decimals = min(max(0, 1 - math.floor(math.log10(half))), _MOST_DECIMALS)
+        return f"{centre:.6g}"
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    form = f".{decimals}f" if decimals <= _MOST_DECIMALS else ".1e"
     if max(below, above) - half < 10.0**-decimals:
-        return f"{cell.centre:.{decimals}f}{plus_minus}{half:.{decimals}f}"
-    return f"{cell.centre:.{decimals}f}{before_interval}[{cell.low:.{decimals}f}, {cell.high:.{decimals}f}]"
+        return f"{centre:{form}}{plus_minus}{half:{form}}"
+    return f"{centre:{form}}{before_interval}[{low:{form}}, {high:{form}}]"
 
 
 _WRITERS = {"csv": ("csv", _csv), "latex": ("tex", _latex), "markdown": ("md", _markdown)}

@@ -51,7 +51,8 @@ def asked(pairs: Pairs) -> str:
     first, second = pairs.names
     where = counted(len(pairs.places), "condition")
     if pairs.paired:
-        return f"{second} minus {first}, in {where} that both have, paired by {counted(len(pairs.seeds), 'seed')}."
+        seeds = f"{len(pairs.seeds)} common {'seed' if len(pairs.seeds) == 1 else 'seeds'}"
+        return f"{second} minus {first}, in {where} that both have, paired by {seeds}."
     return f"{second} minus {first}, in {where} that both have: means of conditions, not paired by seed."
 
 
@@ -63,8 +64,9 @@ def remarks(made: SideBySide) -> Iterator[str]:
             yield f"PARTIAL: {name} has {listed(states)}"
     yield (
         "Nobody declared this comparison before the results could be seen: it describes. p values are adjusted over "
-        "all rows of this page (Benjamini-Hochberg), intervals are not."
+        "all conditions and metrics (Benjamini-Hochberg), intervals are not."
     )
+    yield from made.pairs.remarks
     code = [entry for entry in made.different if entry.what.startswith(("code", "trainer_digest", "commit"))]
     if code:
         yield "The two were trained by different code; see below."
@@ -92,7 +94,8 @@ def lines(made: SideBySide) -> Iterator[str]:
         estimate, low, high = (_shown(rows, values)[0] for values in (rows.estimate, rows.low, rows.high))
         unit = " %" if rows.log else ""
         p = f"{p_equals(rows.adjusted[0])}, adjusted" if rows.p[0] == rows.p[0] else "no p"
-        yield f"{_title(rows)}: {with_interval(estimate, low, high)}{unit}, {_AVERAGE} ({p})"
+        number, seeds = with_interval(estimate, low, high), counted(int(rows.n[0]), "seed")
+        yield f"{_title(rows)}: {number}{unit}, {_AVERAGE} ({seeds}, {p})"
     if made.different:
         yield f"what differs ({' | '.join(made.names)}):"
     yield from (f"  {entry.what}: {entry.first} | {entry.second}" for entry in made.different)
@@ -128,8 +131,8 @@ def _forest(pairs: Pairs, rows: Rows) -> Forest | None:
         drawn.append(Row(name, "", number, i == 0, place(span, ends[0]), place(span, ends[1]), at, own_seeds))
     first, second = pairs.names
     note = f"Bars: {percent(pairs.level)} intervals, each by itself{'; dots: each seed' if pairs.paired else ''}."
-    more = len(rows.estimate) - count
-    note += f" {more} more conditions in the table." if more > 0 else ""
+    more, shown = len(rows.estimate) - count, min(len(rows.estimate), MOST_ROWS) - count
+    note += f" {shown} of {more} more conditions in the table; all with --json." if more > 0 else ""
     return Forest(drawn, place(span, 0.0), f"lower in {second} than in {first}", f"higher in {second}", note)
 
 

@@ -37,10 +37,12 @@ def _facts(reading: Reading) -> Iterator[tuple[str, str]]:
         yield f"levels of {axis.name}", listed([value_text(value) for value in axis.values])
     yield "seeds", listed([str(seed) for seed in sweep.grid.seeds])
     yield from _flat("", sweep.identity())
+    yield from _flat("levels", sweep.bundles)
+    yield from _flat("metrics", sweep.trainer.metrics)
     where: dict[str, dict[str, None]] = {}
     for record in reading.gathered.records:
         made = provenance_of(record.result)
-        for key in ("code_digest", "trainer_digest", "versions", "numerics", "threads"):
+        for key in ("code_digest", "trainer_digest", "versions", "device", "threads", "numerics"):
             for name, text in _flat(key, made.get(key)):
                 where.setdefault(name, {})[text[:12] if key.endswith("digest") else text] = None
         for name, text in _flat("commit", _commits(made.get("git"))):

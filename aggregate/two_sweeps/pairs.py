@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats, Integers
-from aggregate.reading.declared import Metric
+from aggregate.reading.declared import POSITIVE, Metric
 from aggregate.stats.inference import benjamini_hochberg, one_sample_t
-from aggregate.stats.intervals import without_rounding
-from aggregate.wording import listed, value_text
+from aggregate.stats.intervals import describe, without_rounding
+from aggregate.wording import counted, listed, value_text
 from hpc.errors import ConfigError, unknown_key
 from hpc.sweep.cell import FactorValue, Point
 
@@ -47,7 +46,7 @@ class Rows:
 @dataclass(frozen=True)
 class Pairs:
     """places: conditions in words. seeds: that are paired; empty if none are. level: of the intervals, uncorrected.
-    left_out: conditions that only one sweep has, as (name of the sweep, condition)."""
+    left_out: conditions that only one sweep has, as (name of the sweep, condition). remarks: on missing values."""
 
     names: tuple[str, str]
     places: tuple[str, ...]
@@ -55,6 +54,7 @@ class Pairs:
     level: float
     metrics: tuple[Rows, ...]
     left_out: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def paired(self) -> bool:
@@ -73,7 +73,9 @@ def pair(a: Study, b: Study, names: tuple[str, str], on: str, wanted: Sequence[s
         fault = f"{names[0]} and {names[1]} have no seed in common; --on condition compares the means of conditions"
         raise ConfigError([fault])
     level = a.summary.level
-    found = [_compare(a.summary, b.summary, name, rows, seeds, level) for name in _metrics(a, b, names, wanted)]
+    chosen, remarks = _metrics(a, b, names, wanted)
+    _check_declared_alike(a.summary, b.summary, chosen, names)
+    found = [_compare(a.summary, b.summary, name, rows, seeds, level) for name in chosen]
     adjusted = np.split(benjamini_hochberg(np.concatenate([made.p for made in found])), len(found))
     metrics = tuple(replace(made, adjusted=p) for made, p in zip(found, adjusted, strict=True))
     here = {i for i, _ in rows}, {j for _, j in rows}
@@ -83,7 +85,26 @@ def pair(a: Study, b: Study, names: tuple[str, str], on: str, wanted: Sequence[s
         for i in range(len(study.summary.points))
         if i not in used
     ]
-    return Pairs(names, tuple(a.summary.place(i) for i, _ in rows), seeds, level, metrics, tuple(left_out))
+    remarks += _missing((a.summary, b.summary), names, rows, metrics)
+    places = tuple(a.summary.place(i) for i, _ in rows)
+    return Pairs(names, places, seeds, level, metrics, tuple(left_out), tuple(remarks))
+
+
+def _missing(
+    summaries: tuple[Summary, Summary], names: tuple[str, str], rows: Sequence[tuple[int, int]], metrics: Sequence[Rows]
+) -> list[str]:
+    """What is to be said of compared runs without a value: those that are left may be the better ones."""
+    told = []
+    for made in metrics:
+        for side, (summary, name) in enumerate(zip(summaries, names, strict=True)):
+            values = _entry(summary, made.metric.name).values[[row[side] for row in rows]]
+            lost = int(np.isnan(values).sum())
+            if lost:
+                left = f"the average rests on {counted(int(made.n[0]), 'seed')}"
+                told.append(f"{made.metric.label}: {lost} of {values.size} runs of {name} have no value; {left}")
+        if np.any((made.n > 1) & np.isnan(made.low) & np.isfinite(made.estimate)):
+            told.append(f"{made.metric.label}: where all seeds have the same difference, nothing is known of chance")
+    return told
 
 
 def _conditions(a: Summary, b: Summary, names: tuple[str, str]) -> list[tuple[int, int]]:
@@ -105,28 +126,39 @@ def _level(point: Point, common: set[str]) -> Level:
     return tuple(sorted(entry for entry in point if entry[0] in common))
 
 
-def _metrics(a: Study, b: Study, names: tuple[str, str], wanted: Sequence[str]) -> list[str]:
-    both = [
-        entry.metric.name
-        for entry in a.summary.metrics
-        if any(entry.metric.name == other.metric.name for other in b.summary.metrics)
-    ]
+def _metrics(a: Study, b: Study, names: tuple[str, str], wanted: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Metrics to compare, and what is to be said of primary ones that are not."""
+    known = [{entry.metric.name for entry in study.summary.metrics} for study in (a, b)]
+    both = sorted(known[0] & known[1])
     faults = [unknown_key(f"--metric {name}", name, both) for name in wanted if name not in both]
     if faults:
         raise ConfigError([f"command line: {fault}" for fault in faults])
     primary = [entry.metric.name for study in (a, b) for entry in study.summary.primary_metrics()]
-    chosen = [name for name in dict.fromkeys([*wanted] or primary) if name in both] or both[:1]
+    chosen = [name for name in dict.fromkeys([*wanted] or primary) if name in both]
     if not chosen:
-        raise ConfigError([f"{names[0]} and {names[1]} have no metric in common of which both have values"])
-    return chosen
+        told = f"both have values of {listed(both)}; choose with --metric" if both else "no metric has values in both"
+        raise ConfigError([f"{names[0]} and {names[1]} have no primary metric in common; {told}"])
+    lacking = [] if wanted else [name for name in dict.fromkeys(primary) if name not in both]
+    told_of = [f"{name}: {names[1 if name in known[0] else 0]} has no value of it; left out" for name in lacking]
+    return chosen, told_of
+
+
+def _check_declared_alike(a: Summary, b: Summary, metrics: Sequence[str], names: tuple[str, str]) -> None:
+    for name in metrics:
+        first, second = _entry(a, name).metric, _entry(b, name).metric
+        if (first.kind, first.better) != (second.kind, second.better):
+            one, other = (f"{metric.kind}, {metric.better or 'no direction'}" for metric in (first, second))
+            raise ConfigError([f"{name} is declared as {one} in {names[0]} and as {other} in {names[1]}"])
 
 
 def _compare(
     a: Summary, b: Summary, name: str, rows: Sequence[tuple[int, int]], seeds: Sequence[int], level: float
 ) -> Rows:
     first, second = _entry(a, name), _entry(b, name)
-    log = first.log and second.log
-    x, y = _values(first, log)[[i for i, _ in rows]], _values(second, log)[[j for _, j in rows]]
+    x, y = first.values[[i for i, _ in rows]], second.values[[j for _, j in rows]]
+    # As each sweep compares positive metrics, but by the values that are compared here.
+    log = first.metric.kind == POSITIVE and not (np.any(x <= 0) or np.any(y <= 0))
+    x, y = (np.log(x), np.log(y)) if log else (x, y)
     if not seeds:
         estimate, low, high, n, p = _welch(_with_average(x), _with_average(y), level)
         return Rows(first.metric, log, estimate, low, high, n, p, p, np.empty((len(rows) + 1, 0)))
@@ -134,15 +166,12 @@ def _compare(
     rounding = np.finfo(np.float64).eps * (np.abs(x) + np.abs(y))
     per_seed = _with_average(without_rounding(y - x, rounding))
     test = one_sample_t(per_seed, level)
-    return Rows(first.metric, log, test.mean, test.low, test.high, test.n, test.p, test.p, per_seed)
+    low, high = (np.where(test.sem > 0, end, np.nan) for end in (test.low, test.high))  # no spread, no interval
+    return Rows(first.metric, log, test.mean, low, high, test.n, test.p, test.p, per_seed)
 
 
 def _entry(summary: Summary, name: str) -> MetricSummary:
     return next(entry for entry in summary.metrics if entry.metric.name == name)
-
-
-def _values(entry: MetricSummary, log: bool) -> Floats:
-    return np.log(entry.values) if log else entry.values
 
 
 def _with_average(values: Floats) -> Floats:
@@ -151,14 +180,13 @@ def _with_average(values: Floats) -> Floats:
 
 
 def _welch(x: Floats, y: Floats, level: float) -> tuple[Floats, Floats, Floats, Integers, Floats]:
-    """Differences of means of samples whose spreads may differ. Source: Welch 1947."""
-    n: NDArray[np.int64] = np.minimum(np.isfinite(x).sum(axis=1), np.isfinite(y).sum(axis=1))
-    estimate, low, high, p = (np.full(len(x), np.nan) for _ in range(4))
-    for i in np.flatnonzero(n >= 1):
-        u, v = x[i][np.isfinite(x[i])], y[i][np.isfinite(y[i])]
-        estimate[i] = v.mean() - u.mean()
-        if n[i] >= 2 and (u.std() or v.std()):
-            test = stats.ttest_ind(v, u, equal_var=False)
-            p[i] = test.pvalue
-            low[i], high[i] = test.confidence_interval(level)
-    return estimate, low, high, n, p
+    """Differences of means of samples whose spreads may differ. Source: Welch 1947, Satterthwaite 1946."""
+    a, b = describe(x), describe(y)
+    estimate, error = b.mean - a.mean, np.hypot(a.sem, b.sem)
+    known = error > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = a.sem**4 / (a.n - 1) + b.sem**4 / (b.n - 1)
+        freedom = np.where(known, error**4 / parts, np.nan)
+        p = np.where(known, 2 * special.stdtr(freedom, -np.abs(estimate / error)), np.nan)
+        half = np.where(known, special.stdtrit(freedom, (1 + level) / 2) * error, np.nan)
+    return estimate, estimate - half, estimate + half, np.minimum(a.n, b.n), p

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from helpers.command_line import Holdfast
+
+from aggregate.documents.paper_tables import rounded
 
 METHODS = """\
 import math, random
@@ -30,19 +34,26 @@ def train(cells, options, run):
 """
 
 
-def swept(holdfast: Holdfast, directory: Path, *, gain: float = 1.0) -> None:
+def swept(
+    holdfast: Holdfast,
+    directory: Path,
+    *,
+    gain: float = 1.0,
+    compared: Sequence[Sequence[str]] = (("ours", "baseline"),),
+    data: Sequence[str] = ("letters", "digits"),
+) -> None:
     (directory / "methods.py").write_text(METHODS)
     content = {
         "trainer": "methods.py:train",
         "trainer_options": {"gain": gain},
         "sweep": {
             "name": "methods",
-            "axes": {"method": ["baseline", "other", "ours"], "data": ["letters", "digits"]},
+            "axes": {"method": ["baseline", "other", "ours"], "data": list(data)},
             "runs_per_condition": 5,
         },
         "analysis": {
             "primary_metrics": ["acc"],
-            "tests": [{"metric": "acc", "compare": {"method": ["ours", "baseline"]}}],
+            "tests": [{"metric": "acc", "compare": {"method": list(levels)}} for levels in compared],
         },
     }
     (directory / "sweep.yaml").write_text(yaml.safe_dump(content))
@@ -117,3 +128,28 @@ def test_once_there_they_are_kept_up_by_every_aggregation(holdfast: Holdfast, tm
     assert table.read_text().count("6 of 6") == 5
     assert table.read_text().count("5 of 6") == 1
     assert {path.suffix for path in table.parent.iterdir()} == {".csv"}
+
+
+def test_the_averages_differ_by_what_was_tested_where_runs_are_missing(holdfast: Holdfast, tmp_path: Path) -> None:
+    """A seed that is good everywhere lacks a run of one level: its other runs must not count for one side alone."""
+    swept(holdfast, tmp_path)
+    holdfast("aggregate", "out", "--partial", "--tables", "csv")
+    statistics = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    [claim] = statistics["claims"]["family"]
+    *_, last = csv.DictReader((tmp_path / "out" / "tables" / "acc_by_method.csv").read_text().splitlines())
+    assert last["data"] == "ours against baseline, averaged over 2 combinations"
+    difference = float(last["method ours"]) - float(last["method baseline"])
+    assert difference == pytest.approx(claim["estimate"], rel=1e-9)
+
+
+def test_bold_is_no_level_that_another_test_found_to_be_worse(holdfast: Holdfast, tmp_path: Path) -> None:
+    swept(holdfast, tmp_path, compared=[["other", "baseline"], ["ours", "other"]], data=["letters"])
+    holdfast("aggregate", "out", "--partial", "--tables", "markdown")
+    bold = [line for line in (tmp_path / "out" / "tables" / "conditions.md").read_text().splitlines() if "**" in line]
+    assert [line.split(" | ")[0] for line in bold] == ["| ours"]
+
+
+def test_small_numbers_keep_their_digits() -> None:
+    assert rounded(3e-10, 2e-10, 4.2e-10) == "3.0e-10 [2.0e-10, 4.2e-10]"
+    assert rounded(0.99996, 0.99996, 0.99996) == "0.99996"
+    assert rounded(0.934, 0.9221, 0.9459) == "0.934 ± 0.012"

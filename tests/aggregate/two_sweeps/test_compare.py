@@ -92,7 +92,7 @@ def test_the_page_and_the_terminal_say_what_was_compared_and_what_differs(holdfa
     (tmp_path / "gain.py").unlink()
     swept(holdfast, tmp_path, "b", gain=0.5, sweep={"axes": {"width": [1, 2], "rate": [0.1]}})
     said = holdfast("compare", "a", "b").stdout
-    assert "b minus a, in 2 conditions that both have, paired by 4 seeds." in said
+    assert "b minus a, in 2 conditions that both have, paired by 4 common seeds." in said
     assert "loss <nats> (lower is better): " in said
     assert "options.gain: 0.0 | 0.5" in said
     page = (tmp_path / "comparison.html").read_text()
@@ -133,3 +133,41 @@ def test_a_sweep_is_not_compared_with_itself_and_a_directory_without_one_is_name
     swept(holdfast, tmp_path, "a")
     assert "a and a are the same sweep" in holdfast("compare", "a", "./a", expect=2).stderr
     assert "nothing" in holdfast("compare", "a", "nothing", expect=2).stderr
+
+
+def test_runs_without_a_value_are_said_and_seeds_that_agree_give_no_interval(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    swept(holdfast, tmp_path, "a")
+    exact = GAIN.replace("* (1 + own)", "").replace(" + own", "")
+    lost = exact.replace(
+        'base = cell.factors["width"]',
+        'base = (float("nan") if cell.seed == 43 and options["gain"] else 0) + cell.factors["width"]',
+    )
+    (tmp_path / "exact.py").write_text(lost)
+    for name, gain in (("c", 0.0), ("d", 0.5)):
+        content = yaml.safe_load((tmp_path / "a.yaml").read_text())
+        content |= {"trainer": "exact.py:train", "trainer_options": {"gain": gain, "factor": 1.0}}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        holdfast("run", "--config", f"{name}.yaml", "--output-dir", name, "--pack", "30")
+    said = holdfast("compare", "c", "d", "--metric", "score").stdout
+    assert "score: 2 of 8 runs of d have no value; the average rests on 3 seeds" in said
+    assert "score: where all seeds have the same difference, nothing is known of chance" in said
+    assert "score (higher is better): 0.5000, average over conditions (3 seeds, no p)" in said
+
+
+def test_equal_seeds_give_no_p_without_pairing(holdfast: Holdfast, tmp_path: Path) -> None:
+    """The rounding of three times 0.1 is no spread."""
+    constant = "FACTORS = {'a': {'kind': 'integer'}}\nMETRICS = {'m': {'kind': 'real', 'better': 'lower'}}\n"
+    constant += (
+        "def train(cells, options, run):\n    for cell in cells:\n        run.finish(cell, {'m': options['m']})\n"
+    )
+    (tmp_path / "constant.py").write_text(constant)
+    for name, m in (("a", 0.1), ("b", 0.2)):
+        sweep = {"name": name, "axes": {"a": [1, 2]}, "runs_per_condition": 3}
+        content = {"trainer": "constant.py:train", "trainer_options": {"m": m}, "sweep": sweep}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        holdfast("run", "--config", f"{name}.yaml", "--output-dir", name)
+    for row in compared(holdfast, "--on", "condition", metric="m")["rows"]:
+        assert (row["p"], row["low"], row["n"]) == (None, None, 3)
+        assert row["estimate"] == pytest.approx(0.1)
