@@ -75,7 +75,7 @@ ALLOWED = {
     },
     "starts": {
         "Python with a module of ours": "hpc/node/workers.py hpc/preflight/pilot.py hpc/preflight/pilot_on_node.py "
-        "hpc/submission/forks.py hpc/submission/local_workers.py hpc/wandb/helper.py hpc/wandb/foreign.py",
+        "hpc/submission/fork_server.py hpc/submission/local_workers.py hpc/wandb/helper.py hpc/wandb/foreign.py",
         "tasks, each in a process forked from one of ours": "hpc/node/task.py",
         "Slurm": "hpc/slurm/commands.py hpc/sandbox/programs.py",
         "git, without the commands of a checkout's configuration": "hpc/trainers/git.py",

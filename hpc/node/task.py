@@ -3,7 +3,7 @@
     python -P -m hpc.node.task SWEEP_DIRECTORY SUBMISSION ARRAY INDEX
     python -P -m hpc.node.task --fork SOCKET SWEEP_DIRECTORY SUBMISSION
 
-The second form imports what tasks need, and forks one for each index that it is sent: see hpc.submission.forks.
+The second form imports what tasks need, and forks one for each index that it is sent: see hpc.submission.fork_server.
 Exit status: 0 every cell has ended well; 1 a cell failed; 2 wrong call or configuration; 3 the sweep's files cannot
 be read or written; 4 it was queued for other code or another configuration: submit again; 5 the GPU cannot be used;
 85 stopped early with all state saved: run it again.
@@ -29,9 +29,6 @@ from hpc.errors import of_system
 from hpc.node import workers
 from hpc.node.stop import STOP_SIGNALS, StopFlag, follow_task
 from hpc.protocol import TaskExit
-
-# What is worth importing before tasks are forked, and starts no thread: the largest of what trainers import.
-_IMPORTED_BEFORE = ("numpy", "torch", "training")
 
 if TYPE_CHECKING:
     from hpc.node.pack import PackTask
@@ -135,7 +132,7 @@ def _fork_tasks(channel_fd: str, root: str, submission: str) -> list[str] | None
     """Fork a task for each request. Returns its arguments in the task's process, None when no more will come.
 
     A request is a task's index, with a descriptor for its output. Two messages answer it: index and pid once it has
-    begun, index, pid and exit status when it has ended.
+    begun (0 if it cannot be forked), index, pid and exit status when it has ended.
     """
     channel = socket.socket(fileno=int(channel_fd))
     _import_for_tasks(Path(root))
@@ -157,22 +154,29 @@ def _fork_tasks(channel_fd: str, root: str, submission: str) -> list[str] | None
                 return None
             # Blocked, not ignored: a signal that comes early waits until the task's handlers are in place.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-            if (pid := os.fork()) == 0:
+            try:
+                pid = os.fork() if logs else -1
+            except OSError:  # too many processes, or no memory: the command starts it by itself, or says why it cannot
+                pid = -1
+            if pid == 0:
                 for fd in (channel.detach(), woken, wake):
                     os.close(fd)
                 _become_task(logs[0])
                 return [root, submission, "0", message.decode()]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-            os.close(logs[0])
-            tasks[pid] = int(message)
-            channel.send(f"{tasks[pid]} {pid}".encode())
+            for log in logs:
+                os.close(log)
+            if pid > 0:
+                tasks[pid] = int(message)
+            channel.send(f"{int(message)} {max(pid, 0)}".encode())
         if woken in readable:
             os.read(woken, 1000)
             while tasks:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     break
-                channel.send(f"{tasks.pop(pid)} {pid} {os.waitstatus_to_exitcode(status)}".encode())
+                if pid in tasks:
+                    channel.send(f"{tasks.pop(pid)} {pid} {os.waitstatus_to_exitcode(status)}".encode())
 
 
 def _import_for_tasks(root: Path) -> None:
@@ -180,16 +184,13 @@ def _import_for_tasks(root: Path) -> None:
     from hpc.checkout import SCRIPT_TRAINER
     from hpc.node import pack  # noqa: F401
     from hpc.storage.store import Store
-    from hpc.trainers.imports import imports
+    from hpc.trainers.imports import imported_first
     from hpc.trainers.snapshot import user_code
-    from hpc.trainers.source import parse
 
     trainer = user_code(Store(root).sweep().trainer)
-    if trainer.target == SCRIPT_TRAINER:  # another process imports what it needs
-        return
-    for found in imports(parse(Path(trainer.path)), trainer.target.rpartition(":")[2]):
-        if found.certain and not found.maybe and found.module.partition(".")[0] in _IMPORTED_BEFORE:
-            importlib.import_module(found.module)
+    if trainer.target != SCRIPT_TRAINER:  # another process imports what a script needs
+        for module in imported_first(Path(trainer.path), trainer.target.rpartition(":")[2]):
+            importlib.import_module(module)
 
 
 def _become_task(log: int) -> None:

@@ -21,11 +21,11 @@ from hpc.errors import BusyError
 from hpc.protocol import TaskExit
 from hpc.storage import files, opening
 from hpc.storage.store import Store
-from hpc.submission.forks import ForkedTask, Forks, ForksError
+from hpc.submission.fork_server import ForkedTask, ForkServer, ForkServerError, blocked_stops
 from hpc.submission.intents import Intent
 from hpc.trainers.snapshot import python_path
 
-# Soon enough that no core idles between two tasks; each look is one waitpid per worker.
+# Soon enough that no core idles between two tasks.
 POLL_SECONDS = 0.1
 # timeout(1) and other starters signal a process and then its whole group: that is one Ctrl-C, not two.
 _SAME_INTERRUPT_SECONDS = 1.0
@@ -38,9 +38,9 @@ Worker = subprocess.Popen[bytes] | ForkedTask
 class Ends:
     """How a local run ended.
 
-    interrupted: the user asked it to stop. problems: one line a task that ended badly.
+    interrupted: the user asked it to stop. problems: one line per task that ended badly.
     queued: cells that were left to Slurm, which has them. cancelled: tasks that were, by `holdfast cancel`.
-    exit_code: of a task that no other task can do better than (wrong sweep, unreachable files), else 0.
+    exit_code: of a failure that every other task would share (wrong sweep, unreachable files), else 0.
     """
 
     interrupted: bool = False
@@ -75,7 +75,7 @@ def run_tasks(
     restore = _hear_repeated_interrupts_once()
     try:
         if sum(intent.sizes) > parallel:
-            start.by_fork()
+            start.use_fork_server()
         while workers.left:
             try:
                 workers.leave_out(cancelled())
@@ -93,7 +93,7 @@ def run_tasks(
                 print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
                 workers.stop()
     except KeyboardInterrupt:
-        pass
+        workers.ends.interrupted = True
     finally:
         workers.kill()
         start.close()
@@ -123,32 +123,29 @@ class _Starts:
 
     def __init__(self, store: Store, intent: Intent, environment: Mapping[str, str]) -> None:
         self._store, self._intent, self._environment = store, intent, environment
-        self._forks: Forks | None = None
+        self._server: ForkServer | None = None
 
-    def by_fork(self) -> None:
+    def use_fork_server(self) -> None:
         """From here on without importing everything for each, where that can be."""
-        with contextlib.suppress(ForksError):
-            self._forks = Forks(self._store.root, self._intent.number, self._environment)
+        with contextlib.suppress(ForkServerError):
+            self._server = ForkServer(self._store.root, self._intent.number, self._environment)
 
     def __call__(self, index: int) -> Worker:
-        if self._forks:
-            try:
-                with _log_of(self._store, self._intent, index) as log:
-                    return self._forks.start(index, log.fileno())
-            except ForksError:  # it was killed, say; what it has begun ends as if the command were gone
-                self._forks = None
+        if self._server and self._server.serves:
+            with contextlib.suppress(ForkServerError), _log_of(self._store, self._intent, index) as log:
+                return self._server.start(index, log.fileno())
         return _start(self._store, self._intent, index, self._environment)
 
     def wait_for_news(self, seconds: float) -> None:
         """Wait so long, or until a task has begun or ended."""
-        if self._forks:
-            self._forks.listen(seconds)
+        if self._server and self._server.serves:
+            self._server.receive(seconds)
         else:
             time.sleep(seconds)
 
     def close(self) -> None:
-        if self._forks:
-            self._forks.close()
+        if self._server:
+            self._server.close()
 
 
 def start_worker(
@@ -207,8 +204,9 @@ class _Workers:
         """Let as many run at once as there are tasks for."""
         while self._waiting and len(self._running) < parallel:
             before_start()
-            index = self._waiting.pop(0)
-            self._running[index] = self._start(index)
+            with blocked_stops():
+                index = self._waiting.pop(0)
+                self._running[index] = self._start(index)
 
     def leave_out(self, tasks: Collection[int]) -> None:
         """Start none of these tasks, and ask those that run to save and stop; once."""
@@ -243,6 +241,7 @@ class _Workers:
         for worker in self._running.values():
             if worker.poll() is None:
                 _kill_group(worker)
+                worker.send_signal(signal.SIGKILL)  # one that was just forked may not lead its group yet
         for worker in self._running.values():
             worker.wait()
 
@@ -261,13 +260,15 @@ class _Workers:
         elif index in ends.cancelled:
             return
         elif name:
-            ends.problems.append(f"task {index} was ended by {name}; the same command goes on from its last checkpoint")
+            ends.problems.append(
+                f"task {index} was ended by {name}; the same command resumes it from its last checkpoint"
+            )
         elif code == TaskExit.DEVICE:
             ends.problems.append(
-                f"task {index} could not use its GPU any more; the same command goes on, in a new process"
+                f"task {index} could not use its GPU any more; the same command resumes it in a new process"
             )
         elif code not in (TaskExit.DONE, TaskExit.FAILED) and not ends.interrupted:
-            ends.problems.append(f"task {index} stopped early (exit status {code}); the same command goes on")
+            ends.problems.append(f"task {index} stopped early (exit status {code}); the same command resumes it")
 
 
 def _kill_group(worker: Worker) -> None:

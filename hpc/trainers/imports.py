@@ -18,6 +18,8 @@ from hpc.trainers.static_paths import Paths
 _MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 # Without a marker, a package that lies beside the trainer's folder, or beside the folder around that, is its own.
 _UNMARKED = 2
+# The largest of what trainers import. None of them starts a thread by that.
+_WORTH_IMPORTING = ("numpy", "torch", "training")
 _OPTIONAL = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
@@ -156,6 +158,23 @@ class _Search:
     def _is_installed(self, name: str) -> bool:
         known = name in OUR_PACKAGES or name in sys.stdlib_module_names
         return known or any(_has(place, name) for place in self._elsewhere) or _is_installed(name)
+
+
+def imported_first(path: Path, function: str) -> list[str]:
+    """Of numpy, torch and our training, what a trainer surely imports, where it may as well be imported before it.
+
+    Nothing if its code may set variables that a library reads when it is loaded, or if a file beside it would be
+    imported in place of a library's. Raises SweepError for a file that is no Python.
+    """
+    if PROJECT_ROOT / "training" not in path.parents:
+        files = follow(path, path.parent, function).files
+        texts = [file.read_text(errors="replace") for file in files if file.suffix == ".py"]
+        if any("environ" in text or "putenv" in text for text in texts):
+            return []
+        if any(_is_installed(file.stem) for file in path.parent.glob("*.py")):
+            return []
+    found = (wanted for wanted in imports(parse(path), function) if wanted.certain and not wanted.maybe)
+    return [wanted.module for wanted in found if wanted.module.partition(".")[0] in _WORTH_IMPORTING]
 
 
 def imports(tree: ast.Module, function: str = "") -> Iterator[Import]:

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.command_line import Holdfast, environment, statuses
+from helpers.command_line import ROOT, Holdfast, environment, statuses
 from helpers.held import held_trainer, hold, release
+from helpers.small_sweeps import make_store, make_sweep, write_trainer
 from helpers.waiting import PATIENCE, wait_until
 
 from hpc.processes import start_time, stat_fields
 from hpc.storage.store import Store
+from hpc.submission import intents, local_workers
+from hpc.trainers.imports import imported_first
 
 WHERE = """\
 import json, os
@@ -128,3 +131,56 @@ def test_a_task_whose_starter_was_killed_saves_and_ends_and_the_sweep_goes_on(
         assert running.returncode == 4
     wait_until(lambda: start_time(server) is None, "the end of the process that forks")
     assert "3 COMPLETED" in holdfast("run", "out").stdout
+
+
+def test_a_server_that_dies_with_a_request_unread_costs_no_saved_state(holdfast: Holdfast, tmp_path: Path) -> None:
+    trainer = held_trainer(tmp_path).name
+    words = configure(tmp_path, trainer, cells=3, epochs=40, seconds=0.1, **hold(tmp_path))
+    words[words.index("--parallel-jobs") + 1] = "2"
+    running = started(tmp_path, words)
+    store = in_mid_training(tmp_path)
+    server, task = forker(running.pid), json.loads(store.paths.pack_file(1).read_text())["pid"]
+    others = [pid for pid in children(server) if pid != task]
+    os.kill(server, signal.SIGSTOP)
+    os.kill(others[0], signal.SIGKILL)  # for which, once the server says so, the third would be started
+    os.kill(task, signal.SIGTERM)
+    os.kill(server, signal.SIGKILL)
+    release(tmp_path)
+    running.communicate(timeout=PATIENCE)
+    assert running.returncode in (0, 4)
+    assert "3 COMPLETED" in holdfast("run", "out").stdout
+
+
+def test_an_interrupt_while_the_server_starts_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store(tmp_path / "out", make_sweep(path=write_trainer(tmp_path)))
+    tasks = [[cell] for cell in store.sweep().grid]
+    intent = intents.begin(store, [tasks], kind=intents.LOCAL, profile="local", name="x", code="")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_workers, "ForkServer", interrupted)
+    ends = local_workers.run_tasks(store, intent, ROOT, parallel=1, device="cpu", on_poll=lambda: None)
+    assert ends.interrupted
+    assert not (tmp_path / "out" / "packs").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "beside", "first"),
+    [
+        ("import numpy as np\nimport torch.nn\nimport pandas\n", "", ["numpy", "torch.nn"]),
+        ("def train():\n    import numpy\n", "", ["numpy"]),
+        ("try:\n    import torch\nexcept ImportError:\n    torch = None\n", "", []),
+        ("import os\nos.environ['OMP_NUM_THREADS'] = '4'\nimport numpy\n", "", []),
+        ("import settings\nimport numpy\n", "settings.py: import os; os.environ['X'] = '1'", []),
+        ("import numpy\n", "filelock.py: pass", []),
+    ],
+)
+def test_what_is_imported_before_the_trainer_could_change_nothing(
+    tmp_path: Path, source: str, beside: str, first: list[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(source)
+    if beside:
+        name, text = beside.split(": ", 1)
+        (tmp_path / name).write_text(text)
+    assert imported_first(tmp_path / "mine.py", "train") == first

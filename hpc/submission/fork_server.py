@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hpc.processes import Process, start_time
@@ -21,28 +21,41 @@ from hpc.protocol import TaskExit
 _MOST_BYTES = 100  # of a message: two numbers
 
 
-class ForksError(Exception):
+@contextlib.contextmanager
+def blocked_stops() -> Iterator[None]:
+    """Keep Ctrl-C and TERM waiting, so that no task is begun or ends without being known.
+
+    A task that is started meanwhile inherits this, and unblocks them itself once its handlers are in place.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class ForkServerError(Exception):
     """There is no process that could fork tasks."""
 
 
 class ForkedTask:
     """A task's process, with what is used of subprocess.Popen."""
 
-    def __init__(self, forks: Forks, pid: int) -> None:
+    def __init__(self, server: ForkServer, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self._forks = forks
+        self._server = server
         self._process = Process(pid, start_time(pid) or 0)
 
     def poll(self) -> int | None:
         """Its exit status, as Popen gives it; None while it runs."""
-        self._forks.listen(0)
+        self._server.receive(0)
         return self.returncode
 
     def wait(self) -> int:
         """Wait for its end. Returns its exit status."""
         while self.returncode is None:
-            self._forks.listen(1)
+            self._server.receive(1)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -50,19 +63,19 @@ class ForkedTask:
         if self.poll() is None:
             self._process.signal(number)
 
-    def lose(self) -> None:
-        """Nobody can say any more how it ends: it stops by itself, like every task whose parent is gone."""
+    def mark_lost(self) -> None:
+        """Its exit status can no longer be known: it stops by itself, like every task whose parent is gone."""
         if self.returncode is None and not self._process.alive():
             self.returncode = TaskExit.STOPPED
 
 
-class Forks:
+class ForkServer:
     """The process that forks, and what it says of its tasks."""
 
     def __init__(self, root: Path, submission: int, environment: Mapping[str, str]) -> None:
-        """Start it and wait until it has imported what tasks need. Raises ForksError if it cannot serve."""
+        """Start it and wait until it has imported what tasks need. Raises ForkServerError if it cannot serve."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._tasks: dict[int, ForkedTask] = {}
+        self._tasks: dict[int, ForkedTask | None] = {}  # None: it could not be forked
         self._gone = False
         with theirs:
             # A session of its own: the terminal's Ctrl-C reaches the command alone, which then asks the tasks.
@@ -85,43 +98,58 @@ class Forks:
                 start_new_session=True,
             )
         try:
-            if not self._channel.recv(_MOST_BYTES):
-                raise ForksError
+            if not self._next():
+                raise ForkServerError
         except BaseException:
             self.close()
             raise
 
+    @property
+    def serves(self) -> bool:
+        """Whether it can be asked for more tasks."""
+        return not self._gone
+
     def start(self, index: int, log: int) -> ForkedTask:
-        """Start a task. log: descriptor of what it writes to. Raises ForksError if there is nobody to do it."""
+        """Start a task. log: descriptor of what it writes to. Raises ForkServerError if there is nobody to do it."""
         try:
             socket.send_fds(self._channel, [str(index).encode()], [log])
         except ConnectionError:
-            raise ForksError from None
-        while index not in self._tasks:
-            self.listen(1)
-            if self._gone:
-                raise ForksError
-        return self._tasks[index]
+            raise ForkServerError from None
+        while index not in self._tasks and not self._gone:
+            self.receive(1)
+        if (task := self._tasks.get(index)) is None:
+            raise ForkServerError
+        return task
 
-    def listen(self, seconds: float) -> None:
-        """Take in what is said of tasks; wait so long for it."""
+    def receive(self, seconds: float) -> None:
+        """Process messages about tasks, waiting up to ``seconds`` for the first."""
         while select.select([] if self._gone else [self._channel], [], [], seconds)[0]:
-            message = self._channel.recv(_MOST_BYTES)
-            if not message:
-                self._gone = True
-                break
-            index, pid, *ended = map(int, message.split())
-            if ended:
-                self._tasks[index].returncode = ended[0]
-            else:
-                self._tasks[index] = ForkedTask(self, pid)
             seconds = 0
+            with blocked_stops():
+                self._take(self._next())
         if self._gone:
-            for task in self._tasks.values():
-                task.lose()
+            for task in filter(None, self._tasks.values()):
+                task.mark_lost()
+
+    def _take(self, message: bytes) -> None:
+        if not message:
+            self._gone = True
+            return
+        index, pid, *ended = map(int, message.split())
+        if not ended:
+            self._tasks[index] = ForkedTask(self, pid) if pid else None
+        elif (task := self._tasks.get(index)) is not None:
+            task.returncode = ended[0]
+
+    def _next(self) -> bytes:
+        """One message; empty once the server is gone."""
+        try:
+            return self._channel.recv(_MOST_BYTES)
+        except ConnectionError:  # it was killed before it had read all requests
+            return b""
 
     def close(self) -> None:
-        """Let it go. Its tasks have ended, or end as those of a command that is gone."""
+        """Stop the server. Its tasks have ended, or end as those of a command that is gone."""
         self._channel.close()
         with contextlib.suppress(ProcessLookupError):
             self._server.send_signal(signal.SIGKILL)
