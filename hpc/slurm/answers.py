@@ -22,7 +22,7 @@ QUEUE_FIELDS = (
     "WorkDir",
     "Name",  # last: the only field in which anything, also a separator, may occur
 )
-# A path may have `|`; none that `pwd` or a resolved path gives has `//`. Somebody who writes one by hand changes what is
+# A path may have `|`; `//` is in none that `pwd` or a resolved path gives. Whoever writes one by hand changes what is
 # read as the name of his own job, which then is none that is looked for.
 _AFTER_DIRECTORY = "|//|"
 # A field is cut at 20 characters unless its width is given as none; text after the width is put behind the field.

@@ -69,8 +69,8 @@ def left_alone(left: Collection[LiveTask]) -> str:
     """A line about tasks that take_out did not cancel."""
     jobs = " ".join(sorted({task.queued.job_id for task in left}))
     return (
-        f"{len(left)} tasks under names of this sweep are left alone: they have just ended, are not your own, or do not "
-        f"work in a directory that is seen to be this one; whoever they belong to ends them with scancel (jobs {jobs})"
+        f"{len(left)} tasks under names of this sweep are left alone: they have just ended, are not your own, or do "
+        f"not work in a directory that is seen to be this one; their owner ends them with scancel (jobs {jobs})"
     )
 
 

@@ -100,6 +100,13 @@ def test_no_path_or_name_breaks_a_line_of_a_script(job: script.Job) -> None:
         script.text(Profile("p"), job, "true")
 
 
+@pytest.mark.parametrize("name", ["a\x1cb", "a\u2028b", "a\x85b", "a\nb", "a\udcffb"])  # the last: bytes, no UTF-8
+def test_slurm_is_given_no_directory_whose_path_cannot_be_printed(name: str) -> None:
+    launch._check_path(Path("/\u00fcber/\u65e5\u672c out"), Profile("p"))
+    with pytest.raises(ConfigError, match="Slurm is given no path with such characters"):
+        launch._check_path(Path("/home", name, "out"), Profile("p"))
+
+
 # --- jobs that others queued, or that are called like a task of the sweep ------------------------------------------
 
 
