@@ -204,7 +204,7 @@ class _Script:
         if not found:
             columns = [column for column, value in values.items() if not isinstance(value, dict | list)] or list(values)
             raise ContractError(
-                f"{file} has {', '.join(columns[:8]) or 'no values'}, and none of {', '.join(self._names)}; "
+                f"{file} has {', '.join(columns[:8]) or 'no values'}, and none of {', '.join(self._names.values())}; "
                 "name its columns by `from` in trainer.measures"
             )
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 
 
 def rows(path: Path, ended: bool = True) -> list[dict[str, Any]]:
-    """The rows of a table, with empty fields left out. ended: nobody writes it any more; else the last line may be cut.
+    """The rows of a table, with None for empty fields. ended: nobody writes it any more; else the last line may be cut.
 
     JSON is a list of objects, an object of lists of equal meaning (a list per column), or one object, which is one row.
     Raises ValueError if the file is not of its kind, OSError.
@@ -31,11 +32,11 @@ def rows(path: Path, ended: bool = True) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
         found = [json.loads(line) for line in lines.splitlines() if line.strip()]
         if not all(isinstance(row, dict) for row in found):
-            raise ValueError("has a line that is no JSON object")
+            raise ValueError("has a line that is not a JSON object")
         return found
     reader = csv.DictReader(io.StringIO(lines), delimiter="\t" if path.suffix == ".tsv" else ",", skipinitialspace=True)
     return [
-        {name.strip(): value for name, value in row.items() if name and isinstance(value, str) and value.strip()}
+        {name.strip(): (value or "").strip() or None for name, value in row.items() if name}
         for row in reader
     ]
 
@@ -52,38 +53,51 @@ def _rows_of_json(found: Any) -> list[dict[str, Any]]:
 
 
 def last_values(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The last value of every column."""
-    found: dict[str, Any] = {}
-    for row in table:
-        found |= row
+    """The last value of every column, None where it is lost.
+
+    pandas writes NaN as an empty field, and as null in JSON. So a column that is empty at the end, after every row
+    before had it, is lost. One that also has gaps before belongs to some rows only, as where training and validation
+    write a row each, and so does one after which come rows of columns of their own, such as a test's.
+    """
+    found: dict[str, Any] = dict.fromkeys(name for row in table for name in row)
+    filled = [{name for name, value in row.items() if value is not None} for row in table]
+    for name in found:
+        there = [number for number, names in enumerate(filled) if name in names]
+        if not there:
+            continue
+        after = there[-1] + 1
+        known = set().union(*filled[:after])
+        empty = any(name in table[i] and filled[i] <= known for i in range(after, len(table)))
+        if len(there) < after or not empty:
+            found[name] = table[after - 1][name]
     return found
 
 
 def pick(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
-    """The metrics that a row has. names: metric -> its column, or a path such as test.accuracy in nested JSON.
+    """The metrics that a row has; null is NaN. names: metric -> its column, or a path such as test.accuracy in JSON.
 
-    Raises ValueError for a value that is no number.
+    Raises ValueError for a value that is not a number.
     """
     found = {}
     for metric, column in names.items():
-        value = _at(row, column)
-        if value is None and column != metric:
-            value = _at(row, metric)
-        if value is None:
+        try:
+            value = _at(row, column)
+        except KeyError:
             continue
         try:
-            found[metric] = float(value)
+            found[metric] = math.nan if value is None else float(value)
         except (TypeError, ValueError):
-            raise ValueError(f"has {column} {value!r:.40}, where a number is wanted") from None
+            raise ValueError(f"has {column} {value!r:.40}, expected a number") from None
     return found
 
 
 def _at(row: Mapping[str, Any], column: str) -> Any:
+    """A value in a row. Raises KeyError if the row does not have it."""
     value: Any = row
     for key in [column] if column in row else column.split("."):
         if not isinstance(value, Mapping):
-            return None
-        value = value.get(key)
+            raise KeyError(column)
+        value = value[key]
     return value[-1] if isinstance(value, list) and value else value
 
 
@@ -94,14 +108,14 @@ def epochs(
 
     Rows of one epoch are joined, as where training and validation write a row each. Without a column `epoch` each row
     is one, counted from 1. The last epoch is whole once it has what the one before has, or the script has ended.
-    Raises ValueError for what is no number.
+    Raises ValueError for what is not a number.
     """
     joined: dict[float, dict[str, float]] = {}
     key = 0.0
     for number, row in enumerate(table, 1):
         column = next((name for name in row if name.lower() == "epoch"), None)
         key = float(row[column]) if column else (key if joined and _counts_epochs(table) else float(number))
-        if found := pick(row, names):
+        if found := pick({name: value for name, value in row.items() if value is not None}, names):
             joined.setdefault(key, {}).update(found)
     before: set[str] | None = None
     for i, (key, found) in enumerate(joined.items(), 1):

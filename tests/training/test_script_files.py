@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import sys
 import zipfile
@@ -95,6 +96,34 @@ def test_a_history_is_read_in_every_form(tmp_path: Path, name: str, text: str) -
     assert pick(last_values(rows(tmp_path / name)), {"l": "loss"}) == {"l": 0.25}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "loss"),
+    [
+        ("a.csv", "epoch,loss,acc\n1,0.5,0.5\n2,0.4,0.6\n3,,0.1\n4,,\n", None),  # as pandas writes NaN
+        ("a.csv", "acc,loss\n0.5,\n", None),
+        ("a.json", '{"acc": 0.5, "loss": null}', None),
+        ("a.json", '{"epoch": [1, 2], "loss": [0.5, null]}', None),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": null}\n', None),
+        ("a.csv", "epoch,loss\n1,0.5\n2,nan\n", None),
+        ("a.csv", "epoch,val,loss\n1,0.5,\n1,,0.4\n2,0.3,\n2,,0.2\n2,0.1,\n", 0.2),  # Lightning; then validate()
+        ("a.csv", "epoch,loss,acc\n1,0.5,\n2,0.4,\n2,,0.6\n", 0.4),  # a row of its own for the test
+        ("a.csv", "epoch,lr,loss\n1,1,\n2,1,0.5\n3,1,\n", 0.5),  # measured every other epoch
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": 1}\n', 0.5),
+    ],
+)
+def test_an_empty_value_at_the_end_is_not_the_one_before_it(
+    tmp_path: Path, name: str, text: str, loss: float | None
+) -> None:
+    (tmp_path / name).write_text(text)
+    found = pick(last_values(rows(tmp_path / name)), {"loss": "loss"})
+    assert found == {"loss": pytest.approx(math.nan if loss is None else loss, nan_ok=True)}
+
+
+def test_null_is_nan_and_only_the_column_that_is_named_counts() -> None:
+    assert math.isnan(pick({"test": {"acc": None}}, {"acc": "test.acc"})["acc"])
+    assert pick({"acc": 0.5}, {"acc": "test_acc"}) == {}
+
+
 def test_a_line_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("epoch,loss\n1,0.5\n2,0.2")
     assert len(rows(tmp_path / "a.csv", ended=False)) == 1
@@ -115,7 +144,7 @@ def test_nested_metrics_are_found_by_their_path_and_words_are_refused() -> None:
         "acc": 0.5,
         "ab": 1.0,
     }
-    with pytest.raises(ValueError, match="has acc 'good', where a number is wanted"):
+    with pytest.raises(ValueError, match="has acc 'good', expected a number"):
         pick({"acc": "good"}, {"acc": "acc"})
 
 
