@@ -24,7 +24,7 @@ import numpy as np
 from training.command import POLL_SECONDS, end, run_command
 from training.contract import Cell, Checkpoint, ContractError, Run
 from training.placeholders import filled
-from training.script_files import StateFile, epochs, last_values, pick, rows
+from training.script_files import StateFile, counts_epochs, epochs, last_values, pick, rows
 from training.temporaries import temporary_directory
 
 # How often files are looked at.
@@ -75,6 +75,7 @@ class _Script:
         self._log_seen: tuple[int, int] | None = None
         self._looked_at = 0.0
         self._finished = False
+        self._noted = False
 
     def run(self) -> None:
         """Run the script to its end, or to a stop that is asked for, and report what it wrote."""
@@ -156,19 +157,28 @@ class _Script:
         if (found.st_size, found.st_mtime_ns) == self._log_seen and not ended:
             return
         try:
-            table = rows(self._log, ended)
+            table = rows(self._log, ended, self._note)
         except ValueError as error:
             if ended or self._log.suffix != ".json":  # a document is written anew for each epoch
-                raise ContractError(f"{self._cell.name}: {self._options['progress']} {error}") from None
+                self._note(str(error))
             return
         self._log_seen = (found.st_size, found.st_mtime_ns)
-        try:
-            for key, metrics in epochs(table, self._names, ended):
-                if self._last_epoch is None or key > self._last_epoch:
-                    self._epochs, self._last_epoch = self._epochs + 1, key
-                    self._run.epoch(self._cell, self._epochs, 0, metrics)
-        except ValueError as error:
-            raise ContractError(f"{self._cell.name}: {self._options['progress']} {error}") from None
+        if self._state is not None and table and not counts_epochs(table):
+            # Rows alone do not tell which epoch a resumed script goes on from.
+            raise ContractError(
+                f"{self._cell.name}: {self._options['progress']} has no column epoch; progress needs one, since the "
+                "script resumes from its checkpoint: write it, or leave out progress"
+            )
+        for key, metrics in epochs(table, self._names, ended, self._note):
+            if self._last_epoch is None or key > self._last_epoch:
+                self._epochs, self._last_epoch = self._epochs + 1, key
+                self._run.epoch(self._cell, self._epochs, 0, metrics)
+
+    def _note(self, why: str) -> None:
+        """Say once that a row of the log of epochs was left out: it is not worth the training."""
+        if not self._noted:
+            print(f"note: {self._cell.name}: {self._options['progress']} {why}; left out", file=sys.stderr, flush=True)
+        self._noted = True
 
     def _save(self, content: bytes | None) -> None:
         if content is None:

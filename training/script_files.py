@@ -12,15 +12,23 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 _WRITES = os.O_WRONLY | os.O_RDWR
 
 
-def rows(path: Path, ended: bool = True) -> list[dict[str, Any]]:
+def _refuse(why: str) -> None:
+    raise ValueError(why)
+
+
+def rows(path: Path, ended: bool = True, skipped: Callable[[str], None] = _refuse) -> list[dict[str, Any]]:
     """The rows of a table, with None for empty fields. ended: nobody writes it any more; else the last line may be cut.
+
+    skipped: called for a line that is not of its kind, which is then left out; by default it raises ValueError. A
+    header that a script writes again where it goes on is left out, too.
 
     JSON is a list of objects, an object of lists of equal meaning (a list per column), or one object, which is one row.
     Raises ValueError if the file is not of its kind, OSError.
@@ -30,15 +38,22 @@ def rows(path: Path, ended: bool = True) -> list[dict[str, Any]]:
         return _rows_of_json(json.loads(text))
     lines = text if ended else text[: text.rfind("\n") + 1]
     if path.suffix == ".jsonl":
-        found = [json.loads(line) for line in lines.splitlines() if line.strip()]
-        if not all(isinstance(row, dict) for row in found):
-            raise ValueError("has a line that is not a JSON object")
-        return found
+        return list(_rows_of_lines(lines, skipped))
     reader = csv.DictReader(io.StringIO(lines), delimiter="\t" if path.suffix == ".tsv" else ",", skipinitialspace=True)
-    return [
-        {name.strip(): (value or "").strip() or None for name, value in row.items() if name}
-        for row in reader
-    ]
+    try:
+        table = [row for row in reader if any(value != name for name, value in row.items())]
+    except csv.Error as error:
+        raise ValueError(f"is not a table: {error}") from None
+    return [{name.strip(): (value or "").strip() or None for name, value in row.items() if name} for row in table]
+
+
+def _rows_of_lines(lines: str, skipped: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    for line in filter(str.strip, lines.splitlines()):
+        with suppress(ValueError):
+            if isinstance(row := json.loads(line), dict):
+                yield row
+                continue
+        skipped(f"has a line that is not a JSON object: {line:.40}")
 
 
 def _rows_of_json(found: Any) -> list[dict[str, Any]]:
@@ -76,6 +91,8 @@ def last_values(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def pick(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
     """The metrics that a row has; null is NaN. names: metric -> its column, or a path such as test.accuracy in JSON.
 
+    No other column will do: it may be of other data, such as a training accuracy for one of a test.
+
     Raises ValueError for a value that is not a number.
     """
     found = {}
@@ -84,11 +101,23 @@ def pick(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
             value = _at(row, column)
         except KeyError:
             continue
-        try:
-            found[metric] = math.nan if value is None else float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"has {column} {value!r:.40}, expected a number") from None
+        found[metric] = math.nan if value is None else _number(column, value)
     return found
+
+
+def _number(column: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"has {column} {value!r:.40}, expected a number") from None
+
+
+def _has(row: Mapping[str, Any], column: str) -> bool:
+    try:
+        _at(row, column)
+    except KeyError:
+        return False
+    return True
 
 
 def _at(row: Mapping[str, Any], column: str) -> Any:
@@ -102,30 +131,43 @@ def _at(row: Mapping[str, Any], column: str) -> Any:
 
 
 def epochs(
-    table: Sequence[Mapping[str, Any]], names: Mapping[str, str], ended: bool
+    table: Sequence[Mapping[str, Any]],
+    names: Mapping[str, str],
+    ended: bool,
+    skipped: Callable[[str], None] = _refuse,
 ) -> Iterator[tuple[float, dict[str, float]]]:
     """(epoch as the script counts it, metrics) of every whole epoch, in order.
 
     Rows of one epoch are joined, as where training and validation write a row each. Without a column `epoch` each row
-    is one, counted from 1. The last epoch is whole once it has what the one before has, or the script has ended.
-    Raises ValueError for what is not a number.
+    is one, counted from 1. names as for pick; a column that no row has is looked for by the metric's name, since a log
+    may name it otherwise than the final metrics do. The last epoch is whole once it has what the one before has, or the script has ended.
+    skipped: called for a row with what is not a number, which is then left out; by default it raises ValueError.
     """
+    names = {metric: column if any(_has(row, column) for row in table) else metric for metric, column in names.items()}
     joined: dict[float, dict[str, float]] = {}
     key = 0.0
+    counted = counts_epochs(table)
     for number, row in enumerate(table, 1):
-        column = next((name for name in row if name.lower() == "epoch"), None)
-        key = float(row[column]) if column else (key if joined and _counts_epochs(table) else float(number))
-        if found := pick({name: value for name, value in row.items() if value is not None}, names):
+        there = {name: value for name, value in row.items() if value is not None}
+        column = next((name for name in there if name.lower() == "epoch"), None)
+        try:
+            key = _number(column, there[column]) if column else key if joined and counted else float(number)
+            found = pick(there, names)
+        except ValueError as error:
+            skipped(str(error))
+            continue
+        if found:
             joined.setdefault(key, {}).update(found)
     before: set[str] | None = None
     for i, (key, found) in enumerate(joined.items(), 1):
-        if i < len(joined) or ended or not _counts_epochs(table) or (before is not None and before <= found.keys()):
+        if i < len(joined) or ended or not counted or (before is not None and before <= found.keys()):
             yield key, found
         before = set(found)
 
 
-def _counts_epochs(table: Sequence[Mapping[str, Any]]) -> bool:
-    return any(name.lower() == "epoch" for name in table[0])
+def counts_epochs(table: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a table has a column `epoch`."""
+    return any(name.lower() == "epoch" for row in table for name in row)
 
 
 class StateFile:

@@ -151,6 +151,27 @@ def test_a_script_that_leaves_something_else_fails_with_what_it_left(
     assert says in holdfast("run", "--config", configure(tmp_path, **change), expect=4).stderr
 
 
+def test_a_log_of_epochs_with_two_headers_and_an_odd_row_costs_that_row_alone(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    config = configure(tmp_path)
+    writes = "print(f\"{epoch},{x!r}\", file=file"
+    assert writes in COUNT
+    odd = "print('epoch,error' if epoch == 3 else '?,?' if epoch == 5 else f\"{epoch},{x!r}\", file=file"
+    (tmp_path / "count.py").write_text(COUNT.replace(writes, odd))
+    said = holdfast("run", "--config", config).stderr
+    store = Store(tmp_path / "out")
+    assert result(store, store.sweep().grid[0])["epochs"] == 18
+    assert said.count("log.csv has epoch '?', expected a number; left out") == 1
+
+
+def test_a_log_without_epochs_is_refused_where_the_script_resumes(holdfast: Holdfast, tmp_path: Path) -> None:
+    config = configure(tmp_path)
+    (tmp_path / "count.py").write_text(COUNT.replace("epoch,error", "step,error"))
+    said = holdfast("run", "--config", config, expect=4).stderr
+    assert "log.csv has no column epoch; progress needs one, since the script resumes from its checkpoint" in said
+
+
 SEED, OUT = "{seed}", "{dir}"
 
 

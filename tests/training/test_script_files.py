@@ -119,6 +119,34 @@ def test_an_empty_value_at_the_end_is_not_the_one_before_it(
     assert found == {"loss": pytest.approx(math.nan if loss is None else loss, nan_ok=True)}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.csv", "epoch,loss\n1,0.5\nepoch,loss\n2,0.25\n", []),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epo\n{"epoch": 2, "loss": 0.25}\n', ["is not a JSON object"]),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n[]\n{"epoch": 2, "loss": 0.25}\n', ["is not a JSON object"]),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": []}\n{"epoch": 2, "loss": 0.25}\n', ["epoch []"]),
+        ("a.csv", "epoch,loss\n1,0.5\n?,7\n2,0.25\n", ["epoch '?', expected a number"]),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": null}\n{"epoch": 2, "loss": 0.25}\n', []),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_left_out_of_the_history(
+    tmp_path: Path, name: str, text: str, why: list[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    said: list[str] = []
+    found = list(epochs(rows(tmp_path / name, True, said.append), {"l": "loss"}, True, said.append))
+    assert found == [(1.0, {"l": 0.5}), (2.0, {"l": 0.25})]
+    assert len(said) == len(why)
+    assert all(part in line for part, line in zip(why, said, strict=True))
+
+
+def test_what_is_no_table_is_a_value_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("loss\n" + "x" * 200_000 + "\n")
+    with pytest.raises(ValueError, match="is not a table: field larger"):
+        rows(tmp_path / "a.csv")
+
+
 def test_null_is_nan_and_only_the_column_that_is_named_counts() -> None:
     assert math.isnan(pick({"test": {"acc": None}}, {"acc": "test.acc"})["acc"])
     assert pick({"acc": 0.5}, {"acc": "test_acc"}) == {}
