@@ -111,11 +111,14 @@ def test_a_level_from_the_command_line_alone_has_no_settings(tmp_path: Path) -> 
         ({"small": SMALL | {"name": 4}}, "{name} has a meaning of its own in a command"),
         ({"a_b": SMALL}, "sweep.axes.model[0] is 'a_b'; a word is a letter"),
         ({}, "sweep.axes.model is {}; name its levels"),
+        ({1: SMALL, 2: LARGE}, "sweep.axes.model is 1; name the level with a word, such as small"),
+        ({"10": SMALL}, "sweep.axes.model is '10'; name the level with a word, such as small"),
+        ({True: SMALL, False: LARGE}, "sweep.axes.model is True; name the level with a word, such as small"),
     ],
 )
 def test_a_wrong_bundle_is_one_line(tmp_path: Path, levels: Any, says: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        sweep(tmp_path, axes(**levels) if "a_b" not in levels else {"model": levels, "skip": [True]})
+        sweep(tmp_path, {"model": levels, "skip": [True, False]})
     assert any(says in line for line in refused.value.faults), refused.value.faults
 
 
