@@ -172,6 +172,20 @@ def test_a_log_without_epochs_is_refused_where_the_script_resumes(holdfast: Hold
     assert "log.csv has no column epoch; progress needs one, since the script resumes from its checkpoint" in said
 
 
+def test_imports_that_only_another_python_may_have_are_a_note(holdfast: Holdfast, tmp_path: Path) -> None:
+    arguments = "--rate {rate} --seed {seed} --out {dir} --place ."
+    config = configure(tmp_path, command=f"python count.py {arguments}")
+    (tmp_path / "count.py").write_text("import only_in_my_environment\n" + COUNT)
+    says = "count.py:1 imports only_in_my_environment"
+    assert says in holdfast("run", "--config", config, expect=2).stderr
+    # /opt/mine is not there: the cell fails, but it was tried.
+    configure(tmp_path, command=f"/opt/mine/bin/python count.py {arguments}")
+    (tmp_path / "count.py").write_text("import only_in_my_environment\n" + COUNT)
+    said = holdfast("run", "--config", config, expect=4).stderr
+    assert f"note: trainer: {says}" in said
+    assert "the script ended with status 127" in said
+
+
 SEED, OUT = "{seed}", "{dir}"
 
 
