@@ -176,6 +176,15 @@ def test_nested_metrics_are_found_by_their_path_and_words_are_refused() -> None:
         pick({"acc": "good"}, {"acc": "acc"})
 
 
+@pytest.mark.parametrize("value", ["plain", "a b", "it's", '"', "$HOME", "`ls`", "$(ls)", "\\", "a\\'b"])
+@pytest.mark.parametrize("text", ["{x}", "'{x}'", '"{x}"', """'"'{x}'"'""", """"it's {x}\\"" """, "\\'{x}", r"'\'{x}"])
+def test_a_value_reaches_the_script_as_it_is_within_any_quotes(value: str, text: str) -> None:
+    said = subprocess.run(["bash", "-c", f"printf %s {filled(text, {'x': value})}"], capture_output=True, text=True)
+    plain = subprocess.run(["bash", "-c", f"printf %s {filled(text, {'x': 'VALUE'})}"], capture_output=True, text=True)
+    assert "VALUE" in plain.stdout
+    assert (said.stdout, said.stderr) == (plain.stdout.replace("VALUE", value), "")
+
+
 def test_placeholders_are_filled_and_the_shell_keeps_its_own() -> None:
     text = "f {lr} ${lr} {{lr}} {resume} '{other thing}' {dir}"
     assert names_in(text) == ["lr", "resume", "dir"]
