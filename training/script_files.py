@@ -11,12 +11,18 @@ import io
 import json
 import math
 import os
+import stat
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from training.contract import ContractError
+
+# A large file that is being written is not read again for so many times the time that it took.
+_REST = 20
 _WRITES = os.O_WRONLY | os.O_RDWR
 
 
@@ -139,8 +145,9 @@ def epochs(
     """(epoch as the script counts it, metrics) of every whole epoch, in order.
 
     Rows of one epoch are joined, as where training and validation write a row each. Without a column `epoch` each row
-    is one, counted from 1. names as for pick; a column that no row has is looked for by the metric's name, since a log
-    may name it otherwise than the final metrics do. The last epoch is whole once it has what the one before has, or the script has ended.
+    is one, counted from 1. The last epoch is whole once it has what the one before has, or the script has ended. names
+    as for pick; a column that no row has is looked for by the metric's name, since a log may name it otherwise than the
+    final metrics do.
     skipped: called for a row with what is not a number, which is then left out; by default it raises ValueError.
     """
     names = {metric: column if any(_has(row, column) for row in table) else metric for metric, column in names.items()}
@@ -174,13 +181,15 @@ class StateFile:
     """A script's checkpoint file, of which only whole versions are taken.
 
     A script may write its file in place and be killed meanwhile. A version is whole if it was seen with nobody writing
-    it, if the script ended well, or if it is an archive (as torch.save writes) whose checksums hold.
+    it, if the script ended well, or if it is an archive (as torch.save writes) whose checksums hold. Looking and taking
+    raise ContractError for a directory.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._whole: tuple[int, ...] | None = None
         self._taken: tuple[int, ...] | None = None
+        self._not_before = 0.0
 
     def put(self, content: bytes) -> None:
         """Lay a version in its place before the script starts. Raises OSError."""
@@ -202,8 +211,13 @@ class StateFile:
         sure = version == self._whole or bool(ended_well)
         if not sure and ended_well is None and not self._is_archive():
             return None
+        if not sure and ended_well is None and time.monotonic() < self._not_before:
+            return None
+        begun = time.monotonic()
         content = self._path.read_bytes()
         if self._version() != version or not (sure or _is_sound_archive(content)):
+            now = time.monotonic()
+            self._not_before = now + _REST * (now - begun)
             return None
         self._taken = version
         return content
@@ -217,6 +231,10 @@ class StateFile:
             found = self._path.stat()
         except OSError:
             return None
+        if stat.S_ISDIR(found.st_mode):
+            raise ContractError(
+                f"trainer.checkpoint is {self._path.name}, a directory; name one file, such as an archive"
+            )
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 

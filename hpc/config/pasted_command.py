@@ -62,7 +62,9 @@ def read_pasted(line: str, places: Sequence[Path]) -> Pasted:
     if not pasted.axes:
         pasted.axes["value"] = "1"
         pasted.command += " --value {value}"
-        pasted.notes.append("found no number that looks like a factor: replace {value} and its axis by what you want to vary")
+        pasted.notes.append(
+            "found no number that looks like a factor: replace {value} and its axis by what you want to vary"
+        )
     if "{dir}" not in pasted.command:
         pasted.notes.append("the script runs in a directory of its own, {dir}; what it writes there is read there")
     _look_into(words, places, pasted)

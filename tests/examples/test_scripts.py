@@ -155,7 +155,7 @@ def test_a_log_of_epochs_with_two_headers_and_an_odd_row_costs_that_row_alone(
     holdfast: Holdfast, tmp_path: Path
 ) -> None:
     config = configure(tmp_path)
-    writes = "print(f\"{epoch},{x!r}\", file=file"
+    writes = 'print(f"{epoch},{x!r}", file=file'
     assert writes in COUNT
     odd = "print('epoch,error' if epoch == 3 else '?,?' if epoch == 5 else f\"{epoch},{x!r}\", file=file"
     (tmp_path / "count.py").write_text(COUNT.replace(writes, odd))

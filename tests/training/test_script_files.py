@@ -6,11 +6,13 @@ import io
 import math
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from training.contract import ContractError
 from training.placeholders import filled, names_in
 from training.script_files import StateFile, epochs, last_values, pick, rows
 
@@ -61,6 +63,32 @@ def test_an_archive_whose_checksums_hold_is_taken_however_often_it_is_written(tm
     assert StateFile(path).take() == archive()
     path.write_bytes(archive()[:-30])
     assert StateFile(path).take() is None
+
+
+def test_a_directory_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with pytest.raises(ContractError, match=r"trainer\.checkpoint is state, a directory; name one file"):
+        StateFile(tmp_path / "state").take()
+
+
+def test_a_large_archive_that_is_being_written_is_not_read_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(archive()[:-30])
+    state = StateFile(path)
+    read, reads = Path.read_bytes, []
+
+    def slowly(file: Path) -> bytes:
+        reads.append(file)
+        time.sleep(0.1)
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", slowly)
+    assert [state.take() for _ in range(10)] == [None] * 10
+    assert len(reads) == 1
+    path.write_bytes(archive())
+    assert state.take(ended_well=False) == archive()
 
 
 def test_a_damaged_archive_is_not_taken(tmp_path: Path) -> None:
