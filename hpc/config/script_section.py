@@ -35,7 +35,7 @@ _LOWER = {"err", "error", "fid", "loss", "mae", "mse", "perplexity", "ppl", "rms
 
 @dataclass(frozen=True)
 class Script:
-    """trainer and options: as a sweep holds them. notes: what was taken for granted, for the user to read."""
+    """trainer and options: as a sweep holds them. notes: what was assumed, for the user to read."""
 
     trainer: DeclaredTrainer
     options: dict[str, Any]
@@ -87,6 +87,8 @@ def read_script(
     path, options["command"] = _script_of(command, places)
     check_paths_of(options["command"], places)
     metrics, options["names"], notes = _measures(section, options["metrics"])
+    if path is None:
+        notes.append("trainer.command names no Python file: its code is neither copied nor in the results")
     return Script(declared_in_configuration(section, SCRIPT_TRAINER, path, factors, metrics), options, notes)
 
 
@@ -153,7 +155,7 @@ def _check_placeholders(
                 continue
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {{{near[0]}}}?" if near else f"valid: {', '.join(known)}"
-            raise TrainerError(f"{key} has {{{name}}}, which is no factor of sweep.axes; {hint}")
+            raise TrainerError(f"{key} has {{{name}}}, which is not a factor of sweep.axes; {hint}")
     there = set(names_in(command))
     for name in [*own, "seed"]:
         if name not in there:

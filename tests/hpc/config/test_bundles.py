@@ -39,6 +39,14 @@ def axes(**levels: Any) -> dict[str, Any]:
     return {"model": levels, "skip": [True, False]}
 
 
+def test_a_command_without_a_file_of_code_is_noted(tmp_path: Path) -> None:
+    says = "trainer.command names no Python file: its code is neither copied nor in the results"
+    assert says in load(configured(tmp_path, axes(small=SMALL))).notes
+    (tmp_path / "train.py").touch()
+    command = "python train.py --width {width} --depth {depth} --skip {skip} --seed {seed}"
+    assert says not in load(configured(tmp_path, axes(small=SMALL), command=command)).notes
+
+
 def test_levels_are_words_in_names_and_the_settings_are_options(tmp_path: Path) -> None:
     made = sweep(tmp_path, axes(small=SMALL, large=LARGE))
     assert [cell.name for cell in made.grid][::2] == [
@@ -106,7 +114,7 @@ def test_a_level_from_the_command_line_alone_has_no_settings(tmp_path: Path) -> 
         ({"small": {"width": [1], "depth": 1}}, "sweep.axes.model.small.width is [1]; must be a number, true, false"),
         ({"small": {"width": float("nan"), "depth": 1}}, "sweep.axes.model.small.width is nan; must be finite"),
         ({"small": {"wi dth": 1, "depth": 1}}, "sweep.axes.model is 'wi dth'; a setting has a name of its own"),
-        ({"small": {"depth": 1}}, "command has {width}, which is no factor of sweep.axes"),
+        ({"small": {"depth": 1}}, "command has {width}, which is not a factor of sweep.axes"),
         ({"small": SMALL | {"heads": 4}}, "command has no {heads}, so heads changes nothing"),
         ({"small": SMALL | {"name": 4}}, "{name} has a meaning of its own in a command"),
         ({"a_b": SMALL}, "sweep.axes.model[0] is 'a_b'; a word is a letter"),
