@@ -64,8 +64,10 @@ def check_code(request: Request, profile: Profile) -> Project:
     What is read from the working directory is a fault where tasks have another one. What this Python lacks is a fault
     where it is the one that runs on the nodes, and a remark otherwise.
     """
-    found = project(request.sweep.trainer)
-    same_python = profile.launcher == Profile("local").launcher and not _starts_another_python(request.sweep)
+    sweep = request.sweep
+    written = [sweep.options[key] for key in ("metrics", "progress", "checkpoint") if key in sweep.options]
+    found = project(sweep.trainer, written if sweep.trainer.target == SCRIPT_TRAINER else ())
+    same_python = profile.launcher == Profile("local").launcher and not _starts_another_python(sweep)
     faults = [*found.faults, *(found.doubts if same_python else ()), *(() if profile.is_local else found.elsewhere)]
     if faults:
         raise ConfigError([f"trainer: {fault}" for fault in faults])
