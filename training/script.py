@@ -96,6 +96,7 @@ class _Script:
         values |= {"run_id": str(self._cell.run_id), "device": self._run.device, "threads": str(self._run.threads)}
         values |= {
             "script": str(self._script),
+            "code": str(self._script.parent) if self._script else "",
             "checkpoint": str(self._directory / self._options.get("checkpoint", "")),
         }
         if data := self._run.config.get("data", {}).get("dir"):

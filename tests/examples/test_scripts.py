@@ -175,6 +175,13 @@ def test_a_log_without_epochs_is_refused_where_the_script_resumes(holdfast: Hold
     assert "log.csv has no column epoch; progress needs one, since the script resumes from its checkpoint" in said
 
 
+def test_a_file_beside_the_script_is_read_from_the_copy(holdfast: Holdfast, tmp_path: Path) -> None:
+    arguments = "--rate {rate} --seed {seed} --out {dir} --place ."
+    config = configure(tmp_path, command=f"grep -q kept {{code}}/base.txt && python count.py {arguments}")
+    (tmp_path / "base.txt").write_text("kept")
+    holdfast("run", "--config", config)
+
+
 def test_imports_that_only_another_python_may_have_are_a_note(holdfast: Holdfast, tmp_path: Path) -> None:
     arguments = "--rate {rate} --seed {seed} --out {dir} --place ."
     config = configure(tmp_path, command=f"python count.py {arguments}")

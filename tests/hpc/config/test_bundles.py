@@ -16,6 +16,7 @@ from hpc.storage import files
 from hpc.storage.revisions import admit, write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
+from hpc.trainers.project import deciding
 
 SMALL, LARGE = {"width": 64, "depth": 2}, {"width": 512, "depth": 8}
 
@@ -37,6 +38,27 @@ def sweep(directory: Path, axes: Any) -> Sweep:
 
 def axes(**levels: Any) -> dict[str, Any]:
     return {"model": levels, "skip": [True, False]}
+
+
+def test_a_file_that_lies_with_the_script_travels_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "train.py").touch()
+    (tmp_path / "configs" / "small.yaml").touch()
+    words = "--width {width} --depth {depth} --skip {skip} --seed {seed}"
+
+    def configured_with(word: str, script: str = "train.py") -> CommandLine:
+        return configured(tmp_path, axes(small=SMALL), command=f"python {script} --config {word} {words}")
+
+    with pytest.raises(ConfigError, match=r"runs in an empty directory; write \{code\}/configs/small.yaml"):
+        load(configured_with("configs/small.yaml"))
+    with pytest.raises(ConfigError, match=r"names \{code\}/configs/large.yaml, and .* has no such file"):
+        load(configured_with("{code}/configs/large.yaml"))
+    with pytest.raises(ConfigError, match=r"has \{code\}, the folder of its script's copy, and names no Python file"):
+        load(configured_with("{code}/configs/small.yaml", script="-c pass"))
+    for word in ("{code}/configs/small.yaml", "{code}/configs/{model}.yaml"):
+        trainer = load(configured_with(word)).sweep.trainer
+        assert set(deciding(trainer)) == {"train.py", "configs/small.yaml"}
 
 
 def test_a_command_without_a_file_of_code_is_noted(tmp_path: Path) -> None:
