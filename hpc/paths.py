@@ -62,6 +62,10 @@ def is_of(root: Path, record: Mapping[str, Any]) -> bool:
         return True
     try:
         return os.path.samefile(recorded, root)
-    except (OSError, ValueError):  # nothing is there now: it may have been renamed
-        known = os.stat(root)
-        return (known.st_dev, known.st_ino) == (record.get("device"), record.get("inode"))
+    except (
+        OSError,
+        ValueError,
+    ):  # nothing is there now, or nothing that can be seen from here: it may have been renamed
+        # Not by the device, too: a network file system has another number on every machine. In the rare case that a
+        # copy has the original's inode number, its cells wait for the original's tasks, which are not cancelled here.
+        return os.stat(root).st_ino == record.get("inode")

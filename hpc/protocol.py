@@ -57,6 +57,8 @@ CELLS = "HOLDFAST_CELLS"
 SIDE_BY_SIDE = "HOLDFAST_SIDE_BY_SIDE"
 # From which level on a task's log has what its trainer logs; Python's own default where it is not set.
 LOG_LEVEL = "HOLDFAST_LOG_LEVEL"
+# In what a trainer starts: file of the trainer's code where another module has its name; see hpc.trainers.loading.
+TRAINER_FILE = "HOLDFAST_TRAINER_FILE"
 # Where the sandbox cluster is kept.
 SANDBOX = "HOLDFAST_SANDBOX"
 # What all limits of the size of a sweep directory's files are multiplied by; see hpc.storage.opening.

@@ -26,6 +26,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,21 +174,37 @@ def _result(path: Path) -> dict[str, Any]:
 
 
 def run_command(command: str, directory: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a shell command in a directory, as the leader of a process group of its own."""
-    return subprocess.Popen(
-        ["bash", "-c", command], cwd=directory, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    """Start a shell command in a directory, as the leader of a process group of its own.
+
+    A pipeline fails if one of its commands does: `python train.py | tee log` ends with the status of train.py.
+    """
+    words = ["bash", "-o", "pipefail", "-c", command]
+    return subprocess.Popen(words, cwd=directory, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the command and everything it started to end, then kill it."""
-    for number, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
-        if process.poll() is not None:
+    """Ask the command and everything it started to end, then kill it. The shell may be gone before what it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not _runs(process):
             return
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        deadline = time.monotonic() + seconds
-        while process.poll() is None and time.monotonic() < deadline:
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while _runs(process) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
+
+
+def _runs(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the command or another process of its group runs; one that nobody has waited for does not."""
+    if process.poll() is None:
+        return True
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, group = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(group) == process.pid and state not in "ZX":
+                return True
+    return False

@@ -1,8 +1,8 @@
 """Scripts as they are: started by a command line with placeholders, read by the files they write anyway.
 
 For each cell the command runs in a new, empty directory, `{dir}`. Its metrics are read there when it has ended with
-status 0, its epochs while it runs. Its checkpoint file is copied into the cell's checkpoints once it is whole, and lies
-in its place again, with the log of epochs, when the cell resumes. To stop a script, it and what it started get SIGTERM.
+status 0, its epochs while it runs. Its checkpoint file is copied into the cell's checkpoints once it is whole, and is
+put back, with the log of epochs, when the cell resumes. To stop a script, it and what it started get SIGTERM.
 
 Options, as hpc.config.script_section writes them: command, metrics, names, and, where the user gave them, progress,
 checkpoint, resume, bundles (the settings that levels of a factor stand for). This module is itself a trainer that keeps
@@ -24,7 +24,7 @@ import numpy as np
 from training.command import POLL_SECONDS, end, run_command
 from training.contract import Cell, Checkpoint, ContractError, Run
 from training.placeholders import filled
-from training.script_files import StateFile, epochs, last_values, pick, rows
+from training.script_files import StateFile, counts_epochs, epochs, last_values, pick, rows
 from training.temporaries import temporary_directory
 
 # How often files are looked at.
@@ -75,6 +75,7 @@ class _Script:
         self._log_seen: tuple[int, int] | None = None
         self._looked_at = 0.0
         self._finished = False
+        self._noted = False
 
     def run(self) -> None:
         """Run the script to its end, or to a stop that is asked for, and report what it wrote."""
@@ -95,6 +96,7 @@ class _Script:
         values |= {"run_id": str(self._cell.run_id), "device": self._run.device, "threads": str(self._run.threads)}
         values |= {
             "script": str(self._script),
+            "code": str(self._script.parent) if self._script else "",
             "checkpoint": str(self._directory / self._options.get("checkpoint", "")),
         }
         if data := self._run.config.get("data", {}).get("dir"):
@@ -156,19 +158,31 @@ class _Script:
         if (found.st_size, found.st_mtime_ns) == self._log_seen and not ended:
             return
         try:
-            table = rows(self._log, ended)
+            table = rows(self._log, ended, self._left_out)
         except ValueError as error:
             if ended or self._log.suffix != ".json":  # a document is written anew for each epoch
-                raise ContractError(f"{self._cell.name}: {self._options['progress']} {error}") from None
+                self._note(str(error))
             return
         self._log_seen = (found.st_size, found.st_mtime_ns)
-        try:
-            for key, metrics in epochs(table, self._names, ended):
-                if self._last_epoch is None or key > self._last_epoch:
-                    self._epochs, self._last_epoch = self._epochs + 1, key
-                    self._run.epoch(self._cell, self._epochs, 0, metrics)
-        except ValueError as error:
-            raise ContractError(f"{self._cell.name}: {self._options['progress']} {error}") from None
+        if self._state is not None and table and not counts_epochs(table):
+            # Rows alone do not tell which epoch a resumed script goes on from.
+            raise ContractError(
+                f"{self._cell.name}: {self._options['progress']} has no column epoch; progress needs one, since the "
+                "script resumes from its checkpoint: write it, or leave out progress"
+            )
+        for key, metrics in epochs(table, self._names, ended, self._left_out):
+            if self._last_epoch is None or key > self._last_epoch:
+                self._epochs, self._last_epoch = self._epochs + 1, key
+                self._run.epoch(self._cell, self._epochs, 0, metrics)
+
+    def _left_out(self, why: str) -> None:
+        self._note(f"{why}; that row is left out")
+
+    def _note(self, why: str) -> None:
+        """Say once what the log of epochs lacks: it is not worth the training."""
+        if not self._noted:
+            print(f"note: {self._cell.name}: progress: {self._options['progress']} {why}", file=sys.stderr, flush=True)
+        self._noted = True
 
     def _save(self, content: bytes | None) -> None:
         if content is None:
@@ -183,6 +197,9 @@ class _Script:
     def _conclude(self, status: int) -> None:
         if self._finished:
             self._report_epochs(ended=True)
+            if self._log is not None and not self._epochs:
+                columns = ", ".join(dict.fromkeys([*self._names.values(), *self._names]))
+                self._note(f"has no epochs with {columns}" if self._log.is_file() else "is not there")
             self._run.finish(self._cell, self._measured())
         elif not self._run.stop:
             self._run.fail(self._cell, f"the script ended with {_as_words(status)}; see show --log")
@@ -204,13 +221,13 @@ class _Script:
         if not found:
             columns = [column for column, value in values.items() if not isinstance(value, dict | list)] or list(values)
             raise ContractError(
-                f"{file} has {', '.join(columns[:8]) or 'no values'}, and none of {', '.join(self._names)}; "
+                f"{file} has {', '.join(columns[:8]) or 'no values'}, and none of {', '.join(self._names.values())}; "
                 "name its columns by `from` in trainer.measures"
             )
         return found
 
 
 def _as_words(status: int) -> str:
-    # A shell reports a signal that ended its child as 128 and more.
-    number = -status if status < 0 else status - 128 if status > 128 else 0
+    # A shell reports a signal that ended its child as 128 and more; sys.exit(-1) is 255.
+    number = -status if status < 0 else status - 128 if 128 < status <= 128 + 64 else 0
     return f"signal {number}" if number else f"status {status}"

@@ -9,17 +9,32 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
+import stat
+import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from training.contract import ContractError
+
+# A large file that is being written is not read again for so many times the time that it took.
+_REST = 20
 _WRITES = os.O_WRONLY | os.O_RDWR
 
 
-def rows(path: Path, ended: bool = True) -> list[dict[str, Any]]:
-    """The rows of a table, with empty fields left out. ended: nobody writes it any more; else the last line may be cut.
+def _refuse(why: str) -> None:
+    raise ValueError(why)
+
+
+def rows(path: Path, ended: bool = True, skipped: Callable[[str], None] = _refuse) -> list[dict[str, Any]]:
+    """The rows of a table, with None for empty fields. ended: nobody writes it any more; else the last line may be cut.
+
+    skipped: called for a line that is not of its kind, which is then left out; by default it raises ValueError. A
+    header that a script writes again where it goes on is left out, too.
 
     JSON is a list of objects, an object of lists of equal meaning (a list per column), or one object, which is one row.
     Raises ValueError if the file is not of its kind, OSError.
@@ -29,15 +44,22 @@ def rows(path: Path, ended: bool = True) -> list[dict[str, Any]]:
         return _rows_of_json(json.loads(text))
     lines = text if ended else text[: text.rfind("\n") + 1]
     if path.suffix == ".jsonl":
-        found = [json.loads(line) for line in lines.splitlines() if line.strip()]
-        if not all(isinstance(row, dict) for row in found):
-            raise ValueError("has a line that is no JSON object")
-        return found
+        return list(_rows_of_lines(lines, skipped))
     reader = csv.DictReader(io.StringIO(lines), delimiter="\t" if path.suffix == ".tsv" else ",", skipinitialspace=True)
-    return [
-        {name.strip(): value for name, value in row.items() if name and isinstance(value, str) and value.strip()}
-        for row in reader
-    ]
+    try:
+        table = [row for row in reader if any(value != name for name, value in row.items())]
+    except csv.Error as error:
+        raise ValueError(f"is not a table: {error}") from None
+    return [{name.strip(): (value or "").strip() or None for name, value in row.items() if name} for row in table]
+
+
+def _rows_of_lines(lines: str, skipped: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    for line in filter(str.strip, lines.splitlines()):
+        with suppress(ValueError):
+            if isinstance(row := json.loads(line), dict):
+                yield row
+                continue
+        skipped(f"has a line that is not a JSON object: {line:.40}")
 
 
 def _rows_of_json(found: Any) -> list[dict[str, Any]]:
@@ -52,79 +74,122 @@ def _rows_of_json(found: Any) -> list[dict[str, Any]]:
 
 
 def last_values(table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The last value of every column."""
-    found: dict[str, Any] = {}
-    for row in table:
-        found |= row
+    """The last value of every column, None where it is lost.
+
+    pandas writes NaN as an empty field, and as null in JSON. So a column that is empty at the end, after every row
+    before had it, is lost. One that also has gaps before belongs to some rows only, as where training and validation
+    write a row each, and so does one after which come rows of columns of their own, such as a test's.
+    """
+    found: dict[str, Any] = dict.fromkeys(name for row in table for name in row)
+    filled = [{name for name, value in row.items() if value is not None} for row in table]
+    for name in found:
+        there = [number for number, names in enumerate(filled) if name in names]
+        if not there:
+            continue
+        after = there[-1] + 1
+        known = set().union(*filled[:after])
+        empty = any(name in table[i] and filled[i] <= known for i in range(after, len(table)))
+        if len(there) < after or not empty:
+            found[name] = table[after - 1][name]
     return found
 
 
 def pick(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
-    """The metrics that a row has. names: metric -> its column, or a path such as test.accuracy in nested JSON.
+    """The metrics that a row has; null is NaN. names: metric -> its column, or a path such as test.accuracy in JSON.
 
-    Raises ValueError for a value that is no number.
+    No other column will do: it may be of other data, such as a training accuracy for one of a test.
+
+    Raises ValueError for a value that is not a number.
     """
     found = {}
     for metric, column in names.items():
-        value = _at(row, column)
-        if value is None and column != metric:
-            value = _at(row, metric)
-        if value is None:
-            continue
         try:
-            found[metric] = float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"has {column} {value!r:.40}, where a number is wanted") from None
+            value = _at(row, column)
+        except KeyError:
+            continue
+        found[metric] = math.nan if value is None else _number(column, value)
     return found
 
 
+def _number(column: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"has {column} {value!r:.40}, expected a number") from None
+
+
+def _has(row: Mapping[str, Any], column: str) -> bool:
+    try:
+        _at(row, column)
+    except KeyError:
+        return False
+    return True
+
+
 def _at(row: Mapping[str, Any], column: str) -> Any:
+    """A value in a row. Raises KeyError if the row does not have it."""
     value: Any = row
     for key in [column] if column in row else column.split("."):
         if not isinstance(value, Mapping):
-            return None
-        value = value.get(key)
+            raise KeyError(column)
+        value = value[key]
     return value[-1] if isinstance(value, list) and value else value
 
 
 def epochs(
-    table: Sequence[Mapping[str, Any]], names: Mapping[str, str], ended: bool
+    table: Sequence[Mapping[str, Any]],
+    names: Mapping[str, str],
+    ended: bool,
+    skipped: Callable[[str], None] = _refuse,
 ) -> Iterator[tuple[float, dict[str, float]]]:
     """(epoch as the script counts it, metrics) of every whole epoch, in order.
 
     Rows of one epoch are joined, as where training and validation write a row each. Without a column `epoch` each row
-    is one, counted from 1. The last epoch is whole once it has what the one before has, or the script has ended.
-    Raises ValueError for what is no number.
+    is one, counted from 1. The last epoch is whole once it has what the one before has, or the script has ended. names
+    as for pick; a column that no row has is looked for by the metric's name, since a log may name it otherwise than the
+    final metrics do.
+    skipped: called for a row with what is not a number, which is then left out; by default it raises ValueError.
     """
+    names = {metric: column if any(_has(row, column) for row in table) else metric for metric, column in names.items()}
     joined: dict[float, dict[str, float]] = {}
     key = 0.0
+    counted = counts_epochs(table)
     for number, row in enumerate(table, 1):
-        column = next((name for name in row if name.lower() == "epoch"), None)
-        key = float(row[column]) if column else (key if joined and _counts_epochs(table) else float(number))
-        if found := pick(row, names):
+        there = {name: value for name, value in row.items() if value is not None}
+        column = next((name for name in there if name.lower() == "epoch"), None)
+        try:
+            key = _number(column, there[column]) if column else key if joined and counted else float(number)
+            found = pick(there, names)
+        except ValueError as error:
+            skipped(str(error))
+            continue
+        if found:
             joined.setdefault(key, {}).update(found)
     before: set[str] | None = None
     for i, (key, found) in enumerate(joined.items(), 1):
-        if i < len(joined) or ended or not _counts_epochs(table) or (before is not None and before <= found.keys()):
+        if i < len(joined) or ended or not counted or (before is not None and before <= found.keys()):
             yield key, found
         before = set(found)
 
 
-def _counts_epochs(table: Sequence[Mapping[str, Any]]) -> bool:
-    return any(name.lower() == "epoch" for name in table[0])
+def counts_epochs(table: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a table has a column `epoch`."""
+    return any(name.lower() == "epoch" for row in table for name in row)
 
 
 class StateFile:
     """A script's checkpoint file, of which only whole versions are taken.
 
     A script may write its file in place and be killed meanwhile. A version is whole if it was seen with nobody writing
-    it, if the script ended well, or if it is an archive (as torch.save writes) whose checksums hold.
+    it, if the script ended well, or if it is an archive (as torch.save writes) whose checksums hold. Looking and taking
+    raise ContractError for a directory.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._whole: tuple[int, ...] | None = None
         self._taken: tuple[int, ...] | None = None
+        self._not_before = 0.0
 
     def put(self, content: bytes) -> None:
         """Lay a version in its place before the script starts. Raises OSError."""
@@ -146,8 +211,13 @@ class StateFile:
         sure = version == self._whole or bool(ended_well)
         if not sure and ended_well is None and not self._is_archive():
             return None
+        if not sure and ended_well is None and time.monotonic() < self._not_before:
+            return None
+        begun = time.monotonic()
         content = self._path.read_bytes()
         if self._version() != version or not (sure or _is_sound_archive(content)):
+            now = time.monotonic()
+            self._not_before = now + _REST * (now - begun)
             return None
         self._taken = version
         return content
@@ -161,6 +231,10 @@ class StateFile:
             found = self._path.stat()
         except OSError:
             return None
+        if stat.S_ISDIR(found.st_mode):
+            raise ContractError(
+                f"trainer.checkpoint is {self._path.name}, a directory; name one file, such as an archive"
+            )
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 

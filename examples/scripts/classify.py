@@ -33,14 +33,14 @@ def main() -> None:
     train_x, train_y = data(args.seed, 2048)
     test_x, test_y = data(10**6, 2048)
 
-    first = 0
+    first, metrics = 0, {}
     checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         torch.set_rng_state(saved["rng"])
-        first = saved["epoch"] + 1
+        first, metrics = saved["epoch"] + 1, saved["metrics"]
 
     log = args.out / "log.csv"
     new = not log.exists()
@@ -55,11 +55,17 @@ def main() -> None:
                 loss.backward()
                 optimizer.step()
             accuracy = (model(test_x).argmax(dim=1) == test_y).float().mean().item()
+            metrics = {"test_acc": accuracy, "train_loss": loss.item()}
             writer.writerow([epoch, loss.item(), accuracy])
             file.flush()
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "epoch": epoch,
+                "metrics": metrics,
+            }
             torch.save({**state, "rng": torch.get_rng_state()}, checkpoint)
-    (args.out / "metrics.json").write_text(json.dumps({"test_acc": accuracy, "train_loss": loss.item()}))
+    (args.out / "metrics.json").write_text(json.dumps(metrics))
 
 
 if __name__ == "__main__":

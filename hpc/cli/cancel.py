@@ -54,11 +54,13 @@ def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> 
     if chosen and not confirmed(question, yes, "nothing cancelled"):
         return CommandExit.CONFIGURATION
     # Without a state also those in no queue now: a submission that waits would queue them again.
-    taken = cancels.cancel(store, cells if state else cells | names)
+    taken, left = cancels.cancel(store, cells if state else cells | names)
     if taken:
         say(f"cancelled {taken} tasks; what they had finished is kept, and submitting again resumes the rest")
     else:
         say("no queued task of this sweep matches; a `submit --wait` at work will not queue any either")
+    if left:
+        say(cancels.left_alone(left))
     if other := holder(store):
         say(f"{other}: {_CONSEQUENCES.get(other.command, 'it may train these cells; end it, too')}")
     for cluster in seen.unasked:

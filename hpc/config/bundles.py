@@ -39,13 +39,15 @@ def checked_bundles(found: Mapping[str, Mapping[Any, Any]], faults: Faults) -> B
         names = list(first) if isinstance(first, Mapping) else []
         for level, settings in levels.items():
             field = f"sweep.axes.{factor}.{level}"
-            if not isinstance(settings, Mapping) or not settings:
+            if not isinstance(level, str) or not level[:1].isalpha():
+                faults.value(f"sweep.axes.{factor}", level, "name the level with a word, such as small")
+            elif not isinstance(settings, Mapping) or not settings:
                 faults.value(field, settings, "give the level its settings, such as {width: 64, depth: 2}")
             elif set(settings) != set(names):
                 faults.value(field, list(settings), f"all levels of {factor} have the same settings: {shown(names)}")
             else:
                 plain = {str(name): _setting(f"{field}.{name}", value, faults) for name, value in settings.items()}
-                bundles.setdefault(factor, {})[str(level)] = plain
+                bundles.setdefault(factor, {})[level] = plain
         for name in names:
             if not isinstance(name, str) or not name.isidentifier() or name in found or name in owners:
                 fix = "a setting has a name of its own, of letters, digits and underscores"

@@ -129,7 +129,9 @@ def _script(
     script = read_script(configuration.trainer, short | (section.axes or {}), places, with_data, bundles)
     notes += script.notes
     files = trainer_files(configuration, script.trainer, places, faults)
-    return replace(script.trainer, files=files, files_mb=configuration.trainer_files_mb), script.options
+    return replace(
+        script.trainer, files=(*script.trainer.files, *files), files_mb=configuration.trainer_files_mb
+    ), script.options
 
 
 def _sections(

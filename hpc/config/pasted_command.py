@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePath
 
 from hpc.config.script_section import by_name
@@ -26,6 +27,8 @@ _NO_FACTORS = {
     "num_epochs", "num_threads", "num_workers", "port", "save_every", "steps", "threads", "verbose", "workers",
 }  # fmt: skip
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 _FILE = re.compile(r"[\w-]+\.(json|csv|pt|pth|ckpt)")
 _MOST_MEASURES = 4
 
@@ -48,10 +51,7 @@ def read_pasted(line: str, places: Sequence[Path]) -> Pasted:
 
     Raises ConfigError if it is not a command line.
     """
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise ConfigError([f"command line: --from is {shown(line)}; {str(error).lower()}"]) from None
+    words = _split(line)
     if not any(word.strip() for word in words):
         raise ConfigError([f"command line: --from is {shown(line)}; paste the command that trains once"])
     pasted = Pasted("")
@@ -62,18 +62,37 @@ def read_pasted(line: str, places: Sequence[Path]) -> Pasted:
     if not pasted.axes:
         pasted.axes["value"] = "1"
         pasted.command += " --value {value}"
-        pasted.notes.append("no number looks like a factor: replace {value} and its axis by what you want to vary")
+        pasted.notes.append(
+            "found no number that looks like a factor: replace {value} and its axis by what you want to vary"
+        )
     if "{dir}" not in pasted.command:
         pasted.notes.append("the script runs in a directory of its own, {dir}; what it writes there is read there")
     _look_into(words, places, pasted)
     return pasted
 
 
+def _split(line: str) -> list[str]:
+    """The words of one command. Raises ConfigError for what is not one."""
+    line = line.replace("\\\n", " ")
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise ConfigError([f"command line: --from is {shown(line)}; {str(error).lower()}"]) from None
+    if operator := re.search(r"[&|;<>]+", _QUOTED.sub("", line)):
+        fix = "paste the one command that trains"
+        raise ConfigError([f"command line: --from is {shown(line)}, and has {operator[0]} of the shell; {fix}"])
+    return [os.path.expanduser(word) for word in words]
+
+
 def _words(words: Sequence[str], pasted: Pasted, places: Sequence[Path]) -> Iterator[str]:
     """The command's words again, with placeholders."""
     option = ""
     script = next((word for word in words if word.endswith(".py")), "")
-    for word in words:
+    variables = list(takewhile(_VARIABLE.match, words))
+    for word in variables:
+        name, _, value = word.partition("=")
+        yield f"{name}={'{seed}' if _plain(name) in _SEEDS else _quoted(value)}"
+    for word in words[len(variables) :]:
         name, equals, value = word.partition("=")
         if equals and _plain(name):
             yield f"{shlex.quote(name)}={_replaced(_plain(name), value, pasted, places)}"
@@ -83,7 +102,7 @@ def _words(words: Sequence[str], pasted: Pasted, places: Sequence[Path]) -> Iter
             option = ""
         else:
             option = _plain(word) if word.startswith("-") else ""
-            yield shlex.quote(word) if option or word == script else _absolute(word, pasted, places)
+            yield _quoted(word) if option or word == script else _absolute(word, pasted, places)
 
 
 def _plain(option: str) -> str:
@@ -121,9 +140,15 @@ def _absolute(word: str, pasted: Pasted, places: Sequence[Path]) -> str:
     )
     # A bare word may be a name that happens to be a folder's, too.
     if found is None or not (found.is_file() or "/" in word):
-        return shlex.quote(word)
+        return _quoted(word)
     pasted.notes.append(f"{word} became {found.resolve()}: the script runs in a directory of its own")
     return shlex.quote(str(found.resolve()))
+
+
+def _quoted(word: str) -> str:
+    """A word for the shell, which still fills in its variables."""
+    escaped = re.sub(r'(["\\`])', r"\\\1", word)
+    return f'"{escaped}"' if "$" in word else shlex.quote(word)
 
 
 def _look_into(words: Sequence[str], places: Sequence[Path], pasted: Pasted) -> None:

@@ -10,7 +10,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +27,7 @@ _OWN_KEYS = ("measures", "progress", "checkpoint", "resume")
 _KEYS = ("command", "metrics", *_OWN_KEYS, "factors", "data_files", "pack_mode")
 _TABLES = (".json", ".jsonl", ".csv", ".tsv")
 # What a command may name besides its factors.
-_GIVEN = ("seed", "dir", "name", "run_id", "device", "threads", "checkpoint", "data")
+_GIVEN = ("seed", "dir", "name", "run_id", "device", "threads", "checkpoint", "data", "code")
 # Words of a metric's name -> what it is, as a rule.
 _HIGHER = {"acc", "accuracy", "auc", "auroc", "dice", "f1", "iou", "precision", "recall"}
 _LOWER = {"err", "error", "fid", "loss", "mae", "mse", "perplexity", "ppl", "rmse", "wer"}
@@ -35,7 +35,7 @@ _LOWER = {"err", "error", "fid", "loss", "mae", "mse", "perplexity", "ppl", "rms
 
 @dataclass(frozen=True)
 class Script:
-    """trainer and options: as a sweep holds them. notes: what was taken for granted, for the user to read."""
+    """trainer and options: as a sweep holds them. notes: what was assumed, for the user to read."""
 
     trainer: DeclaredTrainer
     options: dict[str, Any]
@@ -85,9 +85,13 @@ def read_script(
     if resume is not None and "{resume}" not in command:
         command += " {resume}"
     path, options["command"] = _script_of(command, places)
-    check_paths_of(options["command"], places)
+    check_paths_of(options["command"], places, path)
     metrics, options["names"], notes = _measures(section, options["metrics"])
-    return Script(declared_in_configuration(section, SCRIPT_TRAINER, path, factors, metrics), options, notes)
+    if path is None:
+        notes.append("trainer.command names no Python file: its code is neither copied nor in the results")
+    trainer = declared_in_configuration(section, SCRIPT_TRAINER, path, factors, metrics)
+    files = _files_of(f"{options['command']} {resume or ''}", path)
+    return Script(replace(trainer, files=files), options, notes)
 
 
 def _text(section: Mapping[str, Any], key: str, what: str) -> str | None:
@@ -153,7 +157,7 @@ def _check_placeholders(
                 continue
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {{{near[0]}}}?" if near else f"valid: {', '.join(known)}"
-            raise TrainerError(f"{key} has {{{name}}}, which is no factor of sweep.axes; {hint}")
+            raise TrainerError(f"{key} has {{{name}}}, which is not a factor of sweep.axes; {hint}")
     there = set(names_in(command))
     for name in [*own, "seed"]:
         if name not in there:
@@ -185,14 +189,31 @@ def _script_of(command: str, places: Sequence[Path]) -> tuple[Path | None, str]:
     return path.resolve(), re.sub(rf"(?<!\S)(['\"]?){re.escape(word)}\1(?!\S)", "{script}", command)
 
 
-def check_paths_of(command: str, places: Sequence[Path]) -> None:
-    """Raise TrainerError for a file that a command names as seen from here: it runs in a directory of its own."""
+def _files_of(text: str, script: Path | None) -> tuple[str, ...]:
+    """Files that a command reads beside the copy of its script, as patterns. Raises TrainerError where none is."""
+    if "{code}" in text and script is None:
+        raise TrainerError("command has {code}, the folder of its script's copy, and names no Python file")
+    found = [re.sub(r"\{\w+\}", "*", name) for name in re.findall(r"\{code\}/+([^\s\"'`|&;<>()]+)", text)]
+    for pattern in found:
+        if script and not any(script.parent.glob(pattern)):
+            raise TrainerError(f"command names {{code}}/{pattern}, and {script.parent} has no such file; correct it")
+    return tuple(dict.fromkeys(found))
+
+
+def check_paths_of(command: str, places: Sequence[Path], script: Path | None = None) -> None:
+    """Raise TrainerError for a file that a command names as seen from here: it runs in a directory of its own.
+
+    script: the command's own, of whose folder tasks get a copy.
+    """
     if re.search(r"\bcd\s", command):
         return
     for word in re.findall(r"[^\s\"'`|&;<>()=]+", command):
         found = next((place / word for place in places if not word.startswith("/") and (place / word).is_file()), None)
         if found:
-            raise TrainerError(f"command names {word}, and runs in an empty directory; write {found.resolve()}")
+            path = found.resolve()
+            inside = script and path.is_relative_to(script.parent)
+            fix = f"{{code}}/{path.relative_to(script.parent)}" if script and inside else path
+            raise TrainerError(f"command names {word}, and runs in an empty directory; write {fix}")
 
 
 def _measures(section: Mapping[str, Any], file: str) -> tuple[dict[str, Any], dict[str, str], list[str]]:

@@ -11,10 +11,9 @@ from hpc.launch import bad_nodes
 from hpc.launch.bad_nodes import BadNodes
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
-from hpc.slurm.commands import Slurm
 from hpc.storage import published
 from hpc.submission import cancels
-from hpc.submission.live import LiveTask, Queues, by_cluster, queues
+from hpc.submission.live import LiveTask, Queues, queues
 from hpc.submission.replacement import give_up
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import CONFLICT, FAILED, FINAL, MISSING, CellStatus
@@ -107,15 +106,15 @@ def clear(request: Request, seen: Look) -> Look:
     cancelling does not. Returns a new look if there was any. Raises SlurmError.
     """
     void = [task for task in seen.queues.tasks if task.void]
-    for conf, tasks in by_cluster([*seen.held, *void]).items():
-        Slurm(conf).cancel([task.queued for task in tasks])
-    if seen.held:
-        say(
-            f"{len(seen.held)} tasks that Slurm holds since a launch failed are cancelled; their cells are queued again"
-        )
-    if void:
-        say(f"{len(void)} tasks that were queued late, when their cells were queued again already, are cancelled")
-    return take(request, seen.since) if seen.held or void else seen
+    left = cancels.take_out([*seen.held, *void])
+    held_out, void_out = (sum(task not in left for task in tasks) for tasks in (seen.held, void))
+    if held_out:
+        say(f"{held_out} tasks that Slurm holds since a launch failed are cancelled; their cells are queued again")
+    if void_out:
+        say(f"{void_out} tasks that were queued late, when their cells were queued again already, are cancelled")
+    if left:
+        say(cancels.left_alone(left))
+    return take(request, seen.since) if held_out or void_out else seen
 
 
 def without_silent_clusters(request: Request, seen: Look, take_over: bool) -> Look:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpc.checkout import SCRIPT_TRAINER
 from hpc.errors import ConfigError
 from hpc.launch.look import Look
 from hpc.launch.options import PackOptions
@@ -17,6 +19,7 @@ from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.results import provenance_of
+from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL
 from hpc.trainers.project import Project, project
 from hpc.trainers.snapshot import extent
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 # Finished cells that a cost estimate looks at.
 _COST_SAMPLE = 200
+# A command that starts with the task's own Python, perhaps after variables and before options.
+_OWN_PYTHON = re.compile(r"(\w+=\S*\s+)*python3?(\s+-\S+)*\s+\{script\}")
 
 
 def chosen_pack(
@@ -59,14 +64,22 @@ def check_code(request: Request, profile: Profile) -> Project:
     What is read from the working directory is a fault where tasks have another one. What this Python lacks is a fault
     where it is the one that runs on the nodes, and a remark otherwise.
     """
-    found = project(request.sweep.trainer)
-    same_python = profile.launcher == Profile("local").launcher
+    sweep = request.sweep
+    written = [sweep.options[key] for key in ("metrics", "progress", "checkpoint") if key in sweep.options]
+    found = project(sweep.trainer, written if sweep.trainer.target == SCRIPT_TRAINER else ())
+    same_python = profile.launcher == Profile("local").launcher and not _starts_another_python(sweep)
     faults = [*found.faults, *(found.doubts if same_python else ()), *(() if profile.is_local else found.elsewhere)]
     if faults:
         raise ConfigError([f"trainer: {fault}" for fault in faults])
     for doubt in (*found.doubts, *found.elsewhere):
         say(f"note: trainer: {doubt}")
     return found
+
+
+def _starts_another_python(sweep: Sweep) -> bool:
+    """Whether a script's command may start it with another Python than that of its task."""
+    command = str(sweep.options.get("command", ""))
+    return sweep.trainer.target == SCRIPT_TRAINER and not _OWN_PYTHON.match(command)
 
 
 def say_notes(request: Request) -> None:

@@ -87,6 +87,8 @@ def _check_path(root: Path, profile: Profile) -> None:
     """Raise ConfigError for a sweep directory whose name sbatch, or a container, would read as something else."""
     if "\\" in str(root):
         raise ConfigError([f"{root}: sbatch drops the '\\' of a path; name another directory"])
+    if not str(root).isprintable():  # nor can all of them be written into a script, or be read in what squeue says
+        raise ConfigError([f"{str(root)!r}: Slurm is given no path with such characters; name another directory"])
     if "," in str(root) and len(profile.launcher) > 1:
         raise ConfigError([f"{root}: a container cannot be shown a path with ',' in it; name another directory"])
 

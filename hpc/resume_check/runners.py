@@ -17,6 +17,7 @@ from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
+from hpc.submission.cancels import take_out
 from hpc.submission.live import live_cells, live_tasks, queues
 from hpc.submission.lock import CHECK, lock
 from hpc.sweep.cell import Cell
@@ -115,7 +116,7 @@ class OnCluster(Runner):
 
         with lock(self.store, CHECK) as held:
             seen = queues(self.store)
-            self._live = {name: task.queued for name, task in live_cells(seen.live).items()}
+            self._live = {name: task.queued for name, task in live_cells(seen.live).items() if task.ours}
             missing = [CellStatus(cell, MISSING) for cell in cells if cell.name not in seen.cells]
             if missing:
                 submit(self.store, self.sweep, make_plan(missing), self._profile, held, seen, conf=self._conf)
@@ -144,4 +145,4 @@ class OnCluster(Runner):
         deadline = time.monotonic() + patience
         while (live := live_tasks(self.store)) and time.monotonic() < deadline:
             time.sleep(self.poll_seconds)
-        Slurm(self._conf).cancel([task.queued for task in live])
+        take_out(live)

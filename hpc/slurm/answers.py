@@ -22,7 +22,8 @@ QUEUE_FIELDS = (
     "WorkDir",
     "Name",  # last: the only field in which anything, also a separator, may occur
 )
-# No absolute path has it, though one may have `|`.
+# A path may have `|`; `//` is in none that `pwd` or a resolved path gives. Whoever writes one by hand changes what is
+# read as the name of his own job, which then is none that is looked for.
 _AFTER_DIRECTORY = "|//|"
 # A field is cut at 20 characters unless its width is given as none; text after the width is put behind the field.
 QUEUE_FORMAT = ",".join(f"{field}:{_AFTER_DIRECTORY if field == 'WorkDir' else '|'}" for field in QUEUE_FIELDS)
@@ -179,7 +180,7 @@ def parse_queue(text: str) -> list[QueuedTask]:
     Lines that are no job (a federation's headings) are passed over. Raises ValueError if indices were left out.
     """
     columns = len(QUEUE_FIELDS) - 1  # directory and name in one
-    rows = (line.split("|", columns - 1) for line in text.splitlines())
+    rows = (line.split("|", columns - 1) for line in text.split("\n"))  # not splitlines: a name may hold \x1c
     return [task for row in rows if len(row) == columns and row[0].isdecimal() for task in _queued_tasks(row)]
 
 
@@ -204,7 +205,7 @@ def _queued_tasks(row: Sequence[str]) -> Iterator[QueuedTask]:
 
 def parse_accounting(text: str) -> list[AccountedTask]:
     """Reads sacct's answer in our format. Elements that have not started (`12_[3-9]`) are left to squeue."""
-    rows = (line.split("|", len(ACCOUNTING_FIELDS) - 1) for line in text.splitlines())
+    rows = (line.split("|", len(ACCOUNTING_FIELDS) - 1) for line in text.split("\n"))
     return [
         _accounted_task(row)
         for row in rows

@@ -91,21 +91,21 @@ class Slurm:
         tasks = _parsed_queue(self._run(command))
         return tasks if wanted is None else [task for task in tasks if task.name in wanted]
 
-    def placed(self, directory: Path, job_ids: Collection[str]) -> list[QueuedTask]:
-        """Tasks of those of the jobs that work in this directory, whatever they are called, in one call.
+    def numbered(self, job_ids: Collection[str], user: int | None = None) -> list[QueuedTask]:
+        """Tasks of the jobs with these ids, whatever they are called, in one call. user: only this user id's.
 
-        For jobs that are not found by their name: anybody may have changed it (`scontrol update jobname=`). The id
-        alone proves nothing: it may have been given out again, to another job.
+        For jobs that are not found by their name, which anybody may have changed (`scontrol update jobname=`). The id
+        alone proves nothing, since it may have been given out again: the caller compares their directories.
         """
         if not job_ids:
             return []
         command = ["squeue", "--all", "--noheader", f"--Format={QUEUE_FORMAT}", f"--jobs={','.join(job_ids)}"]
+        command += [] if user is None else [f"--user={user}"]
         done = _completed(command, self.conf, self.timeout_s)
         # What squeue says of a single job that is forgotten; of several, it passes over such ones.
         if done.returncode and "Invalid job id specified" in done.stderr:
             return []
-        tasks = _parsed_queue(_checked(done).stdout)
-        return [task for task in tasks if task.directory == str(directory)]
+        return _parsed_queue(_checked(done).stdout)
 
     def cluster(self) -> Cluster:
         """Which cluster answers."""
@@ -271,14 +271,12 @@ def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> s
     if (named := around.get("SLURM_CONF")) and not os.path.exists(named):
         raise SlurmError(f"{named}: there is no such slurm.conf")  # Slurm's commands wait a minute for it to appear
     try:
-        return subprocess.run(
+        done = subprocess.run(
             command,
             env=around | (_FULL_INDICES if command[0] == "squeue" else {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
-            encoding="utf-8",
-            errors="replace",  # other people's job names are any bytes
             timeout=timeout_s,
         )
     except FileNotFoundError:
@@ -289,6 +287,9 @@ def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> s
         raise SlurmError(f"{command[0]} gave no answer within {timeout_s:g} s") from None
     except OSError as error:
         raise SlurmError(f"{command[0]} could not be run: {error}") from error
+    # Other people's job names are any bytes. Nor are they read as text with universal newlines, where `\r` ends a line.
+    said, errors = (text.decode("utf-8", errors="replace") for text in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, said, errors)
 
 
 def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

@@ -145,7 +145,8 @@ def _cancelled_meanwhile(store: Store, intent: Intent, since: int, conf: Path | 
         return ""
     slurm = Slurm(conf)
     arrays = {token: array for array, token in enumerate(intent.tokens)}
-    slurm.cancel(task for task in slurm.queue(intent.tokens) if (arrays[task.name], task.index) in hit)
+    own = slurm.queue(intent.tokens, user=str(os.getuid()))
+    slurm.cancel(task for task in own if (arrays[task.name], task.index) in hit)
     return f"cancelled by {newer[-1].by}: {len(hit)} tasks are taken out of the queue again"
 
 

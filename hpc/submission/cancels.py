@@ -20,14 +20,16 @@ from hpc.storage import documents, files, task_list
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.submission.intents import SLURM, Intent, intents, receipt, tasks_of
-from hpc.submission.live import by_cluster, has_ended, queues
+from hpc.submission.live import LiveTask, by_cluster, has_ended, queues
 
 # A person waits; a listing a second is nothing to a file server.
 _WATCH_SECONDS = 1.0
 
 
-def cancel(store: Store, names: Collection[str]) -> int:
-    """Cancel the unfinished ones of these cells. Returns how many tasks were taken out of queues.
+def cancel(store: Store, names: Collection[str]) -> tuple[int, list[LiveTask]]:
+    """Cancel the unfinished ones of these cells.
+
+    Returns how many tasks were taken out of queues, and those that were left there; see take_out.
 
     The record comes first: whoever queues tasks looks for it before and after, so he sees it or is seen.
     Raises SlurmError, OSError.
@@ -35,16 +37,45 @@ def cancel(store: Store, names: Collection[str]) -> int:
     digest = store.sweep().config_digest
     unfinished = [name for name in names if not has_ended(store, name, digest)]
     if not unfinished:
-        return 0
+        return 0, []
     wanted = request(store, unfinished)
     seen = queues(store)
     silent = {number for cluster in seen.unasked for number in cluster.submissions}
     declare_all_void(store, wanted, seen.tokens, silent)
     # Again: what reached a queue after the first look may have started before its void file was there.
     hit = [task for task in queues(store, without=silent).tasks if wanted.cells.intersection(task.cells)]
-    for conf, tasks in by_cluster(hit).items():
-        Slurm(conf).cancel(task.queued for task in tasks)
-    return len(hit)
+    left = take_out(hit)
+    return len(hit) - len(left), left
+
+
+def take_out(tasks: Collection[LiveTask]) -> list[LiveTask]:
+    """Take tasks out of queues. Returns those that were left alone. Raises SlurmError.
+
+    Left are those that are not seen to work in the sweep directory, or are not this user's; among them may be some that
+    have just ended. squeue is asked once more, for this user's jobs alone: what other people's are called, or where
+    they work, cannot then stand for a line about one of his own.
+    """
+    left = [task for task in tasks if not task.ours]
+    for conf, found in by_cluster(task for task in tasks if task.ours).items():
+        slurm = Slurm(conf)
+        own = slurm.numbered(sorted({task.queued.job_id for task in found}), os.getuid())
+        certain = {(task.id, task.directory) for task in own}
+        slurm.cancel(task.queued for task in found if _place(task) in certain)
+        left += [task for task in found if _place(task) not in certain]
+    return left
+
+
+def left_alone(left: Collection[LiveTask]) -> str:
+    """A line about tasks that take_out did not cancel."""
+    jobs = " ".join(sorted({task.queued.job_id for task in left}))
+    return (
+        f"{len(left)} tasks under names of this sweep are left alone: they have just ended, are not your own, or do "
+        f"not work in a directory that is seen to be this one; their owner ends them with scancel (jobs {jobs})"
+    )
+
+
+def _place(task: LiveTask) -> tuple[str, str]:
+    return task.queued.id, task.queued.directory
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
 """Which tasks of a sweep are in a queue now, on whatever cluster, and which cells they train.
 
-What cannot be asked is never taken for empty: unfinished cells that may be queued on a cluster which does not answer,
-or is not known here, are reported as such, and count as queued.
+Where a cluster does not answer, or is not known here, its queue is not taken for empty: the unfinished cells that were
+submitted to it count as queued, and are reported.
+
+A job counts as one of the sweep by its name alone, a token that no other job has: a mistake here delays a cell, the
+opposite one would train it twice. What is passed to scancel must also work in the sweep directory (LiveTask.ours),
+since whoever wrote the files there may have put the name of any job into them.
 """
 
 from __future__ import annotations
@@ -23,9 +27,10 @@ from hpc.submission.intents import SLURM, Intent, intents, is_copied, newest, re
 
 @dataclass(frozen=True)
 class LiveTask:
-    """A task of ours that Slurm has now, and its cells. conf: slurm.conf of the cluster that has it.
+    """A task of the sweep that Slurm has now, and its cells. conf: slurm.conf of the cluster that has it.
 
-    void: it waits, but is not to train: it ends as soon as it starts.
+    void: it waits, but is not to train: it ends as soon as it starts. ours: it is seen to work in the sweep directory;
+    no other task is cancelled.
     """
 
     queued: QueuedTask
@@ -33,6 +38,7 @@ class LiveTask:
     cells: tuple[str, ...]
     conf: Path | None = None
     void: bool = False
+    ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -203,44 +209,59 @@ def _tasks(store: Store, slurm: Slurm, ours: Sequence[Intent], every: Sequence[s
     places = {token: (intent, array) for intent in ours for array, token in enumerate(intent.tokens)}
     lists: dict[str, list[tuple[str, ...]]] = {}
     void = {intent.number: task_list.declared_voids(store.paths, intent.number) for intent in ours}
-    for task in _queued(store, slurm, places, every):
+    for task, is_ours in _queued(store, slurm, places, every):
         intent, array = places[task.name]
         if task.name not in lists:
             lists[task.name] = task_list.task_cells(store.paths.tasks_file(intent.number, array))
         if task.index is not None and task.index < len(lists[task.name]):
             is_void = task.waiting and any(v.covers(array, task.index) for v in void[intent.number])
-            yield LiveTask(task, intent.number, lists[task.name][task.index], slurm.conf, is_void), task.name
+            cells = lists[task.name][task.index]
+            yield LiveTask(task, intent.number, cells, slurm.conf, is_void, is_ours), task.name
 
 
 def _queued(
     store: Store, slurm: Slurm, places: dict[str, tuple[Intent, int]], every: Sequence[str]
-) -> Iterator[QueuedTask]:
-    """Tasks by their job's name or, where that was changed, by its id; under our name in any case.
+) -> Iterator[tuple[QueuedTask, bool]]:
+    """Tasks by their job's name or, where that was changed, by its id and directory; under our name in any case.
 
-    A job has to work in the sweep directory, too: what names the files there give is up to whoever made them, and no
-    other job of the reader's may be taken for a task of theirs, and cancelled.
+    Each with whether it is seen to work in the sweep directory.
     """
-    named = slurm.queue(every)
-    ours = {directory for directory in {task.directory for task in named} if _is_here(store, directory, places)}
-    found = [task for task in named if task.directory in ours]
-    yield from (task for task in found if task.name in places)
-    numbers = {intent.number for intent, _ in places.values()}
-    reported = {token: job for number in numbers for token, job in receipt(store, number).items() if token in places}
+    found = slurm.queue(every)
+    by_number = {intent.number: intent for intent, _ in places.values()}
+    reported = {token: job for number in by_number for token, job in receipt(store, number).items() if token in places}
     seen = {task.name for task in found}
     ids = {task.job_id for task in found}  # given out again, perhaps, to a later submission of the same sweep
     renamed = {job: token for token, job in reported.items() if token not in seen and job not in ids}
-    for task in slurm.placed(store.root, sorted(renamed)):
-        if task.job_id in renamed:
-            yield replace(task, name=renamed[task.job_id])
+    told = {intent.root for intent in by_number.values()}
+    numbered = [task for task in slurm.numbered(sorted(renamed)) if task.job_id in renamed]
+    here = _here(store.root, {task.directory for task in numbered}, told)
+    found = [task for task in found if task.name in places]
+    found += [replace(task, name=renamed[task.job_id]) for task in numbered if task.directory in here]
+    own = {intent.root for intent in by_number.values() if _is_own(store, intent)}
+    here = _here(store.root, {task.directory for task in found}, own)
+    yield from ((task, task.directory in here) for task in found)
 
 
-def _is_here(store: Store, directory: str, places: dict[str, tuple[Intent, int]]) -> bool:
-    """Whether a job's work directory is the sweep directory, by whatever path, or was before that was moved."""
+def _here(root: Path, directories: Iterable[str], told: Collection[str]) -> set[str]:
+    """Those of some jobs' work directories that are the sweep directory, by whatever path.
+
+    told: where submissions say that it was. This is believed of what cannot be examined: it may have been moved since,
+    or be out of this user's reach, or of this machine's.
+    """
+    return {directory for directory in directories if _is_here(root, directory, told)}
+
+
+def _is_here(root: Path, directory: str, told: Collection[str]) -> bool:
     try:
-        return os.path.samefile(directory, store.root)
-    except (OSError, ValueError):  # nothing is there now; then only a submission of one's own is believed
-        told = {intent.number for intent, _ in places.values() if intent.root == directory}
-        return any(os.stat(store.paths.intent_file(number)).st_uid == os.getuid() for number in told)
+        return os.path.samefile(directory, root)
+    except (OSError, ValueError):
+        return directory != "" and directory in told
+
+
+def _is_own(store: Store, intent: Intent) -> bool:
+    """Whether this user submitted it, in this very directory as far as this machine can tell."""
+    about = os.stat(store.paths.intent_file(intent.number))
+    return (about.st_uid, about.st_dev) == (os.getuid(), intent.device)
 
 
 def _unfinished(store: Store, ours: Sequence[Intent]) -> frozenset[str]:

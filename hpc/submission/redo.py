@@ -28,8 +28,8 @@ from hpc.sweep.cell import Cell
 def set_aside(store: Store, cells: Sequence[Cell], held: Held) -> int:
     """Set the results of these finished cells aside, so that they count as missing. Returns the number of the redo.
 
-    held: the sweep's lock; who took it over may have queued some of the cells since. Killed anywhere in between, it has
-    set some of them aside and left the others as they were.
+    held: the sweep's lock. It is checked before each cell: another command that took it over meanwhile may have queued
+    some of the cells. Killed anywhere in between, it has set some of them aside and left the others as they were.
     Raises BusyError if a task that is queued or running has one of the cells, or if the lock is lost; SweepError,
     OSError.
     """

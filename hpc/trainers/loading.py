@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from hpc import protocol
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT, SCRIPT_TRAINER
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.imports import import_roots, own_name
 from hpc.trainers.project import is_ours, module_base
 from hpc.trainers.source import TrainerError
 
-# Its file reads this variable.
-_STAND_IN, _STAND_IN_FILE = Path(__file__).parent / "stand_in" / "holdfast_trainer.py", "HOLDFAST_TRAINER_FILE"
+# Executes the file that protocol.TRAINER_FILE names, under its own name.
+_STAND_IN = Path(__file__).parent / "stand_in" / "holdfast_trainer.py"
 
 
 def load_function(trainer: DeclaredTrainer) -> Callable[..., None]:
@@ -63,7 +64,7 @@ def _load_file(path: Path) -> ModuleType:
         # It shares the name of a module of Holdfast or of a library. Processes that it starts find the one that stands
         # in for it: a file of ours, since what is made for a task alone stays behind when the task is killed.
         name = _STAND_IN.stem
-        os.environ[_STAND_IN_FILE] = str(path)
+        os.environ[protocol.TRAINER_FILE] = str(path)
         _extend_search([_STAND_IN.parent])
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -11,7 +11,7 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,14 @@ def is_ours(trainer: DeclaredTrainer) -> bool:
     return PROJECT_ROOT in path.parents and path.relative_to(PROJECT_ROOT).parts[0] in OUR_PACKAGES
 
 
-def project(trainer: DeclaredTrainer) -> Project:
-    """What tasks of a trainer get of its project. Raises SweepError for a file that is no Python, OSError."""
+def project(trainer: DeclaredTrainer, written: Collection[str] = ()) -> Project:
+    """What tasks of a trainer get of its project. written: names of files that it writes itself, in its own directory.
+
+    Raises SweepError for a file that is no Python, OSError.
+    """
     if is_ours(trainer):
         return Project(PROJECT_ROOT, {}, {})
-    return _Collection(trainer).project()
+    return _Collection(trainer, written).project()
 
 
 def deciding(trainer: DeclaredTrainer) -> dict[str, Path]:
@@ -106,9 +109,13 @@ def _is_file(trainer: DeclaredTrainer) -> bool:
 class _Collection:
     """The files of one trainer as they are found."""
 
-    def __init__(self, trainer: DeclaredTrainer) -> None:
+    def __init__(self, trainer: DeclaredTrainer, written: Collection[str] = ()) -> None:
         self._trainer = trainer
+        self._written = written
         self._path = Path(trainer.path)
+        is_script = trainer.target == SCRIPT_TRAINER
+        self._option = "as an argument in trainer.command" if is_script else "in trainer_options"
+        self._runs_in = "script runs in an empty directory" if is_script else "Slurm task runs in the sweep directory"
         self._is_file = _is_file(trainer)
         self._anchor = self._path.parent if self._is_file else module_base(trainer)
         self._public = bool(self._path.stat().st_mode & 0o077)
@@ -174,7 +181,7 @@ class _Collection:
                     where = f"{_below(source, self._anchor)}:{line}"
                     self._faults.append(
                         f"{where} reads {found}, a folder of more than {_MOST_FILES:,} files; "
-                        "name those it needs in trainer_files, or give their absolute path in trainer_options"
+                        f"name those it needs in trainer_files, or give their absolute path {self._option}"
                     )
                 yield from self._sound(below or [])
             elif found.is_file():
@@ -201,7 +208,7 @@ class _Collection:
             self._faults.append(
                 f"{self._path.name} reads {size(sum(sizes.values()))} beside it, such as {largest} "
                 f"({size(sizes[largest])}), and trainer_files_mb is {self._trainer.files_mb:g}; raise it, or give the "
-                "absolute path of large files in trainer_options"
+                f"absolute path of large files {self._option}"
             )
 
     def _take_around(self, closure: Closure) -> None:
@@ -254,11 +261,12 @@ class _Collection:
         """Files and folders that are read by a path from the working directory, and are there or beside the trainer."""
         for source, paths in closure.paths.items():
             for line, name in paths.relative():
-                if any(map(_is_there, (name, str(self._path.parent / name)), (name, name))):
+                if name not in self._written and any(
+                    map(_is_there, (name, str(self._path.parent / name)), (name, name))
+                ):
                     yield (
-                        f"{_below(source, self._anchor)}:{line} reads {name!r} from the working directory, and a Slurm "
-                        "task runs in the sweep directory; write Path(__file__).parent / ..., or give its absolute "
-                        "path in trainer_options"
+                        f"{_below(source, self._anchor)}:{line} reads {name!r} from the working directory, and a "
+                        f"{self._runs_in}; write Path(__file__).parent / ..., or give its absolute path {self._option}"
                     )
 
     def _missing(self, closure: Closure) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -141,6 +141,7 @@ def test_the_script_that_runs_is_the_copy_and_its_digest_is_in_the_result(holdfa
     ("change", "says"),
     [
         ({"metrics": "other.json"}, "left no other.json in {dir}, where there is log.csv, metrics.json, state.txt"),
+        ({"command": "python -c 'raise SystemExit({rate} and -1)' {seed}"}, "the script ended with status 255"),
         ({"measures": {"loss": {}}}, "metrics.json has final, and none of loss; name its columns by `from`"),
         ({"command": "python -c 'raise SystemExit({rate} and 7)' {seed}"}, "the script ended with status 7"),
     ],
@@ -149,6 +150,79 @@ def test_a_script_that_leaves_something_else_fails_with_what_it_left(
     holdfast: Holdfast, tmp_path: Path, change: dict[str, Any], says: str
 ) -> None:
     assert says in holdfast("run", "--config", configure(tmp_path, **change), expect=4).stderr
+
+
+def test_a_log_of_epochs_with_two_headers_and_an_odd_row_costs_that_row_alone(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    config = configure(tmp_path)
+    writes = 'print(f"{epoch},{x!r}", file=file'
+    assert writes in COUNT
+    odd = "print('epoch,error' if epoch == 3 else '?,?' if epoch == 5 else f\"{epoch},{x!r}\", file=file"
+    (tmp_path / "count.py").write_text(COUNT.replace(writes, odd))
+    holdfast("run", "--config", config)
+    store = Store(tmp_path / "out")
+    cell = store.sweep().grid[0]
+    assert result(store, cell)["epochs"] == 18
+    said = holdfast("show", "out", cell.name, "--log").stdout
+    assert said.count("log.csv has epoch '?', expected a number; that row is left out") == 1
+
+
+def test_a_log_without_epochs_is_refused_where_the_script_resumes(holdfast: Holdfast, tmp_path: Path) -> None:
+    config = configure(tmp_path)
+    (tmp_path / "count.py").write_text(COUNT.replace("epoch,error", "step,error"))
+    said = holdfast("run", "--config", config, expect=4).stderr
+    assert "log.csv has no column epoch; progress needs one, since the script resumes from its checkpoint" in said
+
+
+def test_a_file_beside_the_script_is_read_from_the_copy(holdfast: Holdfast, tmp_path: Path) -> None:
+    arguments = "--rate {rate} --seed {seed} --out {dir} --place ."
+    config = configure(tmp_path, command=f"grep -q kept {{code}}/base.txt && python count.py {arguments}")
+    (tmp_path / "base.txt").write_text("kept")
+    holdfast("run", "--config", config)
+
+
+def test_imports_that_only_another_python_may_have_are_a_note(holdfast: Holdfast, tmp_path: Path) -> None:
+    arguments = "--rate {rate} --seed {seed} --out {dir} --place ."
+    config = configure(tmp_path, command=f"python count.py {arguments}")
+    (tmp_path / "count.py").write_text("import only_in_my_environment\n" + COUNT)
+    says = "count.py:1 imports only_in_my_environment"
+    assert says in holdfast("run", "--config", config, expect=2).stderr
+    # /opt/mine is not there: the cell fails, but it was tried.
+    configure(tmp_path, command=f"/opt/mine/bin/python count.py {arguments}")
+    (tmp_path / "count.py").write_text("import only_in_my_environment\n" + COUNT)
+    said = holdfast("run", "--config", config, expect=4).stderr
+    assert f"note: trainer: {says}" in said
+    assert "the script ended with status 127" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"progress": "lgo.csv"}, "note: rate_0.5_run_0: progress: lgo.csv is not there"),
+        ({"measures": {"loss": {"from": "final.error"}}}, "log.csv has no epochs with final.error, loss"),
+    ],
+)
+def test_a_log_of_epochs_that_has_none_is_a_note(
+    holdfast: Holdfast, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    holdfast("run", "--config", configure(tmp_path, **change))
+    assert says in holdfast("show", "out", "rate_0.5_run_0", "--log").stdout
+
+
+def test_a_file_of_an_earlier_run_beside_the_script_is_not_taken_for_its_input(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    reads = "open('metrics.json') if 0 else open('input.json')\n"
+    (tmp_path / "metrics.json").touch()
+    (tmp_path / "input.json").write_text("{}")
+    config = configure(tmp_path)
+    (tmp_path / "count.py").write_text("import os\nif os.path.exists('x'):\n    " + reads + COUNT)
+    said = holdfast("run", "--config", config).stderr
+    says = "reads 'input.json' from the working directory, and a script runs in an empty directory; write"
+    assert says in said
+    assert "as an argument in trainer.command" in said
+    assert "'metrics.json'" not in said
 
 
 SEED, OUT = "{seed}", "{dir}"
@@ -167,10 +241,10 @@ SEED, OUT = "{seed}", "{dir}"
         ({"measures": {"error": {"from": 3}}}, "measures.error: from is 3"),
         ({"meassures": ["error"]}, "unknown key 'meassures'. Did you mean 'measures'?"),
         ({"resume": ""}, "resume is ''; write words for the command"),
-        ({"resume": "--from {chekpoint}"}, "resume has {chekpoint}, which is no factor of sweep.axes; did you mean"),
+        ({"resume": "--from {chekpoint}"}, "resume has {chekpoint}, which is not a factor of sweep.axes; did you mean"),
         (
             {"command": "python count.py {rte} {seed}"},
-            "command has {rte}, which is no factor of sweep.axes; did you mean {rate}?",
+            "command has {rte}, which is not a factor of sweep.axes; did you mean {rate}?",
         ),
         ({"command": "python count.py {seed}"}, "command has no {rate}, so rate changes nothing"),
         ({"command": "python count.py {rate}"}, "command has no {seed}, so seed changes nothing"),
@@ -189,3 +263,13 @@ def test_a_wrong_script_section_is_one_line_and_nothing_is_written(
     assert says in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_example_resumes_from_its_last_epoch(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    command = [sys.executable, str(SCRIPTS / "classify.py"), "--epochs", "1", "--width", "2", "--out", str(tmp_path)]
+    subprocess.run(command, check=True)
+    first = (tmp_path / "metrics.json").read_text()
+    (tmp_path / "metrics.json").unlink()
+    subprocess.run(command, check=True)
+    assert (tmp_path / "metrics.json").read_text() == first

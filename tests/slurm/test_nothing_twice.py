@@ -100,6 +100,18 @@ def test_a_prepared_script_is_good_until_its_cells_are_queued_otherwise(workplac
     assert workplace.attempts() == {1}
 
 
+def test_a_prepared_script_that_is_told_to_work_elsewhere_counts_as_queued(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2], epochs=2, seconds=0)
+    workplace.submit(config, "--prepare")
+    script, elsewhere = workplace.store().paths.array_script(1, 0), workplace.directory
+    job = workplace.cluster.slurm.sbatch(script, ["--hold", f"--chdir={elsewhere}"])
+    assert "2 queued, nothing to run" in workplace.submit(config)
+    said = workplace.holdfast("cancel", "out", "-y").stderr
+    assert "2 tasks under names of this sweep are left alone" in said
+    assert said.count(f"(jobs {job})") == 1
+    assert len(workplace.cluster.slurm.queue()) == 2
+
+
 def test_a_submitter_that_is_stopped_and_continued_after_a_take_over_queues_nothing_twice(
     start_cluster: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from training.contract import ContractError
 from training.placeholders import filled, names_in
 from training.script_files import StateFile, epochs, last_values, pick, rows
 
@@ -62,6 +65,32 @@ def test_an_archive_whose_checksums_hold_is_taken_however_often_it_is_written(tm
     assert StateFile(path).take() is None
 
 
+def test_a_directory_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with pytest.raises(ContractError, match=r"trainer\.checkpoint is state, a directory; name one file"):
+        StateFile(tmp_path / "state").take()
+
+
+def test_a_large_archive_that_is_being_written_is_not_read_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(archive()[:-30])
+    state = StateFile(path)
+    read, reads = Path.read_bytes, []
+
+    def slowly(file: Path) -> bytes:
+        reads.append(file)
+        time.sleep(0.1)
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", slowly)
+    assert [state.take() for _ in range(10)] == [None] * 10
+    assert len(reads) == 1
+    path.write_bytes(archive())
+    assert state.take(ended_well=False) == archive()
+
+
 def test_a_damaged_archive_is_not_taken(tmp_path: Path) -> None:
     content = bytearray(archive())
     content[content.index(b"xxxx") + 5] ^= 1
@@ -95,6 +124,62 @@ def test_a_history_is_read_in_every_form(tmp_path: Path, name: str, text: str) -
     assert pick(last_values(rows(tmp_path / name)), {"l": "loss"}) == {"l": 0.25}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "loss"),
+    [
+        ("a.csv", "epoch,loss,acc\n1,0.5,0.5\n2,0.4,0.6\n3,,0.1\n4,,\n", None),  # as pandas writes NaN
+        ("a.csv", "acc,loss\n0.5,\n", None),
+        ("a.json", '{"acc": 0.5, "loss": null}', None),
+        ("a.json", '{"epoch": [1, 2], "loss": [0.5, null]}', None),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": null}\n', None),
+        ("a.csv", "epoch,loss\n1,0.5\n2,nan\n", None),
+        ("a.csv", "epoch,val,loss\n1,0.5,\n1,,0.4\n2,0.3,\n2,,0.2\n2,0.1,\n", 0.2),  # Lightning; then validate()
+        ("a.csv", "epoch,loss,acc\n1,0.5,\n2,0.4,\n2,,0.6\n", 0.4),  # a row of its own for the test
+        ("a.csv", "epoch,lr,loss\n1,1,\n2,1,0.5\n3,1,\n", 0.5),  # measured every other epoch
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": 1}\n', 0.5),
+    ],
+)
+def test_an_empty_value_at_the_end_is_not_the_one_before_it(
+    tmp_path: Path, name: str, text: str, loss: float | None
+) -> None:
+    (tmp_path / name).write_text(text)
+    found = pick(last_values(rows(tmp_path / name)), {"loss": "loss"})
+    assert found == {"loss": pytest.approx(math.nan if loss is None else loss, nan_ok=True)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.csv", "epoch,loss\n1,0.5\nepoch,loss\n2,0.25\n", []),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epo\n{"epoch": 2, "loss": 0.25}\n', ["is not a JSON object"]),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n[]\n{"epoch": 2, "loss": 0.25}\n', ["is not a JSON object"]),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": []}\n{"epoch": 2, "loss": 0.25}\n', ["epoch []"]),
+        ("a.csv", "epoch,loss\n1,0.5\n?,7\n2,0.25\n", ["epoch '?', expected a number"]),
+        ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": null}\n{"epoch": 2, "loss": 0.25}\n', []),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_left_out_of_the_history(
+    tmp_path: Path, name: str, text: str, why: list[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    said: list[str] = []
+    found = list(epochs(rows(tmp_path / name, True, said.append), {"l": "loss"}, True, said.append))
+    assert found == [(1.0, {"l": 0.5}), (2.0, {"l": 0.25})]
+    assert len(said) == len(why)
+    assert all(part in line for part, line in zip(why, said, strict=True))
+
+
+def test_what_is_no_table_is_a_value_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("loss\n" + "x" * 200_000 + "\n")
+    with pytest.raises(ValueError, match="is not a table: field larger"):
+        rows(tmp_path / "a.csv")
+
+
+def test_null_is_nan_and_only_the_column_that_is_named_counts() -> None:
+    assert math.isnan(pick({"test": {"acc": None}}, {"acc": "test.acc"})["acc"])
+    assert pick({"acc": 0.5}, {"acc": "test_acc"}) == {}
+
+
 def test_a_line_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("epoch,loss\n1,0.5\n2,0.2")
     assert len(rows(tmp_path / "a.csv", ended=False)) == 1
@@ -115,8 +200,17 @@ def test_nested_metrics_are_found_by_their_path_and_words_are_refused() -> None:
         "acc": 0.5,
         "ab": 1.0,
     }
-    with pytest.raises(ValueError, match="has acc 'good', where a number is wanted"):
+    with pytest.raises(ValueError, match="has acc 'good', expected a number"):
         pick({"acc": "good"}, {"acc": "acc"})
+
+
+@pytest.mark.parametrize("value", ["plain", "a b", "it's", '"', "$HOME", "`ls`", "$(ls)", "\\", "a\\'b"])
+@pytest.mark.parametrize("text", ["{x}", "'{x}'", '"{x}"', """'"'{x}'"'""", """"it's {x}\\"" """, "\\'{x}", r"'\'{x}"])
+def test_a_value_reaches_the_script_as_it_is_within_any_quotes(value: str, text: str) -> None:
+    said = subprocess.run(["bash", "-c", f"printf %s {filled(text, {'x': value})}"], capture_output=True, text=True)
+    plain = subprocess.run(["bash", "-c", f"printf %s {filled(text, {'x': 'VALUE'})}"], capture_output=True, text=True)
+    assert "VALUE" in plain.stdout
+    assert (said.stdout, said.stderr) == (plain.stdout.replace("VALUE", value), "")
 
 
 def test_placeholders_are_filled_and_the_shell_keeps_its_own() -> None:

@@ -420,7 +420,7 @@ MUTANTS = (
         10,
         "a job is known by its name alone",
         Slurm,
-        "placed",
+        "numbered",
         lambda *_: [],
         REPLACED,
         scripts.renamed_job,

@@ -55,6 +55,8 @@ def test_it_overwrites_nothing(holdfast: Holdfast, tmp_path: Path) -> None:
         (("--from", "python 'train.py"), '--from is "python \'train.py"; no closing quotation'),
         (("--from", " "), "--from is ' '; paste the command that trains once"),
         (("--from", "python nowhere.py --lr 0.1"), "--from: command names nowhere.py, which is not in"),
+        (("--from", "cd a && python x.py"), "and has && of the shell; paste the one command that trains"),
+        (("--from", "python -c pass --lr 1 | tee log"), "and has | of the shell"),
         (("--from", "python -c pass", "--trainer", "a.py:train"), "--from and --trainer name two trainers"),
     ],
 )
@@ -171,8 +173,18 @@ def test_a_pasted_command_becomes_a_sweep_that_runs(holdfast: Holdfast, tmp_path
         ),
         (
             "CUDA=0 python {0} --lr -0.5 --num-workers 4",
-            "CUDA={{cuda}} python {0} --lr {{lr}} --num-workers 4 --seed {{seed}}",
-            {"cuda": "0", "lr": "-0.5"},
+            "CUDA=0 python {0} --lr {{lr}} --num-workers 4 --seed {{seed}}",
+            {"lr": "-0.5"},
+        ),
+        (
+            "SEED=1 python {0} \\\n  --lr 0.5 \\\n  --data $HOME/a",
+            'SEED={{seed}} python {0} --lr {{lr}} --data "$HOME/a"',
+            {"lr": "0.5"},
+        ),
+        (
+            "python {0} --sep '|' --lr 0.5 --seed 1 --data ~/a",
+            f"python {{0}} --sep '|' --lr {{{{lr}}}} --seed {{{{seed}}}} --data {Path.home()}/a",
+            {"lr": "0.5"},
         ),
     ],
 )

@@ -16,6 +16,7 @@ from hpc.storage import files
 from hpc.storage.revisions import admit, write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
+from hpc.trainers.project import deciding
 
 SMALL, LARGE = {"width": 64, "depth": 2}, {"width": 512, "depth": 8}
 
@@ -37,6 +38,35 @@ def sweep(directory: Path, axes: Any) -> Sweep:
 
 def axes(**levels: Any) -> dict[str, Any]:
     return {"model": levels, "skip": [True, False]}
+
+
+def test_a_file_that_lies_with_the_script_travels_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "train.py").touch()
+    (tmp_path / "configs" / "small.yaml").touch()
+    words = "--width {width} --depth {depth} --skip {skip} --seed {seed}"
+
+    def configured_with(word: str, script: str = "train.py") -> CommandLine:
+        return configured(tmp_path, axes(small=SMALL), command=f"python {script} --config {word} {words}")
+
+    with pytest.raises(ConfigError, match=r"runs in an empty directory; write \{code\}/configs/small.yaml"):
+        load(configured_with("configs/small.yaml"))
+    with pytest.raises(ConfigError, match=r"names \{code\}/configs/large.yaml, and .* has no such file"):
+        load(configured_with("{code}/configs/large.yaml"))
+    with pytest.raises(ConfigError, match=r"has \{code\}, the folder of its script's copy, and names no Python file"):
+        load(configured_with("{code}/configs/small.yaml", script="-c pass"))
+    for word in ("{code}/configs/small.yaml", "{code}/configs/{model}.yaml"):
+        trainer = load(configured_with(word)).sweep.trainer
+        assert set(deciding(trainer)) == {"train.py", "configs/small.yaml"}
+
+
+def test_a_command_without_a_file_of_code_is_noted(tmp_path: Path) -> None:
+    says = "trainer.command names no Python file: its code is neither copied nor in the results"
+    assert says in load(configured(tmp_path, axes(small=SMALL))).notes
+    (tmp_path / "train.py").touch()
+    command = "python train.py --width {width} --depth {depth} --skip {skip} --seed {seed}"
+    assert says not in load(configured(tmp_path, axes(small=SMALL), command=command)).notes
 
 
 def test_levels_are_words_in_names_and_the_settings_are_options(tmp_path: Path) -> None:
@@ -106,16 +136,19 @@ def test_a_level_from_the_command_line_alone_has_no_settings(tmp_path: Path) -> 
         ({"small": {"width": [1], "depth": 1}}, "sweep.axes.model.small.width is [1]; must be a number, true, false"),
         ({"small": {"width": float("nan"), "depth": 1}}, "sweep.axes.model.small.width is nan; must be finite"),
         ({"small": {"wi dth": 1, "depth": 1}}, "sweep.axes.model is 'wi dth'; a setting has a name of its own"),
-        ({"small": {"depth": 1}}, "command has {width}, which is no factor of sweep.axes"),
+        ({"small": {"depth": 1}}, "command has {width}, which is not a factor of sweep.axes"),
         ({"small": SMALL | {"heads": 4}}, "command has no {heads}, so heads changes nothing"),
         ({"small": SMALL | {"name": 4}}, "{name} has a meaning of its own in a command"),
         ({"a_b": SMALL}, "sweep.axes.model[0] is 'a_b'; a word is a letter"),
         ({}, "sweep.axes.model is {}; name its levels"),
+        ({1: SMALL, 2: LARGE}, "sweep.axes.model is 1; name the level with a word, such as small"),
+        ({"10": SMALL}, "sweep.axes.model is '10'; name the level with a word, such as small"),
+        ({True: SMALL, False: LARGE}, "sweep.axes.model is True; name the level with a word, such as small"),
     ],
 )
 def test_a_wrong_bundle_is_one_line(tmp_path: Path, levels: Any, says: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        sweep(tmp_path, axes(**levels) if "a_b" not in levels else {"model": levels, "skip": [True]})
+        sweep(tmp_path, {"model": levels, "skip": [True, False]})
     assert any(says in line for line in refused.value.faults), refused.value.faults
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.users import BOB, need_other_users
 
 from hpc.errors import ConfigError
 from hpc.launch import slurm as launch
@@ -17,7 +19,7 @@ from hpc.launch.request import Request
 from hpc.slurm import script
 from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
-from hpc.submission import intents
+from hpc.submission import cancels, intents
 from hpc.submission.live import Queues, queues
 from hpc.sweep.cell import Cell
 
@@ -96,3 +98,102 @@ def test_values_are_checked_where_a_script_is_written_wherever_they_come_from(pr
 def test_no_path_or_name_breaks_a_line_of_a_script(job: script.Job) -> None:
     with pytest.raises(ConfigError, match="a script cannot hold control characters"):
         script.text(Profile("p"), job, "true")
+
+
+@pytest.mark.parametrize("name", ["a\x1cb", "a\u2028b", "a\x85b", "a\nb", "a\udcffb"])  # the last: bytes, no UTF-8
+def test_slurm_is_given_no_directory_whose_path_cannot_be_printed(name: str) -> None:
+    launch._check_path(Path("/\u00fcber/\u65e5\u672c out"), Profile("p"))
+    with pytest.raises(ConfigError, match="Slurm is given no path with such characters"):
+        launch._check_path(Path("/home", name, "out"), Profile("p"))
+
+
+# --- jobs that others queued, or that are called like a task of the sweep ------------------------------------------
+
+
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Lets squeue answer these rows, and others where only the user's own jobs are asked for.
+
+    What is given to scancel is in the file that is returned.
+    """
+
+    def answer(rows: str, own: str) -> Path:
+        commands, said = tmp_path / "bin", tmp_path / "cancelled"
+        commands.mkdir(exist_ok=True)
+        (tmp_path / "rows").write_text(rows)
+        (tmp_path / "own").write_text(own)
+        (commands / "squeue").write_text(
+            f'#!/bin/sh\ncase "$*" in *--user=*) cat {tmp_path}/own;; *) cat {tmp_path}/rows;; esac\n'
+        )
+        (commands / "scancel").write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+        for command in commands.iterdir():
+            command.chmod(0o755)
+        said.write_text("")
+        monkeypatch.setenv("PATH", f"{commands}:/usr/bin:/bin")
+        return said
+
+    return answer
+
+
+def row(job: str, directory: str | Path, name: str) -> str:
+    return f"{job}|0|RUNNING|None|n1|low|0:05|1|0|{directory}|//|{name}|\n"
+
+
+def queued_there(store: Store, cells: list[Cell], **changed: object) -> intents.Intent:
+    """A submission of one task on the machine's own cluster, with these values changed in its file."""
+    intent = intents.begin(store, [[cells]], kind=intents.SLURM, profile="p", name="small", code="")
+    path = store.paths.intent_file(intent.number)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    return intents.intents(store)[-1]
+
+
+@pytest.mark.parametrize("device", [None, 7])  # as this machine, or another one, numbers the file system
+@pytest.mark.parametrize("place", ["not there", "out of reach", "somewhere else"])
+def test_what_another_user_queued_by_a_path_out_of_reach_counts_as_queued_and_is_not_cancelled(
+    store: Store, cells: list[Cell], squeue: Callable[..., Path], tmp_path: Path, place: str, device: int | None
+) -> None:
+    need_other_users()
+    link = tmp_path / "home"
+    intent = queued_there(store, cells, root=str(link), **({} if device is None else {"device": device}))
+    os.chown(store.paths.intent_file(intent.number), BOB, BOB)
+    if place == "out of reach":
+        link.symlink_to(link)  # as good as a directory that one may not enter: root may enter all
+    directory = tmp_path if place == "somewhere else" else link  # as with sbatch --chdir
+    cancelled = squeue(rows := row("12", directory, intent.tokens[0]), own=rows)
+
+    seen = queues(store)
+    assert seen.cells == {cell.name for cell in cells}
+    assert seen.tokens == set(intent.tokens)
+    taken, left = cancels.cancel(store, [cell.name for cell in cells])
+    assert (taken, len(left)) == (0, 1)
+    assert "1 tasks under names of this sweep are left alone" in cancels.left_alone(left)
+    assert cancelled.read_text() == ""
+
+
+def test_a_renamed_job_is_known_by_its_id_and_its_directory_by_whatever_path(
+    store: Store, cells: list[Cell], squeue: Callable[..., Path], tmp_path: Path
+) -> None:
+    intent = queued_there(store, cells)
+    intents.write_receipt(store, intent, ["12"])
+    (tmp_path / "link").symlink_to(store.root)
+    cancelled = squeue(rows := row("12", tmp_path / "link", "renamed"), own=rows)
+    assert queues(store).cells == {cell.name for cell in cells}
+    assert cancels.cancel(store, [cell.name for cell in cells]) == (1, [])
+    assert cancelled.read_text() == "12_[0]\n"
+
+    squeue(row("12", tmp_path, "renamed"), own="")  # the id was given out again
+    assert queues(store).cells == set()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x1c", "\x0b", "\x85", "\u2028"])
+def test_no_name_or_directory_of_another_users_job_stands_for_a_job_of_ones_own(
+    store: Store, cells: list[Cell], squeue: Callable[..., Path], end: str
+) -> None:
+    intent = queued_there(store, cells)
+    forged = row("77", store.root, intent.tokens[0])
+    own = row("77", "/mine", "mine")
+    cancelled = squeue(own + row("12", f"/theirs{end}{forged}", intent.tokens[0]), own=own)
+    assert ("77" in {task.queued.job_id for task in queues(store).tasks}) == (end == "\n")
+    taken, _ = cancels.cancel(store, [cell.name for cell in cells])
+    assert taken == 0
+    assert cancelled.read_text() == ""

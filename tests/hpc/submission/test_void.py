@@ -119,7 +119,7 @@ def test_what_is_cancelled_stays_so_until_it_is_submitted_again(store: Store, ce
 def test_cancelling_what_is_done_writes_nothing(store: Store, cells: list[Cell]) -> None:
     run_here(store, cells[:1])
     before = intents.newest(store)
-    assert cancels.cancel(store, [cells[0].name]) == 0
+    assert cancels.cancel(store, [cells[0].name]) == (0, [])
     assert intents.newest(store) == before
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from hpc import protocol
 from hpc.config.load import CommandLine, load
 from hpc.sweep.definition import DeclaredTrainer
+from hpc.trainers import loading
 from hpc.trainers.data import data_digest
 from hpc.trainers.declaration import command_declaration, read_declaration
 from hpc.trainers.loading import load_function
@@ -250,3 +254,21 @@ def test_content_moved_between_two_files_changes_the_digest(tmp_path: Path) -> N
 def test_a_directory_without_the_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         data_digest(tmp_path, ["*.npy"])
+
+
+@pytest.mark.parametrize(("first_line", "documentation"), [("x = 1", None), ('"""Trains."""', "Trains.")])
+def test_what_stands_in_for_a_trainer_whose_name_is_taken_is_its_code_alone(
+    tmp_path: Path, first_line: str, documentation: str | None
+) -> None:
+    (tmp_path / "json.py").write_text(f"{first_line}\ndef train(cells, options, run): pass\n")
+    place = Path(loading.__file__).parent / "stand_in"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", "import holdfast_trainer as t; print(t.__file__, t.train, t.__doc__)"],
+        env=os.environ | {"PYTHONPATH": str(place), protocol.TRAINER_FILE: str(tmp_path / "json.py")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(f"{tmp_path / 'json.py'} <function train")
+    assert done.stdout.endswith(f" {documentation}\n")
+    assert done.stderr == ""  # also no warning that the file is left open
