@@ -74,7 +74,7 @@ def _tables(found: Study) -> Iterator[PaperTable]:
     family = found.evidence.claims.family
     detected = [c for c in family if c.confirmatory and c.status == SHOWN and c.question.kind == COMPARISON]
     yield _conditions(summary, detected)
-    if len(summary.factors) > 1:
+    if sum(len(factor.values) > 1 for factor in summary.factors) > 1:
         for entry in summary.primary_metrics():
             for factor in summary.factors:
                 if len(factor.values) > 1:
@@ -87,16 +87,17 @@ def _tables(found: Study) -> Iterator[PaperTable]:
 def _conditions(summary: Summary, detected: Sequence[Claim]) -> PaperTable:
     """Conditions as rows, the primary metrics as columns."""
     entries = summary.primary_metrics()
+    # With several, a test is of an average over the levels of the others: no single condition is better by it.
+    varied = [factor for factor in summary.factors if len(factor.values) > 1]
+    winners = [_best(_of(detected, entry, varied[0])) if len(varied) == 1 else set() for entry in entries]
     rows: list[tuple[str | Estimate, ...]] = []
     for i, point in enumerate(summary.points):
         levels = [value_text(value) for _, value in point]
-        # With other factors, a test is of an average over their levels: no single condition is better by it.
-        alone = len(point) == 1
-        best = [alone and point[0][1] in _best(_of(detected, entry, summary.factors[0])) for entry in entries]
+        best = [bool(won) and dict(point)[varied[0].name] in won for won in winners]
         cells = [_estimate(entry, i, bold) for entry, bold in zip(entries, best, strict=True)]
         rows.append((*levels, *cells, f"{summary.completed[i]} of {len(summary.seeds)}"))
     head = (*(factor.label for factor in summary.factors), *map(_named, entries), "completed")
-    notes = [_said(claim) for claim in detected] if len(summary.factors) == 1 else []
+    notes = [_said(claim) for claim in detected] if any(winners) else []
     return PaperTable(_CONDITIONS, _caption(summary, entries, notes), head, tuple(rows), len(summary.factors))
 
 

@@ -51,7 +51,10 @@ def command(first: Path, second: Path, on: str, metrics: tuple[str, ...], output
         raise ConfigError([f"{first} and {second} are the same sweep"])
     names = _names(a, b)
     readings = read(Store(a)), read(Store(b))
-    pairs = pair(study(readings[0]), study(readings[1]), names, on, metrics)
+    try:
+        pairs = pair(study(readings[0]), study(readings[1]), names, on, metrics)
+    except ConfigError as error:
+        raise ConfigError([f"{first}, {second}: {fault}" for fault in error.faults]) from None
     made = SideBySide(readings, names, pairs, differences(*readings))
     if as_json:
         print(json.dumps(plain(made), indent=1))

@@ -146,7 +146,8 @@ def test_bold_is_no_level_that_another_test_found_to_be_worse(holdfast: Holdfast
     swept(holdfast, tmp_path, compared=[["other", "baseline"], ["ours", "other"]], data=["letters"])
     holdfast("aggregate", "out", "--partial", "--tables", "markdown")
     bold = [line for line in (tmp_path / "out" / "tables" / "conditions.md").read_text().splitlines() if "**" in line]
-    assert [line.split(" | ")[0] for line in bold] == ["| ours"]
+    assert len(bold) == 1
+    assert " ours " in bold[0]
 
 
 def test_small_numbers_keep_their_digits() -> None:

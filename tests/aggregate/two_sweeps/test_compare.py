@@ -34,11 +34,12 @@ def train(cells, options, run):
 
 
 def swept(holdfast: Holdfast, directory: Path, name: str, **changes: Any) -> None:
-    (directory / "gain.py").write_text(GAIN)
+    (directory / "lab").mkdir(exist_ok=True)  # or its neighbours would be part of its code
+    (directory / "lab" / "gain.py").write_text(GAIN)
     given = changes.pop("sweep", {})
     sweep = {"name": name, "axes": {"width": [1, 2]}} | ({} if "seeds" in given else {"runs_per_condition": 4}) | given
     options = {"gain": 0.0, "factor": 1.0} | changes
-    content = {"trainer": "gain.py:train", "trainer_options": options, "sweep": sweep}
+    content = {"trainer": "lab/gain.py:train", "trainer_options": options, "sweep": sweep}
     content |= {"analysis": {"primary_metrics": ["loss", "score"], "tests": []}}
     (directory / f"{name}.yaml").write_text(yaml.safe_dump(content))
     holdfast("run", "--config", f"{name}.yaml", "--output-dir", name, "--pack", "30")
@@ -89,7 +90,6 @@ def test_pairing_is_what_makes_small_differences_visible(holdfast: Holdfast, tmp
 
 def test_the_page_and_the_terminal_say_what_was_compared_and_what_differs(holdfast: Holdfast, tmp_path: Path) -> None:
     swept(holdfast, tmp_path, "a")
-    (tmp_path / "gain.py").unlink()
     swept(holdfast, tmp_path, "b", gain=0.5, sweep={"axes": {"width": [1, 2], "rate": [0.1]}})
     said = holdfast("compare", "a", "b").stdout
     assert "b minus a, in 2 conditions that both have, paired by 4 common seeds." in said
@@ -144,10 +144,10 @@ def test_runs_without_a_value_are_said_and_seeds_that_agree_give_no_interval(
         'base = cell.factors["width"]',
         'base = (float("nan") if cell.seed == 43 and options["gain"] else 0) + cell.factors["width"]',
     )
-    (tmp_path / "exact.py").write_text(lost)
+    (tmp_path / "lab" / "exact.py").write_text(lost)
     for name, gain in (("c", 0.0), ("d", 0.5)):
         content = yaml.safe_load((tmp_path / "a.yaml").read_text())
-        content |= {"trainer": "exact.py:train", "trainer_options": {"gain": gain, "factor": 1.0}}
+        content |= {"trainer": "lab/exact.py:train", "trainer_options": {"gain": gain, "factor": 1.0}}
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
         holdfast("run", "--config", f"{name}.yaml", "--output-dir", name, "--pack", "30")
     said = holdfast("compare", "c", "d", "--metric", "score").stdout
