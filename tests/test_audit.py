@@ -55,7 +55,8 @@ ALLOWED = {
         "the user's own sandbox": "hpc/sandbox/conf.py hpc/sandbox/daemons.py hpc/sandbox/directory.py",
         "a script of ours": "hpc/submission/arrays.py",
         "the code of a trainer or figure that the user named, and snapshots of it": "hpc/trainers/imports.py "
-        "hpc/trainers/snapshot.py hpc/trainers/source.py hpc/trainers/stand_in/holdfast_trainer.py aggregate/figures/user_figures.py",
+        "hpc/trainers/snapshot.py hpc/trainers/source.py hpc/trainers/stand_in/holdfast_trainer.py "
+        "aggregate/figures/user_figures.py",
         "the command of a trainer and its answers": "training/command.py",
         "what the user's own script reads and writes, and its processes": "training/script.py training/script_files.py",
         "data sets that the configuration names, without pickles": "hpc/config/data_paths.py "
