@@ -53,10 +53,9 @@ def found(study: Study) -> Iterator[ClaimFinding]:
     for claim in sorted(family, key=lambda claim: (claim.question.kind != RETENTION, order[claim.status])):
         said, estimated, *remarks = _told(study, claim)
         verdict, caveats = _VERDICTS[claim.status], caveats_of(study, claim)
-        new = [line for line in caveats if line not in told]
-        told.update(new)
-        if len(new) < len(caveats):
-            new.append("what stands beside a claim above of its seeds, p values and intervals holds here as well")
+        # What stands in full beside a claim above is told by its first sentence: this box may be all that is read.
+        new = [f"{line.partition('. ')[0]} (see above)" if line in told else line for line in caveats]
+        told.update(caveats)
         yield ClaimFinding(
             claim.status,
             verdict if claim.confirmatory else f"{verdict}, exploratory",
@@ -128,13 +127,13 @@ def _told(study: Study, claim: Claim) -> list[str]:
 
 def _answer(study: Study, claim: Claim) -> str:
     """The verdict, which is about the average over the combinations of the other factors."""
-    over = ""
-    if _signs_differ(claim):
-        over = f"on average over {places([piece.where for piece in _known(claim)])}, where the signs differ"
+    known, differ = _known(claim), _signs_differ(claim)
+    over = f"on average over {places([piece.where for piece in known])}" if len(known) > 1 else ""
+    over += ", where the estimates differ in sign" if differ else ""
     if claim.status == SHOWN:
         return f"{upper(over)}: {_finding(study, claim)}." if over else f"{upper(_finding(study, claim))}."
     subject = _subject(study, claim.question)
-    return f"{subject}: no difference detected {over}." if over else f"{subject}: not detected."
+    return f"{subject}: no difference detected {over}." if differ else f"{subject}: not detected."
 
 
 def _subject(study: Study, question: Question) -> str:
@@ -223,6 +222,8 @@ def _power(claim: Claim) -> str:
         return ""
     question, (low, high) = claim.question, claim.detectable_between
     return (
+        f"This does not show that there is none: the data are compatible with all of "
+        f"{bracket(question, claim.low, claim.high)}. "
         f"With the spread seen in these seeds, a true effect of about {size(question, claim.detectable)} would have "
         f"been detected with 80 % power; so few seeds know that only roughly ({between(question, low, high)})."
     )

@@ -107,8 +107,9 @@ def _information(retained: Retained) -> str:
     kept, other = retained.kept, retained.other
     return (
         f"{kept.formula} for {kept.name} and {other.formula} for {other.name}: 0 for guessing, 1 for no error, below 0 "
-        f"if worse than guessing. What is retained of it is a share of the same seed's at {retained.widest}; shares of "
-        f"the two are compared, not amounts. {_scales(retained)}"
+        f"if worse than guessing. What is retained of it is a share of the same seed's at {retained.widest}, in a run "
+        f"trained by itself: nothing is taken from a run that had it. Shares of the two are compared, not amounts. "
+        f"{_scales(retained)}"
     )
 
 

@@ -358,7 +358,7 @@ def test_combinations_that_differ_in_sign_are_told_one_by_one(tmp_path: Path) ->
     assert first is not None
     # The verdict is about the average and comes first; then, as a description, which way it goes where.
     parts = (
-        r"on average over synergy loss scale 0\.5 and 2, where the signs differ",
+        r"on average over synergy loss scale 0\.5 and 2, where the estimates differ in sign",
         r"synergy loss scale 0\.5</th>\s*<td class=\"said\">-3\d percentage points \[[^]]*\]",
         r"synergy loss scale 2</th>\s*<td class=\"said\">\+3\d percentage points \[[^]]*\]",
         r"By synergy loss scale, described after the fact \(that synergy loss scale matters to it was not declared and "
