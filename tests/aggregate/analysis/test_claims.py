@@ -279,7 +279,10 @@ def test_two_words_are_compared_by_seed_within_each_combination_of_the_others(tm
     assert found["probability_of_improvement"]["estimate"] == pytest.approx(u)
     assert found["probability_of_improvement"]["low"] < u
     assert [entry["where"] for entry in found["combinations"]] == ["size 1", "size 2"]
-    assert "Method ours does better than base in m." in directory.store.paths.report_file.read_text()
+    assert (
+        "On average over size 1 and 2: method ours does better than base in m."
+        in directory.store.paths.report_file.read_text()
+    )
 
 
 # Information is 1 - loss / 2 and (accuracy - 0.2) / 0.8.
