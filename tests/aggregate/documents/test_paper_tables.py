@@ -57,7 +57,7 @@ def swept(
         },
     }
     (directory / "sweep.yaml").write_text(yaml.safe_dump(content))
-    holdfast("run", "--config", "sweep.yaml", "--pack", "30", expect=4)
+    holdfast("run", "--config", "sweep.yaml", "--pack", "30", expect=4 if "letters" in data else 0)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_the_averages_differ_by_what_was_tested_where_runs_are_missing(holdfast:
 
 
 def test_bold_is_no_level_that_another_test_found_to_be_worse(holdfast: Holdfast, tmp_path: Path) -> None:
-    swept(holdfast, tmp_path, compared=[["other", "baseline"], ["ours", "other"]], data=["letters"])
+    swept(holdfast, tmp_path, compared=[["other", "baseline"], ["ours", "other"]], data=["digits"])
     holdfast("aggregate", "out", "--partial", "--tables", "markdown")
     bold = [line for line in (tmp_path / "out" / "tables" / "conditions.md").read_text().splitlines() if "**" in line]
     assert len(bold) == 1
