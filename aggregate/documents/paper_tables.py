@@ -17,6 +17,7 @@ from aggregate.analysis.claims import SHOWN, Claim
 from aggregate.analysis.questions import COMPARISON
 from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary, Summary
+from aggregate.arrays import Floats
 from aggregate.reading.declared import Factor
 from aggregate.stats.weighted import weighted_test
 from aggregate.wording import better_text, counted, p_equals, percent, value_text
@@ -89,7 +90,8 @@ def _conditions(summary: Summary, detected: Sequence[Claim]) -> PaperTable:
     entries = summary.primary_metrics()
     # With several, a test is of an average over the levels of the others: no single condition is better by it.
     varied = [factor for factor in summary.factors if len(factor.values) > 1]
-    winners = [_best(_of(detected, entry, varied[0])) if len(varied) == 1 else set() for entry in entries]
+    claims = [_of(detected, entry, varied[0]) if len(varied) == 1 else [] for entry in entries]
+    winners = [_best(made) for made in claims]
     rows: list[tuple[str | Estimate, ...]] = []
     for i, point in enumerate(summary.points):
         levels = [value_text(value) for _, value in point]
@@ -97,7 +99,7 @@ def _conditions(summary: Summary, detected: Sequence[Claim]) -> PaperTable:
         cells = [_estimate(entry, i, bold) for entry, bold in zip(entries, best, strict=True)]
         rows.append((*levels, *cells, f"{summary.completed[i]} of {len(summary.seeds)}"))
     head = (*(factor.label for factor in summary.factors), *map(_named, entries), "completed")
-    notes = [_said(claim) for claim in detected] if any(winners) else []
+    notes = [_said(claim) for made in claims for claim in made]
     return PaperTable(_CONDITIONS, _caption(summary, entries, notes), head, tuple(rows), len(summary.factors))
 
 
@@ -115,7 +117,9 @@ def _by_factor(summary: Summary, entry: MetricSummary, factor: Factor, detected:
     ]
     claims = _of(detected, entry, factor)
     for claim in claims:
-        body.append((*_average(claim, len(others)), *_averages(entry, factor, claim, summary.level)))
+        if (pair := claim.question.pair) is not None:
+            average = f"{_against(claim)}, averaged over {counted(len(pair[0]), 'combination')}"
+            body.append((average, *[""] * (len(others) - 1), *_averages(factor, claim, pair, summary.level)))
     notes = [_said(claim) for claim in claims]
     notes += ["intervals of the averages: t"] if claims else []
     head = (*(other.label for other in others), *(f"{factor.label} {value_text(value)}" for value in factor.values))
@@ -124,21 +128,14 @@ def _by_factor(summary: Summary, entry: MetricSummary, factor: Factor, detected:
     return PaperTable(name, f"{title[0].upper()}{title[1:]}. {caption}", head, tuple(body), len(others))
 
 
-def _average(claim: Claim, columns: int) -> tuple[str, ...]:
-    assert claim.question.pair is not None
-    count = len(claim.question.pair[0])
-    return (f"{_against(claim)}, averaged over {counted(count, 'combination')}", *("" for _ in range(columns - 1)))
-
-
-def _averages(entry: MetricSummary, factor: Factor, claim: Claim, level: float) -> Iterator[str | Estimate]:
+def _averages(factor: Factor, claim: Claim, pair: tuple[Floats, Floats], level: float) -> Iterator[str | Estimate]:
     """The two levels that were compared, each averaged as the test averages: their difference is what was tested."""
     asked, best = claim.question, _best([claim])
-    assert asked.pair is not None
     for value in factor.values:
         if value not in asked.levels:
             yield "-"
             continue
-        runs = asked.pair[asked.levels.index(value)]
+        runs = pair[asked.levels.index(value)]
         test = weighted_test(np.log(runs) if asked.log else runs, np.full(len(runs), 1 / len(runs)))
         numbers = np.array([test.estimate, *test.interval(level)])
         centre, low, high = (np.exp(numbers) if asked.log else numbers).tolist()

@@ -132,7 +132,7 @@ def _metrics(a: Study, b: Study, names: tuple[str, str], wanted: Sequence[str]) 
     both = sorted(known[0] & known[1])
     faults = [unknown_key(f"--metric {name}", name, both) for name in wanted if name not in both]
     if faults:
-        raise ConfigError([f"command line: {fault}" for fault in faults])
+        raise ConfigError(faults)
     primary = [entry.metric.name for study in (a, b) for entry in study.summary.primary_metrics()]
     chosen = [name for name in dict.fromkeys([*wanted] or primary) if name in both]
     if not chosen:
