@@ -152,18 +152,11 @@ def _fork_tasks(channel_fd: str, root: str, submission: str) -> list[str] | None
             message, logs, _, _ = socket.recv_fds(channel, 20, 1)
             if not message:
                 return None
-            # Blocked, not ignored: a signal that comes early waits until the task's handlers are in place.
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-            try:
-                pid = os.fork() if logs else -1
-            except OSError:  # too many processes, or no memory: the command starts it by itself, or says why it cannot
-                pid = -1
-            if pid == 0:
+            if (pid := _forked() if logs else -1) == 0:
                 for fd in (channel.detach(), woken, wake):
                     os.close(fd)
                 _become_task(logs[0])
                 return [root, submission, "0", message.decode()]
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             for log in logs:
                 os.close(log)
             if pid > 0:
@@ -171,12 +164,30 @@ def _fork_tasks(channel_fd: str, root: str, submission: str) -> list[str] | None
             channel.send(f"{int(message)} {max(pid, 0)}".encode())
         if woken in readable:
             os.read(woken, 1000)
-            while tasks:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if not pid:
-                    break
-                if pid in tasks:
-                    channel.send(f"{tasks.pop(pid)} {pid} {os.waitstatus_to_exitcode(status)}".encode())
+            _tell_ended(channel, tasks)
+
+
+def _forked() -> int:
+    """What os.fork returns, or -1 where there are too many processes, or there is too little memory."""
+    # Blocked, not ignored: a signal that comes early waits until the task's handlers are in place.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        pid = os.fork()
+    except OSError:
+        pid = -1
+    if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    return pid
+
+
+def _tell_ended(channel: socket.socket, tasks: dict[int, int]) -> None:
+    """Reap the tasks that have ended, by pid, and send their exit statuses."""
+    while tasks:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            break
+        if pid in tasks:
+            channel.send(f"{tasks.pop(pid)} {pid} {os.waitstatus_to_exitcode(status)}".encode())
 
 
 def _import_for_tasks(root: Path) -> None:

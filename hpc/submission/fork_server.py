@@ -12,13 +12,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hpc.processes import Process, start_time
 from hpc.protocol import TaskExit
 
-_MOST_BYTES = 100  # of a message: two numbers
+_MOST_BYTES = 100  # of a message: three numbers
+# A fork takes milliseconds, on a machine that swaps perhaps seconds. Meanwhile Ctrl-C has to wait.
+_PATIENCE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
@@ -79,17 +82,9 @@ class ForkServer:
         self._gone = False
         with theirs:
             # A session of its own: the terminal's Ctrl-C reaches the command alone, which then asks the tasks.
+            arguments = ["--fork", str(theirs.fileno()), str(root), str(submission)]
             self._server = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "hpc.node.task",
-                    "--fork",
-                    str(theirs.fileno()),
-                    str(root),
-                    str(submission),
-                ],
+                [sys.executable, "-P", "-m", "hpc.node.task", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -115,8 +110,12 @@ class ForkServer:
             socket.send_fds(self._channel, [str(index).encode()], [log])
         except ConnectionError:
             raise ForkServerError from None
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while index not in self._tasks and not self._gone:
             self.receive(1)
+            if time.monotonic() > deadline:  # stopped, say; once it is killed, it cannot fork the task any more
+                self._server.kill()
+                self._server.wait()
         if (task := self._tasks.get(index)) is None:
             raise ForkServerError
         return task

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from helpers.waiting import PATIENCE, wait_until
 
 from hpc.processes import start_time, stat_fields
 from hpc.storage.store import Store
-from hpc.submission import intents, local_workers
+from hpc.submission import fork_server, intents, local_workers
+from hpc.submission.fork_server import ForkServer, ForkServerError
 from hpc.trainers.imports import imported_first
 
 WHERE = """\
@@ -133,22 +135,26 @@ def test_a_task_whose_starter_was_killed_saves_and_ends_and_the_sweep_goes_on(
     assert "3 COMPLETED" in holdfast("run", "out").stdout
 
 
-def test_a_server_that_dies_with_a_request_unread_costs_no_saved_state(holdfast: Holdfast, tmp_path: Path) -> None:
-    trainer = held_trainer(tmp_path).name
-    words = configure(tmp_path, trainer, cells=3, epochs=40, seconds=0.1, **hold(tmp_path))
-    words[words.index("--parallel-jobs") + 1] = "2"
-    running = started(tmp_path, words)
-    store = in_mid_training(tmp_path)
-    server, task = forker(running.pid), json.loads(store.paths.pack_file(1).read_text())["pid"]
-    others = [pid for pid in children(server) if pid != task]
-    os.kill(server, signal.SIGSTOP)
-    os.kill(others[0], signal.SIGKILL)  # for which, once the server says so, the third would be started
-    os.kill(task, signal.SIGTERM)
-    os.kill(server, signal.SIGKILL)
-    release(tmp_path)
-    running.communicate(timeout=PATIENCE)
-    assert running.returncode in (0, 4)
-    assert "3 COMPLETED" in holdfast("run", "out").stdout
+@pytest.mark.parametrize("then", ["killed", "silent"])
+def test_a_server_that_leaves_a_request_unread_is_told_from_one_that_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    store = make_store(tmp_path / "out", make_sweep(path=write_trainer(tmp_path)))
+    tasks = [[cell] for cell in store.sweep().grid]
+    intent = intents.begin(store, [tasks], kind=intents.LOCAL, profile="local", name="x", code="")
+    server = ForkServer(store.root, intent.number, environment() | {"OMP_NUM_THREADS": "1"})
+    [pid] = [pid for pid in children(os.getpid()) if b"--fork" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(pid, signal.SIGSTOP)
+    if then == "killed":
+        killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
+        killer.start()
+    else:
+        monkeypatch.setattr(fork_server, "_PATIENCE_SECONDS", 0.5)
+    with (tmp_path / "log").open("wb") as log, pytest.raises(ForkServerError):
+        server.start(0, log.fileno())
+    assert not server.serves
+    server.close()
+    assert not (tmp_path / "out" / "packs").exists(), "and so the task may be started by itself"
 
 
 def test_an_interrupt_while_the_server_starts_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
