@@ -164,6 +164,7 @@ def as_json(made: SideBySide) -> dict[str, object]:
         },
         "different": [vars(entry) for entry in made.different],
         "left_out": [list(entry) for entry in pairs.left_out],
+        "remarks": list(pairs.remarks),
     }
 
 

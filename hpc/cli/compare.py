@@ -1,4 +1,4 @@
-"""holdfast compare: Two sweeps side by side: paired differences, what differs in configuration and code."""
+"""holdfast compare: Compare two sweeps: paired differences, and what differs in configuration and code."""
 
 from __future__ import annotations
 

@@ -145,6 +145,7 @@ def _data_files(literals: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def check_factors(factors: dict[str, Any], where: str) -> None:
+    """Raise TrainerError for a factor that is not declared as the contract says. where: its file, for the message."""
     _check_entries(factors, _FACTOR_KEYS, ("integer", "real", "word"), f"{where}: FACTORS")
     fields: dict[str, str] = {}
     for name, factor in factors.items():
@@ -160,6 +161,7 @@ def check_factors(factors: dict[str, Any], where: str) -> None:
 
 
 def check_metrics(metrics: dict[str, Any], factors: Mapping[str, Any], where: str) -> None:
+    """Raise TrainerError for a metric that is not declared as the contract says. where: its file, for the message."""
     _check_entries(metrics, _METRIC_KEYS, ("bounded", "positive", "real"), f"{where}: METRICS")
     for name in metrics:
         # Names become columns of CSV files and names of figures.

@@ -44,6 +44,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"trainer": f"{TRAINER}:train", "trainer_options": {"epochs": 3}, "sweep": grid}
     (directory / "sweep.yaml").write_text(json.dumps(config))
     run(directory, "run", "--config", "sweep.yaml")
+    (directory / "other.yaml").write_text(json.dumps(config | {"trainer_options": {"epochs": 4}}))
+    run(directory, "run", "--config", "other.yaml", "--output-dir", "other")
     return directory
 
 
@@ -70,6 +72,7 @@ def test_every_field_that_is_written_is_in_the_reference_and_every_field_there_i
         "holdfast plan --json": run(sweep, "plan", "--config", "sweep.yaml", "--json"),
         "holdfast status DIR --json": run(sweep, "status", "out", "--json"),
         "holdfast show DIR CELL --json": run(sweep, "show", "out", "width_1_run_0", "--json"),
+        "holdfast compare A B --json": run(sweep, "compare", "out", "other", "--json"),
         "results.json": json.loads((sweep / cell).read_text()),
         "aggregated_results.json": json.loads((sweep / "out" / "aggregated_results.json").read_text()),
         "statistics.json": json.loads((sweep / "out" / "statistics.json").read_text()),
