@@ -68,9 +68,10 @@ def take_out(tasks: Collection[LiveTask]) -> list[LiveTask]:
 def left_alone(left: Collection[LiveTask]) -> str:
     """A line about tasks that take_out did not cancel."""
     jobs = " ".join(sorted({task.queued.job_id for task in left}))
+    found = "1 task under a name" if len(left) == 1 else f"{len(left)} tasks under names"
     return (
-        f"{len(left)} tasks under names of this sweep are left alone: they have just ended, are not your own, or do "
-        f"not work in a directory that is seen to be this one; their owner ends them with scancel (jobs {jobs})"
+        f"left alone: {found} of this sweep. Such a task has just ended, is not your own, or does not work in a "
+        f"directory that is seen to be this one; its owner ends it with scancel (jobs {jobs})"
     )
 
 

@@ -107,7 +107,7 @@ def test_a_prepared_script_that_is_told_to_work_elsewhere_counts_as_queued(workp
     job = workplace.cluster.slurm.sbatch(script, ["--hold", f"--chdir={elsewhere}"])
     assert "2 queued, nothing to run" in workplace.submit(config)
     said = workplace.holdfast("cancel", "out", "-y").stderr
-    assert "2 tasks under names of this sweep are left alone" in said
+    assert "left alone: 2 tasks under names of this sweep." in said
     assert said.count(f"(jobs {job})") == 1
     assert len(workplace.cluster.slurm.queue()) == 2
 

@@ -166,7 +166,7 @@ def test_what_another_user_queued_by_a_path_out_of_reach_counts_as_queued_and_is
     assert seen.tokens == set(intent.tokens)
     taken, left = cancels.cancel(store, [cell.name for cell in cells])
     assert (taken, len(left)) == (0, 1)
-    assert "1 tasks under names of this sweep are left alone" in cancels.left_alone(left)
+    assert "left alone: 1 task under a name of this sweep." in cancels.left_alone(left)
     assert cancelled.read_text() == ""
 
 
