@@ -12,9 +12,9 @@ ARGS ?=
 RELEASE ?= trixie
 DEMO := demo
 # Tests wait for Slurm more than they compute.
-WORKERS ?= 3
+WORKERS ?= 4
 
-.PHONY: help setup demo test test-quick test-slurm test-nfs run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench docs chaos chaos-mutants clean
+.PHONY: help setup demo test test-quick test-slurm test-nfs run submit status aggregate sandbox-up sandbox-down slurm-install lint format bench bench-gpu docs chaos chaos-mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -96,6 +96,9 @@ format: setup  ## format the code with ruff
 
 bench: setup  ## compare the training speed with common alternatives, also in bench.json (ARGS=--avx2: without AVX-512)
 	$(VENV)/bin/python -m benchmarks.training --json bench.json $(ARGS)
+
+bench-gpu: setup  ## measure everything that is to be seen on a GPU, also in gpu.json and gpu.md (ARGS="--parts speed")
+	$(VENV)/bin/python -m benchmarks.gpu $(ARGS)
 
 docs: setup  ## build the documentation into site/; a broken link is an error
 	$(VENV)/bin/mkdocs build --strict --quiet

@@ -11,11 +11,12 @@ from typing import Any
 from aggregate.analysis.fixed import Analysis
 from aggregate.analysis.study import Study, study
 from aggregate.documents.aggregated_results import aggregated_results, encode
-from aggregate.documents.paper_tables import kept_up, paper_tables
+from aggregate.documents.paper_tables import kept_up, paper_tables, reworded
 from aggregate.documents.stamp import stamp_of, stamped
 from aggregate.documents.statistics import statistics_document
 from aggregate.documents.tables import cell_table, curve_table, parquet
 from aggregate.figures.draw import Drawn, draw, superseded
+from aggregate.figures.own_stamps import outdated
 from aggregate.reading.predecessor import is_predecessor, read_any
 from aggregate.reading.sweep import Reading
 from aggregate.reading.unchanged import DirectoryState, Told, look, remember, told_before
@@ -23,8 +24,8 @@ from aggregate.report.caveats import limited
 from aggregate.report.findings import problems
 from aggregate.report.page import Material, render
 from aggregate.together import Stamp, Together
-from hpc.errors import ConfigError, unknown_key
-from hpc.storage.files import make_directory, remove
+from hpc.errors import ConfigError, one_line, unknown_key
+from hpc.storage.files import make_directory, remove, settled_before
 from hpc.storage.permissions import untrusted
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
@@ -44,11 +45,15 @@ class Aggregated(Told):
 @dataclass(frozen=True)
 class Asked:
     """targets: functions of users that are to draw. remark: of those that are not run, and why; empty if all are.
-    presentation: formats and labels of this aggregation alone, as in the analysis section. tables: kinds of them."""
+    named: those among the targets that nobody but sweep.json names.
+    presentation: formats and labels of this aggregation alone, as in the analysis section. tables: kinds of them.
+    column: width of figures, points; None for a screen's."""
 
     targets: tuple[str, ...] = ()
     remark: str = ""
+    named: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    column: float | None = None
     presentation: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,6 +66,7 @@ def aggregate(
     formats: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
     tables: Sequence[str] = (),
+    column: float | None = None,
 ) -> Aggregated:
     """Aggregate a sweep directory, complete or not, and write everything that is made of its results.
 
@@ -71,6 +77,7 @@ def aggregate(
     caller's, as in analysis.figures. trust: also run those that sweep.json names where that is another user's.
     formats, labels: for this aggregation, in place of those of the analysis section: of figures, among png, pdf and
     svg; and of metrics and factors, by name. tables: for papers, in ``tables/``, among csv, latex and markdown.
+    column: width of the figures in ``plots/``, points, with text of the size that it has in print; None for a screen.
     Raises hpc.errors.ConfigError for a label of what the sweep does not have, SweepError if ``root`` holds no sweep,
     OSError naming the path if it cannot be read or written, or if other processes keep replacing what this one writes.
     """
@@ -78,9 +85,10 @@ def aggregate(
     presentation = {**({"formats": list(formats)} if formats else {}), **({"labels": labels} if labels else {})}
     tables = kept_up(store.paths.tables_directory, tables)
     for _ in range(_TRIES):
-        seen = None if is_predecessor(root) else look(store, figures=figures, tables=tables, **presentation)
+        options = {"figures": figures, "tables": tables, "column": column, **presentation}
+        seen = None if is_predecessor(root) else look(store, **options)
         asked = _asked(store, seen, own, trust) if figures and seen is not None else Asked(tuple(own))
-        asked = replace(asked, presentation=presentation, tables=tables)
+        asked = replace(asked, presentation=presentation, tables=tables, column=column)
         # A user's figures are always drawn: who knows what they depend on?
         always = asked.targets or asked.remark
         if seen is not None and not always and (told := told_before(seen)) is not None:
@@ -94,8 +102,10 @@ def aggregate(
 def _asked(store: Store, seen: DirectoryState, own: Sequence[str], trust: bool) -> Asked:
     """Whose functions draw. What a directory names is run if it is the user's own, or trusted; else it is reported."""
     named = Analysis.of(seen.sweep.analysis).figures
-    if trust or not named or not (why := untrusted(store.paths, named)):
-        return Asked((*named, *own))
+    if not named:
+        return Asked(tuple(own))
+    if trust or not (why := untrusted(store, named)):
+        return Asked((*named, *own), named=named)
     return Asked(
         tuple(own), f"{why}; not drawn: {', '.join(named)}; --figure names one of your own, --trust runs these"
     )
@@ -103,15 +113,19 @@ def _asked(store: Store, seen: DirectoryState, own: Sequence[str], trust: bool) 
 
 def _aggregate(root: Path, seen: DirectoryState | None, figures: bool, asked: Asked) -> Aggregated | None:
     """Read, compute and publish. None if another process published at the same time, so that the files may be a
-    mixture: then what it read may be newer, and all is done again."""
-    reading = _shown_as(read_any(root), asked.presentation)
+    mixture: then what it read may be newer, and all is done again. Also if the sweep was changed since the look."""
+    settled = settled_before(root)  # what is younger may change under its time stamps while it is read, and after
+    reading = read_any(root)
+    if seen is not None and reading.manifest != seen.manifest:
+        return None
+    reading = _shown_as(reading, asked.presentation)
     with paused_collector():
         told, made = _make(reading, study(reading), figures, asked)
         stamps = _publish(reading.store, made, figures)
     if stamps is None:
         return None
     if seen is not None:
-        remember(seen, reading, stamps, told)
+        remember(seen, reading, stamps, told, settled)
     return _outcome(reading.store, told)
 
 
@@ -132,12 +146,26 @@ def _make(reading: Reading, found: Study, figures: bool, asked: Asked) -> tuple[
     store, gathered = reading.store, found.gathered
     document, statistics = encode(aggregated_results(found)), statistics_document(found)
     stamp = stamp_of(document, encode(statistics), found.histories)
-    drawn = draw(found, document, stamp, asked.targets) if figures else Drawn()
+    drawn = draw(found, document, stamp, asked.targets, asked.column) if figures else Drawn()
     remarks = [*drawn.faults, *filter(None, [asked.remark])]
-    told = [*problems(found), *remarks]
+    told = [*problems(found), *remarks, *filter(None, [drawn.remark])]
+    if asked.named:
+        names = ", ".join(asked.named)
+        told.append(f"{store.paths.sweep_file} names code of users, which was run to draw figures: {names}")
+    plots = store.paths.plots_directory
+    if figures and (old := outdated(plots, [plots / name for name in drawn.files], stamp)):
+        names = ", ".join(path.relative_to(plots).as_posix() for path in old)
+        verb = "is" if len(old) == 1 else "are"
+        told.append(f"{plots}: {names} {verb} of an earlier aggregation; --figure draws again, analysis.figures always")
     metrics = [entry.metric.name for entry in found.summary.metrics]
     tables = paper_tables(found, asked.tables, stamp)
-    files = {store.paths.plots_directory / name: content for name, content in drawn.files.items()} | {
+    if not asked.presentation.get("labels") and (other := reworded(store.paths.tables_directory, tables)):
+        told.append(
+            f"{store.paths.tables_directory}: the headings of {', '.join(sorted(other))} have changed: --label holds "
+            "for one call, labels in the configuration's analysis section last"
+        )
+    told = [one_line(line) for line in told]  # names of folders may be bytes that are no text
+    files = {plots / name: content for name, content in drawn.files.items()} | {
         store.paths.curves_file: parquet(curve_table(gathered, found.histories), stamp),
         store.paths.table_file: parquet(cell_table(gathered, metrics), stamp),
         store.paths.statistics_file: encode(stamped(statistics, document, stamp)),

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Sequence
 
 from aggregate.reading.declared import Metric
 from hpc.sweep.cell import FactorValue
+
+_LONGEST_NAME = 300  # characters of a setting in dotted words
+_LARGE, _MOST_DECIMALS = 1e6, 8  # beyond them, numbers are written with an exponent
+_EXACT = 5  # digits of a p value that are no rounding
+_TWO_DIGITS = 3.55  # first digits of a width up to this are worth a second one
 
 
 def value_text(value: FactorValue) -> str:
@@ -15,6 +22,17 @@ def value_text(value: FactorValue) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
+def dotted(name: str, key: str) -> str:
+    """The name of an entry in a setting. What is too long to be read ends with a digest, and stays a name of its own.
+
+    Uncut, each of thousands of entries would repeat a name that may be as long as a document.
+    """
+    whole = f"{name}.{key}" if name else key
+    if len(whole) <= _LONGEST_NAME:
+        return whole
+    return f"{whole[:_LONGEST_NAME]}...{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:12]}"
+
+
 def better_text(metric: Metric) -> str:
     """What a reader needs to know of a metric's direction."""
     return f"{metric.better} is better" if metric.better else ""
@@ -22,7 +40,7 @@ def better_text(metric: Metric) -> str:
 
 def percent(level: float) -> str:
     """A coverage as people write it: 0.95 -> ``95 %``."""
-    return f"{100 * level:g} %"
+    return f"{100 * level + 0.0:g} %"  # what is rounded to nothing has no sign
 
 
 def short(value: float) -> str:
@@ -31,8 +49,12 @@ def short(value: float) -> str:
 
 
 def p_text(value: float) -> str:
-    """A p value in a table: two digits, never 0."""
-    return "-" if value != value else "< 1e-6" if value < 1e-6 else f"{value:.2g}"
+    """A p value in a table: two digits, never 0. One that ends after a few more, as of a test by changing signs, is
+    written whole: rounded, 0.0625 would seem less than the least that there is."""
+    if value != value:
+        return "-"
+    whole = f"{value:.{_EXACT}g}"
+    return "< 1e-6" if value < 1e-6 else whole if float(whole) == value else f"{value:.2g}"
 
 
 def p_equals(value: float) -> str:
@@ -47,11 +69,35 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def decimals(low: float, high: float) -> int | None:
+    """How many decimals an estimate and its interval are written with: two digits of half the interval's width, or one
+    if that begins with more than 3.5 (the rule of the Particle Data Group), and as many more as it takes to show on
+    which side of 0 either end lies. None where fixed decimals do not suit: no width, or numbers of very many digits."""
+    half = (high - low) / 2
+    if not 0 < half < math.inf or max(abs(low), abs(high)) >= _LARGE:
+        return None
+    places = math.floor(math.log10(half))
+    found = max(0, (1 if half / 10**places < _TWO_DIGITS else 0) - places)
+    while found <= _MOST_DECIMALS and any(end and not round(end, found) for end in (low, high)):
+        found += 1
+    return found if found <= _MOST_DECIMALS else None
+
+
 def with_interval(mean: float, low: float, high: float) -> str:
-    """``0.93 [0.91, 0.95]``, or as much of it as is known."""
+    """``0.93 [0.91, 0.95]``, all with the same decimals, or as much of it as is known."""
     if mean != mean:
         return "-"
-    return short(mean) if low != low else f"{short(mean)} [{short(low)}, {short(high)}]"
+    if low != low:
+        return short(mean)
+    places = decimals(low, high)
+    mean_text, *ends = (short(value) if places is None else f"{value:.{places}f}" for value in (mean, low, high))
+    return f"{mean_text} [{', '.join(ends)}]"
+
+
+def span(low: float, high: float) -> str:
+    """``0.70 to 0.84``: two decimals, and more where both ends would look alike."""
+    decimals = next((d for d in (2, 3, 4) if f"{low:.{d}f}" != f"{high:.{d}f}"), 2)
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
 
 
 def listed(words: Sequence[str]) -> str:

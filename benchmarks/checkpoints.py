@@ -29,7 +29,7 @@ def measure(data: Path, directory: Path) -> dict[str, float]:
     save_ms: one checkpoint of a pack of five cells. start_ms, resume_ms: from the beginning of a task to its first
     training step, with new and with restored cells, including the check of the data's digest.
     """
-    store, sweep = _recorded(data, directory)
+    store, sweep = recorded(data, directory, CELLS)
     saves: list[float] = []
     original = TrainingRun.save
 
@@ -52,10 +52,11 @@ def measure(data: Path, directory: Path) -> dict[str, float]:
     }
 
 
-def _recorded(data: Path, directory: Path) -> tuple[Store, Sweep]:
-    """A sweep of one condition and five seeds, written as `holdfast run` would."""
-    grid = {"dims": "16", "scales": "1.0", "runs_per_condition": CELLS}
-    loaded = load(CommandLine(output_dir=str(directory), overrides=[f"data.dir={data}"], no_wandb=True, **grid))
+def recorded(data: Path, directory: Path, cells: int, epochs: int = 50) -> tuple[Store, Sweep]:
+    """A sweep of one condition and as many seeds as cells, written as `holdfast run` would."""
+    grid = {"dims": "16", "scales": "1.0", "runs_per_condition": cells}
+    overrides = [f"data.dir={data}", f"training.epochs={epochs}"]
+    loaded = load(CommandLine(output_dir=str(directory), overrides=overrides, no_wandb=True, **grid))
     store = Store(loaded.output_dir)
     write_sweep(store, loaded.sweep, {})
     return store, loaded.sweep

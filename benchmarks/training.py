@@ -60,6 +60,10 @@ ON_THREADS = {
     "elapsed": ("(c) as above, elapsed time", "(c) two threads, elapsed time"),
     "processor": (f"(c) compiled step, {CPU_PACK} cells", "(c) two threads, the longer one"),
 }
+# The compiled step by the precision of its products, by cells.
+FP32 = {1: "(c) compiled step, one cell", CPU_PACK: f"(c) compiled step, {CPU_PACK} cells"}
+BF16_SET = "AVX512-BF16"
+BF16 = {1: "(c) in bf16, one cell", CPU_PACK: f"(c) in bf16, {CPU_PACK} cells"}
 Rounds = dict[str, list[float]]
 # One cell, one scale of a sweep, and a sweep of 7 dimensions x 6 scales x 5 seeds.
 GPU_PACKS = (1, 30, 210)
@@ -89,12 +93,21 @@ def read(directory: Path) -> Settings:
     return read_settings(sections | {"experiment": {"weights": Weights(fusion=1.0).model_dump()}})
 
 
-def make_pack(settings: Settings, tables: Tables, device: torch.device, cells: int, native: bool, threads: int) -> Pack:
+def make_pack(
+    settings: Settings,
+    tables: Tables,
+    device: torch.device,
+    cells: int,
+    native: bool,
+    threads: int,
+    precision: str = "fp32",
+) -> Pack:
     architecture = Architecture.of(settings, DIM)
     states = [
         new_state(Member.of(BenchmarkCell(seed), settings), architecture, settings, device) for seed in range(cells)
     ]
-    return Pack(Setup(settings, tables, device, native, threads), architecture, joined(states))
+    setup = Setup(settings, tables, device, native, threads, precision=precision)
+    return Pack(setup, architecture, joined(states))
 
 
 def steps_of(pack: Pack) -> Iterator[None]:
@@ -170,8 +183,8 @@ def cpu_rows(directory: Path, dataset: Dataset) -> Rounds:
     device, settings = torch.device("cpu"), read(directory)
     tables = make_tables(dataset, standardize=False, device=device)
 
-    def ours(cells: int, native: bool, threads: int = 1) -> Iterator[None]:
-        return steps_of(make_pack(settings, tables, device, cells, native, threads))
+    def ours(cells: int, native: bool, threads: int = 1, precision: str = "fp32") -> Iterator[None]:
+        return steps_of(make_pack(settings, tables, device, cells, native, threads, precision))
 
     variants = {
         PREDECESSOR: timed(predecessor_loop(dataset.train), 1, 1),
@@ -181,11 +194,13 @@ def cpu_rows(directory: Path, dataset: Dataset) -> Rounds:
         PEAK: timed(gemm(), 1, 1, steps=2),
     }
     if compiled():
-        variants["(c) compiled step, one cell"] = timed(ours(1, True), 1, 1)
-        variants[f"(c) compiled step, {CPU_PACK} cells"] = timed(ours(CPU_PACK, True), CPU_PACK, 1)
+        for cells, name in FP32.items():
+            variants[name] = timed(ours(cells, True), cells, 1)
         for threads, name in enumerate(ON_THREADS["elapsed"], start=1):
             variants[name] = timed(ours(CPU_PACK, True, threads), CPU_PACK, threads, clock=time.perf_counter)
         variants[ON_THREADS["processor"][1]] = longer_thread(ours(CPU_PACK, True, 2), CPU_PACK)
+    for cells, name in BF16.items() if compiled("bf16") else ():
+        variants[name] = timed(ours(cells, True, precision="bf16"), cells, 1)
     return interleaved(variants, ROUNDS)
 
 
@@ -231,9 +246,9 @@ def _gpu_time(loop: Iterator[None], cells: int) -> float:
     return statistics.median(found[1:])  # the first includes the recording of the graph
 
 
-def compiled() -> bool:
+def compiled(precision: str = "fp32") -> bool:
     try:
-        return bool(load_kernel())
+        return load_kernel(precision).instruction_set == BF16_SET if precision == "bf16" else bool(load_kernel())
     except NoKernelError:
         return False
 
@@ -257,6 +272,9 @@ def ratios(rows: Rounds) -> dict[str, dict[str, float]]:
     for one, two in ON_THREADS.values():
         if two in found:
             found[two]["over_one_thread"] = statistics.median(over(one, two))
+    for cells, name in BF16.items():
+        if name in found:
+            found[name]["over_fp32"] = statistics.median(over(FP32[cells], name))
     return found
 
 
@@ -270,6 +288,8 @@ def print_speed(found: dict[str, dict[str, float]]) -> None:
         print(f"{100 * row['of_peak']:8.0f}%")
         if "over_one_thread" in row:
             print(f"{'  over one thread':34}{row['over_one_thread']:8.2f}")
+        if "over_fp32" in row:
+            print(f"{'  over fp32':34}{row['over_fp32']:8.2f}")
 
 
 def machine() -> str:

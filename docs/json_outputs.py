@@ -17,6 +17,8 @@ PLAN = {
     "tasks": "tasks, each a pack of cells",
     "largest_pack": "cells in the largest task",
     "arrays": "number of tasks in each Slurm array, a list",
+    "resources": "what the tasks of each array ask for in the place of what the profile says, by its keys: a list of "
+    "objects, empty ones where nothing",
     "files": "directory entries that the results will need",
     "cost.hours": "device-hours (CPU core or GPU); null where nothing was measured",
     "cost.low": "lower end of their 95 % interval, hours; null as above",
@@ -28,6 +30,8 @@ PLAN = {
     "cost.effect": "smallest paired effect (d_z) the seeds detect with 80 % power, corrected for the family of tests; "
     "null for one seed",
     "cost.tests": "tests in that family",
+    "cost.shares": "where cells ask for different resources, a list with an entry for each kind: asked, arrays, tasks, "
+    "cells, and hours, null where unknown",
     "code.files": "files of your own that tasks get, a list; `code` is missing where nothing is to run",
     "code.bytes": "their bytes",
     "code.left_out[].file": "a file beside them that tasks do not get",
@@ -43,6 +47,7 @@ STATUS = {
     "individual[].attempts": "number of attempts",
     "individual[].epoch": "last epoch finished",
     "individual[].epochs": "epochs planned; 0 before the first",
+    "individual[].stopped_early": "true; present only if `stop_when` ended it before its last epoch",
     "individual[].cause": "why it failed; present only if it did",
     "individual[].node": "node on which its task runs; present only while Slurm has it",
 }
@@ -53,6 +58,7 @@ SHOW = {
     "attempts[].attempt": "number of the attempt, from 1",
     "attempts[].pack": "pack attempt it was part of",
     "attempts[].node": "node it ran on; empty if it never reported one",
+    "attempts[].escalated": "what it was given by `--escalate`, by a profile's keys; missing where nothing",
     "attempts[].failure": "null, or an object with `cause` and `traceback`",
     "result": "its results.json, see below; null before it has one",
     "redone[].redo": "number of the redo that set an earlier result aside; `redone` is missing where there was none",
@@ -75,6 +81,11 @@ RESULT = {
     "metrics.*": "a number; null where the trainer gave no finite one",
     "best_epoch": "epoch of the best validation; null if the trainer named none",
     "epochs": "epochs trained",
+    "stopped_early.metric": "what `stop_when` follows; `stopped_early` is present only if it ended the cell",
+    "stopped_early.patience": "epochs in a row without improvement that it allows",
+    "stopped_early.min_delta": "by how much more than its best a value has to be better to count as an improvement",
+    "stopped_early.last_improvement": "the epoch of the last one; 0 if there was none",
+    "stopped_early.planned_epochs": "epochs that the cell would have had; null if the trainer named none",
     "config_digest": "digest of everything that determines the numbers; results of another configuration do not count",
     "outcome_digest": "digest of the result with its history and weights: equal for bit-identical cells",
     "provenance": "how the result came about: attempts, seconds, node, device, versions, code_digest, git, "
@@ -83,7 +94,8 @@ RESULT = {
 AGGREGATED = {
     "*.*": "each factor under its field name",
     "*.n_runs": "COMPLETED cells of the condition",
-    "*.completeness": "number of planned cells, and of cells in each state",
+    "*.completeness": "number of planned cells, and of cells in each state; with `stop_when`, also of the COMPLETED "
+    "ones that it ended early",
     "*.aggregated_metrics.*.mean": "mean over the finite values; null without one",
     "*.aggregated_metrics.*.std": "standard deviation, n - 1 in the denominator; null for fewer than two",
     "*.aggregated_metrics.*.n": "finite values",
@@ -93,6 +105,11 @@ AGGREGATED = {
     "*.aggregated_metrics.*.min": "smallest value",
     "*.aggregated_metrics.*.max": "largest value",
     "*.aggregated_metrics.*.median": "median",
+    "*.aggregated_metrics.*.centre": "what report, tables and figures show: the mean, of metrics on a log scale the "
+    "geometric one",
+    "*.aggregated_metrics.*.centre_lower": "lower end of the interval that they show with it; statistics.json names "
+    "its method (`metrics.*.ci_method`)",
+    "*.aggregated_metrics.*.centre_upper": "upper end",
     "*.individual_results": "its cells, a list: the name as `cell` and results.json without provenance",
 }
 STATISTICS = {
@@ -107,14 +124,18 @@ STATISTICS = {
     "metrics.*.better": "higher or lower",
     "metrics.*.chance": "what guessing reaches; null if the trainer declares none",
     "metrics.*.ci_method": "the interval that suits the kind",
+    "metrics.*.value_of": "which epoch the value is of, in words: of the last, the best, or the best of all",
     "metrics.*.note": "a caveat on this metric; usually null",
-    "last_epochs": "number of epochs in the means of the last epochs, and in their intervals",
+    "last_epochs": "number of epochs in the means of the last epochs, at most a third of a run, and in their intervals",
     "conditions.*.completion": "cells completed of those planned, the rate and its Clopper-Pearson interval",
-    "conditions.*.intervals": "an object per metric: the interval that suits it, and the median with its interval",
+    "conditions.*.intervals": "an object per metric: the interval that suits it (null where the seeds do not differ), "
+    "and the median with its interval",
     "conditions.*.last_epochs": "the same for the mean of the last epochs",
     "unreliable": "intervals not to be trusted: metric, reason, conditions, seeds that lie apart in each; a list",
     "zero_spread": "conditions whose seeds all gave the same value: condition, metric, value; a list",
     "not_finite": "where completed cells have no finite value: condition, metric, cells; a list",
+    "trade_offs": "pairs of metrics that trade off within a condition: metrics, condition, correlation, seeds, "
+    "adjusted (p, Holm over `tried` conditions); a list",
     "claims.alpha": "of the whole family",
     "claims.looks": "looks at a growing sweep: planned, taken, and what this one may spend of alpha",
     "claims.correction": "holm",
@@ -133,7 +154,7 @@ STATISTICS = {
     "claims.family[].planned_seeds": "seeds planned",
     "claims.family[].estimate": "mean over seeds",
     "claims.family[].level": "of its interval: that at which the test was decided",
-    "claims.family[].low": "lower end of its interval",
+    "claims.family[].low": "lower end of its interval; null where the seeds do not differ",
     "claims.family[].high": "upper end",
     "claims.family[].degrees_of_freedom": "of the t test; fewer than seeds - 1 where cells are missing",
     "claims.family[].p": "two-sided, of the t test",
@@ -144,17 +165,26 @@ STATISTICS = {
     "claims.family[].failed_as_worst": "with failed cells at the worst value: cells, estimate, p; null if none",
     "claims.family[].in_nats": "of a retention, with information counted in nats: estimate, low, high, level (of the "
     "interval) and p (uncorrected); else null",
+    "claims.family[].if_unrelated": "low, high and degrees_of_freedom, were the combinations' errors unrelated within "
+    "seeds; null unless the interval is narrow because they cancel",
     "claims.family[].combinations": "the estimate in each combination of other factors: where, estimate, low, high, "
-    "in_nats, reason; a list",
+    "in_nats, in_nats_low, in_nats_high, reason; a list",
+    "claims.family[].by_level": "of a retention, the difference at each narrower level in each combination: level, "
+    "where, kept and other (shares retained), estimate, low, high (of intervals that hold together), in_nats; a list",
     "claims.family[].per_seed": "the contrast in each seed, a list",
     "claims.exploratory_correction": "benjamini-hochberg",
     "claims.exploratory": "all other contrasts; entries as in the family",
     "claims.exploratory_left_out": "contrasts that were not explored, with the reason, a list of texts",
+    "earlier_epochs": "each declared contrast had the same runs been looked at earlier: metric, kind, factors, and "
+    "epochs, a list of after (in words), estimate, low, high, in_nats, reason; a list",
     "comparisons": "an object per primary metric: each condition against the reference, paired by seed",
-    "pairing.*.seed_correlation": "ICC(3,1) of conditions under one seed",
+    "pairing.*.seed_correlation": "Pearson's r between runs of one seed, mean over all pairs of conditions",
     "pairing.*.seeds": "number of seeds it is based on",
-    "pairing.*.paired_over_unpaired_width": "of the intervals; above 1, pairing cost more than it gained",
-    "missingness": "failure against each factor: factor, method, p, levels; a list",
+    "pairing.*.standard_deviation_if_unrelated": "of that mean, if runs of one seed share nothing",
+    "pairing.*.paired_over_unpaired_width": "of the intervals of two conditions that correlate so and vary equally; "
+    "above 1, pairing costs more than it gains",
+    "missingness": "failure against each factor: factor, method, p, levels; a list. Counted are the cells "
+    "in those combinations of the other factors that have every level",
 }
 COMPARE = {
     "sweeps": "names of A and B",

@@ -17,10 +17,11 @@ print(sweep.cells["state"].value_counts().to_string())
 metric = sweep.conditions["metric"].iloc[0]
 table = sweep.conditions[sweep.conditions["metric"] == metric]
 print(metric)
-print(table[["condition", "n", "mean", "ci_lower", "ci_upper"]].to_string(index=False))
+print(table[["condition", "n", "centre", "centre_lower", "centre_upper"]].to_string(index=False))
 
 # %% Differences paired by seed, without the variation that conditions share
 wide = sweep.cells.pivot_table(index="seed", columns="condition", values=metric)
+print(f"minus {wide.columns[0]}:")
 print((wide.sub(wide.iloc[:, 0], axis=0)).round(4).to_string())
 
 # %% One row per epoch of each cell: the mean curve of every condition

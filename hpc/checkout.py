@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from importlib import util
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,3 +33,18 @@ def pin_packages() -> None:
     """Let our packages mean ours in this process, whatever else on the search path has their names."""
     if _Ours not in sys.meta_path:
         sys.meta_path.insert(0, _Ours)
+
+
+@cache
+def by_file(name: str) -> ModuleType:
+    """A module of ours that imports nothing of ours, such as ``training.placeholders``, by its file.
+
+    A notebook's process may have a user's own package `training`, which is not to be pushed aside there.
+    """
+    path = PROJECT_ROOT.joinpath(*name.split(".")).with_suffix(".py")
+    spec = util.spec_from_file_location(f"holdfast.{name}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not there; install Holdfast again")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -16,9 +16,11 @@ class ConfigError(Exception):
         super().__init__("\n".join(self.faults))
 
 
-def unknown_key(name: str, key: str, valid: Iterable[str]) -> str:
-    """The fault for an unknown key, with the nearest valid one."""
+def unknown_key(name: str, key: str, valid: Iterable[str], instead: str = "") -> str:
+    """The fault for an unknown key, with the nearest valid one. instead: what to write for it, where that is known."""
     names = list(valid)
+    if instead:
+        return f"unknown key {name!r}; {instead}"
     if (before := key.partition(":")[0]) in names:
         return f"unknown key {name!r}. Write '{before}: ', with a plain space after the colon."
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)

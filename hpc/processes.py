@@ -1,14 +1,24 @@
-"""Processes of this machine, distinguished from later ones that were given the same id."""
+"""Processes of this machine, distinguished from later ones that were given the same id; and how this one is stopped."""
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+
+# kill, timeout and systemd send TERM; a terminal that is closed sends HUP.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# timeout(1) and other starters signal a process and then its whole group: that is one request to stop, not two.
+_SAME_STOP_SECONDS = 1.0
+_last_stop = -math.inf
 
 
 @dataclass(frozen=True)
@@ -145,3 +155,49 @@ def wait_until(condition: Callable[[], bool], seconds: float, pause: float) -> b
             return False
         time.sleep(pause)
     return True
+
+
+@contextmanager
+def interrupted_by(*signals: signal.Signals, then_ends: bool = False) -> Iterator[None]:
+    """Let signals that would end this process raise KeyboardInterrupt, once for all that come within a second.
+
+    Those that are ignored stay so (nohup), and a handler of somebody else stays in place.
+    then_ends: the process ends after this; a repeated signal must not change with which status.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in signals}
+    ours = [number for number in signals if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
+    for number in ours:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_IGN if then_ends and _last_stop > -math.inf else before[number])
+
+
+@contextmanager
+def noted(*signals: signal.Signals) -> Iterator[Callable[[], bool]]:
+    """Meanwhile signals interrupt nothing, and the caller may ask whether one came. Those that are ignored stay so."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.getsignal(number) for number in signals}
+    ours = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    for number in ours:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _last_stop
+    since, _last_stop = time.monotonic() - _last_stop, time.monotonic()
+    if since >= _SAME_STOP_SECONDS:
+        raise KeyboardInterrupt

@@ -5,6 +5,7 @@ task.sh and array.sbatch in slurm_templates use the same numbers and names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -29,6 +30,8 @@ class TaskExit(IntEnum):
     OUTDATED = 4
     # The GPU cannot be used, or not any more: what was saved is kept, and another process, elsewhere, goes on.
     DEVICE = 5
+    # The trainer says that this machine lacks what it needs: what was saved is kept, and a task elsewhere goes on.
+    UNFIT = 6
     # Stopped early with all state saved: run it again. task.sh asks Slurm for the requeue. No shell, signal or Python
     # error ends with this number.
     STOPPED = 85
@@ -43,6 +46,12 @@ CODE_DIGEST = "HOLDFAST_CODE_DIGEST"
 # Digest of the configuration that a task was queued for, from its script: where a group shares a sweep directory, its
 # members can change what sweep.json and the task lists say.
 CONFIG_DIGEST = "HOLDFAST_CONFIG_DIGEST"
+# In a directory that a group shares: digest of all that a task reads of the sweep that it was queued for, which is then
+# what it trains. More of it may change than the configuration's digest covers, such as where data lies.
+SWEEP_DIGEST = "HOLDFAST_SWEEP_DIGEST"
+# Unique name of the array that a task was queued in, from its script: submission 1 of a directory that was removed and
+# made anew is another one.
+ARRAY = "HOLDFAST_ARRAY"
 # Process id of whoever started this one: without it nobody waits for the result.
 PARENT = "HOLDFAST_PARENT"
 # Process id and start of the task that a trainer's own processes belong to.
@@ -59,7 +68,22 @@ SIDE_BY_SIDE = "HOLDFAST_SIDE_BY_SIDE"
 LOG_LEVEL = "HOLDFAST_LOG_LEVEL"
 # In what a trainer starts: file of the trainer's code where another module has its name; see hpc.trainers.loading.
 TRAINER_FILE = "HOLDFAST_TRAINER_FILE"
+# What one task was told, and no command or task that is started within it.
+OF_ONE_TASK = (STOP, WORKERS, CELLS, SIDE_BY_SIDE, TRAINER_FILE)
 # Where the sandbox cluster is kept.
 SANDBOX = "HOLDFAST_SANDBOX"
+# What a command of --notify is told: its variables begin with this (hpc.cli.notify).
+NOTICE = "HOLDFAST_NOTICE"
 # What all limits of the size of a sweep directory's files are multiplied by; see hpc.storage.opening.
 LIMITS = "HOLDFAST_LIMITS"
+# What matplotlib can draw with where nobody looks; a notebook names a backend of its own, that only its Python has.
+_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
+
+
+def for_tasks(variables: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what is about the shell or the notebook that it comes from, and would fail a task."""
+    # A task would wait for somebody to type, and end with another status.
+    kept = {name: value for name, value in variables.items() if name != "PYTHONINSPECT"}
+    if kept.get("MPLBACKEND", "agg").lower() not in _BACKENDS:
+        kept["MPLBACKEND"] = "agg"
+    return kept

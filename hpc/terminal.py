@@ -63,11 +63,43 @@ class _Escaping:
         return getattr(self.unescaped, name)
 
 
+class _Unheard:
+    """A text stream whose reader may go, as a terminal that is closed or a `tee` that got Ctrl-C, too."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._whoever_hears():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._whoever_hears():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _whoever_hears(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            # What is still to be written goes nowhere, so that Python does not complain at its end.
+            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @contextlib.contextmanager
 def escaped_output() -> Iterator[None]:
-    """Let nothing reach stdout and stderr as a command to the terminal, for as long as a command runs."""
+    """Let nothing reach stdout and stderr as a command to the terminal, for as long as a command runs.
+
+    Progress and remarks, on stderr, may be heard by nobody: that must not end what they are about.
+    """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, _Escaping(stream)) for stream in before)
+    sys.stdout = cast(TextIO, _Escaping(sys.stdout))
+    sys.stderr = cast(TextIO, _Escaping(cast(TextIO, _Unheard(sys.stderr))))
     try:
         yield
     finally:

@@ -7,6 +7,11 @@ import re
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 cell`, `1,234 cells`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def duration(seconds: float, *, days: bool = True) -> str:
     """A length of time: 0.25 s, 45 s, 2.6 min, 4 h, 3.5 d.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from hpc.errors import ConfigError
 
 # A few lines of aliases to aliases can stand for more values than memory holds; no configuration has this many.
 _MOST_VALUES = 1_000_000
+_PROGRAMS = {".bash", ".ipynb", ".py", ".sbatch", ".sh", ".slurm"}
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -20,7 +22,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise ConfigError([f"{path}: this is a directory; name a YAML or JSON file in it"])
     if not path.is_file():
-        raise ConfigError([f"{path}: there is no such file; name an existing YAML or JSON file"])
+        raise ConfigError([f"{path}: there is no such file{_instead_of(path)}"])
+    if path.suffix in _PROGRAMS:
+        raise ConfigError([f"{path}: this is a program; `holdfast init --from COMMAND` writes a configuration for one"])
     text = path.read_bytes()
     try:
         data = read_json(text) if path.suffix == ".json" else read_yaml(text)
@@ -32,8 +36,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError([f"{path.name}: {line}not valid YAML: {_in_plain_words(problem)}"]) from None
+        problem = _in_plain_words(getattr(error, "problem", None) or str(error).splitlines()[0])
+        problem = _without_space(text, mark.line) if mark and problem == _SECOND_COLON else problem
+        raise ConfigError([f"{path.name}: {line}not valid YAML: {problem}"]) from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise ConfigError([f"{path.name}: not a text file Holdfast can read: {type(error).__name__}"]) from None
     except ValueError as error:
@@ -43,6 +48,25 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError([f"{path.name}: the file must hold named sections, such as 'sweep:'"])
     return data
+
+
+def _instead_of(path: Path) -> str:
+    """What to do about a file that is not there: where it was looked for, and one of nearly its name."""
+    fix = "; name an existing YAML or JSON file"
+    where = "" if path.is_absolute() else f" in {Path.cwd()}"
+    if not path.parent.is_dir():
+        return f"{where}, nor the directory {path.parent}{fix}"
+    files = {file.stem: file for file in sorted(path.parent.iterdir()) if file.suffix in (".yaml", ".yml", ".json")}
+    near = difflib.get_close_matches(path.stem, files, n=1)
+    return f"{where}; did you mean {files[near[0]]}?" if near else f"{where}{fix}"
+
+
+def _without_space(text: bytes, line: int) -> str:
+    """The fault of a second ': ' in a line: often a colon in it, or in the line above, has no space after it."""
+    for written in reversed(text.decode(errors="replace").splitlines()[max(0, line - 1) : line + 1]):
+        if found := re.match(r"\s*([\w.-]+):(?=[^\s:/])", written):
+            return f"'{found[1]}:' needs a space after the colon, here or a line above"
+    return _SECOND_COLON
 
 
 def _not_text(text: bytes, error: yaml.reader.ReaderError) -> str:
@@ -194,13 +218,22 @@ Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 Loader.add_constructor(_UNQUOTED, lambda loader, node: Unquoted(node.value))
 Loader.add_constructor(_MERGE, lambda loader, node: node.value)  # as a key it is _construct_mapping's; here it is text
 
+_SECOND_COLON = "there is a second ': ' in this line; put text that holds one in quotes"
 # What the parser says, and what it means to somebody who writes YAML.
 _PROBLEMS = (
     (r"found character '\\t' that cannot start any token", "a tab stands where YAML takes spaces alone; use spaces"),
     (r"found character '(.)' that cannot start any token", r"text that begins with \1 needs quotes"),
-    (r"mapping values are not allowed here", "there is a second ': ' in this line; put text that holds one in quotes"),
+    (r"mapping values are not allowed here", _SECOND_COLON),
     (r"could not determine a constructor for the tag '(.*)'", r"the tag \1 means nothing here; remove it"),
     (r"found unconstructable recursive node", "an alias stands for the section that it is in; write the values out"),
+    (
+        r"expected <block end>, but found '<block mapping start>'",
+        "this line is indented otherwise than the keys before it; indent the keys of a section alike",
+    ),
+    (r"expected <block end>, but found '.*'", "more follows where the value has ended; put the whole value in quotes"),
+    (r"expected '<document start>', but found '.*'", "this line belongs to no section; write key: value"),
+    (r"expected ',' or '(.)', but got '.*'", r"brackets before this are not closed; add \1"),
+    (r"found unexpected end of stream", "quotes are not closed; add the closing one"),
     (r"but found another document", "a second document begins here (---); a file holds one, so remove the line"),
 )
 

@@ -48,8 +48,9 @@ first=${first:-}  # the script around this one may have got a signal already
 forward() {
     first=${first:-$1}
     [ "$1" = TERM ] && terminated=yes
-    [ -n "$child" ] && kill -s "$1" "$child" 2>/dev/null
-    # During setup and Python's imports a signal is ignored: it is repeated until the task has ended.
+    [ -n "$began" ] && [ -n "$child" ] && kill -s "$1" "$child" 2>/dev/null
+    # During setup and Python's imports a signal is ignored: it is repeated until the task has ended. Not at once, where
+    # the child may not have got so far as to ignore it.
     [ -n "$repeating" ] || { repeat "$1" & repeating=$!; }
 }
 repeat() {
@@ -64,8 +65,11 @@ repeat() {
 command=$(printf '%q ' /bin/bash -p "$code/slurm_templates/start.sh" "$code" "$sweep" "$device" "$digest" \
     "$@" -P -m hpc.node.task "$sweep" "$submission" "$array" "$index")
 trap 'began=yes' USR1
-trap '' USR2 TERM
+# Until there is a child to pass them on to, they are kept in mind; the child ignores them.
+trap 'first=${first:-USR2}' USR2
+trap 'first=${first:-TERM}; terminated=yes' TERM
 (
+    trap '' USR2 TERM
     trap - USR1
     set +u
     eval "${holdfast_setup:-}
@@ -75,33 +79,63 @@ POSIXLY_CORRECT=y
 child=$!
 trap 'forward USR2' USR2
 trap 'forward TERM' TERM
+[ -n "$first" ] && [ -z "${HOLDFAST_STOP:-}" ] && forward "$first"
 
-# A signal ends `wait` before the child has ended: wait again until it is really gone.
+# A signal ends `wait` before the child has ended: wait again until it is really gone, and then for its status.
 while :; do
     wait "$child"
     status=$?
     kill -0 "$child" 2>/dev/null || break
 done
-wait "$child" 2>/dev/null
-again=$?
-[ "$again" -ne 127 ] && status=$again
+if [ "$status" -ge 128 ] || [ "$status" -lt 0 ]; then
+    wait "$child" 2>/dev/null
+    status=$?
+    # bash loses the status of a child that ends in the same moment as a signal comes (-1). One that ends as soon as
+    # setup has ended could not start; one that was asked to stop is run again, which finds done what is done.
+    if [ "$status" -lt 0 ] || [ "$status" -eq 127 ]; then
+        status=127
+        [ -n "$first" ] && status=85
+    fi
+fi
+# A child that a busy machine had not let begin within that second is ended by the signal: it was stopped, too.
+unborn=
+[ -z "$began" ] && [ "$first" = USR2 ] && [ "$status" -eq $((128 + $(kill -l USR2))) ] && status=85 unborn=yes
 [ -n "$repeating" ] && kill "$repeating" 2>/dev/null
+child=  # a signal that comes later is for no process that has its number by then
 
 log=$sweep/submissions/$(printf '%06d' "$submission")/logs/${array}_$index.log
 # Python's log of a task that began is in the sweep directory; an empty file here would only cost an inode. To be
 # called when nothing more is to be said: what goes to a file that is removed is lost.
 drop_empty_log() { [ -f "$log" ] && [ ! -s "$log" ] && rm -f "$log"; }
 
-if [ ! -f "$code/slurm_templates/start.sh" ]; then
+# Whether the kernel has killed a process of this job for its memory, by the job's own cgroup: v2 (events), or v1. Slurm
+# remembers that for minutes only where a site has no accounting.
+out_of_memory() {
+    local kinds group
+    while IFS=: read -r _ kinds group; do
+        case $kinds$group in
+            /*/job_"$SLURM_JOB_ID"/*) grep -q '^oom_kill [1-9]' "/sys/fs/cgroup$group/memory.events" && return ;;
+            memory/*/job_"$SLURM_JOB_ID"/*)
+                grep -q '^oom_kill [1-9]' "/sys/fs/cgroup/memory$group/memory.oom_control" && return
+                ;;
+        esac
+    done </proc/self/cgroup
+    return 1
+}
+[ "$status" -ne 0 ] && [ "$status" -ne 85 ] && out_of_memory 2>/dev/null \
+    && echo "task.sh: a process was killed since the job was out of memory" >&2
+
+if [ -z "$began" ] && [ ! -f "$code/slurm_templates/start.sh" ]; then
     echo "task.sh: $code is gone: was the sweep moved or cleaned up? Submit again" >&2
     status=4
-elif [ -z "$began" ] && [ -z "$terminated" ]; then
+elif [ -z "$began$terminated$unborn" ]; then
     echo "task.sh: setup ended with exit status $status before the task began; see setup in the profile" >&2
     [ "$status" -eq 0 ] || [ "$status" -eq 1 ] || [ "$status" -eq 85 ] && status=2
 fi
 
 # Neither done (0), failed in the trainer (1), stopped (85) nor ended by a signal: Python could not start, the files could
-# not be reached or the GPU could not be used. Two of these on one node, and the next submission leaves the node out.
+# not be reached, the GPU could not be used or the node lacks what the trainer needs. Two of these on one node, and the
+# next submission leaves the node out.
 case $status in
     0 | 1 | 85) ;;
     *) [ "$status" -lt 128 ] && echo "$status" >"${log%.log}.start.${SLURMD_NODENAME:-$(hostname)}.failed" ;;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from helpers.command_line import Holdfast, environment
+from helpers import warm
+from helpers.command_line import Holdfast
 from helpers.here import lacking
-from helpers.waiting import PATIENCE
 
 from hpc.sandbox.programs import installed
+from hpc.storage import opening
 
 # An example may take as long as the machine needs for it.
 hypothesis.settings.register_profile(
@@ -22,6 +24,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 
+@pytest.hookimpl(trylast=True)  # the marks of other folders are set by then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
@@ -29,12 +32,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slurm)
         if "holdfast" in fixtures:
             item.add_marker(pytest.mark.command)
+    items[:] = _slurm_among_others(items)
+
+
+def _slurm_among_others(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Modules that need a cluster, spread evenly: they wait for daemons, and meanwhile the others compute."""
+    modules = [list(module) for _, module in itertools.groupby(items, key=lambda item: item.path)]
+    need = [all(item.get_closest_marker("slurm") for item in module) for module in modules]
+    totals = {kind: sum(len(m) for m, needs in zip(modules, need, strict=True) if needs is kind) for kind in need}
+    passed, places = dict.fromkeys(need, 0), []
+    for module, needs in zip(modules, need, strict=True):
+        places.append(passed[needs] / totals[needs])
+        passed[needs] += len(module)
+    return [item for _, module in sorted(zip(places, modules, strict=True), key=lambda at: at[0]) for item in module]
 
 
 @pytest.fixture(autouse=True)
 def _search_path_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a trainer of a user's puts its folder first; a `training.py` there would hide ours."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture(autouse=True)
+def _known_sweep_directories_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process remembers every directory that it was given, to follow no link below it; here other tests follow.
+
+    `show DIR` asks whether DIR is a cell of the sweep two folders above it, where the directories of other tests lie.
+    """
+    monkeypatch.setattr(opening, "_GIVEN", opening._GIVEN.copy())
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +79,7 @@ def holdfast(tmp_path: Path) -> Holdfast:
     """The command in an empty directory."""
 
     def call(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "hpc", *words]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE
-        )
+        done = warm.command(words, tmp_path)
         assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

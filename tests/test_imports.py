@@ -71,12 +71,13 @@ def strings(path: Path) -> Iterator[tuple[ast.AST, str]]:
 # From the top of the house to its ground: a folder, or a module beside folders, imports from lower floors only.
 FLOORS = [
     ["hpc.__main__"],
-    ["hpc.cli"],
-    ["hpc.launch"],
+    ["hpc.cli", "hpc.api"],
+    ["hpc.launch", "hpc.starter"],
     ["hpc.status", "hpc.resume_check", "hpc.preflight"],
     ["aggregate.pipeline"],
     ["aggregate.report", "aggregate.frames"],
     ["aggregate.documents", "aggregate.figures", "aggregate.coverage", "aggregate.two_sweeps"],
+    ["aggregate.described"],
     ["aggregate.analysis"],
     ["aggregate.wording"],
     ["aggregate.reading", "aggregate.stats"],
@@ -97,7 +98,7 @@ FLOORS = [
     ["training.model"],
     ["training.shapes", "training.script"],
     ["training.command", "training.script_files", "training.placeholders"],
-    ["training.contract", "training.temporaries"],
+    ["training.contract", "training.last_words", "training.temporaries"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What aggregation may know of the toolkit: where a sweep lies and what it is.

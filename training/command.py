@@ -15,7 +15,8 @@ and with these variables set to paths in that directory:
     HOLDFAST_RESULT    a JSON file to write at the end: {"metrics": {...}}, and "diverged": true or "best_epoch"
 
 To stop the command, its process group gets SIGTERM: write HOLDFAST_STATE and end. Epochs that a resumed command
-reports again are ignored. This module is itself a trainer that keeps training/contract.py.
+reports again are ignored. Where `stop_when` ends a cell early, the command is stopped so, and the metrics of that epoch
+are the final ones, whatever it wrote meanwhile. This module is itself a trainer that keeps training/contract.py.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from training.contract import Cell, Checkpoint, ContractError, Run
+from training.last_words import LastWords
 from training.temporaries import temporary_directory
 
 # Empty: a command's declaration stands in the configuration, under `trainer`.
@@ -49,10 +51,21 @@ _GRACE_SECONDS = 20.0
 def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
     """Run ``options["command"]`` for each cell, which finds the other options in HOLDFAST_CELL."""
     for cell in cells:
-        with temporary_directory() as directory:
+        with temporary_directory() as directory, faults_as_causes(cell, run):
             _Command(cell, options, run, directory).run()
         if run.stop:
             return
+
+
+@contextmanager
+def faults_as_causes(cell: Cell, run: Run) -> Iterator[None]:
+    """What is wrong with a program's files is why its cell fails: a traceback would show nothing but our own code."""
+    try:
+        yield
+    except ContractError as error:
+        if run.stop:  # the files of a program that was cut off say nothing of the cell
+            raise
+        run.fail(cell, str(error))
 
 
 class _Command:
@@ -65,6 +78,8 @@ class _Command:
         self._epochs = 0
         self._read = 0
         self._saved_at: int | None = None
+        self._said = LastWords()
+        self._early: Mapping[str, Any] | None = None
         self._command = str(options["command"])
         self._options = {key: value for key, value in options.items() if key != "command"}
 
@@ -103,21 +118,26 @@ class _Command:
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Report epochs and save states until the command ends, or is asked to."""
-        while process.poll() is None and not self._run.stop:
+        while process.poll() is None and not self._run.stop and self._early is None:
             time.sleep(POLL_SECONDS)
             self._report_epochs()
-            if self._run.checkpoint_due():
+            if self._early is None and self._run.checkpoint_due():
                 self._save()
-        if process.poll() is None:
+        running = process.poll() is None
+        if running:
             end(process)
+        if running or self._run.checkpoint_due():
             self._report_epochs()
-            self._save()
+            if self._early is None:
+                self._save()
 
     def _report_epochs(self) -> None:
+        """Report epochs up to the one after which the cell ends early, however many the command has written since."""
         for entry in self._new_lines():
-            if entry["epoch"] > self._epochs:
+            if entry["epoch"] > self._epochs and self._early is None:
                 self._run.epoch(self._cell, entry["epoch"], entry.get("of", 0), entry["metrics"])
                 self._epochs = entry["epoch"]
+                self._early = entry["metrics"] if self._run.stopped_early(self._cell) else None
 
     def _new_lines(self) -> Iterator[dict[str, Any]]:
         """Complete lines written since the last look."""
@@ -151,13 +171,27 @@ class _Command:
 
     def _conclude(self, status: int | None) -> None:
         path = self._directory / "result.json"
-        if path.exists() and status == 0:
+        if self._early is not None:
+            finish_early(self._cell, self._run, self._early, "$HOLDFAST_EPOCHS")
+        elif path.exists() and status == 0:
             result = _result(path)
             best, diverged = result.get("best_epoch"), bool(result.get("diverged"))
             self._run.finish(self._cell, result["metrics"], best_epoch=best, diverged=diverged)
         elif not self._run.stop:
-            cause = f"the command ended with status {status} and left nothing in $HOLDFAST_RESULT; see show --log"
-            self._run.fail(self._cell, cause)
+            ended = f"the command ended with status {status} and left nothing in $HOLDFAST_RESULT{self._said}"
+            self._run.fail(self._cell, f"{ended}; see show --log")
+
+
+def finish_early(cell: Cell, run: Run, measured: Mapping[str, Any], log: str) -> None:
+    """Publish a cell that `stop_when` ends with what its last epoch reported: its program never came to its end.
+
+    log: where its epochs are. Raises ContractError for a metric that is not in them.
+    """
+    try:
+        run.finish(cell, measured)
+    except ContractError as error:
+        fix = f"write it to {log} with every epoch, declare it 'optional', or leave out stop_when"
+        raise ContractError(f"{error}; stop_when ended the program before it wrote final metrics: {fix}") from None
 
 
 def _result(path: Path) -> dict[str, Any]:

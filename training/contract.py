@@ -31,11 +31,12 @@ aggregation never load torch, or anything else that the trainer needs::
 true, and reports epochs, checkpoints and final metrics through ``run``. It needs no knowledge of Slurm, files or
 preemption. ``options`` is the section ``trainer_options`` of the configuration, as the user wrote it.
 
-Three more literals are optional::
+Four more literals are optional::
 
     OPTIONS = ["steps"]            # names in trainer_options; another one in a configuration is then refused
     PACK_MODE = "sequential"       # how the cells of one task are trained
     DATA_FILES = ["*.npy"]         # what the trainer reads, as patterns inside data.dir; default: every file
+    SEEDED = "where x begins"      # what it draws from a cell's seed: the report says what intervals over seeds cover
 
 ``PACK_MODE`` is "sequential" (the default: one call per cell, one after another), "concurrent" (one call per cell, side
 by side: each in a process of its own, all on the task's GPU, sharing its CPUs) or "fused" (one call with all cells of
@@ -110,6 +111,18 @@ class MetricEntry(TypedDict):
     about: NotRequired[str]
 
 
+class UnfitNodeError(RuntimeError):
+    """For a trainer to raise where this machine lacks what it needs, and another one may have it.
+
+    The task then ends at once: no cell is blamed, what was saved is kept, and another task resumes it. A node on which
+    this happens twice is left out by later submissions. The message, one line, names what is missing.
+
+    >>> raise UnfitNodeError("this machine has no license server")
+    Traceback (most recent call last):
+    training.contract.UnfitNodeError: this machine has no license server
+    """
+
+
 class Cell(Protocol):
     """One cell of the grid as a trainer sees it: hashable, and equal to itself after a restart.
 
@@ -143,7 +156,9 @@ class Checkpoint:
     """All that is needed to continue one cell as if nothing had happened, random generators included.
 
     step: optimizer steps done, or any other count that only grows.
-    arrays: numpy arrays (or what numpy.asarray takes without a copy), of any shape and plain dtype.
+    arrays: numpy arrays (or what numpy.asarray takes without a copy), of any shape and plain dtype. Or functions
+        without arguments that return such an array, which must no longer change: they are called when it is written,
+        perhaps in another thread while training continues, so that a copy from a GPU can still be under way.
     values: plain JSON values; numbers come back exactly as they were.
     The metrics given to Run.epoch so far are saved with it and need not be repeated here.
 
@@ -227,6 +242,22 @@ class Run(Protocol):
         """
         ...
 
+    def stopped_early(self, cell: Cell) -> bool:
+        """Whether ``stop_when`` of the configuration ends this cell after the epochs that it has reported.
+
+        Ask before each epoch, also after `restore`; once it is true, finish the cell as after its last epoch. The
+        answer follows from the metrics given to `epoch` alone. Without ``stop_when`` it is always False; with it, an
+        epoch that is reported although it was True raises ContractError, and so does one without the rule's metric.
+
+        >>> epoch = 0
+        >>> while epoch < 50 and not run.stop and not run.stopped_early(cell):
+        ...     epoch += 1
+        ...     run.epoch(cell, epoch, 50, {"error": 0.25})
+        >>> if epoch == 50 or run.stopped_early(cell):
+        ...     run.finish(cell, {"error": 0.25})
+        """
+        ...
+
     def restore(self, cell: Cell) -> Checkpoint | None:
         """The newest valid checkpoint of this cell over all its attempts; None if there is none.
 
@@ -249,8 +280,9 @@ class Run(Protocol):
         """Save all cells of the pack that are still training, crash-safe, as one new generation.
 
         The arrays may be changed as soon as this returns; 1 MB and more are copied and written while training
-        continues, and the log shows when they are on disk. Returns the cells that a newer attempt has claimed or
-        finished: stop training them. Raises ContractError for a cell whose earlier state was never restored.
+        continues, and so is what is given as functions. The log shows when they are on disk. Returns the cells that a
+        newer attempt has claimed or finished: stop training them. Raises ContractError for a cell whose earlier state
+        was never restored.
 
         >>> saved = run.restore(cell)
         >>> dropped = run.save({cell: Checkpoint(step=1, values={"x": 0.5})})

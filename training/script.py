@@ -2,7 +2,8 @@
 
 For each cell the command runs in a new, empty directory, `{dir}`. Its metrics are read there when it has ended with
 status 0, its epochs while it runs. Its checkpoint file is copied into the cell's checkpoints once it is whole, and is
-put back, with the log of epochs, when the cell resumes. To stop a script, it and what it started get SIGTERM.
+put back, with the log of epochs, when the cell resumes. To stop a script, it and what it started get SIGTERM. So it is
+where `stop_when` ends a cell early; the row of that epoch then has the final metrics, whatever was written after it.
 
 Options, as hpc.config.script_section writes them: command, metrics, names, and, where the user gave them, progress,
 checkpoint, resume, bundles (the settings that levels of a factor stand for). This module is itself a trainer that keeps
@@ -21,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from training.command import POLL_SECONDS, end, run_command
+from training.command import POLL_SECONDS, end, faults_as_causes, finish_early, run_command
 from training.contract import Cell, Checkpoint, ContractError, Run
+from training.last_words import LastWords
 from training.placeholders import filled
-from training.script_files import StateFile, counts_epochs, epochs, last_values, pick, rows
+from training.script_files import StateFile, counts_epochs, epochs, last_values, nearest, numbers_in, pick, rows
 from training.temporaries import temporary_directory
 
 # How often files are looked at.
@@ -41,7 +43,7 @@ def train(
 ) -> None:
     """Run the command for each cell. script: the file that `{script}` stands for. search: where its imports lie."""
     for cell in cells:
-        with temporary_directory() as directory:
+        with temporary_directory() as directory, faults_as_causes(cell, run):
             _Script(cell, options, run, directory, script, search).run()
         if run.stop:
             return
@@ -75,7 +77,9 @@ class _Script:
         self._log_seen: tuple[int, int] | None = None
         self._looked_at = 0.0
         self._finished = False
+        self._early: Mapping[str, float] | None = None
         self._noted = False
+        self._said = LastWords()
 
     def run(self) -> None:
         """Run the script to its end, or to a stop that is asked for, and report what it wrote."""
@@ -126,11 +130,11 @@ class _Script:
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Report epochs and save checkpoints until the script ends, or is asked to."""
-        while process.poll() is None and not self._run.stop:
+        while process.poll() is None and not self._run.stop and self._early is None:
             time.sleep(POLL_SECONDS)
             if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
                 self._look(process.pid)
-                if self._state is not None and self._run.checkpoint_due():
+                if self._early is None and self._state is not None and self._run.checkpoint_due():
                     self._save(self._state.take())
         before = None
         if process.poll() is None and self._state is not None:
@@ -140,9 +144,13 @@ class _Script:
         # One that ends with 0 when it is asked to stop has not come to its own end.
         self._finished = process.returncode == 0 and not self._run.stop
         if self._finished:
+            # A state at the very end: a task that dies before the result is published need not train again.
+            if self._state is not None and self._run.checkpoint_due():
+                self._report_epochs()
+                self._save(self._state.take(ended_well=True))
             return
         self._report_epochs()
-        if self._state is not None:
+        if self._early is None and self._state is not None:
             self._save(self._state.take(ended_well=process.returncode == 0) or before)
 
     def _look(self, process: int) -> None:
@@ -152,7 +160,7 @@ class _Script:
         self._looked_at = time.monotonic()
 
     def _report_epochs(self, ended: bool = False) -> None:
-        if self._log is None or not self._log.is_file():
+        if self._log is None or self._early is not None or not self._log.is_file():
             return
         found = self._log.stat()
         if (found.st_size, found.st_mtime_ns) == self._log_seen and not ended:
@@ -174,6 +182,9 @@ class _Script:
             if self._last_epoch is None or key > self._last_epoch:
                 self._epochs, self._last_epoch = self._epochs + 1, key
                 self._run.epoch(self._cell, self._epochs, 0, metrics)
+                if self._run.stopped_early(self._cell):
+                    self._early = metrics
+                    return
 
     def _left_out(self, why: str) -> None:
         self._note(f"{why}; that row is left out")
@@ -197,12 +208,15 @@ class _Script:
     def _conclude(self, status: int) -> None:
         if self._finished:
             self._report_epochs(ended=True)
+        if self._early is not None:
+            finish_early(self._cell, self._run, self._early, self._options["progress"])
+        elif self._finished:
             if self._log is not None and not self._epochs:
                 columns = ", ".join(dict.fromkeys([*self._names.values(), *self._names]))
                 self._note(f"has no epochs with {columns}" if self._log.is_file() else "is not there")
-            self._run.finish(self._cell, self._measured())
+            self._finish(self._measured())
         elif not self._run.stop:
-            self._run.fail(self._cell, f"the script ended with {_as_words(status)}; see show --log")
+            self._run.fail(self._cell, f"the script ended with {_as_words(status)}{self._said}; see show --log")
 
     def _measured(self) -> dict[str, float]:
         """The final metrics. Raises ContractError if the file is not there or lacks one that no epoch reported."""
@@ -219,12 +233,30 @@ class _Script:
         except ValueError as error:
             raise ContractError(f"{file} {error}") from None
         if not found:
-            columns = [column for column, value in values.items() if not isinstance(value, dict | list)] or list(values)
-            raise ContractError(
-                f"{file} has {', '.join(columns[:8]) or 'no values'}, and none of {', '.join(self._names.values())}; "
-                "name its columns by `from` in trainer.measures"
-            )
+            raise ContractError(self._lacking(values, list(self._names)))
         return found
+
+    def _finish(self, measured: dict[str, float]) -> None:
+        try:
+            self._run.finish(self._cell, measured)
+        except ContractError as error:
+            absent = [name for name in self._names if name not in measured]
+            if not absent:
+                raise
+            values = last_values(rows(self._metrics))
+            raise ContractError(f"{error}; {self._lacking(values, absent)}") from None
+
+    def _lacking(self, values: Mapping[str, Any], absent: Sequence[str]) -> str:
+        """What the file of metrics has in place of those that are absent, and how to name it."""
+        there = numbers_in(values) or list(values)
+        columns = {name: self._names[name] for name in absent}
+        near = {name: path for name, column in columns.items() if (path := nearest(column, there))}
+        such = f", such as {{{', '.join(f'{name}: {{from: {path}}}' for name, path in near.items())}}}" if near else ""
+        first = list(dict.fromkeys([*near.values(), *there]))[:8]
+        return (
+            f"{self._options['metrics']} has {', '.join(first) or 'no values'}, and none of "
+            f"{', '.join(columns.values())}; name its columns by `from` in trainer.measures{such}"
+        )
 
 
 def _as_words(status: int) -> str:

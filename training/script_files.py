@@ -7,6 +7,7 @@ at the next look.
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 import math
@@ -109,6 +110,32 @@ def pick(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
             continue
         found[metric] = math.nan if value is None else _number(column, value)
     return found
+
+
+def numbers_in(row: Mapping[str, Any]) -> list[str]:
+    """Where a row has numbers: its columns, and in nested JSON the paths to them."""
+    found = []
+    for column, value in row.items():
+        if isinstance(value, Mapping):
+            found += [f"{column}.{path}" for path in numbers_in(value)]
+        elif _is_number(value):
+            found.append(column)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return not isinstance(value, bool)
+
+
+def nearest(column: str, there: Sequence[str]) -> str:
+    """Of the paths that are there, the one that was probably meant by a column; empty if none comes near."""
+    last = {path.rpartition(".")[2].lower(): path for path in reversed(there)}
+    found = difflib.get_close_matches(column.rpartition(".")[2].lower(), list(last), n=1)
+    return last[found[0]] if found else ""
 
 
 def _number(column: str, value: Any) -> float:

@@ -9,20 +9,21 @@ from functools import cached_property
 
 import numpy as np
 
-from aggregate.analysis.contrasts import Levels, ordered_levels
+from aggregate.analysis.contrasts import Mask, ordered_levels
 from aggregate.analysis.fixed import Analysis, Looks, before_there_were_tests
 from aggregate.analysis.questions import Part, Question, others, question
 from aggregate.analysis.retention import Retained
 from aggregate.analysis.summary import Summary
 from aggregate.arrays import Floats
+from aggregate.reading.declared import BOUNDED
 from aggregate.stats.improvement import improvement_interval, probability_of_improvement
 from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm, holm_levels
 from aggregate.stats.power import detectable_effect, spread_known
-from aggregate.stats.weighted import WeightedTest, weighted_test
+from aggregate.stats.weighted import WeightedTest, averaged, cancels, weighted_test
 from aggregate.wording import counted
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
-SCALES_DISAGREE = "the answer depends on whether information is counted as a share of the error of guessing or in nats"
+SCALES_DISAGREE = "information counted as a share of the error of guessing and counted in nats gives two answers"
 NO_NATS = "information cannot be counted in nats: runs without any error have infinitely much"
 _POWER = 0.8
 
@@ -48,23 +49,28 @@ class InNats:
     level: float
 
 
+def sign(low: float, high: float) -> int:
+    """-1 or 1 where an interval leaves out 0, else 0."""
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
 @dataclass(frozen=True)
 class Piece:
     """A claim within one combination of the other factors. per_seed: the estimate of each seed, shape (seeds,).
-    in_nats: of a retention, the estimate with information counted in nats, or NaN. why: nothing can be said there."""
+    in_nats: of a retention, the same with information counted in nats. why: nothing can be said there."""
 
     where: str
     estimate: float
     low: float
     high: float
     per_seed: Floats
-    in_nats: float = math.nan
+    in_nats: InNats | None = None
     why: str = ""
 
     @property
     def sign(self) -> int:
         """-1 or 1 where the interval leaves out 0, else 0."""
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+        return sign(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,16 @@ class Claim:
         """Whether there is a number to be told, with or without a verdict; none while cells are still to run."""
         known = math.isfinite(self.estimate) and math.isfinite(self.low)
         return known and self.status != UNTESTABLE and not self.question.waiting
+
+    @property
+    def scales_disagree(self) -> bool:
+        """Whether it is withheld because shares and nats give two answers."""
+        return self.status == WITHHELD and self.reason.startswith(SCALES_DISAGREE)
+
+    @property
+    def sign(self) -> int:
+        """-1 or 1 where the interval leaves out 0, else 0."""
+        return sign(self.low, self.high)
 
     @property
     def estimate(self) -> float:
@@ -135,6 +151,17 @@ class Claim:
         return tuple(_piece(asked, part, 1 - (1 - self.level) / max(possible, 1)) for part in asked.parts)
 
     @cached_property
+    def unrelated(self) -> WeightedTest | None:
+        """The same estimate, were the errors of its combinations unrelated within seeds, if that would widen the
+        interval so much that a reader should know it; None if not. The test itself needs no such assumption, and keeps
+        its level whatever they share (docs/statistics.md)."""
+        tests = [_within(self.question, part) for part in self.question.parts if part.rows]
+        if len(tests) < 2 or not all(test.error > 0 for test in (*tests, self.test)):
+            return None
+        other = averaged(tests)
+        return other if cancels(self.test, other, self.level) else None
+
+    @cached_property
     def improvement(self) -> tuple[float, float, float]:
         """Of a comparison: probability that a run of the first level does better, and its interval. Averaged over
         combinations; the interval is that of one of them, since they share their seeds."""
@@ -174,9 +201,9 @@ class Claims:
         return self.looks.share(self.alpha)
 
 
-def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Looks | None = None) -> Claims:
-    """All claims of a sweep. planned: the levels of every factor in the first revision of the grid; contrasts over
-    levels that were added later, and those of other metrics, are exploratory.
+def make_claims(summary: Summary, analysis: Analysis, planned: Mask, looks: Looks | None = None) -> Claims:
+    """All claims of a sweep. planned: the conditions of the first revision of the grid, shape (conditions,); contrasts
+    over those that were added later, and those of other metrics, are exploratory.
 
     looks: how often results could be seen before the seeds were settled; more often than planned, and no claim counts
     as fixed before the first job.
@@ -184,7 +211,9 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
     looks = looks or Looks(analysis.looks)
     tests = analysis.tests
     slopes = [
-        factor.name for factor in summary.factors if factor.ordered and _levels(summary, factor.name, planned) > 1
+        factor.name
+        for axis, factor in enumerate(summary.factors)
+        if factor.ordered and len(ordered_levels(summary, axis, planned, logarithm=True)) > 1
     ]
     dropped = 0
     if tests is None:
@@ -193,11 +222,10 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
         interactions = len(analysis.primary) * math.comb(len(slopes), 2)
         dropped = interactions + (analysis.former is not None)
     family = [_claim(summary, question(summary, test, planned), looks.as_planned) for test in tests]
-    exploratory, left_out = others(summary, analysis, tests, slopes)
+    exploratory, left_out = others(summary, analysis, tests, slopes, planned)
     exploring = [_claim(summary, question(summary, test, planned), False) for test in exploratory]
-    everything: Levels = {factor.name: factor.values for factor in summary.factors}
-    if any(len(planned.get(factor.name, ())) != len(factor.values) for factor in summary.factors):
-        exploring += [_claim(summary, question(summary, test, everything), False) for test in tests]
+    if not planned.all():
+        exploring += [_claim(summary, question(summary, test, np.ones_like(planned)), False) for test in tests]
     share = looks.share(analysis.alpha)
     return Claims(
         family=_judged(family, share, dropped),
@@ -206,11 +234,6 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Levels, looks: Lo
         looks=looks,
         left_out=left_out,
     )
-
-
-def _levels(summary: Summary, name: str, planned: Levels) -> int:
-    factor = next(factor for factor in summary.factors if factor.name == name)
-    return len(ordered_levels(factor, planned, logarithm=True))
 
 
 # --- the numbers ----------------------------------------------------------------------------------------------------
@@ -264,20 +287,22 @@ def _explored(claims: Sequence[Claim], alpha: float) -> tuple[Claim, ...]:
 
 
 def _piece(asked: Question, part: Part, level: float) -> Piece:
-    rows = list(part.rows)
-    weights = asked.weights[rows]
-    # Weights were shared out over combinations; one alone has them all.
-    whole = weights * (np.abs(asked.weights).sum() / np.abs(weights).sum()) if rows else weights
-    test = weighted_test(asked.values[rows], whole)
+    test = _within(asked, part)
     low, high = test.interval(level)
-    in_nats = math.nan if asked.in_nats is None else weighted_test(asked.in_nats[rows], whole).estimate
-    return Piece(part.where, test.estimate, low, high, test.per_seed, in_nats, part.why)
+    nats = None if asked.in_nats is None or not part.rows else _nats(_within(asked, part, asked.in_nats), level)
+    return Piece(part.where, test.estimate, low, high, test.per_seed, nats, part.why)
+
+
+def _within(asked: Question, part: Part, values: Floats | None = None) -> WeightedTest:
+    """The test within one combination. values: in place of the question's, same shape."""
+    return weighted_test((asked.values if values is None else values)[list(part.rows)], asked.whole(part))
 
 
 def _in_nats(asked: Question, level: float) -> InNats | None:
-    if asked.in_nats is None:
-        return None
-    test = weighted_test(asked.in_nats, asked.weights)
+    return None if asked.in_nats is None else _nats(weighted_test(asked.in_nats, asked.weights), level)
+
+
+def _nats(test: WeightedTest, level: float) -> InNats:
     return InNats(test.estimate, *test.interval(level), test.p, level)
 
 
@@ -333,7 +358,15 @@ def _why_untestable(claim: Claim) -> str:
     if claim.question.why:
         return claim.question.why
     if claim.planned == 1:
-        return "one seed says nothing of chance"
+        return "one seed says nothing about chance"
     if claim.test.error == 0:
-        return "every seed gave the same number, so nothing is known of chance"
+        return f"every seed gave the same number, so nothing is known of chance{_all_at_bound(claim.question)}"
     return "too few runs have a finite value"
+
+
+def _all_at_bound(asked: Question) -> str:
+    """Where that is no coincidence: all runs reached a bound of their metric."""
+    seen = np.unique(asked.values[np.isfinite(asked.values)])
+    if asked.metric.kind != BOUNDED or len(seen) != 1 or seen[0] not in (0, 1):
+        return ""
+    return f": all runs are at the bound {seen[0]:g} of {asked.metric.label}, and what lies beyond it cannot be seen"

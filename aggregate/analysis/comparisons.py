@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from aggregate.stats.improvement import improvement_interval, probability_of_imp
 from aggregate.stats.inference import (
     TTest,
     benjamini_hochberg,
+    correlation_by_chance,
     equivalence_p,
     hedges_dz,
     one_sample_t,
@@ -48,15 +50,28 @@ class Comparison:
     margin: float | None
     equivalence: Floats
 
+    @property
+    def known(self) -> int:
+        """In how many conditions there is a difference at all, whether or not it can be tested."""
+        return int((self.test.n > 0).sum())
+
+    @property
+    def made(self) -> int:
+        """How many of the comparisons could be made."""
+        return int(np.isfinite(self.test.p).sum())
+
 
 @dataclass(frozen=True)
 class Pairing:
-    """What runs of one seed share over conditions. correlation: measured, over ``seeds`` seeds that have every
-    condition; ratio: width of an interval for a paired difference relative to an unpaired one of as many seeds."""
+    """What runs of one seed share over conditions. correlation: mean over all pairs of conditions, of the values on the
+    scale on which they are compared, over ``seeds`` seeds that have every condition; by_chance: its standard deviation
+    if runs are unrelated; ratio: width of an interval for a paired difference of two conditions of equal spread,
+    relative to an unpaired one of as many seeds."""
 
     metric: Metric
     correlation: float
     seeds: int
+    by_chance: float
     ratio: float
 
 
@@ -132,5 +147,6 @@ def _adjusted(made: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def _pairing(entry: MetricSummary) -> Pairing:
-    correlation, seeds = seed_correlation(entry.values)
-    return Pairing(entry.metric, correlation, seeds, pairing_ratio(correlation, seeds))
+    correlation, conditions, seeds = seed_correlation(entry.scaled)
+    by_chance = correlation_by_chance(conditions, seeds) if math.isfinite(correlation) else math.nan
+    return Pairing(entry.metric, correlation, seeds, by_chance, pairing_ratio(correlation, seeds))

@@ -61,15 +61,14 @@ def curves(
     return _with_means(epochs, cells.reshape(*counted.shape, len(epochs)), counted, log, bounded, level)
 
 
-def by_level(found: Curves, shape: tuple[int, ...], axis: int, level: float = 0.95) -> Curves:
+def by_level(found: Curves, conditions: Integers, level: float = 0.95) -> Curves:
     """The curves of one factor's levels: within each seed the mean over all conditions of a level.
 
-    shape: number of values of each factor. A seed that lacks a condition at an epoch has no value there.
+    conditions: of each level, in the same combinations of the other factors, shape (levels, combinations). A seed that
+    lacks a condition at an epoch has no value there.
     """
-    seeds, epochs = found.values.shape[1:]
     data = np.where(found.counted[..., None], found.values, np.nan)
-    grid = np.moveaxis((np.log(data) if found.log else data).reshape(*shape, seeds, epochs), axis, 0)
-    means = grid.reshape(shape[axis], -1, seeds, epochs).mean(axis=1)
+    means = (np.log(data) if found.log else data)[conditions].mean(axis=1)
     values = np.exp(means) if found.log else means
     everyone = np.ones(values.shape[:2], dtype=bool)
     return _with_means(found.epochs, values, everyone, found.log, found.bounded, level)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hpc.sweep.cell import FactorValue
@@ -101,7 +101,9 @@ class Analysis:
 
 def _test(entry: Mapping[str, Any]) -> Test:
     if "retention" in entry:
-        return Retention(**{key: value for key, value in entry["retention"].items() if value is not None})
+        known = {known.name for known in fields(Retention)}  # a later version may say more
+        said = {key: value for key, value in entry["retention"].items() if key in known and value is not None}
+        return Retention(**said)
     if "slope" in entry:
         return Slope(entry["metric"], entry["slope"])
     ((factor, (a, b)),) = entry["compare"].items()

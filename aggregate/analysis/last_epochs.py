@@ -14,23 +14,27 @@ from aggregate.reading.records import Gathered
 from aggregate.wording import counted
 from hpc.sweep.states import COMPLETED
 
+_PART = 3  # a third of its epochs is the end of a run
+
 
 @dataclass(frozen=True)
 class LastEpochs:
-    """count: how many epochs were averaged at most. entries: one for each metric with a history, in which a cell's
-    value is its mean over those epochs. budgets: the different numbers of epochs that COMPLETED cells trained."""
+    """count: how many epochs were averaged at most; fewest: at least, in the shortest COMPLETED run. entries: one for
+    each metric with a history, in which a cell's value is its mean over those epochs. budgets: the different numbers of
+    epochs that COMPLETED cells trained."""
 
     count: int
+    fewest: int
     entries: tuple[MetricSummary, ...]
     budgets: tuple[int, ...]
 
     @property
     def span(self) -> str:
-        """Which epochs were averaged, in words: no run has more than it trained."""
-        if not self.budgets or self.budgets[0] >= self.count:
-            return f"the last {counted(self.count, 'epoch')}"
-        most = counted(min(self.count, self.budgets[-1]), "epoch")
-        return f"the last {most}" + (", or of all that a run has" if len(self.budgets) > 1 else "")
+        """What was averaged, in words."""
+        if self.count == 1:
+            return "of the last epoch"
+        fewest = f"{self.fewest} to " if self.fewest < self.count else ""
+        return f"mean of the last {fewest}{counted(self.count, 'epoch')}"
 
     def beside(self, metric: Metric) -> MetricSummary | None:
         """The entry that stands beside a metric of a best epoch: ``best_val_loss`` and ``val_loss``."""
@@ -39,23 +43,26 @@ class LastEpochs:
 
 
 def last_epochs(gathered: Gathered, summary: Summary, histories: Histories, count: int) -> LastEpochs:
-    """Average the last ``count`` epochs of every history, and describe that over seeds."""
+    """Average the last epochs of every history, and describe that over seeds. count: how many of them at most; of a
+    short run no more than a third, since a mean over most of its epochs would be of its training, not of its end."""
     cells = summary.states.size
-    present, starts, lengths = np.unique(histories.position, return_index=True, return_counts=True)
-    rows = _last_rows(starts, lengths, count)
-    owner = np.repeat(np.arange(len(present)), np.minimum(lengths, count))
+    present, starts, lengths = histories.runs
+    kept = np.minimum(count, np.maximum(lengths // _PART, 1))
+    rows = _last_rows(starts, lengths, kept)
+    owner = np.repeat(np.arange(len(present)), kept)
     entries = []
     for metric in metrics_of(gathered.sweep, histories.columns):
         values = np.full(cells, np.nan)
         values[present] = _means(histories.columns[metric.name][rows], owner, len(present))
         entries.append(summarise_metric(metric, summary.states, values.reshape(summary.states.shape), summary.level))
     budgets = {record.result["epochs"] for record in gathered.records if record.result and record.state == COMPLETED}
-    return LastEpochs(count, tuple(entries), tuple(sorted(budgets)))
+    done = kept[summary.states.ravel()[present] == COMPLETED]
+    most, fewest = (int(done.max()), int(done.min())) if done.size else (count, count)
+    return LastEpochs(most, fewest, tuple(entries), tuple(sorted(budgets)))
 
 
-def _last_rows(starts: Integers, lengths: Integers, count: int) -> Integers:
+def _last_rows(starts: Integers, lengths: Integers, kept: Integers) -> Integers:
     """Rows of the last epochs of every cell; the rows of a cell lie together, in the order of its epochs."""
-    kept = np.minimum(lengths, count)
     first = starts + lengths - kept
     return np.repeat(first - (np.cumsum(kept) - kept), kept) + np.arange(kept.sum())
 

@@ -16,14 +16,18 @@ from hpc.sweep.states import COMPLETED
 
 @dataclass(frozen=True)
 class Missingness:
-    """Failures against one factor. failed, ended: cells of each level, in the order of the factor's values.
+    """Failures against one factor. failed, ended: cells of each level, in the order of the factor's values, in the
+    combinations of the other factors that have every level: elsewhere a level would answer for where it was run.
 
-    p: two-sided; NaN if nothing failed, everything did, or there is one level.
+    compared, combinations: how many of them have every level, and how many there are.
+    p: two-sided; NaN if none has, nothing failed, everything did, or there is one level.
     """
 
     factor: Factor
     failed: Integers
     ended: Integers
+    compared: int
+    combinations: int
     method: str
     p: float
 
@@ -37,17 +41,14 @@ def missingness(summary: Summary) -> tuple[Missingness, ...]:
 
 
 def _of_factor(summary: Summary, axis: int, failed: np.ndarray, ended: np.ndarray) -> Missingness:
-    factor = summary.factors[axis]
-    bad, all_of = (_by_level(summary, axis, cells) for cells in (failed, ended))
+    factor, crossing = summary.factors[axis], summary.crossings.of(axis)
+    whole = crossing.whole(range(len(factor.values)))
+    conditions = crossing.conditions[:, whole]  # shape (levels, combinations)
+    bad, all_of = (cells.sum(axis=1)[conditions].sum(axis=1) for cells in (failed, ended))
     method, p = FISHER, float("nan")
     if factor.ordered:
         order = np.argsort(np.array(factor.values)) if factor.numeric else np.arange(len(factor.values))
         method, p = trend_p(bad[order], all_of[order])
     elif 0 < bad.sum() < all_of.sum() and len(bad) > 1:
         p = float(np.min(holm([fisher_p(b, n, bad.sum(), all_of.sum()) for b, n in zip(bad, all_of, strict=True)])))
-    return Missingness(factor, bad, all_of, method, p)
-
-
-def _by_level(summary: Summary, axis: int, cells: np.ndarray) -> Integers:
-    grid = cells.reshape(*summary.shape, cells.shape[-1])
-    return np.asarray(np.moveaxis(grid, axis, 0).reshape(summary.shape[axis], -1).sum(axis=1))
+    return Missingness(factor, bad, all_of, int(whole.sum()), len(whole), method, p)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from aggregate.analysis.contrasts import (
     Block,
-    Levels,
     block,
-    combinations,
+    comparable,
     ordered_levels,
     slope_unit,
     slope_weights,
@@ -26,6 +25,7 @@ from aggregate.arrays import Floats
 from aggregate.reading.declared import BOUNDED, REAL, Metric
 from aggregate.stats.intervals import describe
 from aggregate.stats.repeats import repeats
+from aggregate.stats.weighted import WeightedTest, weighted_test
 from aggregate.wording import value_text
 from hpc.sweep.cell import FactorValue
 
@@ -52,8 +52,10 @@ class Question:
     that are used. values: shape (rows, seeds), NaN where unknown; weights: shape (rows,). in_nats: of a retention, the
     values if information is counted in nats, or None. sides: of a retention, names of the two kinds of information.
     failed: rows of cells that ended without a value, same shape; worst: what they count as, one or two values.
-    waiting: cells that have not ended. notes: what else must be said. why: why nothing can be tested; bar: why nothing
-    may be claimed. pair: of a comparison, values of the two levels, each of shape (combinations, seeds).
+    alone: the one combination of the other factors that it is about, where the design has others. combinations: how
+    many of them the design has. waiting: cells that have not ended. notes: what else must be said. why: why nothing
+    can be tested; bar: why nothing may be claimed. pair: of a comparison, values of the two levels, each of shape
+    (combinations, seeds).
     """
 
     test: Test
@@ -76,7 +78,20 @@ class Question:
     parts: tuple[Part, ...] = ()
     retained: Retained | None = None
     pair: tuple[Floats, Floats] | None = None
+    alone: str = ""
+    combinations: int = 0
     conditions: tuple[int, ...] = ()
+
+    def whole(self, part: Part) -> Floats:
+        """Weights of the same question within one combination: they were shared out over all, and one alone has them
+        all. Shape (rows of the part,)."""
+        weights = self.weights[list(part.rows)]
+        return weights * (np.abs(self.weights).sum() / np.abs(weights).sum()) if part.rows else weights
+
+    @property
+    def means(self) -> Floats:
+        """Of a slope, the mean over seeds and combinations at each level, of logarithms if ``log``; shape (levels,)."""
+        return np.asarray(describe(self.values).mean.reshape(len(self.levels), -1).mean(axis=1))
 
     @property
     def steps(self) -> Floats:
@@ -84,9 +99,15 @@ class Question:
         means = describe(self.values).mean.reshape(len(self.levels), -1)
         return np.diff(means, axis=0)
 
+    def step(self, level: int, combination: int) -> WeightedTest:
+        """Of a slope, one of its steps, from a level to the next, tested within seeds as the slope is."""
+        each = len(self.values) // len(self.levels)
+        rows = [level * each + combination, (level + 1) * each + combination]
+        return weighted_test(self.values[rows], np.array([-1.0, 1.0]))
 
-def question(summary: Summary, test: Test, planned: Levels) -> Question:
-    """planned: the levels of every factor in the first revision of the grid."""
+
+def question(summary: Summary, test: Test, planned: Mask) -> Question:
+    """planned: the conditions of the first revision of the grid, shape (conditions,)."""
     if isinstance(test, Retention):
         return _of_retention(summary, test, planned)
     kind = SLOPE if isinstance(test, Slope) else COMPARISON
@@ -100,19 +121,17 @@ def question(summary: Summary, test: Test, planned: Levels) -> Question:
     return _of_contrast(summary, entry, axis, test, planned)
 
 
-def _of_contrast(
-    summary: Summary, entry: MetricSummary, axis: int, test: Slope | Compared, planned: Levels
-) -> Question:
+def _of_contrast(summary: Summary, entry: MetricSummary, axis: int, test: Slope | Compared, planned: Mask) -> Question:
     factor = summary.factors[axis]
     if isinstance(test, Slope):
-        wanted = ordered_levels(factor, planned, logarithm=True)
+        wanted = ordered_levels(summary, axis, planned, logarithm=True)
         unit, notes = slope_unit(factor), without_logarithm(factor)
     else:
         wanted = [factor.values.index(level) for level in test.levels if level in factor.values]
         unit, notes = f"{' minus '.join(map(value_text, test.levels))} ({factor.label})", ""
     values = entry.scaled
     alive = (np.isfinite(values) | summary.waiting).sum(axis=1) >= min(2, len(summary.seeds))
-    found = block(summary.factors, axis, wanted, alive, planned)
+    found = block(summary, axis, wanted, alive, planned)
     made = Question(
         test,
         SLOPE if isinstance(test, Slope) else COMPARISON,
@@ -124,7 +143,7 @@ def _of_contrast(
         notes=tuple(filter(None, (notes, *found.notes))),
     )
     if len(found.levels) < 2:
-        return replace(made, why="fewer than two levels are left to compare")
+        return replace(made, why=found.why or "fewer than two levels are left to compare")
     used = found.conditions.ravel()
     return replace(
         made,
@@ -137,14 +156,19 @@ def _of_contrast(
         if isinstance(test, Slope)
         else (entry.values[found.conditions[0]], entry.values[found.conditions[1]]),
         conditions=tuple(used.tolist()),
-        parts=_parts(summary, axis, found),
+        parts=_parts(found),
+        alone=found.alone,
+        combinations=found.possible,
     )
 
 
-def _parts(summary: Summary, axis: int, found: Block) -> tuple[Part, ...]:
-    names = combinations(summary.factors, axis, found)
+def _parts(found: Block) -> tuple[Part, ...]:
     rows = np.arange(found.conditions.size).reshape(found.conditions.shape)
-    return tuple(Part(name, tuple(rows[:, c].tolist())) for c, name in enumerate(names)) if len(names) > 1 else ()
+    return (
+        tuple(Part(name, tuple(rows[:, c].tolist())) for c, name in enumerate(found.names))
+        if len(found.names) > 1
+        else ()
+    )
 
 
 def _weights(test: Slope | Compared, found: Block) -> Floats:
@@ -165,7 +189,7 @@ def _worst_values(entry: MetricSummary) -> tuple[float, ...]:
     return tuple(float(np.log(end)) for end in ends) if entry.log else ends
 
 
-def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Question:
+def _of_retention(summary: Summary, asked: Retention, planned: Mask) -> Question:
     kept, other = asked.kept_name or asked.kept, asked.other_name or asked.other
     metric = Metric(RETENTION, f"{kept} kept rather than {other}", RETENTION, REAL, "", None)
     found = retained(summary, asked, planned)
@@ -181,6 +205,8 @@ def _of_retention(summary: Summary, asked: Retention, planned: Levels) -> Questi
         levels=found.found.values,
         sides=(found.kept.name, found.other.name),
         notes=found.found.notes,
+        alone=found.found.alone,
+        combinations=found.found.possible,
         retained=found,
         conditions=tuple(found.found.conditions.ravel().tolist()),
         waiting=int(summary.waiting[found.found.conditions].sum()),
@@ -219,22 +245,35 @@ def _failed(summary: Summary, found: Retained) -> Mask:
 
 
 def others(
-    summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str]
+    summary: Summary, analysis: Analysis, tests: Sequence[Test], slopes: Sequence[str], planned: Mask
 ) -> tuple[list[Test], tuple[str, ...]]:
     """Slopes of every metric on every ordered factor outside the family, and an earlier version's hypothesis; and what
     is left out, since it would say nothing, or nothing new."""
     found: list[Test] = [] if analysis.former is None else [analysis.former]
     left_out: list[str] = []
     labels = {factor.name: factor.label for factor in summary.factors}
+    whole = [name for name in slopes if _is_crossed(summary, name, planned)]
+    left_out += [
+        f"slopes on {labels[name]}, of which no combination of the other factors has all levels"
+        for name in slopes
+        if name not in whole
+    ]
     for i, entry in enumerate(summary.metrics):
         metric = entry.metric
         if twin := _twin(summary, i):
             left_out.append(f"{metric.label}, which {twin} in every run")
             continue
-        found += [Slope(metric.name, name) for name in slopes if name != metric.scaled_by]
-        if metric.scaled_by in slopes:
+        found += [Slope(metric.name, name) for name in whole if name != metric.scaled_by]
+        if metric.scaled_by in whole:
             left_out.append(f"{metric.label} over {labels[metric.scaled_by]}, which multiplies a term of it")
     return [test for test in found if test not in tests], tuple(left_out)
+
+
+def _is_crossed(summary: Summary, name: str, planned: Mask) -> bool:
+    """Whether some combination of the other factors has all levels of a slope on this factor."""
+    axis = next(i for i, factor in enumerate(summary.factors) if factor.name == name)
+    wanted = ordered_levels(summary, axis, planned, logarithm=True)
+    return bool(comparable(summary, axis, wanted, planned)[0].any())
 
 
 def _twin(summary: Summary, position: int) -> str:

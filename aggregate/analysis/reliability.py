@@ -1,4 +1,4 @@
-"""Which intervals not to trust: seeds in two groups, seeds at a bound.
+"""Which intervals not to trust: seeds in two groups, seeds at a bound of their metric.
 
 No interval for a mean covers as it says for such data (docs/statistics.md has the measured coverage), so they are
 flagged beside the claims that rest on them, and the individual seeds are shown.
@@ -7,7 +7,7 @@ flagged beside the claims that rest on them, and the individual seeds are shown.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,31 +16,43 @@ from numpy.typing import NDArray
 from aggregate.analysis.claims import Claim
 from aggregate.analysis.fixed import Retention
 from aggregate.analysis.questions import seeds_named
-from aggregate.analysis.summary import AT_CHANCE, DELTA_LOGIT, MetricSummary, Summary
+from aggregate.analysis.summary import DELTA_LOGIT, MetricSummary, Summary
 from aggregate.arrays import Floats
-from aggregate.reading.declared import BOUNDED, REAL
+from aggregate.reading.declared import BOUNDED, POSITIVE, REAL
+from aggregate.stats.exact import sign_change_p
 from aggregate.stats.intervals import describe
-from aggregate.wording import listed, percent
+from aggregate.stats.weighted import weighted_test
+from aggregate.wording import counted, listed, p_equals, p_text, percent
 
 TWO_GROUPS, AT_BOUND = "seeds in two groups", "seeds at the bound"
-_NAMED, _MOST = 3, 6  # conditions named in one sentence
+# What p and the intervals of a claim are worth if its seeds form two groups. Measured: docs/statistics.md, "Verdicts".
+NORMALITY = (
+    "the p value and the intervals assume seeds that vary normally, and seeds in two groups do not. An interval may "
+    "miss the mean far more often than its level says, and the mean of two groups describes neither. Where runs "
+    "collapse in all conditions alike, false detections do not become more frequent: of simulated sweeps without "
+    "effect, with 5 seeds, of which one run in ten collapses, 1.4 % detect one. Where they collapse in one condition "
+    "alone, what is detected is about runs as these seeds show them: a collapse that none of them shows is not counted"
+)
+_NAMED = 3  # conditions named in one sentence
 _FALSE_ALARMS = 0.05  # of a metric, over all its conditions
+_COMMON = 0.2  # a gap that more clean sweeps have is no alarm beside a claim
 # The widest gap between neighbouring seeds over the spread within the groups on its two sides: what normal seeds exceed
-# with probability 0.05, 0.01, 0.001 and 0.0001, by number of seeds; 3 million simulated conditions each.
-_CHANCES = np.log([0.05, 0.01, 0.001, 0.0001])
+# with these probabilities, by number of seeds; 3 million simulated conditions each.
+_CHANCES = np.log([0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001])
 _GAPS = {
-    3: (46.2, 236.0, 2290.0, 23900.0),
-    4: (11.8, 27.7, 90.8, 285.0),
-    5: (7.19, 13.4, 30.6, 66.7),
-    6: (5.42, 9.01, 17.4, 32.5),
-    7: (4.47, 6.96, 12.2, 21.0),
-    8: (3.87, 5.78, 9.53, 15.1),
-    10: (3.15, 4.46, 6.84, 9.81),
-    12: (2.72, 3.76, 5.49, 7.68),
-    15: (2.33, 3.16, 4.49, 5.97),
-    20: (1.99, 2.69, 3.74, 4.92),
-    30: (1.69, 2.28, 3.13, 3.97),
-    50: (1.47, 1.99, 2.72, 3.36),
+    3: (46, 116, 233, 466, 1180, 2420, 4940, 25100),
+    4: (11.8, 19.3, 27.9, 39.9, 63.9, 90.1, 126, 284),
+    5: (7.17, 10.3, 13.3, 17.2, 23.9, 30.6, 38.8, 68.9),
+    6: (5.41, 7.29, 9.04, 11.1, 14.3, 17.5, 21.1, 32.2),
+    7: (4.47, 5.79, 6.95, 8.28, 10.3, 12.2, 14.2, 20),
+    8: (3.87, 4.9, 5.78, 6.77, 8.26, 9.52, 11, 15.2),
+    9: (3.45, 4.3, 5, 5.77, 6.92, 7.91, 9.01, 11.9),
+    10: (3.15, 3.87, 4.47, 5.11, 6.06, 6.83, 7.64, 9.74),
+    12: (2.72, 3.29, 3.76, 4.25, 4.94, 5.5, 6.1, 7.61),
+    15: (2.33, 2.8, 3.17, 3.55, 4.07, 4.5, 4.94, 5.97),
+    20: (1.99, 2.38, 2.68, 2.99, 3.41, 3.73, 4.06, 4.83),
+    30: (1.69, 2.03, 2.29, 2.54, 2.88, 3.13, 3.39, 4.02),
+    50: (1.48, 1.78, 2, 2.22, 2.51, 2.71, 2.92, 3.41),
 }
 
 
@@ -64,10 +76,52 @@ def beside(summary: Summary, found: Iterable[Flag], claim: Claim) -> list[str]:
     """What a reader of this claim must know of the seeds it rests on, in one line for each matter."""
     names = metrics_of_claim(claim)
     flagged = [part for flag in found if flag.metric in names and (part := within(flag, claim.question.conditions))]
-    unproven = [_unproven(summary, entry, claim) for entry in summary.metrics if entry.metric.name in names]
+    unproven = [
+        _unproven(summary, entry, claim.question.conditions) for entry in summary.metrics if entry.metric.name in names
+    ]
     told = [*flag_lines(summary, flagged), *filter(None, unproven)]
     groups = any(unproven) or any(flag.reason == TWO_GROUPS for flag in flagged)
-    return [*told, _normality(claim)] if groups else told
+    return [*told, NORMALITY, *_by_signs(claim)] if groups else told
+
+
+def outlying(found: Iterable[Flag], entries: Iterable[MetricSummary]) -> bool:
+    """Whether some seeds of some of these metrics lie far from the others."""
+    names = {entry.metric.name for entry in entries}
+    return any(flag.reason == TWO_GROUPS and flag.metric in names for flag in found)
+
+
+def not_normal(summary: Summary, found: Iterable[Flag], claim: Claim) -> str:
+    """Where the seeds of a claim do not vary normally, in words: flagged as two groups, or some at chance and others
+    not. Empty if nowhere is known, which shows of no seeds that they do."""
+    names, used = metrics_of_claim(claim), claim.question.conditions
+    parts = (within(f, used) for f in found if f.metric in names and f.reason == TWO_GROUPS)
+    flagged = sorted({condition for part in parts if part for condition in part.conditions})
+    told = [f"at {_some([summary.place(c) for c in flagged])}"] if flagged else []
+    entries = [entry for entry in summary.metrics if entry.metric.name in names]
+    told += _partly_at_chance(summary, entries, sorted(set(used) - set(flagged)))
+    return f"{', nor '.join(told)} (see below; elsewhere this is assumed)" if told else ""
+
+
+def _partly_at_chance(summary: Summary, entries: Iterable[MetricSummary], conditions: Sequence[int]) -> Iterator[str]:
+    """Conditions where some seeds have left chance and others have not, by how many; each once."""
+    counts: dict[int, tuple[int, int]] = {}
+    for entry in entries:
+        for c in conditions:
+            at, runs = int(entry.at_chance[c].sum()), int(entry.description.n[c])
+            if 0 < at < runs:
+                counts.setdefault(c, (at, runs))
+    for at, runs in dict.fromkeys(counts.values()):
+        where = _some([summary.place(c) for c in sorted(counts) if counts[c] == (at, runs)])
+        others = "the other is" if runs - at == 1 else "the others are"
+        yield f"at {where}, where {at} of {runs} seeds {'is' if at == 1 else 'are'} at chance and {others} not"
+
+
+def doubtful_seeds(summary: Summary, found: Iterable[Flag], claim: Claim) -> list[int]:
+    """Positions of the seeds that lie apart from the others somewhere in a claim, ascending."""
+    names = metrics_of_claim(claim)
+    parts = (within(f, claim.question.conditions) for f in found if f.metric in names and f.reason == TWO_GROUPS)
+    seeds = {seed for part in parts if part for group in part.seeds for seed in group}
+    return [i for i, seed in enumerate(summary.seeds) if seed in seeds]
 
 
 def metrics_of_claim(claim: Claim) -> tuple[str, ...]:
@@ -88,26 +142,15 @@ def within(flag: Flag, conditions: Collection[int]) -> Flag | None:
 def flag_lines(summary: Summary, found: Iterable[Flag]) -> list[str]:
     """Which seeds are doubtful, and where; metrics that share all of it stand in one line."""
     entries = {entry.metric.name: entry for entry in summary.metrics}
-    groups: dict[Flag, list[MetricSummary]] = {}
+    groups: dict[tuple[Flag, str], list[MetricSummary]] = {}
     for flag in found:
-        groups.setdefault(replace(flag, metric=""), []).append(entries[flag.metric])
-    return [f"{listed([e.metric.label for e in es])}: {_told(summary, flag, es)}" for flag, es in groups.items()]
-
-
-def chance_line(summary: Summary, entry: MetricSummary, conditions: Collection[int]) -> str:
-    """How many runs are at chance and where, those of most runs first; empty if none is."""
-    used = sorted(conditions)
-    counts = entry.at_chance[used].sum(axis=1)
-    if not counts.any():
-        return ""
-    runs = entry.description.n[used]
-    order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
-    where = [f"{counts[i]} of {runs[i]} at {summary.place(used[i])}" for i in order[:_MOST]]
-    more = f"; and {counts[order[_MOST:]].sum()} in {len(order) - _MOST} more conditions" if len(order) > _MOST else ""
-    return (
-        f"{entry.metric.label}: {counts.sum()} of {runs.sum()} runs are at chance, less than {percent(AT_CHANCE)} of "
-        f"the way from guessing ({entry.metric.chance:.4g}) to perfect: {'; '.join(where)}{more}"
-    )
+        entry = entries[flag.metric]
+        bound = _told_at_bound(summary, flag, entry) if flag.reason == AT_BOUND else ""
+        groups.setdefault((replace(flag, metric=""), bound), []).append(entry)
+    return [
+        f"{listed([e.metric.label for e in es])}: {bound or _told(summary, flag, es)}"
+        for (flag, bound), es in groups.items()
+    ]
 
 
 def _others_at_chance(summary: Summary, entry: MetricSummary, condition: int, seeds: Sequence[int]) -> str:
@@ -122,8 +165,6 @@ def _others_at_chance(summary: Summary, entry: MetricSummary, condition: int, se
 
 def _told(summary: Summary, flag: Flag, entries: Sequence[MetricSummary]) -> str:
     where = [summary.place(condition) for condition in flag.conditions]
-    if flag.reason == AT_BOUND:
-        return f"seeds lie exactly at a bound at {_some(where)}, where no interval is to be trusted"
     known = next((entry for entry in entries if entry.at_chance.any()), entries[0])
     places = [
         f"{seeds_named(group)} at {place}{_others_at_chance(summary, known, condition, group)}"
@@ -131,40 +172,74 @@ def _told(summary: Summary, flag: Flag, entries: Sequence[MetricSummary]) -> str
     ]
     lie = "lies" if sum(map(len, flag.seeds)) == 1 else "lie"
     skewed = any(entry.metric.kind == REAL for entry in entries)
-    or_skewed = ", or the metric is skewed (declared `real`, it is screened as if it were normal)" if skewed else ""
+    or_skewed = ", or the metric is skewed (without bounds, it is screened as if it were normal)" if skewed else ""
     return f"{_some(places)} {lie} far from the other seeds{or_skewed}"
 
 
-def _normality(claim: Claim) -> str:
-    """What p and the intervals of a claim are worth if its seeds form two groups."""
-    text = (
-        "the p value and the intervals assume seeds that vary normally, and seeds in two groups do not. Read them as "
-        "rough: an interval may miss the mean far more often than its level says, and the mean of two groups describes "
-        "neither"
+def _told_at_bound(summary: Summary, flag: Flag, entry: MetricSummary) -> str:
+    """Which bound it is, and whether any seed is off it."""
+    places: dict[tuple[str, bool], list[str]] = {}
+    for condition in flag.conditions:
+        values = entry.values[condition]
+        bounds = listed([f"{bound:g}" for bound in _bounds(entry) if (values == bound).any()])
+        places.setdefault((bounds, bool(entry.description.zero_spread[condition])), []).append(summary.place(condition))
+    return "; ".join(
+        f"{'all' if alike else 'some'} seeds lie exactly at the bound {bounds} at {_some(where)}: what lies beyond it "
+        f"cannot be seen, and {'there is no interval' if alike else 'no interval is to be trusted'}"
+        for (bounds, alike), where in places.items()
     )
-    seeds = claim.complete_seeds
-    smallest = 2.0 ** (1 - seeds)
-    if not smallest > 1 - claim.level:
-        return text
-    signs = f"Changing the signs of the {seeds} seeds' estimates needs no such assumption"
-    return f"{text}. {signs}, but with so few of them it cannot detect anything (its p is at least {smallest:.4g})"
 
 
-def _unproven(summary: Summary, entry: MetricSummary, claim: Claim) -> str:
-    """Seeds that look like two groups, though no screen could tell from so few: the reader is to see them."""
+def _by_signs(claim: Claim) -> list[str]:
+    """The p of a claim by a test that assumes no normality, in either unit."""
+    question = claim.question
+    nats = None if question.in_nats is None else weighted_test(question.in_nats, question.weights).per_seed
+    told = [_sign_change(own) for own in (claim.test.per_seed, nats) if own is not None]
+    if not told[0]:
+        return []
+    said = "; in nats, ".join(filter(None, told))
+    return [f"{question.metric.label}: a test by changing signs, which needs symmetry, not normality, gives {said}"]
+
+
+def _sign_change(per_seed: Floats) -> str:
+    """A p, beside the smallest that so many seeds can give; empty if there is none."""
+    own = per_seed[np.isfinite(per_seed)]
+    p, smallest = sign_change_p(own), 2.0 ** (1 - len(own))
+    if p != p:
+        return ""
+    if p <= smallest:
+        return f"{p_equals(p)}, the smallest that {len(own)} seeds can give"
+    return f"{p_equals(p)} (with {len(own)} seeds it is at least {p_text(smallest)})"
+
+
+def unproven_lines(summary: Summary, claimed: Mapping[str, Collection[int]]) -> list[str]:
+    """Gaps that stand beside no claim, since clean sweeps often have one as wide. claimed: by metric, the conditions of
+    its claims."""
+    told = [
+        _unproven(summary, e, claimed[e.metric.name], common=True) for e in summary.metrics if e.metric.name in claimed
+    ]
+    return list(filter(None, told))
+
+
+def _unproven(summary: Summary, entry: MetricSummary, conditions: Collection[int], *, common: bool = False) -> str:
+    """Seeds that look like two groups, though no screen could tell from so few: the reader is to see them. common: only
+    those that clean sweeps often have; else only the others."""
     seen = [
         gap
         for gap in gaps(_screened(entry))
-        if gap.wide and gap.alone <= _FALSE_ALARMS < gap.anywhere and gap.condition in claim.question.conditions
+        if gap.wide and gap.alone <= _FALSE_ALARMS < gap.anywhere and gap.condition in conditions
+        if (gap.anywhere > _COMMON) == common
     ]
     if not seen:
         return ""
     places = [f"{_values(entry, gap)} at {summary.place(gap.condition)}" for gap in seen]
     guess = "" if entry.metric.chance is None else f"; guessing gives {entry.metric.chance:.3g}"
     most = percent(round(min(gap.anywhere for gap in seen), 2))
+    tried = counted(int((entry.description.n > 2).sum()), "condition")
     return (
-        f"{entry.metric.label}: {_some(places)}{guess}. These may be two groups; so few seeds cannot settle it: up to "
-        f"{most} of sweeps without groups have such a gap"
+        f"{entry.metric.label}: {_some(places)}{guess}. These may be two groups; so few seeds cannot settle it: of "
+        f"sweeps of {tried} without groups, with normally varying seeds, up to {most} have a gap as wide beside "
+        "the spread on its two sides in at least one condition"
     )
 
 
@@ -187,7 +262,7 @@ def _flags(summary: Summary, entry: MetricSummary) -> Iterator[Flag]:
     if (found := np.flatnonzero(apart.any(axis=1))).size:
         seeds = tuple(tuple(summary.seeds[i] for i in np.flatnonzero(apart[c])) for c in found)
         yield Flag(name, TWO_GROUPS, tuple(found.tolist()), seeds)
-    if entry.metric.kind == BOUNDED and (found := np.flatnonzero(_at_bound(entry))).size:
+    if (found := np.flatnonzero(at_bound(entry))).size:
         yield Flag(name, AT_BOUND, tuple(found.tolist()))
 
 
@@ -260,7 +335,12 @@ def _chance(seeds: int, ratio: float) -> float:
     return math.exp(min(float(_CHANCES[i] + slope * (at - widths[i])), 0.0))
 
 
-def _at_bound(entry: MetricSummary) -> NDArray[np.bool_]:
-    """Some seeds at exactly 0 or 1, but not all alike: the rest of the distribution lies beyond the bound."""
-    bound = (entry.values == 0) | (entry.values == 1)
-    return np.asarray(bound.any(axis=1) & ~entry.description.zero_spread & (entry.description.n > 1))
+def _bounds(entry: MetricSummary) -> tuple[float, ...]:
+    """Values beyond which the metric cannot go, by its declaration."""
+    return {BOUNDED: (0.0, 1.0), POSITIVE: (0.0,)}.get(entry.metric.kind, ())
+
+
+def at_bound(entry: MetricSummary) -> NDArray[np.bool_]:
+    """Where seeds lie exactly at a bound of their metric, some or all of them, shape (conditions,): the rest of the
+    distribution lies beyond it. Of one seed alone nothing is said."""
+    return np.asarray(np.isin(entry.values, _bounds(entry)).any(axis=1) & (entry.description.n > 1))

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.analysis.contrasts import Block, Levels, block, combinations, ordered_levels
+from aggregate.analysis.contrasts import Block, block, ordered_levels
 from aggregate.analysis.fixed import Retention
 from aggregate.analysis.summary import MetricSummary, Summary
-from aggregate.arrays import Floats
+from aggregate.arrays import Floats, Interval
 from aggregate.reading.declared import CROSS_ENTROPY, SQUARED, Factor
 from aggregate.stats.intervals import describe, t_interval
-from aggregate.wording import listed, value_text
+from aggregate.wording import listed, percent, span, value_text
 from hpc.sweep.cell import FactorValue
 
 _HALF = 0.5
@@ -31,14 +32,31 @@ _HALF = 0.5
 @dataclass(frozen=True)
 class Side:
     """One kind of information. formula: what it is, in words. information: shape (levels, combinations, seeds), narrow
-    to wide. learnt: in which combinations it is above chance at the widest level, shape (combinations,). error: kind of
-    error of its metric, or empty."""
+    to wide. level: of the intervals. error: kind of error of its metric, or empty."""
 
     name: str
     formula: str
     information: Floats
-    learnt: NDArray[np.bool_]
+    level: float
     error: str = ""
+
+    @cached_property
+    def interval(self) -> Interval:
+        """For the mean over seeds at the widest level, (low, high), each of shape (combinations,)."""
+        d = describe(self.information[-1])
+        return t_interval(d.mean, d.sem, d.n, self.level)
+
+    def interval_text(self, combination: int) -> str:
+        low, high = (end[combination] for end in self.interval)
+        if low == high:
+            return "the same in every seed"
+        return f"{percent(round(self.level, 4))} interval [{low:.2f}, {high:.2f}]"
+
+    @cached_property
+    def learnt(self) -> NDArray[np.bool_]:
+        """In which combinations it is above guessing at the widest level, shape (combinations,): the interval over
+        seeds lies above 0, and so does every seed, since it is divided by."""
+        return np.asarray((self.interval[0] > 0) & (describe(self.information[-1]).minimum > 0))
 
     @property
     def retention(self) -> Floats:
@@ -87,10 +105,15 @@ class Retained:
     @property
     def difference_in_nats(self) -> Floats | None:
         """The same with both counted in nats; None where that is unknown, or no other than ``difference``."""
-        errors = {self.kept.error, self.other.error}
-        if "" in errors or errors == {CROSS_ENTROPY}:
+        if self.unit_unchecked or {self.kept.error, self.other.error} == {CROSS_ENTROPY}:
             return None
         return self.kept.in_nats[:-1] - self.other.in_nats[:-1]
+
+    @property
+    def unit_unchecked(self) -> bool:
+        """Whether the answer may hang on the unit of information, and nothing says so: some metric's kind of error is
+        not declared."""
+        return "" in (self.kept.error, self.other.error)
 
     @property
     def learnt(self) -> NDArray[np.bool_]:
@@ -99,10 +122,15 @@ class Retained:
     @property
     def shares(self) -> tuple[float, float]:
         """Shares of either retained at narrower levels, averaged over seeds, levels and combinations with both."""
-        return tuple(  # type: ignore[return-value]
-            float(describe(side.retention[:-1, self.learnt]).mean.mean()) if self.learnt.any() else float("nan")
-            for side in (self.kept, self.other)
-        )
+        return self._mean(self.kept.retention), self._mean(self.other.retention)
+
+    @property
+    def shares_of_nats(self) -> tuple[float, float]:
+        """The same with information counted in nats; NaN where it cannot be."""
+        return self._mean(self.kept.in_nats), self._mean(self.other.in_nats)
+
+    def _mean(self, retention: Floats) -> float:
+        return float(describe(retention[:-1, self.learnt]).mean.mean()) if self.learnt.any() else float("nan")
 
     @property
     def widest(self) -> str:
@@ -126,13 +154,13 @@ class Retained:
         """What was not shown to be learnt in a combination, and by what; empty if both were."""
         sides = zip((self.kept, self.other), self.ranges(combination), strict=True)
         missing = [
-            f"the information on {name} is {low:.2f} to {high:.2f} over seeds"
+            f"the information on {name} is {span(low, high)} over seeds ({side.interval_text(combination)})"
             for side, (name, low, high) in sides
             if not side.learnt[combination]
         ]
         if not missing:
             return ""
-        return f"even at {self.widest}, {' and '.join(missing)}, not reliably above 0, which is guessing"
+        return f"even at {self.widest}, {' and '.join(missing)}, not reliably above 0, the level of guessing"
 
 
 def _between(below: int, levels: tuple[FactorValue, ...]) -> str:
@@ -142,8 +170,8 @@ def _between(below: int, levels: tuple[FactorValue, ...]) -> str:
     return f"between {value_text(levels[below + 1])} and {value_text(levels[below])}"
 
 
-def retained(summary: Summary, asked: Retention, planned: Levels) -> Retained | str:
-    """Retention as far as the sweep has it, or why there is none."""
+def retained(summary: Summary, asked: Retention, planned: NDArray[np.bool_]) -> Retained | str:
+    """Retention as far as the sweep has it, or why there is none. planned: see questions.question."""
     entries = {entry.metric.name: entry for entry in summary.metrics}
     axis = next((i for i, factor in enumerate(summary.factors) if factor.name == asked.factor), None)
     if axis is None:
@@ -155,8 +183,10 @@ def retained(summary: Summary, asked: Retention, planned: Levels) -> Retained | 
     both = np.isfinite(kept.values) & np.isfinite(other.values)
     factor = summary.factors[axis]
     alive = (both | summary.waiting).sum(axis=1) >= min(2, len(summary.seeds))
-    wanted = ordered_levels(factor, planned, logarithm=False)
-    found = block(summary.factors, axis, wanted, alive, planned)
+    wanted = ordered_levels(summary, axis, planned, logarithm=False)
+    found = block(summary, axis, wanted, alive, planned)
+    if found.why:
+        return found.why
     if len(found.levels) < 2:
         return "; ".join(["fewer than two levels are left", *found.notes])
     sides = [
@@ -166,7 +196,7 @@ def retained(summary: Summary, asked: Retention, planned: Levels) -> Retained | 
             (other, asked.other_chance, asked.other_name),
         )
     ]
-    return Retained(factor, found, tuple(combinations(summary.factors, axis, found)), sides[0], sides[1])
+    return Retained(factor, found, found.names, sides[0], sides[1])
 
 
 def _side(
@@ -180,8 +210,7 @@ def _side(
     else:
         information = 1 - values / chance
         formula = f"1 - ({entry.metric.label}) / {chance:.4g}"
-    learnt = _learnt(information[-1], level)
-    return Side(name or entry.metric.label, formula, information, learnt, entry.metric.error)
+    return Side(name or entry.metric.label, formula, information, level, entry.metric.error)
 
 
 def _share_of_widest(information: Floats) -> Floats:
@@ -189,11 +218,3 @@ def _share_of_widest(information: Floats) -> Floats:
     widest = information[-1]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         return np.asarray(np.where(widest > 0, information / widest, np.nan))
-
-
-def _learnt(widest: Floats, level: float) -> NDArray[np.bool_]:
-    """Whether information is above 0: the t interval over seeds lies above it, and so does every seed, since it is
-    divided by. widest: shape (combinations, seeds)."""
-    d = describe(widest)
-    low, _ = t_interval(d.mean, d.sem, d.n, level)
-    return np.asarray((low > 0) & (d.minimum > 0))

@@ -10,7 +10,7 @@ import numpy as np
 
 from aggregate.analysis.claims import Claims, make_claims
 from aggregate.analysis.comparisons import Comparison, Pairing, compare, pairings
-from aggregate.analysis.contrasts import Levels
+from aggregate.analysis.contrasts import Mask
 from aggregate.analysis.curves import Curves, curves
 from aggregate.analysis.fixed import Analysis, Looks, looks_of
 from aggregate.analysis.last_epochs import LastEpochs, last_epochs
@@ -22,6 +22,7 @@ from aggregate.reading.histories import Histories
 from aggregate.reading.records import Gathered
 from aggregate.reading.sweep import Reading
 from hpc.storage.results import paused_collector
+from hpc.storage.revisions import begun_with
 from hpc.sweep.states import COMPLETED
 
 
@@ -64,7 +65,9 @@ def study(reading: Reading) -> Study:
         gathered=gathered,
         histories=histories,
         summary=summary,
-        evidence=weigh(summary, analysis, planned_levels(manifest), looks_of(analysis, manifest["revisions"])),
+        evidence=weigh(
+            summary, analysis, planned_conditions(manifest, summary), looks_of(analysis, manifest["revisions"])
+        ),
         ends=last_epochs(gathered, summary, histories, analysis.last_epochs),
         flags=flags(summary),
         remarks=reading.remarks,
@@ -81,12 +84,20 @@ class Evidence:
     missingness: tuple[Missingness, ...]
 
 
-def weigh(summary: Summary, analysis: Analysis, planned: Levels, looks: Looks) -> Evidence:
-    """planned: the levels of every factor in the first revision of the grid."""
+def weigh(summary: Summary, analysis: Analysis, planned: Mask, looks: Looks) -> Evidence:
+    """planned: the conditions of the first revision of the grid, shape (conditions,)."""
     claims = make_claims(summary, analysis, planned, looks)
     return Evidence(claims, compare(summary, analysis), pairings(summary), missingness(summary))
 
 
-def planned_levels(manifest: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The levels of every factor when the sweep began. manifest: the content of sweep.json."""
-    return {str(name): list(values) for name, values in manifest["revisions"][0]["grid"]["axes"]}
+def planned_conditions(manifest: Mapping[str, Any], summary: Summary) -> Mask:
+    """Which conditions the sweep began with, shape (conditions,). manifest: the content of sweep.json.
+
+    Raises SweepError if its first revision cannot be read.
+    """
+    first = begun_with(manifest)
+    levels = {axis.name: set(axis.values) for axis in first.axes}
+    planned = [all(value in levels.get(name, (value,)) for name, value in point) for point in summary.points]
+    if first.rules and [axis.name for axis in first.axes] == [factor.name for factor in summary.factors]:
+        planned = [here and first.has(point) for here, point in zip(planned, summary.points, strict=True)]
+    return np.array(planned, dtype=bool)

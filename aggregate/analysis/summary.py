@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from aggregate.stats.intervals import (
 )
 from aggregate.wording import value_text
 from hpc.sweep.cell import Point
+from hpc.sweep.crossing import Crossings
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED, MISSING, STARTED, STATES
 
@@ -36,7 +38,8 @@ class MetricSummary:
     absent: COMPLETED cells without a finite value, shape (conditions,).
     t: confidence interval for the mean, (low, high), each of shape (conditions,). median: for the median.
     log: a positive metric is compared on the scale of its logarithm throughout: intervals, slopes, curves.
-    centre: the mean, or the geometric mean if ``log``; suited: the interval for it, which fits the declared kind.
+    centre: the mean, or the geometric mean if ``log``; suited: the interval for it, which fits the declared kind; NaN
+        where all seeds gave the same number.
     method: how ``suited`` was made. note: why that is not the method of the declared kind; empty if it is.
     """
 
@@ -60,15 +63,25 @@ class MetricSummary:
         return "geometric mean" if self.log else "mean"
 
     @property
+    def knows_chance(self) -> bool:
+        """Whether both guessing and a perfect score are known, so that runs at chance can be told."""
+        metric, chance = self.metric, self.metric.chance
+        ends_at_1 = metric.kind == BOUNDED or bool(metric.error)
+        return chance is not None and (chance > 0 if metric.better == "lower" else chance < 1 and ends_at_1)
+
+    def near_chance(self, values: Floats) -> NDArray[np.bool_]:
+        """Which of these values of the metric are less than AT_CHANCE of the way from guessing to perfect. Same shape;
+        none where either is unknown."""
+        if not self.knows_chance:
+            return np.zeros(values.shape, dtype=bool)
+        chance, perfect = self.metric.chance or 0.0, 0.0 if self.metric.better == "lower" else 1.0
+        return np.asarray((values - chance) / (perfect - chance) < AT_CHANCE)
+
+    @property
     def at_chance(self) -> NDArray[np.bool_]:
         """Runs that went less than AT_CHANCE of the way from guessing to perfect; shape (conditions, seeds). None where
         either is unknown."""
-        metric, chance = self.metric, self.metric.chance
-        ends_at_1 = metric.kind == BOUNDED or bool(metric.error)
-        if chance is None or not (chance > 0 if metric.better == "lower" else chance < 1 and ends_at_1):
-            return np.zeros(self.values.shape, dtype=bool)
-        perfect = 0.0 if metric.better == "lower" else 1.0
-        return np.asarray((self.values - chance) / (perfect - chance) < AT_CHANCE)
+        return self.near_chance(self.values)
 
     @property
     def scaled(self) -> Floats:
@@ -80,12 +93,15 @@ class MetricSummary:
 class Summary:
     """A sweep in numbers.
 
-    conditions, points: name and factor values of each, in the order of the grid.
-    shape: number of values of each factor; their product is the number of conditions.
+    conditions, points: name and factor values of each, in the order of the grid; not every combination of levels need
+        be one.
     states: state of each cell, shape (conditions, seeds).
     primary: the metrics fixed before the first job, as declared, whether or not a result has a value of them.
     completion: exact interval for the rate of COMPLETED cells among those that ended, (low, high), each of shape
         (conditions,).
+    early: COMPLETED cells that stop_when ended before their last epoch, shape (conditions, seeds); None where every
+        cell trains all its epochs.
+    together: positions of factors that move together, by design.
     """
 
     name: str
@@ -99,10 +115,13 @@ class Summary:
     primary: tuple[Metric, ...]
     completion: Interval
     complete: bool
+    early: NDArray[np.bool_] | None = None
+    together: tuple[tuple[int, ...], ...] = ()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(len(factor.values) for factor in self.factors)
+    @cached_property
+    def crossings(self) -> Crossings:
+        """Which levels of a factor occur together with which of the others."""
+        return Crossings(tuple(factor.values for factor in self.factors), self.points)
 
     @property
     def completed(self) -> Integers:
@@ -118,6 +137,10 @@ class Summary:
     def ended(self) -> Integers:
         """Cells of each condition that ended, in whatever state, shape (conditions,)."""
         return np.asarray((~self.waiting).sum(axis=1))
+
+    def moving(self, axis: int) -> tuple[int, ...]:
+        """Positions of the factors that a factor moves together with, and its own."""
+        return next((axes for axes in self.together if axis in axes), (axis,))
 
     def place(self, condition: int) -> str:
         """A condition in words: ``workspace dimension 8, synergy loss scale 0.1``."""
@@ -144,7 +167,9 @@ class Summary:
 def summarise(gathered: Gathered) -> Summary:
     """Compute every statistic of a sweep."""
     sweep = gathered.sweep
-    return summarise_arrays(
+    places = {axis.name: i for i, axis in enumerate(sweep.grid.axes)}
+    together = tuple(tuple(places[name] for name in tie.factors) for tie in sweep.grid.rules.ties)
+    found = summarise_arrays(
         sweep.name,
         factors_of(sweep),
         tuple(sweep.grid.conditions()),
@@ -154,7 +179,9 @@ def summarise(gathered: Gathered) -> Summary:
         primary=_primary(sweep),
         level=1 - float(sweep.analysis.get("alpha", 0.05)),
         complete=gathered.complete,
+        early=_early(gathered),
     )
+    return replace(found, together=together)
 
 
 def summarise_arrays(
@@ -168,8 +195,9 @@ def summarise_arrays(
     primary: tuple[Metric, ...],
     level: float,
     complete: bool,
+    early: NDArray[np.bool_] | None = None,
 ) -> Summary:
-    """A sweep from its arrays. states, values: shape (conditions, seeds); see Summary for the others."""
+    """A sweep from its arrays. states, values, early: shape (conditions, seeds); see Summary for the others."""
     names, points = zip(*conditions, strict=True)
     ended = ((states != MISSING) & (states != STARTED)).sum(axis=1)
     return Summary(
@@ -184,6 +212,7 @@ def summarise_arrays(
         primary=primary,
         completion=clopper_pearson((states == COMPLETED).sum(axis=1), ended, level),
         complete=complete,
+        early=early,
     )
 
 
@@ -191,6 +220,13 @@ def _primary(sweep: Sweep) -> tuple[Metric, ...]:
     names = sweep.analysis.get("primary_metrics") or ()
     declared = {metric.name: metric for metric in metrics_of(sweep, names)}
     return tuple(declared[name] for name in names)
+
+
+def _early(gathered: Gathered) -> NDArray[np.bool_] | None:
+    if gathered.sweep.stop_rule is None:
+        return None
+    found = [record.stopped_early and record.state == COMPLETED for record in gathered.records]
+    return np.array(found, dtype=bool).reshape(-1, len(gathered.sweep.grid.seeds))
 
 
 def _states(gathered: Gathered) -> NDArray[np.str_]:
@@ -214,7 +250,7 @@ def summarise_metric(metric: Metric, states: NDArray[np.str_], values: Floats, l
     values = np.where(states == COMPLETED, values, np.nan)
     description = describe(values)
     method, note = _method(metric, values)
-    centre, suited = _suited(method, values, description, level)
+    centre, ends = _suited(method, values, description, level)
     return MetricSummary(
         metric,
         values,
@@ -222,11 +258,17 @@ def summarise_metric(metric: Metric, states: NDArray[np.str_], values: Floats, l
         (states == COMPLETED).sum(axis=1) - description.n,
         t_interval(description.mean, description.sem, description.n, level),
         centre,
-        suited,
+        _with_width(ends, description),
         median_interval(values, level),
         method,
         note,
     )
+
+
+def _with_width(interval: Interval, description: Description) -> Interval:
+    """NaN where all seeds gave the same number: an interval without a width covers nothing but what was seen."""
+    low, high = (np.where(description.zero_spread, np.nan, end) for end in interval)
+    return low, high
 
 
 def _suited(method: str, values: Floats, plain: Description, level: float) -> tuple[Floats, Interval]:

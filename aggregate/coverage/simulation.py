@@ -5,6 +5,7 @@ The functions under test are those that aggregation calls. 95 % everywhere.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,13 +16,14 @@ from scipy import special
 from aggregate.analysis.curves import curves
 from aggregate.analysis.reliability import two_groups
 from aggregate.arrays import Floats, Interval
+from aggregate.coverage.averages import simulate_averages
 from aggregate.coverage.populations import Population
 from aggregate.coverage.row import CoverageRow
 from aggregate.reading.declared import BOUNDED, POSITIVE
 from aggregate.stats.bands import FEWEST_SEEDS
 from aggregate.stats.exact import trend_p
 from aggregate.stats.improvement import improvement_interval, probability_of_improvement
-from aggregate.stats.inference import equivalence_p, one_sample_t
+from aggregate.stats.inference import equivalence_p, holm, one_sample_t
 from aggregate.stats.intervals import (
     clopper_pearson,
     delta_logit_interval,
@@ -33,7 +35,10 @@ from aggregate.stats.intervals import (
 LEVEL, ALPHA = 0.95, 0.05
 SEEDS = (3, 5, 10)
 _EPOCHS = 50
-_CONDITIONS, _SPLIT_SEEDS = 12, 5  # of the sweeps that are screened for groups
+_CONDITIONS = 12  # of the sweeps that are screened for groups
+_SCREENED, _SPLITS, _AWAY = (3, 5, 10, 20), (1, 2), (20, 60)  # seeds, apart of these, and how many deviations
+_POWER_SEEDS, _POWER_MARGIN = 5, 3.0
+_RISING = (0.0, 0.1, 0.2, 0.35, 0.5)  # rates of failure by level
 _SMOOTHNESS = {"smooth": 15.0, "wavy": 5.0, "rough": 0.3}
 # What normal curves are turned into, the true curve of that, and what the metric is declared as.
 _CURVES: dict[str, tuple[Callable[[Floats], Floats], float, dict[str, bool]]] = {
@@ -64,6 +69,9 @@ def simulate(
     yield from _trends(min(repeats, 5000), random)
     yield from _bands(min(repeats, 2000), random)
     yield from _screens(min(repeats, 2000), random)
+    yield from simulate_averages(min(repeats, 5000), random)
+    yield from _corrections(repeats, random)
+    yield from _powers(min(repeats, 2000), random)
 
 
 def _intervals(population: Population, seeds: int, repeats: int, random: Generator) -> Iterator[CoverageRow]:
@@ -114,6 +122,27 @@ def _trends(repeats: int, random: Generator) -> Iterator[CoverageRow]:
         yield CoverageRow("trend of failures", f"{100 * rate:g} % of runs fail", 15, ALPHA, trend, repeats)
 
 
+def _powers(repeats: int, random: Generator) -> Iterator[CoverageRow]:
+    """Of tests that are watched above for errors: one that detects nothing would make none."""
+    differences = random.normal(size=(repeats, _POWER_SEEDS))
+    within = float((equivalence_p(differences, _POWER_MARGIN) <= ALPHA).mean())
+    data = f"normal, a margin of {_POWER_MARGIN:g} standard deviations"
+    yield CoverageRow("equivalence, found", data, _POWER_SEEDS, 0.9, within, repeats)
+    bad = random.binomial(15, _RISING, (repeats, len(_RISING)))
+    found = sum(trend_p(row, np.full(len(_RISING), 15))[1] <= ALPHA for row in bad) / repeats
+    data = f"{100 * _RISING[0]:g} to {100 * _RISING[-1]:g} % of runs fail"
+    yield CoverageRow("trend of failures, found", data, 15, 0.9, found, repeats)
+
+
+def _corrections(repeats: int, random: Generator) -> Iterator[CoverageRow]:
+    """Holm's correction of four t tests by itself: where two effects are sure, the other two have all of alpha."""
+    for effects, data in ((0, "four tests, no effect"), (2, "four tests, two sure effects")):
+        p = one_sample_t(random.normal(size=(repeats, 4, _POWER_SEEDS))).p
+        p[:, :effects] = 1e-12
+        wrong = sum(bool((holm(row)[effects:] <= ALPHA).any()) for row in p) / repeats
+        yield CoverageRow("Holm's correction", data, _POWER_SEEDS, ALPHA, wrong, repeats)
+
+
 def _bands(repeats: int, random: Generator) -> Iterator[CoverageRow]:
     """Gaussian curves, losses that are lognormal at every epoch, and accuracies just below their ceiling."""
     at = np.arange(_EPOCHS)
@@ -132,18 +161,23 @@ def _bands(repeats: int, random: Generator) -> Iterator[CoverageRow]:
 
 def _screens(repeats: int, random: Generator) -> Iterator[CoverageRow]:
     """The screen for seeds in two groups, on sweeps of 12 conditions of unlike spread, every third at its ceiling."""
-    apart = "of 5 seeds 60 standard deviations away"
-    for seeds in SEEDS:
+    for seeds in _SCREENED:
         spread = np.exp(random.normal(0, 0.5, (repeats, _CONDITIONS, 1)))
         spread[:, ::3] *= 1e-6
         clean = spread * random.normal(size=(repeats, _CONDITIONS, seeds))
         flagged = sum(bool(two_groups(sweep).any()) for sweep in clean) / repeats
         yield CoverageRow("two groups, flagged in error", "no groups", seeds, ALPHA, flagged, repeats)
-        for split in (1, 2) if seeds == _SPLIT_SEEDS else ():
-            clean[:, 1, :split] -= 60 * spread[:, 1]
-            found = sum(bool(two_groups(sweep)[1, :split].all()) for sweep in clean) / repeats
-            yield CoverageRow("two groups, found", f"{split} {apart}", seeds, 0.9, found, repeats)
-            clean[:, 1, :split] += 60 * spread[:, 1]
+        for split, away in itertools.product(_SPLITS, _AWAY) if seeds > _SCREENED[0] else ():
+            yield _found(clean[: repeats // 2], spread[: repeats // 2], split, away)
+
+
+def _found(clean: Floats, spread: Floats, split: int, away: int) -> CoverageRow:
+    """Groups made in one condition of clean sweeps. away: of the others, in standard deviations of the condition."""
+    sweeps, seeds = clean.copy(), clean.shape[-1]
+    sweeps[:, 1, :split] -= away * spread[:, 1]
+    found = sum(bool(two_groups(sweep)[1, :split].all()) for sweep in sweeps) / len(sweeps)
+    data = f"{split} of {seeds} seeds {away} standard deviations away"
+    return CoverageRow("two groups, found", data, seeds, 0.9, found, len(sweeps))
 
 
 def _parts(repeats: int, most: int = 500) -> Iterator[int]:

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from aggregate.analysis.claims import Claims, make_claims
-from aggregate.analysis.fixed import Analysis, Compared, Looks, Retention, Slope
+from aggregate.analysis.fixed import Analysis, Compared, Looks, Retention, Slope, Test
 from aggregate.analysis.summary import Summary, summarise_arrays
 from aggregate.arrays import Floats
 from aggregate.reading.declared import BOUNDED, CROSS_ENTROPY, POSITIVE, SQUARED, Factor, Metric
@@ -22,6 +22,7 @@ from hpc.sweep.states import COMPLETED, FAILED
 
 Noise = Callable[[Generator, tuple[int, ...]], Floats]
 DIMS, SCALES = (8, 12, 16, 24, 32), (0.1, 1.0, 10.0)
+_COLLAPSING_AT = (3, 1)  # dimension 24 and scale 1: the condition whose runs alone collapse
 _KEPT_CHANCE, _OTHER_CHANCE = float(np.log(8)), 0.21
 _FACTORS = (
     Factor("dim", "dim", "dimension", "dim", DIMS, log=True, ordered=True),
@@ -37,7 +38,11 @@ _METRICS = (
 HYPOTHESIS = Retention("kept", "other", "dim", _KEPT_CHANCE, _OTHER_CHANCE)
 BUILT_IN = (HYPOTHESIS, Slope("accuracy", "dim"))
 FAMILY = (*BUILT_IN, Slope("loss", "dim"), Compared("accuracy", "scale", (0.1, 10.0)))
-LEVELS = {"dim": DIMS, "scale": SCALES}
+# So many that a correction which is not made cannot be missed.
+WIDE: tuple[Test, ...] = (
+    *(Slope(metric, factor) for metric in ("accuracy", "loss", "kept", "other") for factor in ("dim", "scale")),
+    *(Compared(metric, "dim", (12, 24)) for metric in ("accuracy", "loss", "kept", "other")),
+)
 
 
 def normal(random: Generator, shape: tuple[int, ...]) -> Floats:
@@ -69,7 +74,9 @@ class World:
     noise: of every run, mean 0. spread: in information.
     shared: part of a seed's noise that all its conditions share. own: spread of slopes that seeds have of their own.
     failing: share of all runs that fail at random. worst_fail: share of the runs of the narrowest dimension that fail
-    because they are the worst.
+    because they are the worst. collapsing: share of the runs of one condition that fall to guessing in ``kept``, and of
+    no other condition. made_up_for: whether the other runs of that condition are so much better that the mean of all
+    its runs is what it would be without.
     """
 
     name: str
@@ -82,6 +89,8 @@ class World:
     own: float = 0.0
     failing: float = 0.0
     worst_fail: float = 0.0
+    collapsing: float = 0.0
+    made_up_for: bool = False
 
 
 _STEEP, _GENTLE, _MIDDLE = (0.0, 0.1, 0.4, 0.8, 1.0), (0.3, 0.6, 0.8, 0.95, 1.0), (0.2, 0.4, 0.6, 0.85, 1.0)
@@ -96,6 +105,19 @@ TRUTHS = (
     World("nothing changes"),
 )
 COLLAPSING = World("both lose the same share, seeds collapse", _MIDDLE, _MIDDLE, noise=collapsing, spread=0.02)
+# Nothing changes, but runs of one condition collapse. What that means for "no effect" can be said in two ways: the runs
+# that do not collapse are the same as everywhere, or the mean of all runs is.
+ONE_COLLAPSES = tuple(
+    World(
+        f"nothing changes but that {100 * share:g} % of one condition collapse, {which} the same",
+        learnt=(0.7, 0.7),
+        spread=0.01,
+        collapsing=share,
+        made_up_for=made_up_for,
+    )
+    for made_up_for, which in ((False, "the others"), (True, "its mean"))
+    for share in (0.1, 0.2)
+)
 NULLS = (
     World("normal"),
     World("skewed", noise=skewed),
@@ -142,11 +164,22 @@ def draw(world: World, sweeps: int, seeds: int, random: Generator) -> Sweeps:
     def information(retention: tuple[float, ...], widest: float) -> Floats:
         return np.asarray(widest * np.array(retention)[:, None, None] + noise())
 
+    def collapsed(information: Floats) -> Floats:
+        """The same with collapses in one condition, which are spread as all runs are."""
+        if not world.collapsing:
+            return information
+        runs = information[:, _COLLAPSING_AT[0], _COLLAPSING_AT[1]]
+        mean = world.learnt[0] * world.kept[_COLLAPSING_AT[0]]
+        rest = runs + mean * (1 / (1 - world.collapsing) - 1) * world.made_up_for
+        lost = random.random(runs.shape) < world.collapsing
+        information[:, _COLLAPSING_AT[0], _COLLAPSING_AT[1]] = np.where(lost, runs - mean, rest)
+        return information
+
     accuracy = np.clip(0.8 + noise(), 0.0, 1.0)
     values = {
         "accuracy": accuracy,
         "loss": 0.3 * np.exp(2 * noise()),
-        "kept": _KEPT_CHANCE * np.maximum(1 - information(world.kept, world.learnt[0]), 1e-3),
+        "kept": _KEPT_CHANCE * np.maximum(1 - collapsed(information(world.kept, world.learnt[0])), 1e-3),
         "other": _OTHER_CHANCE * np.maximum(1 - information(world.other, world.learnt[1]), 1e-3),
     }
     failed = random.random(shape) < world.failing
@@ -160,4 +193,4 @@ def judged(summary: Summary, analysis: Analysis, looks: Looks | None = None) -> 
     """The verdicts on a made-up sweep, without those on metrics outside the family."""
     named = {test.metric for test in analysis.tests or () if not isinstance(test, Retention)} | {"kept", "other"}
     kept = tuple(entry for entry in summary.metrics if entry.metric.name in named)
-    return make_claims(replace(summary, metrics=kept), analysis, LEVELS, looks)
+    return make_claims(replace(summary, metrics=kept), analysis, np.ones(len(summary.points), dtype=bool), looks)

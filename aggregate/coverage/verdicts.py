@@ -10,7 +10,19 @@ from numpy.random import Generator
 from aggregate.analysis.claims import SHOWN, Claims
 from aggregate.analysis.fixed import Analysis, Looks
 from aggregate.coverage.row import CoverageRow
-from aggregate.coverage.sweeps import BUILT_IN, COLLAPSING, FAMILY, NULLS, TRUTHS, Sweeps, World, draw, judged
+from aggregate.coverage.sweeps import (
+    BUILT_IN,
+    COLLAPSING,
+    FAMILY,
+    NULLS,
+    ONE_COLLAPSES,
+    TRUTHS,
+    WIDE,
+    Sweeps,
+    World,
+    draw,
+    judged,
+)
 
 ALPHA = 0.05
 SEEDS = 5
@@ -31,20 +43,24 @@ def simulate_verdicts(repeats: int, seed: int = 0) -> Iterator[CoverageRow]:
     for world in NULLS[:2]:
         yield _growth(world, repeats, random)
     yield from _hypothesis(COLLAPSING, repeats, random)
+    for world in ONE_COLLAPSES:
+        yield from _hypothesis(world, repeats, random)
+    yield from _hypothesis(ONE_COLLAPSES[-1], repeats, random, seeds=10)
+    yield from _wide(repeats, random)
 
 
-def _hypothesis(world: World, repeats: int, random: Generator) -> Iterator[CoverageRow]:
+def _hypothesis(world: World, repeats: int, random: Generator, seeds: int = SEEDS) -> Iterator[CoverageRow]:
     """Yes and No of the built-in hypothesis."""
     analysis = Analysis(tests=BUILT_IN, alpha=ALPHA)
     counts = {"Yes": 0, "No": 0}
-    for sweeps in _drawn(world, SEEDS, repeats, random):
+    for sweeps in _drawn(world, seeds, repeats, random):
         for i in range(len(sweeps.failed)):
-            claim = judged(sweeps.summary(i, SEEDS), analysis).family[0]
+            claim = judged(sweeps.summary(i, seeds), analysis).family[0]
             if claim.status == SHOWN:
                 counts["Yes" if claim.estimate > 0 else "No"] += 1
     for answer, count in counts.items():
         nominal = 0.95 if _EXPECTED.get(world.name) == answer else ALPHA
-        yield CoverageRow(f"hypothesis, {answer}", world.name, SEEDS, nominal, count / repeats, repeats)
+        yield CoverageRow(f"hypothesis, {answer}", world.name, seeds, nominal, count / repeats, repeats)
 
 
 def _family(world: World, seeds: int, repeats: int, random: Generator) -> CoverageRow:
@@ -70,6 +86,20 @@ def _growth(world: World, repeats: int, random: Generator) -> CoverageRow:
             )
     planned = f"{world.name}, planned looks at {', '.join(map(str, _LOOKS))} seeds"
     return CoverageRow("family-wise error", planned, _LOOKS[-1], ALPHA, wrong / repeats, repeats)
+
+
+def _wide(repeats: int, random: Generator) -> Iterator[CoverageRow]:
+    """A family of many tests; and whether its intervals say what its tests do, as every report promises."""
+    analysis, world = Analysis(tests=WIDE, alpha=ALPHA), NULLS[0]
+    made = [
+        judged(sweeps.summary(i, SEEDS), analysis)
+        for sweeps in _drawn(world, SEEDS, repeats, random)
+        for i in range(len(sweeps.failed))
+    ]
+    data = f"{world.name}, a family of {len(WIDE)}"
+    yield CoverageRow("family-wise error", data, SEEDS, ALPHA, sum(map(_any, made)) / repeats, repeats)
+    agree = sum(all((claim.sign != 0) == (claim.adjusted <= ALPHA) for claim in claims.family) for claims in made)
+    yield CoverageRow("intervals leave out 0 if and only if detected", data, SEEDS, 1.0, agree / repeats, repeats)
 
 
 def _any(claims: Claims) -> bool:

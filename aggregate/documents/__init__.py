@@ -1,4 +1,4 @@
 """A study as files for programs.
 
-Imports: aggregate.analysis and what lies below it.
+Imports: aggregate.described, aggregate.analysis and what lies below them.
 """

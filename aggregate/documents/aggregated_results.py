@@ -62,6 +62,7 @@ def _outcome(record: Record, name: str, factors: Mapping[str, Any], metrics: Seq
         "seed": cell.seed,
         "condition_id": name.rpartition("_run_")[0],
         **{key: result.get(key) for key in _OUTCOME},
+        **({"stopped_early": result["stopped_early"]} if record.stopped_early else {}),
         "metrics": {metric: None if (value := measured.get(metric)) is None else float(value) for metric in metrics},
     }
 
@@ -75,6 +76,8 @@ def _completeness(summary: Summary) -> list[dict[str, int]]:
         "conflict": summary.count(CONFLICT),
         "missing": summary.count(MISSING) + summary.count(STARTED),
     }
+    if summary.early is not None:
+        counts["stopped_early"] = summary.early.sum(axis=1)
     return [{"planned": len(summary.seeds), **row} for row in rows(counts)]
 
 
@@ -83,7 +86,7 @@ def _total(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _statistics(entry: MetricSummary) -> list[dict[str, Any]]:
-    """The predecessor's statistics of one metric, one entry a condition."""
+    """The predecessor's statistics of one metric, one entry a condition, and what the report shows of it."""
     d = entry.description
     columns = {
         "mean": d.mean,
@@ -95,5 +98,8 @@ def _statistics(entry: MetricSummary) -> list[dict[str, Any]]:
         "min": d.minimum,
         "max": d.maximum,
         "median": d.median,
+        "centre": entry.centre,
+        "centre_lower": entry.suited[0],
+        "centre_upper": entry.suited[1],
     }
     return rows(columns)

@@ -7,8 +7,9 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +19,22 @@ from aggregate.analysis.questions import COMPARISON
 from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats
+from aggregate.documents.paper_differences import Differences, differences, verdict
+from aggregate.documents.paper_numbers import Estimate, rounded
 from aggregate.reading.declared import Factor
 from aggregate.stats.weighted import weighted_test
-from aggregate.wording import better_text, counted, p_equals, percent, value_text
+from aggregate.wording import better_text, counted, percent, value_text
+from hpc.storage.files import read
 from hpc.sweep.cell import FactorValue
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
-_LATEX |= {">": r"\textgreater{}"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
-# What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_MOST_DECIMALS = 8
+_LATEX |= {">": r"\textgreater{}", "\u00b1": r"$\pm$"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+# What Markdown would take for its own, wherever it stands; none of it may bring a link or a picture into a table.
+_MARKDOWN = {"<": "&lt;", ">": "&gt;", "&": "&amp;"} | {sign: f"\\{sign}" for sign in "\\|`*_[]!#~$"}
+# What a spreadsheet would take for a formula: the signs of wide scripts, too.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _POWER = re.compile(r"e([-+]\d+)")
 _CONDITIONS = "conditions"  # the table that every sweep has
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and its interval, in the metric's unit; NaN where there is none. n: seeds. best: by a declared test."""
-
-    centre: float
-    low: float
-    high: float
-    n: int
-    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,11 +51,29 @@ class PaperTable:
 def paper_tables(found: Study, kinds: Sequence[str], stamp: str) -> dict[str, bytes]:
     """Content of every table by file name. kinds: of csv, latex, markdown. stamp: of the aggregation."""
     written = {}
-    for table in _tables(found):
+    code = _other_code(found)
+    for table in map(_on_lines, _tables(found)):
+        table = replace(table, caption=table.caption + code)
         for kind in kinds:
             suffix, write = _WRITERS[kind]
             written[f"{table.name}.{suffix}"] = write(table, found.summary, stamp).encode()
     return written
+
+
+def reworded(directory: Path, tables: Mapping[str, bytes]) -> list[str]:
+    """Names of the tables there whose headings are others in those that take their place."""
+    there = {name: directory / name for name in tables if (directory / name).is_file()}
+    return [name for name, path in there.items() if _heading(name, read(path)) != _heading(name, tables[name])]
+
+
+def _heading(name: str, content: bytes) -> bytes:
+    """The line of a table's file that names its columns; empty if it has none."""
+    lines = content.splitlines()
+    if name.endswith(".tex"):
+        lines = lines[lines.index(rb"\toprule") + 1 :] if rb"\toprule" in lines else []
+    elif name.endswith(".md"):
+        lines = [line for line in lines if line.startswith(b"|")]
+    return next(iter(lines), b"")
 
 
 def kept_up(directory: Path, asked: Sequence[str]) -> tuple[str, ...]:
@@ -73,24 +85,32 @@ def kept_up(directory: Path, asked: Sequence[str]) -> tuple[str, ...]:
 def _tables(found: Study) -> Iterator[PaperTable]:
     summary = found.summary
     family = found.evidence.claims.family
-    detected = [c for c in family if c.confirmatory and c.status == SHOWN and c.question.kind == COMPARISON]
-    yield _conditions(summary, detected)
+    compared = [claim for claim in family if claim.question.kind == COMPARISON and claim.estimated]
+    yield _conditions(summary, compared, len(family))
     if sum(len(factor.values) > 1 for factor in summary.factors) > 1:
         for entry in summary.primary_metrics():
             for factor in summary.factors:
                 if len(factor.values) > 1:
-                    yield _by_factor(summary, entry, factor, detected)
+                    yield _by_factor(summary, entry, factor, compared, len(family))
 
 
 # --- what stands in them ---------------------------------------------------------------------------------------------
 
 
-def _conditions(summary: Summary, detected: Sequence[Claim]) -> PaperTable:
-    """Conditions as rows, the primary metrics as columns."""
+def _other_code(found: Study) -> str:
+    """A sentence on cells that ended with other code than most did; empty if there are none."""
+    codes = Counter(record.code for record in found.gathered.records if record.code is not None)
+    others = codes.total() - max(codes.values(), default=0)
+    verb = "was" if others == 1 else "were"
+    return f" {counted(others, 'cell')} {verb} trained by other code than the rest." if others else ""
+
+
+def _conditions(summary: Summary, compared: Sequence[Claim], tests: int) -> PaperTable:
+    """Conditions as rows, the primary metrics as columns. tests: in the family of those that were declared."""
     entries = summary.primary_metrics()
     # With several, a test is of an average over the levels of the others: no single condition is better by it.
     varied = [factor for factor in summary.factors if len(factor.values) > 1]
-    claims = [_of(detected, entry, varied[0]) if len(varied) == 1 else [] for entry in entries]
+    claims = [_of(compared, entry, varied[0]) if len(varied) == 1 else [] for entry in entries]
     winners = [_best(made) for made in claims]
     rows: list[tuple[str | Estimate, ...]] = []
     for i, point in enumerate(summary.points):
@@ -99,33 +119,51 @@ def _conditions(summary: Summary, detected: Sequence[Claim]) -> PaperTable:
         cells = [_estimate(entry, i, bold) for entry, bold in zip(entries, best, strict=True)]
         rows.append((*levels, *cells, f"{summary.completed[i]} of {len(summary.seeds)}"))
     head = (*(factor.label for factor in summary.factors), *map(_named, entries), "completed")
-    notes = [_said(claim) for made in claims for claim in made]
+    notes = [f"{_said(claim)}. {verdict(claim, tests, 1)}" for made in claims for claim in made]
     return PaperTable(_CONDITIONS, _caption(summary, entries, notes), head, tuple(rows), len(summary.factors))
 
 
-def _by_factor(summary: Summary, entry: MetricSummary, factor: Factor, detected: Sequence[Claim]) -> PaperTable:
+def _by_factor(
+    summary: Summary, entry: MetricSummary, factor: Factor, compared: Sequence[Claim], tests: int
+) -> PaperTable:
     """Levels of one factor as columns, combinations of the others as rows; last, what a declared test compares."""
     axis = summary.factors.index(factor)
     others = [other for other in summary.factors if other is not factor]
-    place = {point: i for i, point in enumerate(summary.points)}
-    rows: dict[tuple[str, ...], dict[FactorValue, Estimate]] = {}
-    for point, i in place.items():
+    rows: dict[tuple[str, ...], dict[FactorValue, int]] = {}
+    for i, point in enumerate(summary.points):
         rest = tuple(value_text(value) for k, (_, value) in enumerate(point) if k != axis)
-        rows.setdefault(rest, {})[point[axis][1]] = _estimate(entry, i)
-    body: list[tuple[str | Estimate, ...]] = [
-        (*rest, *(cells.get(level, "-") for level in factor.values)) for rest, cells in rows.items()
+        rows.setdefault(rest, {})[point[axis][1]] = i
+    columns = [
+        differences(claim, entry, [_both(places, claim) for places in rows.values()], summary.level)
+        for claim in _of(compared, entry, factor)
     ]
-    claims = _of(detected, entry, factor)
-    for claim in claims:
-        if (pair := claim.question.pair) is not None:
-            average = f"{_against(claim)}, averaged over {counted(len(pair[0]), 'combination')}"
-            body.append((average, *[""] * (len(others) - 1), *_averages(factor, claim, pair, summary.level)))
-    notes = [_said(claim) for claim in claims]
-    notes += ["intervals of the averages: t"] if claims else []
-    head = (*(other.label for other in others), *(f"{factor.label} {value_text(value)}" for value in factor.values))
+    body: list[tuple[str | Estimate, ...]] = []
+    for k, (rest, places) in enumerate(rows.items()):
+        cells = (_estimate(entry, places[level]) if level in places else "-" for level in factor.values)
+        body.append((*rest, *cells, *(column.rows[k] or "-" for column in columns)))
+    for column in columns:
+        if (pair := column.claim.question.pair) is not None:
+            average = f"{_against(column.claim)}, averaged over {counted(len(pair[0]), 'combination')}"
+            compared_levels = _averages(factor, column.claim, pair, summary.level)
+            body.append((average, *[""] * (len(others) - 1), *compared_levels, *_alone(column, columns)))
+    notes = [column.note(tests, summary.level) for column in columns]
+    notes += ["Intervals of the averages of levels: t."] if columns else []
+    levels = (f"{factor.label} {value_text(value)}" for value in factor.values)
+    head = (*(other.label for other in others), *levels, *(column.head for column in columns))
     name, caption = f"{entry.metric.slug}_by_{factor.slug}", _caption(summary, [entry], notes)
     title = _named(entry)
     return PaperTable(name, f"{title[0].upper()}{title[1:]}. {caption}", head, tuple(body), len(others))
+
+
+def _both(places: Mapping[FactorValue, int], claim: Claim) -> tuple[int, int] | None:
+    """The two conditions of a row that a comparison is about; None where one was not planned."""
+    first, second = claim.question.levels
+    return (places[first], places[second]) if first in places and second in places else None
+
+
+def _alone(one: Differences, columns: Sequence[Differences]) -> Iterator[str | Estimate]:
+    """A row of the columns of differences in which one of them has its average."""
+    return (column.average if column is one else "" for column in columns)
 
 
 def _averages(factor: Factor, claim: Claim, pair: tuple[Floats, Floats], level: float) -> Iterator[str | Estimate]:
@@ -147,14 +185,16 @@ def _estimate(entry: MetricSummary, i: int, best: bool = False) -> Estimate:
     return Estimate(float(entry.centre[i]), float(low[i]), float(high[i]), int(entry.description.n[i]), best)
 
 
-def _of(detected: Sequence[Claim], entry: MetricSummary, factor: Factor) -> list[Claim]:
-    return [c for c in detected if c.question.metric.name == entry.metric.name and c.question.factors == (factor.name,)]
+def _of(compared: Sequence[Claim], entry: MetricSummary, factor: Factor) -> list[Claim]:
+    return [c for c in compared if c.question.metric.name == entry.metric.name and c.question.factors == (factor.name,)]
 
 
 def _best(claims: Sequence[Claim]) -> set[FactorValue]:
     """Levels that declared comparisons found to be better than others, and none found to be worse."""
     won, lost = set[FactorValue](), set[FactorValue]()
     for claim in claims:
+        if not (claim.confirmatory and claim.status == SHOWN):
+            continue
         first, second = claim.question.levels
         better = (claim.estimate > 0) == (claim.question.metric.better == "higher")
         won.add(first if better else second)
@@ -167,7 +207,7 @@ def _against(claim: Claim) -> str:
 
 
 def _said(claim: Claim) -> str:
-    return f"{claim.question.metric.label}: {_against(claim)}, {p_equals(claim.adjusted)} after Holm's correction"
+    return f"{claim.question.metric.label}: {_against(claim)}, paired by seed"
 
 
 def _named(entry: MetricSummary) -> str:
@@ -188,7 +228,17 @@ def _caption(summary: Summary, entries: Sequence[MetricSummary], notes: Sequence
     total, done = summary.states.size, int(summary.completed.sum())
     if done < total:
         text += f" Incomplete: {done:,} of {counted(total, 'cell')} completed."
-    return f"{text} Bold: better by a test that was declared beforehand ({'; '.join(notes)})." if notes else text
+    return " ".join([text, *notes, "Bold: better by a test that was declared beforehand."]) if notes else text
+
+
+def _on_lines(table: PaperTable) -> PaperTable:
+    """The same, each word on one line: a label may hold a blank one, which ends a table."""
+    rows = (tuple(_on_a_line(cell) if isinstance(cell, str) else cell for cell in row) for row in table.rows)
+    return replace(table, caption=_on_a_line(table.caption), head=tuple(map(_on_a_line, table.head)), rows=tuple(rows))
+
+
+def _on_a_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 # --- how they are written --------------------------------------------------------------------------------------------
@@ -269,7 +319,7 @@ def _markdown(table: PaperTable, summary: Summary, stamp: str) -> str:
 
 
 def _piped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return "".join(_MARKDOWN.get(sign, sign) for sign in text)
 
 
 def _text(
@@ -288,19 +338,6 @@ def _text(
     text = rounded(cell.centre, cell.low, cell.high, plus_minus, before_interval)
     text = numbers[cell.best] % (_POWER.sub(r"\\times10^{\1}", text) if "\\" in plus_minus else text)
     return text if cell.n == len(summary.seeds) else f"{text} ({cell.n})"
-
-
-def rounded(centre: float, low: float, high: float, plus_minus: str = " ± ", before_interval: str = " ") -> str:
-    """``0.934 ± 0.012``, or ``0.93 [0.88, 0.96]`` where the two halves differ; the smaller one has two digits."""
-    below, above = centre - low, high - centre
-    half = min(below, above)
-    if not (math.isfinite(half) and half > 0):
-        return f"{centre:.6g}"
-    decimals = max(0, 1 - math.floor(math.log10(half)))
-    form = f".{decimals}f" if decimals <= _MOST_DECIMALS else ".1e"
-    if max(below, above) - half < 10.0**-decimals:
-        return f"{centre:{form}}{plus_minus}{half:{form}}"
-    return f"{centre:{form}}{before_interval}[{low:{form}}, {high:{form}}]"
 
 
 _WRITERS = {"csv": ("csv", _csv), "latex": ("tex", _latex), "markdown": ("md", _markdown)}

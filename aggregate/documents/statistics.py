@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aggregate.analysis.claims import Claim
+from aggregate.analysis.claims import Claim, Piece
 from aggregate.analysis.comparisons import Comparison, Pairing
 from aggregate.analysis.last_epochs import LastEpochs
 from aggregate.analysis.missingness import Missingness
@@ -19,12 +19,17 @@ from aggregate.analysis.reliability import Flag
 from aggregate.analysis.study import Evidence, Study
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import number, rows
+from aggregate.described.earlier import Earlier, earlier
+from aggregate.described.epochs import value_of
+from aggregate.described.levels import AtLevel, by_level
+from aggregate.described.trade_offs import TradeOff, trade_offs
 from aggregate.documents.aggregated_results import _completeness, _total
+from aggregate.stats.weighted import WeightedTest
 
 
 def statistics_document(study: Study) -> dict[str, Any]:
     """What stands beside the t intervals: intervals that suit each metric, completion rates, flags, claims."""
-    summary, ends = study.summary, study.ends
+    summary, ends, epochs = study.summary, study.ends, value_of(study)
     completeness = _completeness(summary)
     return {
         "sweep": summary.name,
@@ -32,7 +37,7 @@ def statistics_document(study: Study) -> dict[str, Any]:
         "level": summary.level,
         "completeness": _total(completeness),
         "primary_metrics": [metric.name for metric in summary.primary],
-        "metrics": {entry.metric.name: _about(entry) for entry in summary.metrics},
+        "metrics": {entry.metric.name: _about(entry, epochs[entry.metric.name]) for entry in summary.metrics},
         "last_epochs": {
             "count": ends.count,
             "epoch_budgets": list(ends.budgets),
@@ -42,17 +47,57 @@ def statistics_document(study: Study) -> dict[str, Any]:
         "unreliable": _unreliable(summary, study.flags),
         "zero_spread": _zero_spread(summary),
         "not_finite": _not_finite(summary),
+        "trade_offs": [_traded(summary, one) for one in trade_offs(study)],
         **evidence_document(summary, study.evidence),
+        "earlier_epochs": [_over_epochs(claim, earlier(study, claim)) for claim in study.evidence.claims.family],
     }
 
 
-def _about(entry: MetricSummary) -> dict[str, Any]:
+def _over_epochs(claim: Claim, found: Sequence[Earlier]) -> dict[str, Any]:
+    """What a claim would have been after fewer epochs of the same runs; no entry where that is unknown."""
+    question, nats = claim.question, claim.in_nats
+    return {
+        "metric": question.metric.name,
+        "kind": question.kind,
+        "factors": list(question.factors),
+        "epochs": [
+            {
+                "after": at.after,
+                **_interval(at.test, claim.level),
+                "in_nats": at.in_nats and nats and _interval(at.in_nats, nats.level),
+                "reason": at.why or None,
+            }
+            for at in found
+        ],
+    }
+
+
+def _interval(test: WeightedTest | None, level: float) -> dict[str, float | None]:
+    if test is None:
+        return dict.fromkeys(("estimate", "low", "high"))
+    low, high = test.interval(level)
+    return {"estimate": number(test.estimate), "low": number(low), "high": number(high)}
+
+
+def _traded(summary: Summary, one: TradeOff) -> dict[str, Any]:
+    return {
+        "metrics": [entry.metric.name for entry in one.metrics],
+        "condition": summary.conditions[one.condition],
+        "correlation": number(one.correlation),
+        "seeds": one.seeds,
+        "adjusted": number(one.adjusted),
+        "tried": one.tried,
+    }
+
+
+def _about(entry: MetricSummary, value_of: str) -> dict[str, Any]:
     metric = entry.metric
     return {
         "kind": metric.kind,
         "better": metric.better or None,
         "chance": metric.chance,
         "ci_method": entry.method,
+        "value_of": value_of,
         "note": entry.note or None,
     }
 
@@ -177,19 +222,45 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "probability_of_improvement": improvement and {"estimate": improvement, "low": low, "high": high},
         "failed_as_worst": worst and {"cells": worst.cells, "estimate": number(worst.estimate), "p": number(worst.p)},
         "in_nats": nats and {key: number(getattr(nats, key)) for key in ("estimate", "low", "high", "level", "p")},
-        "combinations": [
-            {
-                "where": piece.where,
-                "estimate": number(piece.estimate),
-                "low": number(piece.low),
-                "high": number(piece.high),
-                "in_nats": number(piece.in_nats),
-                "reason": piece.why or None,
-            }
-            for piece in claim.pieces
-        ],
+        "if_unrelated": _unrelated(claim),
+        "combinations": [_combination(piece) for piece in claim.pieces],
+        "by_level": [_at_level(one) for one in by_level(claim)],
         "per_seed": [number(value) for value in test.per_seed.tolist()],
     }
+
+
+def _combination(piece: Piece) -> dict[str, Any]:
+    nats = piece.in_nats
+    return {
+        "where": piece.where,
+        "estimate": number(piece.estimate),
+        "low": number(piece.low),
+        "high": number(piece.high),
+        "in_nats": nats and number(nats.estimate),
+        "in_nats_low": nats and number(nats.low),
+        "in_nats_high": nats and number(nats.high),
+        "reason": piece.why or None,
+    }
+
+
+def _at_level(one: AtLevel) -> dict[str, Any]:
+    return {
+        "level": one.at,
+        "where": one.where or None,
+        "kept": number(one.kept),
+        "other": number(one.other),
+        **_interval(one.test, one.level),
+        "in_nats": one.in_nats and _interval(one.in_nats, one.level),
+    }
+
+
+def _unrelated(claim: Claim) -> dict[str, Any] | None:
+    """The interval, were the errors of the combinations unrelated within seeds; None where that says nothing new."""
+    other = claim.unrelated
+    if other is None:
+        return None
+    low, high = other.interval(claim.level)
+    return {"low": number(low), "high": number(high), "degrees_of_freedom": number(other.freedom)}
 
 
 def _comparison(summary: Summary, entry: Comparison) -> dict[str, Any]:
@@ -221,6 +292,7 @@ def _pairing(entry: Pairing) -> dict[str, Any]:
     return {
         "seed_correlation": number(entry.correlation),
         "seeds": entry.seeds,
+        "standard_deviation_if_unrelated": number(entry.by_chance),
         "paired_over_unpaired_width": number(entry.ratio),
     }
 

@@ -40,6 +40,9 @@ def cell_table(gathered: Gathered, metrics: Sequence[str]) -> pa.Table:
         columns["trained_by"] = pa.array([json.dumps(part) if part else None for part in parts], pa.string())
     if any(redone := [len(record.redone) for record in records]):
         columns["redone"] = pa.array(redone, pa.int64())
+    if gathered.sweep.stop_rule is not None:
+        early = [None if record.result is None else record.stopped_early for record in records]
+        columns["stopped_early"] = pa.array(early, pa.bool_())
     measured = [result.get("metrics", {}) for result in results]
     for name in metrics:
         values = [entry.get(name) for entry in measured]

@@ -12,6 +12,7 @@ from aggregate.reading.declared import BOUNDED, POSITIVE, Factor, Metric
 
 _LOG_RANGE = 10.0
 _LARGEST = 1e300
+_REACH, _LOG_REACH = 1.5, 0.25  # a logarithmic axis has decades already, and an interval of two seeds many more
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,20 @@ def versus_name(metric: Metric, factor: Factor) -> str:
 
 
 def positions(factor: Factor) -> Floats:
-    """Where a factor's values lie on its axis: by value, by logarithm if declared so, words side by side."""
+    """Where a factor's values lie on its axis: by value or by logarithm, words side by side."""
     if not factor.numeric:
         return np.arange(len(factor.values), dtype=np.float64)
     values = np.array([float(value) for value in factor.values])
-    if not factor.log:
+    if not factor.drawn_log:
         return values
     # A logarithmic axis has no place for 0 (a loss switched off is a usual level): then the levels stand side by side.
     return np.log10(values) if np.all(values > 0) else np.argsort(np.argsort(values)).astype(np.float64)
+
+
+def axis_label(factor: Factor) -> str:
+    """What the axis of a factor is called; a logarithmic one says so."""
+    log = factor.numeric and factor.drawn_log and all(float(value) > 0 for value in factor.values)
+    return f"{factor.label} (log scale)" if log and len(factor.values) > 1 else factor.label
 
 
 def spacing(places: Floats) -> float:
@@ -64,18 +71,32 @@ def spans_magnitudes(metric: Metric, values: Floats) -> bool:
 
 
 def limits(metric: Metric, values: Sequence[Floats], whiskers: Sequence[Floats]) -> Span:
-    """Range of a metric's axis: all values, and whiskers as far as they do not dwarf the values."""
+    """Range of a metric's axis: all values, and whiskers as far as they do not dwarf the values. Logarithmic where a
+    positive metric spans magnitudes."""
     points = _finite(values)
     if not points.size:
         return Span(0.0, 1.0)
-    low, high = float(points.min()), float(points.max())
-    reach = 1.5 * (high - low) or 0.1 * abs(high) or 1.0
-    ends = np.clip(_finite(whiskers), low - reach, high + reach)
-    low, high = min([low, *ends]), max([high, *ends])
+    if spans_magnitudes(metric, points):
+        low, high = _reached(np.log(points), np.log(_positive(_finite(whiskers))), _LOG_REACH)
+        margin = 0.04 * (high - low)
+        return Span(float(np.exp(low - margin)), float(np.exp(high + margin)), log=True)
+    low, high = _reached(points, _finite(whiskers), _REACH)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
     if metric.kind == BOUNDED and 0 <= low <= high <= 1:
         return Span(max(low - margin, -0.03), min(high + margin, 1.03))
     return Span(low - margin, high + margin)
+
+
+def _reached(points: Floats, ends: Floats, share: float) -> tuple[float, float]:
+    """share: of the range of the points, how far beyond it an axis follows the ends of whiskers."""
+    low, high = float(points.min()), float(points.max())
+    reach = share * (high - low) or 0.1 * abs(high) or 1.0
+    ends = np.clip(ends, low - reach, high + reach)
+    return float(min([low, *ends])), float(max([high, *ends]))
+
+
+def _positive(values: Floats) -> Floats:
+    return np.asarray(values[values > 0])
 
 
 def _finite(arrays: Sequence[Floats]) -> Floats:
@@ -86,6 +107,12 @@ def _finite(arrays: Sequence[Floats]) -> Floats:
 def drawable(values: Floats) -> Floats:
     """Values that an axis has room for, NaN for all others: the distance of two larger ones is no number any more."""
     return np.asarray(np.where(np.abs(values) <= _LARGEST, values, np.nan))
+
+
+def with_chance(metric: Metric, span: Span) -> Span:
+    """The axis with the line of guessing on it, where that is near enough to be drawn without flattening the data."""
+    near = metric.chance is not None and span.nearly_reaches(metric.chance)
+    return span.including(metric.chance) if near and metric.chance is not None else span
 
 
 def chance_text(metric: Metric, span: Span) -> str:

@@ -16,7 +16,7 @@ from aggregate.figures.heatmap import draw_heatmap
 from aggregate.figures.overview import draw_overview
 from aggregate.figures.retention import draw_retention
 from aggregate.figures.training_curves import draw_curves, draw_level_curves
-from aggregate.figures.versus import draw_versus
+from aggregate.figures.versus import draw_versus, lines_left_out
 from aggregate.reading.declared import Metric
 
 
@@ -77,10 +77,14 @@ def _curve_plots(summary: Summary, metric: Metric, curves: Curves, pages: Pages)
     yield Plot(name, metric.name, f"{label}, every condition", draw_curves(summary, metric, curves, pages))
     axes = [axis for axis, factor in enumerate(summary.factors) if len(factor.values) > 1]
     for axis in axes if len(summary.factors) > 1 else ():
-        levels = by_level(curves, summary.shape, axis, summary.level)
+        crossing, factor = summary.crossings.of(axis), summary.factors[axis]
+        whole = crossing.whole(range(len(factor.values)))
+        if not whole.any():
+            continue  # levels would be averaged over different circumstances
+        levels = by_level(curves, crossing.conditions[:, whole], summary.level)
         if (levels.n > 0).any():
-            factor = summary.factors[axis]
-            figure = draw_level_curves(summary, metric, levels, axis, pages)
+            where = "" if whole.all() else f", where all levels of {factor.label} are present"
+            figure = draw_level_curves(summary, metric, levels, axis, pages, where)
             yield Plot(f"{name}_by_{factor.slug}", metric.name, f"{label}, by {factor.label}", figure)
 
 
@@ -89,6 +93,7 @@ def _metric_plots(summary: Summary, entry: MetricSummary, pages: Pages, narrow: 
     for axis, factor in enumerate(summary.factors):
         name, caption = versus_name(metric, factor), f"{metric.label} versus {factor.label}"
         small = draw_versus(summary, entry, axis, pages, narrow=True) if name in narrow else None
+        caption += lines_left_out(summary, axis)
         yield Plot(name, metric.name, caption, draw_versus(summary, entry, axis, pages), small)
     if len(summary.factors) == 2:
         caption = f"{metric.label} over the grid"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +11,31 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from aggregate.analysis.curves import Curves
 from aggregate.analysis.summary import Summary
-from aggregate.figures.axes import Span, chance_text, limits, spans_magnitudes
-from aggregate.figures.canvas import GREY, LEGEND, Pages, Sheet, colours, draw_chance
-from aggregate.figures.labels import footnote, text_width, title, y_label
-from aggregate.reading.declared import Metric
+from aggregate.figures.axes import Span, chance_text, limits
+from aggregate.figures.canvas import (
+    BOTTOM,
+    GREY,
+    LEGEND,
+    Pages,
+    Sheet,
+    colours,
+    left_of,
+    printed_column,
+    set_scale,
+    side_by_side,
+)
+from aggregate.figures.labels import footnote, key_below, key_room, text_width, titles, x_axis_label, y_label
+from aggregate.reading.declared import Factor, Metric
 from aggregate.stats.bands import FEWEST_SEEDS
 from aggregate.wording import percent, value_text
+from hpc.sweep.crossing import ABSENT
 
-_MOST_PANELS, _MOST_LINES = 30, 12
+_MOST_PANELS, _MOST_LINES = 60, 12
 _TOGETHER = 4  # bands that can be told apart in one panel
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
@@ -39,48 +52,70 @@ class _Line:
 
 def draw_curves(summary: Summary, metric: Metric, curves: Curves, pages: Pages) -> Figure:
     """Every condition. Panels: levels of the first factor; lines: conditions within it."""
-    levels = len(summary.factors[0].values)
-    inner = len(summary.conditions) // levels
-    texts = [", ".join(value_text(value) for _, value in summary.points[i][1:]) for i in range(inner)]
+    found = summary.crossings.of(0)
+    levels = len(found.conditions)
+    texts = [", ".join(map(value_text, values)) for values in found.combinations]
     heading = ", ".join(factor.label for factor in summary.factors[1:])
-    page = _page(pages, min(levels, _MOST_PANELS), heading, texts)
-    span = _scale(page.panels, metric, curves)
-    factor = summary.factors[0]
+    span, factor = _span(metric, curves), summary.factors[0]
+    page = _page(pages, min(levels, _MOST_PANELS), left_of(metric, span), heading, texts)
     for panel, ax in enumerate(page.panels):
-        _draw_panel(ax, curves, _lines(range(panel * inner, (panel + 1) * inner)))
-        title(ax, f"{factor.label} {value_text(factor.values[panel])}")
+        _draw_panel(ax, curves, _lines(found.conditions[panel].tolist()))
     shown = "" if levels <= _MOST_PANELS else f"; {_MOST_PANELS} of {levels} levels shown"
-    return _finished(page, summary, metric, curves, span, shown)
+    said = _titles(page, factor, [value_text(value) for value in factor.values])
+    return _finished(page, summary, metric, curves, span, said + shown)
 
 
-def draw_level_curves(summary: Summary, metric: Metric, curves: Curves, axis: int, pages: Pages) -> Figure:
-    """One line for each level of a factor, its seeds averaged over all else. curves: as made by curves.by_level."""
+def draw_level_curves(
+    summary: Summary, metric: Metric, curves: Curves, axis: int, pages: Pages, where: str = ""
+) -> Figure:
+    """One line for each level of a factor, its seeds averaged over all else. curves: as made by curves.by_level. where:
+    over what they are averaged, if that is not all else."""
     factor = summary.factors[axis]
     texts = [value_text(value) for value in factor.values]
-    page = _page(pages, 1, factor.label, texts, size=(4.6, 3.0))
-    span = _scale(page.panels, metric, curves)
-    _draw_panel(page.panels[0], curves, _lines(range(len(texts))))
+    many = min(len(texts), _MOST_PANELS) if len(texts) > _MOST_LINES else 0  # then each has a panel
+    span = _span(metric, curves)
+    left = left_of(metric, span)
+    size = None if many else (4.6, 3.0)
+    page = _page(pages, many or 1, left, factor.label, [] if many else texts, size)
+    for panel, ax in enumerate(page.panels):
+        _draw_panel(ax, curves, _lines(range(panel, panel + 1) if many else range(len(texts))))
+    said = _titles(page, factor, texts) if many else ""
     others = [other.label for i, other in enumerate(summary.factors) if i != axis]
-    return _finished(page, summary, metric, curves, span, f"; averaged over {' and '.join(others)} within each seed")
+    shown = f"; {many} of {len(texts)} levels shown" if 0 < many < len(texts) else ""
+    over = f"; averaged over {' and '.join(others)} within each seed{where}{shown}"
+    return _finished(page, summary, metric, curves, span, said + over)
 
 
-def _page(pages: Pages, panels: int, heading: str, texts: list[str], size: tuple[float, float] | None = None) -> Sheet:
-    columns, width = (3, 2.15) if panels <= 9 else (5, 1.6)
+def _titles(page: Sheet, factor: Factor, texts: list[str]) -> str:
+    shown = texts[: len(page.panels)]
+    return titles(page, factor.label, shown, [f"{factor.label} {text}" for text in shown])
+
+
+def _page(
+    pages: Pages, panels: int, left: float, heading: str, texts: list[str], size: tuple[float, float] | None = None
+) -> Sheet:
+    columns, width = side_by_side(panels)
     size = size or (width, 1.6)
     if not 1 < len(texts) <= _MOST_LINES:
-        return pages.sheet(panels, columns, size)
-    page = pages.sheet(panels, columns, size, right=0.75 + text_width([heading, *texts]))
+        return pages.sheet(panels, columns, size, left=left)
     handles = [Line2D([], [], color=line.colour, linestyle=line.style) for line in _lines(range(len(texts)))]
-    page.panels[min(columns, panels) - 1].legend(handles, texts, title=heading, handlelength=2.6, **LEGEND)
+    if printed_column():
+        page = pages.sheet(panels, columns, size, left=left, bottom=BOTTOM + key_room(heading, texts))
+        key_below(page.figure, handles, heading, texts)
+        return page
+    page = pages.sheet(panels, columns, size, left=left, right=0.75 + text_width([heading, *texts]))
+    page.panels[page.columns - 1].legend(handles, texts, title=heading, handlelength=2.6, **LEGEND)
     return page
 
 
-def _lines(rows: range) -> list[_Line]:
+def _lines(rows: Sequence[int]) -> list[_Line]:
+    """A line for each row; those of ABSENT conditions have their colours alone."""
     few = len(rows) <= _TOGETHER
     styled = len(rows) <= _MOST_LINES
     return [
         _Line(row, colour, _DASHES[i % len(_DASHES)] if styled else "-", few)
         for i, (row, colour) in enumerate(zip(rows, colours(len(rows)), strict=True))
+        if row != ABSENT
     ]
 
 
@@ -110,7 +145,7 @@ def _draw_seeds(ax: Axes, curves: Curves, line: _Line, *, faint: bool) -> None:
     seeds = curves.values[line.row]
     present = np.isfinite(seeds)
     segments = [np.column_stack([curves.epochs[kept], row[kept]]) for row, kept in zip(seeds, present, strict=True)]
-    width, alpha = (0.4, 0.3) if faint else (0.6, 0.45)
+    width, alpha = (0.6, 0.45) if faint else (0.7, 0.6)
     ax.add_collection(LineCollection(segments, colors=[line.colour], linewidths=width, alpha=alpha, zorder=2))
 
 
@@ -143,30 +178,18 @@ def _mark_changes(ax: Axes, curves: Curves, lines: list[_Line]) -> None:
         ax.annotate(text, place, xycoords=ax.get_xaxis_transform(), ha="left", fontsize=6, color=GREY)
 
 
+def _span(metric: Metric, curves: Curves) -> Span:
+    return limits(metric, [curves.values], [curves.low, curves.high])
+
+
 def _finished(page: Sheet, summary: Summary, metric: Metric, curves: Curves, span: Span, more: str) -> Figure:
     for panel, ax in enumerate(page.panels):
-        ax.set_ylim(draw_chance(ax, metric, span))
+        set_scale(ax, metric, span)
         if page.at_left(panel):
-            y_label(ax, metric)
-        if page.at_bottom(panel):
-            ax.set_xlabel("epoch")
+            y_label(ax, metric, log=span.log)
+    x_axis_label(page, "epoch")
     footnote(page.figure, _footnote(summary, curves) + more + chance_text(metric, span))
     return page.figure
-
-
-def _scale(panels: list[Axes], metric: Metric, curves: Curves) -> Span:
-    """Losses that fall by orders of magnitude are drawn on a logarithmic axis."""
-    finite = curves.values[np.isfinite(curves.values)]
-    bands = [curves.low, curves.high]
-    if not spans_magnitudes(metric, finite):
-        return limits(metric, [finite], bands)
-    for ax in panels:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.minorticks_off()
-    return Span(float(finite.min()) / 1.1, float(finite.max()) * 1.1, log=True)
 
 
 def _epoch_limits(curves: Curves) -> tuple[float, float]:
@@ -177,10 +200,15 @@ def _epoch_limits(curves: Curves) -> tuple[float, float]:
 
 def _footnote(summary: Summary, curves: Curves) -> str:
     mean = "geometric mean" if curves.log else "mean"
-    if not np.isfinite(curves.low).any():
-        few = f", no band below {FEWEST_SEEDS}" if len(summary.seeds) > 1 else ""
+    if len(summary.seeds) == 1:
+        text = "one seed, no band"
+    elif not np.isfinite(curves.low).any():
+        few = f", no band below {FEWEST_SEEDS}"
         text = f"thick: {mean} over seeds; thin: seeds{few}"
     else:
         text = f"{mean} over seeds, {percent(summary.level)} band for the whole curve"
+        bare = (curves.n.max(axis=1) > 0) & ~np.isfinite(curves.low).any(axis=1)
+        text += f" (none of fewer than {FEWEST_SEEDS} seeds)" if bare.any() else ""
     changes = bool(np.any((curves.n > 0) & ~curves.full))
-    return text + ("; dotted: fewer seeds" if changes else "")
+    why = ", since others had stopped early" if summary.early is not None and summary.early.any() else ""
+    return text + (f"; dotted: fewer seeds{why}" if changes else "")

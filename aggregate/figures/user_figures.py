@@ -40,12 +40,17 @@ def _contents(directory: Path) -> dict[str, bytes]:
 def _load(target: str) -> Callable[[Any, Path], object]:
     source, _, name = target.rpartition(":")
     module = _file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
-    function: Callable[[Any, Path], object] = getattr(module, name)
+    function: Callable[[Any, Path], object] | None = getattr(module, name, None)
+    if not callable(function):
+        own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        raise AttributeError(f"it has no function {name!r}; it has {', '.join(own) or 'none'}")
     return function
 
 
 def _file(path: Path) -> Any:
     """Its neighbours stay importable, as when Python runs a script."""
+    if not path.is_absolute():  # the configuration and --figure give absolute ones; others depend on where one stands
+        raise ValueError("its file must be named by an absolute path")
     spec = importlib.util.spec_from_file_location(f"_holdfast_figure_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} cannot be loaded as a Python module")

@@ -5,17 +5,18 @@ Nothing about any experiment is known here; labels, slugs and chance levels come
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from hpc.errors import SweepError
-from hpc.storage.opening import MOST_METRICS, too_many
 from hpc.sweep.cell import FactorValue
 from hpc.sweep.definition import Sweep
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.+-]+")
+_WIDE = 8.0  # highest level over lowest, from which on a linear axis crowds the low ones
 BOUNDED, POSITIVE, REAL = "bounded", "positive", "real"
 SQUARED, CROSS_ENTROPY = "squared", "cross entropy"
 
@@ -24,8 +25,10 @@ SQUARED, CROSS_ENTROPY = "squared", "cross entropy"
 class Factor:
     """One axis of the grid.
 
-    field: its name in results; slug: its name in file names; log: drawn logarithmically; ordered: whether it makes
-    sense to join its levels by a line; about: what it is, for readers from outside; may be empty.
+    field: its name in results; slug: its name in file names; log: declared to be logarithmic, so that slopes are per
+    doubling; drawn_log: drawn logarithmically, since it is so declared or, with nothing declared, by its levels;
+    ordered: whether it makes sense to join its levels by a line; about: what it is, for readers from outside; may be
+    empty.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Factor:
     log: bool
     ordered: bool
     about: str = ""
+    drawn_log: bool = False
 
     @property
     def numeric(self) -> bool:
@@ -74,8 +78,6 @@ def factors_of(sweep: Sweep) -> tuple[Factor, ...]:
 def metrics_of(sweep: Sweep, found: Iterable[str]) -> tuple[Metric, ...]:
     """The metrics that were found, declared ones first in the order of their declaration, then others by name."""
     names = set(found)
-    if fault := too_many(len(names), MOST_METRICS, "metrics"):
-        raise SweepError(f"{sweep.name}: its results and histories have {fault}")
     declared = sweep.trainer.metrics
     ordered = [name for name in declared if name in names] + sorted(names - set(declared))
     slugs = _distinct_slugs(ordered)
@@ -101,6 +103,7 @@ def _factor(name: str, values: tuple[FactorValue, ...], declared: Mapping[str, A
         slug=slug(str(declared.get("slug", name))),
         values=values,
         log=bool(declared.get("log", False)),
+        drawn_log=bool(declared.get("log", _multiplied(values))),
         ordered=bool(declared.get("ordered", _numeric(values))),
         about=str(declared.get("about", "")),
     )
@@ -108,6 +111,16 @@ def _factor(name: str, values: tuple[FactorValue, ...], declared: Mapping[str, A
 
 def _numeric(values: Iterable[FactorValue]) -> bool:
     return not any(isinstance(value, str) for value in values)
+
+
+def _multiplied(values: tuple[FactorValue, ...]) -> bool:
+    """Whether levels such as 2, 4, 8 ... 128 lie more evenly by their logarithms, and far enough apart to need it."""
+    levels = sorted({float(value) for value in values}) if _numeric(values) else []
+    if len(levels) < 3 or levels[0] <= 0 or levels[-1] < _WIDE * levels[0]:
+        return False
+    steps = [high - low for low, high in pairwise(levels)]
+    factors = [math.log(high / low) for low, high in pairwise(levels)]
+    return max(factors) / min(factors) < max(steps) / min(steps)
 
 
 def _metric(name: str, file_name: str, declared: Mapping[str, Any]) -> Metric:

@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from aggregate.arrays import Floats, Integers
+from hpc.errors import SweepError
 from hpc.storage.files import read
-from hpc.storage.opening import HISTORY, MOST_EPOCHS, too_many
+from hpc.storage.opening import HISTORY, MOST_EPOCHS, MOST_METRICS, MOST_NUMBERS, too_many
+from hpc.storage.published import HISTORY as FILE_NAME
+from hpc.storage.published import is_named
 from hpc.storage.store import Store
 
 CHUNK = 128  # files: few enough to stay in the processor's cache until they are parsed
 _LARGEST_BLOCK = 1 << 24  # bytes
+_MOST_AT_ONCE = 1 << 26  # bytes of files that wait to be parsed together; one alone may be as large as a history can be
 EPOCH = "epoch"
 Fault = tuple[str, str]
+# Position in the grid, name and result of a cell that has ended.
+Ended = tuple[int, str, Mapping[str, Any]]
+
+
+class ReplacedError(SweepError):
+    """A cell was trained anew between the reading of its result and that of its history."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,19 @@ class Histories:
     epoch: Integers
     columns: dict[str, Floats]
     faults: list[Fault]
+
+    @cached_property
+    def runs(self) -> tuple[Integers, Integers, Integers]:
+        """(cells that have a history, the first row of each, its number of rows), each of shape (cells,)."""
+        first = np.flatnonzero(np.diff(self.position, prepend=-1))
+        return self.position[first], first, np.diff(first, append=len(self.position))
+
+    def of(self, positions: Sequence[int], names: Sequence[str]) -> Histories:
+        """Those of some cells alone, as read_histories would give them. names: of all cells of the grid."""
+        rows, own = np.isin(self.position, positions), {names[i] for i in positions}
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        faults = [fault for fault in self.faults if fault[0] in own]
+        return Histories(self.position[rows], self.epoch[rows], _measured(columns), faults)
 
 
 @dataclass(frozen=True)
@@ -61,51 +86,88 @@ class HistoryBlock:
     values: list[Floats]
 
 
-def read_histories(store: Store, ended: Iterable[tuple[int, str]]) -> Histories:
+@dataclass
+class _Total:
+    """What the histories have together, counted as they are parsed. Its table has a row per epoch and a column per
+    metric, whichever cells have them."""
+
+    names: set[str] = field(default_factory=set)
+    epochs: int = 0
+
+    def has_room_for(self, block: HistoryBlock) -> bool:
+        """Count a block; whether it can be held with all before. What cannot is counted on: the whole number is what a
+        user must allow."""
+        self.names.update(block.names)
+        self.epochs += len(block.position)
+        return not self.too_much()
+
+    def too_much(self) -> str:
+        """Why the table would be too large; empty if it would not."""
+        metrics = len(self.names)
+        return too_many(metrics - 1, MOST_METRICS, "metrics") or too_many(
+            metrics * self.epochs, MOST_NUMBERS, "values, one per metric and epoch of every cell"
+        )
+
+
+def read_histories(store: Store, ended: Iterable[Ended]) -> Histories:
     """Read the histories of cells that have a result. Damaged files are named, never guessed at.
 
-    ended: position in the grid and name of each; files are read while this goes on naming more.
-    Raises OSError naming the path if a file that is there cannot be read.
+    ended: files are read while this goes on naming more.
+    Raises OSError naming the path if a file that is there cannot be read, SweepError if they hold too much together,
+    ReplacedError if a file is not the one any more that was there when its cell's result was read.
     """
     with ThreadPoolExecutor(1) as beside:
         remaining = iter(ended)
         chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
-        parts = [part.result() for part in [beside.submit(_read_chunk, store, chunk) for chunk in chunks]]
-    return joined(
-        [block for blocks, _ in parts for block in blocks], [fault for _, faults in parts for fault in faults]
-    )
+        total = _Total()
+        parts = [part.result() for part in [beside.submit(_read_chunk, store, chunk, total) for chunk in chunks]]
+    if fault := total.too_much():
+        raise SweepError(f"{store.root}: its histories have {fault}")
+    return joined([block for blocks, _ in parts for block in blocks], [fault for _, some in parts for fault in some])
 
 
-def _read_chunk(store: Store, ended: Sequence[tuple[int, str]]) -> tuple[list[HistoryBlock], list[Fault]]:
+def _read_chunk(store: Store, ended: Sequence[Ended], total: _Total) -> tuple[list[HistoryBlock], list[Fault]]:
     faults: list[Fault] = []
-    blocks = _parse_all(_files(store, ended, faults), faults)
-    order = {name: place for place, (_, name) in enumerate(ended)}
+    blocks = [block for block in _parse_all(_files(store, ended, faults), faults) if total.has_room_for(block)]
+    order = {name: place for place, (_, name, _) in enumerate(ended)}
     return blocks, sorted(faults, key=lambda fault: order[fault[0]])
 
 
-def _files(store: Store, ended: Iterable[tuple[int, str]], faults: list[Fault]) -> Iterator[_File]:
-    for position, name in ended:
+def _files(store: Store, ended: Iterable[Ended], faults: list[Fault]) -> Iterator[_File]:
+    for position, name, result in ended:
         try:
             data = read(store.paths.history_path(name), HISTORY)
         except FileNotFoundError:
             faults.append((name, "history.csv is missing"))
             continue
+        if not is_named(data, result, FILE_NAME):
+            raise ReplacedError(f"{store.paths.history_path(name)}: replaced while the sweep was read; read it again")
         if not data.endswith(b"\n"):
             faults.append((name, "history.csv is cut short"))
         else:
             end = data.index(b"\n")
             rows = data.count(b"\n", end + 1)
-            if fault := too_many(rows, MOST_EPOCHS, "rows"):
+            columns = data.count(b",", 0, end)
+            if fault := too_many(rows, MOST_EPOCHS, "rows") or too_many(columns, MOST_METRICS, "metrics"):
                 faults.append((name, f"history.csv has {fault}"))
                 continue
             yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :], rows)
 
 
-def _parse_all(files: Iterable[_File], faults: list[Fault]) -> list[HistoryBlock]:
-    groups: dict[bytes, list[_File]] = defaultdict(list)
+def _parse_all(files: Iterable[_File], faults: list[Fault]) -> Iterator[HistoryBlock]:
+    return (block for some in _batches(files) for group in some.values() for block in _parse(group, faults))
+
+
+def _batches(files: Iterable[_File]) -> Iterator[dict[bytes, list[_File]]]:
+    """Files by their header, a few at a time: all of a chunk may be more than the memory holds."""
+    groups, waiting = defaultdict[bytes, list[_File]](list), 0
     for file in files:
+        if groups and waiting + len(file.body) > _MOST_AT_ONCE:
+            yield groups
+            groups, waiting = defaultdict(list), 0
         groups[file.header].append(file)
-    return [block for group in groups.values() for block in _parse(group, faults)]
+        waiting += len(file.body)
+    yield groups
 
 
 def _parse(group: list[_File], faults: list[Fault]) -> list[HistoryBlock]:
@@ -143,6 +205,11 @@ def _block(group: list[_File]) -> HistoryBlock:
     return HistoryBlock(position.astype(np.int64), names, values)
 
 
+def _measured(columns: dict[str, Floats]) -> dict[str, Floats]:
+    """The columns that have any value: others are no metric."""
+    return {name: column for name, column in columns.items() if not np.isnan(column).all()}
+
+
 def joined(blocks: Sequence[HistoryBlock], faults: Sequence[Fault]) -> Histories:
     """One set of columns from blocks that may differ in theirs, rows in the order of the grid. A column without any
     value is no metric."""
@@ -157,7 +224,7 @@ def joined(blocks: Sequence[HistoryBlock], faults: Sequence[Fault]) -> Histories
             row[start:end] = own.get(name, np.nan)
     columns = dict(zip(names, values, strict=True))
     epoch = columns.pop(EPOCH, np.empty(0)).astype(np.int64)
-    columns = {name: column for name, column in columns.items() if not np.isnan(column).all()}
+    columns = _measured(columns)
     if np.any(position[1:] < position[:-1]):
         order = np.argsort(position, kind="stable")
         position, epoch = position[order], epoch[order]

@@ -36,10 +36,21 @@ class Record:
         return self.status.state
 
     @property
+    def stopped_early(self) -> bool:
+        """Whether stop_when ended the cell before its last epoch."""
+        return bool((self.result or {}).get("stopped_early"))
+
+    @property
     def trained_by(self) -> Sequence[Mapping[str, Any]]:
         """Every code and numerics that trained the cell, in order; empty if it was one of each throughout."""
         parts = provenance_of(self.result).get("trained_by")
         return parts if isinstance(parts, list) else ()
+
+    @property
+    def code(self) -> str | None:
+        """Digest of the trainer's code with which the cell ended; None where that is not known."""
+        found = provenance_of(self.result).get("trainer_digest")
+        return found if isinstance(found, str) else None
 
     @property
     def redone(self) -> Sequence[Mapping[str, Any]]:
@@ -73,7 +84,7 @@ class Gathered:
 def read_records(store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str]) -> Iterator[Record]:
     """Read some cells of a sweep, given with their names. Raises OSError naming the path if that cannot be done."""
     fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
-    for name, (status, result) in zip(names, store.outcomes(cells, sweep.config_digest, names), strict=True):
+    for name, (status, result) in zip(names, store.outcomes(cells, sweep, names), strict=True):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.paths.results_root}/")), None)
         elif result is None:

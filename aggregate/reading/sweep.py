@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from aggregate.reading.histories import Histories, read_histories
+from aggregate.reading.histories import Ended, Histories, ReplacedError, read_histories
 from aggregate.reading.records import Gathered, Record, names_of, read_records
+from hpc.errors import SweepError
+from hpc.storage.opening import MOST_METRICS, MOST_VALUES, too_many
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
+from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
+
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -34,22 +41,54 @@ class Reading:
 
 
 def read(store: Store) -> Reading:
-    """Read the results and histories of every cell.
+    """Read the results and histories of every cell, again if one is trained anew meanwhile.
 
     Raises hpc.errors.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
     """
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(ReplacedError):
+            return _read(store)
+    return _read(store)
+
+
+def _read(store: Store) -> Reading:
     manifest = store.manifest()
     sweep = store.sweep(manifest)
-    names, records = names_of(sweep), list[Record]()
+    names = names_of(sweep)
     with paused_collector():
-        histories = read_histories(store, _ended(read_records(store, sweep, list(sweep.grid), names), names, records))
+        records, histories = read_cells(store, sweep, list(sweep.grid), names, range(len(names)))
+    check_size(store.root, sweep, histories, records)
     strays = sorted(store.present() - set(names))
     return Reading(store, manifest, Gathered(sweep, names, records, strays), histories, store.certificates())
 
 
-def _ended(records: Iterable[Record], names: Sequence[str], kept: list[Record]) -> Iterator[tuple[int, str]]:
-    """Position and name of every cell with a result, as its record comes in; all records go to ``kept``."""
-    for position, record in enumerate(records):
+def read_cells(
+    store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str], positions: Sequence[int]
+) -> tuple[list[Record], Histories]:
+    """Read the results and histories of the cells at some positions in the grid, which has these cells and names.
+
+    Raises OSError naming the path, ReplacedError.
+    """
+    kept: list[Record] = []
+    own = [names[i] for i in positions]
+    found = read_records(store, sweep, [cells[i] for i in positions], own)
+    return kept, read_histories(store, _ended(found, positions, own, kept))
+
+
+def check_size(root: Path, sweep: Sweep, histories: Histories, records: Iterable[Record]) -> None:
+    """Raise SweepError if there are more metrics, or numbers in tables of them, than are gone through."""
+    found = {name for record in records if record.result is not None for name in record.result["metrics"]}
+    count = len(found | set(histories.columns))
+    fault = too_many(count, MOST_METRICS, "metrics")
+    if fault := fault or too_many(count * sweep.grid.size, MOST_VALUES, "values of metrics, one per metric and cell"):
+        raise SweepError(f"{root}: its results and histories have {fault}")
+
+
+def _ended(
+    records: Iterable[Record], positions: Iterable[int], names: Iterable[str], kept: list[Record]
+) -> Iterator[Ended]:
+    """Every cell with a result, as its record comes in; all records go to ``kept``."""
+    for record, position, name in zip(records, positions, names, strict=True):
         kept.append(record)
         if record.result is not None:
-            yield position, names[position]
+            yield position, name, record.result

@@ -3,7 +3,8 @@
 An aggregation remembers, in one small file, what it read and which files it wrote. The memory is believed only if it
 was made by this very code for this very plan, and if every file that it names is still the one that was written. In any
 other case everything is read and written again, so that a memory that is lost, damaged or out of date costs time and
-never a wrong number.
+never a wrong number. A finished cell is known by its time stamps; one that changed just before it was read may change
+again under the same stamps, and is read each time.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from aggregate.arrays import Integers
-from aggregate.reading.cell_stamps import cell_stamps
-from aggregate.reading.histories import Fault
-from aggregate.reading.records import Record, names_of, read_records
-from aggregate.reading.sweep import Reading
+from aggregate.reading.cell_stamps import TIMES, cell_stamps
+from aggregate.reading.histories import Fault, Histories, ReplacedError
+from aggregate.reading.records import Record, names_of
+from aggregate.reading.sweep import Reading, read_cells
 from aggregate.together import Stamp, stamp_of
 from hpc.checkout import PROJECT_ROOT
 from hpc.storage.files import publish, read
@@ -50,7 +52,8 @@ class Memory:
     """What is remembered of an aggregation.
 
     stamps: digest of the plan and of the time stamps of all finished cells. unfinished: positions in the grid of the
-    others, which have to be read to know whether they are the same. records: digest of what they were.
+    others, which have to be read to know whether they are the same. records: digest of what they were, with their
+    histories.
     files: stamp of every file that was written, by its path below the sweep directory.
     """
 
@@ -65,11 +68,12 @@ class Memory:
 class DirectoryState:
     """A sweep directory just before it is read; what changes later is noticed by the next look.
 
-    plan: digest of sweep.json, of the certificates, of our code and of the options. stamps: of every cell, see
-    cell_stamps. strays: names of directories that are no planned cell.
+    manifest: the content of sweep.json. plan: digest of it, of the certificates, of our code and of the options.
+    stamps: of every cell, see cell_stamps. strays: names of directories that are no planned cell.
     """
 
     store: Store
+    manifest: Mapping[str, Any]
     plan: str
     sweep: Sweep
     names: list[str]
@@ -92,7 +96,7 @@ def look(store: Store, **options: object) -> DirectoryState:
     names = names_of(sweep)
     plan = json.dumps([manifest, store.certificates(), _code_digest(), options])
     strays = sorted(store.present() - set(names))
-    return DirectoryState(store, digest(plan), sweep, names, cell_stamps(store, names), strays)
+    return DirectoryState(store, manifest, digest(plan), sweep, names, cell_stamps(store, names), strays)
 
 
 def told_before(seen: DirectoryState) -> Told | None:
@@ -103,22 +107,25 @@ def told_before(seen: DirectoryState) -> Told | None:
     if memory.stamps != seen.stamps_but(memory.unfinished) or not _intact(seen.store, memory.files):
         return None
     cells = list(seen.sweep.grid) if memory.unfinished else []
-    names = [seen.names[i] for i in memory.unfinished]
-    records = read_records(seen.store, seen.sweep, [cells[i] for i in memory.unfinished], names)
-    return memory.told if memory.records == _digest(records) else None
+    try:
+        read_again = read_cells(seen.store, seen.sweep, cells, seen.names, memory.unfinished)
+    except ReplacedError:
+        return None
+    return memory.told if memory.records == _digest(*read_again) else None
 
 
-def remember(seen: DirectoryState, reading: Reading, files: Mapping[Path, Stamp], told: Told) -> None:
+def remember(seen: DirectoryState, reading: Reading, files: Mapping[Path, Stamp], told: Told, settled: int) -> None:
     """Remember an aggregation. seen: the look before it read anything. files: what it wrote.
 
-    Raises OSError naming the path.
+    settled: see hpc.storage.files.settled_before, as it was before anything was read. Raises OSError naming the path.
     """
-    unfinished = _unfinished(seen.stamps, reading.gathered.records, seen.names, reading.histories.faults)
+    unfinished = _unfinished(seen.stamps, settled, reading.gathered.records, seen.names, reading.histories.faults)
+    histories = reading.histories.of(unfinished, seen.names)
     root = seen.store.root
     memory = Memory(
         stamps=seen.stamps_but(unfinished),
         unfinished=unfinished,
-        records=_digest(reading.gathered.records[i] for i in unfinished),
+        records=_digest([reading.gathered.records[i] for i in unfinished], histories),
         files={path.relative_to(root).as_posix(): stamp for path, stamp in files.items()},
         told=told,
     )
@@ -126,19 +133,21 @@ def remember(seen: DirectoryState, reading: Reading, files: Mapping[Path, Stamp]
 
 
 def _unfinished(
-    stamps: Integers, records: Sequence[Record], names: Sequence[str], faults: Sequence[Fault]
+    stamps: Integers, settled: int, records: Sequence[Record], names: Sequence[str], faults: Sequence[Fault]
 ) -> list[int]:
     """Cells whose stamps do not tell whether they are the same: a new attempt leaves a cell's directory as it was."""
     damaged = {name for name, _ in faults}
     ended = [r.state in FINAL and name not in damaged for r, name in zip(records, names, strict=True)]
-    return np.flatnonzero(~(np.array(ended, dtype=bool) & (stamps > 0).all(axis=1))).tolist()
+    known = (stamps > 0).all(axis=1) & (stamps[:, TIMES] < settled).all(axis=1)
+    return np.flatnonzero(~(np.array(ended, dtype=bool) & known)).tolist()
 
 
-def _digest(records: Iterable[Record]) -> str:
-    """Digest of all that a record brings into the outputs."""
-    return digest(
-        [[r.state, r.status.attempts, r.status.cause, r.result and {**r.result, "provenance": None}] for r in records]
-    )
+def _digest(records: Iterable[Record], histories: Histories) -> str:
+    """Digest of all that cells bring into the outputs."""
+    columns = {name: hashlib.sha256(column.tobytes()).hexdigest() for name, column in histories.columns.items()}
+    rows = [hashlib.sha256(own.tobytes()).hexdigest() for own in (histories.position, histories.epoch)]
+    told = [[r.state, r.status.attempts, r.status.cause, r.result] for r in records]
+    return digest([told, columns, rows, histories.faults])
 
 
 def _load(store: Store) -> Memory | None:

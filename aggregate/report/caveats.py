@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from aggregate.analysis.fixed import Analysis, Looks
-from aggregate.analysis.reliability import flag_lines, within
+from aggregate.analysis.reliability import at_bound, flag_lines, unproven_lines, within
 from aggregate.analysis.study import Evidence, Study
 from aggregate.analysis.summary import MetricSummary, Summary
+from aggregate.described.trade_offs import trade_off_lines, trade_offs
 from aggregate.reading.histories import Fault
 from aggregate.reading.records import Gathered, Record
 from aggregate.wording import counted, p_equals
+from hpc.storage.revisions import codes_together
 from hpc.sweep.definition import PRESENTATION
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
 
@@ -42,7 +44,9 @@ def on_claims(study: Study, called: Called) -> list[str]:
     return [
         *_still_learning(study.gathered),
         *_hanging_failures(summary, study.evidence),
+        *_stopped_early(study),
         *_budgets(study.ends.budgets),
+        *_codes(study.gathered, called),
         *_mixtures(study.gathered, called),
         *_redone(study.gathered, called),
         *_former(study.analysis),
@@ -56,14 +60,15 @@ def on_metric(summary: Summary, entry: MetricSummary, conditions: Collection[int
     lines = [f"{label}: {entry.note}"] if entry.note and conditions else []
     if absent := int(entry.absent[sorted(conditions)].sum()):
         lines.append(f"{label}: {counted(absent, 'completed cell')} without a finite value; see n")
-    same = [summary.place(i) for i in np.flatnonzero(entry.description.zero_spread).tolist() if i in conditions]
-    if same:
-        lines.append(f"{label}: the same for all seeds at {_named(same)}; its interval says nothing")
+    alike = np.flatnonzero(entry.description.zero_spread & ~at_bound(entry)).tolist()  # a bound has a line of its own
+    if same := [summary.place(i) for i in alike if i in conditions]:
+        lines.append(f"{label}: the same for all seeds at {_named(same)}, so there is no interval")
     return lines
 
 
 def elsewhere(study: Study, told: Mapping[str, Collection[int]]) -> list[str]:
-    """The same, and doubtful seeds, of what no claim is about. told: by metric, the conditions that claims use."""
+    """The same, doubtful seeds and trade-offs of what no claim is about. told: by metric, the conditions that claims
+    use."""
     summary = study.summary
     rest = {
         entry.metric.name: set(range(len(summary.conditions))).difference(told.get(entry.metric.name, ()))
@@ -71,7 +76,10 @@ def elsewhere(study: Study, told: Mapping[str, Collection[int]]) -> list[str]:
     }
     lines = [line for entry in summary.metrics for line in on_metric(summary, entry, rest[entry.metric.name])]
     flags = (within(flag, rest[flag.metric]) for flag in study.flags)
-    return lines + flag_lines(summary, [flag for flag in flags if flag])
+    family = study.evidence.claims.family
+    beside_claim = any(claim.estimated and claim.question.retained is not None for claim in family)
+    traded = [] if beside_claim else trade_off_lines(summary, trade_offs(study))
+    return [*lines, *flag_lines(summary, [flag for flag in flags if flag]), *unproven_lines(summary, told), *traded]
 
 
 def on_the_whole(study: Study, called: Called) -> list[str]:
@@ -108,6 +116,24 @@ def _unmeasured(summary: Summary) -> list[str]:
     ]
 
 
+def _stopped_early(study: Study) -> list[str]:
+    """What stop_when did to the runs that claims are about, and what their values are of therefore."""
+    early, rule = study.summary.early, study.gathered.sweep.stop_rule
+    if early is None or not early.any():
+        return []
+    runs = [record for record in study.gathered.records if record.stopped_early and record.state == COMPLETED]
+    ends = sorted(record.result["epochs"] for record in runs if record.result is not None)
+    after = f"after {ends[0]} epochs" if ends[0] == ends[-1] else f"after {ends[0]} to {ends[-1]} epochs"
+    completed = study.summary.completed
+    shares = early.sum(axis=1)[completed > 0] / completed[completed > 0]
+    uneven = f", from {shares.min():.0%} to {shares.max():.0%} of them by condition" if np.ptp(shares) else ""
+    return [
+        f"stopped early: {int(early.sum())} of {counted(int(completed.sum()), 'completed run')}{uneven}, {after} "
+        f"({rule}): a value of the last epoch is of the epoch at which the rule gave up, a best value is the "
+        "best of fewer epochs, and runs that would have improved later were cut off"
+    ]
+
+
 def _budgets(budgets: Sequence[int]) -> list[str]:
     if len(budgets) < 2:
         return []
@@ -116,16 +142,23 @@ def _budgets(budgets: Sequence[int]) -> list[str]:
     ]
 
 
-def _still_learning(gathered: Gathered) -> list[str]:
-    """Whether training ended while most runs still improved: then what is lost cannot be told from what is to come."""
+def still_learning(gathered: Gathered) -> tuple[int, int] | None:
+    """(runs that were best at their last epoch, runs that name their best epoch), where those are most: then what is
+    lost cannot be told from what is to come."""
     runs = [record.result for record in gathered.records if record.state == COMPLETED and record.result is not None]
     known = [run for run in runs if run.get("best_epoch") is not None and run["epochs"] > 1]
     last = sum(run["best_epoch"] == run["epochs"] for run in known)
-    if 2 * last <= len(known):
+    return (last, len(known)) if 2 * last > len(known) else None
+
+
+def _still_learning(gathered: Gathered) -> list[str]:
+    if (found := still_learning(gathered)) is None:
         return []
+    last, known = found
     return [
-        f"{last} of {counted(len(known), 'completed run')} were best at their last epoch, so training had probably not "
-        "converged: conditions may differ in how fast they learn rather than in what they can learn"
+        f"of {counted(known, 'completed run')} with a best epoch on record, {last} had it last, "
+        "so training had probably not converged: conditions may differ in how fast they learn rather than in what they "
+        "can learn"
     ]
 
 
@@ -141,6 +174,21 @@ def _mixtures(gathered: Gathered, called: Called) -> list[str]:
         if names:
             lines.append(f"trained {what}: {_cells(names)}; see trained_by in table.parquet")
     return lines
+
+
+def _codes(gathered: Gathered, called: Called) -> list[str]:
+    """Cells that ended with other code than most did, whatever the revisions say."""
+    by_code: dict[str, list[str]] = defaultdict(list)
+    for record, name in zip(gathered.records, gathered.names, strict=True):
+        if record.code is not None:
+            by_code[record.code].append(called(name))
+    others = [name for names in sorted(by_code.values(), key=len)[:-1] for name in names]
+    if not others:
+        return []
+    return [
+        f"trained by another code of the trainer than the others (provenance.trainer_digest): {_cells(others)}; "
+        "differences between conditions may be differences of code"
+    ]
 
 
 def _redone(gathered: Gathered, called: Called) -> list[str]:
@@ -202,8 +250,7 @@ def _revisions(revisions: Sequence[Mapping[str, Any]], looks: Looks) -> list[str
     """What was changed after the first job could have been seen."""
     first, last = revisions[0], revisions[-1]
     lines = []
-    codes = [revision.get("provenance", {}).get("trainer_digest") for revision in revisions]
-    if len(set(filter(None, codes))) > 1:
+    if len(codes_together(revisions)[-1]) > 1:
         lines.append(
             "the trainer's code was changed while the sweep ran (--allow-code-change): cells of before and after are "
             "mixed, and differences between conditions may be differences of code"

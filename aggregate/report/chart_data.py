@@ -15,7 +15,7 @@ from aggregate.analysis.curves import Curves
 from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary
 from aggregate.arrays import Floats
-from aggregate.figures.axes import drawable, positions, spans_magnitudes
+from aggregate.figures.axes import axis_label, drawable, positions, spans_magnitudes
 from aggregate.reading.declared import Factor, Metric
 from aggregate.wording import better_text, value_text
 
@@ -25,6 +25,7 @@ _MOST_POINTS = 1_000_000  # of curves; metrics beyond are left to the static fig
 _MOST_EPOCHS = 100
 _DIGITS = 5
 _NONE = 2**16 - 1
+_REACH = 6.0  # times the range of the curves: an axis that shows their bands and chance goes no further
 
 
 def chart_data(study: Study) -> str | None:
@@ -38,6 +39,7 @@ def chart_data(study: Study) -> str | None:
     entries.sort(key=lambda entry: entry.metric.name not in primary)
     data = {
         "factors": [_factor(factor) for factor in summary.factors],
+        **({} if summary.crossings.full else {"conditions": summary.crossings.places.tolist()}),
         "seeds": list(summary.seeds),
         "level": summary.level,
         "metrics": [_metric(entry) for entry in entries],
@@ -50,6 +52,7 @@ def chart_data(study: Study) -> str | None:
 def _factor(factor: Factor) -> dict[str, Any]:
     return {
         "label": factor.label,
+        "axis": axis_label(factor),
         "values": [value_text(value) for value in factor.values],
         "places": _places(factor),
         "ordered": factor.ordered,
@@ -76,6 +79,7 @@ def _about(metric: Metric, values: Floats) -> dict[str, Any]:
 def _metric(entry: MetricSummary) -> dict[str, Any]:
     return _about(entry.metric, entry.values) | {
         "method": entry.method,
+        "centre": entry.centre_name,
         "n": entry.description.n.tolist(),
         "mean": _rounded(entry.centre),
         "low": _rounded(entry.suited[0]),
@@ -91,7 +95,7 @@ def _all_curves(study: Study) -> Iterator[dict[str, Any]]:
         budget -= (curves.values.size + 3 * curves.mean.size) // step
         if budget < 0:
             return
-        about = _about(metric, curves.values)
+        about = _about(metric, curves.values) | {"centre": "geometric mean" if curves.log else "mean"}
         yield about | _curves(curves, step, log=about["log"])
 
 
@@ -106,16 +110,20 @@ def _curves(curves: Curves, step: int, *, log: bool) -> dict[str, Any]:
 
 def _packed(parts: Iterable[Floats], *, log: bool) -> dict[str, Any]:
     """Arrays one after another, 16 bits a number: steps from the lowest, on a scale of logarithms if ``log``. A screen
-    has 20 times fewer rows. The last number stands for none. Later arrays are cut off outside the chart of the first.
+    has 20 times fewer rows. The last number stands for none. Later arrays are cut off where no axis reaches.
     """
     with np.errstate(all="ignore"):
         numbers = [np.log(part) if log else part for part in parts]
     seen = numbers[0][np.isfinite(numbers[0])]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
-    start, end = low - 1.1 * (high - low), high + 1.1 * (high - low)  # the axis may reach so far to show chance
-    step = (end - start) / (_NONE - 1) or 1.0
     flat = np.concatenate([np.ravel(part) for part in numbers])
     known = np.isfinite(flat)
+    reach = _REACH * (high - low)
+    start, end = (
+        float(np.clip(end, low - reach, high + reach))
+        for end in (flat[known].min(initial=low), flat[known].max(initial=high))
+    )
+    step = (end - start) / (_NONE - 1) or 1.0
     codes = np.where(known, np.rint((np.clip(np.where(known, flat, start), start, end) - start) / step), _NONE)
     packed = base64.b64encode(codes.astype("<u2").tobytes()).decode()
     return {"start": start, "step": step, "packed": packed}

@@ -16,7 +16,7 @@ from aggregate.report.page import environment, own
 from aggregate.report.tables import MOST_ROWS, Table
 from aggregate.two_sweeps.differences import Difference
 from aggregate.two_sweeps.pairs import Pairs, Rows
-from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, with_interval
+from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, short, with_interval
 
 _AVERAGE = "average over conditions"
 _MOST_DRAWN = 40
@@ -67,11 +67,22 @@ def remarks(made: SideBySide) -> Iterator[str]:
         "all conditions and metrics (Benjamini-Hochberg), intervals are not."
     )
     yield from made.pairs.remarks
-    code = [entry for entry in made.different if entry.what.startswith(("code", "trainer_digest", "commit"))]
-    if code:
+    yield from filter(None, map(_cancelling, made.pairs.metrics))
+    if any(entry.what in ("code_digest", "trainer_digest") for entry in made.different):
         yield "The two were trained by different code; see below."
     if made.pairs.left_out:
         yield f"{counted(len(made.pairs.left_out), 'condition')} that only one of them has: left out."
+
+
+def _cancelling(rows: Rows) -> str:
+    """The interval of the average that would hold without what the conditions share within seeds."""
+    if rows.if_unrelated is None:
+        return ""
+    low, high = _shown(rows, np.array(rows.if_unrelated)).tolist()
+    return (
+        f"{rows.metric.label}: the interval of the average is narrow because the conditions' errors cancel within "
+        f"seeds. Were they unrelated, it would be [{short(low)}, {short(high)}]{' %' if rows.log else ''}."
+    )
 
 
 def table(pairs: Pairs, rows: Rows) -> Table:
@@ -130,7 +141,8 @@ def _forest(pairs: Pairs, rows: Rows) -> Forest | None:
         at = place(span, float(estimates[i]))
         drawn.append(Row(name, "", number, i == 0, place(span, ends[0]), place(span, ends[1]), at, own_seeds))
     first, second = pairs.names
-    note = f"Bars: {percent(pairs.level)} intervals, each by itself{'; dots: each seed' if pairs.paired else ''}."
+    dots = "; dots: each seed" if pairs.paired else ""
+    note = f"Bars: {percent(pairs.level)} intervals, each by itself{dots}; dashed: 0."
     more, shown = len(rows.estimate) - count, min(len(rows.estimate), MOST_ROWS) - count
     note += f" {shown} of {more} more conditions in the table; all with --json." if more > 0 else ""
     return Forest(drawn, place(span, 0.0), f"lower in {second} than in {first}", f"higher in {second}", note)

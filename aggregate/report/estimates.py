@@ -6,29 +6,36 @@ import math
 from collections.abc import Sequence
 
 from aggregate.analysis.questions import RETENTION, SLOPE, Question
-from aggregate.wording import listed, short
+from aggregate.wording import decimals, listed, percent
 
-_MOST = 6  # combinations, or steps, told in one sentence
+_MOST, _MOST_OF_SEVERAL = 6, 2  # combinations, or steps, told in one sentence; combinations of several factors
 
 
-def places(names: Sequence[str]) -> str:
-    """Combinations in words, a factor that they share named once: ``scale 0.1, 1 and 10``."""
-    if len(names) > _MOST:
-        return f"{len(names)} combinations"
+def places(names: Sequence[str], of: int = 0) -> str:
+    """Combinations in words, a factor that they share named once: ``scale 0.1, 1 and 10``. Of those of several factors,
+    whose names have commas, two can be read in one sentence; of more it is said how many they are, and of how many."""
+    several = ", " in names[0]
+    if len(names) > (_MOST_OF_SEVERAL if several else _MOST):
+        return f"{len(names)} of {of} combinations" if of > len(names) else f"{len(names)} combinations"
+    if several:
+        return "; ".join(names)
     heads = {name.rpartition(" ")[0] for name in names}
-    if len(heads) > 1 or ", " in names[0]:
+    if len(heads) > 1:
         return listed(names)
     return f"{heads.pop()} {listed([name.rpartition(' ')[2] for name in names])}"
 
 
-def limited(told: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
+def limited(told: Sequence[str], of: str) -> str:
+    """The first of them, and how many more there are. of: what they are, or where else they stand."""
     more = len(told) - _MOST
-    return "; ".join(told[:_MOST]) + (f"; and {more} more (statistics.json)" if more > 0 else "")
+    return "; ".join(told[:_MOST]) + (f"; and {more} more {of}" if more > 0 else "")
 
 
 def unit(question: Question) -> str:
-    """What estimates and intervals of a question are counted in, as a column of a table says it."""
+    """What estimates and intervals of a question are counted in, as a column of a table says it; a dash of a question
+    for which nothing was found."""
+    if not question.unit:
+        return "-"
     if question.kind == RETENTION:
         return f"percentage points of the {question.unit.removeprefix('share of the ')}"
     per_unit = f"per {question.unit}" if question.kind == SLOPE else question.unit
@@ -36,35 +43,64 @@ def unit(question: Question) -> str:
 
 
 def numbers(question: Question, estimate: float, low: float, high: float) -> str:
-    """An estimate and its interval without a unit, or as much as is known: ``-18 [-32, -6.5]``."""
+    """An estimate and its interval without a unit, or as much as is known: ``-18 [-32, -6]``."""
     if not math.isfinite(estimate):
         return "-"
-    return _number(question, estimate) + (f" {bracket(question, low, high)}" if math.isfinite(low) else "")
+    told = _texts(question, (estimate,), low, high)[0]
+    return f"{told} {bracket(question, low, high)}" if math.isfinite(low) else told
 
 
 def bracket(question: Question, low: float, high: float) -> str:
-    """An interval: ``[-32, -6.5]``."""
-    return f"[{_number(question, low)}, {_number(question, high)}]"
+    """An interval: ``[-32, -6]``."""
+    return f"[{', '.join(_texts(question, (low, high), low, high))}]"
 
 
-def _number(question: Question, value: float) -> str:
-    """An estimate or an end of its interval: points of retention, a change in per cent on a logarithmic scale."""
-    if question.kind == RETENTION:
-        return _whole(100 * value)
-    return _whole(100 * math.expm1(min(value, 700.0))) if question.log else f"{value:+.3g}"
+def bracketed(question: Question, estimate: float, low: float, high: float) -> str:
+    """An estimate with its unit, and its interval where there is one: seeds that do not differ have none."""
+    told = amount(question, estimate, low, high)
+    return f"{told} {bracket(question, low, high)}" if math.isfinite(low) else told
 
 
-def amount(question: Question, value: float) -> str:
-    """An estimate with its unit: ``-18 percentage points``."""
+def with_level(
+    question: Question, estimate: float, low: float, high: float, level: float, per: str = "", more: str = ""
+) -> str:
+    """An estimate with its unit, and its interval with the level of that where there is one: ``+2 (95 % interval [+1,
+    +3])``. per: what a slope is per. more: what else stands within the brackets."""
+    told = f"{amount(question, estimate, low, high)}{per}"
+    if not math.isfinite(low):
+        return told
+    return f"{told} ({percent(round(level, 4))} interval {bracket(question, low, high)}{more})"
+
+
+def amount(question: Question, value: float, low: float = math.nan, high: float = math.nan) -> str:
+    """An estimate with its unit, and with the decimals of its interval if there is one: ``-18 percentage points``."""
     unit = " percentage points" if question.kind == RETENTION else " %" if question.log else ""
-    return _number(question, value) + unit
+    return _texts(question, (value,), low, high)[0] + unit
+
+
+def _texts(question: Question, values: Sequence[float], low: float, high: float) -> list[str]:
+    """Estimates or ends of an interval, with the decimals that suit the interval; three digits without one."""
+    places = decimals(_shown(question, low), _shown(question, high))
+    shown = (_shown(question, value) for value in values)
+    # A sum with 0.0, since what is rounded to nothing has no sign.
+    return [f"{value:+.3g}" if places is None else f"{round(value, places) + 0.0:+.{places}f}" for value in shown]
+
+
+def _shown(question: Question, value: float) -> float:
+    """Points of retention, a change in per cent on a logarithmic scale."""
+    if question.kind == RETENTION:
+        return 100 * value
+    return 100 * math.expm1(min(value, 700.0)) if question.log else value
 
 
 def size(question: Question, value: float) -> str:
     """A size without a sign, such as the detectable effect."""
-    if question.log and question.kind != RETENTION:
-        return f"{plain_size(question, value)} %{per(question)}"
-    unit = " percentage points" if question.kind == RETENTION else per(question)
+    return bare_size(question, value) + per(question)
+
+
+def bare_size(question: Question, value: float) -> str:
+    """The same without what a slope is per."""
+    unit = " percentage points" if question.kind == RETENTION else " %" if question.log else ""
     return plain_size(question, value) + unit
 
 
@@ -76,7 +112,7 @@ def plain_size(question: Question, value: float) -> str:
         return f"{100 * value:.2g}"
     if question.log:
         return f"-{100 * -math.expm1(-value):.2g} or +{100 * math.expm1(min(value, 700.0)):.2g}"
-    return short(value)
+    return f"{value:.2g}"
 
 
 def between(question: Question, low: float, high: float) -> str:
@@ -90,9 +126,15 @@ def per(question: Question) -> str:
     """What a slope is per, and what it is averaged over."""
     if question.kind != SLOPE:
         return ""
-    over = f", averaged over {places([part.where for part in question.parts])}," if len(question.parts) > 1 else ""
+    over = (
+        f", averaged over {places([p.where for p in question.parts], question.combinations)},"
+        if len(question.parts) > 1
+        else ""
+    )
     return f" per {question.unit}{over}"
 
 
-def _whole(value: float) -> str:
-    return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.2g}"
+def only_shares(question: Question) -> str:
+    """What must be said of every answer to a retention whose unit nobody could check."""
+    unchecked = question.retained is not None and question.retained.unit_unchecked
+    return ", counted in shares (no other unit was checked)" if unchecked else ""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,26 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from aggregate.analysis.reliability import outlying
 from aggregate.analysis.study import Study
+from aggregate.described.epochs import value_of
 from aggregate.figures.axes import versus_name
-from aggregate.figures.canvas import Picture
+from aggregate.figures.canvas import Picture, lighter
 from aggregate.report import tables
+from aggregate.report.answers import Answer, answered
 from aggregate.report.caveats import cell_lines, elsewhere, limited, on_claims, on_the_whole
 from aggregate.report.chart_data import chart_data
 from aggregate.report.findings import EXTREME_DZ, ClaimFinding, found, told_by_claims
-from aggregate.report.sentences import asked, sure, terms, tried
+from aggregate.report.sentences import asked, pairing, sure, terms, tried
 from aggregate.report.tables import Table
-from aggregate.wording import counted, percent, short
+from aggregate.wording import counted, dotted, percent, short, value_text
 from hpc.sweep.states import COMPLETED, FINAL, STATES
 
 _TEMPLATES = Path(__file__).with_name("templates")
+_VENDOR = Path(__file__).with_name("vendor")
+_LIBRARIES = ("d3", "plot")  # the second is made of the first
 _SCREEN_DPI = 96 / 150  # figures are drawn at 150 dots an inch, browsers count 96
-_MOST_SENTENCES, _MOST_LINES = 5, 40
+_MOST_SENTENCES, _MOST_BEFORE, _MOST_LINES = 5, 3, 40
 PICTURES = 600_000  # bytes of pictures within the page
 
 
@@ -54,32 +59,41 @@ def render(material: Material) -> bytes:
     findings = list(found(study))
     called = dict(zip(study.gathered.names, study.summary.cell_places(), strict=True)).__getitem__
     whole = [*on_claims(study, called), *on_the_whole(study, called), *material.remarks]
+    numbers = chart_data(study)
+    charts = [*map(_vendored, _LIBRARIES), own("charts.js")] if numbers else []
     page = environment().get_template("report.html")
     return page.render(
         css=own("report.css"),
+        charts=charts,
         script=own("report.js"),
-        script_hash=base64.b64encode(hashlib.sha256(own("report.js").encode()).digest()).decode(),
+        allowed=" ".join(map(_allowed, [*charts, own("report.js")])),
         tables=tables,
         study=study,
         summary=study.summary,
         evidence=study.evidence,
         claims=study.evidence.claims,
         primary=study.summary.primary_metrics(),
+        outlying=outlying(study.flags, study.summary.primary_metrics()),
         stamp=material.stamp,
-        asked=asked(study),
+        asked=answered(study) or [Answer(question, "") for question in asked(study)],
         tried=tried(study),
         terms=list(terms(study)),
         before=limited([*cell_lines(study.gathered, called), *whole], _MOST_LINES),
         found=findings,
         captions={picture.name: picture.caption.partition(". ")[0] for picture in material.pictures},
         most_sentences=_MOST_SENTENCES,
+        most_before=_MOST_BEFORE,
         sure=sure(study),
+        pairing=pairing(study),
+        others=tables.others(study.evidence.claims.family),
         extreme_dz=EXTREME_DZ,
+        compared=sum(comparison.made for comparison in study.evidence.comparisons),
         absent=sum(count for state, count in counts.items() if state not in FINAL),
         tiles=list(_tiles(counts)),
         elsewhere=limited(elsewhere(study, told_by_claims(study)), _MOST_LINES),
         rows_shown=tables.rows_shown(study.summary),
-        chart_data=Markup(chart_data(study) or ""),  # it holds no "<", so it cannot end its script element
+        metrics=tables.metrics(study.summary, value_of(study)),
+        chart_data=Markup(numbers or ""),  # it holds no "<", so it cannot end its script element
         drawn={picture.name for picture in material.pictures},
         figures=_figures(material, findings[:_MOST_SENTENCES]),
         certificates=_certificates(material.certificates),
@@ -102,7 +116,19 @@ def environment() -> Environment:
 
 
 def own(name: str) -> Markup:
-    return Markup((_TEMPLATES / name).read_text())
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _vendored(name: str) -> Markup:
+    """A library as it was published, after its licence, which has to be in every copy."""
+    licence = (_VENDOR / f"{name}.LICENSE").read_text(encoding="utf-8")
+    text = (_VENDOR / f"{name}.min.js").read_text(encoding="utf-8")
+    return Markup(f"/*\n{licence}*/\n{text}")
+
+
+def _allowed(script: str) -> str:
+    """What the page's policy calls a script that may run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _tiles(counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
@@ -126,7 +152,7 @@ class Figures:
 
 
 def _figures(material: Material, findings: Sequence[ClaimFinding]) -> Figures:
-    """Within the page as long as there is room for them; everything else is a file beside it."""
+    """Within the page as long as there is room for them, the first in any case; all else are files beside it."""
     pictures = {picture.name: picture for picture in material.pictures}
     summary = material.study.summary
     primary = {"", *(entry.metric.name for entry in summary.primary_metrics())}
@@ -137,9 +163,10 @@ def _figures(material: Material, findings: Sequence[ClaimFinding]) -> Figures:
     shown: dict[str, dict[str, Any]] = {}
     room = PICTURES
     for name in dict.fromkeys([*told, *filter(None, [message]), *(picture.name for picture in own)]):
-        room -= len(pictures[name].png) + len(pictures[name].narrow)
-        if room >= 0:
-            shown[name] = _figure(pictures[name])
+        found = _within_a_page(pictures[name])
+        room -= len(found.png) + len(found.narrow)
+        if room >= 0 or not shown:
+            shown[name] = _figure(found)
     groups = {
         "Claims and primary metrics": lambda picture: "/" not in picture.name and picture.metric in primary,
         "Other metrics": lambda picture: "/" not in picture.name and picture.metric not in primary,
@@ -149,10 +176,18 @@ def _figures(material: Material, findings: Sequence[ClaimFinding]) -> Figures:
     return Figures(shown, message, own, [(name, list(filter(among, ours))) for name, among in groups.items()])
 
 
+def _within_a_page(picture: Picture) -> Picture:
+    """Lighter than its file; a user's own as it is, which may be a photograph."""
+    if picture.own:
+        return picture
+    return replace(picture, png=lighter(picture.png), narrow=lighter(picture.narrow) if picture.narrow else b"")
+
+
 def _figure(picture: Picture) -> dict[str, Any]:
     width, height = struct.unpack(">II", picture.png[16:24])  # a PNG's header
     return {
         "name": picture.name,
+        "own": picture.own,
         "caption": picture.caption,
         "source": _source(picture.png),
         "narrow": _source(picture.narrow) if picture.narrow else "",
@@ -174,17 +209,29 @@ def _provenance(manifest: Mapping[str, Any]) -> Table:
     revisions = manifest["revisions"]
     rows = [("revisions of sweep.json", str(len(revisions)))]
     shown = revisions[-1] | {"analysis": revisions[0].get("analysis", "")}  # the first analysis governs
-    for key in ("trainer", "config_digest", "data_digest", "analysis", "sections", "provenance"):
+    for key in ("trainer", "options", "config_digest", "data_digest", "analysis", "sections", "provenance"):
         rows += _flat(key, shown.get(key, ""))
-    kept = [(name, text) for name, text in rows if not name.startswith(("trainer.factors", "trainer.metrics"))]
+    by_grid = _set_by_the_grid(shown)
+    kept = [
+        (name, by_grid.get(name, text))
+        for name, text in rows
+        if not name.startswith(("trainer.factors", "trainer.metrics"))
+    ]
     return Table(["sweep.json", "value"], kept, words=2)
+
+
+def _set_by_the_grid(revision: Mapping[str, Any]) -> dict[str, str]:
+    """Entries that no run was trained with, since a factor takes their place; and what runs were trained with."""
+    declared = revision["trainer"]["factors"]
+    axes = [(declared.get(name, {}).get("overrides"), values) for name, values in revision["grid"]["axes"]]
+    return {f"sections.{key}": f"set by the grid: {', '.join(map(value_text, values))}" for key, values in axes if key}
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """Nested plain data as dotted names and texts: strings as they are, all else as JSON has it."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _flat(f"{name}.{key}", inner)
+            yield from _flat(dotted(name, key), inner)
     elif name.endswith(".diff"):
         yield name, _patch(str(value))
     else:

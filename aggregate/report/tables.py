@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,25 @@ import numpy as np
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, WITHHELD, Claim, InNats, Worst
 from aggregate.analysis.comparisons import Comparison
 from aggregate.analysis.last_epochs import LastEpochs
+from aggregate.analysis.missingness import Missingness
 from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
 from aggregate.analysis.study import Evidence
-from aggregate.analysis.summary import MetricSummary, Summary, T
+from aggregate.analysis.summary import DELTA_LOGIT, LOG_T, MetricSummary, Summary, T
+from aggregate.described.earlier import Earlier
+from aggregate.described.levels import AtLevel, by_level
+from aggregate.reading.declared import Factor
 from aggregate.report.estimates import numbers, places, plain_size, unit
+from aggregate.report.sentences import upper
+from aggregate.stats.weighted import WeightedTest
 from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, short, value_text, with_interval
 from hpc.sweep.states import COMPLETED, STATES
 
 MOST_ROWS = 200
+_METHODS = {
+    T: "Student's t",
+    DELTA_LOGIT: "delta-logit t (Student's t carried to the logit, so that it stays between 0 and 1)",
+    LOG_T: "t of logarithms",
+}
 _KINDS = {SLOPE: "slope on", COMPARISON: "difference over", RETENTION: "retention over"}
 _VERDICTS = {SHOWN: "detected", NOT_SHOWN: "not detected", WITHHELD: "no verdict"}
 _IMPRESSIONS = {SHOWN: "stands out", NOT_SHOWN: "does not stand out", WITHHELD: "left open"}  # exploratory
@@ -33,6 +44,15 @@ class Table:
     words: int = 0
 
 
+@dataclass(frozen=True)
+class Detail:
+    """A table behind a heading that opens it. note: what it shows."""
+
+    heading: str
+    note: str
+    table: Table
+
+
 def rows_shown(summary: Summary) -> str:
     """What to say of a table that does not show every condition."""
     if len(summary.conditions) <= MOST_ROWS:
@@ -44,31 +64,42 @@ def rows_shown(summary: Summary) -> str:
 def claims(summary: Summary, made: Sequence[Claim], adjusted: str) -> Table:
     """adjusted: how p values were adjusted. Columns that would say nothing of any claim are left out."""
     labels = {factor.name: factor.label for factor in summary.factors}
-    head = ["verdict", "contrast", "levels", "averaged over", "unit", "estimate and interval", "interval's level", "p"]
+    head = ["contrast", "estimate and interval", "unit", "verdict", "levels", "averaged over", "interval's level", "p"]
     head += [f"p {adjusted}", "detectable", "seeds"]
     rows = [_claim(claim, labels) for claim in made]
-    if any(claim.in_nats for claim in made):
-        head.append("in nats")
+    for name, _, of in _others(made):
+        head.append(name)
         for row, claim in zip(rows, made, strict=True):
-            row.append(_other(claim, claim.in_nats))
-    if any(claim.worst for claim in made):
-        head.append("failed as worst")
-        for row, claim in zip(rows, made, strict=True):
-            row.append(_other(claim, claim.worst))
-    return Table(head, rows, words=5)
+            row.append(_other(claim, of(claim)))
+    return Table(head, rows, words=6)
+
+
+def others(made: Sequence[Claim]) -> str:
+    """What those of the last columns are that the table has; empty without any."""
+    told = [f"{name.capitalize()}: the estimate if {means}" for name, means, _ in _others(made)]
+    return f"{'; '.join(told)}, with an uncorrected p; a verdict needs it to agree." if told else ""
+
+
+def _others(made: Sequence[Claim]) -> list[tuple[str, str, Callable[[Claim], Worst | InNats | None]]]:
+    """Of the same test made otherwise, as far as some claim has it: the column, what it means, what it holds."""
+    known: list[tuple[str, str, Callable[[Claim], Worst | InNats | None]]] = [
+        ("in nats", "information is counted in nats", lambda claim: claim.in_nats),
+        ("failed as worst", "every failed cell had the worst value seen", lambda claim: claim.worst),
+    ]
+    return [(name, means, of) for name, means, of in known if any(of(claim) for claim in made)]
 
 
 def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
     asked = claim.question
     verdict = (_VERDICTS if claim.confirmatory else _IMPRESSIONS).get(claim.status, claim.status)
     return [
-        f"{verdict}: {claim.reason}" if claim.reason else verdict,
         f"{asked.metric.label}: {_KINDS[asked.kind]} {listed([labels.get(name, name) for name in asked.factors])}",
+        numbers(asked, claim.estimate, claim.low, claim.high),
+        unit(asked),
+        f"{verdict}: {claim.reason}" if claim.reason else verdict,
         ", ".join(map(value_text, asked.levels)),
         _over(asked),
-        unit(asked),
-        numbers(asked, claim.estimate, claim.low, claim.high),
-        percent(round(claim.level, 4)) if claim.level == claim.level else "-",
+        percent(round(claim.level, 4)) if math.isfinite(claim.low) else "-",
         p_text(claim.test.p),
         p_text(claim.adjusted),
         plain_size(asked, claim.detectable),
@@ -84,11 +115,73 @@ def _other(claim: Claim, other: Worst | InNats | None) -> str:
     return f"{numbers(claim.question, other.estimate, math.nan, math.nan)} ({cells}{p_equals(other.p)})"
 
 
+def levels(claim: Claim, factor: Factor) -> list[Detail]:
+    """A retention level by level; nothing where it has one narrower level in one combination only."""
+    found = by_level(claim)
+    if len(found) < 2:
+        return []
+    kept, other = claim.question.sides
+    combined, nats = any(one.where for one in found), any(one.in_nats for one in found)
+    head = [factor.label, *(["combination"] if combined else []), f"retained of {kept}", f"retained of {other}"]
+    head += ["difference (points)", *(["in nats (points)"] if nats else [])]
+    rows = [
+        [
+            value_text(one.at),
+            *([one.where] if combined else []),
+            *(percent(round(share, 2)) for share in (one.kept, one.other)),
+            *(_at_level(claim.question, test, one.level) for test in (one.test, one.in_nats) if test is not None),
+        ]
+        for one in found[:MOST_ROWS]
+    ]
+    return [Detail(f"By {factor.label}", _level_note(claim, found), Table(head, rows, words=2 if combined else 1))]
+
+
+def _level_note(claim: Claim, found: Sequence[AtLevel]) -> str:
+    wide, together = percent(round(found[0].level, 4)), percent(round(claim.level, 4))
+    more = f" The first {MOST_ROWS} of {len(found):,} rows." if len(found) > MOST_ROWS else ""
+    return (
+        f"{upper(claim.question.unit)} that is retained, mean over seeds, and the difference of the two within seeds, "
+        f"in percentage points, with {wide} intervals, each so wide (Bonferroni) that all {len(found)} of a unit hold "
+        f"together with a probability of at least {together} if seeds vary normally. Described, not tested. The claim "
+        f"is about the mean of these differences, in which every row counts alike.{more}"
+    )
+
+
+def _at_level(question: Question, test: WeightedTest, level: float) -> str:
+    return numbers(question, test.estimate, *test.interval(level))
+
+
+def epochs(claim: Claim, found: Sequence[Earlier]) -> list[Detail]:
+    """What the claim would have been after fewer epochs, and what it is."""
+    if not found:
+        return []
+    question, nats = claim.question, claim.in_nats
+    head = ["after", f"estimate ({unit(question)}) and interval", *(["in nats"] if nats else [])]
+    rows = [[at.after, *_then(claim, at)] for at in found]
+    now = [numbers(question, claim.estimate, claim.low, claim.high)]
+    now += [numbers(question, nats.estimate, nats.low, nats.high)] if nats else []
+    note = (
+        "The same question, had the same runs been looked at earlier, with intervals at the level of the claim's own. "
+        "Described, not tested. No run was trained for a shorter time: where the learning rate follows a schedule, "
+        "that could give another result."
+    )
+    return [Detail("At earlier epochs", note, Table(head, [*rows, ["the end (the claim)", *now]], words=1))]
+
+
+def _then(claim: Claim, at: Earlier) -> list[str]:
+    told = [at.why] if at.test is None else [_at_level(claim.question, at.test, claim.level)]
+    if claim.in_nats is None:
+        return told
+    return [*told, "-" if at.in_nats is None else _at_level(claim.question, at.in_nats, claim.in_nats.level)]
+
+
 def _over(asked: Question) -> str:
     """The combinations of the other factors that count, and those of which nothing is said."""
     used = [part.where for part in asked.parts if not part.why]
     left_out = [part.where for part in asked.parts if part.why]
-    told = ([places(used)] if used else []) + ([f"left out: {places(left_out)}"] if left_out else [])
+    told = ([places(used, asked.combinations)] if used else []) + (
+        [f"left out: {places(left_out)}"] if left_out else []
+    )
     return "; ".join(told) or "-"
 
 
@@ -107,21 +200,29 @@ def _compared(found: Comparison, i: int) -> list[str]:
     difference = np.array([test.mean[i], test.low[i], test.high[i]])
     if found.log:  # of logarithms: the change in percent
         difference = 100 * np.expm1(np.minimum(difference, 700.0))
-    row = [with_interval(*difference.tolist()), str(test.n[i]), short(found.dz[i])]
-    chance = with_interval(found.improvement[i], found.improvement_low[i], found.improvement_high[i])
+    row = [with_interval(*difference.tolist()), str(test.n[i]), "-" if np.isnan(found.dz[i]) else f"{found.dz[i]:.2f}"]
+    chance = _probability(found.improvement[i], found.improvement_low[i], found.improvement_high[i])
     row += [chance, p_text(test.p[i]), p_text(found.adjusted[i])]
     return row if found.margin is None else [*row, p_text(found.equivalence[i])]
 
 
+def _probability(mean: float, low: float, high: float) -> str:
+    """Of a few pairs of runs: more than two decimals would be made up."""
+    return "-" if math.isnan(mean) else f"{mean:.2f}" + ("" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]")
+
+
 def pairings(evidence: Evidence) -> Table:
     """What pairing by seed was worth, by metric."""
-    rows = [[p.metric.label, short(p.correlation), str(p.seeds), short(p.ratio)] for p in evidence.pairings]
-    return Table(["metric", "correlation", "seeds", "relative width"], rows, words=1)
+    rows = [
+        [p.metric.label, short(p.correlation), short(p.by_chance), str(p.seeds), short(p.ratio)]
+        for p in evidence.pairings
+    ]
+    return Table(["metric", "mean correlation", "its SD if unrelated", "seeds", "relative width"], rows, words=1)
 
 
 def methods(entries: Sequence[MetricSummary]) -> str:
     """Which interval each metric has, in words."""
-    return ", ".join(dict.fromkeys(f"{entry.method} for {entry.metric.label}" for entry in entries))
+    return ", ".join(dict.fromkeys(f"{_METHODS[entry.method]} for {entry.metric.label}" for entry in entries))
 
 
 def headline(summary: Summary, ends: LastEpochs) -> Table:
@@ -131,7 +232,7 @@ def headline(summary: Summary, ends: LastEpochs) -> Table:
         head += [_with_direction(entry), *(["runs at chance"] if entry.at_chance.any() else [])]
         shown.append(entry)
         if (last := ends.beside(entry.metric)) is not None:
-            head.append(f"{last.metric.label}, mean of {ends.span}")
+            head.append(f"{last.metric.label}, {ends.span}")
             shown.append(last)
     return Table([*head, "completed"], [_headline(summary, shown, i) for i in _first(summary)])
 
@@ -150,11 +251,29 @@ def _with_direction(entry: MetricSummary) -> str:
     return f"{entry.metric.label} ({direction})" if direction else entry.metric.label
 
 
+def metrics(summary: Summary, value_of: Mapping[str, str]) -> Table:
+    """What every metric on the page is. value_of: which epoch its value is of, by name."""
+    rows = [
+        [
+            entry.metric.label,
+            entry.metric.name,
+            value_of[entry.metric.name],
+            entry.metric.better or "-",
+            "-" if entry.metric.chance is None else short(entry.metric.chance),
+            entry.metric.about or "the trainer declares no more",
+        ]
+        for entry in summary.metrics
+    ]
+    head = ["metric", "name in the files", "value of", "better", "guessing gives", "what it is"]
+    return Table(head, rows, words=len(head))
+
+
 def statistics(summary: Summary, entry: MetricSummary) -> Table:
     """All statistics of one metric."""
     d = entry.description
     intervals = {T: entry.t, entry.method: entry.suited}  # one and the same where plain t suits
-    ends = [end for interval in intervals.values() for end in interval]
+    # Without any spread, the t interval of the files has no width: on a page it would be read as one that covers.
+    ends = [np.where(d.zero_spread, np.nan, end) for interval in intervals.values() for end in interval]
     columns = [d.mean, d.std, d.sem, *ends, d.minimum, d.median, d.maximum, *entry.median]
     head = [*_factors(summary), "n", "mean", "std", "sem"]
     head += [f"{method} {side}" for method in intervals for side in ("low", "high")]
@@ -163,24 +282,33 @@ def statistics(summary: Summary, entry: MetricSummary) -> Table:
     return Table(head, rows)
 
 
-def any_failed(evidence: Evidence) -> bool:
-    return any(m.failed.any() for m in evidence.missingness)
+def any_failed(summary: Summary) -> bool:
+    return bool((summary.ended > summary.completed).any())
 
 
 def failures(evidence: Evidence) -> Table:
     """Failed of finished cells by level of every factor, and whether they depend on it."""
-    rows = []
-    for m in evidence.missingness:
-        levels = zip(m.factor.values, m.failed.tolist(), m.ended.tolist(), strict=True)
-        told = ", ".join(f"{value_text(value)}: {failed} of {ended}" for value, failed, ended in levels)
-        rows.append([m.factor.label, p_text(m.p), m.method, told])
+    rows = [[m.factor.label, p_text(m.p), *_failed(m)] for m in evidence.missingness]
     return Table(["factor", "p (uncorrected)", "test", "failed"], rows, words=1)
 
 
+def _failed(found: Missingness) -> tuple[str, str]:
+    """(the test, failed of finished cells by level), where the levels can be compared."""
+    if not found.compared:
+        return "not compared", "no combination of the other factors has every level"
+    levels = zip(found.factor.values, found.failed.tolist(), found.ended.tolist(), strict=True)
+    told = ", ".join(f"{value_text(value)}: {failed} of {ended}" for value, failed, ended in levels)
+    some = f", in the {found.compared:,} of {found.combinations:,} combinations of the other factors with every level"
+    return found.method, told + some * (found.compared < found.combinations)
+
+
 def completeness(summary: Summary) -> Table:
-    """Cells of every condition by state, with the exact interval of the completion rate."""
+    """Cells of every condition by state, how many of the completed ones were stopped early, and the exact interval of
+    the completion rate."""
     states = [state for state in STATES if state == COMPLETED or (summary.states == state).any()]
     counts = [summary.count(state) for state in states]
+    if summary.early is not None:
+        states, counts = [*states, "stopped early"], [*counts, summary.early.sum(axis=1)]
     low, high = summary.completion
     # Incomplete conditions are what a reader looks for.
     order = np.argsort(summary.completed, kind="stable")[:MOST_ROWS].tolist()

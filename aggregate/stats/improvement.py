@@ -20,13 +20,22 @@ def probability_of_improvement(values: Floats, reference: Floats, better: str) -
     Returns (probability, number of runs in the smaller group), each of shape (...); NaN and 0 without a pair.
     Source: Mann & Whitney 1947; Agarwal et al. 2021.
     """
-    gain = values[..., :, None] - reference[..., None, :]
-    known = ~np.isnan(gain)
-    wins = np.where(known, 0.5 + 0.5 * np.sign(gain if better == "higher" else -gain), 0.0)
-    pairs = known.sum(axis=(-2, -1))
-    n = np.minimum(known.any(axis=-1).sum(axis=-1), known.any(axis=-2).sum(axis=-1)).astype(np.float64)
-    total = wins.sum(axis=(-2, -1))
-    return np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0), n
+    sign = 1.0 if better == "higher" else -1.0
+    ours, theirs = np.asarray(sign * values, np.float64), np.asarray(sign * reference, np.float64)
+    shape = np.broadcast_shapes(ours.shape[:-1], theirs.shape[:-1])
+    rows = [np.broadcast_to(group, (*shape, group.shape[-1])).reshape(-1, group.shape[-1]) for group in (ours, theirs)]
+    wins = np.array([_wins(a[~np.isnan(a)], b[~np.isnan(b)]) for a, b in zip(*rows, strict=True)]).reshape(shape)
+    counts = [np.broadcast_to((~np.isnan(group)).sum(axis=-1), shape) for group in (ours, theirs)]
+    pairs = counts[0] * counts[1]
+    n = np.where(pairs > 0, np.minimum(*counts), 0).astype(np.float64)
+    return np.divide(wins, pairs, out=np.full(shape, np.nan), where=pairs > 0), n
+
+
+def _wins(ours: Floats, theirs: Floats) -> float:
+    """Pairs in which ours is larger, and half of those in which both are the same, without making the pairs."""
+    ordered = np.sort(theirs)
+    below, upto = (np.searchsorted(ordered, ours, side) for side in ("left", "right"))
+    return float(below.sum() + upto.sum()) / 2
 
 
 def improvement_interval(probability: Floats, n: Floats, level: float = 0.95) -> Interval:

@@ -18,13 +18,15 @@ from scipy import special
 from aggregate.arrays import Floats, Integers
 from aggregate.stats.intervals import describe, t_interval
 
+_FEWEST_TO_CORRELATE = 3  # two seeds correlate by 1 or -1, whatever they are
+
 
 @dataclass(frozen=True)
 class TTest:
     """One-sample t tests of a mean of 0; every array has the shape of the input without its last axis.
 
-    n: values present. mean: with its interval (low, high), the unit of the values. t, p: two-sided; NaN where n is
-    below 2 or all values are the same, since a spread of 0 says nothing about chance.
+    n: values present. mean: with its interval (low, high), the unit of the values. t, p: two-sided. Interval, t and p
+    are NaN where n is below 2 or all values are the same, since a spread of 0 says nothing about chance.
     """
 
     n: Integers
@@ -39,7 +41,7 @@ class TTest:
 def one_sample_t(values: ArrayLike, level: float = 0.95) -> TTest:
     """Test whether means over seeds differ from 0. values: shape (..., seeds). Source: Student 1908."""
     d = describe(values)
-    low, high = t_interval(d.mean, d.sem, d.n, level)
+    low, high = (np.where(d.sem > 0, end, np.nan) for end in t_interval(d.mean, d.sem, d.n, level))
     t = np.divide(d.mean, d.sem, out=np.full_like(d.mean, np.nan), where=d.sem > 0)
     return TTest(d.n, d.mean, d.sem, low, high, t, 2 * special.stdtr(np.maximum(d.n - 1, 1), -np.abs(t)))
 
@@ -119,34 +121,43 @@ def _placed(adjusted: Floats, order: Integers, values: Floats) -> Floats:
     return np.where(np.isnan(values), np.nan, result)
 
 
-def seed_correlation(values: ArrayLike) -> tuple[float, int]:
-    """How alike two conditions are under the same seed, and the number of seeds that entered.
+def seed_correlation(values: ArrayLike) -> tuple[float, int, int]:
+    """How alike two conditions are under the same seed, and the numbers of conditions and of seeds that entered.
 
-    values: shape (conditions, seeds); only seeds with a value in every condition enter. The intraclass correlation of
-    seeds over conditions, between -1 / (conditions - 1) and 1; NaN without two of each. Source: Shrout & Fleiss 1979,
-    ICC(3, 1).
+    values: shape (conditions, seeds); only seeds with a value in every condition enter, and conditions in which these
+    differ. The mean of Pearson's correlation over all pairs of conditions, between -1 / (conditions - 1) and 1; NaN
+    below two conditions or three seeds. Every pair counts alike, so that a condition of wide spread does not decide.
     """
     data = np.asarray(values, dtype=np.float64)
     data = data[:, ~np.isnan(data).any(axis=0)]
-    conditions, seeds = data.shape
-    if conditions < 2 or seeds < 2:
-        return float("nan"), seeds
-    with np.errstate(over="ignore", invalid="ignore"):
-        centred = data - data.mean(axis=1, keepdims=True)
-        shared = conditions * float((centred.mean(axis=0) ** 2).sum()) / (seeds - 1)
-        everything = float((centred**2).sum()) / (seeds - 1)
-    own = (everything - shared) / (conditions - 1)
-    total = shared + (conditions - 1) * own
+    seeds = data.shape[1]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        centred = data - data.mean(axis=1, keepdims=True) if seeds else data
+        length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+        alike = length[:, 0] <= 4 * np.finfo(np.float64).eps * np.abs(data).sum(axis=1)
+        standard = (centred / length)[~alike]
+    conditions = len(standard)
+    if conditions < 2 or seeds < _FEWEST_TO_CORRELATE or not np.isfinite(standard).all():
+        return float("nan"), conditions, seeds
+    total = float((standard.sum(axis=0) ** 2).sum())  # the sum of all correlations, each condition's own of 1 included
     # The last digits are rounding: two conditions that share nothing are to have 0 and not 3e-17.
-    return (round((shared - own) / total, 12) if 0 < total < np.inf else float("nan")), seeds
+    return round((total - conditions) / (conditions * (conditions - 1)), 12), conditions, seeds
+
+
+def correlation_by_chance(conditions: int, seeds: int) -> float:
+    """Standard deviation that this mean of correlations has if runs are unrelated and vary normally: pairs of
+    independent samples are uncorrelated in their correlations, each of which has variance 1 / (seeds - 1)."""
+    return math.sqrt(2 / (conditions * (conditions - 1) * (seeds - 1)))
 
 
 def pairing_ratio(correlation: float, seeds: int) -> float:
-    """Width of the interval for a paired difference, relative to that of two independent groups of as many seeds.
+    """Width of the interval for a paired difference of two conditions of equal spread, relative to that of two
+    independent groups of as many seeds.
 
-    Below 1: pairing narrowed it. NaN below 2 seeds. Source: the standard errors of both, with their t quantiles.
+    correlation: of the two. Below 1: pairing narrowed it. NaN below 2 seeds, and for a correlation of 1: a difference
+    that does not vary has no interval. Source: the standard errors of both, with their t quantiles.
     """
-    if seeds < 2:
+    if seeds < 2 or correlation >= 1:
         return float("nan")
     paired, free = special.stdtrit(np.array([seeds - 1, 2 * seeds - 2]), 0.975)
-    return float(paired / free * np.sqrt(max(1 - correlation, 0.0)))
+    return float(paired / free * np.sqrt(1 - correlation))

@@ -128,7 +128,8 @@ def median_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     n = (~np.isnan(data)).sum(axis=-1)
     ordered = np.sort(data, axis=-1)
     tail = (1 - _checked(level)) / 2
-    skipped = np.array([_values_outside(count, tail) for count in range(data.shape[-1] + 1)])[n]
+    counts, which = np.unique(n, return_inverse=True)
+    skipped = np.array([_values_outside(count, tail) for count in counts], dtype=np.int64)[which].reshape(n.shape)
     place = np.maximum(skipped, 0)
     low, high = _pick(ordered, place), _pick(ordered, np.maximum(n - 1 - place, 0))
     return np.where(skipped < 0, np.nan, low), np.where(skipped < 0, np.nan, high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy import special
 
 from aggregate.arrays import Floats
 
+# An interval that unrelated combinations would widen by as much owes its width to errors that cancel.
+_CANCELS = 1.25
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -41,7 +44,10 @@ class WeightedTest:
         return self.error * math.sqrt(self.seeds)
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Confidence interval. level: coverage, fraction in (0, 1)."""
+        """Confidence interval. level: coverage, fraction in (0, 1). NaN where the error is 0: seeds that all gave the
+        same number say nothing of how far others would be from it, and an interval without a width covers nothing."""
+        if not self.error > 0:
+            return math.nan, math.nan
         half = float(special.stdtrit(self.freedom, (1 + level) / 2)) * self.error
         return self.estimate - half, self.estimate + half
 
@@ -77,6 +83,29 @@ def weighted_test(values: Floats, weights: Floats) -> WeightedTest:
     if not math.isfinite(estimate) or not math.isfinite(error):
         return WeightedTest(math.nan, math.nan, math.nan, seeds, sums)
     return WeightedTest(float(estimate), error, freedom, seeds, sums)
+
+
+def averaged(tests: Sequence[WeightedTest]) -> WeightedTest:
+    """The mean of the tests' estimates, were their errors unrelated: what they share within seeds, or cancel, is left
+    out. Degrees of freedom: Satterthwaite 1946. per_seed is empty. Type I error and coverage: docs/statistics.md."""
+    errors, freedom = np.array([[test.error, test.freedom] for test in tests]).T
+    squares = (errors / len(tests)) ** 2
+    total = float(squares.sum())
+    pooled = total**2 / float((squares**2 / freedom).sum()) if total > 0 else math.nan
+    estimate = float(np.mean([test.estimate for test in tests]))
+    return WeightedTest(estimate, math.sqrt(total), pooled, min(test.seeds for test in tests), np.empty(0))
+
+
+def cancels(test: WeightedTest, unrelated: WeightedTest, level: float) -> bool:
+    """Whether the interval of a test would be much wider, were the errors of what it averages unrelated."""
+    (low, high), (others_low, others_high) = test.interval(level), unrelated.interval(level)
+    return others_high - others_low >= _CANCELS * (high - low)
+
+
+def chance_of_narrower(test: WeightedTest, other: WeightedTest) -> float:
+    """How often at most the error of a test would be as small beside the other, were that one the truth (chi square;
+    the other is itself estimated, with more degrees of freedom, so that it happens more rarely)."""
+    return float(special.chdtr(test.freedom, test.freedom * (test.error / other.error) ** 2))
 
 
 def _sums(values: Floats, weights: Floats) -> Floats:

@@ -15,6 +15,7 @@ from aggregate.arrays import Floats, Integers
 from aggregate.reading.declared import POSITIVE, Metric
 from aggregate.stats.inference import benjamini_hochberg, one_sample_t
 from aggregate.stats.intervals import describe, without_rounding
+from aggregate.stats.weighted import averaged, cancels, weighted_test
 from aggregate.wording import counted, listed, value_text
 from hpc.errors import ConfigError, unknown_key
 from hpc.sweep.cell import FactorValue, Point
@@ -29,7 +30,8 @@ class Rows:
 
     log: of logarithms. n: seeds that have both, or the smaller number of seeds if not paired. adjusted: p over all
     differences of the comparison, for the false discovery rate. per_seed: of paired ones, shape (conditions + 1,
-    seeds).
+    seeds). if_unrelated: interval of the average, were the conditions' errors unrelated within seeds; None unless the
+    interval is narrow because they cancel.
     """
 
     metric: Metric
@@ -41,6 +43,7 @@ class Rows:
     p: Floats
     adjusted: Floats
     per_seed: Floats
+    if_unrelated: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def pair(a: Study, b: Study, names: tuple[str, str], on: str, wanted: Sequence[s
     Raises ConfigError if they have no condition, no seed or no metric in common.
     """
     rows = _conditions(a.summary, b.summary, names)
-    seeds = tuple(seed for seed in a.summary.seeds if seed in b.summary.seeds) if on == SEED else ()
+    theirs = set(b.summary.seeds)
+    seeds = tuple(seed for seed in a.summary.seeds if seed in theirs) if on == SEED else ()
     if on == SEED and not seeds:
         fault = f"{names[0]} and {names[1]} have no seed in common; --on condition compares the means of conditions"
         raise ConfigError([fault])
@@ -162,12 +166,23 @@ def _compare(
     if not seeds:
         estimate, low, high, n, p = _welch(_with_average(x), _with_average(y), level)
         return Rows(first.metric, log, estimate, low, high, n, p, p, np.empty((len(rows) + 1, 0)))
-    x, y = x[:, [a.seeds.index(s) for s in seeds]], y[:, [b.seeds.index(s) for s in seeds]]
+    places = [{seed: place for place, seed in enumerate(summary.seeds)} for summary in (a, b)]
+    x, y = (values[:, [place[seed] for seed in seeds]] for values, place in zip((x, y), places, strict=True))
     rounding = np.finfo(np.float64).eps * (np.abs(x) + np.abs(y))
     per_seed = _with_average(without_rounding(y - x, rounding))
     test = one_sample_t(per_seed, level)
-    low, high = (np.where(test.sem > 0, end, np.nan) for end in (test.low, test.high))  # no spread, no interval
-    return Rows(first.metric, log, test.mean, low, high, test.n, test.p, test.p, per_seed)
+    unrelated = _if_unrelated(per_seed, level)
+    return Rows(first.metric, log, test.mean, test.low, test.high, test.n, test.p, test.p, per_seed, unrelated)
+
+
+def _if_unrelated(per_seed: Floats, level: float) -> tuple[float, float] | None:
+    """per_seed: the average first, then the conditions that it is of; of the seeds that have all of them."""
+    own = per_seed[:, np.isfinite(per_seed[0])]
+    tests = [weighted_test(row[None], np.ones(1)) for row in own]
+    if len(tests) < 3 or not all(test.error > 0 for test in tests):
+        return None
+    other = averaged(tests[1:])
+    return other.interval(level) if cancels(tests[0], other, level) else None
 
 
 def _entry(summary: Summary, name: str) -> MetricSummary:

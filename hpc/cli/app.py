@@ -17,9 +17,10 @@ from click.shell_completion import CompletionItem, shell_complete
 from hpc import protocol
 from hpc.checkout import pin_packages
 from hpc.cli.command import Group, Option
+from hpc.cli.endings import told
 from hpc.cli.faults import one_line
-from hpc.cli.surroundings import gone, prepare
-from hpc.errors import BusyError, ConfigError, SweepError, of_system
+from hpc.cli.surroundings import prepare
+from hpc.processes import ENDING, interrupted_by
 from hpc.protocol import CommandExit
 from hpc.terminal import escaped_output
 
@@ -96,10 +97,13 @@ holdfast = Commands(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code; see the end of --help."""
+    """Run one command. Returns its exit code; see the end of --help.
+
+    A signal that asks it to end is what Ctrl-C is, until it has ended: a second one must not change its status.
+    """
     pin_packages()
     prepare()
-    with escaped_output():
+    with interrupted_by(*ENDING, then_ends=True), escaped_output():
         return _main(argv)
 
 
@@ -123,10 +127,10 @@ def _main(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if _log.isEnabledFor(logging.DEBUG):
             _log.exception("the command failed")
-        told = _told(error)
-        if told is None:
+        reported = told(error)
+        if reported is None:
             raise
-        text, code = told
+        text, code = reported
         print(text, file=sys.stderr)
     return code
 
@@ -137,22 +141,6 @@ def _run(words: list[str]) -> int:
             return int(holdfast.invoke(context) or 0)
     except click.exceptions.Exit as left:  # after --help or --version
         return left.exit_code
-
-
-def _told(error: Exception) -> tuple[str, int] | None:
-    """What is reported of an error, and the exit code; None for a bug of Holdfast, whose traceback is shown."""
-    from hpc.slurm.commands import SlurmError  # not loaded by every command
-
-    if isinstance(error, ConfigError):
-        return str(error), CommandExit.CONFIGURATION
-    # One by its name: the data of the built-in experiment is not loaded for every command.
-    if isinstance(error, BusyError | SlurmError) or type(error).__name__ == "DataError":
-        return str(error), CommandExit.TROUBLE
-    if isinstance(error, SweepError):
-        return str(error), CommandExit.CONFIGURATION
-    if isinstance(error, OSError):
-        return gone() or of_system(error), CommandExit.TROUBLE
-    return None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from hpc.storage.store import Store
 from hpc.submission import cancels
 from hpc.submission.live import queues
 from hpc.submission.lock import CHECK, RUN, SUBMIT, SUBMIT_HERE, holder
+from hpc.units import counted
 
 # What a cancellation means for a command that is at work.
 _STOPS = "it starts none of these cells, and stops those that it trains within seconds"
@@ -24,6 +26,8 @@ _CONSEQUENCES = {
     SUBMIT: "it queues none of these cells any more",
     CHECK: "it queues these cells again until it has made its certificate; end it, too",
 }
+_END_IT = "it may train these cells; end it, too"
+_NONE_LATER = "; a `submit --wait` at work will not queue any either"
 
 
 @click.command("cancel", cls=Command, examples=("cancel out --dim 8 --state PENDING",))
@@ -41,7 +45,8 @@ def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> 
     A task is cancelled with all its cells. A `submit --wait` that is at work does not queue them again, and a `run`
     saves and stops them; a new submission resumes them.
 
-    Exit code 2 if it is not confirmed, 3 if a cluster that may have tasks of the sweep cannot be asked.
+    Exit code 2 if it is not confirmed, 3 if a cluster that may have tasks of the sweep cannot be asked, or if the
+    cancellation could not be recorded.
     """
     store = Store(directory.absolute())
     names = {cell.name for cell in filtered.cells(store.sweep(), store)}
@@ -50,19 +55,28 @@ def command(directory: Path, filtered: Filter, state: str | None, yes: bool) -> 
         say(f"note: this is a copy of {root}, whose tasks are left alone; cancel them there")
     chosen = [task for task in seen.tasks if state in (None, task.queued.phase) and names.intersection(task.cells)]
     cells = {name for task in chosen for name in task.cells}
-    question = f"cancel {len(chosen)} tasks with {len(cells)} cells?"
+    question = f"cancel {counted(len(chosen), 'task')} with {counted(len(cells), 'cell')}{_beside(cells - names)}?"
     if chosen and not confirmed(question, yes, "nothing cancelled"):
         return CommandExit.CONFIGURATION
     # Without a state also those in no queue now: a submission that waits would queue them again.
-    taken, left = cancels.cancel(store, cells if state else cells | names)
-    if taken:
-        say(f"cancelled {taken} tasks; what they had finished is kept, and submitting again resumes the rest")
+    done = cancels.cancel(store, cells if state else cells | names)
+    if done.taken:
+        kept = "what they had finished is kept, and submitting again resumes the rest"
+        say(f"cancelled {counted(done.taken, 'task')}; {kept}")
     else:
-        say("no queued task of this sweep matches; a `submit --wait` at work will not queue any either")
-    if left:
-        say(cancels.left_alone(left))
+        say(f"no queued task of this sweep matches{'' if done.unrecorded else _NONE_LATER}")
+    if done.left:
+        say(cancels.left_alone(done.left))
+    if done.unrecorded:
+        say(f"not recorded: {done.unrecorded}; a `submit --wait` or `run` at work may queue or train these cells again")
     if other := holder(store):
-        say(f"{other}: {_CONSEQUENCES.get(other.command, 'it may train these cells; end it, too')}")
+        say(f"{other}: {_END_IT if done.unrecorded else _CONSEQUENCES.get(other.command, _END_IT)}")
     for cluster in seen.unasked:
         say(f"{cluster}: tasks that wait there end when they start, those that run train on; cancel there, too")
-    return CommandExit.TROUBLE if seen.unasked else CommandExit.DONE
+    return CommandExit.TROUBLE if seen.unasked or done.unrecorded else CommandExit.DONE
+
+
+def _beside(cells: Collection[str]) -> str:
+    """What a question says of cells that do not match, and whose task has others that do."""
+    does, shares = ("does", "shares") if len(cells) == 1 else ("do", "share")
+    return f" ({len(cells)} of them {does} not match, and {shares} a task with one that does)" if cells else ""

@@ -80,7 +80,7 @@ def _preflight(wanted: ClusterOptions) -> CheckReport:
     from hpc.preflight import check
     from hpc.slurm.profile_file import load_profile
 
-    profile = load_profile(wanted.profile, wanted.settings) if wanted.profile else None
+    profile = load_profile(wanted.profile, wanted.settings).without_mail() if wanted.profile else None
     loaded = load(CommandLine(config=wanted.config)) if wanted.config else None
     if wanted.pilot and (loaded is None or profile is None):
         raise ConfigError(["command line: --pilot measures a configuration on a profile; add --config and --profile"])
@@ -144,7 +144,7 @@ def resume(
     from hpc.storage.permissions import check_writable
     from hpc.storage.store import Store
 
-    chosen = load_profile(profile)
+    chosen = load_profile(profile).without_mail()  # whoever checks is at the terminal
     loaded = load(CommandLine(config=config, epochs=epochs, output_dir=output_dir))
     check_writable(loaded.output_dir)
     request = ResumeRequest(
@@ -166,9 +166,9 @@ def resume(
 @options.argument(
     "directory", required=False, type=options.DIRECTORY, metavar="[DIR]", text="a sweep: also on data like its own"
 )
-@options.flag("--short", help="A tenth of the repeats: 15 s, accurate to one percentage point.")
+@options.flag("--short", help="A tenth of the repeats: half a minute, accurate to one percentage point.")
 def stats(directory: Path | None, short: bool) -> int:
-    """Simulate whether the verdicts are right, and whether every interval and band covers. About 2 minutes.
+    """Simulate whether the verdicts are right, and whether every interval and band covers. About 5 minutes.
 
     Exit code 4 if anything fell below the baseline that is kept with the code.
     """

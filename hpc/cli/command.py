@@ -14,7 +14,7 @@ from hpc.cli.faults import meant
 
 EXIT_CODES = (
     "Exit codes: 0 done; 2 wrong configuration or arguments; 3 input, output or scheduler trouble; "
-    "4 finished, but cells are missing, failed or in conflict; 130 interrupted."
+    "4 finished, but cells are missing, failed or in conflict, or all diverged; 130 interrupted."
 )
 WIDTH = 100
 
@@ -84,6 +84,8 @@ class Command(_Helped):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         left = super().parse_args(ctx, args)
         if left and not ctx.resilient_parsing:
+            if any("--cell" in parameter.opts for parameter in self.params):
+                ctx.fail(f"too many arguments: {' '.join(left)}; name a cell with --cell {left[0]}")
             ctx.fail(f"too many arguments: {' '.join(left)} (`{ctx.command_path} --help` shows what it takes)")
         return left
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -33,9 +33,12 @@ def _message(error: click.UsageError, context: click.Context) -> str:
     if isinstance(error, click.NoSuchOption):
         options = [name for parameter in context.command.get_params(context) for name in parameter.opts]
         name = error.option_name
+        if name == "--exclude" and "--config" in options:
+            return _exclude(options)
         if "--set" in options and (key := _profile_key(name)):
             return f"{name} is a setting of the profile; write --set {key}=VALUE, or put it there"
-        return f"unknown option {name}; {meant(name, options)}`{context.command_path} --help` lists the options"
+        hint = meant(name, options) or _for_dashes(name, options, context)
+        return f"unknown option {name}; {hint}`{context.command_path} --help` lists the options"
     if isinstance(error, click.MissingParameter):
         return _missing(context)
     if isinstance(error, click.BadOptionUsage):
@@ -44,6 +47,24 @@ def _message(error: click.UsageError, context: click.Context) -> str:
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"{_name(error.param, context)} is {error.message}"
     return error.format_message()
+
+
+def _exclude(options: Sequence[str]) -> str:
+    """Where conditions are left out, and where nodes."""
+    nodes = "; nodes are left out with --set exclude=NODES" if "--set" in options else ""
+    return f"--exclude is no option; conditions are left out with 'sweep.exclude=[{{width: 4}}]'{nodes}"
+
+
+def _for_dashes(option: str, options: Sequence[str], context: click.Context) -> str:
+    """What people write with dashes elsewhere: a factor, Hydra's many runs, a sweep by its configuration."""
+    factor = option.lstrip("-").replace("-", "_")
+    if option in ("--multirun", "-m") and "--axis" in options:
+        return "every combination runs anyway; drop it. "
+    if "--axis" in options and option.startswith("--"):
+        return f"a factor's values are given by --axis {factor}=VALUE,VALUE. "
+    if option in ("--config", "--output-dir", "--dir"):
+        return f"the sweep is named by its directory alone, as in {context.command_path} out. "
+    return ""
 
 
 def _profile_key(option: str) -> str:

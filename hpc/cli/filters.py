@@ -27,10 +27,13 @@ class Filter:
         """The cells that match. Raises ConfigError for a factor, SweepError for a cell that the sweep does not have."""
         wanted = {name: value for name, value in (("dim", self.dim), ("scale", self.scale)) if value is not None}
         wanted |= dict(entry.split("=", 1) for entry in self.axis)
-        factors = sorted(axis.name for axis in sweep.grid.axes)
-        for name in wanted:
+        factors = {axis.name: axis.values for axis in sweep.grid.axes}
+        for name, value in wanted.items():
             if name not in factors:
-                raise ConfigError([f"command line: no factor is called {name!r}; valid: {', '.join(factors)}"])
+                raise ConfigError([f"command line: no factor is called {name!r}; valid: {', '.join(sorted(factors))}"])
+            if not any(_equal(known, value) for known in factors[name]):
+                known = ", ".join(map(str, factors[name]))
+                raise ConfigError([f"command line: {name} is {value!r}; one value of this sweep: {known}"])
         named = {find_cell(sweep, store, name) for name in self.cell}
         return [
             cell

@@ -12,8 +12,8 @@ import click
 
 from hpc.cli import options
 from hpc.cli.command import Command
-from hpc.config import starter
 from hpc.launch.remarks import say
+from hpc.starter import files as starter
 
 EXAMPLES = (
     "init",
@@ -55,7 +55,7 @@ _QUESTIONS = {
 def command(directory: Path, all_keys: bool, command_line: str | None, **answered: Any) -> int:
     """Write a commented configuration and profile. Without options it asks, if there is somebody to ask."""
     if all_keys:
-        print(starter.ALL_KEYS.read_text(), end="")
+        print(starter.ALL_KEYS.read_text(encoding="utf-8"), end="")
         return 0
     answered["command"] = command_line
     given = {name: value for name, value in answered.items() if value is not None}

@@ -164,7 +164,9 @@ settings = option(
 )
 partial = flag("--partial", help="Exit with 0 although cells are missing or failed.")
 trust = flag("--trust", help="Run what a directory names that is another user's.")
-take_over = flag("--take-over", help="Take over from a command, or a cluster, that is gone for good.")
+take_over = flag(
+    "--take-over", help="Take over from a command or, if none is at work, a cluster that is gone for good."
+)
 PROFILE_HELP = "sandbox, local, a name in slurm_templates/profiles, or a path."
 
 

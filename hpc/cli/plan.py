@@ -8,9 +8,18 @@ import click
 
 from hpc.cli import options
 from hpc.cli.command import Command
+from hpc.config.declared_tests import described
 from hpc.launch import look, seeds
 from hpc.launch.options import PackOptions, SeedTarget
-from hpc.launch.preparation import check_code, chosen_pack, cost_of, say_notes
+from hpc.launch.preparation import (
+    asked_beside,
+    check_resources,
+    chosen_pack,
+    cost_of,
+    planned_code,
+    say_notes,
+    say_of_step,
+)
 from hpc.launch.request import SweepOptions, resolve
 from hpc.planning.plan import make_plan
 from hpc.slurm.profile import Profile
@@ -63,14 +72,25 @@ def command(
         print(seeds.advice(request.store, request.sweep, target))
         return 0
     seen = look.take_here(request)
-    pack = chosen_pack(packing, request, cluster, seen) or cluster.workers
-    planned = make_plan(seen.statuses, queued=seen.queued, pack_size=pack, include_failed=packing.include_failed)
-    code = check_code(request, cluster) if planned.tasks else None
+    look.say_of_silent_clusters(seen)
+    check_resources(request.sweep, cluster)
+    planned = make_plan(
+        seen.statuses,
+        queued=seen.queued,
+        stopping=seen.stopping,
+        pack_size=chosen_pack(packing, request, cluster, seen) or cluster.workers,
+        include_failed=packing.include_failed,
+        resources=asked_beside(request.sweep, cluster),
+    )
+    code = planned_code(request, planned, cluster)
     cost = cost_of(request, planned, cluster, seen, code)
     say_notes(request)
+    say_of_step(request)
     if as_json:
         taken = {"code": code.to_json()} if code else {}
         print(json.dumps(planned.to_json() | {"cost": cost.to_json()} | taken, indent=1))
     else:
-        print("\n".join([str(planned), str(cost), *code.lines()] if code else [str(planned)]))
+        tests = described(request.sweep.analysis) if len(request.sweep.grid.seeds) > 1 else ""
+        lines = [str(cost), *(code.lines() if code else [])] if planned.tasks else []
+        print("\n".join(filter(None, [str(planned), *lines, tests])))
     return 0

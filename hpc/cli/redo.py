@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from hpc.submission import redo
 from hpc.submission.lock import lock
 from hpc.sweep.cell import Cell
 from hpc.sweep.states import COMPLETED, DIVERGED, FAILED, FINAL
+from hpc.units import counted
 
 EXAMPLES = (
     "redo out --cell dim_8_scale_1.0_run_0 --profile lab",
@@ -69,14 +71,15 @@ def command(
     check_writable(store.root)
     cluster = load_profile(profile, settings) if profile else None
     request = confirm(resolve(SweepOptions(directory)), trust) if cluster else None
-    question = f"set the results of {len(chosen)} finished cells aside, to train them again?"
+    question = f"set the results of {counted(len(chosen), 'finished cell')} aside, to train again?"
     if not confirmed(question, yes, "nothing is set aside"):
         return CommandExit.CONFIGURATION
     with lock(store, "holdfast redo") as held:
         number = redo.set_aside(store, chosen, held)
-    say(f"{len(chosen)} results set aside by redo {number}, as results.json.redone-* beside where they were")
+    say(f"{counted(len(chosen), 'result')} set aside by redo {number}, as results.json.redone-* beside where they were")
     if cluster is None or request is None:
-        say(f"`holdfast run {directory}` trains these cells here, `holdfast submit {directory} --profile P` on Slurm")
+        here = shlex.quote(str(directory))
+        say(f"`holdfast run {here}` trains these cells here, `holdfast submit {here} --profile P` on Slurm")
         return CommandExit.DONE
     wanted = SubmitOptions(allow_code_change=allow_code_change)
     return local.submit(request, wanted) if cluster.is_local else slurm.submit(request, wanted, cluster)
@@ -85,12 +88,13 @@ def command(
 def _chosen(store: Store, filtered: Filter, state: str | None) -> list[Cell]:
     """The finished cells that match. Raises ConfigError if nothing was asked for, or something that is not finished."""
     if state == FAILED:
-        way_out = f"`holdfast submit {store.root} --profile P --include-failed` runs failed cells again"
+        again = f"holdfast submit {shlex.quote(str(store.root))} --profile P --include-failed"
+        way_out = f"`{again}` runs failed cells again"
         raise ConfigError([f"command line: --state is FAILED: there is no result to set aside; {way_out}"])
     if state is None and filtered == Filter():
         raise ConfigError(["command line: no cell is named; add --cell NAME, --state DIVERGED or another filter"])
     sweep = store.sweep()
-    statuses = list(store.statuses(filtered.cells(sweep, store), sweep.config_digest))
+    statuses = list(store.statuses(filtered.cells(sweep, store), sweep))
     open_ones = [f"{status.cell.name} is {status.state}" for status in statuses if status.state not in FINAL]
     if filtered.cell and open_ones:
         raise ConfigError([f"command line: --cell: {open_ones[0]}, so there is no result of it to set aside"])

@@ -9,9 +9,10 @@ import click
 from hpc.cli import options
 from hpc.cli.aggregate import aggregate_and_print
 from hpc.cli.command import Command
+from hpc.cli.notify import notified, notify
 from hpc.launch import local
 from hpc.launch.options import RunOptions
-from hpc.launch.request import SweepOptions, resolve
+from hpc.launch.request import Request, SweepOptions, resolve
 from hpc.launch.trust import confirm
 from hpc.paths import expanded
 from hpc.storage.store import Store
@@ -30,13 +31,19 @@ EXAMPLES = ("run --config sweep.yaml --output-dir out", "run out --runs-per-cond
 @options.flag("--analyze-only", help="Only aggregate what is there: DIR, --output-dir or out.")
 @options.option("--cell", type=options.CELL, metavar="NAME", help="Train this cell alone.")
 @options.flag("--debug", help="With --cell: train it in the foreground.")
+@notify
 @options.take_over
 @options.trust
-def command(asked: SweepOptions, wanted: RunOptions, trust: bool) -> int:
+def command(asked: SweepOptions, wanted: RunOptions, notify: tuple[str, ...] | None, trust: bool) -> int:
     """Train a sweep in worker processes on this machine, then aggregate it. Resumes where it stopped."""
     if wanted.analyze_only:
-        return aggregate_and_print(_finished(asked), partial=False, trust=trust)
+        store = _finished(asked)
+        return notified(notify, store, lambda: aggregate_and_print(store, partial=False, trust=trust))
     request = confirm(resolve(asked), trust)
+    return notified(notify, request.store, lambda: _train(request, wanted, trust))
+
+
+def _train(request: Request, wanted: RunOptions, trust: bool) -> int:
     ended = local.run(request, wanted)
     return aggregate_and_print(request.store, partial=False, trust=trust) if ended is None else ended
 

@@ -33,6 +33,10 @@ _FOLLOW_SECONDS = 1.0
 def command(directory: Path, cell: str | None, failed: bool, log: bool, follow: bool, as_json: bool) -> int:
     """Show one cell: state, attempts, metrics, the cause of a failure, log."""
     store = Store(directory.absolute())
+    if cell is None and not failed and len(directory.absolute().parents) > 1:
+        sweep = Store(directory.absolute().parents[1])
+        if sweep.exists():  # a cell by the path of its directory
+            store, cell = sweep, directory.absolute().name
     if failed == (cell is not None) or (failed and (log or follow or as_json)):
         raise ConfigError(["command line: show takes the name of one cell, or --failed alone"])
     if cell is None:

@@ -26,7 +26,8 @@ from hpc.submission.lock import busy
 def command(directory: Path, as_json: bool, failed: bool, watched: bool) -> int:
     """Show cells by state, progress, attempts and an estimate of the time left.
 
-    Exit code 4 if cells failed or are in conflict, or if nothing is at work on cells that are missing.
+    The estimate is of Slurm's tasks; `run` shows its own where it was started, and its cells are STARTED here.
+    Exit code 4 if cells failed or are in conflict, if nothing is at work on cells that are missing, or if all diverged.
     """
     store = Store(directory.absolute())
     if failed:
@@ -43,4 +44,4 @@ def command(directory: Path, as_json: bool, failed: bool, watched: bool) -> int:
     else:
         seen = show(store)
     at_rest = seen.finished and not seen.trouble and not busy(store)
-    return CommandExit.INCOMPLETE if seen.problems or (at_rest and seen.unfinished) else CommandExit.DONE
+    return CommandExit.INCOMPLETE if seen.problems or (at_rest and not seen.done) else CommandExit.DONE

@@ -7,16 +7,17 @@ import os
 import sys
 import warnings
 
-# What matplotlib can draw with where nobody looks; a notebook names a backend of its own, that only its Python has.
-_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
+from hpc.protocol import for_tasks
 
 
 def prepare() -> None:
     """Set what this command and the tasks that it starts need, whatever the environment says."""
     _open_streams()
     os.umask(os.umask(0o022) | 0o022)  # nothing we or a library writes is writable by others
-    if os.environ.get("MPLBACKEND", "agg").lower() not in _BACKENDS:
-        os.environ["MPLBACKEND"] = "agg"
+    kept = for_tasks(os.environ)
+    for name in os.environ.keys() - kept.keys():
+        del os.environ[name]
+    os.environ.update(kept)
     if os.environ.get("PYTHONWARNINGS"):
         # For the user's own code; a library of ours that warns, as any may after an upgrade, would end the command.
         warnings.resetwarnings()

@@ -12,6 +12,7 @@ from hpc.cli.command import Group
 from hpc.errors import ConfigError
 from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
+from hpc.storage.permissions import untrusted
 from hpc.storage.store import Store
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ _timeout = options.option(
     metavar="S",
     help="Seconds for the server to show what was sent (default: 20).",
 )
+@options.option("--others", is_flag=True, help="Send complete runs that other programs left in DIR, too.")
 @_timeout
-def sync(directory: Path, project: str, entity: str, group: str, settle: float, timeout: float) -> int:
+def sync(directory: Path, project: str, entity: str, group: str, settle: float, others: bool, timeout: float) -> int:
     """Bring one complete run per cell to the server, compared with the disk. May be interrupted and run again."""
     from hpc.wandb.cells import target_of
     from hpc.wandb.helper import WandbTroubleError
@@ -48,12 +50,14 @@ def sync(directory: Path, project: str, entity: str, group: str, settle: float, 
 
     store = Store(directory.absolute())
     sweep = store.sweep()
+    if others and (why := untrusted(store)):
+        raise ConfigError([f"{why}; nothing is sent; leave out --others, which sends what other programs left there"])
     target = target_of(sweep)
     target = replace(
         target, project=project or target.project, entity=entity or target.entity, group=group or target.group
     )
     try:
-        synced = bring(store, sweep, target, say, Patience(timeout, settle))
+        synced = bring(store, sweep, target, say, Patience(timeout, settle), others)
     except (WandbTroubleError, ImportError) as error:
         say(f"{error}; nothing is lost, the same command resumes")
         return CommandExit.TROUBLE

@@ -41,7 +41,9 @@ def check_analysis(
         if name not in (known := [*trainer.metrics, *trainer.factors]):
             faults.add("analysis.labels", unknown_key(f"analysis.labels.{name}", name, known))
     reference = _reference(section.reference, grid, faults, other_grid)
-    figures = [_figure(f"analysis.figures[{i}]", target, search, faults) for i, target in enumerate(section.figures)]
+    figures = [
+        figure_target(f"analysis.figures[{i}]", target, search, faults) for i, target in enumerate(section.figures)
+    ]
     return {
         "primary_metrics": primary,
         "reference": reference,
@@ -52,7 +54,7 @@ def check_analysis(
     }
 
 
-def _figure(field: str, target: str, search: Sequence[Path], faults: Faults) -> str:
+def figure_target(field: str, target: str, search: Sequence[Path], faults: Faults) -> str:
     """A user's figure function; a file by its absolute path, so that it is found wherever the sweep is aggregated."""
     source, _, function = target.rpartition(":")
     if not source or not function.isidentifier():
@@ -79,6 +81,10 @@ def _reference(reference: dict[str, Any] | None, grid: Grid, faults: Faults, oth
                 faults.value(f"analysis.reference.{name}", asked.get(name), f"valid: {', '.join(map(str, options))}")
             return None
         found[name] = match
+    if reference is not None and grid.rules and not other_grid and not grid.has(tuple(found.items())):
+        faults.value("analysis.reference", reference, "the sweep has no such condition; name one that it has")
+    if grid.rules and not grid.has(tuple(found.items())):
+        return None
     for name in asked if reference is not None else ():
         if name not in values and values:
             faults.add("analysis.reference", unknown_key(f"analysis.reference.{name}", name, values))

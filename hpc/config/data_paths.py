@@ -13,6 +13,7 @@ from hpc.checkout import BUILT_IN_TRAINER
 from hpc.config.schema import Configuration
 from hpc.faults import Faults
 from hpc.paths import expanded
+from hpc.storage.layout import Layout
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.data import data_digest
 
@@ -39,6 +40,28 @@ def read_path(name: str, text: str, faults: Faults) -> Path | None:
             faults.value(name, text, "this is too long for a path")
             return None
     return path
+
+
+def output_directory(configuration: Configuration, faults: Faults) -> Path:
+    """Where the sweep is to lie: a directory of its own, and not among the files that somebody works on."""
+    text = configuration.experiment.output_dir
+    read = read_path("experiment.output_dir", text, faults)
+    if read is None:
+        return Path()
+    path = read.absolute()
+    here, place = Path.cwd(), Path(os.path.normpath(path))
+    if place in (here, *here.parents) and not _is_free(place):
+        faults.value("experiment.output_dir", text, "a sweep needs a directory of its own; name one in it, such as out")
+    return path
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a directory holds nothing, or a sweep."""
+    try:
+        names = os.listdir(path)
+    except OSError:  # whoever writes there says what is wrong
+        return True
+    return not names or Layout(path).sweep_file.name in names
 
 
 def data_directory(

@@ -10,7 +10,8 @@ from typing import Any
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.config.schema import AnalysisSection, DeclaredTest, RetentionSection
 from hpc.faults import Faults
-from hpc.sweep.cell import FactorValue
+from hpc.sweep.cell import FactorValue, value_text
+from hpc.sweep.crossing import Crossings
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.grid import Grid
 
@@ -24,8 +25,11 @@ _BUILT_IN = RetentionSection(
     factor="dim",
 )
 _BUILT_IN_FACTOR = "dim"
+# As many combinations of levels are named; of more, these and how many there are.
+_NAMED = 4
 
 Levels = Mapping[str, Sequence[FactorValue]]
+_DECADE = 10
 
 
 def declared_tests(
@@ -40,7 +44,10 @@ def declared_tests(
     levels: Levels = {axis.name: axis.values for axis in grid.axes}
     if section.tests is None:
         metric = next((name for name in primary[:1] if name in trainer.metrics), None)
-        found = [*_hypothesis(section, trainer, levels), *_default(metric, reference, trainer, levels)]
+        crossed = {
+            name: values for name, values in levels.items() if _where(name, _used(name, levels, trainer), grid)[0]
+        }
+        found = [*_hypothesis(section, trainer, crossed), *_default(metric, reference, trainer, crossed)]
     else:
         given = [] if section.retention is None else [("analysis.retention", DeclaredTest(retention=section.retention))]
         found = [*given, *((f"analysis.tests[{i}]", test) for i, test in enumerate(section.tests))]
@@ -53,19 +60,33 @@ def cannot_be_tested(analysis: Mapping[str, Any], trainer: DeclaredTrainer, grid
     if tests is None:  # as earlier versions had it
         return []
     levels: Levels = {axis.name: axis.values for axis in grid.axes}
-    lines = ["no test: one seed says nothing of chance"] if len(grid.seeds) == 1 else []
+    lines = ["no test: one seed says nothing about chance"] if len(grid.seeds) == 1 else []
     for test in tests:
         factor = _factor_of(test)
-        if factor in levels and (why := _why_not(test, factor, levels[factor], trainer)):
+        if factor in levels and (why := _why_not(test, factor, levels, trainer, grid)):
             lines.append(f"{_named(test)} cannot be tested: {why}")
+        elif factor in levels and (where := _somewhere(test, factor, levels, trainer, grid)):
+            lines.append(f"{_named(test)} is tested {where}")
         if "metric" in test and factor == _scaled_by(test["metric"], trainer):
             lines.append(f"{_named(test)} tests arithmetic: {factor} multiplies a term of {test['metric']}")
+        if "slope" in test and (wide := _wide(factor, levels.get(factor, ()), trainer)):
+            lines.append(f"{_named(test)} is per unit of {factor}, {wide}")
         lines += _left_out(test, factor, levels.get(factor, ()), trainer)
     tested = {_factor_of(test) for test in tests}
     for name, values in levels.items():
         if name not in tested and primary and trainer.target != BUILT_IN_TRAINER:
-            lines.append(f"{name} is not tested: {_why_untested(name, values, primary[0], trainer)}")
+            lines.append(f"{name} is not tested: {_why_untested(name, values, primary[0], trainer, grid)}")
     return lines
+
+
+def _wide(name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) -> str:
+    """That levels differ by a factor of ten and more, as those that multiply do, and the way out; empty if not."""
+    numbers = [value for value in values if not isinstance(value, str)]
+    if len(numbers) < max(2, len(values)) or trainer.factors[name].get("log") or min(numbers) <= 0:
+        return ""
+    times = max(numbers) / min(numbers)
+    fix = f"declare it as {name}: {{log: true}}, and the slope is per doubling"
+    return f"whose largest level is {times:.3g} times the smallest; {fix}" if times >= _DECADE else ""
 
 
 def check_metric(field: str, name: str, trainer: DeclaredTrainer, faults: Faults) -> None:
@@ -179,6 +200,22 @@ def _chance(field: str, side: str, asked: RetentionSection, trainer: DeclaredTra
     return float(chance)
 
 
+def described(analysis: Mapping[str, Any]) -> str:
+    """The tests of a sweep on one line, as a plan shows them; empty if there are none."""
+    told = "; ".join(map(_asked, analysis.get("tests", ())))
+    return f"tests: {told}" if told else ""
+
+
+def _asked(test: Mapping[str, Any]) -> str:
+    if "retention" in test:
+        asked = test["retention"]
+        return f"retention of {asked['kept']} against {asked['other']} over {asked['factor']}"
+    if "slope" in test:
+        return f"slope of {test['metric']} on {test['slope']}"
+    (factor, (first, second)), *_ = test["compare"].items()
+    return f"{test['metric']}: {factor} {first} against {second}"
+
+
 # --- reasons --------------------------------------------------------------------------------------------------------
 
 
@@ -195,28 +232,85 @@ def _named(test: Mapping[str, Any]) -> str:
     return f"{test['metric']}, {what},"
 
 
-def _why_not(test: Mapping[str, Any], name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) -> str:
-    usable = _slope_levels(name, {name: values}, trainer) if "slope" in test else len(values)
-    if usable > 1:
-        return ""
-    return f"{name} has one level" if len(values) == 1 else f"{name} has fewer than two levels with a logarithm"
+def _why_not(test: Mapping[str, Any], name: str, levels: Levels, trainer: DeclaredTrainer, grid: Grid) -> str:
+    values = levels[name]
+    usable = _slope_levels(name, levels, trainer) if "slope" in test else len(values)
+    if usable < 2:
+        return f"{name} has one level" if len(values) == 1 else f"{name} has fewer than two levels with a logarithm"
+    asked = _asked_for(test, name, levels, trainer)
+    return "" if _where(name, asked, grid)[0] else _nowhere(name, asked, grid)
 
 
-def _why_untested(name: str, values: Sequence[FactorValue], metric: str, trainer: DeclaredTrainer) -> str:
+def _why_untested(name: str, values: Sequence[FactorValue], metric: str, trainer: DeclaredTrainer, grid: Grid) -> str:
     if len(values) == 1:
         return "it has one level"
     if name == _scaled_by(metric, trainer):
         return f"it multiplies a term of {metric}"
     if not _ordered(name, values, trainer):
+        if not _where(name, values[:2], grid)[0]:
+            return _nowhere(name, values[:2], grid)
         declare = f"{{metric: {metric}, compare: {{{name}: [{values[0]}, {values[1]}]}}}}"
         return f"its levels have no order; {declare} in analysis.tests compares two"
-    if _slope_levels(name, {name: values}, trainer) > 1:
-        return f"{{metric: {metric}, slope: {name}}} in analysis.tests tests it"
-    return "fewer than two of its levels have a logarithm"
+    if _slope_levels(name, {name: values}, trainer) < 2:
+        return "fewer than two of its levels have a logarithm"
+    used = _used(name, {name: values}, trainer)
+    if not _where(name, used, grid)[0]:
+        return _nowhere(name, used, grid)
+    return f"{{metric: {metric}, slope: {name}}} in analysis.tests tests it"
+
+
+def _somewhere(test: Mapping[str, Any], name: str, levels: Levels, trainer: DeclaredTrainer, grid: Grid) -> str:
+    """On which combinations of the other factors a test is made, if that is not on all; else empty."""
+    asked = _asked_for(test, name, levels, trainer)
+    where, elsewhere = _where(name, asked, grid)
+    if not elsewhere:
+        return ""
+    more = f" and {len(where) - _NAMED:,} more" if len(where) > _NAMED else ""
+    lacks = f"{len(elsewhere):,} other {'combination lacks' if len(elsewhere) == 1 else 'combinations lack'}"
+    return f"at {'; '.join(where[:_NAMED])}{more} alone: {lacks} a level of {name}"
+
+
+def _nowhere(name: str, asked: Sequence[FactorValue], grid: Grid) -> str:
+    """Why levels cannot be compared that no combination of the other factors has."""
+    if tie := grid.rules.tie_of(name):
+        others = " and ".join(other for other in tie.factors if other != name)
+        return f"{name} moves together with {others}, so that what it does by itself cannot be told"
+    more = f" and {len(asked) - _NAMED:,} more" if len(asked) > _NAMED else ""
+    return f"no combination of the other factors has {name} {', '.join(map(value_text, asked[:_NAMED]))}{more}"
+
+
+def _where(name: str, asked: Sequence[FactorValue], grid: Grid) -> tuple[list[str], list[str]]:
+    """Combinations of the other factors, in words, in which a factor has all these levels, and those in which not."""
+    if not grid.rules:
+        return ["everything"], []
+    axis = [axis.name for axis in grid.axes].index(name)
+    found = Crossings(tuple(axis.values for axis in grid.axes), [point for _, point in grid.conditions()]).of(axis)
+    whole = found.whole([grid.axes[axis].values.index(value) for value in asked]).tolist()
+    others = [other.name for other in grid.axes if other.name != name]
+    names = [
+        ", ".join(f"{other} {value_text(value)}" for other, value in zip(others, values, strict=True))
+        for values in found.combinations
+    ]
+    sides = [[text for text, here in zip(names, whole, strict=True) if here is side] for side in (True, False)]
+    return sides[0], sides[1]
+
+
+def _asked_for(test: Mapping[str, Any], name: str, levels: Levels, trainer: DeclaredTrainer) -> Sequence[FactorValue]:
+    """The levels that have to be compared with one another."""
+    if "compare" in test:
+        return [value for value in test["compare"][name] if value in levels[name]]
+    return levels[name] if "retention" in test else _used(name, levels, trainer)
+
+
+def _used(name: str, levels: Levels, trainer: DeclaredTrainer) -> Sequence[FactorValue]:
+    """Levels that a slope on this factor has; of a factor without order, all."""
+    values = levels[name]
+    off = [value for value in values if _logarithmic(name, trainer) and not isinstance(value, str) and value <= 0]
+    return [value for value in values if value not in off]
 
 
 def _left_out(test: Mapping[str, Any], name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) -> list[str]:
-    off = [value for value in values if _logarithmic(name, trainer) and isinstance(value, int | float) and value <= 0]
+    off = [value for value in values if value not in _used(name, {name: values}, trainer)]
     if not off or "slope" not in test or _slope_levels(name, {name: values}, trainer) < 2:
         return []
     return [f"{_named(test)} leaves out {name} {', '.join(map(str, off))}, which has no logarithm"]
@@ -241,4 +335,4 @@ def _slope_levels(name: str, levels: Levels, trainer: DeclaredTrainer) -> int:
     values = levels.get(name, ())
     if not _ordered(name, values, trainer):
         return 0
-    return sum(isinstance(value, str) or value > 0 or not _logarithmic(name, trainer) for value in values)
+    return len(_used(name, {name: values}, trainer))

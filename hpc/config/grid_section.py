@@ -1,20 +1,25 @@
-"""The sweep section -> a grid: named factors with their values, and seeds."""
+"""The sweep section -> a grid: named factors with their values, which of their combinations are run, and seeds."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER, SCRIPT_TRAINER
-from hpc.config.schema import SweepSection, read_number
+from hpc.config.design.draws import drawn_axes
+from hpc.config.design.levels import axis_values, longer
+from hpc.config.design.rules import DesignReader, tied_axes
+from hpc.config.schema import SweepSection
 from hpc.errors import ConfigError
 from hpc.faults import Faults
 from hpc.storage import opening
-from hpc.sweep.cell import FactorValue, check_value
+from hpc.sweep.cell import FactorValue
 from hpc.sweep.definition import DeclaredTrainer
+from hpc.sweep.design import FULL
 from hpc.sweep.grid import FIRST_SEED, Axis, Grid
-from hpc.yaml_files import Unquoted
 
 # More is far likelier a slip (a runs_per_condition of a million) than a plan, and would fill the file system.
 MOST_CELLS_UNASKED = 1_000_000
@@ -22,42 +27,81 @@ DEFAULT_AXES: dict[str, list[FactorValue]] = {
     "dim": [8, 12, 16, 24, 32],
     "scale": [0.1, 0.5, 1.0, 2.0, 5.0, 10.0],
 }
-# Keys of the sweep section that are short for an axis, and what faults call the values of these axes.
+# Keys of the sweep section that are short for an axis.
 SHORT_AXES = {"dims": "dim", "scales": "scale"}
-_VALUE_NOUNS = {"dim": "a workspace dimension", "scale": "a loss scale"}
 
 
-def make_grid(section: SweepSection, trainer: DeclaredTrainer, faults: Faults, allow_huge: bool) -> Grid:
+def make_grid(
+    section: SweepSection,
+    trainer: DeclaredTrainer,
+    faults: Faults,
+    allow_huge: bool,
+    *,
+    given: Collection[str] = (),
+    bundles: Mapping[str, Collection[Any]] | None = None,
+) -> Grid:
     """The grid that a sweep section describes. Faults are added, not raised.
 
-    allow_huge: accept more than MOST_CELLS_UNASKED cells.
+    allow_huge: accept more than MOST_CELLS_UNASKED cells. given: dotted names that the command line set: what the
+    file's rules say of other levels of these factors does not count. bundles: levels with settings, by factor.
     """
-    axes: list[Axis] = []
+    before = len(faults.lines)
     truths = trainer.target == SCRIPT_TRAINER
-    for key, name, values in _raw_axes(section, trainer):
-        if any(axis.name == name for axis in axes):
-            faults.add(key, f"{key}: {name!r} has its values already; give them once")
-        elif name not in trainer.factors:
-            known = ", ".join(trainer.factors) or "none"
-            faults.add(key, f"{key}: trainer {trainer.target} has no factor {name!r}; its factors: {known}")
-        elif not values:
-            faults.value(key, values, "give at least one value")
-        else:
-            axes.append(Axis(name, _axis_values(key, name, values, trainer.factors[name], faults, truths)))
-    if not axes and not faults.lines:
-        faults.add("sweep.axes", f"sweep.axes is missing; name a factor of {trainer.target} and its values")
+    axes, ties = tied_axes(section.zip, _axes(section, trainer, faults, truths), faults)
+    drawn, together = drawn_axes(section.draw, [axis.name for axis in axes], trainer, faults)
+    axes, ties = [*axes, *drawn], (*ties, *together)
     seeds_given = section.seeds is not None and section.runs_per_condition is not None
     if seeds_given and len(section.seeds or ()) != section.runs_per_condition:
         faults.value("sweep.runs_per_condition", section.runs_per_condition, "it differs from the number of seeds")
     count = len(section.seeds) if section.seeds is not None else section.runs_per_condition or 5
-    total = count * math.prod(max(1, len(axis.values)) for axis in axes)
+    rules = FULL
+    if len(faults.lines) == before:
+        reader = DesignReader(axes, trainer, faults, truths, settled_factors(given), bundles or {}, ties)
+        axes, rules = reader.rules(section)
+    elif section.zip or section.draw:  # which combinations there are is not known
+        return Grid(tuple(axes), _seeds(section, count, faults))
+    whole = math.prod(max(1, len(axis.values)) for axis in axes)
+    total = count * (rules.most(axes) if rules else whole)
     if total > MOST_CELLS_UNASKED and not allow_huge:
         faults.add("sweep", f"the grid has {total:,} cells; if that is meant, confirm with -y")
         faults.stop()
     if fault := opening.too_many(total, opening.MOST_CELLS, "cells"):
         faults.add("sweep", f"the grid has {fault}")
         faults.stop()
-    return Grid(tuple(axes), _seeds(section, count, faults))
+    grid = Grid(tuple(axes), _seeds(section, count, faults), rules)
+    if not rules or len(faults.lines) > before:
+        return grid
+    if not (section.exclude or section.when) and not ties and grid.n_conditions == grid.combinations:
+        return replace(grid, rules=FULL)
+    return _sound(grid, faults)
+
+
+def settled_factors(given: Collection[str]) -> set[str]:
+    """Factors whose levels the command line names. given: dotted names that it set."""
+    named = {name.rpartition(".")[2] for name in given if name.startswith("sweep.")}
+    return named | {SHORT_AXES[key] for key in named & SHORT_AXES.keys()}
+
+
+def departures(grid: Grid) -> list[str]:
+    """A line on a design that is no full product; none of one that is."""
+    if not grid.rules:
+        return []
+    alone = f", {len(grid.rules.include)} of them by sweep.include" if grid.rules.include else ""
+    tied = (f"{' and '.join(tie.factors)} move together: {len(tie.rows):,} combinations" for tie in grid.rules.ties)
+    return [f"{grid.share} of levels are conditions{alone}", *tied]
+
+
+def levels_as_written(section: SweepSection) -> dict[str, list[Any]]:
+    """Factor -> its values in the file, those of single conditions too, unchecked."""
+    found = {name: list(getattr(section, key)) for key, name in SHORT_AXES.items() if getattr(section, key) is not None}
+    found |= {name: list(values) for name, values in (section.axes or {}).items()}
+    if section.draw:
+        found |= {name: [ends.min, ends.max] for name, ends in section.draw.ranges.items()}
+    names = set(found) or {name for entry in section.include for name in entry}
+    for entry in section.include:
+        for name in names.intersection(entry):
+            found.setdefault(name, []).append(entry[name])
+    return found
 
 
 def grow(grid: Grid, added: Mapping[str, list[Any]], trainer: DeclaredTrainer) -> Grid:
@@ -69,24 +113,65 @@ def grow(grid: Grid, added: Mapping[str, list[Any]], trainer: DeclaredTrainer) -
             hint = "a new factor is another sweep: give it a configuration and a directory of its own"
             faults.add(name, f"--axis {name}: the sweep's factors are {', '.join(names)}; {hint}")
     truths = trainer.target == SCRIPT_TRAINER
-    axes = tuple(
-        _longer(axis, added.get(axis.name, []), trainer.factors[axis.name], faults, truths) for axis in grid.axes
-    )
+    axes: list[Axis] = []
+    rules = grid.rules
+    for axis in grid.axes:
+        raw, factor = added.get(axis.name, []), trainer.factors[axis.name]
+        values = axis_values(f"--axis {axis.name}", axis.name, raw, factor, faults, truths)
+        axes.append(longer(axis, values))
+        if (tie := rules.tie_of(axis.name)) and len(axes[-1].values) > len(axis.values):
+            others = " and ".join(name for name in tie.factors if name != axis.name)
+            hint = "add combinations in the configuration (longer lists, a larger sweep.draw.n), and give --config"
+            faults.add(axis.name, f"--axis {axis.name}: {axis.name} moves together with {others}; {hint}")
+        rules = rules.crossing(axis.name, values)
+    if added and rules and rules.most(axes) == len(rules.include):
+        hint = "add conditions to sweep.include, and give --config"
+        faults.add("axis", f"--axis: the sweep is a list of single conditions, and crosses no levels; {hint}")
     faults.stop()
     try:
-        return Grid.from_json(Grid(axes, grid.seeds).to_json())  # with the names of its cells checked
+        return Grid.from_json(Grid(tuple(axes), grid.seeds, rules).to_json())  # with the names of its cells checked
     except ValueError as error:
         raise ConfigError([f"command line: --axis: {error}"]) from None
 
 
-def _longer(axis: Axis, raw: list[Any], factor: Mapping[str, Any], faults: Faults, truths: bool) -> Axis:
-    """An axis with more values: in order if it was in order, else at its end."""
-    added = _axis_values(f"--axis {axis.name}", axis.name, raw, factor, faults, truths)
-    values = [*axis.values, *(value for value in added if value not in axis.values)]
-    numeric = not any(isinstance(value, str) for value in values)
-    if numeric and list(axis.values) == sorted(axis.values):
-        values.sort()
-    return Axis(axis.name, tuple(values))
+def _axes(section: SweepSection, trainer: DeclaredTrainer, faults: Faults, truths: bool) -> list[Axis]:
+    """The crossed levels; none of every factor where a list of single conditions is all there is. Of factors that move
+    together, the columns as they are written."""
+    before = len(faults.lines)
+    zipped = set(itertools.chain(*section.zip))
+    axes: list[Axis] = []
+    raw = _raw_axes(section, trainer)
+    listed = not raw and bool(section.include) and section.draw is None
+    for key, name, values in raw or [("sweep.include[0]", name, []) for entry in section.include[:1] for name in entry]:
+        if any(axis.name == name for axis in axes):
+            faults.add(key, f"{key}: {name!r} has its values already; give them once")
+        elif name not in trainer.factors:
+            known = ", ".join(trainer.factors) or "none"
+            faults.add(key, f"{key}: trainer {trainer.target} has no factor {name!r}; its factors: {known}")
+        elif not values and not listed:
+            faults.value(key, values, "give at least one value")
+        else:
+            factor, repeated = trainer.factors[name], name in zipped
+            found = axis_values(key, name, values, factor, faults, truths, repeated=repeated)
+            axes.append(Axis(name, found))
+    if not axes and section.draw is None and len(faults.lines) == before:
+        faults.add("sweep.axes", f"sweep.axes is missing; name a factor of {trainer.target} and its values")
+    return axes
+
+
+def _sound(grid: Grid, faults: Faults) -> Grid:
+    """The grid without what its rules say twice. A fault for a level that no condition has."""
+    product = replace(grid, rules=replace(grid.rules, include=()))
+    added = tuple(point for point in grid.rules.include if not product.has(point))
+    used = {pair for _, point in grid.conditions() for pair in point}
+    for axis in grid.axes if used else ():
+        for value in axis.values:
+            if (axis.name, value) not in used:
+                fix = f"take it out of sweep.axes.{axis.name}"
+                faults.add("sweep.exclude", f"sweep.exclude leaves no condition with {axis.name} {value}; {fix}")
+    if not used:
+        faults.add("sweep.exclude", "sweep.exclude leaves no condition; leave out less")
+    return replace(grid, rules=replace(grid.rules, include=added))
 
 
 def _raw_axes(section: SweepSection, trainer: DeclaredTrainer) -> list[tuple[str, str, list[Any]]]:
@@ -99,54 +184,9 @@ def _raw_axes(section: SweepSection, trainer: DeclaredTrainer) -> list[tuple[str
     if section.axes is not None:
         return found + [(f"sweep.axes.{name}", name, values) for name, values in section.axes.items()]
     if trainer.target == BUILT_IN_TRAINER:
-        given = {name for _, name, _ in found}
+        given = {name for _, name, _ in found}.union(section.draw.ranges if section.draw else ())
         found += [(f"sweep.{name}s", name, list(v)) for name, v in DEFAULT_AXES.items() if name not in given]
     return sorted(found, key=lambda axis: list(DEFAULT_AXES).index(axis[1]))
-
-
-def _axis_values(
-    key: str, name: str, values: list[Any], factor: Mapping[str, Any], faults: Faults, truths: bool
-) -> tuple[FactorValue, ...]:
-    checked: list[FactorValue] = []
-    seen: set[object] = set()
-    for i, raw in enumerate(values):
-        try:
-            value = _factor_value(raw, factor, _VALUE_NOUNS.get(name, f"{name!r}"), truths)
-        except ValueError as error:
-            faults.value(f"{key}[{i}]", raw, str(error))
-            continue
-        if value in seen:
-            faults.value(f"{key}[{i}]", raw, "this value is given twice; remove one")
-        seen.add(value)
-        checked.append(value)
-    return tuple(checked)
-
-
-def _factor_value(raw: Any, factor: Mapping[str, Any], noun: str, truths: bool) -> FactorValue:
-    """truths: true and false are words, as for a command; in Python the text false would count as true."""
-    kind, minimum = factor["kind"], factor.get("minimum")
-    if kind == "word":
-        if isinstance(raw, bool) and truths:
-            return check_value("true" if raw else "false")
-        if not isinstance(raw, str):
-            raise ValueError(f"{noun} must be a word; put it in quotes")
-        return check_value(str(raw))
-    try:
-        value = read_number(raw)
-    except ValueError as error:
-        raise ValueError(str(error) if isinstance(raw, Unquoted) else f"{noun} must be a number") from None
-    if not isinstance(value, int | float):
-        raise ValueError(f"{noun} must be a number")
-    if not math.isfinite(value if isinstance(value, float) else 0):
-        raise ValueError(f"{noun} must be finite")
-    # Tables hold factors as 64-bit integers.
-    if abs(value) >= 2**63 and (kind == "integer" or isinstance(value, int)):
-        raise ValueError(f"{noun} must be below 2^63")
-    if kind == "integer" and (isinstance(value, float) and not value.is_integer()):
-        raise ValueError(f"{noun} must be a whole number")
-    if minimum is not None and value < minimum:
-        raise ValueError(f"{noun} must be {minimum} or more")
-    return check_value(int(value) if kind == "integer" else float(value))
 
 
 def _seeds(section: SweepSection, count: int, faults: Faults) -> tuple[int, ...]:

@@ -6,18 +6,21 @@ What a section says against the others is checked by the module that has its nam
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
+from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT, SCRIPT_TRAINER
+from hpc.config import other_tools
 from hpc.config.analysis_section import check_analysis
 from hpc.config.bundles import Bundles, checked_bundles, take_bundles
 from hpc.config.command_line import CommandLine, merge_command_line
-from hpc.config.data_paths import data_content, data_directory, data_samples, image_directory, read_path
+from hpc.config.data_paths import data_content, data_directory, data_samples, image_directory, output_directory
 from hpc.config.declared_tests import cannot_be_tested
-from hpc.config.grid_section import MOST_CELLS_UNASKED, SHORT_AXES, make_grid
+from hpc.config.grid_section import MOST_CELLS_UNASKED, departures, levels_as_written, make_grid
+from hpc.config.resources_section import make_rules
 from hpc.config.schema import Configuration, LossConfig
 from hpc.config.script_section import check_paths_of, is_script, read_script
 from hpc.config.trainer_files import trainer_files
@@ -30,9 +33,11 @@ from hpc.yaml_files import read_mapping
 
 __all__ = ["MOST_CELLS_UNASKED", "CommandLine", "Loaded", "load"]
 
-# Which step trains (docs/performance.md): the compiled one, torch's, or auto: compiled where there is a C compiler. The
-# built-in trainer relies on this check.
-_KERNELS = ("auto", "native", "torch")
+# Options of the built-in trainer (docs/performance.md), which relies on this check. kernel: the step that trains, the
+# compiled one, torch's, or auto: compiled where there is a C compiler. precision: of the factors of its products.
+_OPTIONS = {"kernel": ("auto", "native", "torch"), "precision": ("fp32", "bf16")}
+# Of the built-in trainer's metrics, those that no epoch has.
+_KNOWN_AT_THE_END = ("best_val_loss", "final_val_loss")
 
 
 @dataclass(frozen=True)
@@ -52,21 +57,29 @@ def load(command_line: CommandLine) -> Loaded:
     faults = Faults(source, given)
     places = [Path.cwd()] + ([command_line.config.absolute().parent] if command_line.config else [])
     bundles = take_bundles(raw)
-    configuration = faults.validate(raw, Configuration)
+    for name, levels in bundles.items():
+        if fix := other_tools.axis(levels):
+            faults.value(f"sweep.axes.{name}", levels, fix)
+    faults.stop()
+    configuration = faults.validate(raw, Configuration, other_tools.pointer)
     notes: list[str] = []
     trainer, options = _trainer(configuration, places, faults, notes, bundles)
     before = len(faults.lines)
-    grid = make_grid(configuration.sweep, trainer, faults, command_line.allow_huge)
+    named = options.get("bundles") if trainer.target == SCRIPT_TRAINER else None
+    grid = make_grid(configuration.sweep, trainer, faults, command_line.allow_huge, given=given, bundles=named)
+    sound = len(faults.lines) == before
+    resources = make_rules(configuration.resources, grid, trainer, faults, given=given) if sound else ()
     # A reference condition must be in the file's own grid, if that is sound; a grid from the command line may lack it.
-    other_grid = len(faults.lines) > before or any(name.startswith("sweep.") for name in given)
+    other_grid = not sound or any(name.startswith("sweep.") for name in given)
     sections = _sections(configuration, trainer, faults, epochs_given="training.epochs" in given)
     data_path = data_directory(configuration, trainer, places, faults)
     if data_path is not None and "data" in sections:
         sections["data"] |= {"dir": str(data_path), "image_dir": image_directory(configuration, faults)}
         if trainer.target == BUILT_IN_TRAINER and (samples := data_samples(data_path)):
             sections["data"]["samples"] = samples
+    stop_when = _stop_when(configuration, trainer, options, faults)
     analysis = check_analysis(configuration.analysis, trainer, grid, places, faults, other_grid=other_grid)
-    output = read_path("experiment.output_dir", configuration.experiment.output_dir, faults) or Path()
+    output = output_directory(configuration, faults)
     faults.stop()
     images = sections.get("data", {}).get("image_dir")
     content = data_content(data_path, images, trainer.data_files, faults) if data_path is not None else ""
@@ -82,8 +95,11 @@ def load(command_line: CommandLine) -> Loaded:
         checkpoint_seconds=configuration.checkpoint.every_seconds,
         keep=configuration.keep.model_dump(),
         wandb=_wandb(configuration, command_line.no_wandb),
+        stop_when=stop_when,
+        resources=resources,
     )
     notes += _notes(configuration, source, analysis)
+    notes += departures(grid)
     notes += cannot_be_tested(analysis, trainer, grid)
     return Loaded(sweep, output.absolute(), notes)
 
@@ -120,18 +136,27 @@ def _script(
     configuration: Configuration, places: Sequence[Path], faults: Faults, notes: list[str], bundles: Bundles
 ) -> tuple[DeclaredTrainer, dict[str, Any]]:
     """A script that knows nothing of us, with its command as an option. Raises TrainerError."""
+    _refuse_sections(configuration, faults)
     if configuration.trainer_options:
         faults.add("trainer_options", "trainer_options do not reach a script; write them into trainer.command")
-    section = configuration.sweep
-    short = {name: getattr(section, key) for key, name in SHORT_AXES.items() if getattr(section, key) is not None}
     with_data = "dir" in configuration.data.model_fields_set
     faults.stop()
-    script = read_script(configuration.trainer, short | (section.axes or {}), places, with_data, bundles)
+    script = read_script(configuration.trainer, levels_as_written(configuration.sweep), places, with_data, bundles)
     notes += script.notes
     files = trainer_files(configuration, script.trainer, places, faults)
     return replace(
         script.trainer, files=(*script.trainer.files, *files), files_mb=configuration.trainer_files_mb
     ), script.options
+
+
+def _refuse_sections(configuration: Configuration, faults: Faults) -> None:
+    """What a command is never told would make another sweep of it, and change nothing."""
+    for name in ("model", "synergy", "training", "data"):
+        given = getattr(configuration, name).model_fields_set if name in configuration.model_fields_set else ()
+        for key in sorted(given):
+            if (name, key) != ("data", "dir"):
+                fix = "it does not reach a command; write it into trainer.command"
+                faults.add(f"{name}.{key}", f"{name}.{key} is for trainers in Python: {fix}")
 
 
 def _sections(
@@ -164,12 +189,35 @@ def _sections(
     return sections
 
 
+def _stop_when(
+    configuration: Configuration, trainer: DeclaredTrainer, options: Mapping[str, Any], faults: Faults
+) -> dict[str, Any]:
+    """The rule by which cells end early, with the direction that its metric declares; empty without one."""
+    section = configuration.stop_when
+    if section is None:
+        return {}
+    if trainer.target == SCRIPT_TRAINER and "progress" not in options:
+        fix = "name the file to which the script adds a row per epoch"
+        faults.add("stop_when", f"stop_when follows a script by its epochs, and trainer.progress is missing; {fix}")
+    if trainer.target == BUILT_IN_TRAINER and section.metric in _KNOWN_AT_THE_END:
+        faults.value("stop_when.metric", section.metric, "it is known at the end alone; write val_loss")
+    if section.metric in trainer.metrics:
+        return {**section.model_dump(), "better": trainer.metrics[section.metric]["better"]}
+    near = difflib.get_close_matches(section.metric, list(trainer.metrics), n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    faults.value("stop_when.metric", section.metric, f"{meant}valid: {', '.join(trainer.metrics)}")
+    return {}
+
+
 def _check_built_in_options(options: Mapping[str, Any], faults: Faults) -> None:
     for key, value in options.items():
-        if key != "kernel":
-            faults.add("trainer_options", unknown_key(f"trainer_options.{key}", key, ["kernel"]))
-        elif value not in _KERNELS:
-            faults.value("trainer_options.kernel", value, f"valid: {', '.join(_KERNELS)}")
+        if key not in _OPTIONS:
+            faults.add("trainer_options", unknown_key(f"trainer_options.{key}", key, list(_OPTIONS)))
+        elif value not in _OPTIONS[key]:
+            faults.value(f"trainer_options.{key}", value, f"valid: {', '.join(_OPTIONS[key])}")
+    if (options.get("kernel"), options.get("precision")) == ("torch", "bf16"):
+        fix = "only the compiled step multiplies in bf16; remove kernel, or set precision to fp32"
+        faults.value("trainer_options.precision", "bf16", fix)
 
 
 def _drop_paths(sections: dict[str, dict[str, Any]]) -> None:

@@ -8,8 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from hpc.checkout import BUILT_IN_TRAINER
+from hpc.errors import shown
 from hpc.faults import Section
+from hpc.slurm.profile_keys import Count as ProcessorCount
+from hpc.slurm.profile_keys import Expression, Gigabytes, Minutes, Word
 from hpc.sweep.definition import FILES_MB
+from hpc.sweep.resources import MOST_RULES
 from hpc.units import slurm_seconds
 from hpc.yaml_files import Unquoted, read_truth
 
@@ -143,7 +147,17 @@ _LOSSES = [
 ]
 
 
-class EarlyStoppingSection(Section):
+def _moved(value: object) -> object:
+    """The built-in trainer's own rule, which any trainer can have now. Left empty it meant what it means now."""
+    if value is not None:
+        raise ValueError("write stop_when: {metric: val_loss, patience: 5} instead, beside training; drop it here")
+    return value
+
+
+class StopSection(Section):
+    """When a cell ends early: after ``patience`` epochs in a row that did not improve the metric by over min_delta."""
+
+    metric: str
     patience: Count
     min_delta: NotNegative = 0.0
 
@@ -156,7 +170,7 @@ class Training(Section):
     loss_configs: list[LossConfig] = Field(default=_LOSSES, min_length=1)
     standardize_inputs: Truth = False
     source_feature_weight: Positive = 1.0
-    early_stopping: EarlyStoppingSection | None = None
+    early_stopping: Annotated[None, BeforeValidator(_moved)] = None
 
 
 # What W&B itself takes as a name; a slash would make two of one.
@@ -203,13 +217,117 @@ class Experiment(Section):
     log_to_wandb: MirrorSetting = Field(default=Mirror(mode="off"))
 
 
+def _no_number(value: object) -> object:
+    """One number could be how many seeds there are, or the only one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"write runs_per_condition: {value} for so many seeds, or [{value}] for the only one")
+    return value
+
+
+# Every revision of sweep.json repeats these entries.
+_MOST_PARTS, _MOST_SINGLES = 1000, 2000
+
+
+def _parts(value: object) -> object:
+    return _entries(value, _MOST_PARTS, "one entry can name several levels, as in {width: [64, 256]}")
+
+
+def _singles(value: object) -> object:
+    return _entries(value, _MOST_SINGLES, "cross levels in sweep.axes, and leave out with sweep.exclude")
+
+
+def _entries(value: object, most: int, otherwise: str) -> object:
+    """Entries of a design. Raises ValueError unless they are a list, and not too long."""
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list, such as [{shown(value) if isinstance(value, dict) else '{width: 4}'}]")
+    if len(value) > most:
+        raise ValueError(f"has {len(value):,} entries, where at most {most:,} are read; {otherwise}")
+    return value
+
+
+def _groups(value: object) -> object:
+    """Groups of factors. Raises ValueError for what is more likely one group, without the brackets around it."""
+    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+        raise ValueError(f"each group of factors is a list of its own: [{shown(value)}]")
+    if not isinstance(value, list):
+        raise ValueError("must be a list of groups of factors, such as [[width, depth]]")
+    return value
+
+
+def _both_ends(value: object) -> object:
+    """Raises ValueError for what is no section: a list may be two ends, or levels to choose from."""
+    if not isinstance(value, dict | RangeSection):
+        raise ValueError("write {min: 0.001, max: 0.1, log: true}; a list of levels stands in sweep.axes")
+    return value
+
+
+def _end(value: object) -> object:
+    """A finite number, whole or not: that decides what is drawn."""
+    number = read_number(value)
+    if not isinstance(number, int | float):
+        raise ValueError("must be a number")
+    if not -(2**63) < number < 2**63 and not isinstance(number, float):
+        raise ValueError("must be below 2^63")
+    if not math.isfinite(number):
+        raise ValueError("must be finite")
+    return number
+
+
+class RangeSection(Section):
+    """What a factor is drawn from. log: evenly on a logarithmic scale; default: as the factor is declared."""
+
+    min: Annotated[Any, AfterValidator(_end)]
+    max: Annotated[Any, AfterValidator(_end)]
+    log: Truth | None = None
+
+
+class DrawSection(Section):
+    """n conditions drawn from ranges by a seed."""
+
+    n: Annotated[int, Field(ge=1, le=10_000)]
+    method: Literal["random", "sobol"] = "sobol"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    ranges: Annotated[dict[str, Annotated[RangeSection, BeforeValidator(_both_ends)]], Field(min_length=1)]
+
+
 class SweepSection(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "sweep"
     dims: list[Any] | None = None
     scales: list[Any] | None = None
     axes: dict[str, list[Any]] | None = None
+    zip: Annotated[list[list[str]], BeforeValidator(_groups)] = Field(default_factory=list)
+    draw: DrawSection | None = None
+    when: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    exclude: Annotated[list[dict[str, Any]], BeforeValidator(_parts)] = Field(default_factory=list)
+    include: Annotated[list[dict[str, Any]], BeforeValidator(_singles)] = Field(default_factory=list)
     runs_per_condition: Count | None = None
-    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = None
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]] | None, BeforeValidator(_no_number)] = None
+
+
+def _rules(value: object) -> object:
+    if not isinstance(value, list):
+        every = "what every task asks for stands in a profile; " if isinstance(value, dict) else ""
+        raise ValueError(f"{every}for some cells, write a list such as [{{when: {{width: 1024}}, mem_gb: 64}}]")
+    return _entries(value, MOST_RULES, "one rule can name several levels, as in {when: {width: [512, 1024]}}")
+
+
+def _when(value: object) -> object:
+    if value in ({}, None):
+        raise ValueError("name factors with levels, such as {width: 1024}; for every cell, a profile says it")
+    return value
+
+
+class ResourceSection(Section):
+    """Keys of a profile (hpc.sweep.resources.KEYS) for the cells that ``when`` names."""
+
+    when: Annotated[dict[str, Any], BeforeValidator(_when)]
+    mem_gb: Gigabytes | None = None
+    timeout_min: Minutes | None = None
+    cpus_per_task: ProcessorCount | None = None
+    partition: Word | None = None
+    constraint: Expression | None = None
+    qos: Word | None = None
+    account: Word | None = None
 
 
 class CheckpointSection(Section):
@@ -298,8 +416,12 @@ class Configuration(Section):
     sweep: SweepSection = Field(default_factory=SweepSection)
     trainer: Annotated[Any, AfterValidator(_trainer)] = BUILT_IN_TRAINER
     trainer_options: Options = Field(default_factory=dict)
-    trainer_files: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(default_factory=list)
+    trainer_files: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
+        default_factory=list, max_length=1000
+    )
     trainer_files_mb: Annotated[Real, Field(ge=0, le=10_000)] = FILES_MB
+    stop_when: StopSection | None = None
+    resources: Annotated[list[ResourceSection], BeforeValidator(_rules)] = Field(default_factory=list)
     checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
     keep: Keep = Field(default_factory=Keep)
     analysis: Annotated[AnalysisSection, BeforeValidator(_replaced)] = Field(default_factory=AnalysisSection)

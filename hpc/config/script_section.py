@@ -9,22 +9,23 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hpc.checkout import SCRIPT_TRAINER
+from hpc.checkout import SCRIPT_TRAINER, by_file
 from hpc.config.bundles import Bundles
 from hpc.config.schema import read_number
 from hpc.errors import shown, unknown_key
+from hpc.sweep.cell import check_factor_name
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.declaration import declared_in_configuration
 from hpc.trainers.source import TrainerError
 
 _OWN_KEYS = ("measures", "progress", "checkpoint", "resume")
-_KEYS = ("command", "metrics", *_OWN_KEYS, "factors", "data_files", "pack_mode")
+KEYS = ("command", "metrics", *_OWN_KEYS, "factors", "data_files", "pack_mode", "seeded")
 _TABLES = (".json", ".jsonl", ".csv", ".tsv")
 # What a command may name besides its factors.
 _GIVEN = ("seed", "dir", "name", "run_id", "device", "threads", "checkpoint", "data", "code")
@@ -62,8 +63,8 @@ def read_script(
     bundles: the settings that a factor's levels stand for. Raises TrainerError.
     """
     for key in section:
-        if key not in _KEYS:
-            raise TrainerError(unknown_key(str(key), str(key), _KEYS))
+        if key not in KEYS:
+            raise TrainerError(unknown_key(str(key), str(key), KEYS))
     command = _text(section, "command", "the command line that trains one cell, such as python train.py --lr {lr}")
     if command is None:
         raise TrainerError("command is missing; write the command line that trains one cell")
@@ -89,7 +90,7 @@ def read_script(
     metrics, options["names"], notes = _measures(section, options["metrics"])
     if path is None:
         notes.append("trainer.command names no Python file: its code is neither copied nor in the results")
-    trainer = declared_in_configuration(section, SCRIPT_TRAINER, path, factors, metrics)
+    trainer = declared_in_configuration(section, SCRIPT_TRAINER, path, factors, metrics, "measures")
     files = _files_of(f"{options['command']} {resume or ''}", path)
     return Script(replace(trainer, files=files), options, notes)
 
@@ -124,11 +125,24 @@ def _factors(section: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> d
         raise TrainerError(f"factors is {shown(given)}; write a section such as {{lr: {{kind: real, log: true}}}}")
     found: dict[str, Any] = {}
     for name in dict.fromkeys([*axes, *given]):
+        _check_name(name)
         entry = given.get(name)
         if entry is not None and not isinstance(entry, Mapping):
             raise TrainerError(f"factors.{name} is {shown(entry)}; write a section such as {{kind: real, log: true}}")
         found[name] = {"kind": _kind_of(axes.get(name, ()))} | dict(entry or {})
     return found
+
+
+def _check_name(name: object) -> None:
+    """Raise TrainerError, with a name that would do, for a factor that cannot be one: model.lr, or C."""
+    if not isinstance(name, str):
+        raise TrainerError(f"factor {shown(name)}: a name is text; put it in quotes")
+    try:
+        check_factor_name(name)
+    except ValueError as error:
+        better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        hint = f"; call it {better}, and write {{{better}}} in the command" if better not in ("", name) else ""
+        raise TrainerError(f"factor {name!r}: {error}{hint}") from None
 
 
 def _kind_of(values: Iterable[Any]) -> str:
@@ -144,8 +158,7 @@ def _kind_of(values: Iterable[Any]) -> str:
 def _check_placeholders(
     command: str, resume: str | None, factors: Mapping[str, Any], with_data: bool, bundles: Bundles
 ) -> None:
-    from training.placeholders import names_in
-
+    names_in: Callable[[str], list[str]] = by_file("training.placeholders").names_in
     settings = {factor: list(next(iter(levels.values()))) for factor, levels in bundles.items()}
     own = [name for name in factors if name not in settings] + [name for names in settings.values() for name in names]
     if taken := next((name for name in own if name in _GIVEN), None):
@@ -162,7 +175,9 @@ def _check_placeholders(
     for name in [*own, "seed"]:
         if name not in there:
             fix = "SEED={seed} before it" if name == "seed" else f"--{name} {{{name}}}"
-            raise TrainerError(f"command has no {{{name}}}, so {name} changes nothing; add it, such as {fix}")
+            near = difflib.get_close_matches(name, [other for other in own if other != name], n=1)
+            meant = f", or did you mean {near[0]}?" if near else ""
+            raise TrainerError(f"command has no {{{name}}}, so {name} changes nothing; add it, such as {fix}{meant}")
     if "resume" in there and resume is None:
         raise TrainerError("command has {resume}, and resume is missing; write resume: --resume {checkpoint}")
 

@@ -29,8 +29,11 @@ class RunOptions(PackOptions):
 
 @dataclass(frozen=True)
 class SubmitOptions(PackOptions):
-    """Of a submission. all_nodes: also those on which tasks failed at the start."""
+    """Of a submission. all_nodes: also those on which tasks failed at the start. escalate: `KEY=LIMIT` each, up to
+    which cells get more that ran out of it.
+    """
 
+    escalate: tuple[str, ...] = ()
     all_nodes: bool = False
     dry_run: bool = False
     prepare: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,16 +19,20 @@ from hpc.slurm import variables
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage import files
+from hpc.storage.permissions import owner
 from hpc.storage.results import provenance_of
+from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
+from hpc.sweep.resources import Matching, Resources, text
 from hpc.sweep.states import FINAL
+from hpc.trainers.compiled_step import required_precision
 from hpc.trainers.project import Project, project
 from hpc.trainers.snapshot import extent
 
 if TYPE_CHECKING:
     from hpc.planning.cost import Cost
 
-# Finished cells that a cost estimate looks at.
+# Finished cells that a cost estimate looks at, of each kind.
 _COST_SAMPLE = 200
 # A command that starts with the task's own Python, perhaps after variables and before options.
 _OWN_PYTHON = re.compile(r"(\w+=\S*\s+)*python3?(\s+-\S+)*\s+\{script\}")
@@ -64,7 +69,10 @@ def check_code(request: Request, profile: Profile) -> Project:
     What is read from the working directory is a fault where tasks have another one. What this Python lacks is a fault
     where it is the one that runs on the nodes, and a remark otherwise.
     """
+    request.check_trainer()
     sweep = request.sweep
+    if profile.device != "cpu":
+        check_step(request, profile.device)
     written = [sweep.options[key] for key in ("metrics", "progress", "checkpoint") if key in sweep.options]
     found = project(sweep.trainer, written if sweep.trainer.target == SCRIPT_TRAINER else ())
     same_python = profile.launcher == Profile("local").launcher and not _starts_another_python(sweep)
@@ -74,6 +82,47 @@ def check_code(request: Request, profile: Profile) -> Project:
     for doubt in (*found.doubts, *found.elsewhere):
         say(f"note: trainer: {doubt}")
     return found
+
+
+def check_step(request: Request, device: str) -> None:
+    """Raise ConfigError if the built-in trainer is asked for a step that it cannot take on this machine."""
+    if fault := _step_fault(request.sweep, device):
+        raise ConfigError([fault])
+
+
+def say_of_step(request: Request) -> None:
+    """Report a step that this machine could not take: it is nodes that will train, and they may be other ones."""
+    if fault := _step_fault(request.sweep, "cpu"):
+        say(f"note: {fault} Nodes may have what this machine lacks: choose them by constraint in the profile.")
+
+
+def _step_fault(sweep: Sweep, device: str) -> str:
+    if not required_precision(sweep):
+        return ""
+    from training.contract import UnfitNodeError
+    from training.model.settings import SettingsError
+    from training.steps import choice
+
+    try:
+        choice.check(sweep.options, device)
+    except (SettingsError, UnfitNodeError) as error:
+        return str(error)
+    return ""
+
+
+def planned_code(request: Request, planned: Plan, profile: Profile) -> Project | None:
+    """What the tasks of a plan would get of the trainer's project; None if there are none, or it is not looked at.
+
+    What another user's directory calls its trainer's files is not searched only to show a plan: it can be a whole disk.
+    Whoever runs its code has it all looked at. Raises as check_code does.
+    """
+    if not planned.tasks:
+        return None
+    if request.existing and (other := owner(request.store)):
+        request.check_trainer()
+        say(f"note: {request.store.root} belongs to {other}; what its tasks would get of the trainer is not looked at")
+        return None
+    return check_code(request, profile)
 
 
 def _starts_another_python(sweep: Sweep) -> bool:
@@ -102,14 +151,53 @@ def say_of_profile(profile: Profile) -> None:
         say(f"note: tasks get this shell's variables, {', '.join(secrets)} included; {limit}")
 
 
+def asked_beside(sweep: Sweep, profile: Profile) -> Callable[[Cell], Resources]:
+    """What a cell asks for beside a profile: nothing of this machine, which gives what it has."""
+    if profile.is_local or not sweep.resources:
+        return lambda cell: ()
+    matching = Matching(sweep.resources)
+    return lambda cell: profile.beside(matching.resources(cell.point))
+
+
+def check_resources(sweep: Sweep, profile: Profile) -> None:
+    """Raise ConfigError for resources that cannot be together with what a profile says, and say what does not count.
+
+    What the command line sets for all tasks wins over them, as it does over a profile.
+    """
+    asked = [pair for rule in sweep.resources for pair in rule.asked]
+    if profile.is_local:
+        if asked:
+            say("note: resources are asked of a cluster; this machine gives what it has")
+        return
+    short = [value for key, value in profile.beside(asked) if key == "timeout_min" and not _lasts(value, profile)]
+    if short:
+        told = f"a task needs half of its {60 * short[0]} s to train, and signal_delay_s is {profile.signal_delay_s}"
+        raise ConfigError([f"resources: timeout_min is {short[0]}; {told}; raise the one or lower the other"])
+    for key in dict.fromkeys(key for key, _ in asked if key in profile.settled):
+        said = ", ".join(dict.fromkeys(text([pair]) for pair in asked if pair[0] == key))
+        say(f"note: --set {key} is for every task of this call; that resources ask for {said} does not count")
+
+
+def _lasts(minutes: int, profile: Profile) -> bool:
+    """Whether a time limit leaves time to train, as a profile's own is judged: not against the default delay."""
+    delay = profile.signal_delay_s
+    return delay == Profile.signal_delay_s or 2 * delay <= 60 * minutes
+
+
 def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look, found: Project | None = None) -> Cost:
     """The plan's cost, from a sample of this sweep's finished cells or from a pilot. found: what its tasks get."""
     from aggregate.stats.power import detectable_effect
     from hpc.planning import cost, pilot_record
     from hpc.planning.family import alpha_of_a_test, tests_in_family
 
-    finished = [entry.cell for entry in seen.statuses if entry.state in FINAL][:_COST_SAMPLE]
-    provenances = [provenance_of(request.store.result(cell)) for cell in finished]
+    beside = asked_beside(request.sweep, profile)
+    finished: dict[Resources, list[Cell]] = {}
+    for cell in (entry.cell for entry in seen.statuses if entry.state in FINAL):
+        if len(alike := finished.setdefault(beside(cell), [])) < _COST_SAMPLE:
+            alike.append(cell)
+    provenances = {
+        asked: [provenance_of(request.store.result(cell)) for cell in cells] for asked, cells in finished.items()
+    }
     known = pilot_record.load(profile, request.sweep.config_digest)
     count = len(request.sweep.grid.seeds)
     effect = detectable_effect(count, alpha_of_a_test(request.sweep)) if count > 1 else None

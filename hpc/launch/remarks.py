@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from hpc.terminal import visible
+
 
 def say(text: str) -> None:
     """Progress and remarks go to stderr; answers go to stdout."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def agreed(question: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,23 @@ from hpc import provenance
 from hpc.checkout import PROJECT_ROOT
 from hpc.config.command_line import added_values
 from hpc.config.declared_tests import cannot_be_tested
-from hpc.config.grid_section import grow
+from hpc.config.grid_section import departures, grow
 from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
+from hpc.config.resources_section import told_clash
 from hpc.errors import ConfigError, SweepError
+from hpc.launch.remarks import say
 from hpc.paths import expanded
 from hpc.storage.opening import MOST_CELLS, too_many
-from hpc.storage.revisions import admit, has_work, write_sweep
+from hpc.storage.permissions import owner
+from hpc.storage.revisions import admit, begun_with, has_work, write_sweep
 from hpc.storage.store import Store
 from hpc.submission.live import live_tasks
-from hpc.sweep.definition import Sweep
+from hpc.submission.lock import Held
+from hpc.sweep.definition import PRESENTATION, Sweep
+from hpc.sweep.grid import levels_text
 from hpc.sweep.states import FINAL
 from hpc.trainers import data, git
-from hpc.trainers.snapshot import trainer_digest
+from hpc.trainers.snapshot import damage, snapshot, trainer_digest
 
 
 @dataclass(frozen=True)
@@ -39,52 +46,96 @@ class Request:
     notes: tuple[str, ...] = ()
     existing: bool = False
 
-    def record(self, allow_code_change: bool = False) -> Sweep:
+    def record(self, held: Held, allow_code_change: bool = False) -> Sweep:
         """Write the sweep, or the revision that grows it. Returns the sweep to run: the cells asked for.
 
+        held: the sweep's lock. Raises BusyError if it has been taken over: then what is there is the other command's.
         Raises SweepError if the directory holds another one, if the trainer is gone, or if its code is not what the
         cells were trained with, unless that is allowed: then the change is a revision of its own.
         """
         self.check_trainer()
-        path = Path(self.sweep.trainer.path)
-        code = trainer_digest(self.sweep.trainer)
-        if self.store.exists():
-            recorded = self.store.manifest()["revisions"][-1].get("provenance", {}).get("trainer_digest")
-            if recorded not in (None, code) and not allow_code_change and has_work(self.store):
-                raise SweepError(
-                    f"{self.store.root}: the code of {self.sweep.trainer.target} has changed since cells were trained "
-                    "here; use another --output-dir, or mix old and new with --allow-code-change, which is recorded"
-                )
-            self._check_nothing_lives()
-        checkouts = {"holdfast": git.state(PROJECT_ROOT), "trainer": git.state(path.parent)}
-        facts: dict[str, Any] = {"versions": provenance.versions(), "git": checkouts, "trainer_digest": code}
-        write_sweep(self.store, self.sweep, facts)
+        self._record_with(trainer_digest(self.sweep.trainer), held, allow_code_change)
         return self.sweep
 
+    def freeze(self, held: Held, allow_code_change: bool = False) -> tuple[str, Path]:
+        """(digest, directory) of the code that tasks are to run: the same one for all that this command queues, so that
+        an edit meanwhile changes nothing.
+
+        Raises as record() does if it is not the code on record: files may have been edited between that look and this
+        copy, and another command may have put other code on record since.
+        """
+        digest, code = self._snapshot
+        if damage(code, digest):  # removed since, or changed
+            digest, code = snapshot(self.store, self.sweep.trainer)
+        found = trainer_digest(self.sweep.trainer, code)
+        if self._is_other(found):
+            self._record_with(found, held, allow_code_change)
+        return digest, code
+
+    @cached_property
+    def _snapshot(self) -> tuple[str, Path]:
+        return snapshot(self.store, self.sweep.trainer)
+
+    def _is_other(self, code: str) -> bool:
+        """Whether another code than this is on record. code: digest of what decides the numbers."""
+        if not self.store.exists():
+            return False
+        recorded = self.store.manifest()["revisions"][-1].get("provenance", {}).get("trainer_digest")
+        return recorded not in (None, code)
+
+    def _record_with(self, code: str, held: Held, allow_code_change: bool) -> None:
+        """Write the sweep with this digest of its code. Raises SweepError as record() does."""
+        other = self._is_other(code)
+        if other and not allow_code_change:
+            self._check_no_work()
+        if self.store.exists():
+            self._check_nothing_lives(other and not allow_code_change)
+        checkouts = {"holdfast": git.state(PROJECT_ROOT), "trainer": git.state(Path(self.sweep.trainer.path).parent)}
+        facts: dict[str, Any] = {"versions": provenance.versions(), "git": checkouts, "trainer_digest": code}
+        if other:
+            facts["code_change_allowed"] = allow_code_change
+        write_sweep(self.store, self.sweep, facts, held.check)
+        if other and not allow_code_change and self.store.present():
+            say(f"note: the code of {self.sweep.trainer.target} has changed; what it saved before is not resumed")
+
+    def _check_no_work(self) -> None:
+        """Raise SweepError if cells were trained with other code."""
+        if has_work(self.store):
+            raise SweepError(
+                f"{self.store.root}: the code of {self.sweep.trainer.target} has changed since cells were trained "
+                "here; use another --output-dir, or mix old and new with --allow-code-change, which is recorded"
+            )
+
     def check_trainer(self) -> None:
-        """Raise SweepError if the trainer is gone."""
+        """Raise SweepError if the trainer is gone, or was never here."""
         path = Path(self.sweep.trainer.path)
+        if not path.is_absolute():  # a file of that name in the working directory is another one
+            raise SweepError(
+                f"{self.store.root}: this sweep came from W&B, where the place of its trainer is not on record; say "
+                f"where {path} is with --config and --output-dir {self.store.root}"
+            )
         if not path.is_file():
             raise SweepError(
                 f"{path}: the trainer of this sweep is not there; put it back, or say where it is with --config"
             )
 
-    def _check_nothing_lives(self) -> None:
+    def _check_nothing_lives(self, code_changed: bool) -> None:
         """Raise SweepError if the identity of cells is to change while tasks of the sweep as it was are about.
 
-        Such a correction is admitted where all that began has failed; but a task that is queued, or loads its trainer
-        just now, would go on to train what it was queued for. Raises SlurmError if that cannot be found out.
+        code_changed: or their code, and that was not allowed. Such a correction is admitted where all that began has
+        failed; but a task that is queued, or loads its trainer just now, would go on to train what it was queued for.
+        Raises SlurmError if that cannot be found out.
         """
-        current = self.store.sweep()
-        same_cells = self.sweep.grid.covers(current.grid) or current.grid.covers(self.sweep.grid)
-        unchanged = current.config_digest == self.sweep.config_digest and not current.changed_levels(self.sweep)
-        if unchanged and same_cells:
+        current, admitted = self.store.sweep(), admit(self.store, self.sweep)
+        unchanged = current.config_digest == admitted.config_digest and not current.changed_levels(admitted)
+        if unchanged and admitted.grid.covers(current.grid) and not code_changed:
             return
         count = len(live_tasks(self.store)) + len(self.store.running_here())
         if count:
             raise SweepError(
-                f"{self.store.root}: its configuration or seeds cannot change while {count} of its tasks are queued or "
-                f"running; wait for them, or holdfast cancel {self.store.root}, then submit again"
+                f"{self.store.root}: its configuration, seeds or code cannot change while {count} of its tasks are "
+                "queued or running; wait for them, or "
+                f"holdfast cancel {shlex.quote(str(self.store.root))}, then submit again"
             )
 
 
@@ -138,31 +189,56 @@ def _described(options: SweepOptions) -> Request:
     if store.root.exists() and not store.root.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a directory; name another --output-dir", str(store.root))
     notes = loaded.notes
+    admit(store, loaded.sweep)
     if store.exists():
-        admit(store, loaded.sweep)
         recorded = store.sweep()
         more = () if recorded.grid.covers(loaded.sweep.grid) else _more_conditions(store, recorded, loaded.sweep)
-        notes = [*notes, *_fewer(recorded, loaded.sweep), *more, *_more_seeds(store, recorded, loaded.sweep)]
+        edited = _edited_analysis(recorded, loaded.sweep)
+        notes = [*notes, *edited, *_fewer(recorded, loaded.sweep), *more, *_more_seeds(store, recorded, loaded.sweep)]
     return Request(store, loaded.sweep, tuple(notes))
+
+
+# What is tested whatever the grid. The other settings have defaults that follow from it.
+_OF_ANY_GRID = ("looks", "alpha", "equivalence_margin", "last_epochs")
+
+
+def _edited_analysis(recorded: Sweep, asked: Sweep) -> Iterator[str]:
+    """A note for each setting of the analysis that is another one than that with which the sweep began."""
+    same_grid = recorded.grid.covers(asked.grid) and asked.grid.covers(recorded.grid)
+    tested = [name for name in asked.analysis if name not in PRESENTATION]
+    for name in tested if same_grid else _OF_ANY_GRID:
+        before, now = recorded.analysis.get(name), asked.analysis.get(name)
+        if name in recorded.analysis and before != now:
+            was = f" is {before}" if isinstance(before, int | float) else " stands"
+            yield f"analysis.{name}{was} since the sweep began; this edit does not count"
 
 
 def _fewer(recorded: Sweep, asked: Sweep) -> Iterator[str]:
     """A note if fewer runs are asked for than a sweep has."""
     seeds = len(recorded.grid.seeds)
     if len(asked.grid.seeds) < seeds:
-        yield f"the sweep already has {seeds} runs per condition; only the first of them are looked at"
+        yield f"the sweep already has {seeds} runs per condition; only the first {len(asked.grid.seeds)} are looked at"
 
 
 def _more_conditions(store: Store, recorded: Sweep, asked: Sweep) -> Iterator[str]:
     """A note on the claims if a sweep gets more conditions."""
     first = dict(store.manifest()["revisions"][0]["grid"]["axes"])
+    grown = False
     for before, after in zip(recorded.grid.axes, asked.grid.axes, strict=True):
-        if added := [value for value in after.values if value not in before.values]:
-            shown, planned = (", ".join(map(str, values)) for values in (added, first[before.name]))
+        known = set(before.values)
+        if added := [value for value in after.values if value not in known]:
+            grown = True
+            shown, planned = map(levels_text, (added, first[before.name]))
             yield (
                 f"{before.name} gets {shown}: comparisons with these conditions are exploratory; the claims that were "
                 f"fixed before the first job stay on {planned}"
             )
+    more = sum(not recorded.grid.has(point) for _, point in asked.grid.conditions()) if not grown else 0
+    if more:
+        yield (
+            f"the sweep gets {more:,} more of the combinations of its levels: claims that use these conditions are "
+            "exploratory; those that were fixed before the first job stay on the conditions of then"
+        )
 
 
 def _more_seeds(store: Store, recorded: Sweep, asked: Sweep) -> Iterator[str]:
@@ -193,7 +269,8 @@ _DESCRIBING = {
 def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
     given = [option for name, option in _DESCRIBING.items() if getattr(line, name) not in (None, ())]
     if given or line.overrides:
-        option = line.overrides[0] if line.overrides else given[0]
+        first = next(iter(line.overrides), given[0] if given else "")
+        option = first if isinstance(first, str) else first[0]
         raise ConfigError(
             [f"command line: {option} cannot go with the directory {directory}, whose sweep.json settles it; drop one"]
         )
@@ -204,14 +281,19 @@ def _existing(directory: Path, line: CommandLine, needs_data: bool) -> Request:
     if added := added_values(line):
         sweep = replace(sweep, grid=grow(sweep.grid, added, sweep.trainer))
         _check_settings(sweep)
-    if sweep.grid.size > max(MOST_CELLS_UNASKED, recorded.grid.size) and not line.allow_huge:
-        raise ConfigError([f"command line: the grid has {sweep.grid.size:,} cells; if that is meant, confirm with -y"])
+        if fault := told_clash(sweep.resources, sweep.grid):
+            raise ConfigError([f"{store.paths.sweep_file}: {fault}, and give --config"])
+    if sweep.grid.most > max(MOST_CELLS_UNASKED, recorded.grid.most) and not line.allow_huge:
+        raise ConfigError([f"command line: the grid has {sweep.grid.most:,} cells; if that is meant, confirm with -y"])
     if line.no_wandb:
         sweep = replace(sweep, wandb={**sweep.wandb, "log_to_wandb": False})
     if needs_data:
         _check_data(store, sweep)
-    untestable = cannot_be_tested(sweep.analysis, sweep.trainer, sweep.grid)
+    # Claims stay on the conditions that were planned before there were results.
+    planned = replace(begun_with(store.manifest()), seeds=sweep.grid.seeds)
+    untestable = cannot_be_tested(sweep.analysis, sweep.trainer, planned)
     changes = (
+        *departures(sweep.grid),
         *_fewer(recorded, sweep),
         *_more_conditions(store, recorded, sweep),
         *_more_seeds(store, recorded, sweep),
@@ -238,7 +320,12 @@ def _with_runs(sweep: Sweep, runs: int) -> Sweep:
 
 
 def _check_data(store: Store, sweep: Sweep) -> None:
-    """Raise SweepError if cells are to train on data that is gone or has changed: each task would only find it out."""
+    """Raise SweepError if cells are to train on data that is gone or has changed: each task would only find it out.
+
+    What another user's directory calls its data is not read unasked: it can be a whole disk. Tasks look by themselves.
+    """
+    if owner(store):
+        return
     found = data.fault(sweep)
-    if found and any(status.state not in FINAL for status in store.statuses(sweep.grid, sweep.config_digest)):
+    if found and any(status.state not in FINAL for status in store.statuses(sweep.grid, sweep)):
         raise SweepError(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 
 from hpc.errors import ConfigError
@@ -26,11 +27,11 @@ def advice(store: Store, sweep: Sweep, target: SeedTarget) -> str:
     """
     from aggregate.stats.power import seeds_for_halfwidth, seeds_for_power
 
-    metric = target.metric or sweep.analysis["primary_metrics"][0]
+    metric = target.metric or next(iter(sweep.analysis.get("primary_metrics") or ()), "")
     if metric not in sweep.trainer.metrics:
         raise ConfigError([f"command line: --metric is {metric!r}; valid: {', '.join(sweep.trainer.metrics)}"])
     values, seconds = _values(store, sweep, metric)
-    alpha = float(sweep.analysis["alpha"])
+    alpha = float(sweep.analysis.get("alpha", 0.05))
     try:
         if target.halfwidth is not None:
             where, deviation, pilot = _widest(values)
@@ -46,7 +47,7 @@ def advice(store: Store, sweep: Sweep, target: SeedTarget) -> str:
             )
         else:
             raise ValueError("a goal is missing; add --target-halfwidth or --target-effect")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # of a spread that no number can hold
         raise ConfigError([f"command line: {error}"]) from None
     lines = [f"{goal}: {plan.seeds} seeds per condition, {plan.more} more than the {plan.pilot} there are"]
     lines.append(
@@ -56,7 +57,8 @@ def advice(store: Store, sweep: Sweep, target: SeedTarget) -> str:
     if plan.more:
         cells = plan.more * sweep.grid.n_conditions
         time = f", about {duration(cells * statistics.mean(seconds))} of device time" if seconds else ""
-        lines.append(f"cost: {cells:,} cells{time}; holdfast submit {store.root} --runs-per-condition {plan.seeds}")
+        command = f"holdfast submit {shlex.quote(str(store.root))} --runs-per-condition {plan.seeds}"
+        lines.append(f"cost: {cells:,} cells{time}; {command}")
         lines.append(_another_look(store, sweep))
     return "\n".join(lines)
 
@@ -78,7 +80,7 @@ def _values(store: Store, sweep: Sweep, metric: str) -> tuple[Values, list[float
     """(finite values by condition and seed, device seconds of each cell)."""
     values: Values = {}
     seconds: list[float] = []
-    for status, result in store.outcomes(sweep.grid, sweep.config_digest):
+    for status, result in store.outcomes(sweep.grid, sweep):
         if status.state == COMPLETED and result is not None:
             value = result["metrics"].get(metric)
             if value is not None:

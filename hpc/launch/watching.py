@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator
 
 from hpc.launch.remarks import say
 from hpc.status import lines
-from hpc.status.sweep import Snapshot, estimate, take
+from hpc.status.remaining import estimate
+from hpc.status.sweep import Snapshot, take
 from hpc.storage.store import Store
 from hpc.submission import intents
 from hpc.submission.lock import busy
+from hpc.sweep.states import CONFLICT, FAILED, FINAL
 from hpc.terminal import console, watched
 
 Show = Callable[[Snapshot], None]
+Pause = Callable[[float], None]
+_ENDED = {*FINAL, FAILED, CONFLICT}
 _SECONDS, _NEAR_SECONDS = 30.0, 1.0
 
 
@@ -35,27 +39,58 @@ def watch(store: Store) -> Snapshot:
     """Show a sweep until nothing more will happen by itself: a table that changes, or a block for each change."""
     blocks = _if_new(lambda seen: lines.text(seen, estimate(store, seen)), lambda text: print(f"{text}\n", flush=True))
     with _table(store) if watched(sys.stdout) else contextlib.nullcontext(blocks) as show_:
-        while True:
-            at_work = busy(store)  # before the look: what a command ends with is seen
-            seen = follow(store, show_, near=at_work)
-            if not at_work:
-                return seen
-            time.sleep(_NEAR_SECONDS)
+        return to_the_end(store, show_)
 
 
-def follow_in_lines(store: Store, profile: str) -> Snapshot:
+def rebuild(store: Store, make: Callable[[], int]) -> int:
+    """Call ``make`` now and whenever cells have ended since, until nothing more will happen by itself.
+
+    Returns what the last call returned. Raises SweepError, OSError.
+    """
+    last: dict[str, int] | None = None
+    returned = 0
+
+    def again(seen: Snapshot) -> None:
+        nonlocal last, returned
+        ended = {state: count for state, count in seen.counts.items() if state in _ENDED}
+        if ended != last:
+            returned = make()
+        last = ended
+
+    to_the_end(store, again)
+    again(take(store))  # what ended during the last one
+    return returned
+
+
+def to_the_end(store: Store, show_: Show, pause: Pause | None = None) -> Snapshot:
+    """Look again and again until nothing more will happen by itself: no task is queued, no command at work."""
+    while True:
+        at_work = busy(store)  # before the look: what a command ends with is seen
+        seen = follow(store, show_, near=at_work, pause=pause)
+        if not at_work:
+            return seen
+        (pause or time.sleep)(_NEAR_SECONDS)
+
+
+def follow_in_lines(store: Store, profile: str, pause: Pause | None = None) -> Snapshot:
     """Say how many cells are in which state whenever that changes, until nothing more will happen by itself."""
+    return follow(store, in_lines(), near=profile == "sandbox", pause=pause)
+
+
+def in_lines() -> Show:
+    """Says how many cells are in which state, unless the look before said the same."""
 
     def line(seen: Snapshot) -> str:
         return lines.summary(seen) + (f"; {seen.trouble}" if seen.trouble else "")
 
-    return follow(store, _if_new(line, say), near=profile == "sandbox")
+    return _if_new(line, say)
 
 
-def follow(store: Store, show: Show, *, near: bool) -> Snapshot:
+def follow(store: Store, show: Show, *, near: bool, pause: Pause | None = None) -> Snapshot:
     """Look again and again, as long as Slurm has tasks of the sweep. Returns the last look.
 
-    near: whether looking is cheap; otherwise Slurm is asked at most twice a minute.
+    near: whether looking is cheap; otherwise Slurm is asked at most twice a minute. pause: waits so many seconds, in
+    the place of time.sleep, and may raise to end this.
     """
     near = near or any(entry.profile == "sandbox" for entry in intents.intents(store))
     while True:
@@ -63,7 +98,7 @@ def follow(store: Store, show: Show, *, near: bool) -> Snapshot:
         show(seen)
         if seen.finished and not seen.trouble:
             return seen
-        time.sleep(_NEAR_SECONDS if near else _SECONDS)
+        (pause or time.sleep)(_NEAR_SECONDS if near else _SECONDS)
 
 
 @contextlib.contextmanager

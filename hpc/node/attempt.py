@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpc.errors import SweepError
+from hpc.errors import OutdatedError, SweepError
 from hpc.processes import host
 from hpc.provenance import node
 from hpc.storage import files, opening, published
 from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, encode
 from hpc.storage.claims import new_attempt, new_pack
+from hpc.storage.revisions import may_resume
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -37,16 +39,21 @@ class PackAttempt:
     only_repeats: whether it has saved states, and none of them is further than the one it restored.
     """
 
-    def __init__(self, store: Store, sweep: Sweep, number: int, claims: Mapping[Cell, int], submission: int) -> None:
+    def __init__(
+        self, store: Store, sweep: Sweep, number: int, claims: Mapping[Cell, int], record: Mapping[str, Any]
+    ) -> None:
         self.store = store
         self.sweep = sweep
         self.number = number
         self.claims = dict(claims)
-        self.submission = submission
+        self.submission: int = record["submission"]
+        self._record = dict(record)
         self._generation = 0
         self._saved_in: dict[int, set[str]] = {}
-        self._earlier_dropped = False
+        self._kept_twice: set[str] = set()
+        self._steps: dict[str, int] = {}
         self._read: dict[Path, dict[tuple[str, str], SavedCell]] = {}
+        self._seen_in: set[tuple[Cell, int]] = set()
         self.only_repeats = False
 
     @classmethod
@@ -61,6 +68,7 @@ class PackAttempt:
         # between leaves a pack that nothing points at.
         number = new_pack(store)
         record = {"cells": [cell.name for cell in cells], "submission": submission, "host": host(), **about}
+        record["nonce"] = files.new_token()
         files.publish(store.paths.pack_file(number), json.dumps(record, indent=1).encode())
         claims = {}
         for cell in cells:
@@ -68,31 +76,38 @@ class PackAttempt:
             pointer = json.dumps({"pack": number}).encode()
             files.publish(store.paths.pointer_file(cell, claims[cell]), pointer)
             published.write_config(store.paths, cell, _config(sweep, cell))
-        return cls(store, sweep, number, claims, submission)
+        return cls(store, sweep, number, claims, record)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def save(self, rows: Sequence[SavedCell]) -> None:
-        """Publish one generation and drop the one before the last. Raises OSError; older generations stay whole."""
+        """Publish one generation and drop those of which each cell has two newer ones. Raises OSError; older ones stay.
+
+        A trainer may save the cells of a pack in any groups: two states are kept of each cell, not two files.
+        Raises OutdatedError as _check_ours() does.
+        """
+        self._check_ours()
         self._generation += 1
         self._read.clear()  # training has begun: what it resumed from need not stay in memory
         files.publish(self.store.paths.generation_file(self.number, self._generation), encode(rows))
         self._saved_in[self._generation] = {row.cell for row in rows}
+        self._steps |= {row.cell: row.step for row in rows}
         # Only now, with the new generation's directory on disk: a power cut must not take both.
         self._drop_own_checkpoints()
-        # With our second generation, earlier attempts' are the third; with one alone they are the other.
+        # With a cell's second state here, earlier attempts' are the third; with one alone they are the other.
         # While this attempt only repeats what it restored, those show that training did get somewhere (giving_up.py).
-        if self._generation >= KEPT_GENERATIONS and not self.only_repeats and not self._earlier_dropped:
-            self._drop_earlier_checkpoints({row.cell for row in rows})
-            self._earlier_dropped = True
+        if not self.only_repeats:
+            self._drop_earlier_checkpoints()
 
-    def restore(self, cell: Cell) -> SavedCell | None:
+    def restore(self, cell: Cell, code: str | None = None) -> SavedCell | None:
         """The cell's newest valid row over all its attempts. Damaged files are set aside and the next one is used.
 
+        code: digest of what trains it now; states of code that was changed since without consent are passed over.
         The arrays are the caller's own, to work on in place.
         """
         attempts = reversed(self.store.counting_attempts(cell))
-        row = next((row for number in attempts if (row := self._newest_row(cell, number))), None)
+        rows = (row for number in attempts if (row := self._newest_row(cell, number)))
+        row = next((row for row in rows if self._may_resume(row, code)), None)
         return row and replace(row, arrays={name: array.copy() for name, array in row.arrays.items()})
 
     def superseded(self, cells: Sequence[Cell]) -> frozenset[Cell]:
@@ -107,20 +122,29 @@ class PackAttempt:
             if self.store.has_result(cell.name) or self._precedes_redo(cell) or self._saved_by_newer(cell)
         )
 
-    def report_progress(self, progress: Mapping[str, tuple[int, int]], ended: str = "") -> None:
+    def report_progress(
+        self, progress: Mapping[str, tuple[int, int]], ended: str = "", curves: Mapping[str, Any] | None = None
+    ) -> None:
         """Say how far each cell handed to the trainer is: {name: (epoch, of)}, and if so, why the attempt ended early.
 
-        Advisory: failing to write it harms nothing.
+        curves: ``metric`` and the ``curves`` of cells by name, for whoever watches.
+        Advisory: failing to write it harms nothing. But giving_up.py counts by it, so an attempt whose directory was
+        made anew leaves the other one's report alone: each report, about one a second at most, costs a small read.
         """
         record = {"cells": progress, "at": time.time(), **({"ended": ended} if ended else {})}
         record |= {"repeats": True} if self.only_repeats else {}
+        record |= curves or {}
         with contextlib.suppress(OSError):
+            if not self._is_ours():
+                return
             files.publish(self.store.paths.progress_file(self.number), json.dumps(record).encode(), durable=bool(ended))
+            self._keep_facts(handed_over=list(progress), repeats=self.only_repeats)
 
     def retract_progress(self) -> None:
         """Take the report back: where files cannot be written, nothing counts against a cell. A full disk can do it."""
         with contextlib.suppress(OSError):
-            files.remove(self.store.paths.progress_file(self.number))
+            if self._is_ours():
+                files.remove(self.store.paths.progress_file(self.number))
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -128,7 +152,9 @@ class PackAttempt:
         """Publish a cell's outcome unless it has one; the first wins. Returns whether ours is the result.
 
         A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped.
+        Raises OSError; OutdatedError as _check_ours() does.
         """
+        self._check_ours()
         if self._precedes_redo(cell):
             self.log(cell, "its result was set aside for a redo since this attempt was queued: the outcome is dropped")
             return False
@@ -145,10 +171,12 @@ class PackAttempt:
         full = {"attempts": self.claims[cell], "pack": self.number, "submission": self.submission, "files": beside}
         full |= {**_redone(self.store, cell), **provenance}
         record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
+        record[published.CELL_DIGEST] = self.sweep.cell_digest(cell)
         result = record | {"provenance": full}
         data = json.dumps(result, indent=1, allow_nan=False).encode()
         winner = None
         for _ in range(_MOST_DAMAGED):
+            self._check_ours()  # again: weights may take minutes to be written
             if files.publish_once(paths.result_file(cell), data):
                 published.link_outcome(paths, cell, result)
                 return True
@@ -157,19 +185,21 @@ class PackAttempt:
         self._compare(cell, record, winner or {})
         return False
 
-    def fail(self, cell: Cell, cause: str, traceback: str, at_start: bool = False) -> None:
-        """Record that this attempt at a cell ended with an error.
+    def fail(self, cell: Cell, cause: str, traceback: str, at_start: bool = False, given_up: bool = False) -> None:
+        """Record that this attempt at a cell ended with an error; or, given_up, that those before it came to nothing.
 
         at_start: before anything was trained; where that happens on one node only, the node is to blame.
+        Raises OSError; OutdatedError as _check_ours() does.
         """
+        self._check_ours()
         record = {"cause": cause, "traceback": traceback, "submission": self.submission, "host": host()}
-        record |= {"node": node(), "at_start": at_start}
+        record |= {"node": node(), "at_start": at_start, **({"given_up": True} if given_up else {})}
         path = self.store.paths.failure_file(cell, self.claims[cell])
         files.publish(path, json.dumps(record, indent=1).encode())
 
     def end(self) -> None:
         """Remove the checkpoints that nothing can need any more: of packs all of whose cells have results."""
-        if self.sweep.keep["checkpoints"]:
+        if self.sweep.keep.get("checkpoints"):
             return
         for pack in {self.number} | self._earlier_packs(self.claims):
             if self._needless(pack, set()):
@@ -185,11 +215,47 @@ class PackAttempt:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
+    def _check_ours(self) -> None:
+        """Raise OutdatedError unless this attempt's directory is the one that it made. Raises OSError.
+
+        Where a sweep directory is removed and made anew while a task trains, numbers begin again: ours may then be that
+        of an attempt by other code, which would resume our states or find our outcome in the place of its own.
+        """
+        if not self._is_ours():
+            path = self.store.paths.pack_file(self.number)
+            raise OutdatedError(f"{path}: was removed, or made anew, while its task trained; submit again")
+
+    def _is_ours(self) -> bool:
+        """By the word in pack.json: the file system gives inodes, and we give numbers, out again."""
+        return self.store.pack_record(self.number).get("nonce") == self._record.get("nonce")
+
+    def _keep_facts(self, **facts: Any) -> None:
+        """Have on disk in pack.json, where it is new, what giving_up.py needs of a report.
+
+        Reports themselves are too many to be synced, and a node that a trainer takes down may leave the last one empty.
+        After the report: with the synced directory, its name is on disk, too.
+        """
+        if not facts.items() <= self._record.items():
+            record = self._record | facts
+            files.publish(self.store.paths.pack_file(self.number), json.dumps(record, indent=1).encode())
+            self._record = record
+
+    def _may_resume(self, row: SavedCell, code: str | None) -> bool:
+        theirs = row.lineage[-1]["code"] if row.lineage else None
+        return code in (None, theirs) or may_resume(self.store.manifest()["revisions"], code, theirs)
+
     def _newest_row(self, cell: Cell, attempt: int) -> SavedCell | None:
         """The newest valid row of a cell in one attempt's checkpoints; damaged ones are set aside."""
-        wanted = self.sweep.cell_digest(cell)
         pack = self.store.pack_of(cell, attempt)
-        for path in self.store.paths.generations(pack) if pack is not None else ():
+        row = None if pack is None else self._newest_row_in(pack, cell)
+        if row is not None and pack is not None:
+            self._seen_in.add((cell, pack))
+        return row
+
+    def _newest_row_in(self, pack: int, cell: Cell) -> SavedCell | None:
+        """The same of a pack attempt."""
+        wanted = self.sweep.cell_digest(cell)
+        for path in self.store.paths.generations(pack):
             try:
                 rows = self._rows(path)
             except FileNotFoundError:
@@ -212,12 +278,16 @@ class PackAttempt:
         return rows
 
     def _saved_by_newer(self, cell: Cell) -> bool:
-        newer = [attempt for attempt in self.store.attempts(cell) if attempt > self.claims[cell]]
+        # One that was queued before a redo drops the cell itself, and its states are nobody's.
+        newer = [attempt for attempt in self.store.counting_attempts(cell) if attempt > self.claims[cell]]
         return any(self._newest_row(cell, attempt) is not None for attempt in newer)
 
-    def _precedes_redo(self, cell: Cell) -> bool:
-        """Whether the cell was set aside for a redo after this attempt was queued: what it has counts for nothing."""
-        return max(self.store.redos(cell.name), default=-1) >= self.submission
+    def _precedes_redo(self, cell: Cell, submission: int | None = None) -> bool:
+        """Whether the cell was set aside for a redo after this attempt was queued: what it has counts for nothing.
+
+        submission: of another attempt than this one.
+        """
+        return max(self.store.redos(cell.name), default=-1) >= (self.submission if submission is None else submission)
 
     def _winner(self, cell: Cell) -> dict[str, Any] | None:
         """The result that has a cell's place. None: it was no whole one and is set aside, so the place is free."""
@@ -230,9 +300,9 @@ class PackAttempt:
             return None  # damaged this moment
 
     def _compare(self, cell: Cell, record: Mapping[str, Any], winner: Mapping[str, Any]) -> None:
-        if winner.get("config_digest") == record["config_digest"] and (
-            winner.get("outcome_digest") == record["outcome_digest"]
-        ):
+        own = record[published.CELL_DIGEST]  # which results of earlier versions do not say
+        same = all(winner.get(key) == record[key] for key in ("config_digest", "outcome_digest"))
+        if same and winner.get(published.CELL_DIGEST, own) == own:
             self.log(cell, "another attempt had published the same outcome")
             return
         conflict = {"pack": self.number, "outcome": dict(record), "published": winner.get("outcome_digest")}
@@ -240,26 +310,40 @@ class PackAttempt:
         self.log(cell, "another attempt had published a different outcome: kept both, see conflict.json")
 
     def _drop_own_checkpoints(self) -> None:
-        """Remove our generations but the last two, unless one has the only state of a cell.
+        """Remove our generations, but none that is one of the last two of a cell without a result.
 
         A newer attempt that claimed the cell takes it out of ours, and may have been killed before it restored it.
         """
-        kept = set[str]()
+        newer = Counter[str]()
         for number in sorted(self._saved_in, reverse=True):
             cells = self._saved_in[number]
             if self._generation - number >= KEPT_GENERATIONS and all(
-                cell in kept or self.store.has_result(cell) for cell in cells
+                newer[cell] >= KEPT_GENERATIONS or self.store.has_result(cell) for cell in cells
             ):
                 files.remove(self.store.paths.generation_file(self.number, number))
                 del self._saved_in[number]
-            kept |= cells
+            newer.update(cells)
 
-    def _drop_earlier_checkpoints(self, saved: set[str]) -> None:
-        """Earlier attempts' generations count as ours: two newer ones exist, so a third is not needed."""
-        for pack in self._earlier_packs(self.claims):
-            if self._needless(pack, saved):
+    def _drop_earlier_checkpoints(self) -> None:
+        """Earlier attempts' generations count as ours: where two newer states exist, a third is not needed."""
+        states = Counter(cell for cells in self._saved_in.values() for cell in cells)
+        twice = {cell for cell, count in states.items() if count >= KEPT_GENERATIONS} - self._kept_twice
+        self._kept_twice |= twice
+        for pack in self._earlier_packs({cell: own for cell, own in self.claims.items() if cell.name in twice}):
+            if self._needless(pack, self._kept_twice) and not self._is_further(pack):
                 for path in self.store.paths.generations(pack):
                     files.remove(path)
+        self._read.clear()
+
+    def _is_further(self, pack: int) -> bool:
+        """Whether a pack attempt has a state of a cell of ours that is further than our own, and that we did not see
+        when we looked for one to restore: a stale listing may have hidden it.
+        """
+        submission = int(self.store.pack_record(pack).get("submission", 0))
+        ours = (cell for cell in self.claims if cell.name in self._kept_twice)
+        unseen = [cell for cell in ours if (cell, pack) not in self._seen_in]
+        rows = (self._newest_row_in(pack, cell) for cell in unseen if not self._precedes_redo(cell, submission))
+        return any(row.step > self._steps[row.cell] for row in rows if row is not None)
 
     def _earlier_packs(self, cells: Mapping[Cell, int]) -> set[int]:
         found = set()
@@ -277,7 +361,9 @@ class PackAttempt:
 def _config(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     """What a cell's config.json says: all that decides its numbers."""
     description = {**_factor_fields(sweep, cell), "seed": cell.seed, "run_id": cell.run_id}
-    return {"cell": cell.name, **description, "config_digest": sweep.config_digest, **sweep.identity()}
+    digests = {"config_digest": sweep.config_digest, published.CELL_DIGEST: sweep.cell_digest(cell)}
+    settings = {"levels": found} if (found := sweep.settings_of(cell)) else {}
+    return {"cell": cell.name, **description, **digests, **settings, **sweep.identity()}
 
 
 def _redone(store: Store, cell: Cell) -> dict[str, Any]:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpc.storage.checkpoint import SavedCell
+from hpc.sweep.stopping import Stopping
 
 Part = Mapping[str, Any]
+_CURVE_POINTS = 16
 
 
 @dataclass
 class Book:
     """One cell's record in this attempt.
 
-    history: metrics of each finished epoch, over all attempts. restored: the row that training resumed from, less its
-    arrays. asked: whether the trainer has asked for a saved state. planned: number of epochs, 0 if not known yet.
+    history: metrics of each finished epoch, over all attempts. stopping: the rule by which the cell ends early, if
+    there is one, along its history. restored: the row that training resumed from, less its arrays. asked: whether the
+    trainer has asked for a saved state. planned: number of epochs, 0 if not known yet.
     """
 
+    stopping: Stopping | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     restored: SavedCell | None = None
     asked: bool = False
@@ -31,6 +36,19 @@ class Book:
         self.history = [dict(entry) for entry in row.history]
         self.restored = replace(row, arrays={})
         self.planned = row.epochs
+
+    @property
+    def stops(self) -> bool:
+        """Whether the cell's history says that it ends here."""
+        return self.stopping is not None and self.stopping.follow(self.history)
+
+    @property
+    def stopped_early(self) -> dict[str, Any]:
+        """Of a cell that ends now: which rule ended it before the last epoch that was planned; empty if none did."""
+        planned = self.planned or 0
+        if self.stopping is None or not self.stops or self.stopping.ended == planned:
+            return {}
+        return self.stopping.facts(planned)
 
     def repeats(self, step: int) -> bool:
         """Whether the state at this step is no further than the one that training resumed from."""
@@ -46,6 +64,13 @@ class Book:
     def progress(self) -> tuple[int, int]:
         """(epochs finished, epochs planned)."""
         return len(self.history), self.planned or 0
+
+    def curve(self, metric: str) -> list[float]:
+        """A metric over the epochs so far, thinned to what a line of text shows, of few digits."""
+        values = [entry.get(metric) for entry in self.history]
+        step = -(-len(values) // _CURVE_POINTS) or 1
+        kept = values[(len(values) - 1) % step :: step]  # the last one among them
+        return [float(f"{value:.3g}") for value in kept if value is not None and math.isfinite(value)]
 
     def lineage(self, code: str | None, numerics: Mapping[str, Any]) -> list[Part]:
         """Which code and numerics trained the cell, from which step on, earliest first; ours is the last.

@@ -1,4 +1,4 @@
-"""What a trainer's end means for its cells: its own fault, the disk's or the GPU's, and the record of that."""
+"""What a trainer's end means for its cells: its own fault, the disk's, the GPU's or the node's; the record of that."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpc import provenance
 from hpc.node.saving import StorageTroubleError, TroubleError
-from hpc.node.training_run import TrainingRun
+from hpc.node.training_run import TrainingRun, UnfitNodeError
+from hpc.protocol import TaskExit
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
@@ -28,6 +30,20 @@ _MEMORY_ERROR = re.compile(r"out of memory|_ALLOC_FAILED|MEMORY_ALLOCATION", re.
 
 class DeviceTroubleError(TroubleError):
     """The GPU cannot be used, or the process has lost it: no cell can be trained here any more, whatever it is."""
+
+    status = TaskExit.DEVICE
+
+
+class UnfitTroubleError(TroubleError):
+    """The trainer says that this machine lacks what it needs: no cell can be trained here, whatever it is."""
+
+    status = TaskExit.UNFIT
+
+
+def check_node(error: BaseException) -> None:
+    """Raise UnfitTroubleError if what a trainer raised says that this machine cannot train any cell."""
+    if isinstance(error, UnfitNodeError):
+        raise UnfitTroubleError(" ".join(f"{provenance.node()}: {error}".split())) from error
 
 
 def check_device(error: BaseException, device: str) -> None:
@@ -64,8 +80,8 @@ def cause_of(error: BaseException, options: Mapping[str, Any]) -> str:
 
 
 def failed_in(store: Store, cell: Cell, submission: int) -> bool:
-    """Whether a cell's newest attempt failed in this very submission, which then does not try it again."""
-    attempts = store.attempts(cell)
+    """Whether a cell's newest attempt that counts failed in this very submission, which then does not try it again."""
+    attempts = store.counting_attempts(cell)
     failure = store.failure(cell, attempts[-1]) if attempts else None
     return failure is not None and failure.get("submission") == submission
 

@@ -18,6 +18,7 @@ from hpc.paths import origin
 from hpc.processes import start_time
 from hpc.protocol import TaskExit
 from hpc.storage.store import Store
+from hpc.storage.task_list import check_array
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 
@@ -30,6 +31,7 @@ class Surroundings:
 
     own_log: send this process's output to the attempt's log (a worker), or leave it where it is (a person watches).
     place: number of the array and index in it, where the task has them; leads from an attempt to its task's log.
+    array: the array's unique name, where the task was told it.
     beside: how many processes train cells of the task side by side, this one included.
     code_digest: of the snapshot that holds the code; empty if there is none.
     """
@@ -40,8 +42,14 @@ class Surroundings:
     threads: int = 1
     own_log: bool = True
     place: tuple[int, int] | None = None
+    array: str = ""
     beside: int = 1
     code_digest: str = ""
+
+    def check_array(self, store: Store) -> None:
+        """Raise OutdatedError if the sweep directory was made anew since the task began. Raises OSError."""
+        if self.array and self.place:
+            check_array(store.paths, self.submission, self.place[0], self.array)
 
     def of_process(self) -> dict[str, Any]:
         """For pack.json: labels for people, and what tells this process from others."""
@@ -79,8 +87,12 @@ class Trial:
     trainer_digest: str | None = None
 
     def begin(self, cells: list[Cell]) -> tuple[PackAttempt, TrainingRun]:
-        """Claim the cells; from here on what this process says goes to the attempt's log."""
+        """Claim the cells; from here on what this process says goes to the attempt's log.
+
+        Raises OutdatedError if the directory is not the one any more that the task was queued for, OSError.
+        """
         around = self.around
+        around.check_array(self.store)  # the task may have had an attempt before, and that one time
         attempt = PackAttempt.begin(
             self.store, self.sweep, cells, around.submission, around.of_process() | origin(self.store.root)
         )
@@ -120,10 +132,13 @@ class Trial:
     def _hand_over(self, train: Train, groups: Sequence[list[Cell]], run: TrainingRun, blame: bool) -> bool:
         """Call the trainer for each group until asked to stop. Returns whether a cell failed."""
         failed = False
-        for group in groups:
-            if run.stop:
+        for turn, group in enumerate(groups):
+            # The first one's turn has come even so: a stop that arrives while cells are claimed counts (giving_up.py).
+            if run.stop and turn:
                 break
             run.hand_over(group)
+            if run.stop:
+                break
             try:
                 train(group, self.sweep.options, run)
                 run.check_storage()
@@ -132,6 +147,7 @@ class Trial:
             except (Exception, SystemExit) as error:  # a trainer that calls sys.exit has not finished its cells
                 run.check_storage()
                 failures.check_disk(error, self.store.root)
+                failures.check_node(error)
                 self._check_device(error)
                 if self.around.stop():  # what a stop signal did to the trainer's helpers is no fault of the cell
                     traceback.print_exc()

@@ -20,6 +20,7 @@ from hpc.node.stop import keep_children
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
 from hpc.storage.published import foreign, set_damaged_aside
+from hpc.storage.revisions import codes_together
 from hpc.storage.store import Store
 from hpc.storage.task_list import ListedTask, read_task
 from hpc.sweep.cell import Cell
@@ -48,11 +49,16 @@ class PackTask:
         check_private(store.root, [cell.name for cell in listed.cells])
         device = os.environ.get(protocol.DEVICE, "cpu")
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get(protocol.THREADS) or 1)
-        sweep = store.sweep()
-        _check_unchanged(store, sweep, listed)
-        code = os.environ.get(protocol.CODE_DIGEST, "")
+        sweep = _queued_sweep(store, listed)
         around = Surroundings(
-            submission, stop, device, threads, place=(array, index), beside=workers.beside(), code_digest=code
+            submission,
+            stop,
+            device,
+            threads,
+            place=(array, index),
+            array=os.environ.get(protocol.ARRAY, ""),
+            beside=workers.beside(),
+            code_digest=os.environ.get(protocol.CODE_DIGEST, ""),
         )
         return cls(store, sweep, listed.cells, around)
 
@@ -97,7 +103,7 @@ class PackTask:
         if hopeless:
             _, run = self._trial.begin(hopeless)
             for cell in hopeless:
-                run.give_up(cell, past[cell].cause, "")
+                run.give_up(cell, past[cell].cause, "", for_good=True)
         return [cell for cell in past if cell not in hopeless]
 
     def _run_packs(self, train: Callable[..., None], packs: Sequence[list[Cell]]) -> list[int]:
@@ -130,7 +136,7 @@ class PackTask:
             return self._trial.run(train, cells, lambda run: [run.unfinished()])
         try:
             return self._trial.run(train, cells, lambda run: [run.unfinished()], blame=False)
-        except TroubleError:
+        except (TroubleError, OutdatedError):
             raise
         except (Exception, SystemExit):
             traceback.print_exc()
@@ -155,7 +161,7 @@ class PackTask:
         if damage := set_damaged_aside(self.store.paths, cell):
             print(damage, file=sys.stderr)
         result = self.store.result(cell)
-        if result is None or not (reason := foreign(result, cell, self.sweep.config_digest)):
+        if result is None or not (reason := foreign(result, cell, self.sweep)):
             return ""
         path = self.store.paths.result_file(cell)
         if result["config_digest"] != self.sweep.config_digest:
@@ -180,7 +186,19 @@ class PackTask:
             self._load_error = traceback.format_exc()
             return None
         self._trial = replace(self._trial, trainer_digest=trainer_digest(code))
+        self._check_code()
         return train
+
+    def _check_code(self) -> None:
+        """Raise OutdatedError if the code was corrected since the task was queued, which it does not train."""
+        *before, now = codes_together(self.store.manifest()["revisions"])
+        ours = self._trial.trainer_digest
+        # Where a node's Python finds other files to count, ours is none of those on record, and nothing is known.
+        if ours not in now and any(ours in codes for codes in before):
+            raise OutdatedError(
+                f"{self.store.paths.sweep_file}: the code of {self.sweep.trainer.target} was changed after this task "
+                "was queued; submit again"
+            )
 
     def _fail_all(self, cells: list[Cell]) -> int:
         _, run = self._trial.begin(cells)
@@ -191,14 +209,34 @@ class PackTask:
         return TaskExit.FAILED
 
 
+def _queued_sweep(store: Store, listed: ListedTask) -> Sweep:
+    """What a task is to train: the newest revision or, where a group shares the directory, the very one that it was
+    queued for, since any member could have changed another one. Raises OutdatedError, SweepError.
+    """
+    newest = store.sweep()
+    _check_unchanged(store, newest, listed)
+    wanted = os.environ.get(protocol.SWEEP_DIGEST, "")
+    if not wanted:
+        return newest
+    queued = store.queued_sweep(wanted)
+    if queued is None:
+        raise OutdatedError(
+            f"{store.paths.sweep_file}: what this task was queued for was changed since, or taken out; submit again"
+        )
+    _check_unchanged(store, queued, listed)
+    return queued
+
+
 def _check_unchanged(store: Store, sweep: Sweep, listed: ListedTask) -> None:
     """Raise OutdatedError if the sweep is not the one any more that a task's cells were queued for.
 
     A correction in between would train something else, or under another name, than what sweep.json now says.
     """
     queued_for = {listed.config_digest, os.environ.get(protocol.CONFIG_DIGEST, "")}
-    changed = not queued_for <= {"", sweep.config_digest}
     gone = next((cell for cell in listed.cells if cell not in sweep.grid), None)
+    changed = not queued_for <= {"", sweep.config_digest}
+    if gone is None and listed.cell_digests:
+        changed |= listed.cell_digests != tuple(map(sweep.cell_digest, listed.cells))
     if changed or gone:
         what = "the configuration" if changed or gone is None else f"the grid or the seed of {gone.name}"
         raise OutdatedError(f"{store.paths.sweep_file}: {what} was changed after this task was queued; submit again")

@@ -1,7 +1,11 @@
-"""Asking a task to end: signal handlers that only set a flag, a watch on the parent process, and one in children."""
+"""Asking a task to end: signal handlers that only set a flag, a watch on the parent process, and one in children.
+
+And once it has come to its end: it does end.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,6 +21,9 @@ STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _PARENT_CHECK_SECONDS = 1.0
 # As long as Slurm waits by default between TERM and KILL (KillWait).
 _GRACE_SECONDS = 30.0
+# What a trainer leaves running gets as long to end by itself, what it has registered with atexit as long to be done: an
+# upload takes its time, but a state that is saved is requeued before the time limit (signal_delay_s, 90 by default).
+_LEFTOVERS_SECONDS, _ATEXIT_SECONDS = 10.0, 60.0
 
 
 class StopFlag:
@@ -94,3 +101,40 @@ def follow_task() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name="follow-task").start()
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def end_for_sure(status: int) -> None:
+    """From here on this process ends with this status, whatever comes and whatever a trainer has left running.
+
+    As Python shuts down, a second signal would kill it and hide the status. And Python waits without end for threads
+    that are no daemons, multiprocessing for processes: the task would keep its node, and nobody would requeue what it
+    has saved.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+    def watch() -> None:
+        pause = threading.Event()
+        pause.wait(_LEFTOVERS_SECONDS)
+        if not (left := _left_running()):
+            pause.wait(_ATEXIT_SECONDS - _LEFTOVERS_SECONDS)
+            left = _left_running() or ["a function that is called at exit"]
+        with contextlib.suppress(Exception):
+            print(f"the task ends without what the trainer has left running: {', '.join(left)}", file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+    threading.Thread(target=watch, daemon=True, name="end-for-sure").start()
+
+
+def _left_running() -> list[str]:
+    """Threads and multiprocessing's processes that Python waits for at its end."""
+    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    found = [f"thread {thread.name!r}" for thread in threads if not thread.daemon]
+    if multiprocessing := sys.modules.get("multiprocessing"):
+        found += [f"process {child.name!r}" for child in multiprocessing.active_children()]
+    return found

@@ -5,8 +5,9 @@
 
 The second form imports what tasks need, and forks one for each index that it is sent: see hpc.submission.fork_server.
 Exit status: 0 every cell has ended well; 1 a cell failed; 2 wrong call or configuration; 3 the sweep's files cannot
-be read or written; 4 it was queued for other code or another configuration: submit again; 5 the GPU cannot be used;
-85 stopped early with all state saved: run it again.
+be read or written; 4 it was queued for other code, another configuration or a directory that was here before: submit
+again; 5 the GPU cannot be used; 6 this machine lacks what the trainer needs; 85 stopped early with all state saved: run
+it again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from hpc import protocol
 from hpc.checkout import PROJECT_ROOT
 from hpc.errors import of_system
 from hpc.node import workers
-from hpc.node.stop import STOP_SIGNALS, StopFlag, follow_task
+from hpc.node.stop import STOP_SIGNALS, StopFlag, end_for_sure, follow_task
 from hpc.protocol import TaskExit
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _log_from(level: str) -> None:
 def _checked(argv: list[str], stop: StopFlag) -> int:
     """Run the task; what keeps it from training is told in one line."""
     from hpc.errors import OutdatedError, SweepError
-    from hpc.node.saving import StorageTroubleError, TroubleError
+    from hpc.node.saving import TroubleError
     from hpc.storage.store import Store
 
     try:
@@ -88,7 +89,7 @@ def _checked(argv: list[str], stop: StopFlag) -> int:
         return TaskExit.USAGE
     except TroubleError as error:
         print(error, file=sys.stderr)
-        return TaskExit.STORAGE if isinstance(error, StorageTroubleError) else TaskExit.DEVICE
+        return error.status
     except OSError as error:
         print(of_system(error), file=sys.stderr)
         return TaskExit.STORAGE
@@ -98,6 +99,8 @@ def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
     from hpc.storage import task_list
 
     submission, array, index = map(int, argv[1:])
+    if token := os.environ.get(protocol.ARRAY):
+        task_list.check_array(store.paths, submission, array, token)
     if why := task_list.why_void(store.paths, submission, array, index):
         print(f"task {index} of array {array} of submission {submission} is not trained: {why}", file=sys.stderr)
         return TaskExit.DONE
@@ -109,8 +112,8 @@ def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
 
     task = PackTask.from_list(store, submission, array, index, stop)
     count = workers.wanted(len(task.cells), task.sweep.trainer.pack_mode == "concurrent")
-    if count:
-        return workers.run(argv, _rounds(task), count, stop)
+    if count and (status := workers.run(argv, _rounds(task), count, stop)) is not None:
+        return status
     return replace(task, cells=[task.cells[i] for i in workers.chosen(len(task.cells))]).run()
 
 
@@ -216,14 +219,16 @@ def _become_task(log: int) -> None:
         sys.modules["numpy.random"].seed()
 
 
-def _exit(status: int) -> NoReturn:
-    """End with this status whatever comes now: as Python shuts down, a second signal would kill it and hide it."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def _run_to_the_end(argv: list[str]) -> NoReturn:
+    status = 1  # Python's own of an exception that nobody catches
+    try:
+        status = main(argv)
+    finally:
+        end_for_sure(status)
     sys.exit(status)
 
 
 if __name__ == "__main__":
-    _exit(main(sys.argv[1:]))
+    _run_to_the_end(sys.argv[1:])
 elif __name__ == "__mp_main__":  # a process that the trainer spawned: multiprocessing loads this module there, too
     follow_task()

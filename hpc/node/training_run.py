@@ -20,7 +20,9 @@ from hpc.storage.checkpoint import SavedCell
 from hpc.sweep.cell import Cell
 from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
 from hpc.sweep.states import COMPLETED, DIVERGED
+from hpc.sweep.stopping import Stopping
 from training.contract import Checkpoint, ContractError
+from training.contract import UnfitNodeError as UnfitNodeError  # the one that trainers import: failures.py asks for it
 
 # For people who watch; a file a second is nothing to a file server, and epochs may take milliseconds.
 _PROGRESS_SECONDS = 1.0
@@ -54,7 +56,8 @@ class TrainingRun:
         self._threads = threads
         self._provenance = dict(provenance)
         self._live = set(attempt.claims)
-        self._books = {cell: Book() for cell in attempt.claims}
+        rule = self._sweep.stop_rule
+        self._books = {cell: Book(Stopping(rule) if rule else None) for cell in attempt.claims}
         self._named = {cell.name: cell for cell in attempt.claims}
         self._numerics: dict[str, str | int] = {}
         self._handed_over: set[Cell] = set()
@@ -86,11 +89,15 @@ class TrainingRun:
     def checkpoint_due(self) -> bool:
         return self._saving.due()
 
+    def stopped_early(self, cell: Any) -> bool:
+        self._check_live(cell)
+        return self._books[cell].stops
+
     def restore(self, cell: Any) -> Checkpoint | None:
         self._check_live(cell)
         book = self._books[cell]
         book.asked = True
-        row = self._saving.guard(lambda: self._attempt.restore(cell))
+        row = self._saved(cell)
         if row is None:
             self._attempt.log(cell, "started from the beginning")
             return None
@@ -102,7 +109,7 @@ class TrainingRun:
     # --- what a trainer tells -------------------------------------------------------------------------------------
 
     def save(self, checkpoints: Mapping[Any, Checkpoint]) -> frozenset[Any]:
-        """See training.contract.Run. Raises ContractError, StorageTroubleError."""
+        """See training.contract.Run. Raises ContractError, TroubleError."""
         for cell in checkpoints:
             self._check_live(cell)
             self._check_asked(cell)
@@ -130,7 +137,9 @@ class TrainingRun:
                 f"{cell.name}: epoch {epoch} was reported after epoch {len(history)}; "
                 "report each epoch once, and go on from restore() where training went on before"
             )
-        history.append({"epoch": len(history) + 1, **self._checked(cell, metrics)})
+        measured = self._checked(cell, metrics)
+        self._check_goes_on(cell, epoch, measured)
+        history.append({"epoch": len(history) + 1, **measured})
         book.planned = int(of)
         self._handed_over.add(cell)
         self._report_progress()
@@ -144,11 +153,13 @@ class TrainingRun:
         weights: Mapping[str, Any] | None = None,
         diverged: bool = False,
     ) -> None:
+        """See training.contract.Run. Raises ContractError, TroubleError."""
         self._check_live(cell)
         history = self._books[cell].history
         measured = self._checked(cell, metrics)
         if not diverged:
             self._check_reported(cell, measured)
+            self._check_judged(cell)
         absent = self._not_finite(measured)
         outcome = Outcome(
             status=DIVERGED if diverged or absent else COMPLETED,
@@ -157,12 +168,14 @@ class TrainingRun:
             epochs=len(history),
             history_csv=history_csv(history, list(self._sweep.trainer.metrics)),
             weights=weights_bytes(weights) if weights is not None else None,
+            stopped_early=self._books[cell].stopped_early,
         )
         won = self._saving.guard(lambda: self._attempt.publish(cell, outcome, self._provenance_of(cell)))
         self._live.discard(cell)
         self._got_on, self._attempt.only_repeats = True, False
         if won:
             why = f", {absent} is not finite" if absent else ""
+            why += f", stopped early: {self._sweep.stop_rule}" if outcome.stopped_early else ""
             self._attempt.log(cell, f"published: {outcome.status} after {outcome.epochs} epochs{why}")
 
     def fail(self, cell: Any, cause: str) -> None:
@@ -181,11 +194,14 @@ class TrainingRun:
         """Note that this attempt ended early because it was asked to."""
         self._attempt.report_progress(self._progress(), ended="stopped")
 
-    def give_up(self, cell: Cell, cause: str, traceback: str) -> None:
-        """Record a failed attempt at a cell, with the traceback if there is one."""
+    def give_up(self, cell: Cell, cause: str, traceback: str, for_good: bool = False) -> None:
+        """Record a failed attempt at a cell, with the traceback if there is one.
+
+        for_good: it is not this attempt that failed, but those before it came to nothing (giving_up.py).
+        """
         self._check_live(cell)
         at_start = not self._books[cell].history
-        self._saving.guard(lambda: self._attempt.fail(cell, cause, traceback, at_start))
+        self._saving.guard(lambda: self._attempt.fail(cell, cause, traceback, at_start, for_good))
         self._live.discard(cell)
         self._attempt.log(cell, f"failed: {cause}")
 
@@ -194,7 +210,7 @@ class TrainingRun:
         return [cell for cell in self._attempt.claims if cell in self._live]
 
     def check_storage(self) -> None:
-        """Raise StorageTroubleError if a file operation failed, even if the trainer swallowed that.
+        """Raise TroubleError if a file operation failed or was refused, even if the trainer swallowed that.
 
         Waits for a checkpoint that is still being written.
         """
@@ -204,6 +220,14 @@ class TrainingRun:
 
     def _progress(self) -> dict[str, tuple[int, int]]:
         return {cell.name: self._books[cell].progress for cell in self._books if cell in self._handed_over}
+
+    def _curves(self) -> dict[str, Any]:
+        """One metric of every cell in training, for whoever watches: a primary one if epochs report it."""
+        books = {cell.name: self._books[cell] for cell in self._live if self._books[cell].history}
+        wanted = [*self._sweep.analysis.get("primary_metrics", ()), *self._sweep.trainer.metrics]
+        known = {name for book in books.values() for name in book.history[-1]}
+        metric = next((name for name in wanted if name in known), "")
+        return {"metric": metric, "curves": {name: b.curve(metric) for name, b in books.items()}} if metric else {}
 
     def _check_live(self, cell: Cell) -> None:
         if cell not in self._live:
@@ -216,7 +240,7 @@ class TrainingRun:
         if book.asked:
             return
         book.asked = True
-        row = self._saving.guard(lambda: self._attempt.restore(cell))
+        row = self._saved(cell)
         if row is not None:
             raise ContractError(
                 f"{cell.name}: its state at step {row.step} was not restored; call run.restore(cell) first"
@@ -236,6 +260,27 @@ class TrainingRun:
             except (TypeError, ValueError, OverflowError):
                 raise ContractError(f"{cell.name}: metric {name!r} is {value!r}; give a number") from None
         return {name: plain_number(value) for name, value in metrics.items()}
+
+    def _check_goes_on(self, cell: Cell, epoch: int, measured: Mapping[str, Any]) -> None:
+        """Raise ContractError for an epoch that stop_when does not allow, or cannot judge."""
+        rule, book = self._sweep.stop_rule, self._books[cell]
+        if rule is None:
+            return
+        if book.stops:
+            raise ContractError(
+                f"{cell.name}: epoch {epoch} was reported, and stop_when had ended training after epoch {epoch - 1} "
+                f"({rule}); let the trainer ask run.stopped_early(cell) before each epoch, and finish the cell"
+            )
+        if rule.metric not in measured:
+            raise ContractError(
+                f"{cell.name}: epoch {epoch} has no {rule.metric!r}, which stop_when.metric names; report it with "
+                f"every epoch, or name one of {', '.join(measured) or 'those that are'}"
+            )
+
+    def _check_judged(self, cell: Cell) -> None:
+        """Raise ContractError for a cell that ends well without an epoch: stop_when has changed nothing, unnoticed."""
+        if self._sweep.stop_rule is not None and not self._books[cell].history:
+            raise ContractError(f"{cell.name}: no epoch was reported, so that stop_when cannot judge; report them")
 
     def _check_reported(self, cell: Cell, measured: Mapping[str, float | None]) -> None:
         """Raise ContractError for a declared metric that neither an epoch nor the end has reported."""
@@ -274,12 +319,24 @@ class TrainingRun:
         )
 
     def _lineage(self, book: Book) -> Sequence[Mapping[str, Any]]:
-        return book.lineage(self._provenance.get("trainer_digest"), self._numerics)
+        return book.lineage(self._code, self._numerics)
+
+    @property
+    def _code(self) -> str | None:
+        return self._provenance.get("trainer_digest")
+
+    def _saved(self, cell: Cell) -> SavedCell | None:
+        """The state to go on from, if there is one."""
+        found: SavedCell | None = self._saving.guard(lambda: self._attempt.restore(cell, self._code))
+        return found
 
     def _worth_a_thread(self, rows: Sequence[SavedCell]) -> bool:
         """Whether training should go on meanwhile: not for small states, and not if there is no training to go on."""
-        size = sum(np.asarray(array).nbytes for row in rows for array in row.arrays.values())
-        return size >= BACKGROUND_BYTES and not self.stop
+        arrays = [array for row in rows for array in row.arrays.values()]
+        under_way = any(callable(array) for array in arrays)
+        size = sum(np.asarray(array).nbytes for array in arrays if not callable(array))
+        worth = under_way or size >= BACKGROUND_BYTES
+        return worth and not self.stop and not self._saving.every_state
 
     def _note_whether_it_gets_on(self, rows: Sequence[SavedCell]) -> None:
         """Before rows are saved: an attempt that saves only what it began with makes no progress (giving_up.py)."""
@@ -290,7 +347,7 @@ class TrainingRun:
             self._report_progress(now=True)
 
     def _write(self, rows: Sequence[SavedCell]) -> None:
-        self._attempt.save(rows)
+        self._attempt.save([_arrived(row) for row in rows])
         for row in rows:
             self._attempt.log(self._named[row.cell], f"saved at step {row.step}, epoch {len(row.history)}")
 
@@ -301,7 +358,7 @@ class TrainingRun:
 
     def _report_progress(self, now: bool = False) -> None:
         if now or time.monotonic() - self._last_progress >= _PROGRESS_SECONDS:
-            self._attempt.report_progress(self._progress())
+            self._attempt.report_progress(self._progress(), curves=self._curves())
             self._last_progress = time.monotonic()
 
     def _provenance_of(self, cell: Cell) -> dict[str, Any]:
@@ -325,5 +382,10 @@ def _peak_memory() -> int:
 
 def _copy(row: SavedCell) -> SavedCell:
     """A row that training can no longer change: a trainer hands over views of what it goes on working with."""
-    arrays = {name: np.array(array) for name, array in row.arrays.items()}
+    arrays = {name: array if callable(array) else np.array(array) for name, array in row.arrays.items()}
     return replace(row, arrays=arrays, values=copy.deepcopy(row.values), history=list(row.history))
+
+
+def _arrived(row: SavedCell) -> SavedCell:
+    """A row whose arrays are there: those given as functions are waited for."""
+    return replace(row, arrays={name: array() if callable(array) else array for name, array in row.arrays.items()})

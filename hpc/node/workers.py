@@ -57,8 +57,9 @@ def deal(cells: Sequence[int], workers: int) -> list[list[int]]:
     return [list(cells[first::workers]) for first in range(min(workers, len(cells)))]
 
 
-def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int, stop: StopFlag) -> int:
-    """Run the task's cells in worker processes and wait for all. Returns the exit status of the whole.
+def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int, stop: StopFlag) -> int | None:
+    """Run the task's cells in worker processes and wait for all. Returns the exit status of the whole; None if it was
+    asked to stop before the first of them began: then none has left word of it.
 
     arguments: of hpc.node.task. rounds: groups of positions in the task, of cells that are still to do; a group begins
     when the one before it has ended. workers: how many the whole task is for; they share its CPUs.
@@ -68,7 +69,7 @@ def run(arguments: Sequence[str], rounds: Sequence[Sequence[int]], workers: int,
     statuses: list[int] = []
     for cells in rounds:
         if stop():
-            return combined([*statuses, TaskExit.STOPPED])
+            return combined([*statuses, TaskExit.STOPPED]) if statuses else None
         environments = _environments(deal(cells, workers), devices, workers)
         statuses += _wait(_start(arguments, environments), stop)
     return combined(statuses)

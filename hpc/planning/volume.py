@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpc.checkout import BUILT_IN_TRAINER
+from hpc.checkout import BUILT_IN_TRAINER, SCRIPT_TRAINER
 from hpc.planning.plan import Plan
 from hpc.storage.published import HISTORY, WEIGHTS, named_files
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
+from hpc.trainers.declaration import COMMAND_TRAINER
+
+# Programs keep their weights to themselves: what they leave is metrics.
+_WEIGHTLESS = (SCRIPT_TRAINER, COMMAND_TRAINER)
 
 # What a directory takes; a file of fewer bytes may take as much of a quota.
 _DIRECTORY = 4096
@@ -22,9 +27,11 @@ _CELL_BYTES = 3 * _DIRECTORY + 3_600
 _TASK_BYTES = _DIRECTORY + 600
 _SUBMISSION_FILES, _SUBMISSION_BYTES = 8, 3 * _DIRECTORY + 8_000
 # Of a number in history.csv; epochs where the configuration does not say how many.
-_NUMBER_BYTES, _EPOCHS = 20, 50
+_NUMBER_BYTES, _EPOCHS, _MOST_EPOCHS = 20, 50, 10**9
 # The built-in networks: inputs and outputs of each domain (training/model; a test compares).
 _SHAPES = ((11, 19), (13, 13))
+# Larger ones are none that it would train.
+_LARGEST_WIDTH, _MOST_LAYERS = 10**6, 64
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,16 @@ def volume(
     if known:
         beside: float = plan.n_cells * statistics.mean(known)
     else:
-        epochs = int(sweep.sections.get("training", {}).get("epochs", _EPOCHS))
+        epochs = _epochs(sweep)
         beside = plan.n_cells * epochs * _NUMBER_BYTES * (1 + len(sweep.trainer.metrics)) + weights
     total = plan.n_cells * _CELL_BYTES + beside + len(plan.tasks) * _TASK_BYTES + _SUBMISSION_BYTES + code[1]
-    unknown = not known and not weights and sweep.keep["weights"] != "none"
+    unknown = not known and not weights and sweep.keep["weights"] != "none" and sweep.trainer.target not in _WEIGHTLESS
     return Volume(plan.files + _SUBMISSION_FILES + code[0], int(total), unknown)
+
+
+def _epochs(sweep: Sweep) -> int:
+    said = sweep.sections.get("training", {}).get("epochs")
+    return said if isinstance(said, int) and 0 <= said <= _MOST_EPOCHS else _EPOCHS
 
 
 def _beside(provenance: Mapping[str, Any]) -> int | None:
@@ -72,15 +84,19 @@ def _built_in_weights(plan: Plan, sweep: Sweep) -> int:
     """Bytes of the weights of all cells of the built-in trainer; 0 for another one, which says nothing of them."""
     if sweep.trainer.target != BUILT_IN_TRAINER:
         return 0
-    cells = [cell for task in plan.tasks for cell in task]
-    return sum(_network(sweep, cell) for cell in cells)
+    try:
+        return sum(_network(sweep, cell) for task in plan.tasks for cell in task)
+    except (KeyError, TypeError, ValueError):  # a sweep.json that its trainer will refuse
+        return 0
 
 
 def _network(sweep: Sweep, cell: Cell) -> int:
     """Bytes of a cell's weights: 4 a parameter, and the names of the tensors."""
     model = {**sweep.sections["model"], **_overrides(sweep, cell)}
     width, hidden, decoder = model["workspace_dim"], model["hidden_dim"], model["decoder_hidden_dim"]
-    inner = int(model["n_layers"]) + 1
+    inner = operator.index(model["n_layers"]) + 1
+    if not 0 < inner <= _MOST_LAYERS or not all(0 < size <= _LARGEST_WIDTH for size in (width, hidden, decoder)):
+        raise ValueError(f"no such network: {model}")
     count = 0
     for inputs, outputs in _SHAPES:
         for sizes in ([inputs, *[hidden] * inner, width], [width, *[decoder] * inner, outputs]):

@@ -121,6 +121,7 @@ def _here(request: CheckRequest, directory: Path, report: CheckReport) -> None:
     fault = problem("directory", "; ".join(faults), fix)
     report.findings.append(fault if faults else ok("directory", "mkdir, link and rename behave, tried from here only"))
     report.findings += judge_node.space(space, cells)
+    report.findings += judge_node.step(on_node.compiled_step(), request.sweep) if request.sweep else []
     written = f"{size(probe.CHECKPOINT_BYTES)} written safely in {duration(seconds)} from here"
     report.findings.append(ok("checkpoint", written))
 
@@ -183,6 +184,7 @@ def _verdicts(
 ) -> list[Finding]:
     found = [ok("node", f"{answer['node']} began the job after {waited_s:.2g} s")]
     found += judge_node.machine(answer, profile)
+    found += judge_node.step(answer["compiled_step"], request.sweep) if request.sweep else []
     return found + judge_node.shared(answer["shared"], won, len(request.sweep.grid) if request.sweep else 0)
 
 

@@ -12,6 +12,8 @@ from hpc.preflight import probe
 from hpc.preflight.finding import Finding, note, ok, problem
 from hpc.preflight.judge_cluster import Preemption
 from hpc.slurm.profile import Profile
+from hpc.sweep.definition import Sweep
+from hpc.trainers.compiled_step import required_precision
 from hpc.units import duration, size
 
 # Below this, a sweep of ordinary size, with the checkpoints of its running cells, may fill the file system.
@@ -87,6 +89,17 @@ def machine(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
     fix = "every task pays this: put the environment on a faster file system, or pack more cells into a task (--pack)"
     findings.append(note("torch", text, fix) if slow else ok("torch", text))
     return [*findings, *_gpus(answer, profile)]
+
+
+def step(lacking: Mapping[str, str], sweep: Sweep) -> list[Finding]:
+    """Verdict on the step that the built-in trainer is required to take. lacking: why it cannot, by precision."""
+    precision = required_precision(sweep)
+    if not precision:
+        return []
+    if not lacking[precision]:
+        return [ok("compiled step", f"{precision} can be had")]
+    fix = "choose nodes that have it by constraint in the profile, or take precision and kernel out of trainer_options"
+    return [problem("compiled step", f"{precision} is asked for, but {lacking[precision]}", fix)]
 
 
 def site(answer: Mapping[str, Any], profile: Profile, log: str) -> list[Finding]:

@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         answer["shared"] = {"error": f"{error.filename or directory}: {error.strerror}"}
     answer["torch"] = _torch()
+    answer["compiled_step"] = compiled_step()
     answer["versions"] = provenance.versions()
     files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
     return 0
@@ -52,6 +53,20 @@ def _shared(directory: Path) -> dict[str, Any]:
     seconds = probe.checkpoint_seconds(own)
     space = probe.space(directory)
     return {"faults": faults, "round_trip_s": round_trip, "won": won, "checkpoint_s": seconds, "space": space}
+
+
+def compiled_step() -> dict[str, str]:
+    """Why the built-in trainer's compiled step is not to be had on this machine, by precision; empty where it is."""
+    from training.steps.build import PRECISIONS, NoKernelError, check_compiler
+
+    found = {}
+    for precision in PRECISIONS:
+        try:
+            check_compiler(precision)
+            found[precision] = ""
+        except NoKernelError as error:
+            found[precision] = str(error)
+    return found
 
 
 def _requeue_trouble() -> str:

@@ -80,7 +80,7 @@ class PilotRun(TrainingRun):
 
     def _is_due(self) -> bool:
         now, began = time.monotonic(), self._began_training()
-        if not self._saved():
+        if not self._saves():
             return now - began >= WARM_UP_SHARE * self._wanted
         if now - began > PATIENCE * self._wanted:  # only the end of an epoch is awaited; saving would delay it
             return False
@@ -113,7 +113,7 @@ class PilotRun(TrainingRun):
             self._first = time.monotonic()
         return self._first
 
-    def _saved(self) -> int:
+    def _saves(self) -> int:
         return sum(mark.steps > 0 for mark in self.marks)
 
     def _enough(self) -> bool:
@@ -124,7 +124,7 @@ class PilotRun(TrainingRun):
             return True
         if self._first is None or (self._epoch_wanted and not self.epochs):
             return False
-        return (self._saved() > 1 and elapsed > self._wanted) or elapsed > PATIENCE * self._wanted
+        return (self._saves() > 1 and elapsed > self._wanted) or elapsed > PATIENCE * self._wanted
 
 
 def seconds_per_step(marks: list[Mark]) -> float | None:

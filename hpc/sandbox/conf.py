@@ -48,8 +48,8 @@ SlurmdLogFile={directory}/log/%n.log
 # Process groups need neither root nor cgroups.
 ProctrackType=proctrack/pgid
 SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-# Nodes are taken to be as described below, whatever the machine has.
+SelectTypeParameters={counted}
+{memory_lines}# Nodes are taken to be as described below, whatever the machine has.
 SlurmdParameters=config_overrides
 {gres_types}
 # A node that comes back after it was down takes jobs at once, without an administrator.
@@ -71,6 +71,11 @@ PartitionName={low} Nodes=ALL Default=YES PriorityTier=1 PreemptMode={preempt_mo
 GraceTime={grace_time}
 PartitionName={high} Nodes=ALL PriorityTier=10 PreemptMode=OFF
 """
+_LIMIT_MEMORY = """\
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
+"""
 
 
 class SandboxError(SlurmError):
@@ -86,7 +91,8 @@ class ClusterSettings:
     kill_wait: seconds between TERM and KILL. preempt_mode: what becomes of evicted jobs. user_signal: whether an
     evicted job gets its `--signal` first. grace_time: seconds for which an evicted job may continue. requeue_delay:
     seconds until a requeued job may start again, 5 or more. job_requeue: whether jobs may be requeued unless they say
-    otherwise. slurmd_timeout: seconds until a silent node counts as failed. die_with_owner: whether the daemons end
+    otherwise. slurmd_timeout: seconds until a silent node counts as failed. limit_memory: whether a job that uses more
+    memory than it asked for is killed. die_with_owner: whether the daemons end
     when the process that started them does, however it ends (its jobs are then on their own).
     """
 
@@ -108,6 +114,8 @@ class ClusterSettings:
     job_requeue: bool = True
     # A killed slurmd is noticed in seconds rather than in Slurm's default of five minutes.
     slurmd_timeout: int = 10
+    # As sites do with cgroups, which a sandbox does without: here slurmd looks at each job once a second.
+    limit_memory: bool = False
     die_with_owner: bool = False
 
     @property
@@ -143,6 +151,8 @@ def _slurm_conf(directory: Path, settings: ClusterSettings, ports: Mapping[str, 
         low=LOW,
         high=HIGH,
         gres_types="GresTypes=gpu" if settings.gpus else "",
+        counted="CR_CPU_Memory" if settings.limit_memory else "CR_CPU",
+        memory_lines=_LIMIT_MEMORY if settings.limit_memory else "",
         parameters="SlurmctldParameters=preempt_send_user_signal" if settings.user_signal else "",
         node_lines="\n".join(_node_line(node, host, ports[node], settings) for node in settings.node_names),
         **vars(settings),

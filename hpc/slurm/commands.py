@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc.protocol import for_tasks
 from hpc.slurm.answers import (
     ACCOUNTING_FIELDS,
     QUEUE_FORMAT,
@@ -53,6 +54,10 @@ class SlurmError(Exception):
 
 class LimitError(SlurmError):
     """Slurm took nothing: a user, account or QOS has as many jobs as it may have, or an array is larger than that."""
+
+
+class ElsewhereError(SlurmError):
+    """A job was queued on another cluster than the one that was asked. The message says what became of it."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,10 @@ class Slurm:
         """The controller's configuration, by Slurm's names, e.g. `MaxArraySize`."""
         return parse_config(self._run(["scontrol", "show", "config"]))
 
+    def hides_jobs(self) -> bool:
+        """Whether the queue leaves out the jobs of others. Root sees all; that a coordinator does is not known."""
+        return os.getuid() != 0 and "jobs" in self.config().get("PrivateData", "").split(",")
+
     def max_array_size(self) -> int:
         """MaxArraySize: one more than the largest array *index* the controller takes."""
         value = self.config().get("MaxArraySize", "")
@@ -152,15 +161,18 @@ class Slurm:
         """Submits a plain script and returns the job id.
 
         options go before the script, arguments to it. A SlurmError does not mean that nothing was queued: look the
-        job's name up before trying again.
+        job's name up before trying again. An ElsewhereError means that it was, where nobody would look.
         """
         command = ["sbatch", "--parsable", *options, str(script), *arguments]
         answer = self._run(command, SUBMIT_TIMEOUT_S)
-        # A site's plugin may print a banner first; a federated cluster appends its name.
-        found = re.findall(r"^(\d+)(?:;\S+)?$", answer, re.MULTILINE)
+        # A site's plugin may print a banner first; where several clusters can be asked, the name of one is appended.
+        found = re.findall(r"^(\d+)(?:;(\S+))?$", answer, re.MULTILINE)
         if not found:
             raise SlurmError(f"sbatch gave no job id, but {answer.strip()!r}")
-        return str(found[-1])
+        job, place = found[-1]
+        if place and place.lower() != (asked := self.cluster().name.lower()):
+            raise ElsewhereError(self._recalled(job, place, asked))
+        return str(job)
 
     def test_only(self, script: Path, options: Sequence[str] = ()) -> str:
         """What Slurm says about submitting the script now (when and where it would start). Submits nothing."""
@@ -198,6 +210,17 @@ class Slurm:
             return None
         return [task for task in parse_accounting(text) if task.name in names]
 
+    def _recalled(self, job: str, place: str, asked: str) -> str:
+        """Cancel a job that a plugin of the site has sent to another cluster. Returns what to say of it."""
+        said = f"sbatch queued job {job} on cluster {place}, but the queue that is looked at is that of {asked}"
+        again = f"to submit there, export SLURM_CLUSTERS={place} before each command"
+        command = ["scancel", f"--clusters={place}", job]
+        try:
+            self._run(command)
+        except SlurmError as error:
+            return f"{said}; it could not be cancelled ({error}): {shlex.join(command)}; {again}"
+        return f"{said}; it is cancelled; {again}"
+
     def _cancel(self, ids: Sequence[str]) -> None:
         # Never with --name: scancel 22.05 then cancels a waiting array whole, whatever indices it was given.
         done = _completed(["scancel", *ids], self.conf, self.timeout_s)
@@ -220,9 +243,8 @@ def environment(conf: Path | None = None) -> dict[str, str]:
 
     conf: slurm.conf to use; None keeps the one the environment names, if any.
     """
-    kept = {
-        name: value for name, value in os.environ.items() if name in _KEPT_VARIABLES or not _SLURM_VARIABLE.match(name)
-    }
+    around = for_tasks(os.environ)  # which they get from sbatch
+    kept = {name: value for name, value in around.items() if name in _KEPT_VARIABLES or not _SLURM_VARIABLE.match(name)}
     if conf is not None:
         kept["SLURM_CONF"] = str(conf)
     return kept
@@ -285,7 +307,7 @@ def _completed(command: Sequence[str], conf: Path | None, timeout_s: float) -> s
         ) from None
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{command[0]} gave no answer within {timeout_s:g} s") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for half a character or a NUL in an argument
         raise SlurmError(f"{command[0]} could not be run: {error}") from error
     # Other people's job names are any bytes. Nor are they read as text with universal newlines, where `\r` ends a line.
     said, errors = (text.decode("utf-8", errors="replace") for text in (done.stdout, done.stderr))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,12 @@ _OWN = {
     "signal_delay_s",
     "array_parallelism",
     "export",
+    "mail_user",
+    "mail_type",
     "additional_parameters",
 }
+# When Slurm mails to a mail_user that is given alone; sbatch would never.
+_MAIL_TYPE = "END,FAIL"
 # Keys whose entries `--set section.key=value` reaches.
 _SECTIONS = ("container", "additional_parameters")
 
@@ -52,7 +58,9 @@ def load_profile(name: str, overrides: Sequence[str] = ()) -> Profile:
     raw, source = read_mapping(path), path.name
     for text in overrides:
         raw, source = _overridden(raw, text), f"{path.name} with --set"
-    return parse_profile("sandbox" if name == "sandbox" else path.stem, raw, source)
+    profile = parse_profile("sandbox" if name == "sandbox" else path.stem, raw, source)
+    names = (text.partition("=")[0].removeprefix(f"{SECTION}.") for text in overrides)
+    return replace(profile, settled=frozenset(map(key_of, names)))
 
 
 def _file_of(name: str) -> Path:
@@ -63,8 +71,10 @@ def _file_of(name: str) -> Path:
     if not path.suffix:
         path = PROFILES / f"{name}.yaml"
     if not path.is_file():
+        near = difflib.get_close_matches(path.stem, known_profiles(), n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
         known = ", ".join(known_profiles())
-        raise ConfigError([f"command line: --profile is {name!r}; valid: {known}, or a path to a YAML file"])
+        raise ConfigError([f"command line: --profile is {name!r}; {meant}valid: {known}, or a path to a YAML file"])
     return path
 
 
@@ -83,7 +93,7 @@ def parse_profile(name: str, raw: Mapping[str, Any], source: str) -> Profile:
     return Profile(
         name=name,
         parameters=_parameters(given, keys),
-        additional=keys.additional_parameters | ({"export": keys.export} if keys.export else {}),
+        additional=keys.additional_parameters | _options_of_keys(keys),
         setup=_setup(keys),
         launcher=_launcher(keys),
         device=keys.device or ("cuda" if keys.gpus_per_node else "cpu"),
@@ -103,6 +113,13 @@ def _parameters(given: Mapping[str, Any], keys: ProfileKeys) -> dict[str, Any]:
         del parameters["gpus_per_node"]  # Slurm takes the type and the number in one place only
         parameters["gres"] = f"gpu:{keys.gpu_type}:{keys.gpus_per_node}"
     return parameters
+
+
+def _options_of_keys(keys: ProfileKeys) -> dict[str, str]:
+    """sbatch's options that have keys here and are none of submitit's parameters."""
+    mail_type = keys.mail_type or (_MAIL_TYPE if keys.mail_user else None)
+    options = {"export": keys.export, "mail-user": keys.mail_user, "mail-type": mail_type}
+    return {name: value for name, value in options.items() if value}
 
 
 def _setup(keys: ProfileKeys) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ Names and values that could carry another directive or command are refused here.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -22,8 +23,17 @@ _RESERVED = (
     *("array", "chdir", "dependency", "error", "help", "job-name", "nodes", "no-requeue", "ntasks", "ntasks-per-node"),
     *("open-mode", "output", "parsable", "requeue", "signal", "test-only", "usage", "version", "wait", "wrap"),
 )
+# Options that queue tasks on another cluster than the one whose queue is looked at.
+CLUSTER_OPTIONS = ("cluster-constraint", "clusters")
+ONE_CLUSTER = "all commands must ask the same cluster; for another one, export SLURM_CLUSTERS=NAME before each of them"
 _OPTION = re.compile(r"[a-z][a-z-]{1,40}")
 _OPTION_VALUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:=/@%+&|*()\[\] -]{0,255}")
+# sbatch's words for mail_type. ARRAY_TASKS is none for itself: with it, what the others say holds for each task.
+_EACH_TASK = "ARRAY_TASKS"
+_MAILS = (
+    *("NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT"),
+    *("TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", _EACH_TASK),
+)
 # GPUs in a list of resources such as `gpu:a100:2,shm:1` or `gres/gpu:1`, and sbatch's options that request them.
 _GPU = re.compile(r"(^|[,/:])gpu\b")
 _GPU_OPTION = re.compile(r"tres.*=(.*[,/:])?gpu\b")
@@ -59,13 +69,19 @@ def _not_a_directive(line: str) -> str:
 
 
 def is_reserved(option: str) -> bool:
-    """Whether Holdfast sets an option of sbatch's itself. sbatch takes abbreviations."""
-    return any(reserved.startswith(option.replace("_", "-")) for reserved in _RESERVED)
+    """Whether an option of sbatch's is Holdfast's to set, or to leave out. sbatch takes abbreviations."""
+    return _is_short_for(option, (*_RESERVED, *CLUSTER_OPTIONS))
+
+
+def _is_short_for(option: str, options: Sequence[str]) -> bool:
+    return any(known.startswith(option.replace("_", "-")) for known in options)
 
 
 def _option(option: str) -> str:
     if not _OPTION.fullmatch(option.replace("_", "-")):
         raise ValueError("this is not an sbatch option")
+    if _is_short_for(option, CLUSTER_OPTIONS):
+        raise ValueError(ONE_CLUSTER)
     if is_reserved(option):
         raise ValueError("Holdfast sets this option itself; remove it")
     return option
@@ -114,6 +130,21 @@ def _listed(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
+def _mails(text: str) -> str:
+    """sbatch's words for when it mails, in upper case. sbatch ignores what stands beside NONE."""
+    words = [word.strip().upper() for word in text.split(",")]
+    for word in words:
+        if word not in _MAILS:
+            near = difflib.get_close_matches(word, _MAILS, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise ValueError(f"{meant}valid: {', '.join(_MAILS)}")
+    if "NONE" in words and set(words) != {"NONE"}:
+        raise ValueError("NONE stands alone; remove it, or the others")
+    if set(words) == {_EACH_TASK}:
+        raise ValueError(f"say when each task is to mail, as in FAIL,{_EACH_TASK}")
+    return ",".join(dict.fromkeys(words))
+
+
 Word = Annotated[
     str, _only(r"[A-Za-z0-9_][A-Za-z0-9_.,:@+-]{0,127}", "may hold only letters, digits and any of _ . , : @ + -")
 ]
@@ -136,9 +167,20 @@ Variables = Annotated[
         "must be ALL, NONE, or a list of variables, such as [HF_HOME, LAB_TOKEN]",
     ),
 ]
+MailUser = Annotated[
+    str,
+    BeforeValidator(_listed),
+    _only(
+        r"(?a)(?=.{1,256}$)(\w[\w.+-]*(@\w[\w.-]*)?(,(?!$)|$))+",
+        "must be a user or an address, such as ada@example.org; several with commas",
+    ),
+]
+MailType = Annotated[str, BeforeValidator(_listed), AfterValidator(_mails)]
 Option = Annotated[str, AfterValidator(_option)]
 Setting = Annotated[Any, AfterValidator(_setting)]
 Count = Annotated[int, Field(ge=1)]
+Minutes = Annotated[Count, _read(_minutes, f"{_WHOLE} of minutes, or a time such as 4:00:00")]
+Gigabytes = Annotated[float, _read(slurm_gigabytes, "must be a number of GB, or a size such as 16G"), Field(gt=0)]
 
 
 class Container(Section):
@@ -151,14 +193,12 @@ class ProfileKeys(Section):
     """Every key, in the order of the reference page. The defaults are those of keys that are left out."""
 
     partition: Word | None = None
-    timeout_min: Annotated[Count, _read(_minutes, f"{_WHOLE} of minutes, or a time such as 4:00:00")] | None = None
+    timeout_min: Minutes | None = None
     # The bound catches slips: each GPU gets a worker process, and no node has more.
     gpus_per_node: Annotated[int, _read(_no_type, f"{_WHOLE}; gpu_type says which type"), _between(0, 64)] = 0
     gpu_type: GpuType | None = None
     cpus_per_task: Count | None = None
-    mem_gb: (
-        Annotated[float, _read(slurm_gigabytes, "must be a number of GB, or a size such as 16G"), Field(gt=0)] | None
-    ) = None
+    mem_gb: Gigabytes | None = None
     array_parallelism: Count | None = None
     python: Path | None = None
     modules: list[Module] = Field(default_factory=list)
@@ -173,6 +213,8 @@ class ProfileKeys(Section):
     gres: Expression | None = None
     comment: Word | None = None
     export: Variables | None = None
+    mail_user: MailUser | None = None
+    mail_type: MailType | None = None
     device: Literal["cpu", "cuda"] | None = None
     # Below 5 s no checkpoint is safe; above an hour it is more likely minutes by mistake.
     signal_delay_s: Annotated[

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpc.faults import Faults
-from hpc.slurm.profile_keys import ProfileKeys, is_reserved
+from hpc.slurm.profile_keys import CLUSTER_OPTIONS, ONE_CLUSTER, ProfileKeys, is_reserved
 
 # submitit's prefix for Slurm's own parameters; a key means the same with and without it.
 PREFIX = "slurm_"
@@ -32,6 +32,7 @@ _SHORT = {
     "G": "gpus",
     "J": "job-name",
     "L": "licenses",
+    "M": "clusters",
     "N": "nodes",
     "a": "array",
     "b": "begin",
@@ -73,6 +74,7 @@ _INSTEAD = {
     "gpus_per_task": "write gpus_per_node, the number of GPUs per task",
     "gpus_per_socket": "write gpus_per_node, the number of GPUs per task",
     "ntasks_per_gpu": "write gpus_per_node, the number of GPUs per task",
+    **{option.replace("-", "_"): ONE_CLUSTER for option in CLUSTER_OPTIONS},
     "dependency": "`--wait` and `--then-aggregate` order jobs",
 }
 # Keys that no option of sbatch's is another word for.
@@ -143,6 +145,12 @@ def _put(key: str, written: str, value: Any, found: dict[str, Any], faults: Faul
         faults.value(written, value, "give it a value, or remove the key")
     else:
         found[key] = value
+
+
+def is_profile_name(written: str) -> bool:
+    """Whether a name is, in full, a key of a profile, or an option of sbatch's or submitit's."""
+    name = written.removeprefix(PREFIX)
+    return name in ProfileKeys.model_fields or name in _SAME or name.replace("_", "-") in _OPTIONS
 
 
 def key_of(written: str) -> str:

@@ -23,9 +23,6 @@ from hpc.slurm.profile_keys import ProfileKeys
 
 # A signal that comes before task.sh has its handlers would end the script, and nobody would requeue the task.
 _EARLY_SIGNAL = "first=; trap 'first=USR2' USR2"
-# The lines of the setup as they are, for whoever runs them.
-_END_OF_SETUP = "END_OF_SETUP"
-_SETUP = f"holdfast_setup=$(cat <<'{_END_OF_SETUP}'"
 _UNBROKEN = re.compile(r"[^\x00-\x1f\x7f]*")
 # submitit's names of what sbatch calls otherwise.
 _SBATCH_NAMES = {"timeout_min": "time", "mem_gb": "mem"}
@@ -55,7 +52,8 @@ def text(profile: Profile, job: Job, command: str, setup_apart: bool = False) ->
     """
     options = sorted(_options(profile, job).items())
     lines = ["#!/bin/bash", "", "# Parameters", *(_directive(name, value) for name, value in options)]
-    setup = [_SETUP, *profile.setup, _END_OF_SETUP, ")"] if setup_apart else profile.setup
+    # A word, not a here-document: bash writes that to a file, and where /tmp is full the setup would be empty.
+    setup = [f"holdfast_setup={shlex.quote(chr(10).join(profile.setup))}"] if setup_apart else profile.setup
     lines += ["", "# setup", _EARLY_SIGNAL, *setup, "", "# command", command]
     return "\n".join(lines) + "\n"
 

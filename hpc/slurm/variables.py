@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from hpc.slurm.profile import Profile
-from hpc.slurm.profile_keys import ProfileKeys, is_reserved
+from hpc.slurm.profile_keys import CLUSTER_OPTIONS, ONE_CLUSTER, ProfileKeys, is_reserved
 from hpc.slurm.profile_names import SECTION
 
 # sbatch's own variables, and those of srun and salloc that sites tell their users to set along with them.
@@ -20,7 +20,7 @@ _KEYS = {
     "GPUS_PER_TASK": "gpus_per_node",
 }
 # What sets how sbatch talks, not what a job gets.
-_HARMLESS = {"DEBUG", "QUIET", "VERBOSE", "WAIT", "CLUSTERS", "IGNORE_PBS"}
+_HARMLESS = {"DEBUG", "QUIET", "VERBOSE", "WAIT", "IGNORE_PBS"}
 _SECRET = re.compile(r"(^|_)(API_?KEY|ACCESS_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 
 
@@ -62,6 +62,8 @@ def _setting(variable: str, variables: Mapping[str, str]) -> str | None:
 
 def _place(key: str, value: str) -> str:
     """Where a profile says the same."""
+    if key.replace("_", "-") in CLUSTER_OPTIONS:
+        return ONE_CLUSTER.replace("NAME", value) if key == "clusters" else ONE_CLUSTER
     if is_reserved(key) or key == "array_inx":
         return "Holdfast sets this option itself"
     if key in ProfileKeys.model_fields:

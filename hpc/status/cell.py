@@ -12,12 +12,15 @@ from typing import Any
 from hpc.errors import SweepError
 from hpc.status import early_ends, task_end
 from hpc.status.conflict import explain
+from hpc.status.lines import progress
 from hpc.storage import opening, published
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.submission import redo
+from hpc.submission.intents import intents
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
+from hpc.sweep.resources import text as text_of
 from hpc.sweep.states import CONFLICT, FAILED, FINAL, CellStatus
 from hpc.units import duration, size
 
@@ -32,7 +35,7 @@ def text(store: Store, name: str) -> str:
     cell, status = _found(store, name)
     known = _facts(store, cell, status)
     attempts = f"{status.attempts} attempt" + "s" * (status.attempts != 1)
-    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {_progress(status)}, {attempts}"]
+    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {progress(status) or 'no epoch finished'}, {attempts}"]
     lines += map(_attempt_line, known["attempts"])
     said = "" if status.state in FINAL else task_end.word(store, cell)
     lines += [f"Slurm: {said}"] * bool(said)
@@ -52,7 +55,7 @@ def text(store: Store, name: str) -> str:
 def _found(store: Store, name: str) -> tuple[Cell, CellStatus]:
     sweep = store.sweep()
     cell = find_cell(sweep, store, name)
-    status, result = next(store.outcomes([cell], sweep.config_digest))
+    status, result = next(store.outcomes([cell], sweep))
     # Whoever looks at one cell gets all of it checked, its weights to the last byte.
     if result and (found := published.whole_fault(store.paths, cell, result)):
         way_out = f"move {store.paths.cell_directory(cell)} away and submit again"
@@ -62,10 +65,13 @@ def _found(store: Store, name: str) -> tuple[Cell, CellStatus]:
 
 def _facts(store: Store, cell: Cell, status: CellStatus) -> dict[str, Any]:
     attempts: list[dict[str, Any]] = []
+    raised = {intent.number: intent.escalated for intent in intents(store)}
     for number in store.attempts(cell):
         pack = store.pack_of(cell, number)
         node = _node(store, pack)
+        more = raised.get(store.submission_of(cell, number), {}).get(cell.name)
         attempts.append({"attempt": number, "pack": pack, "node": node, "failure": store.failure(cell, number)})
+        attempts[-1] |= {"escalated": more} if more else {}
     result = store.result(cell) if status.state in FINAL else None
     redone = [{"redo": redo, "result": earlier} for redo, earlier in store.redone_results(cell)]
     known = {"cell": cell.name, "state": status.state, "cause": status.cause, "attempts": attempts, "result": result}
@@ -74,21 +80,33 @@ def _facts(store: Store, cell: Cell, status: CellStatus) -> dict[str, Any]:
 
 def _attempt_line(entry: dict[str, Any]) -> str:
     where = f" on {entry['node']}" if entry["node"] else ""
+    more = f" with {text_of(entry['escalated'].items())} by --escalate" if "escalated" in entry else ""
     failed = f": failed: {entry['failure']['cause']}" if entry["failure"] else ""
-    return f"  attempt {entry['attempt']} in pack {entry['pack']}{where}{failed}"
+    return f"  attempt {entry['attempt']} in pack {entry['pack']}{where}{more}{failed}"
 
 
 def _result_lines(result: dict[str, Any] | None) -> list[str]:
     """What a cell gave and took, as far as its result says so: a result may come from elsewhere."""
     if result is None:
         return []
-    lines = ["metrics:", *(f"  {metric} {_number(value)}" for metric, value in result["metrics"].items())]
+    lines = _early_lines(result)
+    lines += ["metrics:", *(f"  {metric} {_number(value)}" for metric, value in result["metrics"].items())]
     provenance = provenance_of(result)
     if {"node", "device", "seconds"} <= provenance.keys():
-        memory = size(provenance.get("peak_memory", 0))
+        memory = size(provenance.get("peak_memory") or 0)
         where = f"{provenance['node']} ({provenance['device']}), {memory} of memory at most"
         lines.append(f"trained {duration(provenance['seconds'])} on {where}")
     return lines + _mixture_lines(provenance)
+
+
+def _early_lines(result: Mapping[str, Any]) -> list[str]:
+    """By what rule a cell ended before its last epoch, if one did."""
+    facts = result.get("stopped_early")
+    if not facts:
+        return []
+    of = f" of {facts['planned_epochs']}" if facts.get("planned_epochs") else ""
+    since = f"no better {facts.get('metric')} since epoch {facts.get('last_improvement')}"
+    return [f"stopped early after epoch {result['epochs']}{of}: {since} (stop_when)"]
 
 
 def _redone_lines(store: Store, cell: Cell, entry: dict[str, Any]) -> list[str]:
@@ -122,23 +140,21 @@ def _number(value: float | None) -> str:
     return "not a finite number" if value is None else str(value)
 
 
-def _progress(status: CellStatus) -> str:
-    return f"epoch {status.epoch} of {status.epochs}" if status.epochs else "no epoch finished"
-
-
 def find_cell(sweep: Sweep, store: Store, name: str) -> Cell:
     """The planned cell with this name. Raises SweepError naming the nearest."""
     for cell in sweep.grid:
         if cell.name == name:
             return cell
-    near = difflib.get_close_matches(name, [cell.name for cell in sweep.grid[:5000]], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise SweepError(f"{store.root}: no cell is called {name!r}{hint}")
+    names = [cell.name for cell in sweep.grid[:5000]]
+    longer = [known for known in names if known.startswith(name)]
+    near = longer or difflib.get_close_matches(name, names, n=1) or names
+    others = f" ({len(longer):,} begin so)" if len(longer) > 1 else ""
+    raise SweepError(f"{store.root}: no cell is called {name!r}; did you mean {near[0]}?{others}")
 
 
 def has_ended(store: Store, cell: Cell) -> bool:
     """Whether a cell has a result, or its newest attempt failed."""
-    status = next(store.statuses([cell], store.sweep().config_digest))
+    status = next(store.statuses([cell], store.sweep()))
     return status.state in (*FINAL, FAILED, CONFLICT)
 
 

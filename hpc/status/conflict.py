@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.storage import documents
+from hpc.storage import documents, opening
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -51,7 +52,7 @@ def conflicts(store: Store, cell: Cell) -> list[Conflict]:
 
 def _record(path: Path) -> tuple[dict[str, Any], int | None]:
     try:
-        record = documents.read(path, documents.ConflictDocument)
+        record = documents.read(path, documents.ConflictDocument, opening.RESULT)
         return dict(record["outcome"]), record.get("pack")
     except ValueError:
         raise SweepError(f"{path}: cannot be read; look into all attempts before removing it") from None
@@ -71,11 +72,12 @@ def explain(store: Store, cell: Cell) -> str:
     lines += [line for entry in found for line in _differences(entry)]
     labelled = [("published", found[0].published_pack), *(("other", entry.other_pack) for entry in found)]
     lines += [f"  {label}: {store.paths.pack_directory(pack)}" for label, pack in labelled if pack is not None]
-    records = " ".join(map(str, store.paths.conflict_files(cell)))
+    records = shlex.join(map(str, store.paths.conflict_files(cell)))
+    moving = shlex.join(map(str, (directory, store.root / f"{cell.name}.conflict")))
     lines += [
         "none counts until you settle it:",
         f"  keep the published one:   rm {records}",
-        f"  train the cell afresh:    mv {directory} {store.root}/{cell.name}.conflict, then submit again",
+        f"  train the cell afresh:    mv {moving}, then submit again",
     ]
     return "\n".join(lines)
 

@@ -17,6 +17,7 @@ from hpc.sweep.cell import Cell
 # What went wrong stands first; what it led to follows.
 _FIRST_LINES = 3
 _FIRST_BYTES = 16_384
+_LOST_GPU, _UNFIT = str(int(TaskExit.DEVICE)), str(int(TaskExit.UNFIT))
 
 
 def log_of(store: Store, cell: Cell) -> Path | None:
@@ -54,7 +55,7 @@ def told(store: Store, missing: Collection[Cell]) -> str:
     logs = [store.paths.task_log(last.number, *place) for place in ended]
     speaking = [log for log in logs if log.is_file() and log.stat().st_size]
     marks = [mark for mark in store.paths.failed_starts() if mark.submission == last.number]
-    starts = [mark.node for mark in marks if not _lost_its_gpu(mark)]
+    starts = [mark.node for mark in marks if mark.status not in (_LOST_GPU, _UNFIT)]
     where = f", on {', '.join(sorted(set(starts)))}" if starts else ""
     if speaking:
         return f"{_tasks(speaking)} ended before training began{where}: {first_lines(speaking[0])} ({speaking[0]})"
@@ -76,20 +77,26 @@ def refused_requeues(store: Store) -> str:
 
 def lost_gpus(store: Store) -> str:
     """How many tasks of the last submission lost their GPU, and where; empty if none did."""
+    lost, nodes = _marked(store, _LOST_GPU)
+    gpu = "its GPU" if len(lost) == 1 else "their GPU"
+    return f"{_tasks(lost)} lost {gpu}, on {nodes}; submit again to resume" if lost else ""
+
+
+def unfit_nodes(store: Store) -> str:
+    """How many tasks of the last submission came to a node that lacks what the trainer needs; empty if none did."""
+    unfit, nodes = _marked(store, _UNFIT)
+    return f"{_tasks(unfit)} could not be trained on {nodes}, see the log; submit again to resume" if unfit else ""
+
+
+def _marked(store: Store, status: str) -> tuple[list[FailedStart], str]:
+    """The tasks of the last submission that ended with a status, and the names of their nodes."""
     last = _last(store)
-    lost = [mark for mark in store.paths.failed_starts() if mark.submission == last and _lost_its_gpu(mark)]
-    if not lost:
-        return ""
-    nodes = ", ".join(sorted({mark.node for mark in lost}))
-    return f"{_tasks(lost)} lost {'its' if len(lost) == 1 else 'their'} GPU, on {nodes}; submit again to resume"
+    found = [mark for mark in store.paths.failed_starts() if (mark.submission, mark.status) == (last, status)]
+    return found, ", ".join(sorted({mark.node for mark in found}))
 
 
 def _last(store: Store) -> int:
     return max((intent.number for intent in intents(store)), default=0)
-
-
-def _lost_its_gpu(mark: FailedStart) -> bool:
-    return mark.status == str(int(TaskExit.DEVICE))
 
 
 def _tasks(found: Sequence[object]) -> str:

@@ -13,7 +13,7 @@ from hpc.sweep.states import CONFLICT, FAILED, CellStatus
 def lines(store: Store) -> Iterator[str]:
     """Causes and tracebacks of cells that failed or are in conflict, then their logs. Raises SweepError, OSError."""
     sweep = store.sweep()
-    failed = [s for s in store.statuses(sweep.grid, sweep.config_digest) if s.state in (FAILED, CONFLICT)]
+    failed = [s for s in store.statuses(sweep.grid, sweep) if s.state in (FAILED, CONFLICT)]
     if not failed:
         yield "no cell has failed"
     for status in failed:
@@ -27,7 +27,7 @@ def _traceback(store: Store, status: CellStatus) -> str:
     """The traceback of a cell's newest attempt; of a conflict, what differs and how to settle it."""
     if status.state == CONFLICT:
         return explain(store, status.cell)
-    attempts = store.attempts(status.cell)
+    attempts = store.counting_attempts(status.cell)
     failure = store.failure(status.cell, attempts[-1]) if attempts else None
     return str((failure or {}).get("traceback") or "")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FAILED, FINAL
 from hpc.terminal import console, watched
 from hpc.units import duration
@@ -32,33 +33,37 @@ class Measured:
 
 
 @contextlib.contextmanager
-def progress(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterator[Callable[[], None]]:
-    """Shows how far the cells are each time the result is called, if enough time has passed, and at the end."""
-    measure = _Measure(store, cells, config_digest)
+def progress(store: Store, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Callable[[], None]]:
+    """Shows how far the cells are each time the result is called, if enough time has passed, and at the end.
+
+    A file that cannot be read, or a terminal that is gone, is nothing to it: the next time shows more.
+    """
+    measure = _Measure(store, cells, sweep)
     with _bar() if watched(sys.stderr) else contextlib.nullcontext(_line) as show:
         pace = _Pace(_TERMINAL_SECONDS if watched(sys.stderr) else _LOG_SECONDS)
 
         def again() -> None:
             if pace.due():
-                with pace.counted():
+                with pace.counted(), contextlib.suppress(OSError):
                     show(*measure())
 
         yield again
-        show(*measure())
+        with contextlib.suppress(OSError):
+            show(*measure())
 
 
 class _Measure:
     """How far the cells are now, and how long the rest will take: empty as long as too little was seen."""
 
-    def __init__(self, store: Store, cells: Sequence[Cell], config_digest: str) -> None:
-        self._store, self._cells, self._digest = store, cells, config_digest
+    def __init__(self, store: Store, cells: Sequence[Cell], sweep: Sweep) -> None:
+        self._store, self._cells, self._sweep = store, cells, sweep
         self._began = time.monotonic()
         self._first: float | None = None
 
     def __call__(self) -> tuple[Measured, str]:
         done = failed = 0
         share = 0.0
-        for status in self._store.statuses(self._cells, self._digest):
+        for status in self._store.statuses(self._cells, self._sweep):
             done += status.state in FINAL
             failed += status.state == FAILED
             ended = status.state in (*FINAL, FAILED)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -28,13 +29,27 @@ _BAR_WIDTH = 12
 def screen(snapshot: Snapshot, estimate: str) -> RenderableType:
     """A snapshot as rich draws it, with an estimate of the time left or an empty one."""
     parts: list[RenderableType] = [*lines.first(snapshot), _coloured(lines.summary(snapshot)), ""]
-    parts.append(_states(snapshot.statuses))
+    parts += [_states(snapshot), _Grid(snapshot)]
     for remark in lines.remarks(snapshot):
         parts += ["", remark]
     for title, statuses in lines.sections(snapshot):
         parts += ["", Text(title, style="bold"), _cells(lines.shown(statuses), snapshot)]
         parts += [lines.more(statuses)] * bool(lines.more(statuses))
     return Group(*parts, *["", estimate] * bool(estimate))
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Every cell as a letter, below an empty line, where the terminal is wide enough."""
+
+    snapshot: Snapshot
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        drawn = lines.grid_lines(self.snapshot.sweep.grid.axes, self.snapshot.statuses, options.max_width)
+        if drawn:
+            yield ""
+            yield from drawn[:-1]
+            yield _coloured(drawn[-1])
 
 
 def _coloured(line: str) -> Text:
@@ -44,8 +59,8 @@ def _coloured(line: str) -> Text:
     return text
 
 
-def _states(statuses: Sequence[CellStatus]) -> Table:
-    states, rows = lines.by_factor(statuses)
+def _states(snapshot: Snapshot) -> Table:
+    states, rows = lines.by_factor(snapshot.sweep.grid.axes, snapshot.statuses)
     table = _table(show_header=True)
     table.add_column(no_wrap=True)
     for state in states:
@@ -65,9 +80,9 @@ def _cells(statuses: Sequence[CellStatus], snapshot: Snapshot) -> Table:
     table.add_column(ratio=1, overflow="fold")
     for status in statuses:
         bar = ProgressBar(status.epochs, status.epoch, width=_BAR_WIDTH) if status.epochs else ""
-        told = f"{lines.progress(status)}{lines.circumstances(status, snapshot)}".strip(" :,")
+        told = f"{lines.progress(status)}{lines.curve(status, snapshot)}{lines.circumstances(status, snapshot)}"
         name = Text(status.cell.name, style=_STYLES.get(status.state, ""))
-        table.add_row(name, *([bar] if begun else []), told)
+        table.add_row(name, *([bar] if begun else []), told.strip(" :,"))
     return table
 
 

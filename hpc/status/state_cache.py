@@ -16,65 +16,61 @@ from collections.abc import Iterator, Sequence
 from hpc.storage import documents, files
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
-from hpc.sweep.cell import Cell
+from hpc.sweep.cell import Cell, digest
+from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL, MISSING, CellStatus
 
 # Below this number of cells reading them all takes less than a quarter of a second.
 _WORTH_IT = 2_000
-_FORMAT = 2
+_FORMAT = 3
 _MOST_BYTES = 400  # per cell: its name and its entry
-# The coarsest time stamps in use, of FAT; NFS servers and older disks count whole seconds.
-_COARSEST_NS = 2_000_000_000
 
-Entry = tuple[int, str, int, int]  # stamp, state, attempts, epochs
-_NEVER: Entry = (-1, "", 0, 0)
+Entry = tuple[int, str, int, int, bool]  # stamp, state, attempts, epochs, stopped early
+_NEVER: Entry = (-1, "", 0, 0, False)
 
 
-def statuses(store: Store, cells: Sequence[Cell], config_digest: str) -> Iterator[CellStatus]:
+def statuses(store: Store, cells: Sequence[Cell], sweep: Sweep) -> Iterator[CellStatus]:
     """State of every cell, as Store.statuses gives it, with finished cells from the cache where they are unchanged."""
     if len(cells) < _WORTH_IT:
-        yield from store.statuses(cells, config_digest)
+        yield from store.statuses(cells, sweep)
         return
-    known = _load(store, config_digest, len(cells))
+    # With what each level stands for, which may be corrected.
+    identity = digest([sweep.config_digest, sweep.bundles]) if sweep.bundles else sweep.config_digest
+    known = _load(store, identity, len(cells))
     stamps = store.stamps()
     # Stamps are taken before files are read: what comes in between changes the stamp and is read again next time.
-    settled = _settled_before(store)
+    settled = files.settled_before(store.root)
     changed = [c for c in cells if (name := c.name) in stamps and known.get(name, _NEVER)[0] != stamps[name]]
     with paused_collector():
-        read = dict(zip((c.name for c in changed), store.statuses(changed, config_digest), strict=True))
+        read = dict(zip((c.name for c in changed), store.statuses(changed, sweep), strict=True))
     for cell in cells:
         name = cell.name
         if name in read:
             yield read[name]
         elif name in stamps:
-            _, state, attempts, epochs = known[name]
-            yield CellStatus(cell, state, attempts, epochs, epochs)
+            _, state, attempts, epochs, early = known[name]
+            yield CellStatus(cell, state, attempts, epochs, epochs, stopped_early=early)
         else:
             yield CellStatus(cell, MISSING)
     fresh = {
-        name: (stamps[name], status.state, status.attempts, status.epochs)
+        name: (stamps[name], status.state, status.attempts, status.epochs, status.stopped_early)
         for name, status in read.items()
         if status.state in FINAL and stamps[name] < settled
     }
     if len(fresh) > len(cells) // 100:
-        _write(store, config_digest, {**known, **fresh})
+        _write(store, identity, {**known, **fresh})
 
 
-def _settled_before(store: Store) -> int:
-    """Time stamps below this one cannot be given to anything any more, ns; 0 if that cannot be found out."""
+def _load(store: Store, identity: str, cells: int) -> dict[str, Entry]:
     try:
-        return files.stamp_of_now(store.root) - _COARSEST_NS
-    except OSError:  # somebody else's sweep may be read-only for us
-        return 0
-
-
-def _load(store: Store, config_digest: str, cells: int) -> dict[str, Entry]:
-    data = documents.known(store.paths.state_cache_file, documents.StatesDocument, cells * _MOST_BYTES)
-    ours = (data.get("format"), data.get("config_digest")) == (_FORMAT, config_digest)
+        data = documents.known(store.paths.state_cache_file, documents.StatesDocument, cells * _MOST_BYTES)
+    except OSError:  # a convenience
+        return {}
+    ours = (data.get("format"), data.get("config_digest")) == (_FORMAT, identity)
     return dict(data["cells"]) if ours else {}
 
 
-def _write(store: Store, config_digest: str, cells: dict[str, Entry]) -> None:
-    content = {"format": _FORMAT, "config_digest": config_digest, "cells": cells}
+def _write(store: Store, identity: str, cells: dict[str, Entry]) -> None:
+    content = {"format": _FORMAT, "config_digest": identity, "cells": cells}
     with contextlib.suppress(OSError):
         files.publish(store.paths.state_cache_file, json.dumps(content, separators=(",", ":")).encode(), durable=False)

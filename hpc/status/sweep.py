@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpc.status import early_ends, state_cache
-from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.submission import cancels
+from hpc.submission.intents import raised_before
 from hpc.submission.live import LiveTask, live_cells, queues
-from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
-from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSING, CellStatus
-from hpc.units import duration
+from hpc.sweep.resources import KEYS, text
+from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, MISSING, CellStatus, is_done
+from hpc.units import counted
 
 RUNNING, PENDING = "RUNNING", "PENDING"
+_MOST_CURVES = 12  # packs whose progress is read for them
+Curve = tuple[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Snapshot:
 
     statuses: every planned cell; STARTED and MISSING cells that Slurm has are RUNNING or PENDING here.
     live: the live task of a cell. trouble: which clusters could not be asked, and why; then RUNNING and PENDING are
-    unknown there. remarks: what else keeps the sweep from going on, one line each.
+    unknown there. remarks: what else keeps the sweep from going on, one line each. curves: of running cells by name, a
+    metric and its values so far, as far as their trainers reported them.
     """
 
     sweep: Sweep
@@ -35,6 +37,7 @@ class Snapshot:
     live: dict[str, LiveTask]
     trouble: str = ""
     remarks: tuple[str, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -54,9 +57,9 @@ class Snapshot:
         return {name for name, task in self.live.items() if task.queued.held}
 
     @property
-    def unfinished(self) -> int:
-        """Cells without a result."""
-        return sum(status.state not in FINAL for status in self.statuses)
+    def done(self) -> bool:
+        """Whether every cell has a result, and not all of these diverged."""
+        return is_done(status.state for status in self.statuses)
 
     @property
     def problems(self) -> int:
@@ -72,6 +75,7 @@ class Snapshot:
                 "attempts": status.attempts,
                 "epoch": status.epoch,
                 "epochs": status.epochs,
+                **({"stopped_early": True} if status.stopped_early else {}),
                 **({"cause": status.cause} if status.cause else {}),
                 **({"node": self.live[status.cell.name].queued.node} if status.cell.name in self.live else {}),
             }
@@ -89,7 +93,7 @@ class Snapshot:
 def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     """Look at a sweep now. Slurm is asked only while cells are unfinished. Raises SweepError, OSError."""
     sweep = store.sweep()
-    statuses = tuple(state_cache.statuses(store, sweep.grid, sweep.config_digest))
+    statuses = tuple(state_cache.statuses(store, sweep.grid, sweep))
     unfinished = [status.cell for status in statuses if status.state not in FINAL]
     if not ask_slurm or not unfinished:
         return Snapshot(sweep, statuses, {})
@@ -97,7 +101,7 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     live = live_cells(seen.live)
     trouble = "; ".join(map(str, seen.unasked))
     # Files again after Slurm: a task that ended in between has its result by then.
-    now = {status.cell: status for status in store.statuses(unfinished, sweep.config_digest)}
+    now = {status.cell: status for status in store.statuses(unfinished, sweep)}
     statuses = tuple(_with_slurm(now.get(status.cell, status), live) for status in statuses)
     left = {status.cell.name for status in statuses if status.state not in FINAL}
     waiting = live.keys() | cancels.standing(store).keys()
@@ -110,10 +114,27 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
             for root in seen.elsewhere
         ),
         "" if trouble else early_ends.told(store, missing),
-        *((early_ends.refused_requeues(store), early_ends.lost_gpus(store)) if idle else ()),
+        *(
+            (early_ends.refused_requeues(store), early_ends.lost_gpus(store), early_ends.unfit_nodes(store))
+            if idle
+            else ()
+        ),
         _cancelled(store, idle),
+        _escalated(store, left),
     ]
-    return Snapshot(sweep, statuses, live, trouble, tuple(filter(None, remarks)))
+    return Snapshot(sweep, statuses, live, trouble, tuple(filter(None, remarks)), _curves(store, statuses))
+
+
+def _curves(store: Store, statuses: Sequence[CellStatus]) -> dict[str, Curve]:
+    running = {status.cell.name: status.pack_attempt for status in statuses if status.state == RUNNING}
+    packs = [pack for pack in dict.fromkeys(running.values()) if pack is not None][:_MOST_CURVES]
+    records = [store.progress_record(pack) for pack in packs]
+    return {
+        name: (record["metric"], values)
+        for record in records
+        for name, values in record.get("curves", {}).items()
+        if name in running and values and "metric" in record
+    }
 
 
 def _cancelled(store: Store, names: Collection[str]) -> str:
@@ -123,35 +144,16 @@ def _cancelled(store: Store, names: Collection[str]) -> str:
     return f"cancelled: {len(by)}, by {max(by, key=by.count)}; submit again to resume" if by else ""
 
 
+def _escalated(store: Store, names: Collection[str]) -> str:
+    """How many of these cells were given more by --escalate, and the most of each; empty if none was."""
+    raised = [amounts for name, amounts in raised_before(store, by_others=True).items() if name in names]
+    most = {key: max(found) for key in KEYS if (found := [amounts[key] for amounts in raised if key in amounts])}
+    cells = counted(len(raised), "cell")
+    return f"with more by --escalate: {cells}, up to {text(most.items())}" if most else ""
+
+
 def _with_slurm(status: CellStatus, live: dict[str, LiveTask]) -> CellStatus:
     task = live.get(status.cell.name) if live else None
     if task is None or status.state in (COMPLETED, DIVERGED, CONFLICT):
         return status
     return replace(status, state=task.queued.phase, cause="")
-
-
-def estimate(store: Store, snapshot: Snapshot) -> str:
-    """How long the sweep will still take, from the cells that are done; empty if that cannot be estimated."""
-    names = [status.cell.name for status in snapshot.statuses if status.state == RUNNING]
-    if not names:
-        return ""
-    at_once = set(names)
-    if snapshot.sweep.trainer.pack_mode == "sequential":  # of its cells, a task trains one
-        at_once = {snapshot.live[name].queued.id if name in snapshot.live else name for name in names}
-    seconds = [_seconds(store, s.cell) for s in snapshot.statuses if s.state in FINAL][:200]
-    known = [value for value in seconds if value is not None]
-    if len(known) < 2:
-        return ""
-    left = sum(
-        1 - (status.epoch / status.epochs if status.epochs else 0)
-        for status in snapshot.statuses
-        if status.state in (RUNNING, PENDING)
-    )
-    total = left * statistics.mean(known) / len(at_once)
-    spread = left**0.5 * statistics.stdev(known) / len(at_once)
-    return f"about {duration(total)} left (+- {duration(2 * spread)}) with {len(names)} running"
-
-
-def _seconds(store: Store, cell: Cell) -> float | None:
-    value = provenance_of(store.result(cell)).get("seconds")
-    return float(value) if isinstance(value, int | float) else None

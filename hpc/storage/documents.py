@@ -9,22 +9,37 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Required, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 import msgspec
 from msgspec import Meta
 
 from hpc.errors import one_line
 from hpc.storage import files
-from hpc.storage.opening import DOCUMENT
+from hpc.storage.opening import DOCUMENT, RefusedFileError
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Finite = Annotated[float, Meta(ge=-1.7e308, le=1.7e308)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
-Name = Annotated[str, Meta(min_length=1, max_length=255)]
+# Half a character, as JSON can write one, cannot be written to a file; only paths may have those that stand for bytes.
+Text = Annotated[str, Meta(pattern=r"^[^\ud800-\udfff]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]*$")]
+# From the first year that calendars have to the last, seconds since the epoch.
+Moment = Annotated[float, Meta(ge=-62_000_000_000, le=253_000_000_000)]
+# Three centuries of training: what is computed from a few of them stays a number.
+Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Level = int | float | str
-_PLACE = re.compile(r"(?P<what>.*) - at `\$\.?(?P<where>.*)`", re.DOTALL)
+# What a task may ask of a cluster, of any key of a profile; and the keys of what --escalate gives.
+Amount = Annotated[int, Meta(ge=1, le=10**9)] | Annotated[float, Meta(gt=0, le=1e9)]
+Raised = Annotated[str, Meta(pattern="^(mem_gb|timeout_min)$")]
+# Of files, as seen from a folder; the NUL ends a path.
+Pattern = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+# What reading a document gives that is not there, or is none, however often one asks. Any other OSError says nothing of
+# the document: an answer that a file server did not give once would be taken for a state that was never saved.
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, RefusedFileError, ValueError)
+_PLACE = re.compile(r"(?P<what>.*) - at (`key` in )?`\$\.?(?P<where>.*)`", re.DOTALL)
+_PATTERN = re.compile(r"`str` matching regex .*", re.DOTALL)
 
 
 class MalformedError(ValueError):
@@ -36,8 +51,13 @@ def read(path: Path | str, kind: type[Any], most: float = DOCUMENT) -> Any:
 
     Raises MalformedError, RefusedFileError, OSError.
     """
+    return parsed(files.read(path, most), kind)
+
+
+def parsed(data: bytes, kind: type[Any]) -> Any:
+    """The same of bytes that were read. Raises MalformedError."""
     try:
-        return fitting(files.read_json(path, most), kind)
+        return fitting(files.parse_json(data), kind)
     except MalformedError:
         raise
     except ValueError as error:
@@ -45,10 +65,10 @@ def read(path: Path | str, kind: type[Any], most: float = DOCUMENT) -> Any:
 
 
 def known(path: Path | str, kind: type[Any], most: float = DOCUMENT) -> dict[str, Any]:
-    """The same for what can be done without: empty if the document is not there or cannot be read."""
+    """The same for what may be missing: empty if the document is not there, or is none. Raises OSError otherwise."""
     try:
         return dict(read(path, kind, most))
-    except (OSError, ValueError):
+    except ABSENT:
         return {}
 
 
@@ -59,6 +79,7 @@ def fitting(data: Any, kind: type[Any]) -> Any:
     except msgspec.ValidationError as error:
         found = _PLACE.fullmatch(str(error))
         what, where = (found["what"], found["where"]) if found else (str(error), "")
+        what = _PATTERN.sub("text without control characters or halves of characters", what)
         text = f"{what[:1].lower()}{what[1:]}".replace("`", "'")
         raise MalformedError(one_line(f"{where}: {text}" if where else text)) from None
     except RecursionError:
@@ -76,10 +97,11 @@ class FactorDeclaration(TypedDict, total=False):
     minimum: Finite
     ordered: bool
     field: Name
-    label: str
+    label: Text
     slug: str
     log: bool
     overrides: str
+    about: Text
 
 
 class MetricDeclaration(TypedDict, total=False):
@@ -88,21 +110,26 @@ class MetricDeclaration(TypedDict, total=False):
     kind: Literal["bounded", "positive", "real"]
     better: str
     chance: Finite | None
-    label: str
+    label: Text
     slug: str
     optional: bool
+    scaled_by: Text
     error: Literal["squared", "cross entropy"]
+    about: Text
 
 
 class TrainerDocument(TypedDict, total=False):
     """hpc.sweep.definition.Trainer."""
 
-    target: Required[Name]
+    target: Required[Annotated[str, Meta(min_length=1, max_length=4096)]]
     path: Required[str]
-    factors: Required[dict[str, FactorDeclaration]]
+    factors: Required[dict[Name, FactorDeclaration]]
     metrics: Required[dict[Name, MetricDeclaration]]
     pack_mode: Literal["fused", "concurrent", "sequential"]
     data_files: Required[list[str]]
+    seeded: Text
+    files: Annotated[list[Pattern], Meta(max_length=10_000)]
+    files_mb: Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class GridDocument(TypedDict):
@@ -110,6 +137,10 @@ class GridDocument(TypedDict):
 
     axes: list[tuple[Name, Annotated[list[Level], Meta(min_length=1)]]]
     seeds: Annotated[list[Seed], Meta(min_length=1)]
+    exclude: NotRequired[
+        Annotated[list[Annotated[list[tuple[Name, list[Level]]], Meta(min_length=1)]], Meta(max_length=1100)]
+    ]
+    include: NotRequired[Annotated[list[list[tuple[Name, Level]]], Meta(max_length=2000)]]
 
 
 class RetentionDocument(TypedDict, total=False):
@@ -120,9 +151,9 @@ class RetentionDocument(TypedDict, total=False):
     factor: Required[Name]
     kept_chance: Finite | None
     other_chance: Finite | None
-    name: str | None
-    kept_name: str | None
-    other_name: str | None
+    name: Text | None
+    kept_name: Text | None
+    other_name: Text | None
 
 
 class TestDocument(TypedDict, total=False):
@@ -155,15 +186,38 @@ class AnalysisDocument(TypedDict, total=False):
     looks: Annotated[int, Meta(ge=1, le=10_000)]
     equivalence_margin: dict[str, Finite] | None
     last_epochs: Annotated[int, Meta(ge=1, lt=2**31)]
+    labels: dict[str, Text] | None
     figures: list[Name] | None
     formats: list[Literal["png", "pdf", "svg"]] | None
+
+
+class ResourceDocument(TypedDict, total=False):
+    """hpc.sweep.resources.ResourceRule."""
+
+    when: Required[list[tuple[Name, list[Level]]]]
+    mem_gb: Annotated[float, Meta(gt=0, le=1e9)]
+    timeout_min: Annotated[int, Meta(ge=1, le=10**9)]
+    cpus_per_task: Annotated[int, Meta(ge=1, le=10**9)]
+    partition: Name
+    constraint: Name
+    qos: Name
+    account: Name
 
 
 class KeepDocument(TypedDict, total=False):
     """What is kept of a cell."""
 
-    weights: str
+    weights: Required[str]
     checkpoints: bool
+
+
+class StopDocument(TypedDict, total=False):
+    """hpc.sweep.stopping.StopRule; empty without one."""
+
+    metric: Name
+    patience: Annotated[int, Meta(ge=1, lt=2**53)]
+    min_delta: Finite
+    better: str
 
 
 class MirrorDocument(TypedDict, total=False):
@@ -187,6 +241,7 @@ class ProvenanceDocument(TypedDict, total=False):
     """What a revision was planned with."""
 
     trainer_digest: str | None
+    code_change_allowed: bool
     git: dict[str, dict[str, Any] | None] | str | None
     versions: dict[str, Any]
 
@@ -204,6 +259,8 @@ class RevisionDocument(TypedDict, total=False):
     checkpoint_seconds: Required[Annotated[float, Meta(gt=0, le=1e12)]]
     keep: Required[KeepDocument]
     wandb: WandbDocument
+    stop_when: StopDocument
+    resources: Annotated[list[ResourceDocument], Meta(max_length=100)]
     provenance: ProvenanceDocument
     results_seen: bool
 
@@ -242,6 +299,7 @@ class FailureDocument(TypedDict, total=False):
     submission: int
     node: str | None
     at_start: bool
+    given_up: bool
 
 
 class PointerDocument(TypedDict):
@@ -251,9 +309,12 @@ class PointerDocument(TypedDict):
 
 
 class PackDocument(TypedDict, total=False):
-    """What a pack attempt wrote down at its start."""
+    """What a pack attempt wrote down at its start, and what is to be known of it even if its node goes down."""
 
     cells: list[str]
+    nonce: str
+    handed_over: list[str]
+    repeats: bool
     submission: Count
     host: str
     node: str
@@ -268,18 +329,21 @@ class PackDocument(TypedDict, total=False):
 
 
 class ProgressDocument(TypedDict, total=False):
-    """Epochs of a pack's cells."""
+    """Epochs of a pack's cells, and a metric of each over them, thinned."""
 
     cells: Required[dict[str, tuple[Count, Count]]]
+    at: Moment
     ended: str
+    metric: str
+    curves: dict[str, list[float]]
 
 
 class StatesDocument(TypedDict):
-    """.states.json: stamp, state, attempts and epochs of finished cells."""
+    """.states.json: stamp, state, attempts and epochs of finished cells, and whether they were stopped early."""
 
     format: int
     config_digest: str
-    cells: dict[str, tuple[int, Literal["COMPLETED", "DIVERGED"], Count, Count]]
+    cells: dict[str, tuple[int, Literal["COMPLETED", "DIVERGED"], Count, Count, bool]]
 
 
 class JournalDocument(TypedDict):
@@ -294,8 +358,8 @@ class JournalDocument(TypedDict):
 class QueuedArray(TypedDict):
     """An array that sbatch reported as queued."""
 
-    token: str
-    job_id: str
+    token: Name
+    job_id: Name
 
 
 class ReceiptDocument(TypedDict):
@@ -308,6 +372,7 @@ class OwnerDocument(TypedDict, total=False):
     """Who holds the lock."""
 
     command: str
+    id: str
     pid: Annotated[int, Meta(ge=1, lt=2**31)]
     host: str
     began: int | float | None
@@ -331,4 +396,4 @@ class RedoDocument(TypedDict):
 
     cells: list[str]
     by: str
-    at: Finite
+    at: Moment

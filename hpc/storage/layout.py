@@ -18,7 +18,9 @@ from hpc.sweep.cell import Cell
 from hpc.user_state import user_state
 
 _VOID = re.compile(r"void-([0-9]{1,9})-.*[.]json")
+_CONFLICT = re.compile(r"conflict(-[0-9a-f]{16})?[.]json")
 _REDONE = re.compile(r"results[.]json[.]redone-([0-9]{1,9})")
+_MARK_BYTES = 4096  # of what a task left, of which its last line is shown; there may be very many of them
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
 
 
@@ -43,7 +45,7 @@ class RefusedRequeue:
 
 def is_conflict(name: str) -> bool:
     """Whether a file in a cell's directory is the record of a second outcome, or of a further one."""
-    return name.startswith("conflict") and name.endswith(".json")
+    return _CONFLICT.fullmatch(name) is not None
 
 
 def redone_mark(redo: int) -> str:
@@ -176,8 +178,13 @@ class Layout:
         return [directory / name for name in sorted(names, reverse=True)]
 
     def has_saved(self, pack_attempt: int) -> bool:
-        """Whether a pack attempt has a checkpoint, sound or set aside; later attempts that save remove it."""
-        return any(name.startswith("checkpoint-") for name in files.entries(self.pack_directory(pack_attempt)))
+        """Whether a pack attempt has a checkpoint that nobody has set aside; later attempts that save remove it."""
+        return bool(self.generations(pack_attempt))
+
+    def has_lost(self, pack_attempt: int) -> bool:
+        """Whether a checkpoint of a pack attempt was set aside because it was damaged."""
+        names = files.entries(self.pack_directory(pack_attempt))
+        return any(name.startswith("checkpoint-") and "." in name for name in names)
 
     def submission_directory(self, number: int) -> Path:
         return self.submissions_root / f"{number:0{SUBMISSION_DIGITS}d}"
@@ -224,7 +231,7 @@ class Layout:
     def failed_starts(self) -> list[FailedStart]:
         """Every task that ended before it had a pack attempt, as task.sh leaves them, by submission."""
         return [
-            FailedStart(submission, node, opening.tail(mark).strip(), mark.with_name(f"{task}.log"))
+            FailedStart(submission, node, opening.tail(mark, _MARK_BYTES).strip(), mark.with_name(f"{task}.log"))
             for submission, mark, task, node in self._marks("failed")
         ]
 
@@ -232,7 +239,7 @@ class Layout:
         """Every task that stopped early and could not have itself requeued, as task.sh leaves them, by submission."""
         found = []
         for submission, mark, _, node in self._marks("refused"):
-            said = files.read(mark).decode(errors="replace").strip().splitlines()
+            said = opening.tail(mark, _MARK_BYTES).strip().splitlines()
             found.append(RefusedRequeue(submission, node, said[-1] if said else "no output"))
         return found
 

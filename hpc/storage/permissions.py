@@ -5,35 +5,63 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
+from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.errors import SweepError
+from hpc.storage import opening
 from hpc.storage.layout import Layout
 from hpc.storage.opening import is_shared
+from hpc.storage.store import Store
 
 
-def owner(layout: Layout) -> str:
+def owner(store: Store) -> str:
     """The first other user to whom anything belongs that decides which code a sweep runs; empty if all of it is ours.
 
-    That is the directory, sweep.json, the submissions, and the snapshots with every file in them. Raises OSError.
+    That is the directory, sweep.json as it lies there and as it was read, the submissions, and the snapshots with every
+    file in them. Raises OSError.
     """
-    return next(filter(None, map(owner_of, (layout.root, layout.sweep_file, *_commanding(layout)))), "")
+    layout = store.paths
+    places = map(owner_of, (layout.root, layout.sweep_file, *_commanding(layout)))
+    return next(filter(None, (*map(_other, store.authors), *places)), "")
 
 
-def untrusted(layout: Layout, named: Iterable[str] = ()) -> str:
-    """Why what a sweep directory names is not run unasked: it is another user's, or the code lies in the directory
-    itself, which is data. named: functions as module:function or file.py:function. Empty if it may be run.
+def untrusted(store: Store, named: Iterable[str] = ()) -> str:
+    """Why what a sweep directory names is not run unasked: the directory or the code is another user's, the sweep was
+    made from what somebody sent to W&B, or the code lies in the directory itself, which is data.
+
+    named: functions as module:function or file.py:function. Whose Holdfast itself is does not matter: it runs already.
+    Empty if they may be run. Raises SweepError, OSError.
     """
-    if other := owner(layout):
-        return f"{layout.root}: it belongs to {other}"
-    inside = [target for target in named if _lies_in(target.rpartition(":")[0], layout.root)]
-    return f"{layout.root}: {inside[0]} lies in the sweep directory itself" if inside else ""
+    if other := owner(store):
+        return f"{store.root}: it belongs to {other}"
+    files = {target: _file_of(target.rpartition(":")[0]) for target in named}
+    if files and store.is_extracted:
+        return f"{store.root}: it was made from runs of W&B, which anybody may have written"
+    for target, file in files.items():
+        if file and not _is_holdfasts(file) and (other := owner_of(Path(file))):
+            return f"{file}: it belongs to {other}"
+        if os.path.realpath(file).startswith(f"{os.path.realpath(store.root)}{os.sep}"):
+            return f"{store.root}: {target.rstrip(':')} lies in the sweep directory itself"
+    return ""
 
 
-def _lies_in(source: str, root: Path) -> bool:
-    return source.endswith(".py") and os.path.realpath(source).startswith(f"{os.path.realpath(root)}{os.sep}")
+def _file_of(source: str) -> str:
+    """The file that a function comes from; of a module its package's, where Python finds it without running it."""
+    if source.endswith(".py"):
+        return source
+    found = PathFinder.find_spec(source.partition(".")[0])
+    return (found.origin or next(iter(found.submodule_search_locations or ()), "")) if found else ""
+
+
+def _is_holdfasts(file: str) -> bool:
+    """Whether this is the very name of a file of the Holdfast that runs: a link may lead elsewhere a moment later."""
+    parents = Path(file).parents if file == os.path.realpath(file) else ()
+    return any(PROJECT_ROOT / package in parents for package in OUR_PACKAGES)
 
 
 def check_private(directory: Path, cells: Iterable[str] | None = None) -> None:
@@ -48,7 +76,8 @@ def check_private(directory: Path, cells: Iterable[str] | None = None) -> None:
     for path in _data_directories(layout, cells):
         mode = _mode(path)
         if mode & stat.S_IWOTH and not (mode & stat.S_ISVTX and stat.S_ISDIR(mode)):
-            raise SweepError(f"{path}: anybody can write here, and its tasks run code from it; chmod o-w {path}")
+            fix = f"chmod o-w {shlex.quote(str(path))}"
+            raise SweepError(f"{path}: anybody can write here, and its tasks run code from it; {fix}")
     if is_shared(layout.root):
         return
     for path in _commanding(layout):
@@ -56,7 +85,8 @@ def check_private(directory: Path, cells: Iterable[str] | None = None) -> None:
         # Python would import what is merely added to a snapshot, so that a sticky bit is no help.
         for bit, who, letter in ((stat.S_IWOTH, "anybody", "o"), (stat.S_IWGRP, "its group", "g")):
             if mode & bit and not stat.S_ISLNK(mode):
-                raise SweepError(f"{path}: {who} can write here, and tasks run what is here; chmod {letter}-w {path}")
+                fix = f"chmod {letter}-w {shlex.quote(str(path))}"
+                raise SweepError(f"{path}: {who} can write here, and tasks run what is here; {fix}")
 
 
 def check_writable(directory: Path) -> None:
@@ -122,9 +152,13 @@ def owner_of(path: Path) -> str:
             uid = look(path).st_uid
         except (FileNotFoundError, NotADirectoryError):
             return ""
-        if uid not in (os.geteuid(), 0):
-            return user_name(uid)
+        if other := _other(uid):
+            return other
     return ""
+
+
+def _other(uid: int) -> str:
+    return "" if uid in (os.geteuid(), 0) else user_name(uid)
 
 
 def user_name(uid: int) -> str:
@@ -136,7 +170,7 @@ def user_name(uid: int) -> str:
 
 
 def below(directory: Path) -> Iterator[Path]:
-    """A directory and all that lies in it; links are not followed."""
+    """A directory and all that lies in it; links are not followed. Raises RefusedFileError where it is too deep."""
     yield directory
-    for folder, folders, names in os.walk(directory):
+    for folder, folders, names in opening.walk(directory):
         yield from (Path(folder, name) for name in (*folders, *names))

@@ -8,6 +8,7 @@ away or cut off in between. Results of versions that did not name them are belie
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -20,8 +21,19 @@ from hpc.storage import documents, files, opening
 from hpc.storage.layout import Layout, redos_in
 from hpc.storage.results import provenance_of, read_result
 from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
+CELL_DIGEST = "cell_digest"
 CONFIG, HISTORY, WEIGHTS = "config.json", "history.csv", "weights.safetensors"
+# Bytes of each file that are read to tell whether it is the one that a result names, before HOLDFAST_LIMITS: anybody
+# may have named a file without an end. A larger history is refused; larger weights are told by their size. Whoever has
+# just written them reads them all.
+_LOOKED_AT: Mapping[str, float] = {CONFIG: opening.DOCUMENT, HISTORY: opening.HISTORY, WEIGHTS: 0}
+_REPAIRED: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: opening.HISTORY}
+_THOROUGHLY: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: opening.WEIGHTS}
+_ALL: Mapping[str, float] = dict.fromkeys(_LOOKED_AT, opening.ANY)
+# Files that were set aside under a name of their own and may be the one that is missing; each is read.
+_MOST_BESIDE = 8
 
 
 def described(data: bytes) -> dict[str, Any]:
@@ -35,10 +47,16 @@ def named_files(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def foreign(result: Mapping[str, Any], cell: Cell, config_digest: str) -> str:
-    """Why a whole result is not one of this cell in this sweep, for people; empty if it is."""
-    if result["config_digest"] != config_digest:
+def foreign(result: Mapping[str, Any], cell: Cell, sweep: Sweep) -> str:
+    """Why a whole result is not one of this cell in this sweep, for people; empty if it is.
+
+    What a level stands for is no part of the configuration's digest, to which levels can be added, but of the cell's;
+    results of versions that did not say that are believed.
+    """
+    if result["config_digest"] != sweep.config_digest:
         return "belongs to another configuration"
+    if sweep.bundles and result.get(CELL_DIGEST, digest := sweep.cell_digest(cell)) != digest:
+        return "was made with other settings of its levels"
     for key, own in (("seed", cell.seed), ("run_id", cell.run_id), ("cell", cell.name)):
         if result.get(key, own) != own:
             return f"is of another cell: {key} is {result[key]!r}, not {own!r}"
@@ -54,6 +72,15 @@ def precedes_redo(result: Mapping[str, Any], names: Iterable[str]) -> bool:
     return bool(redos) and provenance_of(result).get("submission", 0) <= redos[-1]
 
 
+def lacks_named(names: Collection[str], result: Mapping[str, Any]) -> bool:
+    """Whether a file that a result names is missing beside it and may be made whole from what lies there.
+
+    names: what a listing of the directory shows. Weights may have been removed to save room.
+    """
+    moved = WEIGHTS not in names and any(name.startswith(f"{WEIGHTS}.") for name in names)
+    return HISTORY not in names or (moved and WEIGHTS in (named_files(result) or ()))
+
+
 def is_named(data: bytes, result: Mapping[str, Any], name: str) -> bool:
     """Whether these bytes are the file of that name that a result names; a result that names no files takes any."""
     named = named_files(result)
@@ -65,28 +92,42 @@ def fault(directory: str, names: Collection[str], result: Mapping[str, Any], tho
 
     names: what a listing of the directory shows. A file that is not there is no fault: it may have been removed to
     save room, or another host does not see it yet. thorough: also read the weights, not only their size.
+    Raises RefusedFileError for a file that is too large to be read, OSError.
     """
     named = named_files(result)
     if named is None:
         return ""
     for name in (CONFIG, HISTORY, WEIGHTS):
-        if name in names and not _is_named(f"{directory}/{name}", named.get(name), thorough or name != WEIGHTS):
+        if name in names and not _is_named(
+            f"{directory}/{name}", named.get(name), name, _THOROUGHLY if thorough else _LOOKED_AT
+        ):
             return f"its {name} is not the one of its result"
     return ""
 
 
-def _is_named(path: str, named: Any, thorough: bool) -> bool:
-    """Whether a file is the one that a result names; one that has gone meanwhile is not another one."""
+def _is_named(path: str, named: Any, name: str, most: Mapping[str, float]) -> bool:
+    """Whether a file is the one that a result names; one that has gone meanwhile is not another one.
+
+    name: which file it is. most: bytes of each that are read. Raises RefusedFileError if it has more.
+    """
     if not isinstance(named, dict):
         return False
     try:
-        if thorough:
-            return opening.sha256(path, named.get("bytes")) == named.get("sha256")
-        return os.lstat(path).st_size == named.get("bytes")
+        if _told_by_size(path, name, most):
+            return os.lstat(path).st_size == named.get("bytes")
+        return opening.sha256(path, named.get("bytes"), most[name]) == named.get("sha256")
     except FileNotFoundError:
         return True
-    except (IsADirectoryError, opening.RefusedFileError):
+    except IsADirectoryError:
         return False
+    except opening.RefusedFileError as error:
+        if error.errno == errno.EFBIG:
+            raise
+        return False
+
+
+def _told_by_size(path: Path | str, name: str, most: Mapping[str, float]) -> bool:
+    return name == WEIGHTS and os.lstat(path).st_size > most[name] * opening.factor()
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -101,7 +142,7 @@ def write_config(paths: Layout, cell: Cell, config: Mapping[str, Any]) -> bytes:
     data = json.dumps(config, indent=1).encode()
     try:
         found = files.read(path)
-        if files.parse_json(found) == config:
+        if _says(files.parse_json(found), config):
             return found
     except FileNotFoundError:
         if files.publish_once(path, data):
@@ -110,20 +151,30 @@ def write_config(paths: Layout, cell: Cell, config: Mapping[str, Any]) -> bytes:
         pass  # damaged
     ours = path.with_name(f".{path.name}.{files.new_token()}.tmp")
     files.publish(ours, data)
-    files.put_in_place(ours, path)
-    files.remove(ours)
+    try:
+        files.put_in_place(ours, path)
+    finally:
+        files.discard(ours)
     return data
 
 
-def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> None:
+def _says(found: Any, config: Mapping[str, Any]) -> bool:
+    """Whether a config.json says this, as far as it goes: one of an earlier version says less, and results name it."""
+    return isinstance(found, dict) and "config_digest" in found and found.items() <= config.items()
+
+
+def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any], most: Mapping[str, float] = _ALL) -> None:
     """Give the weights and the history of the attempt that won their public names. Raises OSError.
 
     The history comes last: where it is, nothing is missing. Doing it again changes nothing, and whoever finds a link
     missing or a stranger in its place may do it: the winner may have died in between. A stranger is kept under another
-    name.
+    name. most: bytes of each file that are read.
     """
     pack_attempt = int(result["provenance"]["pack"])
     named = named_files(result)
+    if named and CONFIG in named:  # an attempt under another configuration may have put its own there since
+        config = paths.cell_config_file(cell)
+        _settle(config, config, named[CONFIG], CONFIG, most)
     for name, private, public in (
         (WEIGHTS, paths.private_weights(pack_attempt, cell), paths.weights_file(cell)),
         (HISTORY, paths.private_history(pack_attempt, cell), paths.history_file(cell)),
@@ -134,45 +185,46 @@ def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> None:
             with contextlib.suppress(FileNotFoundError):
                 files.quarantine(public)
         else:
-            _settle(private, public, named[name])
+            _settle(private, public, named[name], name, most)
 
 
-def _link(private: Path, public: Path) -> None:
+def _link(private: Path, public: Path) -> bool:
+    """Give a private file its public name. Returns whether it has that now; if another file has it, both stay."""
     if not private.exists():
-        return
+        return False
     try:
-        files.link_once(private, public)
+        public_too = files.link_or_copy(private, public) or os.path.samefile(private, public)
         files.sync_directory(public.parent)
     except FileNotFoundError:
-        return  # another process has just done so
-    except OSError:  # some file systems link within one directory only
-        files.publish_once(public, files.read(private, opening.ANY))
+        return True  # another process has just done so
     # Only now: a reader that finds neither name would take the file for lost.
-    files.remove(private)
+    if public_too:
+        files.remove(private)
+    return public_too
 
 
-def _settle(private: Path, public: Path, named: Any) -> None:
+def _settle(private: Path, public: Path, named: Any, name: str, most: Mapping[str, float]) -> None:
     """Make ``public`` the file that is named, from whichever copy is that one; without one nothing is changed."""
-    if not public.exists() and _whole(private, named):
-        _link(private, public)
-    elif not _whole(public, named):
-        beside = [public.with_name(name) for name in files.entries(public.parent) if name.startswith(f"{public.name}.")]
-        source = next((path for path in (private, *beside) if _whole(path, named)), None)
+    if not public.exists() and _whole(private, named, name, most) and _link(private, public):
+        return
+    if not _whole(public, named, name, most):
+        there = files.entries(public.parent)
+        beside = [public.with_name(other) for other in there if other.startswith(f"{public.name}.")][:_MOST_BESIDE]
+        source = next((path for path in (private, *beside) if _whole(path, named, name, most)), None)
         if source is None:
             return
         try:
             files.put_in_place(source, public)
         except FileNotFoundError:
             return  # another process has just done so
-        except OSError:
-            files.publish(public, files.read(source, opening.ANY))
-        files.remove(private)
-    else:
+    elif _told_by_size(public, name, most):  # it may be another one
+        return
+    if private != public:
         files.remove(private)
 
 
-def _whole(path: Path, named: Any) -> bool:
-    return path.exists() and _is_named(str(path), named, thorough=True)
+def _whole(path: Path, named: Any, name: str, most: Mapping[str, float]) -> bool:
+    return path.exists() and _is_named(str(path), named, name, most)
 
 
 def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any]) -> None:
@@ -182,7 +234,7 @@ def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any]) -> Non
         return
     digest = conflict["outcome"]["outcome_digest"]
     with contextlib.suppress(ValueError):
-        if documents.read(path, documents.ConflictDocument)["outcome"].get("outcome_digest") == digest:
+        if documents.read(path, documents.ConflictDocument, opening.RESULT)["outcome"].get("outcome_digest") == digest:
             return
     # A third outcome: a name of its own, since the second one's must not be taken from it.
     files.publish_once(paths.further_conflict_file(cell, digest), data)
@@ -195,7 +247,8 @@ def set_damaged_aside(paths: Layout, cell: Cell) -> str:
     """Set aside a result that cannot be believed, with its history and weights, so that the cell can be trained again.
 
     Files that are not the ones it names are repaired from the winner's attempt if that still has them.
-    Returns what was wrong, one line; empty if nothing was, or nothing is any more. Raises OSError.
+    Returns what was wrong, one line; empty if nothing was, or nothing is any more. Raises OSError; RefusedFileError for
+    a history that is too large to be read, which is left where it is.
     """
     path = paths.result_file(cell)
     try:
@@ -211,7 +264,7 @@ def set_damaged_aside(paths: Layout, cell: Cell) -> str:
         return f"{path}: from a task that was queued before the cell was set aside for a redo; it is set aside, too"
     if not whole_fault(paths, cell, result):
         return ""
-    repair(paths, cell, result)
+    _repair(paths, cell, result, _THOROUGHLY)
     found = whole_fault(paths, cell, result)
     if not found:
         return ""
@@ -220,7 +273,8 @@ def set_damaged_aside(paths: Layout, cell: Cell) -> str:
 
 
 def whole_fault(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> str:
-    """Which file of a result is not the one it names, every byte of them read; empty if there is none."""
+    """Which file of a result is not the one it names, every byte of them read but for weights above all limits; empty
+    if there is none. Raises OSError."""
     directory = paths.cell_directory(cell)
     return fault(str(directory), files.entries(directory), result, thorough=True)
 
@@ -228,10 +282,16 @@ def whole_fault(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> str:
 def repair(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> None:
     """Make the links that a result's writer could not make any more, as far as its files are still there.
 
-    Never raises: a reader may not be allowed to write here.
+    Weights above 64 MiB are told by their size. Never raises: a reader may not be allowed to write here.
     """
-    with contextlib.suppress(OSError, KeyError, ValueError, TypeError):
-        link_outcome(paths, cell, result)
+    with contextlib.suppress(OSError):
+        _repair(paths, cell, result, _REPAIRED)
+
+
+def _repair(paths: Layout, cell: Cell, result: Mapping[str, Any], most: Mapping[str, float]) -> None:
+    """The same for whoever acts on what is left then. Raises OSError where it could be done another time."""
+    with contextlib.suppress(KeyError, TypeError, *documents.ABSENT):
+        link_outcome(paths, cell, result, most)
 
 
 def set_aside(paths: Layout, cell: Cell, judged: bytes, mark: str = "") -> None:
@@ -253,11 +313,14 @@ def set_aside(paths: Layout, cell: Cell, judged: bytes, mark: str = "") -> None:
     for path in (paths.history_file(cell), paths.weights_file(cell)):
         with contextlib.suppress(FileNotFoundError):
             files.quarantine(path, mark)
+    # Meanwhile another process may have published a new result: what was moved was its own then, and goes back.
+    with contextlib.suppress(SweepError, FileNotFoundError, NotADirectoryError):
+        _repair(paths, cell, read_result(str(paths.result_file(cell))), _THOROUGHLY)
 
 
 def _give_back(paths: Layout, cell: Cell, aside: Path) -> None:
     """Give a result that was set aside by mistake its name again. If that is taken, another outcome is a conflict."""
-    if not files.link_once(aside, paths.result_file(cell)):
+    if not files.link_or_copy(aside, paths.result_file(cell)):
         try:
             ours, other = read_result(str(aside)), read_result(str(paths.result_file(cell)))
         except (SweepError, FileNotFoundError):

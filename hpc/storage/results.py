@@ -12,8 +12,8 @@ from typing import Any, TypedDict
 import msgspec
 
 from hpc.errors import SweepError, shown
-from hpc.storage import documents, files
-from hpc.storage.documents import Count, Finite
+from hpc.storage import documents, files, opening
+from hpc.storage.documents import Count, Finite, Seconds
 from hpc.sweep.states import FINAL
 
 
@@ -32,6 +32,16 @@ class LineagePart(TypedDict):
     numerics: dict[str, Any]
 
 
+class StoppedEarly(TypedDict, total=False):
+    """The rule of stop_when by which a cell ended before its last epoch."""
+
+    metric: str
+    patience: Count
+    min_delta: Finite
+    last_improvement: Count
+    planned_epochs: Count | None
+
+
 class Redone(TypedDict):
     """An earlier result of a cell that a redo, with a number among the submissions, has set aside."""
 
@@ -47,7 +57,7 @@ class ResultProvenance(msgspec.Struct):
     pack: Count = 0
     submission: Count = 0
     pack_size: Count = 0
-    seconds: Finite = 0.0
+    seconds: Seconds = 0.0
     peak_memory: Finite | None = None
     files: dict[str, NamedFile] = {}
     trained_by: list[LineagePart] | None = None
@@ -59,7 +69,7 @@ def read_result(path: str) -> dict[str, Any]:
     it is no file.
     """
     try:
-        return parse_result(files.read(path))
+        return parse_result(files.read(path, opening.RESULT))
     except ValueError as error:
         raise SweepError(f"{path}: not a whole result: {error}; set it aside and run the cell again") from None
 
@@ -89,6 +99,10 @@ def _check(result: Any) -> None:
     """Raises KeyError, TypeError, ValueError or OverflowError."""
     if result["status"] not in FINAL or not isinstance(result["metrics"], dict):
         raise ValueError("status or metrics are not as Holdfast writes them")
+    if fault := opening.too_many(len(result["metrics"]), opening.MOST_METRICS, "metrics"):
+        raise ValueError(f"it has {fault}")
+    if not "".join(result["metrics"]).isprintable():  # half a character, which no table can hold, among them
+        raise ValueError("a metric's name cannot be printed")
     if not _all_finite(result["metrics"].values()):
         for name, value in result["metrics"].items():
             _check_metric(name, value)
@@ -96,7 +110,10 @@ def _check(result: Any) -> None:
         if isinstance(result[key], bool) or not isinstance(result[key], int):
             raise ValueError(f"{key} is {shown(result[key])}, not a whole number")
     for key in ("config_digest", "outcome_digest"):
-        result[key]
+        if not str(result[key]).isprintable():
+            raise ValueError(f"{key} cannot be printed")
+    if "stopped_early" in result:
+        documents.fitting(result["stopped_early"], StoppedEarly)
     provenance = result.get("provenance")
     if isinstance(provenance, dict):
         documents.fitting(provenance, ResultProvenance)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,16 @@ from hpc.sweep.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus
 
 
 class Store:
-    """What a sweep directory says; it is read only. Constructing one touches nothing.
+    """What a sweep directory says; it is read only. Constructing one touches nothing, but from then on no link is
+    followed below the directory in this process.
 
-    paths: where everything in it lies.
+    paths: where everything in it lies. authors: to whom sweep.json belonged each time that it was read, as user ids:
+    its name may be another file's a moment later.
 
     >>> store = Store(Path("out"))
     >>> sweep = store.sweep()                                          # the newest revision of the plan
     >>> cell = sweep.grid[0]
-    >>> [status.state for status in store.statuses(sweep.grid, sweep.config_digest)]
+    >>> [status.state for status in store.statuses(sweep.grid, sweep)]
     ['COMPLETED', 'STARTED']
     >>> store.result(cell)["metrics"]
     {'loss': 0.25}
@@ -44,6 +47,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.paths = Layout(root)
+        opening.guard(root)
+        self.authors: set[int] = set()
 
     # --- the plan -------------------------------------------------------------------------------------------------
 
@@ -53,11 +58,15 @@ class Store:
     def manifest(self) -> dict[str, Any]:
         """sweep.json as written. Raises SweepError."""
         if not self.exists():
-            raise SweepError(f"{self.root}: there is no sweep here (no sweep.json); check the path, or start one")
+            near = _sweeps_near(self.root)
+            fix = f"did you mean {' or '.join(near)}?" if near else "check the path, or start one"
+            raise SweepError(f"{self.root}: there is no sweep here (no sweep.json); {fix}")
         for folder in self.paths.folders:
             opening.refuse_link(folder)
         try:
-            data = documents.read(self.paths.sweep_file, documents.SweepDocument)
+            content, found = files.read_with_stat(self.paths.sweep_file)
+            self.authors.add(found.st_uid)
+            data = documents.parsed(content, documents.SweepDocument)
         except documents.MalformedError as error:
             raise SweepError(
                 f"{self.paths.sweep_file}: not a sweep of Holdfast: {error}; restore it from a backup"
@@ -76,9 +85,17 @@ class Store:
         except (ValueError, KeyError, TypeError) as error:
             fault = one_line(f"{self.paths.sweep_file}: cannot be read by this version of Holdfast: {error}")
             raise SweepError(fault) from None
-        if fault := opening.too_many(sweep.grid.size, opening.MOST_CELLS, "cells"):
+        if fault := opening.too_many(sweep.grid.most, opening.MOST_CELLS, "cells"):
             raise SweepError(f"{self.paths.sweep_file}: the grid has {fault}")
+        if not sweep.grid.n_conditions:
+            raise SweepError(f"{self.paths.sweep_file}: the grid has no condition; restore it from a backup")
         return sweep
+
+    def queued_sweep(self, task_digest: str) -> Sweep | None:
+        """The newest revision that has this digest, see Sweep.task_digest; None if none has. Raises SweepError."""
+        revisions = self.manifest()["revisions"]
+        found = (self.sweep({"revisions": revisions[:end]}) for end in range(len(revisions), 0, -1))
+        return next((sweep for sweep in found if sweep.task_digest == task_digest), None)
 
     # --- what the files say ---------------------------------------------------------------------------------------
 
@@ -86,13 +103,18 @@ class Store:
         """All certificates that can be read, in the order of their names; reports may cite them."""
         found = []
         for name in sorted(files.entries(self.paths.certificates_directory)):
-            with contextlib.suppress(OSError, ValueError):
-                found.append(documents.read(self.paths.certificates_directory / name, dict[str, Any]))
+            with contextlib.suppress(*documents.ABSENT):
+                found.append(documents.read(self.paths.certificates_directory / name, dict[str, Any], opening.RESULT))
         return [entry for entry in found if entry.get("format") == 1]
 
     def present(self) -> set[str]:
         """Names of the cells that have a directory; one listing, however large the grid."""
         return set(files.entries(self.paths.results_root))
+
+    @property
+    def is_extracted(self) -> bool:
+        """Whether the sweep was made from runs of W&B, which anybody may have written. Raises SweepError."""
+        return "wandb" in self.manifest()["revisions"][-1].get("provenance", {})
 
     def commits(self) -> dict[str, Any]:
         """Git commits of our code and of the trainer's that the newest revision was planned with, without the patches;
@@ -116,8 +138,10 @@ class Store:
             return "results.json" in names
         try:
             return not published.precedes_redo(read_result(self.paths.result_path(name)), names)
-        except (OSError, SweepError):
-            return True  # damaged, or gone this moment
+        except FileNotFoundError:
+            return False  # set aside this moment
+        except (SweepError, *documents.ABSENT):
+            return True  # damaged
 
     def redos(self, name: str) -> list[int]:
         """Numbers of the redos of the cell of this name, oldest first: see hpc.submission.redo."""
@@ -127,7 +151,7 @@ class Store:
         """(number of the redo, result) of each result that was set aside to be trained again, as far as readable."""
         found = []
         for redo in self.redos(cell.name):
-            with contextlib.suppress(OSError, SweepError):
+            with contextlib.suppress(SweepError, *documents.ABSENT):
                 found.append((redo, read_result(str(self.paths.redone_result_file(cell, redo)))))
         return found
 
@@ -139,24 +163,30 @@ class Store:
         """Those of a cell's attempts whose states and failures count: the ones since its last redo."""
         redos = self.redos(cell.name)
         attempts = self.attempts(cell)
-        return [number for number in attempts if self._submission_of(cell, number) > redos[-1]] if redos else attempts
+        return [number for number in attempts if self.submission_of(cell, number) > redos[-1]] if redos else attempts
 
-    def _submission_of(self, cell: Cell, attempt: int) -> int:
+    def submission_of(self, cell: Cell, attempt: int) -> int:
+        """The submission that an attempt at a cell belongs to; 0 where that cannot be read."""
         pack = self.pack_of(cell, attempt)
         return int(self.pack_record(pack).get("submission", 0)) if pack is not None else 0
 
     def pack_of(self, cell: Cell, attempt: int) -> int | None:
-        """The pack attempt that a cell's attempt belongs to; None if the process died before it said so."""
+        """The pack attempt that a cell's attempt belongs to; None if the process died before it said so.
+
+        Raises OSError where that cannot be found out.
+        """
         pointer = documents.known(self.paths.pointer_file(cell, attempt), documents.PointerDocument)
         return int(pointer["pack"]) if pointer else None
 
     def cells_of(self, pack_attempt: int) -> list[str] | None:
-        """Names of the cells of a pack attempt; None if its record is missing or cannot be read."""
+        """Names of the cells of a pack attempt; None if its record is missing or damaged. Raises OSError."""
         cells: list[str] | None = self.pack_record(pack_attempt).get("cells")
         return cells
 
     def pack_record(self, pack_attempt: int) -> dict[str, Any]:
-        """What a pack attempt wrote down at its start: cells, submission, node, process; empty if it cannot be read."""
+        """What a pack attempt wrote down at its start: cells, submission, node, process; empty if that is missing or
+        damaged. Raises OSError.
+        """
         return documents.known(self.paths.pack_file(pack_attempt), documents.PackDocument)
 
     def running_here(self) -> list[int]:
@@ -165,12 +195,12 @@ class Store:
         return [number for number, record in records.items() if runs_here(record) and is_of(self.root, record)]
 
     def failure(self, cell: Cell, attempt: int) -> dict[str, Any] | None:
-        """How an attempt at a cell failed, with a cause in any case; None if it did not."""
+        """How an attempt at a cell failed, with a cause in any case; None if it did not. Raises OSError."""
         if "failure.json" not in files.entries(self.paths.attempt_directory(cell, attempt)):
             return None
         try:
             data = documents.read(self.paths.failure_file(cell, attempt), documents.FailureDocument)
-        except (OSError, ValueError):
+        except documents.ABSENT:
             return {"cause": "failed; its failure.json cannot be read"}
         # An error's message may hold a file's name that is no text, as Python holds it; no table could.
         return {**data, "cause": str(data.get("cause", "")).encode(errors="backslashreplace").decode()}
@@ -180,23 +210,27 @@ class Store:
         return dict(self.progress_record(pack_attempt).get("cells", {}))
 
     def progress_record(self, pack_attempt: int) -> dict[str, Any]:
-        """The whole report, with why the attempt ended early; empty if it cannot be read."""
+        """The whole report, with why the attempt ended early; empty if it is missing or damaged. Raises OSError."""
         return documents.known(self.paths.progress_file(pack_attempt), documents.ProgressDocument)
 
-    def statuses(self, cells: Iterable[Cell], config_digest: str) -> Iterator[CellStatus]:
-        """State of every cell, from files alone. A result under another configuration does not count."""
-        return (status for status, _ in self.outcomes(cells, config_digest))
+    def statuses(self, cells: Iterable[Cell], sweep: Sweep) -> Iterator[CellStatus]:
+        """State of every cell, from files alone. A result of another configuration than the sweep's does not count."""
+        return (status for status, _ in self.outcomes(cells, sweep))
 
     def stamps(self) -> dict[str, int]:
         """Time stamp of every cell's directory, ns; a new file in it changes the stamp."""
         try:
-            with os.scandir(self.paths.results_root) as found:
-                return {entry.name: entry.stat().st_mtime_ns for entry in found if not entry.name.startswith(".")}
+            with opening.folder(self.paths.results_root) as folder, os.scandir(folder) as found:
+                return {
+                    entry.name: entry.stat(follow_symlinks=False).st_mtime_ns
+                    for entry in found
+                    if not entry.name.startswith(".")
+                }
         except FileNotFoundError:
             return {}
 
     def outcomes(
-        self, cells: Iterable[Cell], config_digest: str, names: Iterable[str] | None = None
+        self, cells: Iterable[Cell], sweep: Sweep, names: Iterable[str] | None = None
     ) -> Iterator[tuple[CellStatus, dict[str, Any] | None]]:
         """State of every cell and, where that is COMPLETED or DIVERGED, its result; each file is read once.
 
@@ -205,13 +239,16 @@ class Store:
         present = self.present()
         root = str(self.paths.results_root)
         pairs = ((cell, cell.name) for cell in cells) if names is None else zip(cells, names, strict=True)
-        for cell, name in pairs:
-            if name in present:
-                yield self._outcome(cell, f"{root}/{name}", config_digest)
-            else:
-                yield CellStatus(cell, MISSING), None
+        with opening.folder(root) if present else contextlib.nullcontext(-1) as around:
+            for cell, name in pairs:
+                if name in present:
+                    with opening.HeldFolder(f"{root}/{name}", around):
+                        found = self._outcome(cell, f"{root}/{name}", sweep)
+                    yield found
+                else:
+                    yield CellStatus(cell, MISSING), None
 
-    def _outcome(self, cell: Cell, directory: str, config_digest: str) -> tuple[CellStatus, dict[str, Any] | None]:
+    def _outcome(self, cell: Cell, directory: str, sweep: Sweep) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
         try:
             names = files.entries(directory)
@@ -229,13 +266,13 @@ class Store:
                 return self._conflict(cell, str(error))
             except (IsADirectoryError, opening.RefusedFileError) as error:
                 return self._conflict(cell, of_system(error))
-            reason = published.foreign(result, cell, config_digest)
+            reason = published.foreign(result, cell, sweep)
             if published.precedes_redo(result, names):
                 return self._unfinished(cell, ""), None  # the next attempt sets it aside
             if not reason:
                 return self._believed(cell, directory, names, result)
             foreign = f"its results.json {reason}"
-            if result["config_digest"] == config_digest:  # of another cell or seed: no training of ours replaces it
+            if result["config_digest"] == sweep.config_digest:  # of another cell, or other settings of its levels
                 return self._conflict(cell, f"{directory}/results.json {reason}; move it away")
         return self._unfinished(cell, foreign), None
 
@@ -243,17 +280,21 @@ class Store:
         self, cell: Cell, directory: str, names: Sequence[str], result: dict[str, Any]
     ) -> tuple[CellStatus, dict[str, Any] | None]:
         """A whole result of this cell, if the files beside it are those that it names."""
-        found = published.fault(directory, names, result)
-        if found or "history.csv" not in names:
-            # Its writer may have died between the result and these links; whoever looks makes them.
-            published.repair(self.paths, cell, result)
-            found = found and published.fault(directory, files.entries(directory), result)
+        try:
+            found = published.fault(directory, names, result)
+            if found or published.lacks_named(names, result):
+                # Its writer may have died between the result and these links; whoever looks makes them.
+                published.repair(self.paths, cell, result)
+                found = found and published.fault(directory, files.entries(directory), result)
+        except opening.RefusedFileError as error:
+            return self._conflict(cell, of_system(error))
         if found:
             way_out = "the next submission sets both aside and trains the cell again"
             return self._conflict(cell, f"{directory}: {found}; {way_out}")
         epochs = int(result["epochs"])
         attempts = provenance_of(result).get("attempts", 1)
-        return CellStatus(cell, result["status"], attempts, epochs, epochs), result
+        early = bool(result.get("stopped_early"))
+        return CellStatus(cell, result["status"], attempts, epochs, epochs, stopped_early=early), result
 
     def _conflict(self, cell: Cell, cause: str) -> tuple[CellStatus, None]:
         return CellStatus(cell, CONFLICT, len(self.attempts(cell)), cause=cause), None
@@ -283,3 +324,12 @@ def runs_here(record: Mapping[str, Any]) -> bool:
     By its start time too: ids are given out again. Elsewhere nobody can tell from files.
     """
     return record.get("host") == host() and start_time(int(record.get("pid", 0))) == record.get("began", -1)
+
+
+def _sweeps_near(root: Path) -> list[str]:
+    """Sweeps that a path probably means: the one that it lies in, or a few that lie in it. Only to be shown."""
+    with contextlib.suppress(OSError):
+        inside = sorted(islice(root.iterdir(), 1000)) if root.is_dir() else []
+        found = [path for path in [*list(root.parents)[:3], *inside] if Layout(path).sweep_file.is_file()]
+        return list(map(str, found[:3]))
+    return []

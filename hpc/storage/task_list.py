@@ -10,17 +10,21 @@ the directory of the old submission, what could not be found in the queue. A tas
 from __future__ import annotations
 
 import json
+import shlex
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Annotated, Any, Required, TypedDict
 
-from hpc.errors import SweepError
+from msgspec import Meta
+
+from hpc.errors import OutdatedError, SweepError
 from hpc.storage import documents, files, opening
 from hpc.storage.documents import Count, Level, Name, Seed
 from hpc.storage.layout import Layout
 from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 
 
 class CellDocument(TypedDict):
@@ -34,8 +38,9 @@ class CellDocument(TypedDict):
 class TaskDocument(TypedDict, total=False):
     """A line of a task list."""
 
-    cells: Required[list[CellDocument]]
+    cells: Required[Annotated[list[CellDocument], Meta(min_length=1)]]
     config_digest: str
+    cell_digests: list[str]
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,17 @@ class ListedTask:
     """One line of a task list.
 
     config_digest: of the configuration that the cells were queued for; empty in lists of versions that did not say.
+    cell_digests: of each cell, where its levels stand for settings; else, and in lists of such versions, empty.
     """
 
     cells: list[Cell]
     config_digest: str = ""
+    cell_digests: tuple[str, ...] = ()
 
 
 def read_task(path: Path, index: int) -> ListedTask:
     """One line of a task list. Raises SweepError naming file and index, OSError."""
-    lines = files.read(path, opening.LIST).splitlines()
+    lines = _lines(path)
     if 0 <= index < len(lines):
         return _task(path, index, lines[index])
     raise SweepError(f"{path}: there is no task {index}; submit with indices below the number of lines")
@@ -59,22 +66,62 @@ def read_task(path: Path, index: int) -> ListedTask:
 
 def task_cells(path: Path) -> list[tuple[str, ...]]:
     """Names of the cells of each task. Raises SweepError naming file and line, OSError."""
-    lines = files.read(path, opening.LIST).splitlines()
-    return [tuple(cell.name for cell in _task(path, number, line).cells) for number, line in enumerate(lines)]
+    names, cells = list[tuple[str, ...]](), 0
+    for number, line in enumerate(_lines(path)):
+        names.append(tuple(cell.name for cell in _task(path, number, line).cells))
+        cells += len(names[-1])
+        if fault := opening.too_many(cells, opening.MOST_CELLS, "cells"):
+            raise SweepError(f"{path}: has {fault}")
+    return names
 
 
-def task_line(cells: Sequence[Cell], config_digest: str) -> str:
-    """A task as read_task reads it."""
-    entry: dict[str, Any] = {"cells": [cell.to_json() for cell in cells], "config_digest": config_digest}
+def _lines(path: Path) -> list[bytes]:
+    data = files.read(path, opening.LIST)
+    if fault := opening.too_many(data.count(b"\n"), opening.MOST_CELLS, "tasks"):
+        raise SweepError(f"{path}: has {fault}")
+    lines = data.split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def task_line(cells: Sequence[Cell], sweep: Sweep) -> str:
+    """A task as read_task reads it. sweep: that its cells are queued for."""
+    entry: dict[str, Any] = {"cells": [cell.to_json() for cell in cells], "config_digest": sweep.config_digest}
+    if sweep.bundles:
+        entry["cell_digests"] = [sweep.cell_digest(cell) for cell in cells]
     return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
 def _task(path: Path, index: int, line: bytes) -> ListedTask:
     try:
         entry = documents.fitting(files.parse_json(line), TaskDocument)
-        return ListedTask([Cell.from_json(cell) for cell in entry["cells"]], entry.get("config_digest", ""))
+        cells = [Cell.from_json(cell) for cell in entry["cells"]]
+        return ListedTask(cells, entry.get("config_digest", ""), tuple(entry.get("cell_digests", ())))
     except ValueError:
         raise SweepError(f"{path}: line {index + 1} is no task; submit again") from None
+
+
+class ArraysDocument(TypedDict):
+    """What a task reads of its submission's intent; all of it is hpc.submission.intents.Intent."""
+
+    tokens: list[Name]
+
+
+def check_array(layout: Layout, submission: int, array: int, token: str) -> None:
+    """Raise OutdatedError if the array of this number is not the one with this name.
+
+    Where a sweep directory was removed and the sweep submitted again, the numbers, and even the digests of code and
+    configuration, are those of before; only the name is new. Raises OSError.
+    """
+    path = layout.intent_file(submission)
+    try:
+        tokens = documents.read(path, ArraysDocument)["tokens"]
+    except ValueError:
+        tokens = []
+    if token not in tokens[array : array + 1]:
+        others = f"scancel --name={shlex.quote(token)} ends the others of it"
+        raise OutdatedError(
+            f"{path}: this task belongs to {token}, of a directory that was here before; nothing is trained; {others}"
+        )
 
 
 # --- void tasks ------------------------------------------------------------------------------------------------------

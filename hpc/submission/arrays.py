@@ -10,7 +10,7 @@ import re
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +18,21 @@ from hpc import protocol
 from hpc.planning.plan import Plan
 from hpc.processes import host
 from hpc.slurm import script
-from hpc.slurm.commands import LimitError, Slurm, SlurmError, conf_in_use
+from hpc.slurm.commands import ElsewhereError, LimitError, Slurm, SlurmError, conf_in_use
 from hpc.slurm.profile import Profile, command_line
 from hpc.storage import files
+from hpc.storage.revisions import shared_digest
 from hpc.storage.store import Store
 from hpc.submission import cancels
 from hpc.submission.intents import SLURM, Intent, begin, write_receipt
 from hpc.submission.live import Queues
 from hpc.submission.lock import Held
 from hpc.submission.replacement import replace_unconfirmed
+from hpc.sweep import resources
 from hpc.sweep.definition import Sweep
+from hpc.sweep.resources import KEYS, Resources
 from hpc.trainers.snapshot import code_digest, snapshot
+from hpc.units import counted
 
 _CONTAINER_PATHS = ("APPTAINER_BINDPATH", "SINGULARITY_BINDPATH")
 # sbatch may fail ("Socket timed out") although the array is queued, and a busy controller shows it only after seconds.
@@ -58,18 +62,27 @@ def submit(
     held: Held,
     seen: Queues,
     *,
+    since: int | None = None,
+    code: tuple[str, Path] | None = None,
     conf: Path | None = None,
     prepare_only: bool = False,
+    escalated: Mapping[str, Mapping[str, int | float]] | None = None,
     on_array: Callable[[str], None] = lambda text: None,
 ) -> Queued:
     """Queue a plan's tasks. held: the sweep's lock. seen: what was queued when the plan was made.
 
+    since: number of the newest submission when the command began: cancellations after it concern these arrays, also one
+    that was only half made when the queues were asked. None: when they were asked.
+    code: digest and directory of the snapshot that they run; None: one is taken now.
     conf: slurm.conf of the cluster, None for the machine's own. prepare_only: write everything, queue nothing.
+    escalated: see Intent.
     Raises LimitError if already the first array is more than Slurm's limits allow now, SlurmError if an array was not
     queued for another reason, or if it cannot be found out whether it was; the next submission looks it up by its name.
     Raises BusyError if the lock has been taken over.
     """
-    digest, code = snapshot(store, sweep.trainer)
+    digest, directory = code or snapshot(store, sweep.trainer)
+    profiles = [profile.with_resources(asked) for asked in plan.resources]
+    digests = {protocol.CONFIG_DIGEST: sweep.config_digest, protocol.SWEEP_DIGEST: shared_digest(store, sweep)}
     intent = begin(
         store,
         plan.arrays(),
@@ -80,14 +93,17 @@ def submit(
         conf=conf_in_use(conf),
         cluster=Slurm(conf).cluster(),
         prepared=prepare_only,
+        requested=[dict(own.asks(KEYS)) for own in profiles],
+        escalated=escalated,
+        signal_delay_s=profile.signal_delay_s,
     )
     held.check()  # before others' tasks are void: whoever took the lock over may have queued these cells by now
     replace_unconfirmed(store, intent, plan.tasks, seen)
-    arrays = [_Array(store, intent, i, code, profile, sweep.config_digest) for i in range(len(intent.tokens))]
+    arrays = [_Array(store, intent, i, directory, own, digests) for i, own in enumerate(profiles)]
     scripts = tuple(array.write_script() for array in arrays)
     if prepare_only:
         return Queued(intent, scripts=scripts)
-    return _queue_all(arrays, plan, held, seen.newest, conf, on_array)
+    return _queue_all(arrays, plan, held, seen.newest if since is None else since, conf, on_array)
 
 
 def _job_name(sweep: Sweep) -> str:
@@ -97,7 +113,7 @@ def _job_name(sweep: Sweep) -> str:
 def _queue_all(
     arrays: Sequence[_Array], plan: Plan, held: Held, since: int, conf: Path | None, on_array: Callable[[str], None]
 ) -> Queued:
-    """since: number of the newest submission when the plan was made; a cancellation after it concerns these arrays."""
+    """since: number of the newest submission when the command began; a cancellation after it concerns these arrays."""
     store, intent = arrays[0].store, arrays[0].intent
     job_ids: list[str] = []
     for array, tasks in zip(arrays, plan.arrays(), strict=True):
@@ -115,7 +131,7 @@ def _queue_all(
                 raise LimitError(str(error)) from error
             return Queued(intent, tuple(job_ids), refused=str(error))
         write_receipt(store, intent, job_ids)
-        on_array(f"array {array.token}: job {job_ids[-1]}, {array.size} tasks")
+        on_array(f"array {array.token}: job {job_ids[-1]}, {counted(array.size, 'task')}")
     return Queued(intent, tuple(job_ids), refused=_cancelled_meanwhile(store, intent, since, conf))
 
 
@@ -140,14 +156,18 @@ def _cancelled_meanwhile(store: Store, intent: Intent, since: int, conf: Path | 
     It writes its record before it looks at the queue: so it sees the tasks, or they see the record here.
     """
     newer = cancels.after(store, since)
-    hit = {place for cancel in newer for place in cancels.declare_void(store, cancel, intent)}
+    found = [cancels.hit(store, cancel, intent) for cancel in newer]
+    hit = {(intent.tokens[array], index) for by_array in found for array, own in by_array.items() for index in own}
     if not hit:
         return ""
     slurm = Slurm(conf)
-    arrays = {token: array for array, token in enumerate(intent.tokens)}
-    own = slurm.queue(intent.tokens, user=str(os.getuid()))
-    slurm.cancel(task for task in own if (arrays[task.name], task.index) in hit)
-    return f"cancelled by {newer[-1].by}: {len(hit)} tasks are taken out of the queue again"
+    try:
+        for cancel in newer:
+            cancels.declare_void(store, cancel, intent)
+    finally:  # also where a quota is full
+        own = slurm.queue(intent.tokens, user=str(os.getuid()))
+        slurm.cancel(task for task in own if (task.name, task.index) in hit)
+    return f"cancelled by {newer[-1].by}: {counted(len(hit), 'task')} taken out of the queue again"
 
 
 @dataclass(frozen=True)
@@ -159,7 +179,7 @@ class _Array:
     number: int
     code: Path
     profile: Profile
-    config_digest: str
+    digests: Mapping[str, str]
 
     @property
     def token(self) -> str:
@@ -178,7 +198,8 @@ class _Array:
         task = self.code / "slurm_templates" / "task.sh"
         words = (".", str(task), str(self.code), str(self.store.root), str(self.intent.number))
         arguments = (str(self.number), self.profile.device, self.intent.code)
-        lines = [f"export {protocol.CONFIG_DIGEST}={self.config_digest}"]
+        queued_for = {**self.digests, protocol.ARRAY: self.token}
+        lines = [f"export {' '.join(f'{name}={value}' for name, value in queued_for.items())}"]
         if self.store.root not in self.code.parents:  # where a group shares it; task.sh binds the sweep directory alone
             shown = shlex.quote(str(self.code))
             lines += [f"export {name}=${{{name}:+${name},}}{shown}" for name in _CONTAINER_PATHS]
@@ -189,6 +210,8 @@ class _Array:
         options = [] if after is None else [f"--dependency=afterany:{after}"]
         try:
             return Slurm(conf).sbatch(self.store.paths.array_script(self.intent.number, self.number), options)
+        except ElsewhereError:
+            raise
         except SlurmError as error:
             return self._look_up(conf, error)
 
@@ -218,19 +241,38 @@ class _Array:
 
 
 def rehearse(store: Store, sweep: Sweep, plan: Plan, profile: Profile, conf: Path | None) -> tuple[str, str]:
-    """(script of the first array, what Slurm says about it); nothing is queued, the sweep directory is not touched.
+    """(script of the first array, what Slurm says about it and about arrays that ask for something else).
 
-    Raises SlurmError if Slurm would refuse it.
+    Nothing is queued, the sweep directory is not touched. Raises SlurmError if Slurm would refuse one of them.
     """
     digest = code_digest(sweep.trainer)
     sizes = tuple(map(len, plan.arrays()))
     tokens = tuple(f"{_job_name(sweep)}-dry-run.{i}" for i in range(len(sizes)))
     intent = Intent(0, SLURM, profile.name, tokens, sizes, None, digest, host(), time.time())
-    text = _Array(store, intent, 0, store.paths.code_directory(digest), profile, sweep.config_digest).text()
+    digests = {protocol.CONFIG_DIGEST: sweep.config_digest, protocol.SWEEP_DIGEST: ""}
+    first: dict[Resources, int] = {}
+    for i, asked in enumerate(plan.resources):
+        first.setdefault(asked, i)
+    scripts = {
+        asked: _Array(
+            store, intent, i, store.paths.code_directory(digest), profile.with_resources(asked), digests
+        ).text()
+        for asked, i in first.items()
+    }
+    return scripts[plan.resources[0]], "\n".join(_verdicts(scripts, conf))
+
+
+def _verdicts(scripts: Mapping[Resources, str], conf: Path | None) -> Iterator[str]:
+    """What Slurm says about each script, by what its tasks ask for beside the profile. Raises SlurmError."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "array.sbatch"
-        path.write_text(text)
-        return text, Slurm(conf).test_only(path)
+        for asked, script_text in scripts.items():
+            path.write_text(script_text, encoding="utf-8")
+            of = f"of {resources.text(asked)}: " if asked else ""
+            try:
+                yield f"{of}{Slurm(conf).test_only(path)}"
+            except SlurmError as error:
+                raise SlurmError(f"{of}{error}") from None
 
 
 def sbatch_line(scripts: Sequence[Path]) -> str:
@@ -246,5 +288,6 @@ def submit_aggregation(store: Store, queued: Queued, profile: Profile, conf: Pat
     for name in ("partition", "account", "qos"):
         if name in profile.parameters:
             options.append(f"--{name}={profile.parameters[name]}")
+    options += [f"--{name}={value}" for name, value in profile.mail.items()]
     script = code / "slurm_templates" / "aggregate.sbatch"
     return Slurm(conf).sbatch(script, options, [str(code), str(store.root), *profile.launcher])

@@ -14,9 +14,10 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from hpc.errors import of_system
 from hpc.processes import host
 from hpc.slurm.commands import Slurm
-from hpc.storage import documents, files, task_list
+from hpc.storage import documents, files, opening, task_list
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.submission.intents import SLURM, Intent, intents, receipt, tasks_of
@@ -26,26 +27,48 @@ from hpc.submission.live import LiveTask, by_cluster, has_ended, queues
 _WATCH_SECONDS = 1.0
 
 
-def cancel(store: Store, names: Collection[str]) -> tuple[int, list[LiveTask]]:
+@dataclass(frozen=True)
+class TakenOut:
+    """What a cancellation did. taken: tasks that it took out of queues. left: those that it left there; see take_out.
+    unrecorded: why its record, or a part of it, could not be written; empty if all of it was."""
+
+    taken: int = 0
+    left: tuple[LiveTask, ...] = ()
+    unrecorded: str = ""
+
+
+def cancel(store: Store, names: Collection[str]) -> TakenOut:
     """Cancel the unfinished ones of these cells.
 
-    Returns how many tasks were taken out of queues, and those that were left there; see take_out.
-
-    The record comes first: whoever queues tasks looks for it before and after, so he sees it or is seen.
+    The record comes first: whoever queues tasks looks for it before and after, so he sees it or is seen. Where none can
+    be written, as when a quota is full, tasks are taken out of queues all the same.
     Raises SlurmError, OSError.
     """
     digest = store.sweep().config_digest
-    unfinished = [name for name in names if not has_ended(store, name, digest)]
+    unfinished = {name for name in names if not has_ended(store, name, digest)}
     if not unfinished:
-        return 0, []
-    wanted = request(store, unfinished)
-    seen = queues(store)
-    silent = {number for cluster in seen.unasked for number in cluster.submissions}
-    declare_all_void(store, wanted, seen.tokens, silent)
-    # Again: what reached a queue after the first look may have started before its void file was there.
-    hit = [task for task in queues(store, without=silent).tasks if wanted.cells.intersection(task.cells)]
-    left = take_out(hit)
-    return len(hit) - len(left), left
+        return TakenOut()
+    unrecorded, silent = _record(store, unfinished)
+    # After the void files: what reached a queue before them may have started without one.
+    found = [task for task in queues(store, without=silent).tasks if unfinished.intersection(task.cells)]
+    left = take_out(found)
+    return TakenOut(len(found) - len(left), tuple(left), unrecorded)
+
+
+def _record(store: Store, names: Collection[str]) -> tuple[str, set[int]]:
+    """Record a cancellation and make void what it concerns.
+
+    Returns (why that could not be done, submissions to clusters that do not answer). Raises SweepError.
+    """
+    silent: set[int] = set()
+    try:
+        wanted = request(store, names)
+        seen = queues(store)
+        silent.update(number for cluster in seen.unasked for number in cluster.submissions)
+        declare_all_void(store, wanted, seen.tokens, silent)
+    except OSError as error:
+        return of_system(error), silent
+    return "", silent
 
 
 def take_out(tasks: Collection[LiveTask]) -> list[LiveTask]:
@@ -154,30 +177,32 @@ def declare_all_void(store: Store, cancel: Cancel, queued: Collection[str], sile
             declare_void(store, cancel, intent, () if intent.number in silent else over)
 
 
-def declare_void(
-    store: Store, cancel: Cancel, intent: Intent, except_for: Collection[str] = ()
-) -> set[tuple[int, int]]:
-    """Declare a submission's tasks with a cancelled cell void. Returns (array, index) of each. Raises OSError.
-
-    except_for: tokens of arrays to leave alone.
-    """
+def declare_void(store: Store, cancel: Cancel, intent: Intent, except_for: Collection[str] = ()) -> None:
+    """Declare a submission's tasks with a cancelled cell void. except_for: see hit. Raises SweepError, OSError."""
     known = task_list.declared_voids(store.paths, intent.number)
-    found = set()
-    for array, token in enumerate(intent.tokens):
-        if token in except_for:
-            continue
-        lists = task_list.task_cells(store.paths.tasks_file(intent.number, array))
-        hit = [index for index, names in enumerate(lists) if cancel.cells.intersection(names)]
-        found |= {(array, index) for index in hit}
-        if any(not any(void.covers(array, index) for void in known) for index in hit):
-            which = None if len(hit) == len(lists) else hit
+    for array, indices in hit(store, cancel, intent, except_for).items():
+        if any(not any(void.covers(array, index) for void in known) for index in indices):
+            which = None if intent.sizes[array : array + 1] == (len(indices),) else indices
             task_list.declare_void(store.paths, intent.number, array, f"it was cancelled by {cancel.by}", which)
+
+
+def hit(store: Store, cancel: Cancel, intent: Intent, except_for: Collection[str] = ()) -> dict[int, list[int]]:
+    """Indices of a submission's tasks with a cancelled cell, by array. Raises SweepError, OSError.
+
+    except_for: tokens of arrays to leave out.
+    """
+    found: dict[int, list[int]] = {}
+    for array, token in enumerate(intent.tokens):
+        if token not in except_for:
+            lists = task_list.task_cells(store.paths.tasks_file(intent.number, array))
+            if indices := [index for index, names in enumerate(lists) if cancel.cells.intersection(names)]:
+                found[array] = indices
     return found
 
 
 def _read(store: Store, number: int) -> Cancel | None:
     try:
-        record = documents.read(store.paths.cancel_file(number), documents.CancelDocument)
+        record = documents.read(store.paths.cancel_file(number), documents.CancelDocument, opening.NAMES)
         return Cancel(number, frozenset(record["cells"]), record["by"])
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None  # a submission, in general

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from hpc.errors import SweepError
 from hpc.paths import is_of, origin
@@ -19,12 +22,14 @@ from hpc.processes import host
 from hpc.slurm.answers import Cluster
 from hpc.storage import documents, files
 from hpc.storage.claims import new_submission
+from hpc.storage.permissions import owner_of
 from hpc.storage.store import Store
 from hpc.storage.task_list import task_cells, task_line
 from hpc.submission import known_confs
 from hpc.sweep.cell import Cell
 
 LOCAL, SLURM = "local", "slurm"
+_MOST_ARRAYS = Meta(max_length=100_000)  # of a submission: each asks Slurm for a job of its own
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Intent:
 
     The others are missing, and have their defaults, in intents of the first version. cluster, controller: as the
     cluster itself says. prepared: scripts were written for a person to submit. root, device, inode: the sweep directory
-    that its tasks work in.
+    that its tasks work in. requested: of each array, what its tasks ask of Slurm, by keys of a profile. escalated: what
+    cells were given, by name, since attempts at them had run out of it. signal_delay_s: as in the profile.
 
     unknown_conf: the slurm.conf that the file names, if it is none of the reader's own; then conf is None. Not written.
     """
@@ -44,8 +50,8 @@ class Intent:
     number: int
     kind: str
     profile: str
-    tokens: tuple[str, ...]
-    sizes: tuple[int, ...]
+    tokens: Annotated[tuple[documents.Name, ...], _MOST_ARRAYS]
+    sizes: Annotated[tuple[documents.Count, ...], _MOST_ARRAYS]
     conf: str | None
     code: str
     host: str
@@ -56,12 +62,15 @@ class Intent:
     root: str = ""
     device: int = 0
     inode: int = 0
+    requested: Annotated[tuple[dict[str, str | documents.Amount], ...], _MOST_ARRAYS] = ()
+    escalated: dict[str, dict[documents.Raised, documents.Amount]] = field(default_factory=dict)
+    signal_delay_s: documents.Count = 0
     unknown_conf: str = ""
 
 
 def is_copied(store: Store, intent: Intent) -> bool:
     """Whether a submission was made in another directory, of which this is a copy: its tasks work there."""
-    return not is_of(store.root, asdict(intent))
+    return not is_of(store.root, vars(intent))
 
 
 def begin(
@@ -75,10 +84,16 @@ def begin(
     conf: Path | None = None,
     cluster: Cluster | None = None,
     prepared: bool = False,
+    requested: Sequence[Mapping[str, Any]] = (),
+    escalated: Mapping[str, Mapping[str, Any]] | None = None,
+    signal_delay_s: int = 0,
 ) -> Intent:
-    """Make a submission's directory: task lists, then the intent. Nothing is queued yet. Raises OSError."""
-    number = new_submission(store)
-    wanted = store.sweep().config_digest  # a task ends at once if sweep.json says something else by then
+    """Make a submission's directory: task lists, then the intent. Nothing is queued yet. Raises OSError.
+
+    requested, escalated, signal_delay_s: see Intent.
+    """
+    number = new_submission(store, [cell for tasks in arrays for cells in tasks for cell in cells])
+    wanted = store.sweep()  # a task ends at once if sweep.json says something else by then
     files.make_directory(store.paths.logs_directory(number))
     for i, tasks in enumerate(arrays):
         lines = "".join(task_line(cells, wanted) for cells in tasks)
@@ -97,6 +112,9 @@ def begin(
         cluster=cluster.name if cluster else "",
         controller=cluster.controller if cluster else "",
         prepared=prepared,
+        requested=tuple(map(dict, requested)),
+        escalated={name: dict(amounts) for name, amounts in (escalated or {}).items()},
+        signal_delay_s=signal_delay_s,
         **origin(store.root),
     )
     if conf:
@@ -142,7 +160,8 @@ def intents(store: Store) -> list[Intent]:
             intent = Intent(**documents.read(path, Intent))
             if intent.number != number:
                 raise ValueError
-            found.append(_with_known_conf(replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes))))
+            intent = replace(intent, tokens=tuple(intent.tokens), sizes=tuple(intent.sizes))
+            found.append(_with_known_conf(replace(intent, requested=tuple(intent.requested))))
         except (FileNotFoundError, NotADirectoryError):
             continue  # it died before it could queue anything, or the number is that of a cancellation
         except (ValueError, TypeError):
@@ -150,6 +169,19 @@ def intents(store: Store) -> list[Intent]:
             raise SweepError(
                 f"{path}: cannot be read by this version of Holdfast; use the version that wrote it"
             ) from None
+    return found
+
+
+def raised_before(store: Store, *, by_others: bool) -> dict[str, dict[str, int | float]]:
+    """What cells were given last, by name, since attempts at them had run out of it. Raises SweepError, OSError.
+
+    by_others: with what other users' submissions gave, which is to be shown and not to be asked for in this one's name.
+    """
+    found: dict[str, dict[str, int | float]] = {}
+    for intent in intents(store):
+        if by_others or not owner_of(store.paths.intent_file(intent.number)):
+            for name, amounts in intent.escalated.items():
+                found[name] = found.get(name, {}) | amounts
     return found
 
 

@@ -1,7 +1,7 @@
 """Which tasks of a sweep are in a queue now, on whatever cluster, and which cells they train.
 
-Where a cluster does not answer, or is not known here, its queue is not taken for empty: the unfinished cells that were
-submitted to it count as queued, and are reported.
+Where a cluster does not answer, is not known here, or hides the jobs of others, its queue is not taken for empty: the
+unfinished cells that were submitted to it count as queued, and are reported.
 
 A job counts as one of the sweep by its name alone, a token that no other job has: a mistake here delays a cell, the
 opposite one would train it twice. What is passed to scancel must also work in the sweep directory (LiveTask.ours),
@@ -74,12 +74,6 @@ class Queues:
         return [task for task in self.tasks if not task.void]
 
     @property
-    def answered(self) -> Queues:
-        """The same without the cells that may be queued on clusters which could not be asked."""
-        unasked = tuple(replace(cluster, cells=frozenset()) for cluster in self.unasked)
-        return replace(self, unasked=unasked)
-
-    @property
     def cells(self) -> set[str]:
         """Names of the cells that are, or may be, queued."""
         return set(live_cells(self.live)).union(*(cluster.cells for cluster in self.unasked))
@@ -97,20 +91,32 @@ def queues(store: Store, without: Collection[int] = ()) -> Queues:
     every = [token for intent in known for token in intent.tokens]
     tasks: list[LiveTask] = []
     tokens: set[str] = set()
-    unasked = []
+    unasked: list[Unasked] = []
     for place, ours in _by_place(known).items():
         try:
-            found = list(_tasks(store, Slurm(place.reached()), ours, every))
+            slurm = Slurm(place.reached())
+            found = list(_tasks(store, slurm, ours, every))
+            hidden = _hidden(store, slurm, ours)
         except SlurmError as error:
-            cells = _unfinished(store, ours)
-            if cells:
-                numbers = tuple(intent.number for intent in ours)
-                unasked.append(Unasked(str(place), str(error), cells, numbers))
+            unasked += _unasked(store, place, ours, str(error))
             continue
+        unasked += _unasked(store, place, hidden, "PrivateData=jobs hides the jobs of its other users")
         tasks += [task for task, _ in found]
         tokens |= {token for _, token in found}
     elsewhere = tuple(dict.fromkeys(intent.root for intent in copied))
     return Queues(tuple(tasks), frozenset(tokens), tuple(unasked), before, elsewhere)
+
+
+def _unasked(store: Store, place: _Place, silent: Sequence[Intent], why: str) -> list[Unasked]:
+    """What may be queued of submissions to a cluster that says nothing of them: nothing, or one entry."""
+    cells = _unfinished(store, silent)
+    return [Unasked(str(place), why, cells, tuple(intent.number for intent in silent))] if cells else []
+
+
+def _hidden(store: Store, slurm: Slurm, ours: Sequence[Intent]) -> list[Intent]:
+    """Submissions of other members of a group, where a cluster shows jobs to their owners alone. Raises SlurmError."""
+    others = [intent for intent in ours if os.stat(store.paths.intent_file(intent.number)).st_uid != os.getuid()]
+    return others if others and slurm.hides_jobs() else []
 
 
 def live_tasks(store: Store) -> list[LiveTask]:
@@ -174,12 +180,12 @@ class _Place:
             except SlurmError as error:
                 faults.append(str(error))
                 continue
-            if self._is(answers, conf):
+            if self.is_that(answers, conf):
                 return conf
             faults.append(f"{conf or 'this machine'} belongs to cluster {answers}")
         raise SlurmError(f"{faults[0]}; {way_out}" if self.unknown_conf else faults[0])
 
-    def _is(self, other: Cluster, conf: Path | None) -> bool:
+    def is_that(self, other: Cluster, conf: Path | None) -> bool:
         """Whether the one that answered is meant: the same controller, or its successor at the same path."""
         if self.cluster is None or other.name != self.cluster.name:
             return False
@@ -196,6 +202,18 @@ def _by_place(found: Iterable[Intent]) -> dict[_Place, list[Intent]]:
         conf = Path(intent.conf) if intent.conf else None
         places.setdefault(_Place(conf, cluster, intent.unknown_conf), []).append(intent)
     return places
+
+
+def submitted_elsewhere(store: Store, conf: Path | None) -> set[int]:
+    """Numbers of the submissions to other clusters than the one of this slurm.conf, and of those to none.
+
+    Of one whose cluster is not on record, nothing is known. Raises SweepError, SlurmError.
+    """
+    here, every = Slurm(conf).cluster(), intents(store)
+    places = _by_place(intent for intent in every if intent.kind == SLURM)
+    away = [ours for place, ours in places.items() if place.cluster is not None and not place.is_that(here, conf)]
+    local = [intent for intent in every if intent.kind != SLURM]
+    return {intent.number for ours in (*away, local) for intent in ours}
 
 
 # --- what it has of ours --------------------------------------------------------------------------------------------
@@ -232,17 +250,18 @@ def _queued(
     seen = {task.name for task in found}
     ids = {task.job_id for task in found}  # given out again, perhaps, to a later submission of the same sweep
     renamed = {job: token for token, job in reported.items() if token not in seen and job not in ids}
-    told = {intent.root for intent in by_number.values()}
     numbered = [task for task in slurm.numbered(sorted(renamed)) if task.job_id in renamed]
-    here = _here(store.root, {task.directory for task in numbered}, told)
+    # Where its submission says that it works: another machine's name for this directory, whatever has that name here.
+    counted = {intent.root for intent in by_number.values() if intent.root}
+    counted |= _here(store.root, {task.directory for task in numbered})
     found = [task for task in found if task.name in places]
-    found += [replace(task, name=renamed[task.job_id]) for task in numbered if task.directory in here]
+    found += [replace(task, name=renamed[task.job_id]) for task in numbered if task.directory in counted]
     own = {intent.root for intent in by_number.values() if _is_own(store, intent)}
     here = _here(store.root, {task.directory for task in found}, own)
     yield from ((task, task.directory in here) for task in found)
 
 
-def _here(root: Path, directories: Iterable[str], told: Collection[str]) -> set[str]:
+def _here(root: Path, directories: Iterable[str], told: Collection[str] = ()) -> set[str]:
     """Those of some jobs' work directories that are the sweep directory, by whatever path.
 
     told: where submissions say that it was. This is believed of what cannot be examined: it may have been moved since,

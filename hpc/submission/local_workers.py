@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import MappingProxyType
 from typing import BinaryIO
 
 from hpc import protocol
@@ -27,8 +25,6 @@ from hpc.trainers.snapshot import python_path
 
 # Soon enough that no core idles between two tasks.
 POLL_SECONDS = 0.1
-# timeout(1) and other starters signal a process and then its whole group: that is one Ctrl-C, not two.
-_SAME_INTERRUPT_SECONDS = 1.0
 
 # A task's process; ForkedTask has what is used of Popen.
 Worker = subprocess.Popen[bytes] | ForkedTask
@@ -39,7 +35,8 @@ class Ends:
     """How a local run ended.
 
     interrupted: the user asked it to stop. problems: one line per task that ended badly.
-    queued: cells that were left to Slurm, which has them. cancelled: tasks that were, by `holdfast cancel`.
+    queued: cells that were left to Slurm, which has them. cancelled: tasks that were, by `holdfast cancel`. left_out:
+    cells that had been cancelled before any task began.
     exit_code: of a failure that every other task would share (wrong sweep, unreachable files), else 0.
     """
 
@@ -48,6 +45,7 @@ class Ends:
     exit_code: int = 0
     queued: int = 0
     cancelled: set[int] = field(default_factory=set)
+    left_out: int = 0
 
 
 def run_tasks(
@@ -57,7 +55,7 @@ def run_tasks(
     *,
     parallel: int,
     device: str,
-    config_digest: str = "",
+    digests: Mapping[str, str] = MappingProxyType({}),
     on_poll: Callable[[], None],
     before_start: Callable[[], None] = lambda: None,
     cancelled: Callable[[], Collection[int]] = tuple,
@@ -67,55 +65,45 @@ def run_tasks(
     Ctrl-C asks the workers to save and stop; another one, a second or more later, kills them.
     before_start: raises BusyError if another command has taken over; then no more are started, and those that run are
     asked to save and stop, too.
+    digests: of the configuration and the sweep that the tasks are for, by the names in hpc.protocol.
     cancelled: the tasks that are not wanted any more: they are not started, or asked to save and stop.
-    Returns how they ended.
+    Returns how they ended. Raises OSError if the sweep's files cannot be reached, once the workers have saved.
     """
-    start = _Starts(store, intent, _environment(intent, code, device, 1, config_digest))
+    start = _Starts(store, intent, _environment(intent, code, device, 1, digests))
     workers = _Workers(store, intent, start)
-    restore = _hear_repeated_interrupts_once()
+    failure: OSError | None = None
     try:
         if sum(intent.sizes) > parallel:
             start.use_fork_server()
         while workers.left:
             try:
-                workers.leave_out(cancelled())
-                workers.start(parallel, before_start)
+                if failure is None:
+                    workers.leave_out(cancelled())
+                    workers.start(parallel, before_start)
                 start.wait_for_news(POLL_SECONDS)
                 workers.reap()
-                on_poll()
+                if failure is None:
+                    on_poll()
             except BusyError as error:
                 workers.ends.problems.append(str(error))
+                workers.stop()
+            except OSError as error:  # a full disk, or a file server that does not answer
+                failure = failure or error
                 workers.stop()
             except KeyboardInterrupt:
                 if workers.ends.interrupted:
                     raise
                 workers.ends.interrupted = True
-                print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
                 workers.stop()
+                print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
     except KeyboardInterrupt:
         workers.ends.interrupted = True
     finally:
         workers.kill()
         start.close()
-        restore()
+    if failure is not None:
+        raise failure
     return workers.ends
-
-
-def _hear_repeated_interrupts_once() -> Callable[[], object]:
-    """Let a Ctrl-C that comes with another be no second one. Returns what makes it one again."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        return lambda: None
-    last = -math.inf
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal last
-        since, last = time.monotonic() - last, time.monotonic()
-        if since >= _SAME_INTERRUPT_SECONDS:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    return lambda: signal.signal(signal.SIGINT, before)
 
 
 class _Starts:
@@ -152,7 +140,7 @@ def start_worker(
     store: Store, intent: Intent, code: Path, index: int, device: str, threads: int
 ) -> subprocess.Popen[bytes]:
     """Start one task of a local submission, of whatever configuration sweep.json says."""
-    return _start(store, intent, index, _environment(intent, code, device, threads, ""))
+    return _start(store, intent, index, _environment(intent, code, device, threads, {}))
 
 
 def _start(store: Store, intent: Intent, index: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -173,15 +161,21 @@ def _log_of(store: Store, intent: Intent, index: int) -> BinaryIO:
     return os.fdopen(files.open_log(store.paths.task_log(intent.number, 0, index)), "ab")
 
 
-def _environment(intent: Intent, code: Path, device: str, threads: int, config_digest: str) -> dict[str, str]:
-    return os.environ | {
+def _environment(intent: Intent, code: Path, device: str, threads: int, digests: Mapping[str, str]) -> dict[str, str]:
+    # Those of a task of ours in which this command may run are about that task.
+    around = protocol.for_tasks(os.environ)
+    inherited = {name: value for name, value in around.items() if name not in protocol.OF_ONE_TASK}
+    of_none = {protocol.CONFIG_DIGEST: "", protocol.SWEEP_DIGEST: ""}
+    return inherited | {
+        **of_none,
+        **digests,
         "PYTHONPATH": python_path(code),
         "PYTHONUNBUFFERED": "1",
         protocol.PARENT: str(os.getpid()),
         protocol.DEVICE: device,
         protocol.THREADS: str(threads),
         protocol.CODE_DIGEST: intent.code,
-        protocol.CONFIG_DIGEST: config_digest,
+        protocol.ARRAY: intent.tokens[0],
         "OMP_NUM_THREADS": str(threads),
     }
 
@@ -253,7 +247,7 @@ class _Workers:
             files.append(log, f"task process {worker.pid} ended by {name}\n")
         text = opening.tail(log).strip()
         if not text:
-            log.unlink()
+            files.remove(log)
         if code in (TaskExit.STORAGE, TaskExit.USAGE, TaskExit.OUTDATED):
             ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")
@@ -267,6 +261,8 @@ class _Workers:
             ends.problems.append(
                 f"task {index} could not use its GPU any more; the same command resumes it in a new process"
             )
+        elif code == TaskExit.UNFIT:
+            ends.problems.append(f"task {index} cannot be trained on this machine; `holdfast show` says why in its log")
         elif code not in (TaskExit.DONE, TaskExit.FAILED) and not ends.interrupted:
             ends.problems.append(f"task {index} stopped early (exit status {code}); the same command resumes it")
 

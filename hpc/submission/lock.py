@@ -15,22 +15,21 @@ import contextlib
 import errno
 import json
 import os
-import shutil
-import signal
-import threading
+import re
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hpc.errors import BusyError
 from hpc.paths import is_of, origin
-from hpc.processes import Place, here, is_hidden, start_time, state
-from hpc.storage import documents, files
+from hpc.processes import ENDING, Place, here, interrupted_by, is_hidden, start_time, state
+from hpc.storage import documents, files, opening
+from hpc.storage.permissions import user_name
 from hpc.storage.store import Store
 
 # Of many commands that find a lock free, one gets it and holds it for seconds: whoever has not met an owner after 0.8 s
@@ -39,21 +38,29 @@ _TRIES, _PAUSE_SECONDS = 40, 0.02
 # What rename answers where the lock is taken. EPERM: a file system over SFTP, which says nothing finer; the directory
 # beside it has just been made, so a right is not what is missing.
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.EPERM}
+# What the file of an owner is called, by this version and the first one; no other is believed or removed.
+_OWNER = re.compile(r"owner(-[0-9a-z]{1,32})?[.]json")
 # A submission takes seconds to minutes; looking at its lock costs one listing.
 _BUSY_SECONDS = 2.0
 # What takes the lock. The first two train cells themselves, the others queue them.
 RUN, SUBMIT_HERE = "holdfast run", "holdfast submit --profile local"
 SUBMIT, CHECK = "holdfast submit", "holdfast check resume"
-# kill, timeout and systemd send TERM; a terminal that is closed sends HUP.
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+# Ids of the locks that calls in this process have, or are about to take. A notebook's process outlives its calls: the
+# lock that an interrupted one could not leave is nobody's, though the process still runs.
+_OURS: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Held:
-    """A lock that this process has taken. It may have been taken over since."""
+    """A lock that this process has taken for its command. It may have been taken over since.
+
+    forced: it was taken from a command of which nobody knows that it is gone, because that was asked for.
+    """
 
     store: Store
     file: str
+    command: str
+    forced: bool = False
 
     def check(self) -> None:
         """Raise BusyError if another command has taken the lock over, as it may have while this one was stopped."""
@@ -69,24 +76,31 @@ def lock(
     command: str,
     take_over: bool = False,
     on_busy: Callable[[str], None] | None = None,
+    pause: Callable[[float], None] | None = None,
 ) -> Iterator[Held]:
     """Let one command at a time submit or run a sweep. The lock of a process that is known to be gone is taken.
 
     take_over: also take it from one of which that is not known, but not from one that is seen to run.
     on_busy: called with the reason each time the lock is not to be had; then this waits instead of raising.
-    TERM and HUP, for as long as the lock is held, are what Ctrl-C is: KeyboardInterrupt, so that the lock is released.
+    pause: waits so many seconds, in the place of time.sleep, and may raise to end that.
+    TERM and HUP, for as long as the lock is held, raise KeyboardInterrupt as Ctrl-C does, so that the lock is released.
 
     Raises BusyError saying who holds it and what to do. It saves work, it does not guard results: those are safe with
     any number of writers.
     """
     files.make_directory(store.paths.submissions_root)
-    with _interrupted_by(_ENDING):
-        held = _take(store, command, take_over, on_busy)
+    unique = uuid.uuid4().hex
+    with interrupted_by(*ENDING):
+        _OURS.add(unique)
         try:
-            _tidy(store)
-            yield held
+            held = _take(store, command, unique, take_over, on_busy, pause or time.sleep)
+            try:
+                _tidy(store)
+                yield held
+            finally:
+                _leave(store, held.file)
         finally:
-            _leave(store, held.file)
+            _OURS.discard(unique)
 
 
 @dataclass(frozen=True)
@@ -111,29 +125,37 @@ def holder(store: Store) -> Holder | None:
     found = _owner(store)
     if found is None or not is_of(store.root, found[1]) or (standing := _standing(found[1])) is _Owner.GONE:
         return None
-    return Holder(str(found[1].get("command", "")), _who(found[1]), standing is _Owner.RUNS)
+    return Holder(str(found[1].get("command", "")), _who(found[1]), standing in _SEEN)
 
 
 # --- taking and leaving ---------------------------------------------------------------------------------------------
 
 
-def _take(store: Store, command: str, take_over: bool, on_busy: Callable[[str], None] | None) -> Held:
+def _take(
+    store: Store,
+    command: str,
+    unique: str,
+    take_over: bool,
+    on_busy: Callable[[str], None] | None,
+    pause: Callable[[float], None],
+) -> Held:
     while True:
         try:
-            return _take_now(store, command, take_over)
+            return _take_now(store, command, unique, take_over)
         except BusyError as error:
             if on_busy is None:
                 raise
             on_busy(str(error))
-            time.sleep(_BUSY_SECONDS)
+            pause(_BUSY_SECONDS)
 
 
-def _take_now(store: Store, command: str, take_over: bool) -> Held:
+def _take_now(store: Store, command: str, unique: str, take_over: bool) -> Held:
+    forced = False
     for _ in range(_TRIES):
-        held = _put_in_place(store, command)
+        held = _put_in_place(store, command, unique)
         if held is not None:
-            return held
-        _remove_if_gone(store, take_over)
+            return replace(held, forced=forced)
+        forced |= _remove_if_gone(store, take_over)
         time.sleep(_PAUSE_SECONDS)  # released a moment ago, or another command was faster
     raise BusyError(
         f"{store.root}: other commands took this sweep at the same moment, or its lock cannot be read; try again, "
@@ -141,12 +163,11 @@ def _take_now(store: Store, command: str, take_over: bool) -> Held:
     )
 
 
-def _put_in_place(store: Store, command: str) -> Held | None:
+def _put_in_place(store: Store, command: str, unique: str) -> Held | None:
     """Put a directory that already names its owner in the lock's place; None if that is taken."""
-    unique = uuid.uuid4().hex
     prepared = store.paths.lock_directory.with_name(f".lock-{unique}")
     owner = store.paths.lock_owner_file(prepared, unique)
-    os.mkdir(prepared, 0o755)
+    files.mkdir(prepared)  # where a group shares the sweep, any member can remove it
     try:
         pid = os.getpid()
         record = (
@@ -155,22 +176,23 @@ def _put_in_place(store: Store, command: str) -> Held | None:
             | origin(store.root)
         )
         files.publish(owner, json.dumps(record).encode())
-        os.rename(prepared, store.paths.lock_directory)
-    except FileNotFoundError:
-        return None  # another command took the empty directory for one that nobody needs
+        files.rename_directory(prepared, store.paths.lock_directory)
     except OSError as error:
-        if error.errno not in _TAKEN:
-            raise
-        return None
+        # A rename whose reply got lost is asked of an NFS server again, which then finds nothing to rename.
+        if owner.name not in files.entries(store.paths.lock_directory):
+            # ENOENT: another command took the empty directory for one that nobody needs.
+            if error.errno not in (errno.ENOENT, *_TAKEN):
+                raise
+            return None
     finally:
         _discard(prepared)
-    return Held(store, owner.name)
+    return Held(store, owner.name, command)
 
 
 def _discard(prepared: Path) -> None:
     """Remove a prepared directory. On NFS it stays full while a command that looks at it has its file open."""
     for _ in range(_TRIES):
-        shutil.rmtree(prepared, ignore_errors=True)
+        files.remove_tree(prepared)
         if not prepared.exists():
             return
         time.sleep(_PAUSE_SECONDS)
@@ -178,31 +200,56 @@ def _discard(prepared: Path) -> None:
 
 def _leave(store: Store, owner: str) -> None:
     """Remove an owner's file and, for tidiness, the directory if nobody has taken it meanwhile."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(store.paths.lock_directory / owner)
+    files.remove(store.paths.lock_directory / owner)
     with contextlib.suppress(OSError):
-        os.rmdir(store.paths.lock_directory)
+        files.remove_directory(store.paths.lock_directory)
 
 
-def _remove_if_gone(store: Store, take_over: bool) -> None:
-    """Remove the owner that is there if he is gone, or may be and shall be taken over. Raises BusyError otherwise."""
+def _remove_if_gone(store: Store, take_over: bool) -> bool:
+    """Remove the owner that is there if he is gone, or may be and shall be taken over. Raises BusyError otherwise.
+
+    Returns whether one was removed who may not be gone.
+    """
     found = _owner(store)
     if found is None:
         # Over SFTP, nothing is renamed onto a directory that is there, however empty.
         with contextlib.suppress(OSError):
-            os.rmdir(store.paths.lock_directory)
-        return
+            files.remove_directory(store.paths.lock_directory)
+        _refuse_strangers(store)
+        return False
     name, record = found
     standing = _standing(record) if is_of(store.root, record) else _Owner.GONE  # of the directory this is a copy of
-    if record and standing is not _Owner.GONE and (standing is _Owner.RUNS or not take_over):
+    if record and standing is not _Owner.GONE and (standing in _SEEN or not take_over):
         raise BusyError(f"{store.root}: {_at_work(record)}")
+    if not record and take_over and _can_be_read(store, name):
+        return False  # after all, so the next look judges it
     if record or take_over:
+        _remove(store, name, record)
+    return take_over and standing is not _Owner.GONE
+
+
+def _refuse_strangers(store: Store) -> None:
+    """Raise BusyError if something lies in the lock's place that none of our commands put there, nor removes."""
+    names = files.entries(store.paths.lock_directory)
+    if stranger := next((name for name in names if not _OWNER.fullmatch(name)), None):
+        raise BusyError(f"{store.paths.lock_directory / stranger}: no file of Holdfast; move it away")
+
+
+def _remove(store: Store, name: str, record: dict[str, Any]) -> None:
+    """Remove the owner that is gone. Raises BusyError if only he may do so."""
+    try:
         _leave(store, name)
+    except PermissionError:
+        path = store.paths.lock_directory / name
+        user = user_name(os.lstat(path).st_uid)
+        raise BusyError(
+            f"{path}: left by {_who(record)}; only {user} can remove it: rm {shlex.quote(str(path))}"
+        ) from None
 
 
 def _owner(store: Store) -> tuple[str, dict[str, Any]] | None:
     """(file, record) of whoever holds the lock; an empty record if it cannot be read. None: nobody holds it."""
-    for name in files.entries(store.paths.lock_directory):
+    for name in filter(_OWNER.fullmatch, files.entries(store.paths.lock_directory)):
         try:
             return name, dict(documents.read(store.paths.lock_directory / name, documents.OwnerDocument))
         except FileNotFoundError:
@@ -212,20 +259,32 @@ def _owner(store: Store) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
+def _can_be_read(store: Store, name: str) -> bool:
+    """Whether a record that could not be read a moment ago can be now. Raises OSError while storage has trouble: what
+    is not known to be damaged may be of a command that is seen to run as soon as it can be read."""
+    try:
+        return bool(documents.read(store.paths.lock_directory / name, documents.OwnerDocument))
+    except (ValueError, PermissionError, IsADirectoryError, opening.RefusedFileError):
+        return False
+    except FileNotFoundError:
+        return True  # it is gone
+
+
 def _tidy(store: Store) -> None:
     """Remove what killed commands left beside the lock, where it is certain that nobody needs it.
 
     .lock-*: prepared by a command that did not come to rename it. .gone-*: marks of earlier versions of Holdfast.
     """
-    for name in os.listdir(store.paths.submissions_root):
+    for name in opening.list_folder(store.paths.submissions_root):
         path = store.paths.submissions_root / name
         if name.startswith(".gone-"):
-            shutil.rmtree(path, ignore_errors=True)
+            files.remove_tree(path)
         elif name.startswith(".lock-"):
-            left = [documents.known(path / entry, documents.OwnerDocument) for entry in files.entries(path)]
-            # Its owner, if he lives and has not written his name yet, makes another one.
-            if all(record and _standing(record) is _Owner.GONE for record in left):
-                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # of an owner who cannot be read nothing is certain
+                left = [documents.known(path / entry, documents.OwnerDocument) for entry in files.entries(path)]
+                # Its owner, if he lives and has not written his name yet, makes another one.
+                if all(record and _standing(record) is _Owner.GONE for record in left):
+                    files.remove_tree(path)
 
 
 # --- is the owner still there? --------------------------------------------------------------------------------------
@@ -233,11 +292,16 @@ def _tidy(store: Store) -> None:
 
 class _Owner(Enum):
     RUNS = "; wait for it, or end it with `kill {pid}` (--take-over takes no lock from a command that runs)"
+    HERE = ", in another thread of this very process; wait for it"
     GONE = ""
     UNSURE = (
         ", as far as can be seen from here; wait for it, or add --take-over "
         "if a look at its own machine and container shows that it is gone for good"
     )
+
+
+# One of these is certainly at work.
+_SEEN = (_Owner.RUNS, _Owner.HERE)
 
 
 def _who(record: dict[str, Any]) -> str:
@@ -262,6 +326,8 @@ def _standing(record: dict[str, Any]) -> _Owner:
         return _Owner.UNSURE
     if start_time(pid) != record.get("began"):
         return _Owner.GONE
+    if pid == os.getpid():
+        return _Owner.HERE if record.get("id") in _OURS else _Owner.GONE
     return _Owner.UNSURE if state(pid) in ("T", "t") else _Owner.RUNS  # a stopped process may be continued, or never
 
 
@@ -272,24 +338,3 @@ def _rebooted_since(record: dict[str, Any], ours: Place) -> bool:
     """
     same = (record.get("host"), record.get("machine")) == (ours.host, ours.machine)
     return same and bool(ours.machine) and record.get("namespace") == ours.namespace and not ours.in_container
-
-
-@contextlib.contextmanager
-def _interrupted_by(signals: tuple[signal.Signals, ...]) -> Iterator[None]:
-    """Let signals that would kill this process interrupt it, as Ctrl-C does. Those that are ignored stay so (nohup)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in signals}
-    changed = [number for number in signals if before[number] == signal.SIG_DFL]
-    for number in changed:
-        signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number in changed:
-            signal.signal(number, before[number])
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from hpc.errors import BusyError
 from hpc.processes import host
-from hpc.storage import documents, files, published
+from hpc.storage import documents, files, opening, published
 from hpc.storage.claims import new_submission
 from hpc.storage.layout import redone_mark
 from hpc.storage.store import Store
@@ -34,7 +35,7 @@ def set_aside(store: Store, cells: Sequence[Cell], held: Held) -> int:
     OSError.
     """
     _check_nothing_lives(store, {cell.name for cell in cells})
-    number = new_submission(store)
+    number = new_submission(store, cells)
     by = f"`holdfast redo` (process {os.getpid()} on {host()})"
     record = {"by": by, "at": time.time(), "cells": sorted(cell.name for cell in cells)}
     files.publish(store.paths.redo_file(number), json.dumps(record, indent=1).encode())
@@ -42,14 +43,15 @@ def set_aside(store: Store, cells: Sequence[Cell], held: Held) -> int:
         held.check()
         with contextlib.suppress(FileNotFoundError):  # a person has just moved it away
             judged = files.read(store.paths.result_file(cell))
-            published.repair(store.paths, cell, files.parse_json(judged))  # its history and weights go with it
+            with contextlib.suppress(ValueError):  # damaged since it was looked at
+                published.repair(store.paths, cell, files.parse_json(judged))  # its history and weights go with it
             published.set_aside(store.paths, cell, judged, redone_mark(number))
     return number
 
 
 def read(store: Store, number: int) -> dict[str, Any]:
     """Who asked for a redo, and when; empty if its record cannot be read any more."""
-    return documents.known(store.paths.redo_file(number), documents.RedoDocument)
+    return documents.known(store.paths.redo_file(number), documents.RedoDocument, opening.NAMES)
 
 
 def _check_nothing_lives(store: Store, names: set[str]) -> None:
@@ -61,5 +63,5 @@ def _check_nothing_lives(store: Store, names: set[str]) -> None:
         more = f" and {len(live) - 1} more" if len(live) > 1 else ""
         raise BusyError(
             f"{store.root}: {live[0]}{more} is part of a task that is queued or running; wait for it, or "
-            f"holdfast cancel {store.root}, then redo"
+            f"holdfast cancel {shlex.quote(str(store.root))}, then redo"
         )

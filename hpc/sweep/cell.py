@@ -27,6 +27,7 @@ _RESERVED = {
     "best_epoch",
     "cause",
     "cell",
+    "cell_digest",
     "completeness",
     "condition",
     "condition_id",

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
-from hpc.checkout import SCRIPT_TRAINER
+from hpc.checkout import BUILT_IN_TRAINER, SCRIPT_TRAINER
 from hpc.sweep.cell import Cell, digest
 from hpc.sweep.grid import Grid
+from hpc.sweep.resources import ResourceRule, rules_from_json
+from hpc.sweep.stopping import StopRule
 
 # Code and tables fit; a data set belongs in a data directory, where it is read and not copied.
 FILES_MB = 20.0
 # Of the analysis: how results are shown, not what is tested. It may change at any time.
 PRESENTATION = ("figures", "formats", "labels")
+
+# What a declared test says beside its kind.
+_TEST_NEEDS = {
+    "slope": ("metric",),
+    "compare": ("metric",),
+    "retention": ("kept", "other", "factor", "kept_chance", "other_chance"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class DeclaredTrainer:
     data_files: patterns of the files in the data directory whose content counts.
     files: patterns of files that the trainer reads, as seen from its own folder. files_mb: how much of what lies beside
         it is copied for its tasks, MB.
+    seeded: what it draws from a cell's seed, in words for a reader of the report; may be empty.
     """
 
     target: str
@@ -39,6 +50,7 @@ class DeclaredTrainer:
     data_files: tuple[str, ...] = ("*",)
     files: tuple[str, ...] = ()
     files_mb: float = FILES_MB
+    seeded: str = ""
 
     def field_of(self, factor: str) -> str:
         """Name of a factor in results.json."""
@@ -51,7 +63,9 @@ class Sweep:
 
     sections: data, model, synergy, training and the chosen experiment, as the trainer gets them.
     data_digest: digest of the data's content; empty without data.
-    analysis, checkpoint_seconds, keep_weights, wandb, output_dir: not part of a cell's identity.
+    stop_when: metric, patience, min_delta and better of the rule by which a cell ends early; empty without one.
+    analysis, checkpoint_seconds, keep_weights, wandb, output_dir, resources: not part of a cell's identity.
+    resources: what some cells ask of a cluster beside the others. Like a profile, it may change at any time.
     """
 
     name: str
@@ -64,6 +78,19 @@ class Sweep:
     checkpoint_seconds: float
     keep: Mapping[str, Any]
     wandb: Mapping[str, Any] = field(default_factory=dict)
+    stop_when: Mapping[str, Any] = field(default_factory=dict)
+    resources: tuple[ResourceRule, ...] = ()
+
+    @cached_property
+    def stop_rule(self) -> StopRule | None:
+        """When a cell ends early; None if every cell trains all its epochs."""
+        if self.stop_when:
+            return StopRule.of(self.stop_when)
+        # What the built-in trainer was told before there was stop_when, in sweeps that were begun then.
+        earlier = self.sections.get("training", {}).get("early_stopping")
+        if self.trainer.target != BUILT_IN_TRAINER or not earlier:
+            return None
+        return StopRule.of({"metric": "val_loss", "better": "lower", **earlier})
 
     @property
     def metrics_are_free(self) -> bool:
@@ -86,7 +113,8 @@ class Sweep:
             sections["data"] = {"digest": self.data_digest, "batch_size": data.get("batch_size")}
         # What a level stands for is compared level by level, so that levels can be added.
         options = {key: value for key, value in self.options.items() if not (key == "bundles" and self.bundles)}
-        return {"trainer": self.trainer.target, "options": options, **sections}
+        stop_when = {"stop_when": dict(self.stop_when)} if self.stop_when else {}
+        return {"trainer": self.trainer.target, "options": options, **stop_when, **sections}
 
     @property
     def bundles(self) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
@@ -99,10 +127,19 @@ class Sweep:
         """A result belongs to this configuration if it carries this digest."""
         return digest(self.identity())
 
+    @cached_property
+    def task_digest(self) -> str:
+        """Digest of all that a task may read of this revision: neither the analysis of its results nor what was asked
+        of the cluster."""
+        return digest({name: value for name, value in self.to_json().items() if name not in ("analysis", "resources")})
+
+    def settings_of(self, cell: Cell) -> dict[str, Mapping[str, Any]]:
+        """What a cell's levels stand for, by factor, where they stand for settings."""
+        return {factor: levels[str(cell.factors[factor])] for factor, levels in self.bundles.items()}
+
     def cell_digest(self, cell: Cell) -> str:
-        """Digest of a cell under this configuration, carried by its checkpoints."""
-        settings = [levels[str(cell.factors[factor])] for factor, levels in self.bundles.items()]
-        return digest([self.config_digest, cell.to_json(), *settings])
+        """Digest of a cell under this configuration, with what its levels stand for: of its checkpoints and result."""
+        return digest([self.config_digest, cell.to_json(), *self.settings_of(cell).values()])
 
     def shown_as(self, presentation: Mapping[str, Any]) -> Sweep:
         """The same sweep with figures, formats and labels of another analysis, as far as that names them."""
@@ -134,14 +171,21 @@ class Sweep:
         """The same sweep with ``count`` runs a condition: the seeds it has, then the integers after the largest."""
         seeds = self.grid.seeds
         added = range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds))
-        return replace(self, grid=Grid(self.grid.axes, (*seeds, *added)[:count]))
+        return replace(self, grid=replace(self.grid, seeds=(*seeds, *added)[:count]))
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(replace(self, grid=Grid((), ())))
+        if not self.stop_when:
+            del data["stop_when"]
         if not self.trainer.files:  # versions that lack a key cannot read it, and tasks of theirs may be queued
             del data["trainer"]["files"]
         if self.trainer.files_mb == FILES_MB:
             del data["trainer"]["files_mb"]
+        if not self.trainer.seeded:
+            del data["trainer"]["seeded"]
+        data["resources"] = [rule.to_json() for rule in self.resources]
+        if not self.resources:
+            del data["resources"]
         result: dict[str, Any] = plain(data | {"grid": self.grid.to_json(), "config_digest": self.config_digest})
         return result
 
@@ -151,9 +195,25 @@ class Sweep:
         values = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         lists = {key: tuple(data["trainer"][key]) for key in ("data_files", "files") if key in data["trainer"]}
         trainer = DeclaredTrainer(**data["trainer"] | lists)
-        sweep = cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": trainer})
+        rules = rules_from_json(data.get("resources", ()))
+        sweep = cls(**values | {"grid": Grid.from_json(data["grid"]), "trainer": trainer, "resources": rules})
+        _check_stop(sweep)
         _check_bundles(sweep)
+        _check_data(sweep)
+        _check_tests(sweep)
         return sweep
+
+
+def _check_stop(sweep: Sweep) -> None:
+    """Raise KeyError or ValueError unless the rule by which cells end early is one, of a metric that there is."""
+    if not isinstance(sweep.stop_when, Mapping):
+        raise ValueError("stop_when is no section")
+    try:
+        rule = sweep.stop_rule
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"stop_when: {error}") from None
+    if rule is not None and rule.metric not in sweep.trainer.metrics:
+        raise ValueError(f"stop_when.metric: there is no metric {rule.metric!r}")
 
 
 def _check_bundles(sweep: Sweep) -> None:
@@ -167,6 +227,31 @@ def _check_bundles(sweep: Sweep) -> None:
         for value in axes[factor]:
             if not isinstance(levels.get(str(value)), Mapping):
                 raise ValueError(f"options.bundles.{factor} has no settings of {value}")
+
+
+def _check_data(sweep: Sweep) -> None:
+    """Raise ValueError unless a sweep that was planned with data says where it lies, and which files of it count."""
+    if not sweep.data_digest:
+        return
+    section = sweep.sections.get("data", {})
+    if not isinstance(section.get("dir"), str):  # an empty one is of a sweep that came from W&B, without paths
+        raise ValueError("sections.data.dir is no path, where data_digest is given")
+    if not isinstance(section.get("image_dir"), str | None):
+        raise ValueError("sections.data.image_dir is no path")
+    for pattern in sweep.trainer.data_files:
+        if not PurePath(pattern).parts or PurePath(pattern).is_absolute() or ".." in PurePath(pattern).parts:
+            raise ValueError(f"trainer.data_files: {pattern!r} is no pattern of files below a folder")
+
+
+def _check_tests(sweep: Sweep) -> None:
+    """Raise ValueError unless every declared test is one of the three kinds, and says all that its kind needs."""
+    for number, test in enumerate(sweep.analysis.get("tests") or ()):
+        where, kinds = f"analysis.tests[{number}]", [kind for kind in _TEST_NEEDS if kind in test]
+        if len(kinds) != 1:
+            raise ValueError(f"{where} is not one of {', '.join(_TEST_NEEDS)}")
+        said = test["retention"] if kinds == ["retention"] else test
+        if missing := [key for key in _TEST_NEEDS[kinds[0]] if said.get(key) is None]:
+            raise ValueError(f"{where} lacks {', '.join(missing)}")
 
 
 def plain(value: Any) -> Any:

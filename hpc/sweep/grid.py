@@ -1,7 +1,8 @@
-"""The grid: named factors with their levels, crossed, times seeds."""
+"""The grid: the conditions of a design, times seeds."""
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,27 +10,36 @@ from functools import cached_property
 from typing import Any
 
 from hpc.sweep.cell import Cell, FactorValue, Point, check_factor_name, check_value, value_text
+from hpc.sweep.design import FULL, Axis, Rules, places, point_at, position
+
+__all__ = ["FIRST_SEED", "Axis", "Grid", "Rules", "levels_text"]
 
 # Of a sweep that names no seeds: 42, 43, ... as the predecessor counted them, so that its runs and ours are comparable.
 FIRST_SEED = 42
 # A directory's name has at most 255 bytes; the rest is for the number of the run.
 _LONGEST_NAME = 240
+# Levels that a sentence names; of more, the first of them and how many follow.
+_MOST_TOLD, _TOLD = 12, 8
 
 
-@dataclass(frozen=True)
-class Axis:
-    """One factor and the values it takes, in order."""
-
-    name: str
-    values: tuple[FactorValue, ...]
+def levels_text(values: Sequence[FactorValue]) -> str:
+    """Levels as a sentence names them; drawn ones may be thousands."""
+    told = values if len(values) <= _MOST_TOLD else values[:_TOLD]
+    more = f" and {len(values) - len(told):,} more" if len(told) < len(values) else ""
+    return ", ".join(map(value_text, told)) + more
 
 
 @dataclass(frozen=True)
 class Grid(Sequence[Cell]):
-    """All cells of a sweep, counted without being made: conditions in the order of the axes, seeds fastest."""
+    """All cells of a sweep: conditions in the order of the axes, seeds fastest. Every combination of levels is a
+    condition, counted without being made, unless rules say otherwise.
+
+    axes: all levels of every factor, also those that only single conditions have.
+    """
 
     axes: tuple[Axis, ...]
     seeds: tuple[int, ...]
+    rules: Rules = FULL
 
     def __len__(self) -> int:
         return self.size
@@ -39,9 +49,24 @@ class Grid(Sequence[Cell]):
         """Number of cells, however many; len() ends at 2^63."""
         return self.n_conditions * len(self.seeds)
 
+    @property
+    def most(self) -> int:
+        """Number of cells at most, however many; known without making conditions."""
+        return (self.rules.most(self.axes) if self.rules else self.combinations) * len(self.seeds)
+
+    @property
+    def combinations(self) -> int:
+        """Number of combinations of levels, whether or not they are conditions."""
+        return math.prod(len(axis.values) for axis in self.axes)
+
     @cached_property
     def n_conditions(self) -> int:
-        return math.prod(len(axis.values) for axis in self.axes)
+        return len(self._positions) if self.rules else self.combinations
+
+    @cached_property
+    def _positions(self) -> Sequence[int]:
+        """Of the conditions among all combinations, rising."""
+        return self.rules.positions(self.axes) if self.rules else range(self.combinations)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -62,10 +87,18 @@ class Grid(Sequence[Cell]):
             return False
         if self.seeds[cell.run_id] != cell.seed:
             return False
-        return len(cell.point) == len(self.axes) and all(
-            name == axis.name and any(_same(value, v) for v in axis.values)
-            for (name, value), axis in zip(cell.point, self.axes, strict=True)
-        )
+        return self.has(cell.point)
+
+    def has(self, point: Point) -> bool:
+        """Whether this is a condition; 1 and 1.0 are different levels."""
+        try:
+            wanted = position(self.axes, places(self.axes, point))
+        except ValueError:
+            return False
+        if not self.rules:
+            return True
+        at = bisect.bisect_left(self._positions, wanted)
+        return at < len(self._positions) and self._positions[at] == wanted
 
     def conditions(self) -> Iterator[tuple[str, Point]]:
         """Name and point of every condition, in order."""
@@ -74,37 +107,42 @@ class Grid(Sequence[Cell]):
             yield Cell(point, 0, 0).condition, point
 
     def _point(self, condition: int) -> Point:
-        pairs: list[tuple[str, FactorValue]] = []
-        for axis in reversed(self.axes):
-            condition, position = divmod(condition, len(axis.values))
-            pairs.append((axis.name, axis.values[position]))
-        return tuple(reversed(pairs))
+        return point_at(self.axes, self._positions[condition])
 
     def covers(self, other: Grid) -> bool:
         """Whether every cell of ``other`` is a cell of this grid, under the same name."""
         return (
             [axis.name for axis in self.axes] == [axis.name for axis in other.axes]
             and self.seeds[: len(other.seeds)] == other.seeds
-            and all(
-                {(type(value), value) for value in theirs.values} <= {(type(value), value) for value in axis.values}
-                for axis, theirs in zip(self.axes, other.axes, strict=True)
-            )
+            and (self._covers_product(other) if not self.rules else all(self.has(p) for _, p in other.conditions()))
         )
 
+    def _covers_product(self, other: Grid) -> bool:
+        return all(theirs.typed_values <= axis.typed_values for axis, theirs in zip(self.axes, other.axes, strict=True))
+
     def summary(self) -> str:
-        """The axes and seeds in one line."""
-        axes = [f"{axis.name} {', '.join(value_text(value) for value in axis.values)}" for axis in self.axes]
-        return "; ".join([*axes, f"{len(self.seeds)} seeds from {self.seeds[0]}"])
+        """The axes, how many of their combinations are conditions, and the seeds in one line."""
+        axes = [f"{axis.name} {levels_text(axis.values)}" for axis in self.axes]
+        return "; ".join(
+            [*axes, *([self.share] if self.rules else []), f"{len(self.seeds)} seeds from {self.seeds[0]}"]
+        )
+
+    @property
+    def share(self) -> str:
+        """How many combinations of levels are conditions, in words."""
+        return f"{self.n_conditions:,} of {self.combinations:,} combinations"
 
     def to_json(self) -> dict[str, Any]:
-        return {"axes": [[axis.name, list(axis.values)] for axis in self.axes], "seeds": list(self.seeds)}
+        axes = [[axis.name, list(axis.values)] for axis in self.axes]
+        return {"axes": axes, "seeds": list(self.seeds), **self.rules.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Grid:
         """Raises KeyError, TypeError or ValueError if this was not written by to_json."""
         axes = tuple(Axis(str(name), tuple(check_value(v) for v in values)) for name, values in data["axes"])
-        grid = cls(axes, tuple(int(seed) for seed in data["seeds"]))
+        grid = cls(axes, tuple(int(seed) for seed in data["seeds"]), Rules.from_json(data))
         grid._check_names()
+        grid.rules.check(axes)
         return grid
 
     def _check_names(self) -> None:
@@ -118,7 +156,3 @@ class Grid(Sequence[Cell]):
         longest = [max(len(value_text(value)) for value in axis.values) + len(axis.name) + 2 for axis in self.axes]
         if sum(longest) > _LONGEST_NAME:
             raise ValueError(f"names of cells have up to {sum(longest)} characters, where {_LONGEST_NAME} can be used")
-
-
-def _same(a: FactorValue, b: FactorValue) -> bool:
-    return type(a) is type(b) and a == b

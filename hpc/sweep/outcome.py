@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ class Outcome:
     """Status, metrics, history and weights of a finished cell; times, nodes and attempts are not part of it.
 
     metrics: name -> finite number, or None where it is not finite.
-    history_csv: one row an epoch. weights: safetensors bytes, or None.
+    history_csv: one row an epoch. weights: safetensors bytes, or None. stopped_early: which rule ended training before
+    its last epoch, and when; empty if none did. It follows from the history and the configuration, so that the digest
+    need not cover it.
     """
 
     status: str
@@ -28,6 +30,7 @@ class Outcome:
     epochs: int
     history_csv: bytes
     weights: bytes | None
+    stopped_early: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self, cell: Cell, config_digest: str) -> dict[str, Any]:
         """The outcome as results.json carries it, without provenance and factor columns."""
@@ -40,6 +43,7 @@ class Outcome:
             "metrics": dict(self.metrics),
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
+            **({"stopped_early": dict(self.stopped_early)} if self.stopped_early else {}),
             "config_digest": config_digest,
             "outcome_digest": self.digest(cell),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hpc.sweep.cell import Cell
@@ -18,12 +19,19 @@ STATES = (COMPLETED, DIVERGED, FAILED, CONFLICT, STARTED, MISSING)
 FINAL = (COMPLETED, DIVERGED)
 
 
+def is_done(states: Iterable[str]) -> bool:
+    """Whether a sweep ended as it should, by the states of its cells: each is final, and not all diverged, which would
+    leave no number at all."""
+    found = set(states)
+    return found.issubset(FINAL) and COMPLETED in found
+
+
 @dataclass(frozen=True)
 class CellStatus:
     """What the files say of one cell.
 
     attempts: claims so far. epoch, epochs: progress of the newest attempt, 0 if none. cause: of a failure or conflict.
-    pack_attempt: number of the newest one, or None.
+    pack_attempt: number of the newest one, or None. stopped_early: whether stop_when ended a cell that has a result.
     """
 
     cell: Cell
@@ -33,3 +41,4 @@ class CellStatus:
     epochs: int = 0
     cause: str = ""
     pack_attempt: int | None = None
+    stopped_early: bool = False

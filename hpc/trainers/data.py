@@ -13,6 +13,8 @@ def fault(sweep: Sweep) -> str:
     """What is wrong with a sweep's data, in one line; empty if nothing is. Reads every byte. Raises OSError."""
     if not sweep.data_digest:
         return ""
+    if not sweep.sections["data"]["dir"]:
+        return f"{sweep.name}: where the data of this sweep lies is not on record: it was taken from W&B, without paths"
     directory = Path(sweep.sections["data"]["dir"])
     images = sweep.sections["data"].get("image_dir")
     try:

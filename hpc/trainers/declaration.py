@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hpc.sweep.cell import check_factor_name
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.source import TrainerError, find, parse, refuse_shadowed
 
-_LITERALS = ("FACTORS", "METRICS", "OPTIONS", "PACK_MODE", "DATA_FILES")
+_LITERALS = ("FACTORS", "METRICS", "OPTIONS", "PACK_MODE", "DATA_FILES", "SEEDED")
 _FACTOR_KEYS = {"kind", "minimum", "ordered", "field", "label", "slug", "log", "overrides", "about"}
 _METRIC_KEYS = {"kind", "better", "chance", "label", "optional", "scaled_by", "error", "about"}
 ERRORS = ("squared", "cross entropy")
@@ -28,7 +28,7 @@ _FLAG = "True or False"
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": _FLAG, "log": _FLAG, "optional": _FLAG}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
 COMMAND_TRAINER = "training.command:train"
-_COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode")
+_COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode", "seeded")
 PACK_MODES = ("fused", "concurrent", "sequential")
 _COMMAND_MODES = ("concurrent", "sequential")  # each call of a command trains one cell
 
@@ -59,8 +59,8 @@ def read_declaration(target: str, search: Iterable[Path], options: Iterable[str]
     for required in ("FACTORS", "METRICS"):
         if not isinstance(literals.get(required), dict):
             raise TrainerError(f"{path.name} does not declare {required}; add a literal dictionary at its top level")
-    check_factors(literals["FACTORS"], path.name)
-    check_metrics(literals["METRICS"], literals["FACTORS"], path.name)
+    check_factors(literals["FACTORS"], lambda name: f"{path.name}: FACTORS[{name!r}]")
+    check_metrics(literals["METRICS"], literals["FACTORS"], lambda name: f"{path.name}: METRICS[{name!r}]")
     if "OPTIONS" in literals:
         _check_options(literals["OPTIONS"], options, path.name)
     mode = literals.get("PACK_MODE", "sequential")
@@ -68,7 +68,13 @@ def read_declaration(target: str, search: Iterable[Path], options: Iterable[str]
         raise TrainerError(f"{path.name}: PACK_MODE is {mode!r}; valid: {', '.join(PACK_MODES)}")
     name = f"{path.name}:{function}" if source.endswith(".py") else target
     return DeclaredTrainer(
-        name, str(path), literals["FACTORS"], literals["METRICS"], mode, _data_files(literals, path.name)
+        name,
+        str(path),
+        literals["FACTORS"],
+        literals["METRICS"],
+        mode,
+        _data_files(literals, path.name),
+        seeded=_seeded(literals.get("SEEDED", ""), f"{path.name}: SEEDED"),
     )
 
 
@@ -84,7 +90,7 @@ def _check_signature(arguments: ast.arguments, what: str) -> None:
 def command_declaration(spec: Mapping[str, Any]) -> tuple[DeclaredTrainer, str]:
     """A shell command as a trainer, declared in the configuration.
 
-    spec: {command, factors, metrics, data_files, pack_mode}. Returns (trainer, command). Raises TrainerError.
+    spec: {command, factors, metrics, data_files, pack_mode, seeded}. Returns (trainer, command). Raises TrainerError.
     """
     for key in spec:
         if key not in _COMMAND_KEYS:
@@ -96,15 +102,23 @@ def command_declaration(spec: Mapping[str, Any]) -> tuple[DeclaredTrainer, str]:
         if not isinstance(spec.get(key), Mapping):
             raise TrainerError(f"a command needs {key}: a section like a trainer's {key.upper()}")
     factors, metrics = dict(spec["factors"]), dict(spec["metrics"])
-    return declared_in_configuration(spec, COMMAND_TRAINER, None, factors, metrics), command
+    return declared_in_configuration(spec, COMMAND_TRAINER, None, factors, metrics, "metrics"), command
 
 
 def declared_in_configuration(
-    spec: Mapping[str, Any], target: str, path: Path | None, factors: dict[str, Any], metrics: dict[str, Any]
+    spec: Mapping[str, Any],
+    target: str,
+    path: Path | None,
+    factors: dict[str, Any],
+    metrics: dict[str, Any],
+    metrics_key: str,
 ) -> DeclaredTrainer:
-    """A trainer from its section, checked. path: of the user's script; None for our module. Raises TrainerError."""
-    check_factors(factors, "trainer")
-    check_metrics(metrics, factors, "trainer")
+    """A trainer from its section, checked. Raises TrainerError.
+
+    path: of the user's script; None for our module. metrics_key: the key of the section that declares the metrics.
+    """
+    check_factors(factors, lambda name: f"factors.{name}")
+    check_metrics(metrics, factors, lambda name: f"{metrics_key}.{name}")
     patterns = spec.get("data_files", ["*"])
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise TrainerError("data_files must be a list of patterns, such as ['*.npy']")
@@ -112,7 +126,8 @@ def declared_in_configuration(
     if mode not in _COMMAND_MODES:
         raise TrainerError(f"pack_mode is {shown(mode)}; valid for a command: {', '.join(_COMMAND_MODES)}")
     ours = PROJECT_ROOT.joinpath(*target.rpartition(":")[0].split(".")).with_suffix(".py")
-    return DeclaredTrainer(target, str(path or ours), factors, metrics, mode, tuple(patterns))
+    seeded = _seeded(spec.get("seeded", ""), "seeded")
+    return DeclaredTrainer(target, str(path or ours), factors, metrics, mode, tuple(patterns), seeded=seeded)
 
 
 def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
@@ -144,9 +159,15 @@ def _data_files(literals: Mapping[str, Any], where: str) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def check_factors(factors: dict[str, Any], where: str) -> None:
-    """Raise TrainerError for a factor that is not declared as the contract says. where: its file, for the message."""
-    _check_entries(factors, _FACTOR_KEYS, ("integer", "real", "word"), f"{where}: FACTORS")
+def _seeded(value: object, place: str) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise TrainerError(f"{place} is {shown(value)}; write one line of text, such as 'the initial weights'")
+    return value
+
+
+def check_factors(factors: dict[str, Any], place: Callable[[object], str]) -> None:
+    """Raise TrainerError for a factor that is not declared as the contract says. place: where a name is declared."""
+    _check_entries(factors, _FACTOR_KEYS, ("integer", "real", "word"), place)
     fields: dict[str, str] = {}
     for name, factor in factors.items():
         field = factor.get("field", name)
@@ -154,30 +175,28 @@ def check_factors(factors: dict[str, Any], where: str) -> None:
             try:
                 check_factor_name(text)
             except ValueError as error:
-                raise TrainerError(f"{where}: FACTORS[{name!r}]: {text!r}: {error}") from None
+                raise TrainerError(f"{place(name)}: {text!r}: {error}") from None
         if field in fields:
-            raise TrainerError(f"{where}: FACTORS[{name!r}] has the field {field!r} of {fields[field]!r}; rename one")
+            raise TrainerError(f"{place(name)} has the field {field!r} of {fields[field]!r}; rename one")
         fields[field] = name
 
 
-def check_metrics(metrics: dict[str, Any], factors: Mapping[str, Any], where: str) -> None:
-    """Raise TrainerError for a metric that is not declared as the contract says. where: its file, for the message."""
-    _check_entries(metrics, _METRIC_KEYS, ("bounded", "positive", "real"), f"{where}: METRICS")
+def check_metrics(metrics: dict[str, Any], factors: Mapping[str, Any], place: Callable[[object], str]) -> None:
+    """Raise TrainerError for a metric that is not declared as the contract says. place: where a name is declared."""
+    _check_entries(metrics, _METRIC_KEYS, ("bounded", "positive", "real"), place)
     for name in metrics:
         # Names become columns of CSV files and names of figures.
         if not _METRIC.fullmatch(name) or name == "epoch":
             raise TrainerError(
-                f"{where}: METRICS[{name!r}]: a metric's name is letters, digits and any of _ . / @ : + -, "
+                f"{place(name)}: a metric's name is letters, digits and any of _ . / @ : + -, "
                 "beginning with a letter, and not 'epoch'"
             )
         error = metrics[name].get("error")
         if error is not None and error not in ERRORS:
-            raise TrainerError(f"{where}: METRICS[{name!r}]: 'error' is {error!r}; valid: {', '.join(ERRORS)}")
+            raise TrainerError(f"{place(name)}: 'error' is {error!r}; valid: {', '.join(ERRORS)}")
         factor = metrics[name].get("scaled_by")
         if factor is not None and factor not in factors:
-            raise TrainerError(
-                f"{where}: METRICS[{name!r}]: 'scaled_by' is {factor!r}; valid: {', '.join(map(str, factors))}"
-            )
+            raise TrainerError(f"{place(name)}: 'scaled_by' is {factor!r}; valid: {', '.join(map(str, factors))}")
 
 
 def _check_options(declared: Any, given: Iterable[str], where: str) -> None:
@@ -189,20 +208,22 @@ def _check_options(declared: Any, given: Iterable[str], where: str) -> None:
             raise TrainerError(f"{where}: {unknown_key(f'trainer_options.{name}', name, sorted(declared) or ['none'])}")
 
 
-def _check_entries(entries: dict[str, Any], keys: set[str], kinds: tuple[str, ...], where: str) -> None:
+def _check_entries(
+    entries: dict[str, Any], keys: set[str], kinds: tuple[str, ...], place: Callable[[object], str]
+) -> None:
     for name, entry in entries.items():
         if not isinstance(name, str):
-            raise TrainerError(f"{where} has the name {name!r}; a name is text")
+            raise TrainerError(f"{place(name)}: a name is text; put it in quotes")
         if not isinstance(entry, Mapping) or entry.get("kind") not in kinds:
             given = entry.get("kind") if isinstance(entry, Mapping) else entry
-            raise TrainerError(f"{where}[{name!r}] has kind {given!r}; valid: {', '.join(kinds)}")
+            raise TrainerError(f"{place(name)} has kind {given!r}; valid: {', '.join(kinds)}")
         for key, value in entry.items():
             if key not in keys:
-                raise TrainerError(f"{where}[{name!r}]: {unknown_key(str(key), str(key), sorted(keys))}")
+                raise TrainerError(f"{place(name)}: {unknown_key(str(key), str(key), sorted(keys))}")
             if not _is_of_kind(value, _KEY_KINDS.get(key, "text")):
-                raise TrainerError(f"{where}[{name!r}]: {key!r} is {value!r}; it must be {_KEY_KINDS.get(key, 'text')}")
+                raise TrainerError(f"{place(name)}: {key!r} is {value!r}; it must be {_KEY_KINDS.get(key, 'text')}")
         if "better" in keys and entry.get("better") not in ("higher", "lower"):
-            raise TrainerError(f"{where}[{name!r}] needs 'better': higher or lower")
+            raise TrainerError(f"{place(name)} needs 'better': higher or lower")
 
 
 def _is_of_kind(value: object, kind: str) -> bool:

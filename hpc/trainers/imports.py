@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
@@ -20,6 +21,7 @@ _MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 _UNMARKED = 2
 # The largest of what trainers import. None of them starts a thread by that.
 _WORTH_IMPORTING = ("numpy", "torch", "training")
+_MOST_FOLDERS = 2_000  # of a namespace package
 _OPTIONAL = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
@@ -234,7 +236,13 @@ def _has(root: Path, name: str) -> bool:
     if (folder / "__init__.py").is_file() or _module(root, name):
         return True
     # A namespace package: a folder with code but no __init__.py. One that is installed wins over it.
-    return folder.is_dir() and any(folder.rglob("*.py")) and not _is_installed(name)
+    return _holds_code(folder) and not _is_installed(name)
+
+
+def _holds_code(folder: Path) -> bool:
+    """Whether there is code in a folder, or in one of the first that it holds: it may be a whole disk."""
+    walked = islice(os.walk(folder), _MOST_FOLDERS)
+    return any(name.endswith(".py") for _, _, names in walked for name in names)
 
 
 def _module(folder: Path, name: str) -> Path | None:

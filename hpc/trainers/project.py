@@ -8,15 +8,18 @@ imports: files tracked by git where the trainer itself is, otherwise all. hpc.tr
 from __future__ import annotations
 
 import glob
+import math
 import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT, SCRIPT_TRAINER
+from hpc.errors import SweepError, shown
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers import git, left_out
 from hpc.trainers.imports import Closure, Import, follow, own_name
@@ -25,7 +28,13 @@ from hpc.units import size
 # A folder with more files is somebody's home, not a project; a package that is imported by name is one in any case.
 _MOST_FILES, _MOST_PACKAGE_FILES = 2000, 20_000
 _MOST_NEIGHBOURS = 500
+# Names that are looked at for a pattern, which may be one of a whole disk.
+_MOST_SEEN = 100_000
 _CODE = {".py", ".so"}
+# What a task imports by itself, or Python when it starts.
+_IMPORTED = {name: f"the package {name}" for name in ("numpy", "scipy", "torch")} | {
+    name: f"{name}, which Python runs when it starts" for name in ("sitecustomize", "usercustomize")
+}
 _SHOWN = 3
 
 
@@ -70,7 +79,7 @@ class Project:
 
 def is_ours(trainer: DeclaredTrainer) -> bool:
     """Whether a trainer is part of Holdfast, so that there is no project of a user's."""
-    path = Path(trainer.path)
+    path = Path(os.path.normpath(trainer.path))
     return PROJECT_ROOT in path.parents and path.relative_to(PROJECT_ROOT).parts[0] in OUR_PACKAGES
 
 
@@ -94,10 +103,12 @@ def deciding(trainer: DeclaredTrainer) -> dict[str, Path]:
 
 
 def module_base(trainer: DeclaredTrainer) -> Path:
-    """The directory in which the trainer is imported under its own name."""
+    """The directory in which the trainer is imported under its own name. Raises SweepError if there is none."""
     path = Path(trainer.path)
     name = own_name(path) if _is_file(trainer) else trainer.target.rpartition(":")[0]
     depth = name.count(".") + (path.name == "__init__.py")
+    if depth >= len(path.parents):
+        raise SweepError(f"{path}: no module {shown(name)} lies there; correct the trainer's target or path")
     return path.parents[depth]
 
 
@@ -165,14 +176,25 @@ class _Collection:
         for path, paths in closure.paths.items():
             for line, pattern in paths.read():
                 yield from self._reached(path, line, Path(pattern))
-        for pattern in self._trainer.files:
-            for name in glob.glob(pattern, root_dir=self._path.parent, recursive=True):
-                found = Path(os.path.normpath(self._path.parent / name))
+        for pattern in dict.fromkeys(self._trainer.files):
+            matching = _matching(self._path.parent, pattern)
+            if matching is None:
+                raise SweepError(
+                    f"{self._path}: trainer_files has {shown(pattern)}, for which more than {_MOST_SEEN:,} files would "
+                    "be looked at; name the files more closely"
+                )
+            for found in matching:
                 yield from self._sound(_tree(found, _MOST_PACKAGE_FILES) or [] if found.is_dir() else [found])
 
     def _reached(self, source: Path, line: int, target: Path) -> Iterator[Path]:
-        for name in glob.glob(str(target), recursive=True) if "*" in str(target) else [str(target)]:
-            found = Path(name)
+        matching = _matching(Path(), str(target)) if "*" in str(target) else [target]
+        if matching is None:
+            where = f"{_below(source, self._anchor)}:{line}"
+            self._faults.append(
+                f"{where} reads {target}, for which more than {_MOST_SEEN:,} files would be looked at; name those it "
+                f"needs in trainer_files, or give their absolute path {self._option}"
+            )
+        for found in matching or []:
             if found in (source, *source.parents):
                 continue
             if found.is_dir():
@@ -245,17 +267,18 @@ class _Collection:
         return git.tracked(folder, ["."]) if known else None
 
     def _hiding(self, base: Path, closure: Closure) -> Iterator[str]:
-        """What a task could not start with: modules of Python's own hidden by the project's, which come first."""
+        """What a task could not start with: modules of Python's own, and of ours, hidden by the project's."""
         for path in sorted(self._taken):
             top = path.relative_to(base).parts[0]
             module = top.removesuffix(".py")
-            if module not in sys.stdlib_module_names or path.suffix != ".py":
+            known = f"Python's own module {module}" if module in sys.stdlib_module_names else _IMPORTED.get(module)
+            if known is None or path.suffix != ".py":
                 continue
             if path in closure.files or path == self._path:
-                yield f"{path} has the name of Python's own module {module}, which it hides from Python; rename it"
+                yield f"{path} has the name of {known}, which it hides from Python; rename it"
             else:
                 self._taken.remove(path)
-                self._left[path] = f"it has the name of Python's own module {module}"
+                self._left[path] = f"it has the name of {known}"
 
     def _relative(self, closure: Closure) -> Iterator[str]:
         """Files and folders that are read by a path from the working directory, and are there or beside the trainer."""
@@ -292,7 +315,7 @@ def _is_there(path: str, name: str) -> bool:
     """Whether a file or folder is there. A name that begins with what is not known, or is no name, may be any other."""
     if name.startswith("*") or os.path.normpath(name) == os.curdir:
         return False
-    return bool(glob.glob(path)) if "*" in name else os.path.exists(path)
+    return _matching(Path(), path) != [] if "*" in name else os.path.exists(path)
 
 
 def _below(path: Path, base: Path) -> str:
@@ -300,7 +323,42 @@ def _below(path: Path, base: Path) -> str:
 
 
 def _code_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.py") if path.is_file()) if folder.is_dir() else []
+    """Sources of a package; links to folders are not followed. Raises SweepError if it is too large to be one."""
+    found, seen = [], 0
+    for directory, folders, names in os.walk(folder):
+        seen += len(folders) + len(names)
+        if seen > _MOST_SEEN:
+            raise SweepError(
+                f"{folder}: more than {_MOST_SEEN:,} files, too many for a package; correct the trainer's path"
+            )
+        found += [Path(directory, name) for name in names if name.endswith(".py")]
+    return sorted(path for path in found if path.is_file())
+
+
+def _matching(folder: Path, pattern: str) -> list[Path] | None:
+    """What a pattern matches, as seen from a folder; None if too many names would be looked at for it."""
+    parts = Path(pattern).parts
+    plain = list(takewhile(lambda part: not glob.has_magic(part), parts))
+    deep = math.inf if "**" in parts else len(parts) - len(plain)
+    if _is_larger(folder.joinpath(*plain), deep):
+        return None
+    found = glob.glob(pattern, root_dir=folder, recursive=True)
+    return [Path(os.path.normpath(folder / name)) for name in found]
+
+
+def _is_larger(folder: Path, deep: float) -> bool:
+    """Whether there are more names below a folder than are looked at. deep: how far down is looked.
+
+    Links are followed, as glob does, through however many a folder leads back to itself.
+    """
+    seen, start = 0, len(folder.parts)
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        seen += len(folders) + len(names)
+        if seen > _MOST_SEEN:
+            return True
+        if len(Path(directory).parts) - start + 1 >= deep:
+            folders.clear()
+    return False
 
 
 def _tree(folder: Path, most: int, tracked: set[Path] | None = None) -> list[Path] | None:

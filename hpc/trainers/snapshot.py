@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +16,9 @@ from hpc.errors import OutdatedError
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import DeclaredTrainer
-from hpc.trainers.project import Project, deciding, project
+from hpc.trainers.project import Project, deciding, is_ours, project
 
-_OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml", ".js", ".css", ".html"}
+_OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml", ".js", ".css", ".html", ".LICENSE"}
 _USER_FOLDER = "user"
 # In a snapshot: its files, as _listing gives them; its own digest is that of the code.
 _MANIFEST = "manifest.txt"
@@ -33,15 +32,16 @@ def code_digest(trainer: DeclaredTrainer) -> str:
     return hashlib.sha256(_listing(_sources(trainer)).encode()).hexdigest()
 
 
-def trainer_digest(trainer: DeclaredTrainer) -> str:
-    """Digest of the code that decides a cell's numbers.
+def trainer_digest(trainer: DeclaredTrainer, code: Path | None = None) -> str:
+    """Digest of the code that decides a cell's numbers; the same in a snapshot as where that was taken from.
 
     For the built-in trainer our training folder, for another one what it imports and reads (a scratch script beside it
-    does not count). Raises SweepError if that is no Python.
+    does not count). code: of a snapshot; None: of what lies there now. Raises SweepError if that is no Python.
     """
-    found = deciding(trainer)
-    if not found:
-        found = {name: path for name, path in _ours(PROJECT_ROOT) if name.startswith("training/")}
+    if is_ours(trainer):
+        found = {name: path for name, path in _ours(code or PROJECT_ROOT) if name.startswith("training/")}
+    else:
+        found = deciding(user_code(trainer, code) if code else trainer)
     return hashlib.sha256(_listing(found.items()).encode()).hexdigest()
 
 
@@ -64,7 +64,7 @@ def snapshot(store: Store, trainer: DeclaredTrainer) -> tuple[str, Path]:
     if target.is_dir():
         if not damage(target, digest):
             return digest, target
-        os.rename(target, target.with_name(f"{target.name}.damaged-{files.new_token()}"))
+        files.rename_directory(target, target.with_name(f"{target.name}.damaged-{files.new_token()}"))
     files.make_directory(target.parent)
     temporary = target.with_name(f".snapshot-{uuid.uuid4().hex}")
     try:
@@ -80,9 +80,9 @@ def snapshot(store: Store, trainer: DeclaredTrainer) -> tuple[str, Path]:
         target = store.paths.code_directory(digest)
         files.publish(temporary / _MANIFEST, listing.encode())
         os.chmod(temporary, mode)
-        os.rename(temporary, target)
+        files.rename_directory(temporary, target)
     except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
+        files.remove_tree(temporary)
         if not target.is_dir():  # another submission may have been first
             raise
     files.sync_directory(target.parent)
@@ -107,8 +107,8 @@ def _keep_folder_modes(sources: Mapping[str, Path], copy: Path) -> None:
 def damage(code: Path, digest: str) -> str:
     """What of a snapshot is not as it was taken, in a few words; empty if all is. Reads all of it. Raises OSError."""
     try:
-        taken = (code / _MANIFEST).read_text()
-    except OSError:
+        taken = (code / _MANIFEST).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
         taken = ""
     found = _listing(_lying_in(code, _by_name(taken)))
     if hashlib.sha256(found.encode()).hexdigest() == digest:
@@ -128,23 +128,24 @@ def check_snapshot(digest: str) -> None:
         raise OutdatedError(f"{PROJECT_ROOT}: the code is not as it was submitted ({found}); submit again")
 
 
-def user_code(trainer: DeclaredTrainer) -> DeclaredTrainer:
+def user_code(trainer: DeclaredTrainer, root: Path = PROJECT_ROOT) -> DeclaredTrainer:
     """The trainer as this process should load it: from the snapshot this code itself runs in, if it does.
 
     A snapshot that lacks it is no reason to take the file it was copied from, which may have changed since.
-    Raises OutdatedError.
+    root: of another snapshot. Raises OutdatedError.
     """
-    if not (PROJECT_ROOT / _MANIFEST).is_file():
+    if not (root / _MANIFEST).is_file():
         return trainer
     path = Path(trainer.path)
     # How much of the path above the trainer was taken along is not recorded: the longest name that is there.
-    copies = [PROJECT_ROOT.joinpath(_USER_FOLDER, *path.parts[i:]) for i in range(1, len(path.parts))]
+    inside = ".." not in path.parts  # what sweep.json says may have been changed; all that runs lies in the snapshot
+    copies = [root.joinpath(_USER_FOLDER, *path.parts[i:]) for i in range(1, len(path.parts))]
     # Ours, wherever the checkout lay that it was taken from.
-    copies += [PROJECT_ROOT.joinpath(*path.parts[i:]) for i, part in enumerate(path.parts) if part in OUR_PACKAGES]
+    copies += [root.joinpath(*path.parts[i:]) for i, part in enumerate(path.parts) if part in OUR_PACKAGES]
     for copied in copies:
-        if copied.is_file():
+        if inside and copied.is_file():
             return replace(trainer, path=str(copied))
-    raise OutdatedError(f"{PROJECT_ROOT}: the code as submitted has no {path.name}; submit again")
+    raise OutdatedError(f"{root}: the code as submitted has no {path.name}; submit again")
 
 
 def python_path(code: Path) -> str:

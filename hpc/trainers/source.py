@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.paths import expanded
+from hpc.storage import files, opening
 
 
 class TrainerError(ValueError):
@@ -65,6 +66,8 @@ def find(source: str, search: list[Path]) -> Path:
             if path.is_file():
                 return path.resolve()
     places = ", ".join(str(base) for base in search)
+    if source.endswith(":"):
+        raise TrainerError(f"trainer {source!r} has a colon too many; write {source.rstrip(':')}:FUNCTION")
     raise TrainerError(f"trainer {source!r} was not found in {places}; give a path to a .py file or a module there")
 
 
@@ -73,7 +76,7 @@ def parse(path: Path) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the user's code; Python repeats them where it runs
-            return ast.parse(path.read_bytes(), filename=str(path))
+            return ast.parse(files.read(path.resolve(), opening.SOURCE), filename=str(path))
     except SyntaxError as error:
         raise TrainerError(f"{path.name}:{error.lineno} is not valid Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import SweepError
-from hpc.storage import files, opening, published
+from hpc.storage import documents, files, opening, published
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, canonical_json
@@ -96,13 +95,15 @@ def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun
         result = store.result(cell)
     except SweepError as error:
         raise NotWholeError(str(error)) from None
-    if result is None or published.foreign(result, cell, sweep.config_digest):
+    if result is None or published.foreign(result, cell, sweep):
         return None
     data = _history_bytes(store, cell, result)
     columns, rows = _history(data, cell)
     if not published.is_named(data, result, published.HISTORY):
         raise NotWholeError(f"{store.paths.history_file(cell)}: not the history of its result; submit again")
     outcome = {key: result.get(key) for key in ("status", "best_epoch", "epochs", "outcome_digest")}
+    if early := result.get("stopped_early"):
+        outcome["stopped_early"] = {key: value for key, value in early.items() if value is not None}
     # A server drops nulls, so the names of metrics without a value are stored beside them.
     measured = {"names": list(result["metrics"]), "null": [k for k, v in result["metrics"].items() if v is None]}
     history = {"digest": hashlib.sha256(data).hexdigest(), "columns": columns}
@@ -138,13 +139,23 @@ def run_config(sweep: Sweep, cell: Cell) -> dict[str, Any]:
 
 
 def sweep_of(run: WandbRun) -> Sweep | None:
-    """The sweep that a mirrored run belongs to, as the run records it; None for a run that Holdfast did not write."""
+    """The sweep that a mirrored run belongs to, as the run records it; None for a run that Holdfast did not write.
+
+    It names no figures: whoever wrote the run would thereby say which code draws what is made of it.
+    Raises SweepError if it has more cells than are gone through.
+    """
     text = run.config.get(SWEEP_KEY)
+    if not isinstance(text, str):
+        return None
     try:
-        data = json.loads(text) if isinstance(text, str) else None
-        return None if data is None else Sweep.from_json(data)
+        data = documents.fitting(files.parse_json(text.encode()), documents.RevisionDocument)
+        analysis = {name: value for name, value in data["analysis"].items() if name != "figures"}
+        sweep = Sweep.from_json(data | {"analysis": analysis})
     except (ValueError, KeyError, TypeError):
         return None
+    if fault := opening.too_many(sweep.grid.most, opening.MOST_CELLS, "cells"):
+        raise SweepError(f"{run.source}: the grid of its sweep has {fault}")
+    return sweep
 
 
 def _predecessor_keys(sweep: Sweep, cell: Cell) -> dict[str, Any]:

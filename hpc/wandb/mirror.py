@@ -8,6 +8,7 @@ most one line about it, and its results do not depend on it.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -67,6 +68,6 @@ def _finish(helper: Helper, store: Store, seconds: float, stop: Callable[[], boo
 
 
 def _warn(store: Store, reason: str) -> None:
-    command = f"`holdfast wandb sync {store.root}` continues"
+    command = f"`holdfast wandb sync {shlex.quote(str(store.root))}` continues"
     text = f"not everything was written to W&B ({reason}); results are safe, {command}"
     print(f"warning: {text}", file=sys.stderr, flush=True)

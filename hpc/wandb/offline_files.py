@@ -11,13 +11,12 @@ records themselves, protocol buffers, need wandb's definitions. Source: LevelDB'
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hpc.storage import files, opening
@@ -28,6 +27,30 @@ FILE_HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32 * 1024
 _FRAGMENT = struct.Struct("<IHB")
 _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+# Records of which the client uploads no more than what they hold. All others, such as those of artifacts and
+# TensorBoard logs, can name any file of the machine.
+_HOLD_IT_ALL = frozenset(
+    {
+        "run",
+        "config",
+        "summary",
+        "history",
+        "metric",
+        "stats",
+        "output",
+        "output_raw",
+        "output_logger",
+        "telemetry",
+        "alert",
+        "preempting",
+        "environment",
+        "exit",
+        "final",
+        "header",
+        "footer",
+    }
+)
+_DEEPEST = 64  # mappings in one another, in a configuration or a summary
 
 
 @dataclass
@@ -36,6 +59,7 @@ class Segment:
 
     fault: why reading ended before the end of the file; empty if it did not. about: name, project, entity, group,
     job_type and tags. started: seconds since 1970, which orders the attempts of a run. exit_code: None without an end.
+    reaches: the kind of a record that may name a file outside the run's own folder; empty if there is none.
     """
 
     path: Path
@@ -47,6 +71,7 @@ class Segment:
     summary: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     exit_code: int | None = None
+    reaches: str = ""
 
     @property
     def whole(self) -> bool:
@@ -67,7 +92,7 @@ def find_segments(root: Path, leave_out: Iterable[str] = ()) -> list[Path]:
     """
     skipped = set(leave_out)
     found: list[Path] = []
-    for directory, folders, names in os.walk(root):
+    for directory, folders, names in opening.walk(root):
         folders[:] = [name for name in folders if name not in skipped]
         found += [Path(directory) / name for name in names if name.endswith(SUFFIX)]
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
@@ -78,11 +103,16 @@ def read_segment(path: Path) -> Segment:
 
     Raises OSError, and ImportError where wandb is not installed.
     """
+    return parse_segment(path, files.read(path, opening.SEGMENT))
+
+
+def parse_segment(path: Path, data: bytes) -> Segment:
+    """The same of the bytes of a file. Raises ImportError where wandb is not installed."""
     # Imported here: loading wandb takes a second, and only these files need its record types.
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto import wandb_internal_pb2
 
-    records = read_records(files.read(path, opening.SEGMENT))
+    records = read_records(data)
     segment = Segment(path, records.fault)
     for payload in records.payloads:
         try:
@@ -140,6 +170,16 @@ def _take(segment: Segment, record: Any) -> None:
         segment.rows.append(row)
     elif kind == "exit":
         segment.exit_code = record.exit.exit_code
+    elif kind == "files":
+        if any(_leads_out(item.path) for item in record.files.files):
+            segment.reaches = kind
+    elif kind not in _HOLD_IT_ALL:
+        segment.reaches = kind or "unknown"
+
+
+def _leads_out(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
 
 
 def _take_run(segment: Segment, run: Any) -> None:
@@ -178,12 +218,32 @@ def _update(target: dict[str, Any], change: Any) -> None:
 
 
 def _path(item: Any) -> list[str]:
-    return list(item.nested_key) or [item.key]
+    """Raises ValueError for one that is none."""
+    names = list(item.nested_key) or [item.key]
+    if len(names) > _DEEPEST:
+        raise ValueError("nested too deeply")
+    return names
 
 
 def _value(text: str) -> Any:
+    """Raises ValueError for what is no JSON, or holds what no file can."""
     # wandb's Go part writes -0.0 as -0, which json would read as the whole number 0.
-    return json.loads(text, parse_int=lambda digits: -0.0 if digits == "-0" else int(digits))
+    value = json.loads(text, parse_int=lambda digits: -0.0 if digits == "-0" else int(digits))
+    if text.count("[") + text.count("{") > _DEEPEST and _depth(value) > _DEEPEST:
+        raise ValueError("nested too deeply")
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # half a character
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and mappings lie in one another, as far as that is more than a few."""
+    depth, inside = 0, [value]
+    while inside and depth <= _DEEPEST:
+        depth += 1
+        below = (entry.values() if isinstance(entry, dict) else entry for entry in inside)
+        inside = [entry for entries in below if not isinstance(entries, str | float | int | None) for entry in entries]
+    return depth
 
 
 @dataclass(frozen=True)
@@ -215,12 +275,16 @@ def read_records(data: bytes) -> Records:
 def _joined(data: bytes) -> Iterator[bytes]:
     """Complete records, joined from their fragments. Raises _FaultError at the first fault."""
     parts: list[bytes] = []
+    count = 0
     for kind, body in _fragments(data):
         # A record begins exactly where none is open.
         if (kind in (_WHOLE, _FIRST)) == bool(parts):
             raise _FaultError("its fragments are out of order")
         parts.append(body)
         if kind in (_WHOLE, _LAST):
+            count += 1
+            if fault := opening.too_many(count, opening.MOST_RECORDS, "records"):
+                raise _FaultError(f"it has {fault}")
             yield b"".join(parts)
             parts = []
     if parts:
@@ -245,7 +309,9 @@ def _fragments(data: bytes) -> Iterator[tuple[int, bytes]]:
         checksum, length, kind = _FRAGMENT.unpack_from(data, at)
         # Length and type before the checksum: a damaged length must not make an intact file look cut short.
         body = data[at + _FRAGMENT.size : at + _FRAGMENT.size + length]
-        if length > left - _FRAGMENT.size or kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST):
+        # Nothing is written without need, but a beginning where a block has room for no more.
+        empty = length == 0 and not (kind == _FIRST and left == _FRAGMENT.size)
+        if empty or length > left - _FRAGMENT.size or kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST):
             raise _FaultError(f"it is damaged at byte {at}")
         if len(body) < length:
             raise _FaultError(f"it is cut short after {len(data)} bytes, inside a record")

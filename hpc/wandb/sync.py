@@ -54,17 +54,23 @@ class Synced:
 
 
 def sync(
-    store: Store, sweep: Sweep, target: Target, say: Callable[[str], None], patience: Patience | None = None
+    store: Store,
+    sweep: Sweep,
+    target: Target,
+    say: Callable[[str], None],
+    patience: Patience | None = None,
+    others: bool = False,
 ) -> Synced:
     """Bring every cell with a result to the server, then compare.
 
-    say: called with a line of progress. Raises WandbTroubleError if the server cannot be used, and OSError. It may be
+    say: called with a line of progress. others: send complete runs of other programs, too; see hpc.wandb.foreign.
+    Raises WandbTroubleError if the server cannot be used, and OSError. It may be
     interrupted at any point and called again.
     """
     patience = patience or Patience()
     synced = Synced()
     # Local faults first: they are found without a server, and are reported even if there is none.
-    segments = check_segments(store)
+    segments = check_segments(store, others)
     synced.remarks += segments.remarks
     runs = _runs_on_disk(store, sweep, target, synced)
     journal = Journal(store)

@@ -13,7 +13,6 @@ from pathlib import Path
 from .syscalls import Call
 
 _DESCRIPTOR = re.compile(r"^\d+<(?P<path>[^>]*)>")
-_PATHS = re.compile(r'"([^"]*)"')
 # Shown to people, believed by nobody: it need not survive.
 _ADVISORY = ("progress.json",)
 
@@ -36,7 +35,7 @@ def audit(calls: Sequence[Call], root: Path) -> tuple[int, list[str]]:
             synced.add(path)
             owed = {target: parent for target, parent in owed.items() if parent != path}
         elif call.kind in ("rename", "link"):
-            source, target = _PATHS.findall(call.arguments)
+            source, target = call.paths
             if target.endswith(_ADVISORY):
                 continue
             followed += 1
@@ -45,7 +44,7 @@ def audit(calls: Sequence[Call], root: Path) -> tuple[int, list[str]]:
             synced.add(target)
             owed[target] = str(Path(target).parent)
         elif call.kind == "mkdir":
-            target = _PATHS.findall(call.arguments)[0]
+            target = call.paths[0]
             owed[target] = str(Path(target).parent)
     return followed, breaches + _unpaid(owed, "before the end")
 

@@ -118,7 +118,7 @@ class Bench:
 
     def check_equal(self, other: Bench) -> None:
         """The same outcomes, histories and weights as another directory, to the last bit; nothing failed or damaged."""
-        states = {status.state for status in self.store.statuses(self.sweep.grid, self.sweep.config_digest)}
+        states = {status.state for status in self.store.statuses(self.sweep.grid, self.sweep)}
         assert states == {COMPLETED}, states  # a look at the states also makes the links that a killed writer could not
         for cell in self.sweep.grid:
             ours, theirs = outcome(self.store, cell), outcome(other.store, cell)

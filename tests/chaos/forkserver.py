@@ -99,11 +99,11 @@ def stop_at_rename(place: int) -> None:
     """Let this process stop before it gives a file its name for the ``place``-th time, once."""
     rename, left = os.replace, [place]
 
-    def stopping(source: Any, target: Any) -> None:
+    def stopping(source: Any, target: Any, **folders: Any) -> None:
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGSTOP)
-        rename(source, target)
+        rename(source, target, **folders)
 
     os.replace = stopping  # type: ignore[assignment]
 

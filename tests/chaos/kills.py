@@ -144,7 +144,7 @@ class Campaign:
         for cell in self.bench.tasks[task]:
             saved = [(step, who) for what, name, step, who in notes if (what, name) == ("saved", cell.name)]
             if saved and not self.bench.store.has_result(cell.name):
-                row = PackAttempt(self.bench.store, self.bench.sweep, 0, {cell: 0}, 0).restore(cell)
+                row = PackAttempt(self.bench.store, self.bench.sweep, 0, {cell: 0}, {"submission": 0}).restore(cell)
                 assert row is not None, f"{cell.name}: step {saved[-1][0]} was saved, nothing is left"
                 own = max((step for step, who in saved if who == pid), default=0)
                 assert row.step >= own, f"{cell.name}: step {own} was saved, step {row.step} is left"

@@ -91,14 +91,14 @@ MUTANTS = (
     Mutant(
         "directory not synced",
         "hpc/storage/files.py",
-        "    try:\n        os.fsync(fd)\n",
+        "    try:\n        os.fsync(folder)\n",
         "    try:\n        pass\n",
         (synced_in_order,),
     ),
     Mutant(
         "directory not synced (power cut)",
         "hpc/storage/files.py",
-        "    try:\n        os.fsync(fd)\n",
+        "    try:\n        os.fsync(folder)\n",
         "    try:\n        pass\n",
         (power_cuts,),
     ),
@@ -112,8 +112,9 @@ MUTANTS = (
     Mutant(
         "removed, then renamed",
         "hpc/storage/files.py",
-        "        os.replace(temporary, path)\n    except OSError as error:\n        discard",
-        "        remove(path)\n        os.rename(temporary, path)\n    except OSError as error:\n        discard",
+        "        os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)\n    except",
+        "        _discard(folder, path.name)\n"
+        "        os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)\n    except",
         (replaced,),
     ),
     Mutant(
@@ -142,8 +143,8 @@ MUTANTS = (
     Mutant(
         "results overwritten",
         "hpc/storage/files.py",
-        "        return link_once(temporary, path)\n    finally:",
-        "        os.replace(temporary, path)\n        return True\n    finally:",
+        "            return _link(folder, path.with_name(temporary), folder, path)\n        finally:",
+        "            _rename(folder, temporary, path)\n            return True\n        finally:",
         (two_copies,),
     ),
     Mutant(

@@ -142,7 +142,7 @@ def check(bench: Bench, told: Acknowledged) -> None:
         if bench.store.has_result(cell.name):
             bench.check_results((cell,))
             continue
-        row = PackAttempt(bench.store, bench.sweep, 0, {cell: 0}, 0).restore(cell)
+        row = PackAttempt(bench.store, bench.sweep, 0, {cell: 0}, {"submission": 0}).restore(cell)
         step = row.step if row else 0
         wanted = told.saved.get(cell.name, 0)
         assert step >= wanted, f"{cell.name}: step {wanted} was acknowledged as saved, step {step} is what is left"

@@ -17,7 +17,7 @@ from .syscalls import CHANGING, attach, read_trace
 _SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from hpc import files
+from hpc.storage import files
 os.kill(os.getpid(), signal.SIGSTOP)
 files.publish(Path(sys.argv[1]), b"new")
 """

@@ -6,6 +6,7 @@ A first run without faults is recorded; every call in it that changes the sweep 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -20,11 +21,12 @@ from helpers.waiting import PATIENCE, wait_until
 from .attempts import Attempt, ForkServer, wait_stopped
 from .bench import Bench
 
-# What libraries and architectures call instead: os.link is linkat from Python 3.14 on, and arm64 knows nothing else.
+# What is called instead where a folder is given by its descriptor, as hpc.storage.files does; arm64 knows nothing else.
 VARIANTS = {"linkat": "link", "renameat": "rename", "renameat2": "rename", "mkdirat": "mkdir", "unlinkat": "unlink"}
 CHANGING = ("openat", "write", "fsync", "rename", "link", "mkdir", "unlink", *VARIANTS)
 FAULTS = ("KILL", "EIO", "ENOSPC", "EDQUOT")
 _CALL = re.compile(r"(?P<thread>\d+) +(?P<name>[a-z0-9_]+)\((?P<arguments>.*?)(?:\) += -?\d+| <unfinished)")
+_PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)<(?P<base>[^>]*)>, )?"(?P<path>[^"]*)"')
 _STORAGE, _DONE = 3, 0
 
 
@@ -50,13 +52,14 @@ class Call:
         """What it does, by the shortest of the names for it."""
         return VARIANTS.get(self.name, self.name)
 
+    @property
+    def paths(self) -> list[str]:
+        """The paths that it is given; one that begins in a folder's descriptor, from that folder on."""
+        return [os.path.join(found["base"] or "", found["path"]) for found in _PATH.finditer(self.arguments)]
+
     def changes(self, root: Path) -> bool:
         """Whether it changes something below a directory."""
-        if str(root) not in self.arguments:
-            return False
-        if self.name == "unlinkat":  # with a directory's descriptor it is a tree that is removed
-            return self.arguments.startswith("AT_FDCWD")
-        return self.name != "openat" or "O_CREAT" in self.arguments
+        return str(root) in self.arguments and (self.name != "openat" or "O_CREAT" in self.arguments)
 
 
 def read_trace(path: Path) -> list[Call]:

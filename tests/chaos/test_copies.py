@@ -43,7 +43,7 @@ def torn(memory: Path, server: ForkServer) -> Bench:
 
 
 def state(bench: Bench) -> str:
-    return next(bench.store.statuses([bench.tasks[0][0]], bench.sweep.config_digest)).state
+    return next(bench.store.statuses([bench.tasks[0][0]], bench.sweep)).state
 
 
 def test_different_outcomes_of_two_copies_are_a_conflict_and_both_are_kept(torn: Bench) -> None:

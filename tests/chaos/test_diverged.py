@@ -37,7 +37,7 @@ def diverged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sweep": {"dims": [4], "scales": [1.0], "runs_per_condition": 2},
     }
     (directory / "sweep.yaml").write_text(yaml.safe_dump(config))
-    holdfast(directory, "run", "--config", "sweep.yaml")
+    holdfast(directory, "run", "--config", "sweep.yaml", expect=4)
     return directory
 
 
@@ -51,12 +51,13 @@ def test_a_diverged_cell_has_a_result_with_that_status_and_no_made_up_numbers(di
 def test_it_is_not_tried_again_and_not_overwritten(diverged: Path) -> None:
     results = sorted((diverged / "out" / "individual_results").glob("*/results.json"))
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in results]
-    assert "2 done, nothing to run" in holdfast(diverged, "run", "--config", "sweep.yaml", "--include-failed")
+    again = holdfast(diverged, "run", "--config", "sweep.yaml", "--include-failed", expect=4)
+    assert "2 done, nothing to run" in again
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in results] == before
 
 
 def test_status_show_statistics_and_report_tell_it(diverged: Path) -> None:
-    assert "2 DIVERGED" in holdfast(diverged, "status", "out")
+    assert "2 DIVERGED" in holdfast(diverged, "status", "out", expect=4)
     assert "DIVERGED" in holdfast(diverged, "show", "out", "dim_4_scale_1.0_run_0")
     statistics = json.loads((diverged / "out" / "aggregated_results.json").read_text())
     assert [entry["status"] for entry in statistics["dim_4_scale_1.0"]["individual_results"]] == ["DIVERGED"] * 2

@@ -31,7 +31,7 @@ def deadly(memory: Path, *, trainer: str = "deadly.py:train", pack: int = 1, **o
 
 
 def state(bench: Bench, cell: Cell) -> str:
-    return next(bench.store.statuses([cell], bench.sweep.config_digest)).state
+    return next(bench.store.statuses([cell], bench.sweep)).state
 
 
 def attempt(bench: Bench, server: ForkServer, task: int = 0, **environment: str) -> int:

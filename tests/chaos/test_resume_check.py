@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from hpc.sandbox.cluster import Sandbox
@@ -41,7 +42,36 @@ def train(cells, options, run):
 '''
 
 
-def check(directory: Path, trainer: str, *words: str, expect: int, **environment: str) -> Any:
+# Each saves after its last step and needs a variable of the loop to end: if nothing is left to train, there is none.
+UNENDING = FORGETFUL.replace(
+    "generator = random.Random(cell.seed)",
+    "generator = random.Random(cell.seed)\n        saved and generator.setstate(eval(saved.values['rng']))",
+)
+UNENDING = UNENDING.replace('values={"x": x}', "values={'x': x, 'rng': repr(generator.getstate())}")
+UNENDING = UNENDING.replace("time.sleep(0.02)", "time.sleep(0.02); last = x")
+UNENDING = UNENDING.replace('{"level": x})\n', '{"level": x})\n', 1).replace(
+    'run.finish(cell, {"level": x})', 'run.finish(cell, {"level": last})'
+)
+LOOP = """
+import json, os, pathlib, sys, time
+place = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+state = pathlib.Path(os.environ.get("HOLDFAST_STATE", place / "state"))
+done = int(state.read_text()) if state.exists() else 0
+for epoch in range(done + 1, 31):
+    level = epoch / 2
+    time.sleep(0.05)
+    new = state.with_suffix(".new")
+    new.write_text(str(epoch))
+    new.rename(state)
+metrics = {"level": level}
+if "HOLDFAST_RESULT" in os.environ:
+    metrics, place = {"metrics": metrics}, pathlib.Path(os.environ["HOLDFAST_RESULT"]).parent
+(place / ("result.json" if "HOLDFAST_RESULT" in os.environ else "metrics.json")).write_text(json.dumps(metrics))
+"""
+MEASURES = {"level": {"kind": "real", "better": "higher"}}
+
+
+def check(directory: Path, trainer: Any, *words: str, expect: int, **environment: str) -> Any:
     config = {"trainer": trainer, "trainer_options": {}}
     if "tiny" in trainer:
         config["trainer_options"] = {"steps": 60, "epoch": 10, "seconds": 0.02}
@@ -89,6 +119,36 @@ def test_a_cell_that_fails_is_named_with_its_cause(tmp_path: Path) -> None:
     done = check(tmp_path, "broken.py:train", expect=2)
     assert "_run_0: failed in the check: ValueError: broken" in done.stderr
     assert Store(tmp_path / "out").certificates() == []
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["only after an epoch", "always"])
+@pytest.mark.parametrize("kind", ["function", "command", "script"])
+def test_a_trainer_that_cannot_end_from_its_last_checkpoint_is_found_out(tmp_path: Path, kind: str, ends: bool) -> None:
+    function, loop = UNENDING, LOOP
+    if ends:
+        function = function.replace('{"level": last}', '{"level": x}')
+        loop = loop.replace('metrics = {"level": level}', 'metrics = {"level": 15.0}')
+    (tmp_path / "unending.py").write_text(function)
+    (tmp_path / "loop.py").write_text(loop)
+    program = f"{sys.executable} {tmp_path}/loop.py"
+    factors = {"width": {"kind": "integer"}}
+    trainer: Any = {
+        "function": "unending.py:train",
+        "command": {"command": program, "factors": factors, "metrics": MEASURES},
+        "script": {
+            "command": f"{program} {{dir}} {{width}} {{seed}}",
+            "metrics": "metrics.json",
+            "checkpoint": "state",
+            "measures": MEASURES,
+        },
+    }[kind]
+    done = check(tmp_path, trainer, expect=0 if ends else 4)
+    assert ("resumed, it failed: " in done.stdout) is not ends
+    [certificate] = Store(tmp_path / "out").certificates()
+    assert certificate["exact"] is ends
+    assert ("the same results, metrics and histories as undisturbed" in done.stdout) is ends
+    assert all(cell["from_the_end"] is ends for cell in certificate["cells"])
+    assert any("from its last checkpoint" in line for line in done.stdout.splitlines()) is ends
 
 
 def test_on_a_cluster_cells_are_requeued_too(tmp_path: Path, cluster: Sandbox) -> None:

@@ -49,8 +49,11 @@ def test_a_link_is_one_by_whatever_call_the_library_makes_it(tmp_path: Path) -> 
     trace.write_text(
         f'7 fsync(3<{root}/.a.tmp>) = 0\n7 linkat(AT_FDCWD</>, "{root}/.a.tmp", AT_FDCWD</>, "{root}/a", 0) = 0\n'
         f'7 link("{root}/.b.tmp", "{root}/b") = 0\n7 fsync(3<{root}>) = 0\n7 unlinkat(4<{root}/x>, "y", 0) = 0\n'
+        f'7 renameat(4<{root}/x>, ".c.tmp", 4<{root}/x>, "c") = 0\n7 fsync(4<{root}/x>) = 0\n'
     )
     calls = read_trace(trace)
-    assert [call.kind for call in calls if call.changes(root)] == ["fsync", "link", "link", "fsync"]
+    kinds = ["fsync", "link", "link", "fsync", "unlink", "rename", "fsync"]
+    assert [call.kind for call in calls if call.changes(root)] == kinds
     followed, breaches = audit(calls, root)
-    assert (followed, breaches) == (2, [f"{root}/b was named before its content was synced"])
+    unsynced = [f"{root}/{name} was named before its content was synced" for name in ("b", "x/c")]
+    assert (followed, breaches) == (3, unsynced)

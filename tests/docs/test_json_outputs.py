@@ -78,8 +78,12 @@ def test_every_field_that_is_written_is_in_the_reference_and_every_field_there_i
         "statistics.json": json.loads((sweep / "out" / "statistics.json").read_text()),
     }
     sometimes = {"individual[].cause", "individual[].node"}
+    sometimes |= {"attempts[].escalated"}  # tests/slurm/test_unequal_cells.py
     sometimes |= {"redone[].redo", "redone[].result"}  # tests/hpc/submission/test_redo.py
     sometimes |= {"code.files", "code.bytes", "code.left_out[].file", "code.left_out[].reason"}  # of cells still to run
+    # Of cells that stop_when has ended: tests/hpc/cli/test_stop_when.py
+    facts = ("metric", "patience", "min_delta", "last_improvement", "planned_epochs")
+    sometimes |= {"individual[].stopped_early", *(f"stopped_early.{fact}" for fact in facts)}
     for name, data in found.items():
         assert set(leaves(data, outputs.OUTPUTS[name])) == set(outputs.OUTPUTS[name]) - sometimes, name
 
@@ -88,7 +92,7 @@ def test_optional_fields_are_in_the_reference_too(outputs: ModuleType) -> None:
     (cell,) = Grid((Axis("width", (1,)),), (42,))
     live: Any = {cell.name: SimpleNamespace(queued=SimpleNamespace(node="n1"))}
     name: Any = SimpleNamespace(name="x")
-    taken = status.Snapshot(name, (status.CellStatus(cell, status.FAILED, cause="boom"),), live)
+    taken = status.Snapshot(name, (status.CellStatus(cell, status.FAILED, cause="boom", stopped_early=True),), live)
     assert set(leaves(taken.to_json(), outputs.STATUS)) == set(outputs.STATUS)
     report = check.CheckReport([finding.problem("node", "text", "fix")]).to_json()
     assert set(leaves(report, outputs.CHECK)) == set(outputs.CHECK)

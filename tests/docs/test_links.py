@@ -74,3 +74,24 @@ def test_a_link_that_leads_nowhere_is_found() -> None:
     )
     faults = [fault.partition(":")[0] for fault in broken("docs/page.md", text, {"docs/page.md", "README.md"})]
     assert faults == ["b.md", "e.png", "#nowhere", "i.png", "#no-heading"]
+
+
+def reached(page: str, seen: set[str]) -> set[str]:
+    """The pages that links lead to from one page, and from those in turn."""
+    seen.add(page)
+    for link in links((ROOT / page).read_text()):
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(page), link.partition("#")[0]))
+        if target.endswith(".md") and target not in seen and (ROOT / target).is_file():
+            reached(target, seen)
+    return seen
+
+
+def test_every_page_of_the_documentation_is_one_link_away_from_its_first_page() -> None:
+    first = "docs/index.md"
+    text = (ROOT / first).read_text()
+    near = {posixpath.normpath(posixpath.join("docs", link)) for link in links(text)}
+    assert {page for page in PAGES if page.startswith("docs/")} - near == {first}
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    assert set(PAGES) - reached("README.md", set()) == set()

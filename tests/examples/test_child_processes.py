@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -56,6 +57,47 @@ def test_a_trainers_functions_are_found_in_its_processes(
     configure(tmp_path, "my-trainer.py", method=method)
     words = ("--cell", "width_1_run_0", "--debug") if debug else ("--parallel-jobs", "1")
     holdfast("run", "--config", "sweep.yaml", *words)
+
+
+# What a trainer hands to processes: an object of its own class, a queue of a manager, a process that starts others.
+HANDED = """
+import multiprocessing
+from dataclasses import dataclass
+
+FACTORS = {"width": {"kind": "integer", "minimum": 1}}
+METRICS = {"error": {"kind": "positive", "better": "lower"}}
+
+@dataclass
+class Fold:
+    k: int
+
+    def __call__(self, results):
+        results.put(Fold(self.k + 1))
+
+def outer(fold, results):
+    inner = multiprocessing.get_context("spawn").Process(target=fold, args=(results,))
+    inner.start()
+    inner.join()
+
+def train(cells, options, run):
+    context = multiprocessing.get_context("spawn")
+    for cell in cells:
+        run.restore(cell)
+        with context.Manager() as manager:
+            results = manager.Queue()
+            process = context.Process(target=outer, args=(Fold(1), results))
+            process.start()
+            process.join()
+            run.finish(cell, {"error": results.get(timeout=60).k})
+"""
+
+
+def test_objects_managers_and_processes_of_processes_find_the_trainer_too(holdfast: Holdfast, tmp_path: Path) -> None:
+    configure(tmp_path, "my-trainer.py")
+    (tmp_path / "my-trainer.py").write_text(HANDED)
+    holdfast("run", "--config", "sweep.yaml", "--parallel-jobs", "1")
+    found = json.loads((tmp_path / "out" / "individual_results" / "width_1_run_0" / "results.json").read_text())
+    assert found["metrics"] == {"error": 2.0}
 
 
 # In a folder of their own: Python would run an `hpc.py` of the working directory as `python -m hpc`.

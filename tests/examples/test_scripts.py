@@ -7,12 +7,14 @@ import json
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers.command_line import ON_A_TERMINAL, ROOT, Holdfast, environment, result, statuses
+from helpers.here import lacking
 from helpers.waiting import PATIENCE, wait_until
 
 from hpc.storage.store import Store
@@ -25,7 +27,8 @@ SCRIPTS = ROOT / "examples" / "scripts"
     [("classify", "torch"), ("forest", "sklearn"), ("hydra_app", "hydra"), ("lightning_fit", "lightning")],
 )
 def test_a_script_as_it_is_runs_to_its_report(holdfast: Holdfast, tmp_path: Path, name: str, library: str) -> None:
-    pytest.importorskip(library, reason=f"{library} is not installed")
+    if find_spec(library) is None:
+        lacking(f"{library} is not installed")
     holdfast("run", "--config", str(SCRIPTS / f"{name}.yaml"), "--runs-per-condition", "2")
     aggregated = json.loads((tmp_path / "out" / "aggregated_results.json").read_text())
     assert all(condition["n_runs"] == 2 for condition in aggregated.values())
@@ -37,6 +40,19 @@ def test_a_script_as_it_is_runs_to_its_report(holdfast: Holdfast, tmp_path: Path
     }
     # A whole interpreter with its libraries: more than this process's own, which imports none of them.
     assert all(cell["provenance"]["peak_memory"] > 20e6 for cell in cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "library"), [("classify", "torch"), ("lightning_fit", "lightning")])
+def test_a_script_with_a_checkpoint_resumes_bit_for_bit_also_from_the_last_one(
+    holdfast: Holdfast, name: str, library: str
+) -> None:
+    if find_spec(library) is None:
+        lacking(f"{library} is not installed")
+    checked = holdfast("check", "resume", "--config", str(SCRIPTS / f"{name}.yaml"), "--cells", "1")
+    assert "and from its last checkpoint" in checked.stdout + checked.stderr
+    assert "EXACT: 1 cell, interrupted" in checked.stdout + checked.stderr
+    assert "NOT EXACT" not in checked.stdout + checked.stderr
 
 
 # What a script does that is not written for this: it writes its checkpoint in place, in two steps, and its log.
@@ -124,6 +140,42 @@ def test_a_script_stopped_in_the_middle_of_its_checkpoint_resumes_from_the_whole
     assert float(rows[-1]["error"]) == result(store, cell)["metrics"]["error"]
 
 
+# The same script, if it resumes only from what it is told.
+TOLD = COUNT.replace('"--place"):', '"--place", "--resume"):').replace(
+    "if state.exists():\n    text = state.read_text()", "if a.resume:\n    text = pathlib.Path(a.resume).read_text()"
+)
+
+
+@pytest.mark.parametrize("where", ["", " {resume} --place {place}"], ids=["at the end", "in its place"])
+def test_a_script_that_has_to_be_told_is_told_where_its_checkpoint_is(
+    holdfast: Holdfast, tmp_path: Path, where: str
+) -> None:
+    command = "python count.py --rate {rate} --seed {seed} --out {dir}" + (where or " --place {place}")
+    command = command.replace("{place}", str(tmp_path))
+    config = configure(tmp_path, command=command, resume="--resume {checkpoint}")
+    assert TOLD.count("resume") == 4
+    (tmp_path / "count.py").write_text(TOLD)
+    (tmp_path / "hold").touch()
+    running = subprocess.Popen(
+        [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    store = Store(tmp_path / "out")
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) == 9, "nine epochs")
+    cell = store.sweep().grid[0]
+    wait_until(lambda: "epoch 9" in store.paths.log_file(cell).read_text(), "the ninth epoch's checkpoint")
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=PATIENCE) == 130
+    assert not (tmp_path / "resumed").exists(), "the first start has no checkpoint"
+    (tmp_path / "hold").unlink()
+    holdfast("run", "--config", config)
+    assert (tmp_path / "resumed").read_text().split()[1:] == ["9", "end"]
+    holdfast("run", "--config", config, "--output-dir", "straight")
+    assert result(store, cell)["outcome_digest"] == result(Store(tmp_path / "straight"), cell)["outcome_digest"]
+
+
 def test_the_script_that_runs_is_the_copy_and_its_digest_is_in_the_result(holdfast: Holdfast, tmp_path: Path) -> None:
     holdfast("run", "--config", configure(tmp_path))
     store = Store(tmp_path / "out")
@@ -142,7 +194,15 @@ def test_the_script_that_runs_is_the_copy_and_its_digest_is_in_the_result(holdfa
     [
         ({"metrics": "other.json"}, "left no other.json in {dir}, where there is log.csv, metrics.json, state.txt"),
         ({"command": "python -c 'raise SystemExit({rate} and -1)' {seed}"}, "the script ended with status 255"),
-        ({"measures": {"loss": {}}}, "metrics.json has final, and none of loss; name its columns by `from`"),
+        ({"measures": {"loss": {}}}, "metrics.json has final.error, and none of loss; name its columns by `from`"),
+        (
+            {"measures": {"error": {}}},
+            "none of error; name its columns by `from` in trainer.measures, such as {error: {from: final.error}}",
+        ),
+        (
+            {"measures": {"error": {"from": "final.error"}, "loss": {"from": "final.eror"}}},
+            "rate_0.5_run_0: metric 'loss' was never reported",
+        ),
         ({"command": "python -c 'raise SystemExit({rate} and 7)' {seed}"}, "the script ended with status 7"),
     ],
 )
@@ -150,6 +210,38 @@ def test_a_script_that_leaves_something_else_fails_with_what_it_left(
     holdfast: Holdfast, tmp_path: Path, change: dict[str, Any], says: str
 ) -> None:
     assert says in holdfast("run", "--config", configure(tmp_path, **change), expect=4).stderr
+    assert "Traceback" not in holdfast("show", "out", "--failed").stdout
+
+
+# Held back until the end, so that the traceback stands before it.
+LATE = """
+print("epoch 1 of 8")
+def last():
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        return acc
+last()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("python late.py {rate} {seed}", "the script ended with status 1: NameError: name 'acc' is not defined; see"),
+        (
+            "echo epoch 1; echo no such data >&2; exit 3 # {rate} {seed}",
+            "the script ended with status 3: no such data; see",
+        ),
+        ("exit 3 # {rate} {seed}", "the script ended with status 3; see"),
+    ],
+)
+def test_the_error_that_a_script_named_is_in_the_cause(
+    holdfast: Holdfast, tmp_path: Path, command: str, says: str
+) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    assert says in holdfast("run", "--config", configure(tmp_path, command=command), expect=4).stderr
+    assert says in holdfast("show", "out", "rate_0.5_run_0").stdout
 
 
 def test_a_log_of_epochs_with_two_headers_and_an_odd_row_costs_that_row_alone(
@@ -237,7 +329,18 @@ SEED, OUT = "{seed}", "{dir}"
         ({"checkpoint": 3}, "checkpoint is 3; write the name of a file that the script writes in {dir}"),
         ({"measures": {}}, "measures is {}; name what metrics.json has"),
         ({"measures": {"thing": None}}, "measures.thing needs kind"),
-        ({"measures": {"error": {"better": "up"}}}, "needs 'better': higher or lower"),
+        ({"measures": {"error": {"better": "up"}}}, "trainer: measures.error needs 'better': higher or lower"),
+        (
+            {"measures": {"error": {"kind": "positve", "better": "lower"}}},
+            "trainer: measures.error has kind 'positve'; valid: bounded, positive, real",
+        ),
+        (
+            {"measures": {"error": {"kind": "positive", "better": "lower", "chanse": 1}}},
+            "trainer: measures.error: unknown key 'chanse'. Did you mean 'chance'?",
+        ),
+        ({"factors": {"rate": {"kind": "integr"}}}, "trainer: factors.rate has kind 'integr'; valid: integer, real"),
+        ({"factors": {"model.lr": {}}}, "call it model_lr, and write {model_lr} in the command"),
+        ({"factors": {"C": {}}}, "call it c, and write {c} in the command"),
         ({"measures": {"error": {"from": 3}}}, "measures.error: from is 3"),
         ({"meassures": ["error"]}, "unknown key 'meassures'. Did you mean 'measures'?"),
         ({"resume": ""}, "resume is ''; write words for the command"),

@@ -39,7 +39,7 @@ def test_each_wrong_call_fails_its_cell_with_the_fix(holdfast: Holdfast, tmp_pat
 
 def test_a_nan_is_reported_as_missing_and_is_never_averaged(holdfast: Holdfast, tmp_path: Path) -> None:
     body = "    run.finish(cell, {'error': float('nan')}, diverged=True)\n"
-    assert "1 DIVERGED" in holdfast("run", "--config", configure(tmp_path, body)).stdout
+    assert "1 DIVERGED" in holdfast("run", "--config", configure(tmp_path, body), expect=4).stdout
     aggregated = json.loads((tmp_path / "out" / "aggregated_results.json").read_text())
     assert aggregated["width_1"]["n_runs"] == 0
     assert aggregated["width_1"]["individual_results"][0]["metrics"].get("error") is None

@@ -15,6 +15,7 @@ from helpers.here import lacking
 from helpers.waiting import wait_until
 
 from filesystems import sweeps
+from hpc.errors import BusyError
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission.lock import busy, lock
@@ -94,3 +95,16 @@ def test_an_empty_lock_directory_that_a_killed_command_left_is_no_obstacle(mount
     with lock(store, "holdfast run"):
         assert busy(store)
     assert os.listdir(store.paths.submissions_root) == []
+
+
+def test_a_living_command_keeps_its_lock_also_where_its_directory_has_another_name_and_inode(
+    mount: Path, tmp_path: Path
+) -> None:
+    (mount / "out").mkdir()
+    there = tmp_path / "source" / "out"
+    with lock(Store(there), "submit") as held:
+        assert busy(Store(mount / "out"))
+        with pytest.raises(BusyError, match=r"submit .* is at work here"), lock(Store(mount / "out"), "run"):
+            pass
+        held.check()
+    assert not busy(Store(mount / "out"))

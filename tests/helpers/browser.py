@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from helpers.waiting import PATIENCE
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
+LATER, DARK = "--virtual-time-budget=5000", "--blink-settings=preferredColorScheme=0"
 _RESULT = re.compile(r'<pre id="self-test">(.*?)</pre>', re.DOTALL)
 _OWN = re.compile(r"^(https?://)?[a-z0-9.-]*(google|googleapis|gvt1)\.com\b")
 
@@ -57,18 +59,21 @@ def _allowed(element: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def run_in_browser(report: Path, folder: Path, script: str, width: int = 1280) -> tuple[Any, list[str], list[str]]:
+def run_in_browser(
+    report: Path, folder: Path, script: str, width: int = 1280, options: Sequence[str] = ()
+) -> tuple[Any, list[str], list[str]]:
     """Append a script to a copy of the report and run it. Its last expression is a function that returns plain data.
 
+    options: more words of Chromium's command line. With LATER, the function may return a promise; clocks stand still.
     Returns what it returned, the errors of the page, and the addresses that were asked of a network. Chromium itself
     asks its maker for updates and the time; a page that names no such host cannot be the one who asks.
     """
     page = folder / "page.html"
     collect = "<script>window.faults = []; addEventListener('error', e => faults.push(String(e.message)));</script>"
     test = (
-        "<script>addEventListener('load', () => { let got; try { got = ("
-        + script
-        + ")(); } catch (e) { faults.push(e.stack); }"
+        f"<script>addEventListener('load', {'async ' * (LATER in options)}() => {{ let got; try {{ got = "
+        + "await " * (LATER in options)
+        + f"({script})(); }} catch (e) {{ faults.push(e.stack); }}"
         "const pre = document.createElement('pre'); pre.id = 'self-test';"
         "pre.textContent = JSON.stringify({got, faults}); document.body.appendChild(pre); });</script>"
     )
@@ -77,7 +82,10 @@ def run_in_browser(report: Path, folder: Path, script: str, width: int = 1280) -
     proxy = Proxy()
     try:
         done = subprocess.run(
-            _command(page, folder, proxy.address, width), capture_output=True, text=True, timeout=PATIENCE
+            [*_command(folder, proxy.address, width), *options, page.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
         )
     finally:
         proxy.close()
@@ -89,7 +97,7 @@ def run_in_browser(report: Path, folder: Path, script: str, width: int = 1280) -
     return answer.get("got"), answer["faults"] + console, [asked for asked in proxy.asked if not _OWN.search(asked)]
 
 
-def _command(page: Path, folder: Path, proxy: str, width: int) -> list[str]:
+def _command(folder: Path, proxy: str, width: int) -> list[str]:
     return [
         str(CHROMIUM),
         "--headless",
@@ -105,5 +113,4 @@ def _command(page: Path, folder: Path, proxy: str, width: int) -> list[str]:
         "--proxy-bypass-list=<-loopback>",
         f"--window-size={width},900",
         "--dump-dom",
-        page.as_uri(),
     ]

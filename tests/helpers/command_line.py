@@ -38,7 +38,7 @@ def environment() -> dict[str, str]:
 
 def statuses(store: Store) -> list[Any]:
     sweep = store.sweep()
-    return list(store.statuses(sweep.grid, sweep.config_digest))
+    return list(store.statuses(sweep.grid, sweep))
 
 
 def result(store: Store, cell: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from helpers.sections import whole
+from hpc.sweep.stopping import Stopping, StopRule
 from training.contract import Cell, Checkpoint
 
 
@@ -60,6 +61,7 @@ class MemoryRun:
     finished: dict[str, Outcome] = field(default_factory=dict)
     history: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     facts: dict[str, str | int] = field(default_factory=dict)
+    stop_rule: StopRule | None = None
     looks: int = 0
     asked_due: int = 0
     saves: int = 0
@@ -77,9 +79,13 @@ class MemoryRun:
     def numerics(self, **facts: str | int) -> None:
         self.facts = facts
 
+    def stopped_early(self, cell: Cell) -> bool:
+        return self.stop_rule is not None and Stopping(self.stop_rule).follow(self.history[cell.name])
+
     def restore(self, cell: Cell) -> Checkpoint | None:
         assert self.facts, "numerics must be stated before restore"
-        return self.saved.get(cell.name)
+        saved = self.saved.get(cell.name)
+        return saved and Checkpoint(saved.step, arrived(saved), saved.values)
 
     def checkpoint_due(self) -> bool:
         self.asked_due += 1
@@ -88,8 +94,9 @@ class MemoryRun:
     def save(self, checkpoints: Mapping[Cell, Checkpoint]) -> frozenset[Cell]:
         self.saves += 1
         for cell, checkpoint in checkpoints.items():
-            arrays = {name: np.array(array, copy=True) for name, array in checkpoint.arrays.items()}
             values = json.loads(json.dumps(dict(checkpoint.values), allow_nan=False))
+            # Given as functions, they are called when they are restored: training has gone on meanwhile.
+            arrays = {n: a if callable(a) else np.array(a, copy=True) for n, a in checkpoint.arrays.items()}
             self.saved[cell.name] = Checkpoint(checkpoint.step, arrays, values)
         return frozenset(cell for cell in checkpoints if cell.name in self.taken)
 
@@ -112,3 +119,8 @@ class MemoryRun:
 
     def fail(self, cell: Cell, cause: str) -> None:
         raise AssertionError(f"{cell.name}: {cause}")
+
+
+def arrived(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The arrays of a checkpoint, where some were given as functions."""
+    return {name: array() if callable(array) else array for name, array in checkpoint.arrays.items()}

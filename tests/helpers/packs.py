@@ -25,13 +25,14 @@ def make_setup(
     dtype: torch.dtype = torch.float32,
     native: bool = False,
     device: str = "cpu",
+    precision: str = "fp32",
 ) -> Setup:
     settings = read_settings(whole(config))
     prepared = prepare(device, threads)
     tables = make_tables(
         load(settings.directory), standardize=settings.standardize_inputs, device=prepared, dtype=dtype
     )
-    return Setup(settings, tables, prepared, native, threads)
+    return Setup(settings, tables, prepared, native, threads, precision=precision)
 
 
 def make_pack(setup: Setup, cells: Sequence[MemoryCell], *, dtype: torch.dtype = torch.float32) -> Pack:

@@ -117,7 +117,7 @@ def run_task(store: Store, number: int, *prefix: str, **environment: str) -> sub
     """Run a submission's task as a node would, in a process of its own."""
     return subprocess.run(
         [*prefix, sys.executable, "-P", "-m", "hpc.node.task", str(store.paths.root), str(number), "0", "0"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,  # as start.sh has it
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -101,7 +101,7 @@ class Workplace:
 
     def epochs(self, out: str = "out") -> list[int]:
         sweep = self.store(out).sweep()
-        return [status.epoch for status in self.store(out).statuses(sweep.grid, sweep.config_digest)]
+        return [status.epoch for status in self.store(out).statuses(sweep.grid, sweep)]
 
     def results(self, out: str = "out") -> dict[str, dict[str, Any]]:
         store = self.store(out)

@@ -24,6 +24,8 @@ def test_a_home_and_variables_are_replaced(monkeypatch: pytest.MonkeyPatch) -> N
         ("$EMPTY/out", r"\$EMPTY is empty here"),
         ("${NO_SUCH:-/tmp}/out", "only .NAME and ~ are replaced"),
         ("$(pwd)/out", "only .NAME and ~ are replaced"),
+        ("out-`date`", "only .NAME and ~ are replaced"),
+        ("runs/{name}", r"\{name\} is filled in only in trainer.command; write the path out"),
         ("~nobody-knows-me/out", "this cannot be a path: nobody knows the home"),
         ("out/%j", "%j means something in Slurm's own options alone"),
         ("run-%A_%4a", "%A means something|%4a means something"),

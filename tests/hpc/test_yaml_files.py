@@ -93,6 +93,16 @@ def test_a_section_takes_over_keys_of_others_and_its_own_win() -> None:
         ("a:\n\tb: 1", "line 2: not valid YAML: a tab stands where YAML takes spaces alone; use spaces"),
         ("a: @b", "text that begins with @ needs quotes"),
         ("a: b: c", "there is a second ': ' in this line"),
+        ("a:\n  b:[1]\n  c: 2", "line 3: not valid YAML: 'b:' needs a space after the colon, here or a line above"),
+        ("a: http://x: y", "there is a second ': ' in this line"),
+        ("a:\n  b: 1\n c: 2", "line 3: not valid YAML: this line is indented otherwise than the keys before it"),
+        ("a: {b} --c", "line 1: not valid YAML: more follows where the value has ended; put the whole value in quotes"),
+        ('a: "b" c', "more follows where the value has ended"),
+        ("a: [1, 2\nb: 3", "line 2: not valid YAML: brackets before this are not closed; add ]"),
+        ("a: {b: [1}", "brackets before this are not closed; add ]"),
+        ('a: "b\n', "line 2: not valid YAML: quotes are not closed; add the closing one"),
+        ("a: 1\nb", "line 2: not valid YAML: "),
+        ("# text\nfirst\na: 1", "line 3: not valid YAML: "),
         ("a: !b c", "the tag !b means nothing here; remove it"),
         ("a: !!python/tuple [1, 2]", "line 1: not valid YAML: the tag !!python/tuple means nothing here; remove it"),
         ("a: !!python/object/apply:os.getcwd []", "the tag !!python/object/apply:os.getcwd means nothing here"),
@@ -138,3 +148,25 @@ def test_merging_cannot_fill_the_memory() -> None:
     lines += [f"a{i}: &a{i} {{b: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 9)]
     with pytest.raises(yaml.YAMLError, match="too many values"):
         read_yaml("\n".join(lines))
+
+
+def test_a_file_that_is_not_there_is_looked_for_nearby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep.yaml").touch()
+    (tmp_path / "notes.txt").touch()
+    for name, said in (
+        ("sweep.yml", f"sweep.yml: there is no such file in {tmp_path}; did you mean sweep.yaml?"),
+        ("notes.yaml", f"notes.yaml: there is no such file in {tmp_path}; name an existing YAML or JSON file"),
+        (f"{tmp_path}/swep.yaml", f"{tmp_path}/swep.yaml: there is no such file; did you mean {tmp_path}/sweep.yaml?"),
+        ("conf/a.yaml", f"conf/a.yaml: there is no such file in {tmp_path}, nor the directory conf; name an existing"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            read_mapping(Path(name))
+        assert caught.value.faults[0].startswith(said)
+
+
+@pytest.mark.parametrize("name", ["train.py", "job.sh", "job.sbatch", "explore.ipynb"])
+def test_a_program_is_no_configuration_but_one_can_be_made_for_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(ConfigError, match="this is a program; `holdfast init --from COMMAND` writes a configuration"):
+        read_mapping(tmp_path / name)

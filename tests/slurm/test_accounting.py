@@ -36,7 +36,7 @@ def test_a_submit_limit_below_the_sweeps_size_is_found_and_the_rest_goes_in_wave
     config = lab.foreign(widths=list(range(1, 13)), epochs=1, seconds=0)
     said = lab.submit(config, "--wait")
     assert "AssocMaxSubmitJobLimit" in said
-    assert "tried again in arrays of 3" in said
+    assert "tried again with 3 tasks" in said
     assert lab.states() == {"COMPLETED": 12}
     limit(lab.cluster, MaxSubmitJobs=-1)
 

@@ -11,6 +11,9 @@ import pytest
 from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace
 
+from hpc.protocol import CONFIG_DIGEST, SWEEP_DIGEST
+from hpc.storage.store import Store
+
 # Everything that a shell and sbatch could take for something else.
 OUT = "out here 100%"
 TEMPLATE = Path(__file__).parents[2] / "slurm_templates" / "array.sbatch"
@@ -33,7 +36,8 @@ def prepare(workplace: Workplace, epochs: int) -> None:
 
 
 def bash(workplace: Workplace, *arguments: str) -> str:
-    environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
+    queued = {CONFIG_DIGEST: "another task's", SWEEP_DIGEST: "another task's"}  # as where a person is in a task
+    environment = os.environ | queued | {"SLURM_CONF": str(workplace.cluster.conf)}
     done = subprocess.run(
         ["bash", *arguments], cwd=workplace.directory, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
@@ -56,6 +60,17 @@ def test_prepared_tasks_run_are_seen_by_status_and_come_back_from_a_preemption(
     results = workplace.results(OUT).values()
     assert [result["status"] for result in results] == ["COMPLETED"] * 3
     assert all(result["provenance"]["restored_at_step"] >= 3 for result in results)
+
+
+def test_the_script_of_an_array_says_what_its_tasks_train_where_a_group_shares_the_directory(
+    workplace: Workplace,
+) -> None:
+    (workplace.directory / OUT).mkdir()
+    (workplace.directory / OUT).chmod(0o2770)
+    prepare(workplace, epochs=1)
+    store = Store(workplace.directory / OUT)
+    text = store.paths.array_script(1, 0).read_text()
+    assert f" {SWEEP_DIGEST}={store.sweep().task_digest} " in text
 
 
 def test_what_was_never_prepared_is_one_line_with_the_fix(tmp_path: Path) -> None:

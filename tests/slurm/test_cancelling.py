@@ -79,7 +79,7 @@ def test_what_is_cancelled_while_it_is_queued_does_not_stay_in_the_queue(
     workplace.holdfast("cancel", "out", "-y")
     go.touch()
     _, said = submitting.communicate(timeout=120)
-    assert "2 tasks are taken out of the queue again" in said
+    assert "2 tasks taken out of the queue again" in said
     wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
     assert workplace.attempts() <= {0, 1}
 
@@ -132,6 +132,38 @@ def test_a_task_that_is_cancelled_while_it_saves_does_not_come_back(workplace: W
     wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
     assert {task.state for task in workplace.cluster.slurm.queue(_tokens(workplace), finished=True)} == {"CANCELLED"}
     assert workplace.attempts() == {1}
+
+
+def test_a_submission_right_after_a_cancellation_says_that_the_tasks_have_not_ended_yet(workplace: Workplace) -> None:
+    (workplace.directory / "slow.py").write_text(SLOW_TO_SAVE)
+    sweep = {"name": "slow", "axes": {"width": [1, 2]}, "runs_per_condition": 1}
+    config = workplace.write(
+        "sweep.yaml", {"trainer": "slow.py:train", "trainer_options": {"save": 20}, "sweep": sweep}
+    )
+    workplace.submit(config)
+    wait_until(lambda: min(workplace.epochs()) >= 1, "every cell in training")
+    workplace.holdfast("cancel", "out", "-y")
+    told = "2 cells: 0 done, 2 still being cancelled (submit again in a moment), nothing to run"
+    assert told in workplace.holdfast("submit", "out", "--profile", "sandbox").stderr
+    assert told in workplace.holdfast("plan", "out").stdout
+    wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
+    assert "2 to run as" in workplace.holdfast("plan", "out").stdout
+
+
+def test_what_a_wait_and_a_cancellation_leave_is_said_before_and_after(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2, 3, 4], epochs=40, held=True)
+    waiting = workplace.start("submit", "--config", config, "--profile", "sandbox", "--pack", "2", "--wait")
+    wait_until(lambda: workplace.store().exists() and min(workplace.epochs()[::2]) >= 1, "cells in training")
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    assert "stopped waiting; the tasks stay queued: the same command waits again" in said
+    asked = workplace.holdfast("cancel", "out", "--cell", "width_1_run_0", expect=2).stderr
+    assert "cancel 1 task with 2 cells (1 of them does not match, and shares a task with one that does)?" in asked
+    more = workplace.holdfast("submit", "out", "--profile", "sandbox", "--runs-per-condition", "2").stderr
+    assert more.index("no claim counts as fixed before the first job") < more.index(": job ")
+    workplace.holdfast("cancel", "out", "-y")
+    workplace.release()
 
 
 def test_a_cancelled_task_that_is_requeued_all_the_same_ends_at_its_start(workplace: Workplace) -> None:

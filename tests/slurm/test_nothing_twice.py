@@ -59,6 +59,22 @@ def test_an_array_that_slurmctld_takes_up_late_ends_at_its_start(
     assert workplace.attempts() == {1}
 
 
+def test_tasks_of_a_directory_that_was_removed_train_nothing_in_the_one_made_anew(workplace: Workplace) -> None:
+    config = workplace.foreign(widths=[1, 2, 3], epochs=2)
+    workplace.submit(config, "--prepare")
+    old = workplace.cluster.slurm.sbatch(workplace.store().paths.array_script(1, 0), ["--hold"])
+    shutil.rmtree(workplace.store().root)
+    workplace.submit(config)
+    workplace.wait_until_ended()
+    with workplace.on_cluster():
+        subprocess.run(["scontrol", "release", old], check=True)
+    wait_until(lambda: bool(ended(workplace, old)), "the end of the old array")
+    assert ended(workplace, old) == {"FAILED": 3}
+    assert "this task belongs to" in workplace.store().paths.task_log(1, 0, 0).read_text()
+    assert workplace.states() == {"COMPLETED": 3}
+    assert workplace.attempts() == {1}
+
+
 def test_a_late_array_that_waits_is_taken_out_of_the_queue_by_the_next_submission(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +219,7 @@ def test_a_cluster_that_does_not_answer_keeps_its_cells_until_it_is_given_up(two
 
     # Its cells are done: whether it answers makes no difference any more.
     said = there(b, "submit", "out", "--profile", "site.yaml").stderr
-    assert said.splitlines()[0] == "2 cells: 2 done, nothing to run"
+    assert "2 cells: 2 done, nothing to run" in said.splitlines()
     assert "may be queued" not in said
     a.cluster.start("slurmctld")
     environment = os.environ | {"SLURM_CONF": str(a.cluster.conf)}
@@ -223,6 +239,6 @@ def test_a_cluster_that_is_gone_blocks_nobody_once_its_cells_are_done(two: list[
     a.cluster.down()
     shutil.rmtree(a.cluster.directory)
     said = there(b, "submit", "--config", config, "--profile", "site.yaml", "--runs-per-condition", "2").stderr
-    assert said.startswith("4 cells: 2 done, 2 to run")
+    assert any(line.startswith("4 cells: 2 done, 2 to run") for line in said.splitlines())
     there(b, "status", "out", "--watch", expect=None)
     assert b.states() == {"COMPLETED": 4}

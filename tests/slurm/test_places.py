@@ -33,7 +33,7 @@ def test_a_renamed_sweep_can_still_be_cancelled(workplace: Workplace) -> None:
     assert "cancelled 2 tasks" in workplace.holdfast("cancel", "moved", "-y").stderr
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", 'say "x"', "\u00fcber", "50%", "a,b;c&d#e"])
+@pytest.mark.parametrize("name", ["a b", "it's", 'say "x"', "\u00fcber", "50%", "a,b;c&d#e", "a|b>c*d?[e]~f!(g)=h"])
 def test_odd_names_of_sweep_directories_work(workplace: Workplace, name: str) -> None:
     workplace.submit(workplace.foreign(widths=[1], epochs=2, seconds=0.0), out=name)
     workplace.wait_until_ended(name)
@@ -45,6 +45,8 @@ def test_odd_names_of_sweep_directories_work(workplace: Workplace, name: str) ->
     [
         ("back\\slash", "sbatch drops the"),
         ("a:b", "Python loads no code from a path with ':' in it"),
+        ("out-`date`", "only $NAME and ~ are replaced in a path; write it out"),
+        ("runs-{name}", "{name} is filled in only in trainer.command; write the path out"),
         ("run%j", "%j means something in Slurm's own options alone"),
     ],
 )
@@ -105,3 +107,25 @@ def test_a_submission_says_what_its_profile_lacks(workplace: Workplace, monkeypa
     assert "note: SBATCH_ACCOUNT (lab) is not used; write account: lab in the profile" in done.stderr
     assert "note: the profile has no timeout_min; tasks get the default time limit of their partition" in done.stderr
     assert "--time" not in done.stdout
+
+
+# Formats and filters that people have in ~/.bashrc, and settings that would make another job of it.
+IN_BASHRC = """
+    SQUEUE_FORMAT=%i SQUEUE_STATES=FAILED SQUEUE_USERS=nobody SQUEUE_SORT=-P SACCT_FORMAT=jobid SINFO_FORMAT=%P
+    SLURM_TIME_FORMAT=relative SCONTROL_FUTURE=1 SCANCEL_STATE=PENDING SCANCEL_INTERACTIVE=1 SLURM_BITSTR_LEN=3
+    SBATCH_EXPORT=NONE SBATCH_ARRAY_INX=7 SBATCH_WAIT=1 SBATCH_NO_REQUEUE=1 SBATCH_JOB_NAME=mine
+"""
+
+
+def test_what_a_shell_sets_for_slurms_commands_changes_nothing(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for setting in IN_BASHRC.split():
+        monkeypatch.setenv(*setting.split("=", 1))
+    workplace.submit(workplace.foreign(widths=[1, 2], epochs=40, held=True))
+    wait_until(lambda: min(workplace.epochs()) >= 3, "mid-training")
+    assert len(workplace.cluster.preempt(hold_seconds=1)) == 2
+    assert "cancelled 1 task" in workplace.holdfast("cancel", "out", "--axis", "width=2", "-y").stderr
+    workplace.release()
+    workplace.wait_until_ended()
+    assert workplace.states() == {"COMPLETED": 1, "STARTED": 1}

@@ -133,7 +133,11 @@ def test_a_submission_that_waits_trains_what_is_redone_meanwhile(workplace: Work
     wait_until(lambda: workplace.states() == {"COMPLETED": 1, "RUNNING": 1}, "the first cell ended, the second trains")
     wait_until(lambda: len(workplace.cluster.slurm.queue()) == 1, "the first cell's task gone")
     assert waiting.poll() is None
-    workplace.holdfast("redo", "out", "--cell", FIRST, "-y")
+
+    def redone() -> bool:  # it is refused while the submission, between two waits, has the lock
+        return workplace.holdfast("redo", "out", "--cell", FIRST, "-y", expect=None).returncode == 0
+
+    wait_until(redone, "the redo")
     touch(workplace, "end")
     said, errors = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 0, said + errors

@@ -20,6 +20,8 @@ SETUPS = {
         "set -o posix",
     ],
     "locale": ["export LC_ALL=xx_YY.UTF-8 LANG=C LANGUAGE=", "ulimit -c 0; exec 3>&- 4>&- 2>&1"],
+    "output": ["exec >/dev/null 2>&1", "set -o noclobber -o nounset -o errtrace -o functrace"],
+    "patterns": ["shopt -s failglob nullglob extglob", "trap 'exit 5' RETURN CHLD; sleep 1000 & disown"],
     "open umask": ["umask 000", "export PYTHONHOME=/no PYTHONPATH=/no"],
 }
 

@@ -129,7 +129,7 @@ def one_submission(store: Store, sweep: Sweep, profile: object, cluster: Sandbox
     """What `holdfast submit` does, without its start-up."""
     with lock(store, "test") as held:
         seen = queues(store)
-        planned = make_plan(store.statuses(sweep.grid, sweep.config_digest), queued=seen.cells, largest_array=3)
+        planned = make_plan(store.statuses(sweep.grid, sweep), queued=seen.cells, largest_array=3)
         if planned.tasks:
             submit(store, sweep, planned, profile, held, seen, conf=cluster.conf)
 

@@ -52,6 +52,33 @@ def test_a_node_on_which_nothing_starts_is_left_out_of_the_next_submission(workp
     assert workplace.states() == {"COMPLETED": 16}
 
 
+def test_nodes_that_are_left_out_on_one_cluster_are_none_of_anothers(
+    start_cluster: Callable[..., Sandbox], tmp_path: Path
+) -> None:
+    """The second cluster has a node of the same name, which does well, and lacks another, which it would refuse."""
+    a, b = (Workplace(tmp_path, start_cluster(nodes=nodes)) for nodes in (3, 2))
+    broken = tmp_path / "broken"
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\n[ -e {broken} ] && [ "$SLURMD_NODENAME" != n1 ] && exit 127\nexec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    broken.touch()
+    a.write("site.yaml", {"partition": "low", "timeout_min": 5, "mem_gb": 1, "python": str(python)})
+    config = a.foreign(widths=list(range(1, 17)), epochs=2, seconds=0.2)
+    with a.on_cluster():
+        a.submit(config, profile="site.yaml")
+        a.wait_until_ended()
+        said = a.submit(config, "--dry-run", profile="site.yaml")
+        assert "node n2 is excluded" in said
+        assert "node n3 is excluded" in said
+    broken.unlink()
+    with b.on_cluster():
+        assert "is excluded" not in b.submit(config, profile="site.yaml")
+        b.wait_until_ended()
+    assert b.states() == {"COMPLETED": 16}
+
+
 def test_a_node_with_a_broken_installation_costs_no_cell(workplace: Workplace) -> None:
     trainer = workplace.directory / "mine.py"
     width = WIDTH.read_text()

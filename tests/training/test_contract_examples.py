@@ -56,7 +56,7 @@ def run_example(directory: Path, name: str) -> Store:
 def test_an_example_of_the_contract_does_what_it_shows(tmp_path: Path, name: str) -> None:
     store = run_example(tmp_path, name)
     sweep = store.sweep()
-    (status,) = store.statuses([sweep.grid[1]], sweep.config_digest)
+    (status,) = store.statuses([sweep.grid[1]], sweep)
     assert status.state == (FAILED if name == "Run.fail" else COMPLETED), status.cause
 
 

@@ -81,7 +81,7 @@ def test_a_preempted_sweep_is_one_complete_run_per_cell_and_gives_the_same_table
 
 
 def begun(store: Store, sweep: Sweep) -> int:
-    return sum(status.epoch >= 5 for status in store.statuses(sweep.grid, sweep.config_digest))
+    return sum(status.epoch >= 5 for status in store.statuses(sweep.grid, sweep))
 
 
 def cells(root: Path) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.small_sweeps import make_sweep
+from helpers.wandb_files import run, segment
 from helpers.wandb_server import WandbServer
 from helpers.wandb_sweeps import GROUP, PROJECT, client, tables, train, wandb_settings, width_sweep
 
 from aggregate.pipeline import aggregate
 from hpc.cli.app import main
+from hpc.storage.permissions import untrusted
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
 from hpc.trainers.declaration import read_declaration
+from hpc.wandb.cells import SWEEP_KEY, cell_run, sweep_of, target_of
 
 AWKWARD = """
 FACTORS = {"kind": {"kind": "word"}, "rate": {"kind": "real", "field": "learning_rate"}}
@@ -80,8 +85,8 @@ def test_server_and_files_give_the_table_of_aggregate_byte_for_byte(server: Wand
     assert train(store, sweep) == 0
     assert main(["wandb", "sync", str(store.paths.root), "--settle", "0"]) == 0
     expected = tables(store.paths.root)
-    extract(tmp_path / "server")
-    extract(tmp_path / "files", "--offline", str(store.paths.root))
+    extract(tmp_path / "server", expect=4)  # all of them diverged
+    extract(tmp_path / "files", "--offline", str(store.paths.root), expect=4)
     assert tables(tmp_path / "server") == expected
     assert tables(tmp_path / "files") == expected
     for cell in sweep.grid:
@@ -95,6 +100,31 @@ def test_server_and_files_give_the_table_of_aggregate_byte_for_byte(server: Wand
     assert len(raw) == len(processed) == len(sweep.grid)
     results = {cell.name: json.loads(store.paths.result_file(cell).read_text()) for cell in sweep.grid}
     assert {entry["cell"]: entry["metrics"] for entry in processed} == {n: r["metrics"] for n, r in results.items()}
+
+
+def test_no_code_is_run_that_a_run_names(tmp_path: Path) -> None:
+    """Whoever wrote the .wandb files, what is made of them lies in a directory of one's own."""
+    (tmp_path / "evil.py").write_text(f"def draw(*_):\n    open({str(tmp_path / 'drawn')!r}, 'w').close()\n")
+    store, sweep = width_sweep(tmp_path / "theirs", mode="offline")
+    named = {"analysis": dict(sweep.analysis) | {"figures": [f"{tmp_path}/evil.py:draw"]}}
+    assert train(store, sweep) == 0
+    target = replace(target_of(sweep), mode="offline")
+    for cell in sweep.grid:
+        run = cell_run(store, replace(sweep, **named), cell, target)
+        assert run is not None
+        assert "evil.py" in str(run.config), "the attack is in the run"
+        assert (found := sweep_of(run)) is not None
+        assert "evil" not in str(found.to_json())
+    extract(tmp_path / "mine", "--offline", str(store.root))
+    manifest = json.loads((tmp_path / "mine" / "sweep.json").read_text())
+    manifest["revisions"][-1]["analysis"] |= named["analysis"]  # as an earlier version would have left it
+    (tmp_path / "mine" / "sweep.json").write_text(json.dumps(manifest))
+    (line,) = [text for text in aggregate(tmp_path / "mine").problems if "evil" in text]
+    assert line.startswith(f"{tmp_path}/mine: it was made from runs of W&B, which anybody may have written; not drawn:")
+    assert not (tmp_path / "drawn").exists()
+    aggregate(tmp_path / "mine", trust=True)
+    assert (tmp_path / "drawn").exists()
+    assert "runs of W&B" in untrusted(Store(tmp_path / "mine"), ["width.py:train"])
 
 
 def test_a_cell_without_a_run_is_missing_and_never_shrinks_n(
@@ -118,6 +148,29 @@ def test_a_cell_without_a_run_is_missing_and_never_shrinks_n(
     assert "its history is not the one that was published" in causes[tampered.fields["displayName"]]
     assert "after 5 epochs" in causes[partial.fields["displayName"]]
     extract(tmp_path / "x", "--partial")
+
+
+@pytest.mark.parametrize(
+    "words", [["plan"], ["run"], ["submit", "--profile", "local"], ["submit", "--profile", "local", "--dry-run"]]
+)
+def test_an_extracted_sweep_is_not_trained_with_whatever_has_the_name_of_its_trainer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    store, sweep = width_sweep(tmp_path / "out", mode="offline")
+    train(store, sweep, list(sweep.grid)[:1])
+    extract(tmp_path / "x", "--partial", "--offline", str(store.paths.root))
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main([words[0], str(tmp_path / "x"), *words[1:]]) == 2
+        told = capsys.readouterr()
+        (line,) = told.err.splitlines()
+        assert "this sweep came from W&B, where the place of its trainer is not on record" in line
+        assert "--config" in line
+        (tmp_path / "width.py").write_text("raise SystemExit('another trainer of the same name')")
+    assert list((tmp_path / "x").rglob("results.json")), "what was extracted stays"
+    (again,) = Store(tmp_path / "x").manifest()["revisions"]
+    assert again["provenance"]["wandb"]["runs"] == 1
 
 
 def test_a_wrong_project_or_group_lists_those_that_the_files_have(
@@ -276,3 +329,59 @@ def test_a_killed_runs_file_is_never_complete_whatever_it_holds(
     said = capsys.readouterr()
     assert textwrap.shorten(said.err, 10_000).count("rows before that are used") == 2
     assert "2 COMPLETED" in said.out
+
+
+# --- files that no client has written -------------------------------------------------------------------------------
+
+
+def offline(tmp_path: Path, *payloads: bytes) -> list[str]:
+    """Words to extract what a file with these records holds."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "run-abc.wandb").write_bytes(segment(payloads))
+    return ["--offline", str(tmp_path / "files")]
+
+
+def recorded(**changes: Any) -> str:
+    """A sweep as a run records it."""
+    sweep = make_sweep().to_json()
+    return json.dumps(sweep | changes)
+
+
+@pytest.mark.parametrize("key", [[1], 3, None, "", "{", "[1]", "null", '{"name": 3}', '"\\ud800"'])
+def test_a_run_whose_record_of_its_sweep_is_none_is_refused(
+    key: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extract(tmp_path / "x", *offline(tmp_path, *run({SWEEP_KEY: key})), project="p", group="g", expect=2)
+    assert f"no run's {SWEEP_KEY} is a sweep as Holdfast writes it" in capsys.readouterr().err
+    assert not (tmp_path / "x" / "sweep.json").exists()
+
+
+def test_a_sweep_of_any_size_that_a_run_records_costs_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"axes": [[f"a{number}", list(range(10))] for number in range(12)], "seeds": [42]}
+    words = offline(tmp_path, *run({SWEEP_KEY: recorded(grid=grid)}))
+    extract(tmp_path / "x", *words, project="p", group="g", expect=2)
+    said = capsys.readouterr().err
+    assert "run-abc.wandb: the grid of its sweep has 1,000,000,000,000 cells, where at most 100,000 are read" in said
+
+
+def test_runs_of_the_previous_tool_that_span_too_large_a_grid_cost_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "files").mkdir()
+    for number in range(60):
+        config = {"workspace_dim": number, "synergy_scale": number / 10, "seed": number}
+        records = [record.replace(b"abc", b"a%02d" % number) for record in run(config, summary={"best_val_loss": 1.0})]
+        (tmp_path / "files" / f"run-{number}.wandb").write_bytes(segment(records))
+    extract(tmp_path / "x", "--offline", str(tmp_path / "files"), project="p", group="g", expect=2)
+    assert "has 216,000 cells, where at most 100,000 are read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [b"[" * 900 + b"]" * 900, b'{"a":' * 300 + b"1" + b"}" * 300, b'"\\ud800"', b"{"])
+def test_a_value_that_no_file_can_hold_ends_the_reading(
+    text: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = offline(tmp_path, *run({"workspace_dim": 8, "synergy_scale": 1.0, "seed": 42, "deep": text}))
+    extract(tmp_path / "x", *words, project="p", group="g", expect=4)
+    assert "a record is not as W&B writes it" in capsys.readouterr().err

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from helpers.waiting import wait_until
+from helpers.wandb_files import fragment, segment
 from helpers.wandb_sweeps import client
 
-from hpc.wandb.offline_files import FILE_HEADER, find_segments, join_segments, read_records, read_segment
+from hpc.wandb.offline_files import FILE_HEADER, Records, find_segments, join_segments, read_records, read_segment
 
 ROWS = 60
 LONG = "x" * 70_000  # longer than two blocks, so that its record is in pieces
@@ -34,7 +35,7 @@ OFFLINE_RUN = """
 
 
 @pytest.fixture(scope="module")
-def segment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("offline")
     client(OFFLINE_RUN, str(directory), str(ROWS))
     (path,) = find_segments(directory)
@@ -45,8 +46,8 @@ def losses(path: Path) -> list[float]:
     return [row["loss"] for row in read_segment(path).rows]
 
 
-def test_a_file_of_the_real_client_gives_back_every_number(segment: Path) -> None:
-    found = read_segment(segment)
+def test_a_file_of_the_real_client_gives_back_every_number(written: Path) -> None:
+    found = read_segment(written)
     assert (found.fault, found.whole, found.id, found.exit_code) == ("", True, "abc", 0)
     (run,) = join_segments([found])
     assert (run.project, run.entity, run.group, run.name, run.state) == ("p", "e", "g", "n", "finished")
@@ -58,14 +59,14 @@ def test_a_file_of_the_real_client_gives_back_every_number(segment: Path) -> Non
     assert run.to_json()["rows"][0]["nan"] is None
 
 
-def test_links_are_not_followed(segment: Path, tmp_path: Path) -> None:
-    (tmp_path / "latest-run").symlink_to(segment.parent, target_is_directory=True)
-    (tmp_path / "link.wandb").symlink_to(segment)
+def test_links_are_not_followed(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "latest-run").symlink_to(written.parent, target_is_directory=True)
+    (tmp_path / "link.wandb").symlink_to(written)
     assert find_segments(tmp_path) == []
 
 
-def test_a_file_cut_at_any_byte_gives_a_prefix_and_is_never_complete(segment: Path, tmp_path: Path) -> None:
-    data, true = segment.read_bytes(), losses(segment)
+def test_a_file_cut_at_any_byte_gives_a_prefix_and_is_never_complete(written: Path, tmp_path: Path) -> None:
+    data, true = written.read_bytes(), losses(written)
     cuts = {*range(40), *range(len(data) - 40, len(data)), *random.Random(1).sample(range(len(data)), 150)}
     cuts |= {block * 32768 + offset for block in range(1, 4) for offset in range(-8, 9)}
     lengths = set()
@@ -81,8 +82,8 @@ def test_a_file_cut_at_any_byte_gives_a_prefix_and_is_never_complete(segment: Pa
     assert len(lengths) > 10
 
 
-def test_a_flipped_byte_ends_the_reading_before_it(segment: Path, tmp_path: Path) -> None:
-    data, true = segment.read_bytes(), read_segment(segment)
+def test_a_flipped_byte_ends_the_reading_before_it(written: Path, tmp_path: Path) -> None:
+    data, true = written.read_bytes(), read_segment(written)
     generator = random.Random(2)
     for _ in range(200):
         at, bit = generator.randrange(len(data)), 1 << generator.randrange(8)
@@ -105,6 +106,27 @@ def test_garbage_is_refused_and_never_crashes_the_reader(tmp_path: Path) -> None
     path = tmp_path / "short.wandb"
     path.write_bytes(FILE_HEADER)
     assert "7-byte header and nothing else" in read_segment(path).fault
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4])
+def test_records_of_nothing_are_damage(kind: int) -> None:
+    found = read_records(FILE_HEADER + fragment(kind, b"") * 1000)
+    assert found.payloads == []
+    assert f"damaged at byte {len(FILE_HEADER)}" in found.fault
+
+
+def test_a_record_that_begins_where_a_block_has_room_for_no_byte_of_it_is_read() -> None:
+    payloads = [b"x" * (32_768 - 3 * len(FILE_HEADER)), b"second"]
+    data = segment(payloads)
+    assert fragment(2, b"") in data
+    assert read_records(data) == Records(payloads, "")
+
+
+def test_more_records_than_a_run_can_have_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpc.storage.opening.MOST_RECORDS", 10)
+    found = read_records(segment([b"x"] * 12))
+    assert len(found.payloads) == 10
+    assert "it has 11 records, where at most 10 are read" in found.fault
 
 
 def test_attempts_of_one_run_are_joined_and_the_newest_row_of_a_step_wins(tmp_path: Path) -> None:

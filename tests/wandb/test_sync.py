@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import wandb_files
+from helpers.users import ALICE, need_other_users
 from helpers.waiting import wait_until
 from helpers.wandb_server import StoredRun, WandbServer
 from helpers.wandb_sweeps import GROUP, KEY, PROJECT, assert_complete, client, train, width_sweep
@@ -167,7 +170,7 @@ def test_broken_files_of_other_programs_are_set_aside_and_complete_ones_sent(
     empty = store.paths.wandb_root / "offline-run-1-empty" / "run-empty.wandb"
     empty.parent.mkdir()
     empty.write_bytes(whole.read_bytes()[:7])
-    sync(store)
+    sync(store, "--others")
     said = capsys.readouterr().err
     assert re.search(r"run-empty.wandb: it holds its 7-byte header and nothing else; set aside as", said)
     assert re.search(r"run-cut.wandb: it is cut short after \d+ bytes, inside a record; \d+ rows can be read", said)
@@ -177,8 +180,90 @@ def test_broken_files_of_other_programs_are_set_aside_and_complete_ones_sent(
     assert [row["x"] for row in theirs.history] == [step / 3 for step in range(20)]
     assert_complete(server, store, sweep)
     before = len(server.operations)
-    sync(store)
+    sync(store, "--others")
     assert "UpsertBucket" not in server.operations[before:]
+
+
+def other_run(store: Store, *extra: bytes) -> Path:
+    """A complete run of another program, with records of the kinds that decide what else is uploaded."""
+    place = store.paths.wandb_root / "offline-run-1-abc"
+    (place / "files").mkdir(parents=True)
+    begun, *rest = wandb_files.run({"x": 1}, [{"loss": 1.0}], {"loss": 1.0})
+    path = place / "run-abc.wandb"
+    path.write_bytes(wandb_files.segment([begun, *extra, *rest]))
+    return path
+
+
+def names_file(name: str) -> bytes:
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    record = pb.Record()  # type: ignore[attr-defined]
+    record.files.files.add().path = name
+    return record.SerializeToString()
+
+
+def names_artifact(name: str) -> bytes:
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    record = pb.Record()  # type: ignore[attr-defined]
+    record.artifact.manifest.contents.add().local_path = name
+    return record.SerializeToString()
+
+
+def test_a_run_of_another_program_is_sent_if_asked_for_and_no_file_beside_it_ever(
+    server: WandbServer, done: tuple[Store, Sweep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, sweep = done
+    path = other_run(store, names_file("notes.txt"))
+    secret, outside = tmp_path / "id_rsa", tmp_path / "outside"
+    secret.write_text("a secret of the reader's")
+    (path.parent / "files" / "notes.txt").symlink_to(secret)
+    path.with_name("run-abc.wandb.syncstate").symlink_to(outside)
+    sync(store)
+    assert "of another program" in (said := capsys.readouterr().err)
+    assert "is not sent; --others sends it" in said
+    assert_complete(server, store, sweep)  # no run but the sweep's
+    sync(store, "--others")
+    assert len(server.all()) == 5
+    assert not [body for body in server.bodies if secret.read_bytes() in body]
+    assert not outside.exists()
+    assert not path.with_name("run-abc.wandb.synced").read_bytes()
+
+
+def test_a_mark_that_leads_elsewhere_is_not_written_through(server: WandbServer, done: tuple[Store, Sweep]) -> None:
+    store, _ = done
+    path = other_run(store)
+    path.with_name("run-abc.wandb.synced").symlink_to(store.root.parent / "outside")
+    sync(store, "--others")
+    assert not (store.root.parent / "outside").exists()
+
+
+@pytest.mark.parametrize("record", [names_file, names_artifact])
+def test_a_run_that_names_files_of_the_machine_is_not_sent(
+    server: WandbServer,
+    done: tuple[Store, Sweep],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    record: Callable[[str], bytes],
+) -> None:
+    store, sweep = done
+    secret = tmp_path / "id_rsa"
+    secret.write_text("a secret of the reader's")
+    other_run(store, record(str(secret)))
+    sync(store, "--others")
+    assert "records may name any file of this machine" in capsys.readouterr().err
+    assert_complete(server, store, sweep)
+
+
+def test_runs_of_other_programs_in_a_directory_of_somebody_else_are_not_sent(
+    server: WandbServer, done: tuple[Store, Sweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_other_users()
+    store, _ = done
+    os.chown(other_run(store).parents[2] / "sweep.json", ALICE, -1)
+    sync(store, "--others", expect=2)
+    assert "it belongs to" in capsys.readouterr().err
+    assert server.requests == []
 
 
 def test_the_key_is_in_no_file_and_in_no_argument(server: WandbServer, tmp_path: Path) -> None:
@@ -231,7 +316,7 @@ def test_a_directory_of_somebody_else_neither_runs_code_nor_gets_the_key(
     with WandbServer() as thief:
         (store.paths.wandb_root / "settings").write_text(f"[default]\nbase_url = {thief.url}\n")
         monkeypatch.chdir(store.paths.root)
-        sync(store)
+        sync(store, "--others")
         assert thief.requests == []
     assert not ran.exists()
     assert server.runs.pop(("lab", "theirs", "whole"))

@@ -37,9 +37,13 @@ def prepare(device: str, threads: int) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(f"device {device!r} was asked for and cannot be used: {reason}") from error
-    # TF32 keeps ten bits of each factor's mantissa: results would differ from a CPU's in the third digit.
-    torch.backends.cuda.matmul.allow_tf32 = False
+    refuse_tf32()
     return chosen
+
+
+def refuse_tf32() -> None:
+    """TF32 keeps ten bits of each factor's mantissa: results would differ from a CPU's in the third digit."""
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def find_vector_functions() -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from itertools import combinations
 from typing import Final
 
 from training.contract import Cell, Run
 from training.loop.pack import Pack, Setup
+from training.loop.width import chosen_width
 from training.model.rows import Architecture
 from training.model.state import Member, State, StateError, joined, new_state, padded, restored_state
 
 # A cell's parameters, gradients and moments are 4.5 MB at the default sizes: on a CPU, more cells than this fall out of
-# the cache (docs/performance.md). On a GPU a pack cannot be too large.
+# the cache (docs/performance.md).
 CPU_PACK: Final = 5
 # Divergence is looked for at multiples of this step only, so that interruptions do not change the step at which a cell
 # is dropped.
@@ -24,8 +24,9 @@ CHECK_EVERY: Final = 100
 class Loop:
     """All packs of a task. Those that are behind train first, and join the others once they have caught up.
 
-    width: rows of every pack, where their number may change bits: as many as the cells of one architecture, or as those
-    that were restored had before. Rows without a cell fill it. 0 where packs may be as wide as they like.
+    width: rows of every pack, where their number may change bits: what loop.width chooses, or what those that were
+    restored had before. Rows without a cell fill it, and cells close ranks as others leave: the number of packs
+    follows that of the cells, their width does not. 0 where packs may be as wide as they like.
     """
 
     def __init__(self, cells: Sequence[Cell], setup: Setup, run: Run, metric_names: Sequence[str]) -> None:
@@ -40,7 +41,7 @@ class Loop:
     def train(self) -> None:
         """Train until every cell is finished or the run is told to stop; then save what is still training."""
         while self._packs and not self._run.stop:
-            self._join_one_pair()
+            self._close_ranks()
             self._visit(min(self._packs, key=lambda pack: pack.step))
             if self._packs and self._run.checkpoint_due():
                 self._save()
@@ -108,7 +109,7 @@ class Loop:
                 continue
             member.reached(metrics["val_loss"], epoch)
             self._run.epoch(member.cell, epoch, epochs, metrics)
-            if member.stalled(metrics["val_loss"], self._setup.settings.early_stopping) or epoch == epochs:
+            if epoch == epochs or self._run.stopped_early(member.cell):
                 self._finish(pack, row, metrics)
                 leaving.append(row)
         self._drop(pack, leaving)
@@ -128,7 +129,7 @@ class Loop:
 
     def _save(self) -> None:
         """Save every cell that is still training, and drop those that a newer attempt has taken over."""
-        checkpoints = {cell: saved for pack in self._packs for cell, saved in pack.state.checkpoints().items()}
+        checkpoints = {cell: saved for pack in self._packs for cell, saved in pack.checkpoints().items()}
         taken = self._run.save(checkpoints)
         for pack in list(self._packs):
             self._drop(pack, [row for row in pack.active if pack.members[row].cell in taken])
@@ -150,16 +151,26 @@ class Loop:
         else:
             self._packs[index : index + 1] = [pack.keep(kept)] if kept else []
 
-    def _join_one_pair(self) -> None:
-        """Join two packs of the same architecture and step. One pair per turn of the loop, which comes back here."""
-        partial = [pack for pack in self._packs if len(pack.active) < self._limit]
-        for first, second in combinations(partial, 2):
-            fits = len(first.active) + len(second.active) <= self._limit
-            if fits and (first.step, first.architecture) == (second.step, second.architecture):
-                both = [pack.state.rows(pack.active) for pack in (first, second)]
-                self._packs[self._packs.index(first)] = self._pack(first.architecture, both)
-                self._packs.remove(second)
-                return
+    def _close_ranks(self) -> None:
+        """Cut packs of the same architecture and step anew, where their cells fit into fewer."""
+        for packs in self._alike():
+            if math.ceil(sum(len(pack.active) for pack in packs) / self._limit) < len(packs):
+                self._cut_anew(packs)
+
+    def _alike(self) -> list[list[Pack]]:
+        groups: dict[tuple[Architecture, int], list[Pack]] = {}
+        for pack in self._packs:
+            groups.setdefault((pack.architecture, pack.step), []).append(pack)
+        return list(groups.values())
+
+    def _cut_anew(self, packs: list[Pack]) -> None:
+        place, architecture = self._packs.index(packs[0]), packs[0].architecture
+        together = joined([pack.state.rows(pack.active) for pack in packs])
+        self._packs = [pack for pack in self._packs if pack not in packs]
+        packs.clear()  # the new ones need their room
+        rows = range(len(together.members))
+        parts = [rows[start : start + self._limit] for start in range(0, len(rows), self._limit)]
+        self._packs[place:place] = [self._pack(architecture, [together.rows(part)]) for part in parts]
 
 
 def next_multiple(step: int, of: int) -> int:
@@ -168,9 +179,9 @@ def next_multiple(step: int, of: int) -> int:
 
 
 def _width(begun: Sequence[tuple[Architecture, State]]) -> int:
-    """Rows of every pack: what the restored cells had, or what the most cells of one architecture need."""
+    """Rows of every pack."""
     saved = max(member.width for _, state in begun for member in state.members)
-    return max(saved, *Counter(architecture for architecture, _ in begun).values())
+    return chosen_width(Counter(architecture for architecture, _ in begun).values(), saved)
 
 
 def _finite(metrics: Mapping[str, float]) -> bool:

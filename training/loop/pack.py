@@ -9,8 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from training.contract import Cell, Checkpoint
 from training.loop.order import Batches
-from training.model.losses import mean_loss
+from training.model import transfer
+from training.model.losses import mean_losses
 from training.model.metrics import epoch_metrics, evaluate
 from training.model.routes import Routes, training_routes
 from training.model.rows import Architecture, named_weights
@@ -27,7 +29,8 @@ class Setup:
     """What all packs of a run share.
 
     native: whether the compiled step trains (CPU, float32). fixed_width: whether the number of a pack's rows may change
-    the last bits, so that it must stay what it is.
+    the last bits, so that it must stay what it is. precision: of the factors of the compiled step's products, fp32 or
+    bf16.
     """
 
     settings: Settings
@@ -36,6 +39,7 @@ class Setup:
     native: bool = False
     threads: int = 1
     fixed_width: bool = False
+    precision: str = "fp32"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -52,9 +56,11 @@ class Setup:
     def make_step(self, architecture: Architecture, state: State) -> Step:
         """What trains a pack with this state, in place."""
         if self.native:
-            return NativeStep(self.settings, self.routes, architecture, state, self.tables, self.threads)
-        recorded = self.device.type == "cuda"  # graphs exist only there
-        return (GraphStep if recorded else TorchStep)(self.settings, self.routes, architecture, state, self.tables)
+            return NativeStep(
+                self.settings, self.routes, architecture, state, self.tables, self.threads, self.precision
+            )
+        kind = GraphStep if transfer.queued(self.device) else TorchStep
+        return kind(self.settings, self.routes, architecture, state, self.tables)
 
 
 class Step(Protocol):
@@ -66,15 +72,22 @@ class Step(Protocol):
 
 
 class Pack:
-    """P cells with their buffers. P = 1 is a single cell: the same code, and the same numbers to the last bit."""
+    """P cells with their buffers. P = 1 is a single cell: the same code, and the same numbers to the last bit.
+
+    On a GPU all that a pack computes is in a lane of its own, and several packs are computed at once.
+    """
 
     def __init__(self, setup: Setup, architecture: Architecture, state: State) -> None:
         self.architecture = architecture
         self._setup, self._state = setup, state
-        self._step = setup.make_step(architecture, state)
+        self._lane = transfer.Lane(setup.device)
+        self._lane.uses([*state.tensors(), *setup.tables.tensors()])
         seeds = [member.cell.seed for member in state.members]
-        self._batches = Batches(seeds, setup.tables.train.rows, setup.settings.batch_size, setup.device)
+        with self._lane.work():
+            self._step = setup.make_step(architecture, state)
+            self._batches = Batches(seeds, setup.tables.train.rows, setup.settings.batch_size, setup.device)
         self._done = state.step
+        self._asked: transfer.HostCopy | None = None
 
     @property
     def step(self) -> int:
@@ -92,6 +105,7 @@ class Pack:
 
     @property
     def state(self) -> State:
+        self._lane.join()
         return self._state.at(self._done)
 
     def batches(self, until: int) -> tuple[Tensor, ...]:
@@ -99,31 +113,47 @@ class Pack:
 
         The loop looks at the stop flag between two parts.
         """
-        return torch.split(self._batches.between(self._done, until), self._step.stride)
+        with self._lane.work():
+            return torch.split(self._batches.between(self._done, until), self._step.stride)
 
     def train(self, indices: Tensor) -> None:
         """Optimizer steps of every cell on its own batches; indices: (steps, P * 2 * B)."""
-        self._step.run(indices, self._done)
+        with self._lane.work():
+            self._step.run(indices, self._done)
         self._done += len(indices)
 
     def finite(self) -> list[bool]:
-        """Per cell, whether its training loss has stayed finite in this epoch."""
-        # One sum per cell is enough: NaN and infinity survive every addition, and squares never cancel.
-        sums = self._state.squares.flatten(1).sum(dim=1) + self._state.cross_entropy.flatten(1).sum(dim=1)
-        return torch.isfinite(sums).tolist()
+        """Per cell, whether its training loss has stayed finite in this epoch.
+
+        On a GPU, whether it had at the time of the call before: the answer to this one is under way while training
+        continues.
+        """
+        with self._lane.work():
+            # One sum per cell is enough: NaN and infinity survive every addition, and squares never cancel.
+            sums = self._state.squares.flatten(1).sum(dim=1) + self._state.cross_entropy.flatten(1).sum(dim=1)
+            found = torch.isfinite(sums)
+            if not transfer.queued(found.device):
+                return found.tolist()
+            before, self._asked = self._asked, transfer.HostCopy([found])
+        return before.wait()[0].tolist() if before else [True] * len(self.members)
 
     def finish_epoch(self) -> list[dict[str, float]]:
         """The metrics of each cell after an epoch; begins the next epoch's sums."""
+        with self._lane.work():
+            return self._measured()
+
+    def _measured(self) -> list[dict[str, float]]:
         setup, state = self._setup, self._state
         everything = evaluate(
             setup.settings, self.architecture, state.parameters, setup.tables.val, setup.tables.rescaling
         )
-        metrics = []
-        for row, (member, errors) in enumerate(zip(state.members, everything, strict=True)):
-            sums = state.squares[row], state.cross_entropy[row]
-            train_loss = mean_loss(setup.settings, setup.routes, member.scale, *sums, setup.steps_per_epoch)
-            measured = epoch_metrics(setup.settings, member.scale, errors, setup.tables.val.variances)
-            metrics.append({"train_loss": train_loss, **measured})
+        scales = [member.scale for member in state.members]
+        sums = state.squares, state.cross_entropy
+        losses = mean_losses(setup.settings, setup.routes, scales, *sums, setup.steps_per_epoch)
+        metrics = [
+            {"train_loss": loss, **epoch_metrics(setup.settings, scale, errors, setup.tables.val.variances)}
+            for loss, scale, errors in zip(losses, scales, everything, strict=True)
+        ]
         # In place: the compiled step and the CUDA graph hold the addresses of these buffers.
         state.squares.zero_()
         state.cross_entropy.zero_()
@@ -131,7 +161,13 @@ class Pack:
 
     def weights(self, row: int) -> dict[str, Tensor]:
         """One cell's parameters by name, unpadded."""
-        return named_weights(self.architecture, self.members[row].dim, self._state.parameters[row])
+        with self._lane.work():
+            return named_weights(self.architecture, self.members[row].dim, self._state.parameters[row])
+
+    def checkpoints(self) -> dict[Cell, Checkpoint]:
+        """One checkpoint for each cell that has not left; see State.checkpoints."""
+        with self._lane.work():
+            return self._state.at(self._done).checkpoints()
 
     def keep(self, rows: Sequence[int]) -> Pack:
         """A pack of these rows only."""

@@ -19,6 +19,7 @@ from training.model.routes import FUSED, Routes
 from training.model.rows import OUTPUTS
 from training.model.settings import DOMAINS, FEATURES, Settings
 from training.model.tables import LOGITS
+from training.model.transfer import reduced_together
 from training.shapes.distribution import BINS, RANDOM_FEATURE, SIZE_FEATURE
 
 
@@ -112,11 +113,17 @@ def new_sums(cells: int, slots: int, batch: int, like: Tensor) -> tuple[Tensor, 
     return like.new_zeros(cells, len(DOMAINS), slots, batch, OUTPUTS), like.new_zeros(cells, batch, BINS)
 
 
-def mean_loss(
-    settings: Settings, routes: Routes, scale: float, squares: Tensor, cross_entropy: Tensor, steps: int
-) -> float:
-    """One cell's training loss over `steps` steps, from its running sums (2, slots, B, OUTPUTS) and (B, 8)."""
-    samples = steps * squares.shape[2]
-    means = squares.double().sum(dim=2).div(samples).transpose(0, 1).cpu().numpy()
-    entropy = cross_entropy.double().sum().item() / samples
-    return loss_value(routes, settings.source_weight, scale, means, entropy)
+def mean_losses(
+    settings: Settings, routes: Routes, scales: Sequence[float], squares: Tensor, cross_entropy: Tensor, steps: int
+) -> list[float]:
+    """Each cell's training loss over `steps` steps, from the running sums of a pack. One wait for a GPU."""
+    samples = steps * squares.shape[3]
+    found: list[float] = []
+    for rows in reduced_together(squares):
+        means = squares[rows].double().sum(dim=3).div(samples)
+        entropies = cross_entropy[rows].double().flatten(1).sum(dim=1, keepdim=True)
+        table = torch.cat([means.flatten(1), entropies], dim=1).cpu().numpy()
+        for scale, row in zip(scales[rows], table, strict=True):
+            by_slot = row[:-1].reshape(means.shape[1:]).swapaxes(0, 1)
+            found.append(loss_value(routes, settings.source_weight, scale, by_slot, float(row[-1]) / samples))
+    return found

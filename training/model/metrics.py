@@ -21,6 +21,7 @@ from training.model.routes import FUSED, evaluation_routes
 from training.model.rows import Architecture
 from training.model.settings import DOMAINS, FEATURES, Settings
 from training.model.tables import LOGITS, SplitTable
+from training.model.transfer import reduced_together
 from training.shapes.distribution import BINS, RANDOM_FEATURE
 
 # Fixed, so that every product has one shape, and with it one order of summation, whatever the size of the split.
@@ -43,7 +44,7 @@ def evaluate(
     """Errors of each cell of a pack; parameters: (P, 2, half)."""
     routes = evaluation_routes(settings)
     network = Network(architecture, parameters, None, EVALUATION_BATCH, settings.fusion_weights, routes, rescaling)
-    sums = [_Sums() for _ in range(len(parameters))]
+    groups = [(cells, _Sums()) for cells in reduced_together(parameters)]
     for start in range(0, table.rows, EVALUATION_BATCH):
         # The last batch is filled up with the last row, which is then left out of the sums.
         rows = torch.arange(start, start + EVALUATION_BATCH, device=table.inputs.device).clamp_(max=table.rows - 1)
@@ -53,13 +54,13 @@ def evaluate(
         outputs = direct if cycle is None else torch.cat([direct, cycle], dim=2)
         count = min(EVALUATION_BATCH, table.rows - start)
         targets, classes = table.targets[pairs[:, :count]], table.classes[rows[:count]]
-        for row, cell_sums in enumerate(sums):
-            cell_sums.add(outputs[row, :, :, :count], targets, classes)
-    return [cell_sums.means(table.rows) for cell_sums in sums]
+        for cells, sums in groups:
+            sums.add(outputs[cells, :, :, :count], targets, classes)
+    return [errors for _, sums in groups for errors in sums.means(table.rows)]
 
 
 class _Sums:
-    """Running sums of one cell. They stay on the device until the end: reading a number makes the host wait."""
+    """Running sums of G cells. They stay on the device until the end: reading a number makes the host wait."""
 
     def __init__(self) -> None:
         self._squares: list[Tensor] = []
@@ -67,18 +68,27 @@ class _Sums:
         self._hits: list[Tensor] = []
 
     def add(self, outputs: Tensor, targets: Tensor, classes: Tensor) -> None:
-        """outputs: (2, slots, n, OUTPUTS), the fused slot first. targets: (2, n, OUTPUTS). classes: (n,)."""
-        logits = outputs[0, 0, :, LOGITS].double()
-        self._squares.append((outputs.double() - targets.unsqueeze(1)).square().sum(dim=2).transpose(0, 1))
-        self._entropies.append(torch.nn.functional.cross_entropy(logits, classes, reduction="sum"))
-        self._hits.append((logits.argmax(dim=1) == classes).sum())
+        """outputs: (G, 2, slots, n, OUTPUTS), the fused slot first. targets: (2, n, OUTPUTS). classes: (n,)."""
+        logits = outputs[:, 0, 0, :, LOGITS].double()
+        self._squares.append((outputs.double() - targets.unsqueeze(1)).square().sum(dim=3).transpose(1, 2))
+        self._entropies.append(_entropies(logits, classes))
+        self._hits.append((logits.argmax(dim=2) == classes).sum(dim=1))
 
-    def means(self, rows: int) -> Errors:
-        return Errors(
-            squares=torch.stack(self._squares).sum(dim=0).div(rows).cpu().numpy(),
-            cross_entropy=torch.stack(self._entropies).sum().item() / rows,
-            accuracy=torch.stack(self._hits).sum().item() / rows,
-        )
+    def means(self, rows: int) -> list[Errors]:
+        squares = torch.stack(self._squares).sum(dim=0).div(rows)
+        entropies, hits = (torch.stack(parts).sum(dim=0) for parts in (self._entropies, self._hits))
+        # In one table, so that the host waits once.
+        table = torch.cat([squares.flatten(1), torch.stack([entropies, hits.double()], dim=1)], dim=1).cpu().numpy()
+        shape = squares.shape[1:]
+        return [Errors(row[:-2].reshape(shape), float(row[-2]) / rows, float(row[-1]) / rows) for row in table]
+
+
+def _entropies(logits: Tensor, classes: Tensor) -> Tensor:
+    """Each cell's sum of cross entropies; logits: (G, n, 8), classes: (n,)."""
+    if len(logits) == 1:  # torch's own, which adds up in another order: what CPUs have computed all along
+        return torch.nn.functional.cross_entropy(logits[0], classes, reduction="sum").unsqueeze(0)
+    chosen = classes.view(1, -1, 1).expand(len(logits), -1, 1)
+    return torch.log_softmax(logits, dim=2).gather(2, chosen).flatten(1).sum(dim=1).neg()
 
 
 def epoch_metrics(settings: Settings, scale: float, errors: Errors, variances: NDArray[np.float64]) -> dict[str, float]:

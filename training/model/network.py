@@ -49,6 +49,7 @@ class Network:
         self._encoder = Stack(architecture.encoder, rows, gradient_rows, batch)
         self._decoder = Stack(architecture.decoder, rows, gradient_rows, len(self._slots) * batch)
         self._fused = parameters.new_empty(cells, batch, width)
+        self._shares = parameters.new_tensor(fusion_weights).view(1, 2, 1, 1)
         self._states = parameters.new_empty(cells, 2, len(self._slots), batch, width)
         if routes.single:
             self._single = parameters.new_empty(cells, 2, batch, width)
@@ -122,7 +123,7 @@ class Network:
         if FUSED in slots:
             # Both domains' decoders read the one fused state, so their gradients add up before tanh.
             fused = torch.ops.aten.tanh_backward(slots[FUSED][:, 0] + slots[FUSED][:, 1], self._fused)
-            encoded = torch.stack([fused * weight for weight in self._fusion_weights], dim=1)
+            encoded = torch.mul(fused.unsqueeze(1), self._shares)
         else:
             encoded = torch.zeros(self._pairs, dtype=self._fused.dtype, device=self._fused.device)
         if self._routes.single:

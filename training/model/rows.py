@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -149,9 +149,12 @@ def weight_view(half: Tensor, layer: Layer) -> Tensor:
     return flat.view(*flat.shape[:-1], layer.rows, layer.columns)
 
 
-def bias_view(half: Tensor, layer: Layer) -> Tensor:
-    """The bias of a layer in rows (..., half), as a view of shape (..., 1, out)."""
-    return half[..., layer.bias : layer.bias + layer.rows].unsqueeze(-2)
+def biases_view(half: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """The biases of layers in rows (M, half), as a view of shape (layers, M, out): as many of each, and each as far
+    from the one before it."""
+    first, size = layers[0].bias, layers[0].rows
+    distance = layers[1].bias - first if len(layers) > 1 else size
+    return half[:, first : layers[-1].bias + size].unfold(1, size, distance).transpose(0, 1)
 
 
 def _align(count: int) -> int:

@@ -25,14 +25,6 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
-class EarlyStopping:
-    """End a cell after `patience` epochs in a row that did not lower the validation loss by more than `min_delta`."""
-
-    patience: int
-    min_delta: float
-
-
-@dataclass(frozen=True)
 class Settings:
     """What the cells of a sweep have in common. Factors of a cell (dim, scale) override workspace_dim and loss_scale.
 
@@ -43,7 +35,6 @@ class Settings:
     grad_clip: largest gradient norm of a cell over all its parameters; 0 for no clipping.
     source_weight: weight of the squared error of the target's two sources (random attribute, size) in the fusion
         loss, where every other feature has 1.
-    early_stopping: None to train all epochs.
     """
 
     directory: Path
@@ -64,7 +55,6 @@ class Settings:
     grad_clip: float
     standardize_inputs: bool
     source_weight: float
-    early_stopping: EarlyStopping | None
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -95,7 +85,6 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         grad_clip=float(training["grad_clip"] or 0.0),
         standardize_inputs=bool(training["standardize_inputs"]),
         source_weight=float(training["source_feature_weight"]),
-        early_stopping=_early_stopping(training["early_stopping"]),
     )
 
 
@@ -108,10 +97,6 @@ def _layers(count: int) -> int:
 def _fusion_weights(section: Mapping[str, float]) -> tuple[float, float]:
     attr, v = (float(section.get(domain, UNNAMED_FUSION_WEIGHT)) for domain in DOMAINS)
     return attr, v
-
-
-def _early_stopping(section: Mapping[str, Any] | None) -> EarlyStopping | None:
-    return EarlyStopping(int(section["patience"]), float(section["min_delta"])) if section else None
 
 
 def _indices(key: str, chosen: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from training.contract import Cell, Checkpoint
+from training.model import transfer
 from training.model.losses import new_sums
 from training.model.routes import training_routes
 from training.model.rows import Architecture, initial_row
-from training.model.settings import EarlyStopping, Settings
+from training.model.settings import Settings
 
-# Format 1 had no early stopping and sums for the fused slot alone. Another format is refused, never guessed at.
+# Format 1 had sums for the fused slot alone. Another format is refused, never guessed at.
 FORMAT: Final = 2
 
 
@@ -28,7 +30,6 @@ class StateError(Exception):
 class Member:
     """One cell of a pack and what it has reached. best_epoch counts from 1; 0 before the first.
 
-    mark: the validation loss that early stopping measures progress against; waited: epochs without progress.
     left: whether the cell has left its pack while its row stays (see Loop). width: rows of the packs that it trains in,
     where their number may change bits; else 0.
     """
@@ -38,8 +39,6 @@ class Member:
     scale: float
     best_val_loss: float = math.inf
     best_epoch: int = 0
-    mark: float = math.inf
-    waited: int = 0
     left: bool = False
     width: int = 0
 
@@ -55,16 +54,6 @@ class Member:
         """Note an epoch's validation loss; of equal ones, the earlier epoch stays the best."""
         if val_loss < self.best_val_loss:
             self.best_val_loss, self.best_epoch = val_loss, epoch
-
-    def stalled(self, val_loss: float, rule: EarlyStopping | None) -> bool:
-        """Whether an epoch that ended with this validation loss is the last one. Counts; call it once per epoch."""
-        if rule is None:
-            return False
-        if val_loss < self.mark - rule.min_delta:
-            self.mark, self.waited = val_loss, 0
-        else:
-            self.waited += 1
-        return self.waited >= rule.patience
 
 
 @dataclass(frozen=True)
@@ -100,17 +89,30 @@ class State:
         )
 
     def checkpoints(self) -> dict[Cell, Checkpoint]:
-        """One checkpoint per cell. On the CPU the arrays are views: write or copy them before training continues."""
-        arrays = {name: tensor.cpu().numpy() for name, tensor in zip(_NAMES, self.tensors(), strict=True)}
+        """One checkpoint per cell. On the CPU the arrays are views: write or copy them before training continues. On a
+        GPU they are functions that wait for a copy: training may continue at once."""
+        arrays = self._queued_arrays() if transfer.queued(self.parameters.device) else self._arrays()
         return {
-            member.cell: Checkpoint(
-                step=self.step,
-                arrays={name: array[row] for name, array in arrays.items()},
-                values=_values(member),
-            )
+            member.cell: Checkpoint(self.step, arrays=arrays[row], values=_values(member))
             for row, member in enumerate(self.members)
             if not member.left
         }
+
+    def _arrays(self) -> list[dict[str, Any]]:
+        """Each row's arrays by name."""
+        arrays = {name: tensor.cpu().numpy() for name, tensor in zip(_NAMES, self.tensors(), strict=True)}
+        return [{name: array[row] for name, array in arrays.items()} for row in range(len(self.members))]
+
+    def _queued_arrays(self) -> list[dict[str, Any]]:
+        copy = transfer.HostCopy(self.tensors())
+
+        def arrived(index: int, row: int) -> Any:
+            return copy.wait()[index][row].numpy()
+
+        return [
+            {name: partial(arrived, index, row) for index, name in enumerate(_NAMES)}
+            for row in range(len(self.members))
+        ]
 
 
 # Names of the arrays in a checkpoint, in the order of State.tensors.
@@ -123,8 +125,6 @@ def _values(member: Member) -> dict[str, Any]:
         "format": FORMAT,
         "best_val_loss": member.best_val_loss if math.isfinite(member.best_val_loss) else None,
         "best_epoch": member.best_epoch,
-        "mark": member.mark if math.isfinite(member.mark) else None,
-        "waited": member.waited,
         **({"width": member.width} if member.width else {}),
     }
 
@@ -172,9 +172,8 @@ def restored_state(
             raise StateError(f"{member.cell.name}: checkpoint array {name!r} has shape {shape}, not {like.shape[1:]}")
         # A copy: the array may be read-only, or part of a larger one that would be kept in memory.
         tensors.append(torch.tensor(array, dtype=like.dtype).unsqueeze(0).to(device))
-    best, mark = checkpoint.values["best_val_loss"], checkpoint.values["mark"]
+    best = checkpoint.values["best_val_loss"]
     member.best_val_loss = math.inf if best is None else float(best)
-    member.mark = math.inf if mark is None else float(mark)
-    member.best_epoch, member.waited = int(checkpoint.values["best_epoch"]), int(checkpoint.values["waited"])
+    member.best_epoch = int(checkpoint.values["best_epoch"])
     member.width = int(checkpoint.values.get("width", 0))
     return State(checkpoint.step, (member,), *tensors)

@@ -43,6 +43,10 @@ class Tables:
     val: SplitTable
     rescaling: Rescaling
 
+    def tensors(self) -> list[Tensor]:
+        splits = [tensor for split in (self.train, self.val) for tensor in (split.inputs, split.targets, split.classes)]
+        return [*splits, self.rescaling.factor, self.rescaling.offset]
+
 
 def make_tables(
     dataset: Dataset, *, standardize: bool, device: torch.device, dtype: torch.dtype = torch.float32

@@ -21,6 +21,9 @@ from training.temporaries import temporary_directory
 
 SOURCE: Final = Path(__file__).with_name("kernel.c")
 INCLUDED: Final = tuple(SOURCE.with_name(name) for name in ("kernel_layers.h", "kernel_vectors.h"))
+# What kernel.c includes in the place of kernel_layers.h for bf16. A file of its own, because the text of the other
+# three names the step in fp32, and a cell that is resumed under another name is recorded as trained by two.
+BF16: Final = SOURCE.with_name("kernel_bf16.h")
 # No -ffast-math: it may reorder sums and drop the checks for NaN, and with them bit-identity and the detection of
 # divergence. Two flags that it implies change no number and are named: they let functions and comparisons vectorize.
 # Nor is a compiler to choose where a product and a sum are rounded once: the source says where.
@@ -35,7 +38,12 @@ FLAGS: Final = (
 )
 # Names another instruction set than this processor's, to test and measure it here: x86-64-v3 has AVX2 without AVX-512.
 VARIABLE: Final = "HOLDFAST_MARCH"
+# Of the factors of products.
+PRECISIONS: Final = ("fp32", "bf16")
 COMPILERS: Final = ("gcc", "cc", "clang")
+# What a compiler defines where it may use the instruction that bf16 is for, and Linux's name of it.
+BF16_MACRO: Final = "__AVX512BF16__"
+BF16_FLAG: Final = " avx512_bf16 "
 
 
 class NoKernelError(RuntimeError):
@@ -55,14 +63,17 @@ class Kernel:
     instruction_set: str
 
 
-def load_kernel() -> Kernel:
-    """The compiled step, built if the cache has none. Raises NoKernelError."""
-    return _loaded(os.environ.get(VARIABLE, "native"))
+def load_kernel(precision: str = "fp32") -> Kernel:
+    """The compiled step, built if the cache has none. precision: of its products' factors, fp32 or bf16.
+
+    Raises NoKernelError.
+    """
+    return _loaded(os.environ.get(VARIABLE, "native"), precision)
 
 
 @cache
-def _loaded(march: str) -> Kernel:
-    path = _built(march)
+def _loaded(march: str, precision: str) -> Kernel:
+    path = _built(march, precision)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -76,35 +87,69 @@ def _loaded(march: str) -> Kernel:
     return Kernel(library, path.stem, library.instruction_set().decode())
 
 
-def _built(march: str) -> Path:
+def check_compiler(precision: str) -> None:
+    """Raise NoKernelError if there is no compiler, or none that has what this precision is there for."""
+    _described(find_compiler(), os.environ.get(VARIABLE, "native"), precision)
+
+
+def _built(march: str, precision: str = "fp32") -> Path:
     compiler, chosen = find_compiler(), f"-march={march}"
-    # The compiler's own macros: its version and, with -march=native, every extension of this processor. On a cluster,
-    # nodes of several kinds share the cache, and each finds the library that was built for its kind.
-    described = _call([compiler, chosen, "-dM", "-E", "-x", "c", os.devnull])
-    key = hashlib.sha256("\0".join([_source(), *FLAGS, described]).encode()).hexdigest()[:16]
+    described = _described(compiler, march, precision)
+    key = hashlib.sha256("\0".join([_source(precision), *FLAGS, described]).encode()).hexdigest()[:16]
     for folder in _cache_folders():
-        path = folder / f"native-{key}.so"
+        path = folder / f"native-{'' if precision == 'fp32' else 'bf16-'}{key}.so"
         try:
             if _trusted(folder) and _trusted(path):
-                return path if path.exists() else _compile([compiler, chosen], path)
+                return path if path.exists() else _compile([compiler, chosen], path, precision)
         except OSError:
             continue  # read-only or full: the next folder may do
     raise NoKernelError("there is no folder to keep the compiled training step in")
 
 
-def _compile(compiler: list[str], path: Path) -> Path:
+def _described(compiler: str, march: str, precision: str) -> str:
+    """The compiler's own macros: its version and, with -march=native, every extension of this processor.
+
+    On a cluster, nodes of several kinds share the cache, and each finds the library that was built for its kind.
+    """
+    described = _call([compiler, f"-march={march}", "-dM", "-E", "-x", "c", os.devnull])
+    # A set that was named is a test's or a measurement's, which may want the same bits without the instruction.
+    if precision == "bf16" and march == "native" and BF16_MACRO not in described:
+        raise NoKernelError(_without_bf16(compiler))
+    return described
+
+
+def _without_bf16(compiler: str) -> str:
+    """Why nothing is to be gained from bf16 here: it would cost precision, and more time than fp32 as well."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists() and BF16_FLAG in cpuinfo.read_text(encoding="utf-8", errors="replace").replace("\n", " "):
+        return f"the compiler {compiler} does not know AVX512-BF16, which this processor has"
+    return "this machine's processor has no AVX512-BF16"
+
+
+def _compile(compiler: list[str], path: Path, precision: str) -> Path:
     """Build under another name and rename: two processes may build at once, and neither sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        built = Path(folder) / path.name
-        _call([*compiler, *FLAGS, str(SOURCE), "-o", str(built), "-lm"])
+        built, unit = Path(folder) / path.name, Path(folder) / SOURCE.name
+        unit.write_text(translation_unit(precision), encoding="utf-8")
+        _call([*compiler, *FLAGS, "-iquote", str(SOURCE.parent), str(unit), "-o", str(built), "-lm"])
         built.replace(path)
     return path
 
 
-def _source() -> str:
+def translation_unit(precision: str) -> str:
+    """What is compiled: kernel.c, for bf16 with the layers of kernel_bf16.h."""
+    text = _read(SOURCE)
+    return text.replace(f'#include "{INCLUDED[0].name}"', f'#include "{BF16.name}"') if precision == "bf16" else text
+
+
+def _source(precision: str) -> str:
+    return "".join(map(_read, (SOURCE, *INCLUDED, *([BF16] if precision == "bf16" else []))))
+
+
+def _read(path: Path) -> str:
     try:
-        return "".join(path.read_text() for path in (SOURCE, *INCLUDED))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise NoKernelError(f"{error.filename}: {error.strerror}") from None
 

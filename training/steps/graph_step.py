@@ -29,31 +29,41 @@ class GraphStep:
     ) -> None:
         self._step = TorchStep(settings, routes, architecture, state, tables)
         self._state = state
+        # The graph reads its batches from this memory for ever, and counts on the device which one is next: between two
+        # steps the host does nothing but replay. Zeros, as warming up may read more rows than were given.
+        width = len(state.members) * 2 * settings.batch_size
+        self._batches = torch.zeros(self.stride, width, dtype=torch.int64, device=state.parameters.device)
+        self._next = torch.zeros(1, dtype=torch.int64, device=state.parameters.device)
+        self._index = torch.zeros_like(self._batches[:1])
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def run(self, indices: Tensor, done: int) -> None:
-        """Train on batches; indices: (steps, P * 2 * B), on the device. done: steps before these."""
+        """Train on batches; indices: (steps, P * 2 * B), on the device, of at most `stride` steps."""
+        self._batches[: len(indices)].copy_(indices)
+        self._next.zero_()
         if self._graph is None:
-            # The graph reads its batch from this memory for ever; each replay gets new numbers put into it.
-            self._index = indices[0].clone()
             self._graph = self._recorded()
-        for index in indices:
-            self._index.copy_(index)
+        for _ in range(len(indices)):
             self._graph.replay()
+
+    def _one(self) -> None:
+        torch.index_select(self._batches, 0, self._next, out=self._index)
+        self._next += 1
+        self._step.step(self._index[0])
 
     def _recorded(self) -> torch.cuda.CUDAGraph:
         """The step as a graph. Warming up trains, so the state is put back afterwards; recording computes nothing."""
-        written = [*self._state.tensors(), *self._step.counters()]
+        written = [*self._state.tensors(), *self._step.counters(), self._next]
         before = [tensor.clone() for tensor in written]
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP_STEPS):
-                self._step.step(self._index)
-        torch.cuda.current_stream().wait_stream(side)
+        for _ in range(WARM_UP_STEPS):
+            self._one()
         for tensor, value in zip(written, before, strict=True):
             tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step.step(self._index)
+        # In the stream that it is replayed in, and never the one that torch would take for all: libraries have one
+        # workspace per stream, which graphs that are replayed at once must not share. Of this thread alone, as another
+        # one may be waiting for the copy of a checkpoint.
+        lane = torch.cuda.current_stream()
+        with torch.cuda.graph(graph, stream=lane, capture_error_mode="thread_local"):
+            self._one()
         return graph

@@ -75,8 +75,9 @@ class NativeStep:
         state: State,
         tables: Tables,
         threads: int,
+        precision: str = "fp32",
     ) -> None:
-        self._library = load_kernel().library
+        self._library = load_kernel(precision).library
         scales = [member.scale for member in state.members]
         factors = torch.from_numpy(gradient_factors(settings, routes, scales)).float().contiguous()
         encoder, decoder = _layers(architecture.encoder), _layers(architecture.decoder)

@@ -6,7 +6,6 @@ Statistics, bands and figures thus come from the same code, whoever wrote the ru
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,10 +137,11 @@ def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:
 def _make_room(store: Store) -> None:
     """Remove an earlier extraction; a sweep that was trained is never touched. Raises ConfigError, SweepError."""
     if store.exists():
-        if _SOURCE not in store.manifest()["revisions"][-1].get("provenance", {}):
+        if not store.is_extracted:
             raise ConfigError([f"{store.root}: holds a sweep that was run there; give another --output-dir"])
+        # In this order: cells without sweep.json, which a kill in between would leave, are nobody's.
+        files.remove_tree(store.paths.results_root)
         files.remove(store.paths.sweep_file)
-        shutil.rmtree(store.paths.results_root, ignore_errors=True)
     files.make_directory(store.root)
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpc.errors import ConfigError
+from hpc.storage import documents
+from hpc.storage.results import StoppedEarly
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.outcome import history_csv
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, FINAL, STARTED
-from hpc.wandb.cells import sweep_of
+from hpc.wandb.cells import SWEEP_KEY, sweep_of
 from hpc.wandb.runs import EPOCH, FINISHED, OUTCOME, RUNNING, STEP, WandbRun, is_count, is_number
 
 
@@ -39,8 +41,17 @@ class Extracted:
 
 
 def mirrored_outcomes(runs: Sequence[WandbRun]) -> Extracted:
-    """The sweep that runs written by Holdfast belong to. Raises ConfigError unless they share one configuration."""
-    sweeps = {run.id: sweep for run in runs if (sweep := sweep_of(run)) is not None}
+    """The sweep that runs written by Holdfast belong to.
+
+    Raises ConfigError unless they share one configuration, SweepError if it has more cells than are gone through.
+    """
+    known: dict[str, Sweep | None] = {}  # nearly all runs of a sweep say the same
+    for run in runs:
+        text = str(run.config.get(SWEEP_KEY))
+        if text not in known:
+            known[text] = sweep_of(run)
+    found = {run.id: known[str(run.config.get(SWEEP_KEY))] for run in runs}
+    sweeps = {name: sweep for name, sweep in found.items() if sweep is not None}
     sweep = _one_sweep(list(sweeps.values()))
     cells = {cell.name: cell for cell in sweep.grid}
     entries: list[Entry] = []
@@ -74,6 +85,8 @@ def _chosen(group: list[Entry]) -> Entry:
 
 
 def _one_sweep(found: list[Sweep]) -> Sweep:
+    if not found:
+        raise ConfigError([f"no run's {SWEEP_KEY} is a sweep as Holdfast writes it; choose others with --tags"])
     digests = Counter(sweep.config_digest for sweep in found)
     if len(digests) > 1:
         first = found[0]
@@ -87,7 +100,7 @@ def _one_sweep(found: list[Sweep]) -> Sweep:
         )
     # A grid only grows: the revision of the newest run covers those of all others.
     largest = max(found, key=lambda sweep: len(sweep.grid))
-    if not all(largest.grid.covers(sweep.grid) for sweep in found):
+    if not all(largest.grid.covers(sweep.grid) for sweep in {id(sweep): sweep for sweep in found}.values()):
         raise ConfigError(["the runs come from sweeps with one configuration and different grids; choose with --tags"])
     return largest
 
@@ -110,6 +123,8 @@ def _mirrored(run: WandbRun, sweep: Sweep, cell: Cell) -> Entry:
             "config_digest": sweep.config_digest,
             "outcome_digest": str(outcome["outcome_digest"]),
         }
+        if early := outcome.get("stopped_early"):
+            result["stopped_early"] = documents.fitting(dict(early), StoppedEarly)
         if result["status"] not in (COMPLETED, DIVERGED):
             raise ValueError(f"its status is {result['status']!r}")
     except (ValueError, KeyError, TypeError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import ConfigError
+from hpc.storage import opening
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
@@ -27,7 +28,8 @@ _PRIMARY = ("predictability/synergy_acc", "best_val_loss")
 def predecessor_outcomes(runs: Sequence[WandbRun], group: str) -> Extracted:
     """A sweep from runs with workspace_dim, synergy_loss_scale and seed in their configuration.
 
-    Raises ConfigError if no run has them, or if the runs have several configurations.
+    Raises ConfigError if no run has them, or if the runs have several configurations or more cells than are gone
+    through.
     """
     placed = {run.id: place for run in runs if (place := _place(run)) is not None}
     left_out = [run for run in runs if run.id not in placed]
@@ -49,7 +51,7 @@ def _place(run: WandbRun) -> tuple[int, float, int] | None:
     scales = [run.config[key] for key in _SCALES if key in run.config]
     dim: Any = run.config.get("workspace_dim")
     seed: Any = run.config.get("seed")
-    if not scales or not (is_count(dim) and is_count(seed) and is_number(scales[0])):
+    if not scales or not (is_count(dim) and is_count(seed) and is_number(scales[0])) or max(dim, seed) >= 2**63:
         return None
     return int(dim), float(scales[0]), int(seed)
 
@@ -58,6 +60,8 @@ def _sweep(runs: Sequence[WandbRun], places: Sequence[tuple[int, float, int]], g
     shared = _shared(runs)
     dims, scales, seeds = (tuple(sorted(set(values))) for values in zip(*places, strict=True))
     grid = Grid((Axis("dim", dims), Axis("scale", scales)), seeds)
+    if fault := opening.too_many(grid.most, opening.MOST_CELLS, "cells"):
+        raise ConfigError([f"the grid of the runs in group {group!r} has {fault}"])
     found = {name for run in runs for name in _metrics(run)}
     # The default of the built-in experiment, if the runs have it.
     reference = {"dim": 32, "scale": 1.0} if 32 in dims and 1.0 in scales else None

@@ -126,11 +126,11 @@ def test_a_claim_not_detected_says_what_it_is_compatible_with_and_what_would_hav
     spread = np.std(found["per_seed"], ddof=1)
     assert found["detectable"] == pytest.approx(1.682 * spread, rel=1e-3)  # d_z of 5 seeds at 80 % power
     report = directory.store.paths.report_file.read_text()
-    assert "Synergy accuracy and workspace dimension: not detected.</p>" in report
+    assert "Synergy accuracy and workspace dimension, within 3 epochs of training: not detected.</p>" in report
     assert re.search(r"<p>Estimated: [+-]0\.\d+ per doubling of workspace dimension \[", report)
     # The spread of 5 seeds is known within 0.599 to 2.874 of itself (chi square with 4 degrees of freedom).
     low, high = (f"{factor * found['detectable']:.2g}" for factor in (0.5991, 2.8736))
-    assert f"detected with 80 % power; so few seeds know that only roughly ({low} to {high})." in report
+    assert f"detected with 80 % power; 5 seeds determine this only roughly ({low} to {high})." in report
 
 
 def test_other_metrics_are_exploratory(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_two_words_are_compared_by_seed_within_each_combination_of_the_others(tm
     assert found["probability_of_improvement"]["low"] < u
     assert [entry["where"] for entry in found["combinations"]] == ["size 1", "size 2"]
     assert (
-        "On average over size 1 and 2: method ours does better than base in m."
+        "On average over size 1 and 2: method ours does better than base in m, within 3 epochs of training."
         in directory.store.paths.report_file.read_text()
     )
 
@@ -318,13 +318,19 @@ def test_retention_is_the_mean_over_narrower_levels_of_the_difference_of_shares(
         shares.append(np.mean([kept[d] / kept[16] - other[d] / other[16] for d in (4, 8)]))
     assert found["per_seed"] == pytest.approx(shares)
     assert (found["status"], found["levels"]) == ("shown", [4, 8, 16])
-    assert "Yes, a larger share is retained of" in directory.store.paths.report_file.read_text()
+    assert (
+        "Yes, a larger share of best validation loss is retained than of synergy accuracy"
+        in directory.store.paths.report_file.read_text()
+    )
 
 
 def test_what_is_lost_first_is_a_no(tmp_path: Path) -> None:
     directory = _with_hypothesis(tmp_path, lambda cell: _informed(cell, OTHER, KEPT))
     assert _retention(directory)["estimate"] < 0
-    assert "No, the reverse: a larger share is retained of" in directory.store.paths.report_file.read_text()
+    assert (
+        "No, the reverse: a larger share of synergy accuracy is retained than of best validation loss"
+        in directory.store.paths.report_file.read_text()
+    )
 
 
 def test_what_was_not_learnt_at_the_widest_level_is_withheld_there_and_left_out_of_the_average(tmp_path: Path) -> None:
@@ -337,11 +343,15 @@ def test_what_was_not_learnt_at_the_widest_level_is_withheld_there_and_left_out_
     learnt, not_learnt = found["combinations"]
     assert found["estimate"] == pytest.approx(learnt["estimate"])
     assert not_learnt["estimate"] is None
-    why = "even at workspace dimension 16, the information on synergy accuracy is -0.02 to 0.02 over seeds"
-    assert not_learnt["reason"] == f"{why}, not reliably above 0, which is guessing"
+    # Information is 0.0125 times -2, -1, 0, 1 and 2: t of 4 degrees of freedom times its standard error is 0.02454.
+    why = (
+        "even at workspace dimension 16, the information on synergy accuracy is -0.02 to 0.02 over seeds "
+        "(95 % interval [-0.02, 0.02])"
+    )
+    assert not_learnt["reason"] == f"{why}, not reliably above 0, the level of guessing"
     report = directory.store.paths.report_file.read_text()
-    rule = "by a rule that was fixed beforehand: both must be learnt at the widest level"
-    assert f"Synergy loss scale 2 is left out {rule}." in report
+    rule = "by a rule that was fixed beforehand: both must be learnt at the widest level, where the interval over seeds"
+    assert f"Synergy loss scale 2 is left out {rule} for the information on either, and every seed, must lie" in report
     assert f'<td class="detail">{why}' in report
     assert '<td class="word">synergy loss scale 0.5; left out: synergy loss scale 2</td>' in report
     none = _retention(_with_hypothesis(tmp_path / "none", metrics, scale=[2.0]))
@@ -362,11 +372,11 @@ def test_combinations_that_differ_in_sign_are_told_one_by_one(tmp_path: Path) ->
     # The verdict is about the average and comes first; then, as a description, which way it goes where.
     parts = (
         r"on average over synergy loss scale 0\.5 and 2, where the estimates differ in sign",
-        r"synergy loss scale 0\.5</th>\s*<td class=\"said\">-3\d percentage points \[[^]]*\]",
-        r"synergy loss scale 2</th>\s*<td class=\"said\">\+3\d percentage points \[[^]]*\]",
+        r"synergy loss scale 0\.5</th>\s*<td class=\"said\">-3[\d.]+ percentage points \[[^]]*\]",
+        r"synergy loss scale 2</th>\s*<td class=\"said\">\+3[\d.]+ percentage points \[[^]]*\]",
         r"By synergy loss scale, described after the fact \(that synergy loss scale matters to it was not declared and "
-        r"is not tested\): a larger share is retained of synergy accuracy at synergy loss scale 0\.5; a larger share "
-        r"is retained of best validation loss at synergy loss scale 2\.",
+        r"is not tested\): estimated in favour of synergy accuracy at synergy loss scale 0\.5; estimated in favour of "
+        r"best validation loss at synergy loss scale 2\.",
     )
     assert re.search(".*?".join(parts), first[1], re.DOTALL | re.IGNORECASE)
 
@@ -378,6 +388,24 @@ def test_a_retention_says_what_it_counts_and_in_which_unit(tmp_path: Path) -> No
     assert "<dt>information</dt><dd>1 - (best validation loss) / 2 for best validation loss and ((synergy acc" in report
     assert re.search(r"information at workspace dimension 16: 0\.\d\d to 0\.\d\d for best validation loss and", report)
     assert '<td class="word">percentage points of the information at workspace dimension 16</td>' in report
+
+
+def test_a_named_hypothesis_says_what_it_predicts_and_what_its_kinds_of_information_are_read_from(
+    tmp_path: Path,
+) -> None:
+    named = RETENTION | {"name": "width hypothesis", "kept_name": "detail"}
+    sweep = make_sweep({"dim": [4, 8, 16]}, 5, primary=[LOSS])
+    directory = _filled(tmp_path, sweep, _informed, tests=[{"retention": named}])
+    assert _retention(directory)["status"] == "shown"
+    report = directory.store.paths.report_file.read_text()
+    asked = "Width hypothesis (predicts yes): as workspace dimension narrows from 16 to 4, is a larger share of detail"
+    assert f'<p class="asked">{asked} retained than of synergy accuracy, within 3 epochs of training?</p>' in report
+    answer = r'<p class="answer">Detected: a larger share of detail is retained, \+[\d.]+ percentage points \(95 % '
+    answer += r"interval \[[^]]*\]\), counted in shares \(no other unit was checked\)\.</p>"
+    assert re.search(answer, report)
+    assert "<dt>detail</dt><dd>information on it is read from best validation loss: " in report
+    assert "what the trained model decodes: 0 may mean lost, or not yet learnt to decode" in report
+    assert "each run is trained from scratch, and nothing is removed from a trained one" in report
 
 
 def _counted_in_nats(
@@ -417,10 +445,147 @@ def test_a_retention_whose_sign_is_another_in_nats_has_no_verdict_and_both_answe
     interval = expected.confidence_interval()
     assert (found["in_nats"]["low"], found["in_nats"]["high"]) == pytest.approx((interval.low, interval.high))
     report = directory.store.paths.report_file.read_text()
-    assert f"no verdict, because {SCALES_DISAGREE}." in report
-    told = r"difference of -20 percentage points .*? With information counted in nats, the difference is \+"
+    number = r"[\d.]+ percentage points \(95 % interval \[[^]]*\]"
+    answers = (
+        r'<p class="answer">No verdict: the unit of information decides\. Counted as a share of the error of guessing, '
+    )
+    answers += rf"a larger share of unique features, R2 is retained: -20{number}\); counted in nats \(logarithmic\), "
+    answers += rf"a larger share of best validation loss is retained: \+2{number}, uncorrected\)\.</p>"
+    assert re.search(answers, report)
+    beside = (
+        "in shares, a larger share of unique features, R2 is retained; in nats, a larger share of best validation loss"
+    )
+    assert beside in report
+    told = r"60 % of the information on best validation loss at workspace dimension 16 is retained and 80 % of that on "
+    told += (
+        r"unique features, R2: -20[\d.]* percentage points .*? In nats: 60 % and 3\d %, \+2[\d.]+ percentage points \["
+    )
     assert re.search(told, report)
     assert "uncorrected" in report
+
+
+def test_where_the_unit_decides_the_average_alone_the_headline_says_that_the_combinations_differ_in_sign(
+    tmp_path: Path,
+) -> None:
+    """In neither combination does the sign depend on the unit: what the unit weighs is their average."""
+    kinds = {LOSS: "cross entropy", R2: "squared"}
+    metrics = {name: entry | ({"error": kinds[name]} if name in kinds else {}) for name, entry in METRICS.items()}
+    sweep = make_sweep(
+        {"dim": [8, 16], "scale": [0.5, 2.0]}, 5, replace(BUILT_IN_LIKE, metrics=metrics), primary=[LOSS]
+    )
+    asked = {"kept": LOSS, "other": R2, "factor": "dim", "kept_chance": 2.0, "other_chance": 0.0}
+    kept, other = {0.5: 0.6, 2.0: 0.9}, {0.5: 0.95, 2.0: 0.7}
+
+    def values(cell: Cell) -> dict[str, float | None]:
+        scale = float(cell.factors["scale"])
+        return _losing(cell, {8: kept[scale], 16: 1.0}, {8: other[scale], 16: 1.0})
+
+    directory = _filled(tmp_path, sweep, values, tests=[{"retention": asked}])
+    found = _retention(directory)
+    assert (found["status"], found["reason"]) == ("withheld", SCALES_DISAGREE)
+    for piece in found["combinations"]:
+        assert piece["estimate"] * piece["in_nats"] > 0
+        assert piece["in_nats_low"] < piece["in_nats"] < piece["in_nats_high"]
+    report = directory.store.paths.report_file.read_text()
+    beside = (
+        "on average over synergy loss scale 0.5 and 2, where the estimates differ in sign: in shares, a larger share "
+        "of unique features, R2 is retained; in nats, a larger share of best validation loss is retained."
+    )
+    assert beside in report
+    one_sided = (
+        "never less in favour of best validation loss than in shares, as long as the information on unique features"
+    )
+    assert one_sided in report
+    taken = "can overturn a &#34;no&#34; or a &#34;not detected&#34;, but hardly ever a &#34;yes&#34;."
+    assert f"the check in nats {taken}" in report
+    assert "In nats: the estimate if information is counted in nats, with an uncorrected p" in report
+    assert "failed as worst" not in report.lower()
+    low, high = (found["combinations"][0][f"in_nats_{end}"] for end in ("low", "high"))
+    assert ("in nats, the interval at synergy loss scale 0.5 includes 0" in report) == (low < 0 < high)
+    assert "counted in nats, +6" in report
+
+
+def test_what_a_retention_would_be_without_a_seed_that_lies_apart_is_said_in_both_units(tmp_path: Path) -> None:
+    kinds = {LOSS: "cross entropy", R2: "squared"}
+    metrics = {name: entry | ({"error": kinds[name]} if name in kinds else {}) for name, entry in METRICS.items()}
+    sweep = make_sweep({"dim": [4, 8, 16]}, 5, replace(BUILT_IN_LIKE, metrics=metrics), primary=[LOSS])
+    asked = {"kept": LOSS, "other": R2, "factor": "dim", "kept_chance": 2.0, "other_chance": 0.0}
+
+    def values(cell: Cell) -> dict[str, float | None]:
+        lost = {LOSS: 2.0} if cell.name == "dim_8_run_2" else {}
+        return _losing(cell, BETWEEN, SHARES) | lost
+
+    directory = _filled(tmp_path, sweep, values, tests=[{"retention": asked}])
+    found = _retention(directory)
+    expected = []
+    for seed in (42, 43, 45, 46):
+        rows = {c.factors["dim"]: _losing(c, BETWEEN, SHARES) for c in sweep.grid if c.seed == seed}
+        kept = {dim: 2.0 - row[LOSS] for dim, row in rows.items()}
+        other = {dim: -np.log(1 - row[R2]) for dim, row in rows.items()}
+        expected.append(np.mean([kept[d] / kept[16] - other[d] / other[16] for d in (4, 8)]))
+    report = directory.store.paths.report_file.read_text()
+    told = re.search(
+        r"without seed 44 the estimate would be (\S+) percentage points \[(\S+), (\S+)\] instead of (\S+) \[(\S+), "
+        r"(\S+)\], in nats (\S+) \[(\S+), (\S+)\] instead of (\S+) \[(\S+), (\S+)\] \(described; nothing is removed\)",
+        report,
+    )
+    assert told is not None
+    numbers: list[float] = []
+    for own in (np.delete(found["per_seed"], 2), expected):
+        interval = scipy.stats.ttest_1samp(own, 0).confidence_interval(0.95)
+        now = found if len(numbers) == 0 else found["in_nats"]
+        numbers += [np.mean(own), *interval, now["estimate"], now["low"], now["high"]]
+    assert [float(number) for number in told.groups()] == pytest.approx([100 * n for n in numbers], abs=0.51)
+    everyone = [_in_both_units(sweep, values, seed) for seed in sweep.grid.seeds]
+    p = [
+        scipy.stats.permutation_test((own,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+        for own in zip(*everyone, strict=True)
+    ]
+    signs = re.search(r"not normality, gives p = ([\d.]+)[^;<]*; in nats, p = ([\d.]+)", report)
+    assert signs is not None
+    assert [float(number) for number in signs.groups()] == pytest.approx(p, abs=0.006)
+
+
+def _in_both_units(sweep: Sweep, values: Metrics, seed: int) -> tuple[float, float]:
+    """What one seed says of a retention from dimension 16 to 8 and 4: in shares, and in nats."""
+    rows = {c.factors["dim"]: values(c) for c in sweep.grid if c.seed == seed}
+    kept = {dim: 2.0 - float(row[LOSS] or 0) for dim, row in rows.items()}
+    r2 = {dim: float(row[R2] or 0) for dim, row in rows.items()}
+    nats = {dim: -np.log(1 - value) for dim, value in r2.items()}
+    shares, in_nats = (
+        float(np.mean([kept[d] / kept[16] - other[d] / other[16] for d in (4, 8)])) for other in (r2, nats)
+    )
+    return shares, in_nats
+
+
+def test_a_step_of_noise_against_a_slope_is_not_called_one(tmp_path: Path) -> None:
+    last = dict(zip(range(42, 47), [-0.01, 0.005, -0.004, 0.006, -0.002], strict=True))
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        own = last[cell.seed] if cell.factors["dim"] == 16 else 0.0
+        return {R2: {4: 0.2, 8: 0.7, 16: 0.7}[int(cell.factors["dim"])] + own + 0.001 * cell.run_id}
+
+    sweep = make_sweep({"dim": [4, 8, 16]}, 5, primary=[R2])
+    directory = _filled(tmp_path, sweep, metrics, tests=[{"metric": R2, "slope": "dim"}])
+    assert _claim(_statistics(directory), R2, "dim")["status"] == "shown"
+    assert "at every step" not in directory.store.paths.report_file.read_text()
+
+
+@pytest.mark.parametrize("errors", [("cross entropy", "squared"), ("squared", "cross entropy"), ("squared", "squared")])
+def test_which_verdict_the_second_unit_can_take_away_is_what_the_numbers_show(
+    tmp_path: Path, errors: tuple[str, str]
+) -> None:
+    """Only one side's unit changes: the difference moves its way in every seed, and the page says which way that is."""
+    directory = _counted_in_nats(tmp_path, SHARES, SHARES, errors)
+    found = _retention(directory)
+    report = directory.store.paths.report_file.read_text()
+    moved = found["in_nats"]["estimate"] - found["estimate"]
+    if errors == ("squared", "squared"):
+        assert "never less in favour of" not in report
+        return
+    kept, other = "best validation loss", "unique features, R2"
+    assert f"never less in favour of {kept if errors[1] == 'squared' else other} than in shares" in report
+    assert (moved > 0) == (errors[1] == "squared")
 
 
 def test_what_is_nothing_as_shares_and_something_in_nats_is_not_called_undetected(tmp_path: Path) -> None:
@@ -442,6 +607,20 @@ def test_nothing_is_counted_in_nats_where_the_kind_of_error_is_unknown_or_nats_a
     assert _retention(directory)["in_nats"] is None
     report = directory.store.paths.report_file.read_text()
     assert ("does not declare which kind of `error`" in report) == ("" in errors)
+    # Beside the question and in the verdict, which may be all that is read.
+    assert report.count("counted in shares (no other unit was checked)") == 2 * ("" in errors)
+
+
+def test_a_retention_that_is_not_detected_says_so_too_where_no_other_unit_was_checked(tmp_path: Path) -> None:
+    def alike(cell: Cell) -> dict[str, float | None]:
+        noise = np.random.default_rng([cell.seed, int(cell.factors["dim"])]).normal(0, 0.01, 2)
+        return {LOSS: 0.4 + float(noise[0]), ACCURACY: 0.8 + float(noise[1])}
+
+    directory = _with_hypothesis(tmp_path, alike)
+    assert _retention(directory)["status"] == "not shown"
+    report = directory.store.paths.report_file.read_text()
+    assert "not detected, counted in shares (no other unit was checked)." in report
+    assert report.count("counted in shares (no other unit was checked)") == 2
 
 
 def _mostly_at_chance(root: Path, last: float) -> str:
@@ -483,15 +662,110 @@ def test_a_slope_is_told_by_combination_and_with_the_steps_that_go_the_other_way
     directory = _filled(tmp_path, sweep, metrics, tests=[{"metric": R2, "slope": "dim"}])
     assert _claim(_statistics(directory), R2, "dim")["status"] == "shown"
     report = directory.store.paths.report_file.read_text()
-    assert "has a positive slope on workspace dimension" in report
+    assert "unique features, R2 rises with workspace dimension, within 3 epochs of training." in report
+    answer = (
+        r'<p class="answer">Detected: rises from 0\.2\d* at workspace dimension 4 to 0\.5\d* at 16[^<]*; slope \+0\.18'
+    )
+    answer += r"\d* per doubling of workspace dimension \(95 % interval \[[^]]*\]\)\.</p>"
+    assert re.search(answer, report)
     assert re.search(r"synergy loss scale 0\.5</th>\s*<td class=\"said\">\+0\.2\d+ \[[^]]*\]</td>", report)
     assert re.search(
-        r"By synergy loss scale, described after the fact \([^)]*tested\): positive at synergy loss scale 0\.5 and 2",
+        r"By synergy loss scale, described after the fact \([^)]*tested\): estimated positive at synergy loss scale "
+        r"0\.5 and 2\.",
         report,
     )
-    assert "The average has this sign in 5 of 5 seeds; a single combination has it in 5 of them." in report
+    assert "The sign of the slope is the same in all 5 seeds, and so is that of each combination." in report
     assert "Most of the change is a step rather than a slope: from 4 to 8 at synergy loss scale 2." in report
-    assert re.search(r"does not rise at every step: not from 8 to 16 at synergy loss scale 2 \(-0\.\d+\)", report)
+    assert re.search(
+        r"The mean does not rise at every step: it falls from 8 to 16 at synergy loss scale 2, by 0\.\d+ \(95 % "
+        r"interval of the change \[-[^]]*\], not corrected for the 4 steps looked at\)\. Described, not tested\.",
+        report,
+    )
+
+
+def _by_scale(root: Path, rise: float, signs: dict[float, float]) -> tuple[dict[str, Any], Directory]:
+    """The claim and the directory of a sweep whose slopes differ by seed, with another sign at each scale."""
+    own = dict(zip(range(42, 47), [0.03, -0.02, 0.01, -0.04, 0.02], strict=True))
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        scale, doublings = float(cell.factors["scale"]), float(np.log2(float(cell.factors["dim"])))
+        noise = 0.001 * float(np.random.default_rng([cell.seed, int(10 * scale), int(doublings)]).normal())
+        return {R2: (rise + signs[scale] * own[cell.seed]) * doublings + noise}
+
+    sweep = make_sweep({"dim": [4, 8, 16], "scale": list(signs)}, 5, primary=[R2])
+    directory = _filled(root, sweep, metrics, tests=[{"metric": R2, "slope": "dim"}])
+    return _claim(_statistics(directory), R2, "dim"), directory
+
+
+def test_the_sign_of_a_combination_is_never_told_without_what_its_interval_says_of_it(tmp_path: Path) -> None:
+    found, directory = _by_scale(tmp_path, 0.035, {0.5: 1.0, 1.0: 0.2})
+    assert found["status"] == "shown"
+    first, second = found["combinations"]
+    assert first["low"] < 0 < first["estimate"] < first["high"]
+    assert second["low"] > 0
+    report = directory.store.paths.report_file.read_text()
+    told = "estimated positive at synergy loss scale 0.5 and 1; the interval at synergy loss scale 0.5 includes 0."
+    assert told in report
+    assert (
+        "The average slope has the sign of the estimate in 5 of 5 seeds; "
+        "each combination has it in 4 to 5 of the 5 seeds."
+    ) in report
+
+
+def test_beside_a_clear_step_against_a_slope_one_that_may_be_noise_is_named_as_such(tmp_path: Path) -> None:
+    falls = {0.5: 0.05, 2.0: 0.005}
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        scale, dim = float(cell.factors["scale"]), int(cell.factors["dim"])
+        noise = 0.01 * float(np.random.default_rng([cell.seed, dim, int(10 * scale)]).normal())
+        return {R2: {4: 0.2, 8: 0.8, 16: 0.8 - falls[scale]}[dim] + noise * (dim == 16)}
+
+    sweep = make_sweep({"dim": [4, 8, 16], "scale": list(falls)}, 5, primary=[R2])
+    directory = _filled(tmp_path, sweep, metrics, tests=[{"metric": R2, "slope": "dim"}])
+    assert _claim(_statistics(directory), R2, "dim")["status"] == "shown"
+    assert re.search(
+        r"it falls from 8 to 16 at synergy loss scale 0\.5, by 0\.0\d+ \(95 % interval of the change \[-[^]]*\], not "
+        r"corrected for the 4 steps looked at\); from 8 to 16 at synergy loss scale 2, by 0\.0\d+ \(\[-[^]]*\+[^]]*\], "
+        r"includes 0\)\. Described",
+        directory.store.paths.report_file.read_text(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rise", "told"), [(0.2, "would still leave out 0"), (0.01, "would include 0, so the verdict")]
+)
+def test_an_interval_that_is_narrow_because_errors_cancel_says_what_it_would_be_otherwise(
+    tmp_path: Path, rise: float, told: str
+) -> None:
+    found, directory = _by_scale(tmp_path, rise, {0.5: 1.0, 1.0: -1.0})
+    report = directory.store.paths.report_file.read_text()
+    assert found["status"] == "shown"  # the declared average is paired by seed, and its test holds
+    slopes = np.array([_slopes(directory, scale) for scale in (0.5, 1.0)])
+    own = slopes.var(axis=1, ddof=1) / 5
+    freedom = own.sum() ** 2 / (own**2 / 4).sum()
+    half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(own.sum()) / 2
+    expected = {"low": slopes.mean() - half, "high": slopes.mean() + half, "degrees_of_freedom": freedom}
+    assert found["if_unrelated"] == pytest.approx(expected)
+    assert found["low"] > expected["low"]
+    said = rf"within seeds\. Were they unrelated, it would be \[(\S+), (\S+)\] and {told}"
+    ends = re.search(f"because the combinations&#39; errors cancel {said}", report)
+    assert ends is not None
+    assert [float(end) for end in ends.groups()] == pytest.approx([expected["low"], expected["high"]], rel=0.05)
+    assert "with 5 seeds, unrelated errors seem to cancel as much in up to" in report
+
+
+def _slopes(directory: Directory, scale: float) -> list[float]:
+    """Of every seed, from its results."""
+    cells = [cell for cell in directory.sweep.grid if cell.factors["scale"] == scale]
+    files = {(cell.run_id, cell.factors["dim"]): directory.store.paths.result_file(cell) for cell in cells}
+    values = {key: json.loads(file.read_bytes())["metrics"][R2] for key, file in files.items()}
+    return [scipy.stats.linregress([2, 3, 4], [values[run, dim] for dim in (4, 8, 16)]).slope for run in range(5)]
+
+
+def test_of_errors_that_do_not_cancel_nothing_is_said(tmp_path: Path) -> None:
+    found, directory = _by_scale(tmp_path, 0.2, {0.5: 1.0, 1.0: 1.0})
+    assert found["if_unrelated"] is None
+    assert "cancel within seeds" not in directory.store.paths.report_file.read_text()
 
 
 def test_what_a_weight_multiplies_is_neither_tested_nor_compared_over_that_weight(tmp_path: Path) -> None:
@@ -637,7 +911,7 @@ def test_the_smallest_sweeps_have_claims_that_say_what_they_lack(tmp_path: Path,
     family = _statistics(_filled(tmp_path, make_sweep(GRID, seeds), _noise))["claims"]["family"]
     assert len(family) == 4
     if seeds == 1:
-        assert {(c["status"], c["reason"]) for c in family} == {("untestable", "one seed says nothing of chance")}
+        assert {(c["status"], c["reason"]) for c in family} == {("untestable", "one seed says nothing about chance")}
 
 
 def test_a_factor_without_any_effect_is_not_tested_on_the_rounding_of_sums(tmp_path: Path) -> None:
@@ -669,7 +943,8 @@ def test_a_primary_metric_that_is_null_in_every_result_is_named_and_keeps_its_la
     assert any(said in line for line in aggregate(tmp_path, figures=False).problems)
     report = directory.store.paths.report_file.read_text()
     for label in ("synergy accuracy", "best validation loss"):
-        assert f'<p class="asked">Does {label} change with workspace dimension?</p>' in report
+        asked = f"Does {label} change with workspace dimension, within 3 epochs of training?"
+        assert f'<p class="asked">{asked}</p>' in report
 
 
 def test_no_other_metric_stands_in_for_a_primary_one_without_values(tmp_path: Path) -> None:

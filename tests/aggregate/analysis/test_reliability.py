@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
-from aggregate.analysis.reliability import flags, two_groups
+from aggregate.analysis.reliability import NORMALITY, flags, two_groups
 from aggregate.analysis.summary import Summary, summarise_arrays
 from aggregate.arrays import Floats
 from aggregate.pipeline import aggregate
 from aggregate.reading.declared import factors_of, metrics_of
+from aggregate.wording import p_equals
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED
@@ -85,12 +88,31 @@ def test_seeds_that_may_be_two_groups_are_shown_beside_the_claim_with_how_little
     report = outcome.report.read_text()
     told = (
         "unique features, R2: 2 of 5 seeds (0.122, 0.2) lie apart from the other 3 (0.743, 0.835, 0.845) at workspace "
-        "dimension 4; guessing gives 0. These may be two groups; so few seeds cannot settle it"
+        "dimension 4; guessing gives 0. These may be two groups; so few seeds cannot settle it: of sweeps of 3 "
+        "conditions without groups, with normally varying seeds, up to "
     )
     assert told in report
     assert "the p value and the intervals assume seeds that vary normally, and seeds in two groups do not" in report
-    assert "with so few of them it cannot detect anything (its p is at least 0.0625)" in report
+    assert re.search(r"by changing signs, which needs symmetry, not normality, gives p = 0\.\d+", report)
     assert not json.loads(directory.store.paths.statistics_file.read_bytes())["unreliable"]
+
+
+@pytest.mark.parametrize("conditions", [3, 12])
+def test_a_gap_that_many_clean_sweeps_have_is_no_alarm_beside_a_claim(tmp_path: Path, conditions: int) -> None:
+    """The chance of as wide a gap in one condition is about 3 %: in any of 3 it is 10 %, in any of 12 it is 40 %."""
+    directory = Directory(tmp_path, make_sweep({"dim": list(range(4, 4 + conditions))}, 5, primary=[R2]))
+    apart = dict(zip(range(42, 47), [0.122, 0.2, 0.743, 0.835, 0.845], strict=True))
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        noise = float(np.random.default_rng([cell.seed, int(cell.factors["dim"])]).normal(0, 0.01))
+        return {R2: apart[cell.seed] if cell.factors["dim"] == 4 else 0.85 + noise}
+
+    directory.fill(metrics)
+    report = aggregate(tmp_path, figures=False).report.read_text()
+    claim, told = report[report.index("<article") : report.index("</article>")], "These may be two groups"
+    assert report.count(told) == 1
+    assert (told in claim) == (conditions == 3)
+    assert ("assume seeds that vary normally" in claim) == (conditions == 3)
 
 
 def test_too_few_seeds_or_no_spread_are_never_two_groups() -> None:
@@ -111,7 +133,52 @@ def test_a_flag_stands_beside_the_claim_that_it_touches(tmp_path: Path) -> None:
     claim = report[report.index("<article") : report.index("</article>")]
     assert "best validation loss: seed 44 at workspace dimension 8 lies far from the other seeds" in claim
     assert "the p value and the intervals assume seeds that vary normally" in claim
+    assert "a collapse that none of them shows is not counted" in claim
+    assert "a collapse that none of these seeds shows is not allowed for" in report  # with a flag or without
+    own = json.loads(directory.store.paths.statistics_file.read_bytes())["claims"]["family"][0]["per_seed"]
+    expected = scipy.stats.permutation_test((own,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    said = "best validation loss: a test by changing signs, which needs symmetry, not normality, gives"
+    assert f"{said} {p_equals(expected)}" in claim
+    without = re.search(
+        r"without seed 44 the estimate would be (\S+) % \[(\S+), (\S+)\] instead of (\S+) \[(\S+), (\S+)\] \(described",
+        claim,
+    )
+    assert without is not None
+    tests = [scipy.stats.ttest_1samp(values, 0).confidence_interval() for values in (np.delete(own, 2), own)]
+    numbers = [
+        n for values, test in zip((np.delete(own, 2), own), tests, strict=True) for n in (np.mean(values), *test)
+    ]
+    assert [float(value) for value in without.groups()] == pytest.approx([100 * np.expm1(n) for n in numbers], rel=0.06)
     assert "guessing" not in claim
+
+
+def test_what_the_report_says_of_false_detections_is_what_was_measured() -> None:
+    """The sentence beside a flagged claim gives a number of the tables in docs/statistics.md."""
+    table = (Path(__file__).parents[3] / "docs/statistics.md").read_text()
+    measured = re.search(r"\| family-wise error \| collapsing \| 5 \| <= 5 \| ([\d.]+) \|", table)
+    assert measured is not None
+    assert f"one run in ten collapses, {measured[1]} % detect one" in NORMALITY
+
+
+@pytest.mark.parametrize("doubt", ["", "at the bound", "outlying", "another metric outlying"])
+def test_intervals_are_called_too_narrow_only_where_seeds_of_theirs_are_outlying(tmp_path: Path, doubt: str) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [4, 8, 16, 32]}, 5, primary=[ACCURACY]))
+    odd = {
+        "at the bound": {f"dim_4_run_{run}": {ACCURACY: 1.0} for run in range(5)},
+        "outlying": {"dim_8_run_2": {ACCURACY: 0.1}},
+        "another metric outlying": {"dim_8_run_2": {LOSS: 3.5}},
+    }
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        noise = float(np.random.default_rng([cell.seed, int(cell.factors["dim"])]).normal(0, 0.01))
+        return {ACCURACY: 0.95 + noise / 10, LOSS: 0.5 + noise, **odd.get(doubt, {}).get(cell.name, {})}
+
+    directory.fill(metrics)
+    page = aggregate(tmp_path, figures=False).report.read_text()
+    reasons = {flag["reason"] for flag in json.loads(directory.store.paths.statistics_file.read_bytes())["unreliable"]}
+    expected = {"": set(), "at the bound": {"seeds at the bound"}}.get(doubt, {"seeds in two groups"})
+    assert reasons == expected
+    assert ("some of them outlying, they are too narrow" in page) == (doubt == "outlying")
 
 
 def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: Path) -> None:
@@ -129,7 +196,8 @@ def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: P
     assert {"metric": ACCURACY, "reason": "seeds at the bound", "conditions": ["dim_4"], "seeds": []} in found
     assert "best validation loss: seed 44 at workspace dimension 8 lies far from the other seeds" in problems
     at_bound = (
-        "synergy accuracy: seeds lie exactly at a bound at workspace dimension 4, where no interval is to be trusted"
+        "synergy accuracy: some seeds lie exactly at the bound 1 at workspace dimension 4: what lies beyond it "
+        "cannot be seen, and no interval is to be trusted"
     )
     assert at_bound in problems
 
@@ -153,15 +221,37 @@ def _last(root: Path, history: History, last_epochs: int) -> dict[str, dict[str,
 
 
 def test_the_last_epochs_are_averaged_in_each_run_and_then_over_seeds(tmp_path: Path) -> None:
-    found = _last(tmp_path, lambda run: [9.0, 9.0, 1.0 + run, 2.0 + run], 2)["val_loss"]
+    found = _last(tmp_path, lambda run: [9.0, 9.0, 9.0, 9.0, 1.0 + run, 2.0 + run], 2)["val_loss"]
     assert (found["mean"], found["n"]) == (2.5, 3)
     assert found["ci_lower"] is not None
 
 
-def test_a_run_shorter_than_the_last_epochs_gives_what_it_has_and_one_with_a_gap_nothing(tmp_path: Path) -> None:
-    histories: list[list[float | None]] = [[1.0, 3.0], [5.0], [1.0, None]]
+def test_the_end_of_a_run_is_at_most_a_third_of_it_and_one_with_a_gap_there_gives_nothing(tmp_path: Path) -> None:
+    histories: list[list[float | None]] = [[9.0, 9.0, 9.0, 9.0, 1.0, 3.0], [5.0, 4.0], [9.0, 9.0, 9.0, 9.0, 1.0, None]]
     found = _last(tmp_path, lambda run: histories[run], 5)["val_loss"]
-    assert (found["mean"], found["n"]) == (3.5, 2)
+    assert (found["mean"], found["n"]) == (3.0, 2)
+    page = aggregate(tmp_path, figures=False).report.read_text()
+    assert '<th scope="col">validation loss, mean of the last 1 to 2 epochs</th>' in page
+
+
+def test_the_epochs_of_a_run_that_diverged_are_not_among_those_that_were_averaged(tmp_path: Path) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [8]}, 4))
+    for cell in directory.sweep.grid:
+        epochs = 2 if cell.run_id == 3 else 6
+        directory.history(cell, {"val_loss": [float(cell.run_id + epoch) for epoch in range(epochs)]})
+        directory.finish(cell, {"best_val_loss": 0.1}, status="DIVERGED" if epochs == 2 else "COMPLETED", epochs=epochs)
+    page = aggregate(tmp_path, figures=False).report.read_text()
+    assert '<th scope="col">validation loss, mean of the last 2 epochs</th>' in page
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"), [(2, "of the last epoch"), (6, "mean of the last 2 epochs"), (40, "mean of the last 5 epochs")]
+)
+def test_what_is_averaged_beside_a_best_epoch_is_named_as_what_it_is(tmp_path: Path, epochs: int, said: str) -> None:
+    found = _last(tmp_path, lambda run: [float(run + epoch) for epoch in range(epochs)], 5)["val_loss"]
+    averaged = {2: 1, 6: 2, 40: 5}[epochs]
+    assert found["mean"] == pytest.approx(1 + np.mean(range(epochs - averaged, epochs)))
+    assert f"validation loss, {said}</th>" in aggregate(tmp_path, figures=False).report.read_text()
 
 
 def test_different_epoch_budgets_are_said(tmp_path: Path) -> None:
@@ -177,4 +267,7 @@ def test_runs_that_were_still_improving_are_said_where_they_are_most(tmp_path: P
     for cell in directory.sweep.grid:
         directory.finish(cell, {LOSS: 0.1 + 0.01 * cell.run_id}, epochs=9, best_epoch=9 if cell.run_id < still else 5)
     problems = aggregate(tmp_path, figures=False).problems
-    assert any(f"{still} of 6 completed runs were best at their last epoch" in line for line in problems) == said
+    assert (
+        any(f"of 6 completed runs with a best epoch on record, {still} had it last" in line for line in problems)
+        == said
+    )

@@ -50,6 +50,11 @@ def test_statistics_of_every_condition_agree_with_scipy_called_plainly(make: Cal
         for metric, found in condition["aggregated_metrics"].items():
             seeds = [_metrics(cell)[metric] for cell in directory.sweep.grid if cell.condition == name]
             low, high = scipy.stats.t.interval(0.95, 3, loc=np.mean(seeds), scale=scipy.stats.sem(seeds))
+            shown = {key: found.pop(key) for key in ("centre", "centre_lower", "centre_upper")}
+            assert shown["centre_lower"] < shown["centre"] < shown["centre_upper"]
+            if metric == ACCURACY:  # an interval that stays between the metric's bounds
+                assert 0 < shown["centre_lower"] < shown["centre_upper"] < 1
+                assert shown["centre"] == pytest.approx(np.mean(seeds))
             assert found == pytest.approx(
                 {
                     "mean": np.mean(seeds),
@@ -106,6 +111,9 @@ def test_one_seed_gives_null_where_nothing_can_be_known(make: Callable[..., Dire
         "min": 0.5,
         "max": 0.5,
         "median": 0.5,
+        "centre": 0.5,
+        "centre_lower": None,
+        "centre_upper": None,
     }
 
 
@@ -329,6 +337,20 @@ def test_a_cell_trained_by_two_codes_or_numerics_says_so_in_the_table_and_in_the
     report = directory.store.paths.report_file.read_text()
     assert all(line in report for line in said)
     assert report.count("trained by more") + report.count("trained under more") == len(said)
+
+
+@pytest.mark.parametrize("codes", [("a", "a"), ("a", None), ("a", "b")])
+def test_results_of_another_code_than_the_others_are_named_whatever_the_revisions_say(
+    make: Callable[..., Directory], codes: tuple[str, str | None]
+) -> None:
+    directory = make()
+    odd = directory.cell("dim_8_scale_0.1_run_0")
+    for cell in directory.sweep.grid:
+        code = codes[1] if cell == odd else codes[0]
+        directory.finish(cell, _metrics(cell), provenance={"attempts": 1, "trainer_digest": code})
+    aggregate(directory.store.paths.root, figures=False)
+    said = "than the others (provenance.trainer_digest): workspace dimension 8, synergy loss scale 0.1, seed 42; differ"
+    assert (said in directory.store.paths.report_file.read_text()) == (codes == ("a", "b"))
 
 
 def test_the_table_of_a_sweep_without_such_cells_has_no_column_for_it(make: Callable[..., Directory]) -> None:

@@ -8,12 +8,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from helpers.command_line import Holdfast
 
-from aggregate.documents.paper_tables import rounded
+from aggregate.documents.paper_numbers import rounded
 
 METHODS = """\
 import math, random
@@ -41,8 +42,9 @@ def swept(
     gain: float = 1.0,
     compared: Sequence[Sequence[str]] = (("ours", "baseline"),),
     data: Sequence[str] = ("letters", "digits"),
+    kind: str = "real",
 ) -> None:
-    (directory / "methods.py").write_text(METHODS)
+    (directory / "methods.py").write_text(METHODS.replace('"real"', f'"{kind}"'))
     content = {
         "trainer": "methods.py:train",
         "trainer_options": {"gain": gain},
@@ -88,7 +90,8 @@ def test_bold_is_the_level_that_a_declared_test_found_better_averaged_as_it_aver
     head = next(line for line in text.splitlines() if line.startswith("| data")).strip("| ").split(" | ")
     assert [i for i, cell in enumerate(last.strip("| ").split(" | ")) if "**" in cell] == [head.index("method ours")]
     assert "averaged over 2 combinations" in last
-    assert "ours against baseline, p" in text
+    assert "Ours minus baseline is paired by seed within each row" in text
+    assert re.search(r"p (=|&lt;) \S+ after Holm's correction over 1 declared test; ours is better", text)
     assert "Incomplete: 29 of 30 cells completed" in text
     assert "**" not in (tables / "conditions.md").read_text(), "no single condition was tested"
 
@@ -108,8 +111,37 @@ def test_what_latex_and_markdown_take_for_their_own_is_written_out(tables: Path)
     assert r"=accuracy|\% of\_all" in tex
     rows = [line for line in tex.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {3}
-    assert r"=accuracy\|% of_all" in markdown
+    assert r"=accuracy\|% of\_all" in markdown
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("|")} == {5}
+
+
+LABEL = "x\n\n![](http://evil/t.png) [click](javascript:x) `a` *b* </td>\n# c\r\n=1"
+
+
+def test_no_label_breaks_a_table_or_brings_a_picture_into_it(tables: Path, holdfast: Holdfast) -> None:
+    manifest = tables.parent / "sweep.json"
+    document = json.loads(manifest.read_text())
+    for revision in document["revisions"]:
+        revision["trainer"]["metrics"]["acc"]["label"] = LABEL
+        revision["trainer"]["factors"]["method"]["label"] = f"\uff1d{LABEL}"
+    manifest.write_text(json.dumps(document))
+    holdfast("aggregate", "out", "--partial", "--tables", "csv,latex,markdown")
+    markdown = (tables / "conditions.md").read_text()
+    (title,) = {line for line in markdown.splitlines() if line.startswith("|") and "evil" in line}
+    assert r"x \!\[\](http://evil/t.png) \[click\](javascript:x) \`a\` \*b\* &lt;/td&gt; \# c =1" in title
+    for path in tables.glob("*.md"):
+        assert not re.search(r"(?<!\\)[\[\]`!]|(?<!<)!", path.read_text().partition("-->")[2].replace(r"\!", ""))
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert markdown.count("\n\n") == 1, "the tables are not torn"
+    assert len(rows) == 8
+    tex = (tables / "conditions.tex").read_text()
+    assert "\n\n" not in tex
+    assert len([line for line in tex.splitlines() if line.endswith(r"\\")]) == 7
+    with (tables / "conditions.csv").open() as file:
+        head, *rest = csv.reader(file)
+    assert len(rest) == 6
+    assert any(cell.startswith("'\uff1dx ![]") for cell in head)
+    assert not any("\n" in cell for cell in head)
 
 
 def test_an_unknown_kind_is_refused_and_nothing_is_written(holdfast: Holdfast, tmp_path: Path) -> None:
@@ -130,6 +162,34 @@ def test_once_there_they_are_kept_up_by_every_aggregation(holdfast: Holdfast, tm
     assert {path.suffix for path in table.parent.iterdir()} == {".csv"}
 
 
+@pytest.mark.parametrize("kind", ["csv", "latex", "markdown"])
+def test_labels_that_a_later_aggregation_does_not_give_are_told_to_be_gone(
+    holdfast: Holdfast, tmp_path: Path, kind: str
+) -> None:
+    swept(holdfast, tmp_path)
+    labels = ("--label", "method=way to train")
+    holdfast("aggregate", "out", "--partial", "--tables", kind, *labels)
+    [table] = (tmp_path / "out" / "tables").glob("conditions.*")
+    assert "way to train" in table.read_text()
+    assert "headings" not in holdfast("aggregate", "out", "--partial", *labels).stderr
+    said = holdfast("aggregate", "out", "--partial").stderr
+    assert (
+        f"the headings of acc_by_data{table.suffix}, acc_by_method{table.suffix}, conditions{table.suffix} have" in said
+    )
+    assert "way to train" not in table.read_text()
+    (tmp_path / "out" / "report.html").unlink()
+    assert "headings" not in holdfast("aggregate", "out", "--partial").stderr
+
+
+def test_the_caption_says_that_cells_come_from_other_code(holdfast: Holdfast, tmp_path: Path) -> None:
+    swept(holdfast, tmp_path, data=["digits"])
+    (tmp_path / "methods.py").write_text(METHODS + "# another comment\n")
+    holdfast("run", "out", "--runs-per-condition", "6", "--allow-code-change")
+    holdfast("aggregate", "out", "--tables", "latex")
+    table = (tmp_path / "out" / "tables" / "conditions.tex").read_text()
+    assert "3 cells were trained by other code than the rest." in table
+
+
 def test_the_averages_differ_by_what_was_tested_where_runs_are_missing(holdfast: Holdfast, tmp_path: Path) -> None:
     """A seed that is good everywhere lacks a run of one level: its other runs must not count for one side alone."""
     swept(holdfast, tmp_path)
@@ -140,6 +200,61 @@ def test_the_averages_differ_by_what_was_tested_where_runs_are_missing(holdfast:
     assert last["data"] == "ours against baseline, averaged over 2 combinations"
     difference = float(last["method ours"]) - float(last["method baseline"])
     assert difference == pytest.approx(claim["estimate"], rel=1e-9)
+    assert float(last["ours minus baseline, paired"]) == pytest.approx(claim["estimate"], rel=1e-12)
+
+
+def test_what_was_declared_and_not_detected_has_its_row_its_difference_and_its_sentence(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    swept(holdfast, tmp_path, gain=0.0, data=["digits", "faces"])
+    holdfast("aggregate", "out", "--tables", "csv,markdown")
+    [claim] = json.loads((tmp_path / "out" / "statistics.json").read_text())["claims"]["family"]
+    text = (tmp_path / "out" / "tables" / "acc_by_method.md").read_text()
+    assert "5 seeds, p = " in text
+    assert "after Holm's correction over 1 declared test; no difference was detected." in text
+    *_, last = csv.DictReader((tmp_path / "out" / "tables" / "acc_by_method.csv").read_text().splitlines())
+    column = "ours minus baseline, paired"
+    found = [float(last[name]) for name in (column, *(f"{column}, {end} of 95 % interval" for end in ("low", "high")))]
+    assert found == pytest.approx([claim["estimate"], claim["low"], claim["high"]])
+    assert found[1] < 0 < found[2]
+
+
+def test_a_comparison_that_failed_runs_could_overturn_says_why_it_has_no_verdict(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    swept(holdfast, tmp_path, gain=0.06)
+    holdfast("aggregate", "out", "--partial", "--tables", "markdown")
+    [claim] = json.loads((tmp_path / "out" / "statistics.json").read_text())["claims"]["family"]
+    assert claim["status"] == "withheld"
+    text = (tmp_path / "out" / "tables" / "acc_by_method.md").read_text()
+    assert "declared test; no verdict: it does not hold if the 1 failed cell had the worst value seen" in text
+    assert "**" not in text
+
+
+def test_each_of_several_comparisons_has_a_column_and_all_are_corrected_together(
+    holdfast: Holdfast, tmp_path: Path
+) -> None:
+    swept(holdfast, tmp_path, compared=[["ours", "baseline"], ["ours", "other"]], data=["digits", "faces"])
+    holdfast("aggregate", "out", "--tables", "csv,markdown")
+    rows = list(csv.DictReader((tmp_path / "out" / "tables" / "acc_by_method.csv").read_text().splitlines()))
+    names = ["ours minus baseline, paired", "ours minus other, paired"]
+    assert all(row[name] for row in rows[:2] for name in names)
+    assert [[bool(row[name]) for name in names] for row in rows[2:]] == [[True, False], [False, True]]
+    text = (tmp_path / "out" / "tables" / "acc_by_method.md").read_text()
+    assert text.count("after Holm's correction over 2 declared tests; ours is better") == 2
+
+
+def test_what_is_compared_on_a_log_scale_is_divided(holdfast: Holdfast, tmp_path: Path) -> None:
+    swept(holdfast, tmp_path, data=["digits", "faces"], kind="positive")
+    holdfast("aggregate", "out", "--tables", "csv,markdown")
+    cells = pd.read_parquet(tmp_path / "out" / "table.parquet")
+    wide = cells.pivot_table(index=["data", "seed"], columns="method", values="acc")
+    ratios = np.exp(np.log(wide["ours"] / wide["baseline"]).groupby("data").mean())
+    *rows, last = csv.DictReader((tmp_path / "out" / "tables" / "acc_by_method.csv").read_text().splitlines())
+    column = "ours divided by baseline, paired"
+    assert {row["data"]: float(row[column]) for row in rows} == pytest.approx(dict(ratios))
+    assert float(last[column]) == pytest.approx(np.exp(np.log(ratios).mean()))
+    assert "the other sign" not in (tmp_path / "out" / "tables" / "acc_by_method.md").read_text()
 
 
 def test_bold_is_no_level_that_another_test_found_to_be_worse(holdfast: Holdfast, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 from helpers.command_line import ROOT
 from helpers.sweeps import LOSS, Directory, make_sweep
+from PIL import Image
 
+from aggregate.figures.own_stamps import ends_of
 from aggregate.pipeline import aggregate
 from hpc.errors import ConfigError
+from hpc.storage import opening
 from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
 
@@ -70,7 +74,11 @@ def test_a_users_figure_that_fails_is_named_and_stops_nothing(tmp_path: Path, fi
     forgotten = "it saved no file in the directory that it gets as its second argument"
     said = [line.split(": ")[1] for line in faults]
     assert said == ["RuntimeError", "AttributeError", "ModuleNotFoundError", forgotten]
+    assert faults[1].endswith("it has no function 'absent'; it has draw, forget, fail")
     assert (outcome.plots / "mine.png").exists()
+    (named,) = [line for line in outcome.problems if "names code of users" in line]
+    assert "which was run to draw figures: " in named  # whether it drew any or not
+    assert named.endswith(", ".join(targets))
 
 
 @pytest.mark.parametrize("axes", [{"dim": [8, 12]}, {"dim": [8, 12], "scale": [0.1, 1.0]}])
@@ -108,7 +116,35 @@ def test_figures_that_are_no_longer_made_are_removed_and_strangers_stay(tmp_path
 def test_a_users_figure_takes_the_place_of_ours_of_the_same_name(tmp_path: Path, figures: Path) -> None:
     figures.write_text(FIGURE.replace("mine.png", "statistical_summary.png"))
     outcome = aggregate(_directory(tmp_path, figures=[f"{figures}:draw"]).store.paths.root)
-    assert (outcome.plots / "statistical_summary.png").read_bytes() == PNG
+    drawn = (outcome.plots / "statistical_summary.png").read_bytes()
+    assert drawn.startswith(PNG[:-12])
+    assert "statistical_summary, by " in outcome.report.read_text()
+
+
+def test_a_users_figure_that_was_not_drawn_again_is_told_to_be_of_an_earlier_aggregation(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import matplotlib.pyplot as plt\n"
+        "def draw(results, out):\n"
+        "    for kind in ('png', 'pdf', 'svg'):\n"
+        "        plt.figure()\n"
+        "        plt.savefig(out / f'paper.{kind}')\n"
+        "        plt.close('all')\n"
+    )
+    directory = _directory(tmp_path)
+    root, own = directory.store.paths.root, [f"{tmp_path}/own.py:draw"]
+    plots = aggregate(root, own=own).plots
+    stamp = json.loads(directory.store.paths.statistics_file.read_text())["aggregation"]
+    assert all(stamp.encode() in (plots / f"paper.{kind}").read_bytes() for kind in ("png", "pdf", "svg"))
+    with Image.open(plots / "paper.png") as picture:
+        picture.load()
+        assert picture.info["Subject"].startswith(f"aggregation {stamp}")
+    told = f"{plots}: paper.pdf, paper.png, paper.svg are of an earlier aggregation; --figure draws again"
+    (plots / "copy.png").write_bytes((plots / "best_val_loss_vs_dimensions.png").read_bytes())
+    assert not [line for line in aggregate(root).problems if "earlier aggregation" in line]
+    directory.fill(lambda cell: {LOSS: 0.25 * cell.run_id})
+    assert [line for line in aggregate(root).problems if line.startswith(told)]
+    assert [line for line in aggregate(root).problems if line.startswith(told)], "also when nothing has changed"
+    assert not [line for line in aggregate(root, own=own).problems if "earlier aggregation" in line]
 
 
 def test_formats_and_labels_of_one_call_change_what_is_shown_and_no_number(tmp_path: Path) -> None:
@@ -150,3 +186,22 @@ def test_how_a_sweep_is_shown_may_be_edited_and_what_is_tested_may_not(tmp_path:
     write_sweep(directory.store, replace(directory.sweep, analysis={**directory.sweep.analysis, "alpha": 0.01}), {})
     assert directory.store.sweep().analysis["alpha"] == directory.sweep.analysis["alpha"]
     assert [line for line in aggregate(directory.store.root).problems if "the analysis was edited" in line]
+
+
+def test_files_among_the_figures_that_are_large_or_cannot_be_read_end_no_aggregation(tmp_path: Path) -> None:
+    directory = _directory(tmp_path)
+    plots = directory.store.paths.plots_directory
+    plots.mkdir()
+    for name in ("large.pdf", "large.png", "large.svg"):
+        with (plots / name).open("wb") as file:
+            file.truncate(17 << 20)
+    aggregate(directory.store.root)
+    assert directory.store.paths.statistics_file.is_file()
+    assert (plots / "large.pdf").stat().st_size == 17 << 20
+
+
+def test_the_ends_of_a_file_are_all_of_a_small_one_and_nothing_of_one_that_cannot_be_read(tmp_path: Path) -> None:
+    figure = tmp_path / "figure.svg"
+    figure.write_bytes(b"0123456789")
+    assert [opening.ends(figure, most) for most in (3, 5, 7, 20)] == [b"012789", *[b"0123456789"] * 3]
+    assert ends_of(tmp_path / "none.svg") == b""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+from helpers.figures import overlapping, texts_outside, words
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.analysis.study import study
@@ -26,8 +29,8 @@ def _metrics(cell: Cell) -> dict[str, float | None]:
     return {LOSS: 2 * (1 - left + noise), ACCURACY: learnt + noise}
 
 
-def _directory(root: Path) -> Directory:
-    sweep = make_sweep({"dim": [4, 8], "scale": [0.5, 2.0]}, 4, primary=[LOSS])
+def _directory(root: Path, scales: Sequence[float] = (0.5, 2.0)) -> Directory:
+    sweep = make_sweep({"dim": [4, 8], "scale": list(scales)}, 4, primary=[LOSS])
     tests = [{"retention": RETENTION}]
     directory = Directory(root, replace(sweep, analysis=dict(sweep.analysis) | {"tests": tests}))
     directory.fill(_metrics)
@@ -44,6 +47,19 @@ def test_each_combination_has_a_panel_with_its_curves_or_the_reason_why_there_ar
     assert learnt.get_title() == "synergy loss scale 0.5"
     (text,) = not_learnt.texts
     assert "the information on synergy accuracy is -0.0" in text.get_text().replace("\n", " ")
+    assert text.get_fontsize() > 7
+    assert not any(line.get_visible() for line in [*not_learnt.get_xgridlines(), *not_learnt.get_ygridlines()])
+
+
+@pytest.mark.parametrize("scales", [2, 3, 4])
+def test_its_words_lie_apart_and_within_its_edges(tmp_path: Path, scales: int) -> None:
+    found = study(read(_directory(tmp_path, [0.5, 1.0, 1.5, 2.0][-scales:]).store)).evidence.claims.retained
+    assert found is not None
+    for column, narrow in ((None, False), (None, True), (252.0, False)):
+        with house_style(column):
+            figure = draw_retention(found, narrow=narrow)
+            assert texts_outside(figure) == []
+            assert overlapping(words(figure), figure) == []
 
 
 def test_it_stands_on_the_first_screen_and_not_among_the_other_figures(tmp_path: Path) -> None:

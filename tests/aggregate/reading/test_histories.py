@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from aggregate.analysis.curves import curves
 from aggregate.reading import histories
 from aggregate.reading.histories import Histories
 from aggregate.reading.sweep import read
+from hpc.errors import SweepError
 from hpc.storage import files
 
 
@@ -113,3 +115,31 @@ def test_a_diverged_seed_is_drawn_but_not_in_the_mean() -> None:
     made = curves(np.array([0, 1]), np.array([1, 1]), np.array([1.0, 9e9]), np.array([[True, False]]))
     assert made.values.tolist() == [[[1.0], [9e9]]]
     assert made.mean.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+def test_what_is_too_much_is_not_held_while_it_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """Six numbers in each of twenty cells, where 20 may be held; a user is told how many there are in all."""
+    monkeypatch.setattr(histories, "CHUNK", chunk)
+    monkeypatch.setattr(histories, "MOST_NUMBERS", 20)
+    monkeypatch.setattr(histories, "_MOST_AT_ONCE", 1)  # file by file
+    directory = Directory(tmp_path, make_sweep({"dim": [8, 12]}, seeds=10))
+    directory.fill(lambda _: {ACCURACY: 0.5})
+    for cell in directory.sweep.grid:
+        directory.history(cell, {"val_loss": [1.0, 2.0, 3.0]})
+    made: list[weakref.ref[histories.HistoryBlock]] = []
+    most, parse = [], histories._parse
+
+    def counted(group: list[histories._File], faults: list[histories.Fault]) -> list[histories.HistoryBlock]:
+        most.append(6 * sum(block() is not None for block in made))
+        blocks = parse(group, faults)
+        made.extend(map(weakref.ref, blocks))
+        return blocks
+
+    monkeypatch.setattr(histories, "_parse", counted)
+    with pytest.raises(SweepError, match=r"its histories have 120 values, one per metric and epoch of every cell"):
+        _read(directory)
+    assert len(most) == 20
+    assert max(most) <= 20 + 6  # and the one that was counted last

@@ -12,6 +12,7 @@ import pytest
 from aggregate.pipeline import aggregate
 from hpc.cli.app import main
 from hpc.errors import SweepError
+from hpc.storage.opening import RefusedFileError
 
 
 def _run(dim: int, scale: float, run: int) -> dict[str, Any]:
@@ -100,3 +101,30 @@ def test_a_damaged_aggregate_is_named_and_an_empty_one_is_no_sweep(tmp_path: Pat
     (tmp_path / "aggregated_results.json").write_text("{}")
     with pytest.raises(SweepError, match="no run of the predecessor"):
         aggregate(tmp_path)
+
+
+def test_nothing_is_written_through_a_link_that_lies_in_it(tmp_path: Path) -> None:
+    """What is made of it goes to a directory inside, which may have been made before: as a link to one's own sweep."""
+    (tmp_path / "evil").mkdir()
+    _leave(tmp_path / "evil")
+    victim = tmp_path / "victim" / "sweep"
+    for name in ("sweep.json", "report.html", "plots/mine.png"):
+        (victim / name).parent.mkdir(parents=True, exist_ok=True)
+        (victim / name).write_text("precious")
+    (tmp_path / "evil" / "holdfast").symlink_to(victim)
+    before = {path: path.read_bytes() if path.is_file() else b"" for path in victim.rglob("*")}
+    with pytest.raises(RefusedFileError) as refused:
+        aggregate(tmp_path / "evil")
+    assert refused.value.filename == str(tmp_path / "evil" / "holdfast")
+    assert {path: path.read_bytes() if path.is_file() else b"" for path in victim.rglob("*")} == before
+
+
+@pytest.mark.parametrize("folder", ["plots", "tables"])
+def test_nothing_is_written_through_a_link_that_lies_where_its_output_is(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "evil" / "holdfast").mkdir(parents=True)
+    _leave(tmp_path / "evil")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "evil" / "holdfast" / folder).symlink_to(tmp_path / "home")
+    with pytest.raises(RefusedFileError):
+        aggregate(tmp_path / "evil", tables=["csv"])
+    assert not list((tmp_path / "home").iterdir())

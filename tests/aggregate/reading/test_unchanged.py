@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
+
+LONG_AGO = 1_600_000_000
 
 
 def _metrics(cell: Cell) -> dict[str, float | None]:
@@ -78,7 +81,14 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     return count
 
 
+def _stamp(directory: Directory, at: int) -> None:
+    """Give all that lies in cells this time stamp, seconds since the epoch."""
+    for path in directory.store.paths.results_root.rglob("*"):
+        os.utime(path, (at, at))
+
+
 def test_nothing_changed_reads_no_cell_and_writes_no_file(directory: Directory, count_reads: Callable[[], int]) -> None:
+    _stamp(directory, LONG_AGO)
     first = aggregate(directory.store.root, figures=False)
     assert count_reads() == 9
     before = {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()}
@@ -219,6 +229,52 @@ def test_whatever_changes_is_noticed(directory: Directory, change: Callable[[Dir
     assert _outputs(directory.store) == _rebuilt(directory)
 
 
+def _edit_a_digit_after(mark: str, path: Path) -> None:
+    """Another number in as many bytes."""
+    before, mark, after = path.read_text().partition(mark)
+    path.write_text(before + mark + ("2" if after[0] == "1" else "1") + after[1:])
+
+
+def _edit_a_metric(directory: Directory) -> None:
+    _edit_a_digit_after(f'"{LOSS}": 0.', directory.store.paths.result_file(directory.cell("dim_4_run_0")))
+
+
+def _edit_an_epoch(directory: Directory) -> None:
+    _edit_a_digit_after("\n1,0.", directory.store.paths.history_file(directory.cell("dim_4_run_0")))
+
+
+@pytest.mark.parametrize("change", [_conflict, _edit_a_metric, _edit_an_epoch, _damage_history])
+def test_what_changes_within_the_second_in_which_it_was_read_is_noticed(
+    directory: Directory, change: Callable[[Directory], None]
+) -> None:
+    """On a file system that counts whole seconds, and in one that does not pass while this runs."""
+    now = int(time.time()) + 3600
+    _stamp(directory, now)
+    aggregate(directory.store.root, figures=False)
+    change(directory)
+    _stamp(directory, now)
+    aggregate(directory.store.root, figures=False)
+    assert _outputs(directory.store) == _rebuilt(directory)
+
+
+def test_a_cell_that_is_read_each_time_is_no_change(directory: Directory) -> None:
+    _stamp(directory, int(time.time()) + 3600)
+    aggregate(directory.store.root, figures=False)
+    before = {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()}
+    aggregate(directory.store.root, figures=False)
+    assert {path: path.stat().st_mtime_ns for path in directory.store.root.iterdir()} == before
+
+
+def test_a_damaged_history_that_is_put_right_is_noticed(directory: Directory) -> None:
+    history = directory.store.paths.history_file(directory.cell("dim_4_run_0"))
+    whole = history.read_bytes()
+    _damage_history(directory)
+    aggregate(directory.store.root, figures=False)
+    files.publish(history, whole)
+    aggregate(directory.store.root, figures=False)
+    assert _outputs(directory.store) == _rebuilt(directory)
+
+
 def test_a_failed_cell_that_fails_again_is_noticed(directory: Directory) -> None:
     cell = directory.cell("dim_4_run_0")
     shutil.rmtree(directory.store.paths.cell_directory(cell))
@@ -285,3 +341,19 @@ def test_a_change_of_any_file_of_the_code_is_noticed(
     path = code / "aggregate" / name
     path.write_bytes(path.read_bytes() + b"\n")
     assert digest() != before
+
+
+@pytest.mark.parametrize("name", ["{home}/thesis", "../home/thesis", "plots/../../home/thesis", "plots/link/thesis"])
+def test_a_cache_removes_nothing_that_it_names(name: str, directory: Directory) -> None:
+    store = directory.store
+    home = store.root.with_name("home")
+    home.mkdir()
+    (home / "thesis").write_text("precious")
+    aggregate(store.root)
+    (store.root / "plots" / "link").symlink_to(home)
+    content = json.loads(store.paths.cache_file.read_text())
+    content["files"][name.format(home=home)] = [1, 1, 1]
+    store.paths.cache_file.write_text(json.dumps(content))
+    directory.finish(directory.sweep.grid[0], {ACCURACY: 0.25, LOSS: 0.5})
+    aggregate(store.root)
+    assert (home / "thesis").read_text() == "precious"

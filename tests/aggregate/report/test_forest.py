@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from helpers.sweeps import ACCURACY, Directory, make_sweep
 
-from aggregate.analysis.claims import Claim
+from aggregate.analysis.claims import Claim, InNats
 from aggregate.analysis.study import study
 from aggregate.pipeline import aggregate
 from aggregate.reading.sweep import read
-from aggregate.report.forest import Forest, forest
+from aggregate.report.forest import Forest, Row, forest
+from aggregate.wording import span
 from hpc.sweep.cell import Cell
 
 
@@ -65,6 +66,64 @@ def test_what_is_drawn_stands_in_the_page_with_its_numbers(tmp_path: Path) -> No
     assert first.number.startswith("+0.0")
 
 
+def test_every_mark_is_explained_and_where_nats_have_a_row_the_seeds_are_said_to_be_shares(tmp_path: Path) -> None:
+    claim, found = _drawn(tmp_path)
+    assert found.note.endswith("; dots: the same of each seed; dashed: 0.")
+    nats = InNats(claim.estimate, claim.low, claim.high, 0.01, 0.95)
+    other = forest(replace(claim, in_nats=nats))
+    assert other is not None
+    assert [row.seeds for row in other.rows if "nats" in row.label] == [()]
+    assert other.note.endswith("; dots: the same of each seed, in shares; dashed: 0.")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.701, 0.842, "0.70 to 0.84"), (0.9762, 0.9834, "0.976 to 0.983"), (0.98, 0.98, "0.98 to 0.98")],
+)
+def test_two_ends_that_differ_are_told_so_that_they_do(low: float, high: float, said: str) -> None:
+    assert span(low, high) == said
+
+
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_how_often_all_intervals_hold_is_said_with_what_that_takes(tmp_path: Path, collapsed: bool) -> None:
+    sweep = make_sweep({"dim": [4, 8, 16], "scale": [0.1, 1.0]}, 5, primary=[ACCURACY])
+    tests = [{"metric": ACCURACY, "slope": "dim"}]
+    directory = Directory(tmp_path, replace(sweep, analysis=dict(sweep.analysis) | {"tests": tests}))
+    lost = {"dim_8_scale_1.0_run_2"} if collapsed else set()
+    directory.fill(
+        lambda cell: {ACCURACY: 0.125 if cell.name in lost else 0.7 + 0.001 * float(_rising(cell)[ACCURACY] or 0)}
+    )
+    page = aggregate(tmp_path, figures=False).report.read_text()
+    assert "with a probability of at least 95 % if seeds vary normally" in page
+    doubt = "as they do not at workspace dimension 8, synergy loss scale 1 (see below; elsewhere this is assumed)"
+    assert (doubt in page) == collapsed
+
+
+@pytest.mark.parametrize(("at_chance", "said"), [(2, True), (5, False)])
+def test_seeds_some_of_which_are_at_chance_are_not_said_to_vary_normally(
+    tmp_path: Path, at_chance: int, said: bool
+) -> None:
+    """Spread from chance to well above it, they have no gap that would flag them."""
+    spread = [0.125, 0.13, 0.368, 0.6, 0.85]
+
+    def values(cell: Cell) -> dict[str, float | None]:
+        if cell.factors["dim"] != 4:
+            return _rising(cell) | {ACCURACY: 0.8 + 0.01 * float(_rising(cell)[ACCURACY] or 0)}
+        return {ACCURACY: spread[cell.seed - 42] if at_chance < 5 else 0.125 + 0.001 * (cell.seed - 42)}
+
+    sweep = make_sweep({"dim": [4, 8, 16], "scale": [0.1, 1.0]}, 5, primary=[ACCURACY])
+    tests = [{"metric": ACCURACY, "slope": "dim"}]
+    directory = Directory(tmp_path, replace(sweep, analysis=dict(sweep.analysis) | {"tests": tests}))
+    directory.fill(values)
+    page = aggregate(tmp_path, figures=False).report.read_text()
+    doubt = (
+        "if seeds vary normally, as they do not at workspace dimension 4, synergy loss scale 0.1 and workspace "
+        "dimension 4, synergy loss scale 1, where 2 of 5 seeds are at chance and the others are not (see below; "
+        "elsewhere this is assumed)"
+    )
+    assert (doubt in page) == said
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_of_too_few_seeds_nothing_is_drawn_beyond_the_page(tmp_path: Path, seeds: int) -> None:
     directory = Directory(tmp_path, make_sweep({"dim": [4, 8, 16], "scale": [0.1, 1.0]}, seeds, primary=[ACCURACY]))
@@ -74,3 +133,23 @@ def test_of_too_few_seeds_nothing_is_drawn_beyond_the_page(tmp_path: Path, seeds
         assert (found is None) == (seeds == 1)
         for row in found.rows if found else ():
             assert 0 <= row.low <= (row.at or 0) <= row.high <= 100
+
+
+def test_an_interval_that_goes_on_beyond_the_drawing_ends_in_an_arrow_and_that_is_said(tmp_path: Path) -> None:
+    """Two seeds, whose intervals are many times as wide as they lie apart."""
+    directory = Directory(tmp_path, make_sweep({"dim": [4, 8, 16], "scale": [0.1, 1.0]}, 2, primary=[ACCURACY]))
+    directory.fill(_rising)
+    beyond = [row for claim in study(read(directory.store)).evidence.claims.family for row in _rows(claim)]
+    assert any(any(row.beyond) for row in beyond)
+    for row in beyond:
+        assert (row.low == 0) == row.beyond[0]
+        assert (row.high == 100) == row.beyond[1]
+    page = aggregate(tmp_path, figures=False).report.read_text()
+    assert page.count('class="beyond"') == sum(sum(row.beyond) for row in beyond)
+    assert "An arrow: the interval goes on beyond the drawing" in page
+    assert "An arrow" not in _drawn(tmp_path / "narrow")[1].note
+
+
+def _rows(claim: Claim) -> list[Row]:
+    found = forest(claim)
+    return found.rows if found else []

@@ -41,7 +41,7 @@ def _report(root: Path, trainer: DeclaredTrainer, dims: list[int], scales: list[
 YARDSTICK_S = 0.4
 OPENED = """() => {
   const opened = performance.now(), kinds = [...document.querySelectorAll(".chart")].map(
-    chart => chart.querySelectorAll("svg path").length > 0);
+    chart => chart.querySelectorAll("svg path[data-line]").length > 0);
   for (let i = 0; i < 20; i++) {
     const host = document.createElement("div");
     for (let k = 0; k < 2000; k++) {

@@ -69,11 +69,11 @@ def test_losses_are_averaged_and_banded_on_a_log_scale() -> None:
 def test_levels_of_a_factor_are_averaged_within_seeds_that_have_all_conditions() -> None:
     values = np.arange(2 * 3 * 2 * 2, dtype=float).reshape(12, 2)  # 2 x 3 conditions, 2 seeds, 2 epochs
     values[1, 1] = np.nan  # first condition, second seed, second epoch
-    found = by_level(curves(*_long(values), np.ones((6, 2), dtype=bool)), (2, 3), 0)
+    found = by_level(curves(*_long(values), np.ones((6, 2), dtype=bool)), np.arange(6).reshape(2, 3))
     cells = values.reshape(2, 3, 2, 2)
     np.testing.assert_allclose(found.values, cells.mean(axis=1))
     assert found.n.tolist() == [[2, 1], [2, 2]]
-    by_other = by_level(curves(*_long(values), np.ones((6, 2), dtype=bool)), (2, 3), 1)
+    by_other = by_level(curves(*_long(values), np.ones((6, 2), dtype=bool)), np.arange(6).reshape(2, 3).T)
     np.testing.assert_allclose(by_other.values, cells.mean(axis=0))
 
 

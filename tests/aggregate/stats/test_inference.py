@@ -10,6 +10,7 @@ from aggregate.stats import exact
 from aggregate.stats.exact import fisher_p, trend_p
 from aggregate.stats.inference import (
     benjamini_hochberg,
+    correlation_by_chance,
     equivalence_p,
     hedges_dz,
     holm,
@@ -34,7 +35,9 @@ def test_one_sample_t_agrees_with_scipy_and_leaves_absent_seeds_out() -> None:
 
 
 def test_values_without_spread_have_no_p_value() -> None:
-    assert np.isnan(one_sample_t([0.1, 0.1, 0.1]).p)
+    alike = one_sample_t([0.1, 0.1, 0.1])
+    assert alike.mean == 0.1
+    assert np.isnan([alike.p, alike.low, alike.high]).all()
     assert np.isnan(one_sample_t([0.1]).p)
     assert np.isnan(equivalence_p([0.0, 0.0], 1.0))
 
@@ -72,17 +75,33 @@ def test_hedges_correction_on_a_worked_case() -> None:
 
 def test_the_seed_correlation_is_recovered_and_pairing_pays_by_it() -> None:
     shared, own = RANDOM.normal(size=4000), RANDOM.normal(size=(3, 4000))
-    correlation, seeds = seed_correlation(np.sqrt(0.4) * shared + np.sqrt(0.6) * own)
-    assert (correlation, seeds) == (pytest.approx(0.4, abs=0.03), 4000)
+    correlation, conditions, seeds = seed_correlation(np.sqrt(0.4) * shared + np.sqrt(0.6) * own)
+    assert (correlation, conditions, seeds) == (pytest.approx(0.4, abs=0.03), 3, 4000)
     # Break-even of the paired interval, from the quantiles: 1 - (t_4 / t_2)^2 is above .5 at n = 3.
     assert pairing_ratio(0.0, 3) > 1 > pairing_ratio(0.6, 3)
+    assert np.isnan(pairing_ratio(1.0, 5))  # a difference that does not vary has no interval to be narrower
     assert pairing_ratio(0.5, 1000) == pytest.approx(np.sqrt(0.5), abs=1e-3)
 
 
 def test_seeds_without_every_condition_do_not_enter_the_correlation() -> None:
     values = np.array([[1.0, 2.0, 3.0, NAN], [2.0, 3.0, 4.0, 0.0]])
-    assert seed_correlation(values) == (pytest.approx(1.0), 3)
+    assert seed_correlation(values) == (pytest.approx(1.0), 2, 3)
     assert np.isnan(seed_correlation(values[:1])[0])
+    assert np.isnan(seed_correlation(values[:, :2])[0])
+
+
+def test_the_seed_correlation_is_the_mean_over_all_pairs_however_unlike_the_spreads_are() -> None:
+    values = RANDOM.normal(size=(6, 5)) * np.array([1, 1e-3, 100, 1, 1e4, 1])[:, None] + 3
+    pairs = np.corrcoef(values)[np.triu_indices(6, 1)]
+    assert seed_correlation(values) == (pytest.approx(pairs.mean()), 6, 5)
+    constant = np.vstack([values, np.full(5, 0.1)])
+    assert seed_correlation(constant) == seed_correlation(values)  # what does not vary correlates with nothing
+
+
+def test_unrelated_runs_correlate_by_0_give_or_take_what_is_said() -> None:
+    found = [seed_correlation(RANDOM.normal(size=(8, 5)))[0] for _ in range(4000)]
+    assert np.mean(found) == pytest.approx(0, abs=0.005)
+    assert np.std(found) == pytest.approx(correlation_by_chance(8, 5), rel=0.05)
 
 
 @pytest.mark.parametrize("table", [(3, 10, 3, 20), (1, 10, 5, 20), (0, 5, 5, 10), (4, 6, 9, 40)])

@@ -102,6 +102,20 @@ def test_the_page_and_the_terminal_say_what_was_compared_and_what_differs(holdfa
     assert page.count("<svg") == 2 * 3
 
 
+def test_other_code_is_what_the_trainer_runs_and_not_what_lies_beside_it(holdfast: Holdfast, tmp_path: Path) -> None:
+    swept(holdfast, tmp_path, "a")
+    (tmp_path / "lab" / "notes.txt").write_text("of a run by hand\n")
+    swept(holdfast, tmp_path, "b")
+    said = holdfast("compare", "a", "b").stdout
+    assert "different code" not in said
+    assert "digest" not in said
+    (tmp_path / "lab" / "gain.py").write_text((tmp_path / "lab" / "gain.py").read_text() + "\n# edited\n")
+    holdfast("run", "--config", "b.yaml", "--output-dir", "c", "--pack", "30")
+    said = holdfast("compare", "a", "c").stdout
+    assert "The two were trained by different code; see below." in said
+    assert "trainer_digest: " in said
+
+
 @pytest.mark.parametrize(
     ("other", "words", "says"),
     [

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,20 +34,26 @@ _TEXTS = (
         "\u202e",
     ),
 )
+# Of a document, once a part of it is repeated: more than any but a task list may have. Three such changes of one are
+# several times as much, and take ten times that in memory.
+_MOST_BYTES = 40_000_000
+# Of a file that is read to be changed once more: what an earlier change made of it may be five gigabytes.
+_MOST_READ = 30_000_000
 # Stands in a document for text that json.dumps cannot write.
 _PLACEHOLDER = "raw 6d1f"
 
 
 def mutate(root: Path, canary: Path, generator: random.Random) -> str:
     """Change one thing below ``root``. canary: a file outside that links may lead to. Returns what was done."""
-    paths = sorted(path for path in root.rglob("*"))
-    weights = [_weight(path.relative_to(root)) for path in paths]
-    [path] = generator.choices(paths, weights)
-    relative = path.relative_to(root)
+    found = listed(root)
+    [relative] = generator.choices(found, [*map(_weight, found)])
+    path = root / relative
     if path.is_symlink() or not (path.is_dir() or path.is_file()):
         return ""
     if path.is_dir():
         change = generator.choice(_FOLDER_CHANGES)
+    elif path.stat().st_size > _MOST_READ:
+        change = generator.choice(_UNREAD_CHANGES)
     elif path.suffix in (".json", ".jsonl") or path.name.startswith("."):
         change = generator.choices((_document, generator.choice(_FILE_CHANGES)), (4, 1))[0]
     elif path.suffix == ".csv":
@@ -57,9 +64,17 @@ def mutate(root: Path, canary: Path, generator: random.Random) -> str:
     return f"{relative}: {said or change.__name__.strip('_')}"
 
 
-def _weight(path: Path) -> float:
+def listed(root: Path) -> list[str]:
+    """All paths below a directory. A snapshot has hundreds, which pathlib would list ten times as slowly."""
+    start = len(str(root)) + 1
+    walked = ((folder, name) for folder, folders, names in os.walk(root) for name in (*folders, *names))
+    return sorted(f"{folder}/{name}"[start:] for folder, name in walked)
+
+
+def _weight(relative: str) -> float:
     """The many files of a snapshot count as a few together."""
-    return 0.02 if path.parts[0] == "code" and len(path.parts) > 2 else _WEIGHTS.get(path.name, 1)
+    folder, _, name = relative.rpartition("/")
+    return 0.02 if folder.startswith("code/") else _WEIGHTS.get(name, 1)
 
 
 # --- documents ------------------------------------------------------------------------------------------------------
@@ -81,7 +96,7 @@ def _document(path: Path, canary: Path, generator: random.Random) -> str:
         document, what = _change_value(document, generator, str(canary))
         said.append(what)
     try:
-        lines[at] = json.dumps(document).replace(f'"{_PLACEHOLDER}"', raw)
+        lines[at] = json.dumps(document).replace(f'"{_PLACEHOLDER}"', raw, _MOST_BYTES // len(raw))
     except ValueError:
         return _garbage(path, canary, generator)
     path.write_text("\n".join(lines) + "\n")
@@ -101,13 +116,18 @@ def _change_value(document: Any, generator: random.Random, canary: str) -> tuple
             document[generator.choice(_TEXTS)] = document.pop(key)
             return document, f"{key!r} renamed"
         if act < 0.16 and isinstance(document, list):
-            count = generator.choice((2, 1000, 20_000))
+            count = _times(generator.choice((2, 1000, 20_000)), document[key])
             document[key:key] = [document[key]] * count
             return document, f"[{key}] {count} times"
         document[key], what = _change_value(document[key], generator, canary)
         return document, f"{key}.{what}"[:200]
     value = _value(document, generator, canary)
     return value, f"= {value!r}"[:60]
+
+
+def _times(count: int, value: Any) -> int:
+    """How often a value may be repeated, so that what is written stays above all limits and below our own memory."""
+    return max(1, min(count, _MOST_BYTES // max(1, len(json.dumps(value, default=str)))))
 
 
 def _value(old: Any, generator: random.Random, canary: str) -> Any:
@@ -121,8 +141,8 @@ def _value(old: Any, generator: random.Random, canary: str) -> Any:
         lambda: {"value": old},
         lambda: _PLACEHOLDER,
         lambda: str(old)[:1000],
-        lambda: [old] * 30_000 if not isinstance(old, dict | list) else [old] * 50,
-        lambda: {f"key{i}": old for i in range(2000)} if not isinstance(old, dict | list) else {"a": old, "b": old},
+        lambda: [old] * _times(50 if isinstance(old, dict | list) else 30_000, old),
+        lambda: {f"key{i}": old for i in range(_times(2 if isinstance(old, dict | list) else 2000, old))},
         lambda: [[f"axis{i}", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] for i in range(43)],
         lambda: list(range(10_000)),
     )
@@ -268,11 +288,12 @@ def _copied(path: Path, canary: Path, generator: random.Random) -> str:
         return _more_names(path, canary, generator)
     other = generator.choice(others)
     shutil.rmtree(path)
-    shutil.copytree(other, path, symlinks=True)
+    subprocess.run(["cp", "-a", other, path], check=True)  # pipes and sockets as what they are
     return f"the content of {other.name}"
 
 
 _FILE_CHANGES = (
     *(_garbage, _cut, _flip, _huge, _bomb, _fifo, _socket, _link, _linked_away, _other_kind, _gone, _closed),
 )
+_UNREAD_CHANGES = (_garbage, _bomb, _fifo, _socket, _link, _linked_away, _other_kind, _gone, _closed)
 _FOLDER_CHANGES = (_more_names, _crowded, _copied, _fifo, _link, _linked_away, _other_kind, _gone, _closed)

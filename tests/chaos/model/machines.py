@@ -11,10 +11,10 @@ from typing import Any
 
 from hpc.node import attempt, one_attempt
 from hpc.processes import Place
-from hpc.storage import store
+from hpc.storage import files, store
 from hpc.submission import arrays, cancels, intents, lock
 
-from .processes import Process, World, known, system
+from .processes import Process, World, known, outside, system
 
 # The machine's own PID namespace, and that of a container.
 _OWN, _CONTAINER = "pid:[4026531836]", "pid:[4026532000]"
@@ -86,7 +86,6 @@ class Machines(World):
         self.faults: list[str] = []
         for name, value in {
             "os": _LockSystem(self),
-            "shutil": _Trees(self),
             "time": Clock(self),
             "here": lambda: self.viewer.host.place,
             "start_time": self.start_time,
@@ -94,6 +93,9 @@ class Machines(World):
             "is_hidden": lambda pid: False,
         }.items():
             self.patch(lock, name, value)
+        self.patch(files, "shutil", _Trees(self))
+        self.patch(files, "rename_directory", self._renaming(files.rename_directory))
+        self.patch(files, "remove", self._removing(files.remove))
         self.patch(arrays, "time", Clock(self))
         for module in (store, attempt, intents, cancels):
             self.patch(module, "host", lambda: self.viewer.host.place.boot)
@@ -127,6 +129,27 @@ class Machines(World):
         place = self.viewer.host.place
         return next((p for p in self.processes if p.pid == pid and p.alive and p.host.place == place), None)
 
+    def _renaming(self, real: Any) -> Any:
+        def rename_directory(source: Any, target: Any) -> None:
+            real(source, target)
+            if source.name.startswith(".lock-"):
+                process = self.current()
+                process.lock_file = f"owner-{source.name.removeprefix('.lock-')}.json"
+                self.owners[process.lock_file] = process
+                process.lost_at = None  # that was an earlier one
+
+        return rename_directory
+
+    def _removing(self, real: Any) -> Any:
+        def remove(path: Any) -> None:
+            with outside():
+                there = path.exists()
+            real(path)
+            if there and path.parent.name == "lock":
+                self.removed(path.name)
+
+        return remove
+
     def removed(self, name: str) -> None:
         """A lock's file is removed: only its owner may do so, or who may take it for gone."""
         remover, owner = self.current(), self.owners.get(name)
@@ -144,26 +167,13 @@ class _Onlooker:
 
 
 class _LockSystem:
-    """The module os as hpc.submission.lock sees it."""
+    """The module os with the pids of the world."""
 
     def __init__(self, world: Machines) -> None:
         self._world, self._system = world, system(world)
 
     def getpid(self) -> int:
         return int(self._world.viewer.pid)
-
-    def rename(self, source: Any, target: Any) -> None:
-        self._system.rename(source, target)
-        if source.name.startswith(".lock-"):
-            process = self._world.current()
-            process.lock_file = f"owner-{source.name.removeprefix('.lock-')}.json"
-            self._world.owners[process.lock_file] = process
-            process.lost_at = None  # that was an earlier one
-
-    def unlink(self, path: Any) -> None:
-        self._system.unlink(path)
-        if path.parent.name == "lock":
-            self._world.removed(path.name)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._system, name)
@@ -175,10 +185,10 @@ class _Trees:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def rmtree(self, path: Any, ignore_errors: bool = False) -> None:
+    def rmtree(self, path: Any, ignore_errors: bool = False, dir_fd: int | None = None) -> None:
         self._world.operation("rmtree")
         with known():
-            shutil.rmtree(path, ignore_errors=ignore_errors)
+            shutil.rmtree(path, ignore_errors=ignore_errors, dir_fd=dir_fd)
 
 
 class Clock:

@@ -26,6 +26,9 @@ OPERATIONS += ("stat", "walk")
 # What Python itself reports, by whatever way it was called: so nothing in the sweep directory is done past the model.
 _REPORTED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.listdir", "os.scandir"}
 _REPORTED |= {"os.symlink", "os.truncate"}
+# Where an event has the descriptor of the folder that a relative path starts from. "open" has none.
+_FOLDER = {"os.rename": 2, "os.link": 2, "os.mkdir": 2, "os.remove": 1, "os.rmdir": 1, "os.symlink": 2}
+_SOMEWHERE = "(some folder)"
 _OUTSIDE = {"subprocess.Popen", "os.fork", "os.system", "socket.connect"}
 _DEADLINE = 300.0
 _here = threading.local()
@@ -145,11 +148,24 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
         process.past = f"{event} of {arguments[0]}"
     if event not in _REPORTED:
         return
-    place = arguments[0]
     with known():
-        path = os.readlink(f"/proc/self/fd/{place}") if isinstance(place, int) else os.fsdecode(place or ".")
-    if path.startswith(process.root):
+        path = _place(event, arguments)
+    if path.startswith((process.root, _SOMEWHERE)):
         process.past = f"{event} of {path}"
+
+
+def _place(event: str, arguments: tuple[Any, ...]) -> str:
+    """Path of what an event is about; beginning with _SOMEWHERE if it is in a folder that Python does not report."""
+    place = arguments[0]
+    if isinstance(place, int):
+        return os.readlink(f"/proc/self/fd/{place}")
+    path = os.fsdecode(place or ".")
+    if os.path.isabs(path):
+        return path
+    if event not in _FOLDER:
+        return f"{_SOMEWHERE}/{path}"
+    folder = arguments[_FOLDER[event]]
+    return os.path.join(os.getcwd() if folder == -1 else os.readlink(f"/proc/self/fd/{folder}"), path)
 
 
 class World:

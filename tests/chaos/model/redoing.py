@@ -13,6 +13,7 @@ from hpc.storage.layout import Layout
 from hpc.storage.store import Store
 from hpc.submission import redo
 from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 from hpc.sweep.states import COMPLETED
 
 from .machines import Command, Machines
@@ -27,9 +28,9 @@ class Kept:
         self._believed: dict[Cell, set[bytes]] = {}
         self._aside: dict[Path, bytes] = {}
 
-    def check(self, cells: Iterable[Cell], config_digest: str) -> None:
+    def check(self, cells: Iterable[Cell], sweep: Sweep) -> None:
         """Raise AssertionError if a result has gone, or one that precedes a redo of its cell is believed."""
-        for status, result in self._store.outcomes(cells, config_digest):
+        for status, result in self._store.outcomes(cells, sweep):
             cell, paths = status.cell, self._store.paths
             aside = {path: path.read_bytes() for path in paths.cell_directory(cell).glob("results.json.redone-*")}
             for path, data in aside.items():
@@ -83,7 +84,7 @@ class Redos:
 
     def check(self) -> None:
         sweep = self._store.sweep()
-        self._kept.check(sweep.grid, sweep.config_digest)
+        self._kept.check(sweep.grid, sweep)
 
     def check_training(self, task: Command) -> None:
         """Note a fault if a task trains a cell that was redone after it had been queued, and before it started."""

@@ -103,6 +103,17 @@ def other_command_while_a_take_over_waits(m: Submissions) -> None:
     m.step(FIRST, 2_000)
 
 
+def trainer_edited_while_a_submission_waits(m: Submissions) -> None:
+    submit(m, A, wait=True)
+    m.step(FIRST, TO_ITS_END, "sleep")
+    for _ in CELLS:
+        m.start(FIRST)
+        m.kill(SECOND)  # the task; the command is the first process that lives
+    m.site.code = "edited"
+    m.step(FIRST, 2_000)
+    m.site.code = "toy"  # put back, so that the sweep can be brought to its end
+
+
 def training(m: Submissions, host: int) -> None:
     """A submission whose first task trains."""
     submit(m, host)

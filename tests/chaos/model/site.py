@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from helpers.small_sweeps import make_grid, make_store, make_sweep, write_trainer
+from helpers.small_sweeps import make_grid, make_sweep, write_trainer
 
 from hpc import provenance
 from hpc.errors import ConfigError, OutdatedError, SweepError
@@ -29,6 +29,7 @@ from hpc.slurm.profile import Profile
 from hpc.storage import revisions, task_list
 from hpc.storage.store import Store
 from hpc.submission import arrays, cancels, known_confs
+from hpc.submission.intents import Intent
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.outcome import Outcome
@@ -66,8 +67,10 @@ class Site:
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp())
+        self.code = "toy"  # what a look at the trainer's file gives at this moment
+        self.store = Store(self.directory / "out")
         sweep = make_sweep(GRID, path=write_trainer(self.directory))
-        self.store = make_store(self.directory / "out", sweep)
+        revisions.write_sweep(self.store, sweep, {"trainer_digest": self.code})
         self.sweep = self.store.sweep()
         self.world = Machines(self.store.root)
         self.clusters = Clusters(self.world, self.directory)
@@ -84,17 +87,18 @@ class Site:
     def _replace_what_reaches_out(self) -> None:
         patch, current = self.world.patch, self.world.current
         patch(commands, "_completed", self.clusters.completed)
-        patch(arrays, "snapshot", lambda store, trainer: ("code", self.directory / "code"))
+        patch(request, "snapshot", lambda store, trainer: (self.code, self.directory / self.code))
+        patch(request, "damage", lambda code, digest: "")
         patch(arrays, "conf_in_use", lambda conf: conf)
         patch(known_confs, "_file", lambda: self.directory / "state" / "slurm_confs.json")
         patch(git, "state", lambda path: None)
         patch(slurm, "check_code", lambda request, profile: Project(Path(), {}, {}))
         patch(provenance, "versions", dict)
         for module in (request, pack):
-            patch(module, "trainer_digest", lambda trainer: "toy")
+            patch(module, "trainer_digest", lambda trainer, code=None: code.name if code else self.code)
         for module in (slurm, watching):
             patch(module, "time", Clock(self.world))
-        for module in (slurm, look):
+        for module in (slurm, look, request):
             patch(module, "say", lambda text: None)
         patch(watching, "say", lambda text: setattr(current(), "said", text))
         for module in (slurm, pack, task):
@@ -118,11 +122,15 @@ class Site:
 
         real_replace = arrays.replace_unconfirmed
 
-        def replace_checked(*arguments: Any) -> None:
+        def replace_checked(store: Store, intent: Intent, *arguments: Any) -> None:
             if current().works_without_lock:
                 self.world.faults.append(f"{current().name} replaces tasks although its lock was taken over")
+            with outside():
+                on_record = store.manifest()["revisions"][-1]["provenance"]["trainer_digest"]
+            if intent.code != on_record:
+                self.world.faults.append(f"{current().name} queues code that is not on record")
             before = self._training()
-            real_replace(*arguments)
+            real_replace(store, intent, *arguments)
             for process in before:
                 if process.job.job.accepted_at < current().born and self.is_void(process.job) and not current().lagging:
                     self.world.faults.append(f"{process.trains} is replaced while it trains")
@@ -132,12 +140,12 @@ class Site:
         patch(slurm, "wait", wait)
         patch(look, "give_up", give_up)
 
-    def _write_sweep(self, store: Store, sweep: Sweep, facts: Any) -> None:
+    def _write_sweep(self, store: Store, sweep: Sweep, facts: Any, check: Callable[[], None]) -> None:
         command: Any = self.world.current()
         with outside():
             queued = [one for one in self._all_tasks() if one.job.number and self._is_seen(one, command)]
             changes = store.sweep().config_digest != sweep.config_digest
-        revisions.write_sweep(store, sweep, facts)
+        revisions.write_sweep(store, sweep, facts, check)
         if queued and changes and not command.lagging and not command.works_without_lock:
             self.world.faults.append(f"{command.name} changes what {len(queued)} queued tasks are to train")
 
@@ -243,7 +251,7 @@ class Site:
 
     def check(self) -> None:
         assert not self.world.faults, self.world.faults[0]
-        check_believed(self.store, CELLS, self.store.sweep().config_digest)
+        check_believed(self.store, CELLS, self.store.sweep())
         self._check_no_cell_is_queued_twice()
         self._check_no_cell_is_trained_twice()
         self.redos.check()
@@ -314,7 +322,7 @@ class Site:
         for take_over in (self._needs_take_over(), True):
             last = self.submit(self.world.hosts[0], include_failed=True, take_over=take_over, pack=len(CELLS))
             self._finish_with(last)
-        for status in self.store.statuses(CELLS, self.store.sweep().config_digest):
+        for status in self.store.statuses(CELLS, self.store.sweep()):
             done = status.state == COMPLETED or status.cell in self.foreign
             assert done, f"one more submission does not finish the sweep: {status.cell.name} is {status.state}"
 

@@ -244,16 +244,16 @@ class Protocol(RuleBasedStateMachine):
     # --- what must hold -------------------------------------------------------------------------------------------
 
     def _statuses(self):  # type: ignore[no-untyped-def]
-        return list(self.store.statuses(CELLS, self.sweep.config_digest))
+        return list(self.store.statuses(CELLS, self.sweep))
 
     @invariant()
     def what_is_believed_is_whole_and_right(self) -> None:
         assert not self.faults, self.faults[0]
-        check_believed(self.store, CELLS, self.sweep.config_digest, {way.noise for way in self.ways})
+        check_believed(self.store, CELLS, self.sweep, {way.noise for way in self.ways})
 
     @invariant()
     def a_result_names_all_that_trained_it(self) -> None:
-        for _, result in self.store.outcomes(CELLS, self.sweep.config_digest):
+        for _, result in self.store.outcomes(CELLS, self.sweep):
             by = result and self.ended.get((result["cell"], result["provenance"]["pack"]))
             if by and len(by) > 1:
                 told = result["provenance"].get("trained_by", [])
@@ -273,7 +273,7 @@ class Protocol(RuleBasedStateMachine):
 
     @invariant()
     def a_result_stays_where_it_is_or_is_kept_by_a_redo(self) -> None:
-        self.kept.check([cell for cell in CELLS if cell not in self.touched], self.sweep.config_digest)
+        self.kept.check([cell for cell in CELLS if cell not in self.touched], self.sweep)
 
     @invariant()
     def deterministic_training_is_never_in_conflict(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 from hpc.sweep.states import CONFLICT
 from training.contract import Checkpoint
 
@@ -84,9 +85,9 @@ def train_cell(run: Any, cell: Cell, way: Way = PLAIN, witness: Witness = UNSEEN
     witness.finished(cell, final, by)
 
 
-def check_believed(store: Store, cells: Iterable[Cell], config_digest: str, noises: Collection[float] = (0.0,)) -> None:
+def check_believed(store: Store, cells: Iterable[Cell], sweep: Sweep, noises: Collection[float] = (0.0,)) -> None:
     """Raise AssertionError unless each result that counts is whole and right, with the files beside it."""
-    for status, result in store.outcomes(cells, config_digest):
+    for status, result in store.outcomes(cells, sweep):
         assert status.state != CONFLICT or status.cause
         if result is None:
             continue

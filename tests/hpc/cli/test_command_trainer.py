@@ -28,7 +28,7 @@ while [ $n -lt 20 ]; do
     [ -n "$stop" ] && exit 0
     while [ $n = 10 ] && [ -e "$PLACE" ] && [ -z "$stop" ]; do sleep 0.05; done
 done
-[ $width = 3 ] && exit 7
+[ $width = 3 ] && echo no width of 3 >&2 && exit 7
 echo "{\\"metrics\\": {\\"error\\": 0.$((width * 100 + n))}}" > "$HOLDFAST_RESULT"
 """
 
@@ -48,7 +48,8 @@ def configure(directory: Path, widths: list[int]) -> str:
 def test_a_shell_command_trains_and_a_failing_one_is_named(holdfast: Holdfast, tmp_path: Path) -> None:
     done = holdfast("run", "--config", configure(tmp_path, [1, 2, 3]), expect=4)
     assert "2 COMPLETED" in done.stdout
-    assert "the command ended with status 7" in done.stderr
+    said = "the command ended with status 7 and left nothing in $HOLDFAST_RESULT: no width of 3; see show --log"
+    assert said in done.stderr
     store = Store(tmp_path / "out")
     assert result(store, store.sweep().grid[1])["metrics"] == {"error": 0.220}
     assert result(store, store.sweep().grid[1])["epochs"] == 20

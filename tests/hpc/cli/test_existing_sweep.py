@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.command_line import WITH_DATA, Holdfast, environment
+from helpers.command_line import ROOT, WITH_DATA, Holdfast, environment
 from helpers.held import held_trainer, hold
 from helpers.small_sweeps import make_store, make_sweep, write_trainer
 from helpers.waiting import PATIENCE, wait_until
@@ -199,7 +199,7 @@ def test_seeds_of_the_command_line_replace_the_files_number_of_runs(holdfast: Ho
 def test_what_cannot_be_tested_is_said_again_when_a_sweep_is_continued(
     holdfast: Holdfast, small: Path, command: str
 ) -> None:
-    said = "no test: one seed says nothing of chance"
+    said = "no test: one seed says nothing about chance"
     assert said in holdfast("run", "--config", "sweep.yaml").stderr
     assert said in holdfast(command, "out").stderr
     assert said not in holdfast("plan", "out", "--runs-per-condition", "2").stderr
@@ -245,3 +245,53 @@ def test_a_value_that_cannot_be_added_is_refused_in_a_line(
     assert said.startswith(line)
     assert len(said.splitlines()) == 1
     assert contents(small / "out") == before
+
+
+def test_an_edit_of_what_is_tested_is_noted_as_one_that_does_not_count(holdfast: Holdfast, small: Path) -> None:
+    run = ("run", "--config", "sweep.yaml")
+    assert "does not count" not in holdfast(*run, "analysis.alpha=0.05").stderr
+    said = holdfast(*run, "analysis.looks=2", "analysis.primary_metrics=[size]", "analysis.formats=[png]").stderr
+    assert "note: analysis.looks is 1 since the sweep began; this edit does not count" in said
+    assert said.count("does not count") == 1, "the metric was the first one anyway"
+    assert "does not count" not in holdfast(*run).stderr
+    assert "analysis.looks is 1 since" in holdfast(*run, "analysis.looks=2", "--runs-per-condition", "2").stderr
+
+
+def test_labels_are_taken_from_a_configuration_that_asks_for_a_part_of_the_sweep(
+    holdfast: Holdfast, small: Path
+) -> None:
+    holdfast("run", "--config", "sweep.yaml", "--runs-per-condition", "2")
+    holdfast("run", "--config", "sweep.yaml", "analysis.labels.width=hidden units")
+    assert "hidden units" in (small / "out" / "report.html").read_text()
+    sweep = json.loads((small / "out" / "sweep.json").read_text())["revisions"][-1]
+    assert len(sweep["grid"]["seeds"]) == 2
+
+
+def test_code_of_ones_own_is_not_told_to_be_run(holdfast: Holdfast, small: Path) -> None:
+    holdfast("run", "--config", "sweep.yaml")
+    assert "runs trainer" not in holdfast("run", "out", "--runs-per-condition", "2").stderr
+
+
+@pytest.mark.parametrize("command", ["redo", "cancel"])
+def test_a_cell_without_its_option_is_told_which_one(holdfast: Holdfast, small: Path, command: str) -> None:
+    holdfast("run", "--config", "sweep.yaml")
+    said = holdfast(command, "out", "width_1_run_0", expect=2).stderr
+    assert said.endswith("too many arguments: width_1_run_0; name a cell with --cell width_1_run_0\n")
+
+
+def test_the_command_can_be_run_as_a_module_of_either_name(tmp_path: Path) -> None:
+    said = {
+        subprocess.run(
+            [sys.executable, "-m", name, "--version"], env=environment(), cwd=ROOT, capture_output=True, check=True
+        ).stdout
+        for name in ("hpc", "holdfast")
+    }
+    assert len(said) == 1
+    assert said != {b""}
+
+
+def test_a_plan_shows_what_will_be_tested(holdfast: Holdfast, small: Path) -> None:
+    compare = "analysis.tests=[{metric: size, slope: width}, {metric: size, compare: {width: [2, 1]}}]"
+    plan = ("plan", "--config", "sweep.yaml", compare, "--runs-per-condition")
+    assert holdfast(*plan, "3").stdout.endswith("tests: slope of size on width; size: width 2 against 1\n")
+    assert "tests:" not in holdfast(*plan, "1").stdout

@@ -36,6 +36,49 @@ def test_a_notebooks_backend_of_matplotlib_ends_nothing(place: Path) -> None:
     assert (place / "out" / "aggregated_results.json").is_file()
 
 
+# Drawing and its settings; Python's own variables; locales and terminals; threads; homes; environments and accounts.
+SURROUNDINGS = {
+    "a window": {"MPLBACKEND": "TkAgg"},
+    "settings of plots": {"MATPLOTLIBRC": "{place}/odd/matplotlibrc", "MPLCONFIGDIR": "/proc/none"},
+    "a file that interactive Python runs": {"PYTHONSTARTUP": "{place}/odd/startup.py", "PYTHONINSPECT": ""},
+    "no caches of code": {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1", "PYTHONDEVMODE": "1"},
+    "an encoding": {"PYTHONUTF8": "0", "LC_ALL": "C", "LANG": "tr_TR.UTF-8", "PYTHONIOENCODING": "latin-1"},
+    "a narrow terminal": {"COLUMNS": "20", "TERM": "dumb", "NO_COLOR": "1", "FORCE_COLOR": "1"},
+    "odd numbers of threads": {"OMP_NUM_THREADS": "4,2", "MKL_NUM_THREADS": "x", "OPENBLAS_NUM_THREADS": "-1"},
+    "no home": {"HOME": "", "XDG_STATE_HOME": "/proc/x", "XDG_CACHE_HOME": "relative", "TMPDIR": "relative"},
+    "an environment": {"CONDA_PREFIX": "/nonexistent", "CONDA_SHLVL": "1", "VIRTUAL_ENV": "/nonexistent"},
+    "a shell": {
+        "SHELL": "/bin/tcsh",
+        "BASH_ENV": "{place}/odd/startup.py",
+        "TZ": "Nowhere/Land",
+        "POSIXLY_CORRECT": "1",
+    },
+}
+
+
+@pytest.mark.parametrize("variables", SURROUNDINGS.values(), ids=SURROUNDINGS)
+def test_what_a_site_or_a_habit_sets_ends_nothing(place: Path, variables: dict[str, str]) -> None:
+    (place / "odd").mkdir()
+    (place / "odd" / "startup.py").write_text("raise SystemExit(9)\n")
+    (place / "odd" / "matplotlibrc").write_text("backend: TkAgg\nfont.family: NoSuchFont\ntext.usetex: True\n")
+    given = {name: value.format(place=place) for name, value in variables.items()}
+    done = installed(place, *RUN, "--runs-per-condition", "2", **given)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (place / "out" / "report.html").is_file()
+
+
+def test_a_script_does_not_wait_for_somebody_to_type(place: Path) -> None:
+    """Under PYTHONINSPECT, Python asks for more when a program ends, and sys.exit(0) is a traceback and status 1."""
+    (place / "x.py").write_text(
+        "import sys\nopen(f'{sys.argv[1]}/m.json', 'w').write('{\"loss\": 1.5}')\nsys.exit(0)\n"
+    )
+    command = "python x.py {dir} {width} {seed}"
+    text = f'trainer: {{command: "{command}", metrics: m.json, measures: [loss]}}\nsweep: {{axes: {{width: [1]}}}}\n'
+    (place / "sweep.yaml").write_text(text)
+    assert "5 COMPLETED" in installed(place, *RUN, PYTHONINSPECT="1").stdout
+
+
 @pytest.mark.parametrize("name", ["aggregate", "hpc", "training"])
 @pytest.mark.parametrize("package", [False, True], ids=["file", "package"])
 def test_a_users_own_module_may_have_the_name_of_one_of_ours(place: Path, name: str, package: bool) -> None:
@@ -50,16 +93,25 @@ def test_a_users_own_module_may_have_the_name_of_one_of_ours(place: Path, name: 
     assert installed(place, *PLAN, PYTHONPATH=str(place / "own")).returncode == 0
 
 
+@pytest.mark.parametrize("name", ["click", "yaml", "numpy", "random"])
+def test_a_users_own_module_may_have_the_name_of_a_package_that_we_use(place: Path, name: str) -> None:
+    (place / "own").mkdir()
+    (place / "own" / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    done = installed(place, *PLAN, PYTHONPATH=str(place / "own"))
+    assert (done.returncode, "10 cells: 0 done" in done.stdout) == (0, True), done.stderr
+
+
 def test_without_docstrings_there_is_help_all_the_same(place: Path) -> None:
     done = installed(place, "run", "--help", PYTHONOPTIMIZE="2")
     assert "--parallel-jobs" in done.stdout
 
 
-def test_a_working_directory_that_is_gone_is_named_as_that(place: Path) -> None:
+@pytest.mark.parametrize("start", [["-m", "hpc"], ["-c", COMMAND, str(ROOT)]], ids=["module", "command"])
+def test_a_working_directory_that_is_gone_is_named_as_that(place: Path, start: list[str]) -> None:
     gone = place / "gone"
     gone.mkdir()
     script = f'cd "{gone}" && rmdir "{gone}" && exec "$@"'
-    words = [sys.executable, "-P", "-m", "hpc", "plan", "--config", str(place / "sweep.yaml")]
+    words = [sys.executable, "-P", *start, "plan", "--config", str(place / "sweep.yaml")]
     done = subprocess.run(
         ["bash", "-c", script, "bash", *words], env=environment(), capture_output=True, text=True, timeout=PATIENCE
     )
@@ -109,7 +161,7 @@ def test_a_configuration_without_its_option_is_asked_about(place: Path) -> None:
 def test_fewer_runs_than_a_sweep_has_are_noted(place: Path) -> None:
     assert installed(place, *RUN).returncode == 0
     done = installed(place, *RUN, "--runs-per-condition", "1")
-    assert "note: the sweep already has 5 runs per condition; only the first of them are looked at" in done.stderr
+    assert "note: the sweep already has 5 runs per condition; only the first 1 are looked at" in done.stderr
 
 
 def test_debugging_shows_what_a_trainer_logs_and_no_font_search(place: Path) -> None:

@@ -14,9 +14,9 @@ import yaml
 from helpers.command_line import ROOT, WIDTH, Holdfast, environment, result
 from helpers.waiting import PATIENCE
 
-from hpc.config.pasted_command import read_pasted
 from hpc.config.schema import Configuration
 from hpc.slurm.profile_file import load_profile
+from hpc.starter.pasted_command import read_pasted
 from hpc.storage.store import Store
 
 
@@ -197,3 +197,42 @@ def test_seed_output_and_factors_of_a_pasted_command_are_recognised(
     assert found.command == command.format("x.py", tmp_path)
     assert found.axes == axes
     assert len(found.notes) > len(axes) - ("value" in axes)
+
+
+def test_what_a_script_reads_and_writes_is_found_in_its_source(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text(
+        "import argparse\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--resume', action='store_true')\n"
+        "row = {'epoch': 1, 'val': {'acc': 0.5, 'deep': {'loss': 1.0}}, 'acc': 0.5, 'note': {}}\n"
+        "files = ['last.pt', 'log.jsonl', 'final.json']\n"
+    )
+    found = read_pasted("python x.py --lr 1 --seed 1", [tmp_path])
+    assert (found.metrics, found.progress, found.checkpoint) == ("final.json", "log.jsonl", "last.pt")
+    assert found.measures == {"acc": "val.acc", "loss": "val.deep.loss"}
+    assert found.resume == "--resume"
+    assert read_pasted("python x.py --lr 1 --seed 1 --resume", [tmp_path]).resume == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "resume"),
+    [
+        ("'--resume-from', type=str", "--resume-from {checkpoint}"),
+        ("'--ckpt_path'", "--ckpt_path {checkpoint}"),
+        ("'-r', '--restart', action='store_true'", "--restart"),
+        ("'--checkpoint-every', type=int", ""),
+        ("'--lr', type=float", ""),
+    ],
+)
+def test_how_a_script_is_made_to_resume_is_found_in_its_parser(tmp_path: Path, options: str, resume: str) -> None:
+    (tmp_path / "x.py").write_text(f"import argparse\nargparse.ArgumentParser().add_argument({options})\n'a.pt'\n")
+    assert read_pasted("python x.py --lr 1 --seed 1", [tmp_path]).resume == resume
+
+
+def test_the_words_that_make_a_script_resume_stand_in_the_configuration(holdfast: Holdfast, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples" / "scripts" / "classify.py", tmp_path / "train.py")
+    with (tmp_path / "train.py").open("a") as file:
+        file.write("\n# parser.add_argument\nif False:\n    parser.add_argument('--resume', action='store_true')\n")
+    holdfast("init", "--from", "python train.py --lr 0.01 --epochs 2 --seed 3 --out runs")
+    written = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    assert written["trainer"]["resume"] == "--resume"
+    assert "20 cells" in holdfast("plan", "--config", "sweep.yaml", "--axis", "lr=1,2,3,4").stdout

@@ -17,7 +17,7 @@ from helpers.command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, re
 from helpers.held import held_trainer, hold, release
 from helpers.waiting import PATIENCE, wait_until
 
-from hpc.processes import host
+from hpc.processes import ENDING, host
 from hpc.storage.store import Store
 from hpc.submission.lock import lock
 
@@ -150,18 +150,81 @@ def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: H
     assert (tmp_path / "out" / "aggregated_results.json").read_bytes() == straight
 
 
-def test_an_interrupt_that_comes_twice_at_once_is_one_as_timeout_sends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+def test_an_interrupt_that_comes_twice_at_once_is_one_as_timeout_sends_it(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     config = held(tmp_path)
     command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
     for _ in range(3):
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         time.sleep(0.05)
     assert running.wait(timeout=PATIENCE) == 130
     assert "saved at step" in (tmp_path / "out" / "individual_results" / "width_1_run_0" / "log.txt").read_text()
     assert store.paths.generations(1)
+
+
+@pytest.mark.parametrize("number", ENDING, ids=["Ctrl-C", "kill", "closed terminal"])
+def test_an_interrupt_that_is_repeated_until_the_command_has_ended_does_not_change_its_status(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    config = held(tmp_path)
+    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    store = Store(tmp_path / "out")
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
+    while running.poll() is None:
+        running.send_signal(number)
+        time.sleep(0.002)
+    assert running.returncode == 130
+    assert store.paths.generations(1)
+
+
+def test_an_interrupt_saves_also_where_nobody_reads_what_the_command_says(tmp_path: Path) -> None:
+    # As in `holdfast run 2>&1 | tee log`, whose Ctrl-C ends tee, too.
+    config = held(tmp_path)
+    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
+    reader, writer = os.pipe()
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=writer, stderr=writer)
+    os.close(writer)
+    store = Store(tmp_path / "out")
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
+    os.close(reader)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=PATIENCE) == 130
+    assert store.paths.generations(1)
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_says_any_more(tmp_path: Path) -> None:
+    # As in `holdfast run 2>&1 | head -1`.
+    config = held(tmp_path)
+    command = [sys.executable, "-m", "hpc", "run", "--config", config]
+    reader, writer = os.pipe()
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=writer, stderr=writer)
+    os.close(writer)
+    os.close(reader)
+    store = Store(tmp_path / "out")
+    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
+    release(tmp_path)
+    running.wait(timeout=PATIENCE)
+    assert {status.state for status in statuses(store)} == {"COMPLETED"}
+
+
+def test_what_a_task_was_told_is_nothing_to_a_run_that_is_started_in_it(holdfast: Holdfast, tmp_path: Path) -> None:
+    told = {
+        "HOLDFAST_STOP": "USR2",
+        "HOLDFAST_CELLS": "1",
+        "HOLDFAST_WORKERS": "3",
+        "HOLDFAST_TRAINER_FILE": "/gone.py",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in told.items():
+            patch.setenv(f"HOLDFAST_{name}", value)
+        holdfast("run", "--config", configure(tmp_path))
+    assert {status.state for status in statuses(Store(tmp_path / "out"))} == {"COMPLETED"}
 
 
 def test_workers_of_a_command_that_was_killed_save_and_end(tmp_path: Path) -> None:
@@ -291,6 +354,20 @@ def test_changed_trainer_code_is_refused_on_a_started_sweep_unless_allowed(holdf
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_code_that_has_changed_is_refused_also_where_sweep_json_was_removed(holdfast: Holdfast, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(WIDTH.read_text())
+    config = configure(tmp_path, trainer="mine.py:train")
+    holdfast("run", "--config", config)
+    (tmp_path / "mine.py").write_text(WIDTH.read_text() + "A = 1\n")
+    (tmp_path / "out" / "sweep.json").unlink()
+    before = files_below(tmp_path / "out")
+    for words in (["run"], ["submit", "--profile", "local"], ["submit", "--profile", "local", "--dry-run"]):
+        heard = holdfast(*words, "--config", config, expect=2).stderr
+        assert "has cells of a sweep, but no sweep.json that says which" in heard
+        assert len(heard.strip().splitlines()) == 1
+    assert files_below(tmp_path / "out") == before
+
+
 def test_a_dry_run_writes_nothing_for_any_profile(holdfast: Holdfast, tmp_path: Path) -> None:
     config = configure(tmp_path)
     before = files_below(tmp_path)
@@ -325,10 +402,11 @@ def test_a_repaired_trainer_goes_on_where_no_cell_had_finished(holdfast: Holdfas
 def test_of_cells_that_train_one_after_another_each_has_its_own_time(holdfast: Holdfast, tmp_path: Path) -> None:
     sweep = {"name": "small", "axes": {"width": [1]}, "runs_per_condition": 6}
     configure(tmp_path, sweep=sweep, trainer_options={"epochs": 2, "seconds": 0.1})
+    began = time.time()
     holdfast("run", "--config", "sweep.yaml", "--pack", "6")
     store = Store(tmp_path / "out")
     results = [store.paths.result_file(cell) for cell in store.sweep().grid]
     seconds = [json.loads(path.read_text())["provenance"]["seconds"] for path in results]
-    took = max(path.stat().st_mtime for path in results) - store.paths.pack_file(1).stat().st_mtime
+    took = max(path.stat().st_mtime for path in results) - began
     assert min(seconds) >= 0.2
     assert sum(seconds) <= took + 0.1

@@ -110,9 +110,6 @@ COMMANDS_TO_A_TERMINAL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e"
 def test_no_text_of_a_sweep_directory_commands_a_terminal(
     holdfast: Holdfast, tmp_path: Path, swept: Path, words: tuple[str, ...]
 ) -> None:
-    manifest = json.loads((tmp_path / "out" / "sweep.json").read_text())
-    manifest["revisions"][-1]["name"] = f"small{COMMANDS_TO_A_TERMINAL}"
-    (tmp_path / "out" / "sweep.json").write_text(json.dumps(manifest))
     attempt = tmp_path / "out" / "individual_results" / "width_1_run_1" / "attempts" / "0001"
     attempt.mkdir(parents=True)
     failure = {"cause": COMMANDS_TO_A_TERMINAL, "traceback": COMMANDS_TO_A_TERMINAL}

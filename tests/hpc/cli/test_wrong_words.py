@@ -67,14 +67,31 @@ def test_a_typing_error_is_answered_with_the_nearest_word(
             "submit out --time 60",
             "submit: --time is a setting of the profile; write --set timeout_min=VALUE, or put it",
         ),
+        (
+            "plan --exclude width=4",
+            "holdfast plan: --exclude is no option; conditions are left out with 'sweep.exclude=[{width: 4}]'; nodes "
+            "are left out with --set exclude=NODES",
+        ),
+        ("run --exclude width=4", "conditions are left out with 'sweep.exclude=[{width: 4}]'"),
         ("plan -p low", "holdfast plan: -p is a setting of the profile; write --set partition=VALUE"),
         ("plan --config", "--config needs a value after it"),
         ("plan --config --dims 8", "--config needs a value after it"),
         ("plan --pack many", "--pack is 'many'; give a whole number of cells, 1 or more, or auto"),
         ("status out --watch=yes", "--watch takes no value"),
+        ("aggregate out --figure nofile.py:plot", "command line: --figure is 'nofile.py:plot'; there is no such file"),
+        ("aggregate out --figure paper_figure.py", "--figure is 'paper_figure.py'; write module:function or path/to/"),
+        ("aggregate out --tables word", "--tables is 'word'; 'word' is no kind of table; valid: csv, latex, markdown"),
         ("completion tcsh", "holdfast completion: SHELL is 'tcsh'; valid: bash, zsh, fish"),
         ("-x", "unknown option -x; `holdfast --help` lists the options"),
-        ("status out --config x", "unknown option --config; `holdfast status --help` lists the options"),
+        ("status out --lines x", "unknown option --lines; `holdfast status --help` lists the options"),
+        (
+            "status --config x",
+            "unknown option --config; the sweep is named by its directory alone, as in holdfast status",
+        ),
+        ("aggregate --output-dir out", "the sweep is named by its directory alone, as in holdfast aggregate out. "),
+        ("run --lr 0.1,0.2", "unknown option --lr; a factor's values are given by --axis lr=VALUE,VALUE. "),
+        ("plan --weight-decay 0.1", "a factor's values are given by --axis weight_decay=VALUE,VALUE. "),
+        ("run --multirun", "unknown option --multirun; every combination runs anyway; drop it. "),
     ],
 )
 def test_other_faults_name_the_option_the_value_and_what_would_do(
@@ -98,3 +115,8 @@ def test_an_option_may_still_be_shortened() -> None:
 
 def test_a_value_may_be_negative() -> None:
     assert parsed("plan --target-effect -0.5").params["effect"] == -0.5
+
+
+def test_kinds_of_tables_and_figures_have_the_names_of_their_files_too() -> None:
+    found = parsed("aggregate out --tables TeX,md,csv --formats PDF").params
+    assert (found["tables"], found["formats"]) == (("latex", "markdown", "csv"), ("pdf",))

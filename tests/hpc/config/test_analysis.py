@@ -127,7 +127,7 @@ def test_what_will_not_be_tested_is_said_with_its_reason_before_anything_runs(
 
 
 def test_one_seed_tests_nothing_and_that_is_said(tmp_path: Path) -> None:
-    assert "no test: one seed says nothing of chance" in _loaded(tmp_path, {"width": [1, 2]}, 1).notes
+    assert "no test: one seed says nothing about chance" in _loaded(tmp_path, {"width": [1, 2]}, 1).notes
 
 
 def test_a_file_of_figures_is_found_beside_the_configuration(tmp_path: Path) -> None:

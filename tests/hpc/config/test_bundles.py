@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,34 @@ def test_levels_are_words_in_names_and_the_settings_are_options(tmp_path: Path) 
     ]
     assert made.bundles == {"model": {"small": SMALL, "large": LARGE}}
     assert Sweep.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize("how", ["axis", "override"])
+def test_levels_of_the_command_line_keep_their_settings(tmp_path: Path, how: str) -> None:
+    expected = sweep(tmp_path, axes(large=LARGE))
+    line = configured(tmp_path, axes(small=SMALL, large=LARGE))
+
+    def chosen(levels: str) -> CommandLine:
+        if how == "axis":
+            return replace(line, axes=(f"model={levels}",))
+        return replace(line, overrides=(f"sweep.axes.model=[{levels}]",))
+
+    assert load(chosen("large")).sweep == expected
+    assert load(chosen("large,small")).sweep.bundles == {"model": {"large": LARGE, "small": SMALL}}
+    with pytest.raises(ConfigError) as caught:
+        load(chosen("large,huge"))
+    (fault,) = caught.value.faults
+    assert fault == "command line: sweep.axes.model is 'huge'; this level has no settings; valid: small, large"
+
+
+def test_rules_about_levels_that_the_command_line_does_not_name_do_not_count(tmp_path: Path) -> None:
+    line = configured(tmp_path, axes(small=SMALL, large=LARGE))
+    content = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    content["sweep"]["exclude"] = [{"model": "large", "skip": True}, {"model": "small", "skip": False}]
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    found = load(replace(line, axes=("model=small", "skip=true"))).sweep
+    assert [cell.name for cell in found.grid] == [f"model_small_skip_true_run_{run}" for run in (0, 1)]
+    assert found.bundles == {"model": {"small": SMALL}}
 
 
 def begun(directory: Path, made: Sweep) -> Store:

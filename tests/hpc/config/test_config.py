@@ -325,8 +325,10 @@ def test_a_wrong_grid_is_one_line(faults: Callable[..., list[str]], sweep: dict[
         ("trainer", "nowhere:train", "trainer 'nowhere' was not found"),
         ("trainer", "training.workspace", "does not name a trainer"),
         ("trainer", "training.workspace:nothing", "workspace.py has no function 'nothing'"),
-        ("trainer_options", {"a": 1}, "unknown key 'trainer_options.a'. Valid: kernel."),
+        ("trainer_options", {"a": 1}, "unknown key 'trainer_options.a'. Valid: kernel, precision."),
         ("trainer_options", {"kernel": "fast"}, "trainer_options.kernel is 'fast'; valid: auto, native, torch"),
+        ("trainer_options", {"precision": "fp16"}, "trainer_options.precision is 'fp16'; valid: fp32, bf16"),
+        ("trainer_options", {"precision": "bf16", "kernel": "torch"}, "only the compiled step multiplies in bf16"),
         ("checkpoint.every_seconds", 0, "checkpoint.every_seconds is 0; must be greater than 0"),
         ("keep.weights", "best", "keep.weights is 'best'; must be 'final' or 'none'"),
         ("keep.checkpoints", "yes please", "keep.checkpoints is 'yes please'; must be true or false"),
@@ -457,7 +459,7 @@ def test_ten_million_cells_are_refused_with_their_number_at_once(faults: Callabl
 def test_a_large_grid_that_is_confirmed_is_planned(
     loaded: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "factor", lambda: 2.0)  # HOLDFAST_LIMITS=2: it must be read again, too
+    monkeypatch.setattr(opening, "factor", lambda: 12.0)  # HOLDFAST_LIMITS=12: it must be read again, too
     sweep = loaded(PREDECESSOR | {"sweep": {"runs_per_condition": 40_000}}, allow_huge=True).sweep
     assert len(sweep.grid) == 30 * 40_000
 

@@ -14,16 +14,18 @@ from helpers.predecessor import PREDECESSOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpc.config import starter
 from hpc.config.load import CommandLine, load
 from hpc.errors import ConfigError
+from hpc.starter import files as starter
 
 WORDS = """data model synergy training experiment sweep trainer trainer_options checkpoint keep analysis
     dir batch_size domains name domain_type workspace_dim fusion_weights feature_indices unique_indices
     loss_scale epochs optimizer lr type grad_clip loss_configs weights early_stopping patience fusion
-    dims scales axes dim scale runs_per_condition seeds every_seconds checkpoints alpha reference attr v
-    command metrics measures progress checkpoint resume factors from kind better
-    primary_metrics output_dir log_to_wandb wandb_project min_delta cycle int str [key] 0 a.b"""
+    dims scales axes exclude include when zip draw n method ranges min max log dim scale
+    runs_per_condition seeds every_seconds checkpoints alpha
+    resources when mem_gb timeout_min partition
+    reference attr v command metrics measures progress checkpoint resume factors from kind better
+    stop_when metric primary_metrics output_dir log_to_wandb wandb_project min_delta cycle int str [key] 0 a.b"""
 KEYS = sorted(WORDS.split())
 LEAVES = st.one_of(
     st.none(),
@@ -156,7 +158,7 @@ def test_any_command_line_is_read_or_refused_in_lines(
 
 SCRIPT = {
     "trainer": {
-        "command": "python train.py --lr {lr} --width {width} --seed {seed} --out {dir}",
+        "command": "python train.py --lr {lr} {width} {wd} {warm} {drop} {heads} --seed {seed} --out {dir}",
         "metrics": "metrics.json",
         "progress": "log.csv",
         "checkpoint": "state.pt",
@@ -164,11 +166,35 @@ SCRIPT = {
         "measures": {"loss": {"from": "test.loss", "kind": "positive", "better": "lower"}, "acc": None},
         "factors": {"lr": {"log": True}},
     },
-    "sweep": {"name": "script", "axes": {"lr": [0.1, 1.0], "model": {"s": {"width": 1}}}, "runs_per_condition": 2},
+    "sweep": {
+        "name": "script",
+        "axes": {
+            "lr": [0.1, 1.0, 2.0],
+            "model": {"s": {"width": 1}, "l": {"width": 2}},
+            "wd": [0.0, 1.0, 0.0],
+            "warm": [0, 0, 5],
+        },
+        "zip": [["wd", "warm"]],
+        "draw": {
+            "n": 3,
+            "method": "random",
+            "seed": 1,
+            "ranges": {"drop": {"min": 0.1, "max": 0.5, "log": True}, "heads": {"min": 1, "max": 8}},
+        },
+        "when": {"lr": {"model": ["s", "l"]}},
+        "exclude": [{"lr": 0.1, "model": "l"}],
+        "include": [{"lr": 9.5, "model": "s", "wd": 3.5, "warm": 1, "drop": 0.9, "heads": 1}],
+        "runs_per_condition": 2,
+    },
+    "stop_when": {"metric": "loss", "patience": 3, "min_delta": 0.01},
+    "resources": [
+        {"when": {"lr": [0.1, 9.5]}, "mem_gb": 8, "timeout_min": "1:00:00", "cpus_per_task": 2},
+        {"when": {"model": "l", "lr": 1.0}, "mem_gb": 64, "partition": "long", "constraint": "a&b", "qos": "q"},
+    ],
 }
 
 
-@settings(max_examples=200)
+@settings(max_examples=250)
 @given(st.sampled_from(list(paths(SCRIPT))), NESTED)
 def test_any_value_in_a_script_section_is_read_or_refused_in_lines(
     place: Path, where: tuple[Any, ...], value: Any

@@ -21,7 +21,7 @@ from hpc.node.attempt import PackAttempt
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
 from hpc.storage import claims, files
-from hpc.storage.checkpoint import SavedCell
+from hpc.storage.checkpoint import SavedCell, decode
 from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -44,12 +44,18 @@ def begin(store: Store) -> Begin:
 
 
 def state(store: Store, cell: Cell) -> str:
-    (status,) = store.statuses([cell], store.sweep().config_digest)
+    (status,) = store.statuses([cell], store.sweep())
     return status.state
 
 
 def checkpoint_files(store: Store, pack: int) -> list[str]:
     return sorted(name for name in files.entries(store.paths.pack_directory(pack)) if name.startswith("checkpoint"))
+
+
+def rows_of(store: Store, pack: int, cell: Cell) -> list[SavedCell]:
+    """All states of a cell in a pack attempt's checkpoints, newest first."""
+    generations = [decode(path.read_bytes()) for path in store.paths.generations(pack)]
+    return [row for rows in generations for row in rows if row.cell == cell.name]
 
 
 def save(run: TrainingRun, cells: Sequence[Cell], step: int, epochs: bool = True) -> None:
@@ -287,6 +293,44 @@ def test_older_attempts_checkpoints_go_after_two_of_ones_own(store: Store, cells
     assert len(checkpoint_files(store, 3)) == 2
 
 
+@pytest.mark.parametrize("packs", [[[0, 1]], [[0], [1]]], ids=["together", "each alone"])
+def test_a_cell_that_is_saved_apart_keeps_the_older_state_until_it_has_two_of_its_own(
+    store: Store, cells: list[Cell], begin: Begin, packs: list[list[int]]
+) -> None:
+    for pack in packs:
+        save(begin([cells[i] for i in pack]), [cells[i] for i in pack], 1)
+    run = begin(cells[:2])
+    for cell in cells[:2]:
+        run.restore(cell)
+    save(run, cells[:1], 2)
+    save(run, cells[1:2], 2)
+    assert [row.step for row in rows_of(store, len(packs), cells[1])] == [1]
+    newest = store.paths.generations(len(packs) + 1)[0]
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[:-1])
+    assert [begin(cells[:2]).restore(cell).step for cell in cells[:2]] == [2, 1]
+    newest.write_bytes(whole)
+    for cell in cells[:2]:
+        save(run, [cell], 3)
+    assert [checkpoint_files(store, pack + 1) for pack in range(len(packs))] == [[]] * len(packs)
+
+
+def test_two_states_of_every_cell_are_kept_in_whatever_groups_they_are_saved(
+    store: Store, cells: list[Cell], begin: Begin
+) -> None:
+    run = begin(cells[:3])
+    order = [[0], [1, 2], [0], [0], [1], [2], [0, 1], [2], [0]]
+    steps = dict.fromkeys(cells[:3], 0)
+    for group in order:
+        for cell in (cells[i] for i in group):
+            steps[cell] += 1
+        run.save({cells[i]: Checkpoint(steps[cells[i]]) for i in group})
+        for cell, step in steps.items():
+            kept = [row.step for row in rows_of(store, 1, cell)]
+            assert kept[:2] == [step, step - 1][: min(step, 2)]
+    assert len(checkpoint_files(store, 1)) < len(order)
+
+
 def test_older_checkpoints_stay_while_another_cell_still_needs_them(
     store: Store, cells: list[Cell], begin: Begin
 ) -> None:
@@ -494,10 +538,10 @@ def test_where_links_between_directories_are_refused_the_history_is_copied(
 ) -> None:
     real = os.link
 
-    def within_one_directory(source: Path, target: Path) -> None:
-        if Path(source).parent != Path(target).parent:
+    def within_one_directory(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int, **options: Any) -> None:
+        if not os.path.sameopenfile(src_dir_fd, dst_dir_fd):
             raise OSError(errno.EXDEV, "Invalid cross-device link")
-        real(source, target)
+        real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, **options)
 
     run = begin(cells[:1])
     run.epoch(cells[0], 1, 1, {"loss": 0.5})

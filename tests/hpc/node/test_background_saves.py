@@ -73,6 +73,35 @@ def test_training_goes_on_while_a_large_checkpoint_is_written(store: Store, monk
     assert (restored.arrays["weights"] == 1.0).all()
 
 
+def test_arrays_that_are_still_on_their_way_are_waited_for_beside_training(store: Store) -> None:
+    """As a copy from a GPU: however small, training waits neither for it nor for the file."""
+    arrived, asked = threading.Event(), []
+
+    def copied() -> Any:
+        asked.append(threading.current_thread())
+        assert arrived.wait(PATIENCE)
+        return np.full(3, 7.0)
+
+    run = begin(store)
+    run.restore(CELL)
+    run.save({CELL: Checkpoint(1, {"weights": copied, "others": np.ones(2)})})
+    assert not store.paths.generations(1)
+    arrived.set()
+    run.check_storage()
+    assert asked != [threading.main_thread()]
+    restored = begin(store).restore(CELL)
+    assert restored is not None
+    assert (restored.arrays["weights"] == 7.0).all()
+    assert (restored.arrays["others"] == 1.0).all()
+
+
+def test_arrays_on_their_way_are_waited_for_at_once_when_training_ends(store: Store) -> None:
+    run = begin(store, stop=True)
+    run.restore(CELL)
+    run.save({CELL: Checkpoint(1, {"weights": lambda: np.full(3, 7.0)})})
+    assert store.paths.generations(1)
+
+
 def test_writing_beside_training_does_not_stretch_the_interval_and_one_is_enough(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

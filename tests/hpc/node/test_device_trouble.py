@@ -1,4 +1,4 @@
-"""A GPU that is lost ends the task: no cell is blamed, nothing is halved in a process that cannot compute any more."""
+"""A GPU that is lost, or a node that lacks what the trainer needs, ends the task: no cell is blamed, nothing halved."""
 
 from __future__ import annotations
 
@@ -43,6 +43,20 @@ LOST = [
     "Found no NVIDIA driver on your system.",
     "device 'cuda' was asked for and cannot be used: CUDA error: all CUDA-capable devices are busy or unavailable",
 ]
+UNFIT = """
+import os
+
+from training.contract import UnfitNodeError
+
+def train(cells, options, run):
+    saved = {cell: run.restore(cell) for cell in cells}
+    steps = {cell: state.step if state else 0 for cell, state in saved.items()}
+    run.save({cell: Checkpoint(steps[cell] + 1, values={}) for cell in cells})
+    if os.environ["SLURMD_NODENAME"] == "n7":
+        raise UnfitNodeError("no\\nlicense here")
+    for cell in cells:
+        run.finish(cell, {"loss": steps[cell]})
+"""
 MEMORY = [
     "CUDA out of memory. Tried to allocate 20.00 MiB",
     "CUDA error: out of memory",
@@ -72,7 +86,7 @@ def test_a_lost_gpu_ends_the_task_at_once_and_no_cell_is_blamed(tmp_path: Path, 
         done = run_task(store, number, HOLDFAST_DEVICE="cuda")
         assert done.returncode == TaskExit.DEVICE, done.stderr
     assert calls(tmp_path) == [8, 8, 8, 8]
-    assert FAILED not in {status.state for status in store.statuses(every, store.sweep().config_digest)}
+    assert FAILED not in {status.state for status in store.statuses(every, store.sweep())}
     assert not any(store.failure(cell, n) for cell in every for n in store.attempts(cell))
     assert {futile(store, cell, True).attempts for cell in every} == {0}
     assert {futile(store, cell, True).packed for cell in every} == {0}
@@ -86,7 +100,7 @@ def test_memory_that_a_gpu_has_not_is_still_an_occasion_for_smaller_packs(tmp_pa
     store, every = sweep_of(tmp_path, error, fits=2)
     assert run_task(store, submit(store, every), HOLDFAST_DEVICE="cuda").returncode == TaskExit.DONE
     assert calls(tmp_path) == [8, 4, 2, 2, 4, 2, 2]
-    assert {status.state for status in store.statuses(every, store.sweep().config_digest)} == {COMPLETED}
+    assert {status.state for status in store.statuses(every, store.sweep())} == {COMPLETED}
 
 
 def test_an_error_that_a_trainer_dealt_with_is_no_lost_gpu(tmp_path: Path) -> None:
@@ -105,16 +119,33 @@ def test_a_trainer_that_wants_a_gpu_where_none_was_asked_for_is_at_fault_itself(
     assert (store.failure(every[0], 1) or {})["cause"] == "RuntimeError: No CUDA GPUs are available"
 
 
-def test_a_node_that_loses_gpus_is_left_out_unless_all_nodes_do(tmp_path: Path) -> None:
+def test_a_trainer_that_says_what_the_node_lacks_ends_the_task_and_another_node_resumes_it(tmp_path: Path) -> None:
+    store, every = sweep_of(tmp_path, "", source=UNFIT)
+    number = submit(store, every)
+    for _ in range(4):
+        done = run_task(store, number, SLURMD_NODENAME="n7")
+        assert done.returncode == TaskExit.UNFIT, done.stderr
+    assert not any(store.failure(cell, n) for cell in every for n in store.attempts(cell))
+    assert {futile(store, cell, True).attempts for cell in every} == {0}
+    assert {futile(store, cell, True).packed for cell in every} == {0}
+    assert store.paths.pack_log(1).read_text().splitlines()[-1] == "n7: no license here"
+    assert run_task(store, number, SLURMD_NODENAME="n8").returncode == TaskExit.DONE
+    assert {(store.result(cell) or {})["metrics"]["loss"] for cell in every} == {4}
+
+
+@pytest.mark.parametrize("status", [TaskExit.DEVICE, TaskExit.UNFIT])
+def test_a_node_that_loses_gpus_or_lacks_something_is_left_out_unless_all_nodes_do(
+    tmp_path: Path, status: TaskExit
+) -> None:
     store, every = sweep_of(tmp_path, "", fits=8)
     number = submit(store, every)
     assert run_task(store, number, SLURMD_NODENAME="n1").returncode == TaskExit.DONE
-    statuses = list(store.statuses(every, store.sweep().config_digest))
+    statuses = list(store.statuses(every, store.sweep()))
 
     def lose(node: str, task: int) -> None:
         logs = store.paths.logs_directory(number)
         logs.mkdir(exist_ok=True)
-        (logs / f"0_{task}.start.{node}.failed").write_text(f"{int(TaskExit.DEVICE)}\n")
+        (logs / f"0_{task}.start.{node}.failed").write_text(f"{int(status)}\n")
 
     lose("n2", 1)
     assert bad_nodes.find(store, statuses).nodes == {}

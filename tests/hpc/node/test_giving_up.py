@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+from helpers.small_sweeps import make_grid, make_store, make_sweep, run_task, submit, write_trainer
 
 from hpc.node.attempt import PackAttempt
 from hpc.node.giving_up import MOST_ALONE, MOST_INTERRUPTED, futile
@@ -66,6 +70,38 @@ def test_what_only_repeats_leaves_the_checkpoints_that_show_earlier_progress(sto
     assert [store.paths.has_saved(pack) for pack in range(1, 7)] == [False] * 5 + [True]
 
 
+def cut(store: Store, pack: int) -> None:
+    """Storage that loses the tails of files."""
+    for path in store.paths.generations(pack):
+        path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize(("stopped", "most"), [(True, MOST_INTERRUPTED), (False, MOST_ALONE)])
+def test_states_that_can_never_be_read_again_are_no_progress(
+    store: Store, cell: Cell, stopped: bool, most: int
+) -> None:
+    for pack in range(1, most + 1):
+        assert not futile(store, cell, fused=False).hopeless, pack
+        attempt(store, cell, 1, stopped=stopped)
+        cut(store, pack)
+    past = futile(store, cell, fused=False)
+    assert past.hopeless
+    assert past.cause.endswith(
+        "could not be read again, and is kept as packs/*/checkpoint-*.corrupt-*: see the storage"
+    )
+    assert len(list(store.paths.packs_root.rglob("*.corrupt-*"))) == most - 1
+
+
+def test_one_whole_state_among_damaged_ones_is_progress(store: Store, cell: Cell) -> None:
+    for pack in range(1, MOST_ALONE + 1):
+        attempt(store, cell, pack, stopped=False)
+        cut(store, pack)
+    attempt(store, cell, MOST_ALONE + 1, stopped=False)
+    assert futile(store, cell, fused=False).attempts == 0
+    attempt(store, cell, MOST_ALONE + 2, stopped=False)
+    assert futile(store, cell, fused=False).attempts == 0
+
+
 def test_an_epoch_more_at_the_same_step_is_progress(store: Store, cell: Cell) -> None:
     attempt(store, cell, 1)
     begun = PackAttempt.begin(store, store.sweep(), [cell], 1, {})
@@ -74,3 +110,91 @@ def test_an_epoch_more_at_the_same_step_is_progress(store: Store, cell: Cell) ->
     run.epoch(cell, 1, 9, {"loss": 0.5})
     run.save({cell: Checkpoint(1)})
     assert futile(store, cell, fused=False).attempts == 0
+
+
+def lose_report(store: Store, pack: int) -> None:
+    """What a node that goes down may leave of a file that was not synced: its name alone."""
+    store.paths.progress_file(pack).write_bytes(b"")
+
+
+def test_an_attempt_that_took_its_node_down_counts_though_its_report_is_lost(store: Store, cells: list[Cell]) -> None:
+    for pack in range(1, MOST_ALONE + 1):
+        begun = PackAttempt.begin(store, store.sweep(), cells[:2], 1, {})
+        run = TrainingRun(begun, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
+        run.hand_over(cells[:1])
+        run.epoch(cells[0], 1, 9, {"loss": 0.5})
+        lose_report(store, pack)
+    assert [futile(store, cell, fused=False).attempts for cell in cells[:2]] == [MOST_ALONE, 0]
+
+
+def test_what_was_only_saved_again_counts_though_the_report_is_lost(store: Store, cell: Cell) -> None:
+    attempt(store, cell, 3)
+    for pack in range(2, MOST_ALONE + 2):
+        attempt(store, cell, 3, stopped=False)
+        lose_report(store, pack)
+    assert futile(store, cell, fused=False).attempts == MOST_ALONE
+    attempt(store, cell, 3, 4, stopped=False)
+    lose_report(store, MOST_ALONE + 2)
+    assert futile(store, cell, fused=False).attempts == 0
+
+
+def test_a_report_that_was_taken_back_does_not_count(store: Store, cell: Cell) -> None:
+    begun = PackAttempt.begin(store, store.sweep(), [cell], 1, {})
+    run = TrainingRun(begun, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
+    run.hand_over([cell])
+    begun.retract_progress()
+    assert futile(store, cell, fused=False).attempts == 0
+
+
+def test_which_cells_a_trainer_has_is_on_disk_before_it_gets_them(
+    store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, list[str]]] = []
+    real = os.fsync
+
+    def watched(fd: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        synced.append((path.name, sorted(os.listdir(path)) if path.is_dir() else []))
+        real(fd)
+
+    begun = PackAttempt.begin(store, store.sweep(), [cell], 1, {})
+    run = TrainingRun(begun, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
+    monkeypatch.setattr(os, "fsync", watched)
+    run.hand_over([cell])
+    (content, _), (directory, names) = synced
+    assert content.startswith(".pack.json.")
+    assert (directory, names) == ("000001", ["pack.json", "progress.json"])
+    assert store.pack_record(1)["handed_over"] == [cell.name]
+    run.epoch(cell, 1, 9, {"loss": 0.5})
+    run.save({cell: Checkpoint(1)})
+    assert [name.split(".")[1] for name, _ in synced[2:] if name.startswith(".")] == ["checkpoint-000001"]
+
+
+# USR2 comes at the moment in which the first cell of a pack is claimed, as it does where claims take seconds.
+STRUCK = """
+import os, re, signal, sys
+from training.contract import Checkpoint
+
+def strike(event, arguments):
+    if event == "os.mkdir" and re.fullmatch("[0-9]{4}", os.path.basename(arguments[0])):  # the number of an attempt
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+sys.addaudithook(strike)
+
+def train(cells, options, run):
+    raise AssertionError("a task that was asked to stop trains nothing")
+"""
+
+
+@pytest.mark.parametrize("pack_mode", ["sequential", "fused"])
+def test_stops_that_come_while_cells_are_claimed_are_counted(tmp_path: Path, pack_mode: str) -> None:
+    path = write_trainer(tmp_path / "user", STRUCK)
+    sweep = make_sweep(make_grid((1, 2), (42,)), path=path, pack_mode=pack_mode)
+    store = make_store(tmp_path / "out", sweep)
+    number = submit(store, list(sweep.grid))
+    for stops in range(1, MOST_INTERRUPTED + 1):
+        assert run_task(store, number).returncode == 85
+        past = [futile(store, cell, fused=pack_mode == "fused") for cell in sweep.grid]
+        in_turn = past if pack_mode == "fused" else past[:1]
+        assert [(one.attempts, one.interrupted) for one in in_turn] == [(0, stops)] * len(in_turn)
+    assert all(one.hopeless for one in in_turn)

@@ -48,7 +48,7 @@ def test_a_pack_without_enough_memory_is_halved_until_it_fits(
     store, every = sweep_of(tmp_path, cells, fits)
     assert run_here(store, every) == 0
     assert widths(tmp_path) == tried
-    assert {status.state for status in store.statuses(every, store.sweep().config_digest)} == {COMPLETED}
+    assert {status.state for status in store.statuses(every, store.sweep())} == {COMPLETED}
 
 
 def test_the_halves_go_on_from_what_the_whole_pack_had_saved(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_halves_go_on_from_what_the_whole_pack_had_saved(tmp_path: Path) -> 
 def test_only_a_cell_that_fails_alone_is_failed_and_with_its_own_cause(tmp_path: Path) -> None:
     store, every = sweep_of(tmp_path, 8, 8, broken="width_6_run_0")
     assert run_here(store, every) == 1
-    statuses = {status.cell.name: status for status in store.statuses(every, store.sweep().config_digest)}
+    statuses = {status.cell.name: status for status in store.statuses(every, store.sweep())}
     assert [name for name, status in statuses.items() if status.state == FAILED] == ["width_6_run_0"]
     assert statuses["width_6_run_0"].cause == "ValueError: this one"
     assert sum(status.state == COMPLETED for status in statuses.values()) == 7

@@ -40,7 +40,7 @@ def make(tmp_path: Path) -> Make:
 
 def states(store: Store) -> list[str]:
     sweep = store.sweep()
-    return [status.state for status in store.statuses(sweep.grid, sweep.config_digest)]
+    return [status.state for status in store.statuses(sweep.grid, sweep)]
 
 
 def outcomes(store: Store) -> list[tuple[str, str, str]]:
@@ -55,7 +55,7 @@ def outcomes(store: Store) -> list[tuple[str, str, str]]:
 
 def causes(store: Store) -> list[str]:
     sweep = store.sweep()
-    return [status.cause for status in store.statuses(sweep.grid, sweep.config_digest)]
+    return [status.cause for status in store.statuses(sweep.grid, sweep)]
 
 
 @pytest.fixture(scope="module")
@@ -418,9 +418,10 @@ def test_a_trainer_that_swallows_a_storage_error_still_ends_the_task_with_three(
 
 def test_a_line_of_the_task_list_is_read_as_it_was_written(tmp_path: Path, cells: list[Cell]) -> None:
     path = tmp_path / "tasks"
-    path.write_text(task_line(cells[:3], "d") + task_line(cells[3:], "d"))
-    assert read_task(path, 0) == ListedTask(cells[:3], "d")
-    assert read_task(path, 1) == ListedTask(cells[3:], "d")
+    sweep = make_sweep()
+    path.write_text(task_line(cells[:3], sweep) + task_line(cells[3:], sweep))
+    assert read_task(path, 0) == ListedTask(cells[:3], sweep.config_digest)
+    assert read_task(path, 1) == ListedTask(cells[3:], sweep.config_digest)
 
 
 def test_a_task_list_of_a_version_that_named_no_configuration_is_read(tmp_path: Path, cells: list[Cell]) -> None:

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.small_sweeps import ROOT, make_grid, make_store, make_sweep, submit, write_trainer
+from helpers.small_sweeps import ROOT, make_grid, make_store, make_sweep, run_task, submit, write_trainer
 from helpers.waiting import wait_until
 
+from hpc.node.giving_up import MOST_INTERRUPTED
 from hpc.node.workers import chosen, combined, deal, wanted
 
 # Writes a line when it trains, and trains until it is asked to stop.
@@ -77,6 +78,26 @@ def test_a_signal_at_any_moment_stops_every_worker_with_its_state_saved(tmp_path
         assert sorted((gpu, cells) for _, gpu, cells in lines(places)) == [("4", "2"), ("7", "1")]
         for cell in sweep.grid:
             assert "saved at step 1" in store.paths.log_file(cell).read_text()
+
+
+@pytest.mark.parametrize(
+    ("pack_mode", "environment"),
+    [("fused", {"HOLDFAST_WORKERS": "2", "CUDA_VISIBLE_DEVICES": "4,7"}), ("concurrent", {})],
+)
+def test_a_task_that_is_stopped_again_and_again_before_its_first_worker_begins_is_given_up(
+    tmp_path: Path, pack_mode: str, environment: dict[str, str]
+) -> None:
+    path = write_trainer(tmp_path / "trainer", TRAINER)
+    sweep = make_sweep(make_grid([1, 2, 3], [42]), path=path, pack_mode=pack_mode, options={"places": "unused"})
+    store = make_store(tmp_path / "out", sweep)
+    number = submit(store, list(sweep.grid))
+    # As task.sh tells a task that was signalled while Python started: a limit that leaves no room, at every requeue.
+    early = environment | {"HOLDFAST_STOP": "SIGUSR2"}
+    again = [run_task(store, number, **early).returncode for _ in range(MOST_INTERRUPTED + 1)]
+    assert again == [85] * MOST_INTERRUPTED + [1]
+    for status in store.statuses(sweep.grid, sweep):
+        assert status.cause.startswith(f"was stopped {MOST_INTERRUPTED} times in a row before it had saved anything; ")
+    assert run_task(store, number, **early).returncode == 0, "all has been said of these cells"
 
 
 def test_workers_stop_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:

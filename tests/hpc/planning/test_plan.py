@@ -82,6 +82,17 @@ def test_a_plan_says_in_one_line_what_would_run(states: list[str], options: dict
     assert str(make_plan(statuses(states), **options)) == text
 
 
+def test_cells_whose_cancelled_tasks_still_run_are_not_told_as_queued() -> None:
+    entries = statuses(["COMPLETED", "STARTED", "STARTED", "STARTED"])
+    names = {entry.cell.name for entry in entries}
+    stopping = {entries[1].cell.name, entries[2].cell.name}
+    plan = make_plan(entries, queued=names, stopping=stopping)
+    told = "1 done, 1 queued, 2 still being cancelled (submit again in a moment), nothing to run"
+    assert str(plan) == f"4 cells: {told}"
+    assert (plan.queued, plan.to_json()["queued"]) == (3, 3)
+    assert "queued" not in str(make_plan(entries[1:3], queued=stopping, stopping=stopping))
+
+
 def test_a_queued_cell_that_failed_before_is_not_queued_twice() -> None:
     plan = make_plan(statuses(["FAILED"]), queued={"width_1_run_0"}, include_failed=True)
     assert (plan.tasks, plan.queued, plan.skipped_failed) == ((), 1, 0)
@@ -99,7 +110,45 @@ def test_the_table_counts_each_state_by_the_first_factor() -> None:
     entries = [
         CellStatus(cell, state) for cell, state in zip(grid, ["COMPLETED", "FAILED", "MISSING", "MISSING"], strict=True)
     ]
-    header, first, second = table(entries).splitlines()
+    header, first, second = table(grid.axes, entries).splitlines()
     assert header.split() == ["COMPLETED", "MISSING", "FAILED"]
     assert first.split() == ["width", "8", "1", ".", "1"]
     assert second.split() == ["width", "16", ".", "2", "."]
+
+
+# --- cells that ask for different things ------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.sampled_from([*STATES, "MISSING", "MISSING"]), min_size=1, max_size=40),
+    st.lists(st.integers(0, 2), min_size=40, max_size=40),
+    st.integers(1, 5),
+    st.none() | st.integers(1, 4),
+    st.none() | st.integers(0, 9),
+)
+def test_cells_with_different_resources_share_no_task_and_no_array(
+    states: list[str], sizes: list[int], pack: int, largest: int | None, room: int | None
+) -> None:
+    entries = statuses(states)
+    asked = {entry.cell: (("mem_gb", size),) if size else () for entry, size in zip(entries, sizes, strict=False)}
+    plan = make_plan(entries, pack_size=pack, largest_array=largest, room=room, resources=asked.__getitem__)
+    while plan is not None:
+        for of_array, tasks in zip(plan.resources, plan.arrays(), strict=True):
+            assert {asked[cell] for task in tasks for cell in task} == {of_array}
+        planned = [cell for task in plan.tasks for cell in task]
+        runnable = [entry.cell for entry in entries if entry.state in ("MISSING", "STARTED")]
+        assert len(planned) + plan.deferred == len(runnable)
+        assert set(planned) <= set(runnable)
+        assert len(set(planned)) == len(planned)
+        assert sum(len(tasks) for tasks in plan.by_resources().values()) == len(plan.tasks)
+        plan = plan.half_of_first_array() if plan.tasks else None
+
+
+def test_each_kind_of_cells_fills_its_own_packs() -> None:
+    entries = statuses(["MISSING"] * 6)
+    plan = make_plan(
+        entries, pack_size=2, resources=lambda cell: (("mem_gb", 64),) if dict(cell.point)["width"] in (2, 5, 6) else ()
+    )
+    widths = [[[dict(cell.point)["width"] for cell in task] for task in tasks] for tasks in plan.arrays()]
+    assert widths == [[[1, 3], [4]], [[2, 5], [6]]]
+    assert plan.to_json()["resources"] == [{}, {"mem_gb": 64}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.command_line import WIDTH, Holdfast
@@ -70,3 +71,35 @@ def test_sizes_of_finished_cells_win_over_all_that_is_known_before() -> None:
     found = volume(plan, sweep, [{"files": files}], pilot_weights=5)
     assert found.bytes == pytest.approx(len(sweep.grid) * 11e6, rel=0.01)
     assert not found.without_weights
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"workspace_dim": "8", "hidden_dim": 64, "decoder_hidden_dim": 64, "n_layers": 2},
+        {"workspace_dim": 8, "hidden_dim": 64, "decoder_hidden_dim": 64, "n_layers": 10**12},
+        {"workspace_dim": 8, "hidden_dim": 64, "decoder_hidden_dim": 64, "n_layers": "2"},
+        {"workspace_dim": None, "hidden_dim": 64, "decoder_hidden_dim": 64, "n_layers": 2},
+    ],
+)
+def test_a_network_that_nobody_would_train_has_no_known_size(model: dict[str, Any]) -> None:
+    sweep = make_sweep(sections={"model": model} if model else {})
+    sweep = replace(sweep, trainer=replace(sweep.trainer, target=BUILT_IN_TRAINER))
+    plan = make_plan([CellStatus(cell, MISSING) for cell in sweep.grid])
+    assert volume(plan, sweep).without_weights
+
+
+@pytest.mark.parametrize("epochs", [None, "many", -1, 10**400, [3]])
+def test_epochs_that_nobody_would_train_are_the_usual_ones(epochs: Any) -> None:
+    sweep = make_sweep()
+    plan = make_plan([CellStatus(cell, MISSING) for cell in sweep.grid])
+    assert volume(plan, replace(sweep, sections={"training": {"epochs": epochs}})) == volume(plan, sweep)
+
+
+@pytest.mark.parametrize("target", ["training.script:train", "training.command:train"])
+def test_no_weights_are_promised_of_a_program_that_keeps_them_to_itself(target: str) -> None:
+    sweep = make_sweep()
+    plan = make_plan([CellStatus(cell, MISSING) for cell in sweep.grid])
+    assert volume(plan, sweep).without_weights
+    assert not volume(plan, replace(sweep, trainer=replace(sweep.trainer, target=target))).without_weights

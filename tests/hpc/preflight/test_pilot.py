@@ -105,7 +105,7 @@ def test_the_narrowest_pack_goes_on_until_an_epoch_has_ended_so_that_a_plan_has_
     made = from_answer(pilot_on_node.measure(tmp_path / "pilot", request), sweep, profile())
     assert made.unit == "step"
     assert made.units == (pytest.approx(50 * 600, rel=0.01) if known else None)
-    told = str(estimate(make_plan([CellStatus(cell, MISSING) for cell in sweep.grid]), None, [], made))
+    told = str(estimate(make_plan([CellStatus(cell, MISSING) for cell in sweep.grid]), None, {}, made))
     assert told.startswith("about " if known else "cost not known yet: no epoch ended in the pilot's time")
 
 

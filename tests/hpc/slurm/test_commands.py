@@ -22,7 +22,7 @@ from hpc.slurm.answers import (
     parse_queue,
     ranges,
 )
-from hpc.slurm.commands import Slurm, SlurmError, conf_in_use, environment
+from hpc.slurm.commands import ElsewhereError, Slurm, SlurmError, conf_in_use, environment
 from hpc.units import slurm_seconds
 
 
@@ -141,6 +141,9 @@ def test_more_names_than_fit_on_a_command_line_are_looked_up_all_the_same(
     assert [task.name for task in Slurm().queue(names)] == ["token-4999"]
 
 
+CLUSTER2 = "ClusterName = Cluster2\nSlurmctldHost[0] = ctl\nSlurmctldPort = 6817"
+
+
 @pytest.mark.parametrize(
     ("answer", "job"),
     [("4711", "4711"), ("4711;cluster2", "4711"), ("Welcome to 3 clusters!\n4711", "4711")],
@@ -149,7 +152,20 @@ def test_the_job_id_is_found_in_what_sbatch_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, job: str
 ) -> None:
     fake(tmp_path, monkeypatch, "sbatch", f"printf '{answer}\\n'")
+    fake(tmp_path, monkeypatch, "scontrol", f"echo '{CLUSTER2}'")
     assert Slurm().sbatch(tmp_path / "job.sh") == job
+
+
+@pytest.mark.parametrize(("status", "said"), [(0, "it is cancelled"), (1, "it could not be cancelled")])
+def test_a_job_that_a_plugin_sent_to_another_cluster_is_cancelled_there_and_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, said: str
+) -> None:
+    fake(tmp_path, monkeypatch, "sbatch", "echo '4711;genius'")
+    fake(tmp_path, monkeypatch, "scontrol", f"echo '{CLUSTER2}'")
+    fake(tmp_path, monkeypatch, "scancel", f'echo "$@" > {tmp_path}/cancelled; exit {status}')
+    with pytest.raises(ElsewhereError, match=f"job 4711 on cluster genius.*cluster2.*{said}.*SLURM_CLUSTERS=genius"):
+        Slurm().sbatch(tmp_path / "job.sh")
+    assert (tmp_path / "cancelled").read_text() == "--clusters=genius 4711\n"
 
 
 def test_an_sbatch_without_a_job_id_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,9 +158,12 @@ def test_a_container_runs_its_own_python_with_gpus_and_directories() -> None:
         ("additional_parameters", {"output": "x"}),
         ("additional_parameters", {"outp": "x"}),
         ("additional_parameters", {"open_mode": "truncate"}),
-        ("additional_parameters", {"mail-type": "FAIL\n#SBATCH --uid=0"}),
+        ("additional_parameters", {"reservation": "lab\n#SBATCH --uid=0"}),
         ("additional_parameters", {"exclusive": False}),
         ("additional_parameters", {"exclusive": None}),
+        ("mail_type", "FAIL\n#SBATCH --uid=0"),
+        ("mail_user", "ada\n#SBATCH --uid=0"),
+        ("mail_user", "$(id)"),
         ("python", "python\nrm"),
         ("gpus_per_node", True),
         ("gpus_per_node", 65),
@@ -309,3 +312,9 @@ def test_a_task_in_a_container_sees_the_sweep_directory_and_the_directories_of_t
 def test_gpus_that_only_slurm_would_hear_of_are_refused(values: dict[str, Any]) -> None:
     (fault,) = faults(**values)
     assert "requests GPUs, but without gpus_per_node tasks would train on the CPU; give gpus_per_node" in fault
+
+
+@pytest.mark.parametrize("name", ["sandbx", "sandbox.yaml", "profiles/sandbox.yml"])
+def test_a_profile_of_nearly_that_name_is_asked_about(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--profile is '{name}'; did you mean sandbox[?] valid: local, sandbox"):
+        load_profile(name)

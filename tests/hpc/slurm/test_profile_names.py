@@ -97,6 +97,15 @@ def test_options_without_a_key_go_to_sbatch_under_their_full_name() -> None:
         ({"additional_parameters": {"cpus": 4}}, "write the one that is meant: cpus-per-gpu, cpus-per-task"),
         ({"additional_parameters": {"reservaton": "x"}}, "write the one that is meant: reservation"),
         ({"additional_parameters": {"wait": True}}, "Holdfast sets this option itself"),
+        ({"clusters": "x"}, "clusters is 'x'; remove it: all commands must ask the same cluster"),
+        ({"slurm_clusters": "x"}, "for another one, export SLURM_CLUSTERS=NAME before each of them"),
+        ({"-M": "x"}, "-M is 'x'; remove it: all commands must ask the same cluster"),
+        ({"cluster_constraint": "x"}, "all commands must ask the same cluster"),
+        ({"cluster": "x"}, "unknown key 'cluster'"),
+        *(
+            ({"additional_parameters": {name: "x"}}, "all commands must ask the same cluster")
+            for name in ("clusters", "--clusters", "-M", "M", "cluster", "clu", "cl", "cluster-constraint", "cluster_c")
+        ),
         ({"timeout_min": "soon"}, "must be a whole number of minutes, or a time such as 4:00:00"),
         ({"mem_gb": "much"}, "must be a number of GB, or a size such as 16G"),
         ({"gpus_per_node": "a100:2"}, "must be a whole number; gpu_type says which type"),
@@ -125,6 +134,14 @@ def test_numbers_that_are_names_and_words_that_could_be_either(tmp_path: Path) -
         load_profile(str(path))
 
 
+@pytest.mark.parametrize("setting", ["clusters=x", "M=x", "slurm_clusters=x", "additional_parameters.clus=x"])
+def test_no_setting_of_the_command_line_names_another_cluster(tmp_path: Path, setting: str) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("partition: low\n")
+    with pytest.raises(ConfigError, match="all commands must ask the same cluster"):
+        load_profile(str(path), [setting])
+
+
 def test_without_a_time_limit_slurm_gives_the_partitions() -> None:
     job = script.Job("x", Path("/x"), "/x/log")
     assert "--time" not in script.text(parse(partition="low"), job, "exec true")
@@ -138,14 +155,20 @@ def test_settings_of_the_environment_that_are_dropped_are_named_with_their_place
         "SBATCH_TIMELIMIT": "1:00:00",
         "SBATCH_RESERVATION": "class",
         "SBATCH_ARRAY_INX": "0-3",
+        "SBATCH_CLUSTERS": "genius",
+        "SLURM_CLUSTERS": "wice",
         "SBATCH_PARTITION": "high",
         "SBATCH_DEBUG": "1",
         "PATH": "/bin",
     }
-    account, array, reservation, limit = variables.notes(parse(partition="low"), shell)
+    account, array, clusters, reservation, limit = variables.notes(parse(partition="low"), shell)
     assert account.startswith("SBATCH_ACCOUNT and SLURM_ACCOUNT (lab) are not used; write account: lab in the profile")
     assert "--set account=lab" in account
     assert array == "SBATCH_ARRAY_INX (0-3) is not used; Holdfast sets this option itself"
+    assert clusters == (
+        "SBATCH_CLUSTERS (genius) is not used; all commands must ask the same cluster; "
+        "for another one, export SLURM_CLUSTERS=genius before each of them"
+    )
     assert "write additional_parameters: {reservation: class} in the profile" in reservation
     assert "--set timeout_min=1:00:00" in limit
 

@@ -41,6 +41,25 @@ def test_a_failure_that_does_not_say_why_is_a_failure_all_the_same(
     assert cell.text(store, cells[0].name).startswith(f"{cells[0].name}: FAILED\n")
 
 
+def test_the_epoch_of_a_cell_is_shown_also_where_nobody_knows_how_many_there_will_be(
+    store: Store, cells: list[Cell]
+) -> None:
+    small_sweeps.run_here(store, cells[:1])
+    store.paths.result_file(cells[0]).unlink()
+    store.paths.progress_file(1).write_text(json.dumps({"cells": {cells[0].name: [3, 0]}, "at": 0}))
+    assert f"seed {cells[0].seed}, epoch 3, 1 attempt\n" in cell.text(store, cells[0].name)
+
+
+def test_a_cell_may_be_named_by_its_directory(
+    store: Store, cells: list[Cell], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_sweeps.run_here(store, cells[:1])
+    assert main(["show", str(store.paths.cell_directory(cells[0]))]) == 0
+    assert capsys.readouterr().out.startswith(f"{cells[0].name}: COMPLETED")
+    assert main(["show", str(store.paths.root)]) == 2
+    assert "show takes the name of one cell, or --failed alone" in capsys.readouterr().err
+
+
 def test_the_end_of_the_input_cancels_nothing(
     store: Store, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

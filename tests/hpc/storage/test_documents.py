@@ -59,6 +59,11 @@ def test_what_a_later_version_adds_is_left_alone(tmp_path: Path) -> None:
         ({"wandb": "on"}, "wandb"),
         ({"checkpoint_seconds": -1}, "checkpoint_seconds"),
         ({"provenance": []}, "provenance"),
+        ({"resources": {"mem_gb": 3}}, "resources"),
+        ({"resources": [{"mem_gb": 3}]}, r"resources\[0\].*when"),
+        ({"resources": [{"when": [["width", [1]]], "mem_gb": "all"}]}, r"resources\[0\].mem_gb"),
+        ({"resources": [{"when": [["width", [1]]], "partition": "a\nb"}]}, r"resources\[0\].partition"),
+        ({"resources": [{"when": []}] * 101}, "resources"),
     ],
 )
 def test_a_sweep_that_is_none_is_refused_by_its_field(change: dict[str, Any], field: str, tmp_path: Path) -> None:
@@ -70,3 +75,60 @@ def test_a_sweep_that_is_none_is_refused_by_its_field(change: dict[str, Any], fi
         store.sweep()
     assert str(refused.value).startswith(str(store.paths.sweep_file))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"sections": {}}, "sections.data.dir"),
+        ({"sections": {"data": {"dir": 3}}}, "sections.data.dir"),
+        ({"sections": {"data": {"dir": None}}}, "sections.data.dir"),
+        ({"sections": {"data": {"dir": "/data", "image_dir": [1]}}}, "sections.data.image_dir"),
+        ({"sections": {"data": {"dir": "/data"}}, "data_files": ["/etc/*"]}, "trainer.data_files"),
+        ({"sections": {"data": {"dir": "/data"}}, "data_files": [""]}, "trainer.data_files"),
+        ({"sections": {"data": {"dir": "/data"}}, "data_files": ["../*"]}, "trainer.data_files"),
+    ],
+)
+def test_a_sweep_with_a_digest_of_data_says_where_they_lie(change: dict[str, Any], field: str, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "out", make_sweep())
+    document = json.loads(store.paths.sweep_file.read_text())
+    document["revisions"][-1] |= {"data_digest": "0" * 64, "sections": change["sections"]}
+    document["revisions"][-1]["trainer"]["data_files"] = change.get("data_files", ["*.npy"])
+    store.paths.sweep_file.write_text(json.dumps(document))
+    with pytest.raises(SweepError, match=field):
+        store.sweep()
+
+
+RETENTION = {"kept": "loss", "other": "accuracy", "factor": "width", "kept_chance": 1.0, "other_chance": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ({}, "is not one of"),
+        ({"metric": "loss"}, "is not one of"),
+        ({"metric": "loss", "slope": "width", "compare": {"width": [1, 2]}}, "is not one of"),
+        ({"slope": "width"}, "lacks metric"),
+        ({"compare": {"width": [1, 2]}}, "lacks metric"),
+        ({"retention": RETENTION | {"other_chance": None}}, "lacks other_chance"),
+        ({"retention": {key: value for key, value in RETENTION.items() if key != "kept_chance"}}, "lacks kept_chance"),
+    ],
+)
+def test_a_declared_test_says_all_that_its_kind_needs(test: dict[str, Any], said: str, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "out", make_sweep())
+    document = json.loads(store.paths.sweep_file.read_text())
+    document["revisions"][-1]["analysis"]["tests"] = [test]
+    store.paths.sweep_file.write_text(json.dumps(document))
+    with pytest.raises(SweepError, match=rf"analysis.tests\[0\] {said}"):
+        store.sweep()
+
+
+def test_what_a_later_version_says_of_a_test_is_left_alone(tmp_path: Path) -> None:
+    from aggregate.analysis.fixed import Analysis
+
+    store = make_store(tmp_path / "out", make_sweep())
+    document = json.loads(store.paths.sweep_file.read_text())
+    document["revisions"][-1]["analysis"]["tests"] = [{"retention": RETENTION | {"later": 1}, "later": 2}]
+    store.paths.sweep_file.write_text(json.dumps(document))
+    (test,) = Analysis.of(store.sweep().analysis).tests or ()
+    assert (test.kept, test.kept_chance) == ("loss", 1.0)  # type: ignore[union-attr]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from helpers.here import lacking
 
-from hpc.storage import files
+from hpc.storage import files, opening
 
 SPAWN = multiprocessing.get_context("spawn")
 MEGABYTE = b"x" * 2**20
@@ -138,7 +138,7 @@ def test_an_error_at_any_step_of_publishing_leaves_the_old_file(
     files.publish(target, b"old")
     real = getattr(os, call)
 
-    def failing(*arguments: Any) -> None:
+    def failing(*arguments: Any, **options: Any) -> None:
         if call == "close":
             real(*arguments)
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
@@ -244,8 +244,8 @@ def test_a_second_publish_once_changes_nothing(tmp_path: Path) -> None:
 def test_a_link_whose_reply_was_lost_counts_as_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.link
 
-    def lost_reply(source: Path, target: Path) -> None:
-        real(source, target)
+    def lost_reply(source: str, target: str, **options: Any) -> None:
+        real(source, target, **options)
         raise FileExistsError(errno.EEXIST, "File exists")
 
     monkeypatch.setattr(os, "link", lost_reply)
@@ -299,6 +299,8 @@ def test_a_stale_file_handle_is_opened_again(error: int, tmp_path: Path, monkeyp
     real, tries = os.open, []
 
     def stale_at_first(path: Any, *arguments: Any, **options: Any) -> int:
+        if Path(path).name != "a":  # a folder on the way to it
+            return real(path, *arguments, **options)
         tries.append(path)
         if len(tries) < 3:
             raise OSError(error, os.strerror(error), str(path))
@@ -321,11 +323,42 @@ def test_a_listing_leaves_out_what_network_file_systems_leave_behind(tmp_path: P
     assert files.entries(tmp_path / "nowhere") == []
 
 
+def test_a_folder_that_is_held_and_went_stale_is_listed_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").touch()
+    real = os.listdir
+
+    def stale_if_held(path: Any) -> list[str]:
+        if path == held.fd:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(path)
+
+    with opening.folder(tmp_path.parent) as around, (held := opening.HeldFolder(str(tmp_path), around)):
+        monkeypatch.setattr(os, "listdir", stale_if_held)
+        assert files.entries(str(tmp_path)) == ["a"]
+
+
 def test_a_directory_is_not_made_where_a_file_lies(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(NotADirectoryError):
             files.make_directory(path)
+
+
+def test_a_name_that_cannot_be_given_or_taken_is_said_with_its_folder(tmp_path: Path) -> None:
+    for name in ("full/inside", "empty"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "file").touch()
+    for act in (
+        lambda: files.rename_directory(tmp_path / "empty", tmp_path / "file"),
+        lambda: files.rename_directory(tmp_path / "nowhere", tmp_path / "file"),
+        lambda: files.remove_directory(tmp_path / "full"),
+        lambda: files.put_in_place(tmp_path / "file", tmp_path / "full" / "inside"),
+    ):
+        with pytest.raises(OSError, match=r".") as caught:
+            act()
+        assert str(caught.value.filename).startswith(f"{tmp_path}/")
 
 
 def test_a_claim_where_there_is_no_directory_names_it(tmp_path: Path) -> None:

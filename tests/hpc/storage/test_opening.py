@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from hpc.errors import ConfigError, SweepError
 from hpc.protocol import LIMITS
 from hpc.storage import files, opening
 from hpc.storage.opening import RefusedFileError
+from hpc.storage.permissions import below
 from hpc.storage.store import Store
 from hpc.sweep.states import CONFLICT
 
@@ -35,17 +36,10 @@ def _link_to_a_device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-@pytest.fixture(autouse=True)
-def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Sets the variable that multiplies the limits."""
-
-    def set_to(value: str) -> None:
-        monkeypatch.setenv(LIMITS, value)
-        opening.factor.cache_clear()
-
-    opening.factor.cache_clear()
-    yield set_to
-    opening.factor.cache_clear()
+    return lambda value: monkeypatch.setenv(LIMITS, value)
 
 
 @pytest.fixture
@@ -125,7 +119,7 @@ def test_a_cell_whose_file_or_folder_is_a_link_is_in_conflict(name: str, store: 
     path = store.paths.cell_directory(sweep.grid[0]) / name
     path.rename(tmp_path / "away")
     path.symlink_to(tmp_path / "away")
-    states = [status.state for status in store.statuses(sweep.grid, sweep.config_digest)]
+    states = [status.state for status in store.statuses(sweep.grid, sweep)]
     assert states[0] == CONFLICT
     assert CONFLICT not in states[1:]
 
@@ -164,5 +158,21 @@ def test_a_grid_of_more_cells_than_are_gone_through_is_refused_before_it_is_made
     axes = ", ".join(f'["axis{i}", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]]' for i in range(20))
     start, end = text.index('"axes": ') + 8, text.index('"seeds"')
     store.paths.sweep_file.write_text(f"{text[:start]}[{axes}], {text[end:]}")
-    with pytest.raises(SweepError, match=r"about 10\^20 cells, where at most 1,000,000 are read"):
+    with pytest.raises(SweepError, match=r"about 10\^20 cells, where at most 100,000 are read"):
         store.sweep()
+
+
+def test_folders_in_one_another_are_gone_through_without_an_end_of_the_stack(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert list(opening.walk(tmp_path)) == list(os.walk(tmp_path))
+    folder = os.open(tmp_path / "a", os.O_RDONLY)
+    for _ in range(70):
+        os.mkdir("a", dir_fd=folder)
+        inner = os.open("a", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    with pytest.raises(opening.RefusedFileError, match="folders deep; move it away"):
+        list(below(tmp_path))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.dying import KilledError, dying
-from helpers.small_sweeps import make_store, make_sweep
+from helpers.small_sweeps import ROOT, make_store, make_sweep
+from helpers.users import ALICE, BOB, becoming, need_other_users, share
 
+from hpc.errors import SweepError
 from hpc.node.attempt import PackAttempt
 from hpc.status.conflict import conflicts, explain
-from hpc.storage import published
+from hpc.storage import files, published
+from hpc.storage.permissions import check_private
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.outcome import Outcome, history_csv, weights_bytes
@@ -43,7 +50,7 @@ def finish(store: Store, cell: Cell, value: float = 1.0) -> PackAttempt:
 
 
 def status(store: Store, cell: Cell) -> tuple[str, str]:
-    (found,) = store.statuses([cell], store.sweep().config_digest)
+    (found,) = store.statuses([cell], store.sweep())
     return found.state, found.cause
 
 
@@ -108,6 +115,39 @@ def test_a_writer_that_died_before_its_links_is_completed_by_the_next_reader_als
         finish(store, cell, 3.0)
     assert status(store, cell) == (COMPLETED, "")
     assert shown(store, cell) == [3.0, 3.0, 3.0]
+    assert not store.paths.private_history(1, cell).exists()
+
+
+@pytest.mark.parametrize("name", ["history_file", "weights_file"])
+@pytest.mark.parametrize("named", [True, False], ids=["named", "of a version that named no files"])
+def test_the_only_true_copy_stays_where_a_stranger_takes_its_name_that_moment(
+    store: Store, cell: Cell, name: str, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public, link_or_copy = getattr(store.paths, name)(cell), published.files.link_or_copy
+
+    def overtaken(source: Path, target: Path) -> bool:
+        if target == public and not public.exists():
+            public.write_bytes(b"a stranger")
+        return link_or_copy(source, target)
+
+    monkeypatch.setattr(published.files, "link_or_copy", overtaken)
+    if not named:
+        monkeypatch.setattr(published, "named_files", lambda result: None)
+    finish(store, cell, 3.0)
+    private = {path.name for path in store.paths.pack_directory(1).iterdir()}
+    if named:
+        assert status(store, cell) == (COMPLETED, "")
+        assert shown(store, cell) == [3.0, 3.0, 3.0]
+        assert kept_beside(public, "replaced") == [b"a stranger"]
+    assert private == ({"pack.json"} if named else {"pack.json", f"{cell.name}.{public.name}"})
+
+
+def test_a_link_that_was_made_already_leaves_no_second_name_behind(store: Store, cell: Cell) -> None:
+    finish(store, cell)
+    os.link(store.paths.history_file(cell), store.paths.private_history(1, cell))  # killed before it could remove it
+    result = json.loads(store.paths.result_file(cell).read_text())
+    del result["provenance"]["files"]
+    published.link_outcome(store.paths, cell, result)
     assert not store.paths.private_history(1, cell).exists()
 
 
@@ -214,6 +254,93 @@ def test_the_configuration_beside_a_result_is_the_one_it_was_trained_with(store:
     assert len(list(paths.cell_directory(cell).glob("config.json.replaced-*"))) == 1
 
 
+def test_a_late_outcome_of_another_configuration_does_not_take_the_configuration_from_beside_a_result(
+    store: Store, cell: Cell
+) -> None:
+    corrected = replace(store.sweep(), options={"lr": 0.1})
+    old, new = (PackAttempt.begin(store, sweep, [cell], 1, {}) for sweep in (store.sweep(), corrected))
+    assert new.publish(cell, outcome(2.0), {})
+    assert not old.publish(cell, outcome(1.0), {})
+    assert shown(store, cell) == [2.0, 2.0, 2.0]
+    config, result = (
+        json.loads(path(cell).read_text()) for path in (store.paths.cell_config_file, store.paths.result_file)
+    )
+    assert config["config_digest"] == result["config_digest"] == corrected.config_digest
+    assert not list(store.paths.cell_directory(cell).glob("results.json.corrupt-*"))
+    assert len(store.paths.conflict_files(cell)) == 1
+
+
+# --- of files that belong to another member of a group ----------------------------------------------------------------
+
+
+def acted_on_by_another_member(store: Store, act: str) -> None:
+    """All that is there is Alice's; Bob does what tasks and readers do. fs.protected_hardlinks is 1 on every Linux."""
+    share(store.root, ALICE)
+    begin = "import sys; from pathlib import Path; from hpc.storage.store import Store\n"
+    begin += "from hpc.storage import published\n"
+    begin += "store = Store(Path(sys.argv[1])); paths = store.paths; cell = store.sweep().grid[0]\n"
+    command = [*becoming(BOB), sys.executable, "-c", begin + act, str(store.root)]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    assert not list(store.root.rglob(".*.tmp"))
+
+
+def kept_beside(path: Path, mark: str) -> list[bytes]:
+    return [other.read_bytes() for other in path.parent.glob(f"{path.name}.{mark}-*")]
+
+
+def test_the_configuration_of_another_member_is_replaced_and_kept(store: Store, cell: Cell) -> None:
+    need_other_users()
+    path = store.paths.cell_config_file(cell)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"config_digest": "of before"}')
+    acted_on_by_another_member(store, "published.write_config(paths, cell, {'config_digest': 'of now'})")
+    assert json.loads(path.read_text()) == {"config_digest": "of now"}
+    assert kept_beside(path, "replaced") == [b'{"config_digest": "of before"}']
+
+
+@pytest.mark.parametrize("name", ["history_file", "weights_file"])
+def test_a_stranger_beside_the_result_of_another_member_is_replaced_and_kept(
+    store: Store, cell: Cell, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_other_users()
+    path = getattr(store.paths, name)(cell)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"a stranger")
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "link_outcome", lambda *_: None)
+        finish(store, cell, 3.0)
+    acted_on_by_another_member(store, "assert not published.set_damaged_aside(paths, cell)")
+    assert shown(store, cell) == [3.0, 3.0, 3.0]
+    assert kept_beside(path, "replaced") == [b"a stranger"]
+
+
+def test_a_good_result_of_another_member_that_was_set_aside_by_mistake_gets_its_name_back(
+    store: Store, cell: Cell
+) -> None:
+    need_other_users()
+    finish(store, cell, 3.0)
+    acted_on_by_another_member(store, "published.set_aside(paths, cell, b'what was damaged')")
+    assert status(store, cell)[0] == COMPLETED
+    assert kept_beside(store.paths.result_file(cell), "corrupt") == []
+
+
+def test_nothing_is_left_of_a_configuration_that_cannot_be_put_in_place(
+    store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.paths.cell_config_file(cell)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"config_digest": "of before"}')
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(published.files, "put_in_place", full)
+    with pytest.raises(OSError, match="No space"):
+        published.write_config(store.paths, cell, {"config_digest": "of now"})
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
 def test_a_third_outcome_is_kept_beside_two_and_the_same_one_twice_is_one(store: Store, cell: Cell) -> None:
     attempts = [PackAttempt.begin(store, store.sweep(), [cell], 1, {}) for _ in range(4)]
     for attempt, value in zip(attempts, (1.0, 2.0, 3.0, 2.0), strict=True):
@@ -228,6 +355,35 @@ def test_a_third_outcome_is_kept_beside_two_and_the_same_one_twice_is_one(store:
     for path in store.paths.conflict_files(cell):
         path.unlink()
     assert status(store, cell)[0] == COMPLETED
+
+
+def test_a_command_to_paste_does_what_it_says_whatever_files_are_called(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "out;touch pwned;$(touch pwned) '", make_sweep())
+    cell = store.sweep().grid[0]
+    attempts = [PackAttempt.begin(store, store.sweep(), [cell], 1, {}) for _ in range(2)]
+    for attempt, value in zip(attempts, (1.0, 2.0), strict=True):
+        attempt.publish(cell, outcome(value), {})
+    stranger = store.paths.cell_directory(cell) / "conflict-;touch pwned;$(id).json"
+    stranger.write_bytes(store.paths.conflict_file(cell).read_bytes())
+    hints = [line.partition(":   ")[2].strip() for line in explain(store, cell).splitlines()]
+    (removing,) = [hint for hint in hints if hint.startswith("rm ")]
+    subprocess.run(["bash", "-c", removing], cwd=tmp_path, check=True, stdin=subprocess.DEVNULL)
+    assert not (tmp_path / "pwned").exists()
+    assert not store.paths.conflict_file(cell).exists()
+    assert stranger.exists(), "it is no record of Holdfast's"
+    assert status(store, cell)[0] == COMPLETED
+
+
+def test_a_directory_that_anybody_can_write_is_mended_by_the_command_that_is_given(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "out;touch pwned;", make_sweep())
+    files.make_directory(store.paths.packs_root)
+    store.paths.packs_root.chmod(0o777)
+    with pytest.raises(SweepError) as refused:
+        check_private(store.root)
+    command = str(refused.value).rpartition("code from it; ")[2]
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    assert not (tmp_path / "pwned").exists()
+    check_private(store.root)
 
 
 @pytest.mark.parametrize("kill_at", range(1, 12))
@@ -247,4 +403,36 @@ def test_killed_at_any_step_of_setting_aside_the_next_winner_is_whole(
             finish(store, cell, 2.0)
     finish(store, cell, 2.0)
     assert status(store, cell) == (COMPLETED, "")
+    assert shown(store, cell) == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("before", ["history.csv", "weights.safetensors"])
+def test_a_winner_that_comes_while_a_damaged_result_is_set_aside_keeps_its_files(
+    store: Store, cell: Cell, before: str, killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(store, cell)
+    cut(store.paths.result_file(cell))
+    for name in ("history.csv", "weights.safetensors"):
+        (store.paths.cell_directory(cell) / name).unlink()
+    real = files.quarantine
+    met: list[Path] = []
+
+    def quarantine(path: Path, mark: str = "") -> Path:
+        if path.name == before and not met:
+            met.append(path)
+            finish(store, cell, 2.0)
+        return real(path, mark)
+
+    def end_here(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(files, "quarantine", quarantine)
+        if killed:
+            meanwhile.setattr(published, "_repair", end_here)
+        with contextlib.suppress(KilledError):
+            published.set_damaged_aside(store.paths, cell)
+    assert met
+    assert status(store, cell) == (COMPLETED, "")  # whoever looks makes what a killed process left undone
     assert shown(store, cell) == [2.0, 2.0, 2.0]

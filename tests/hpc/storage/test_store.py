@@ -47,7 +47,7 @@ def a_result(store: Store, cell: Cell, **changes: Any) -> dict[str, Any]:
 
 
 def state(store: Store, cell: Cell) -> Any:
-    (status,) = store.statuses([cell], store.sweep().config_digest)
+    (status,) = store.statuses([cell], store.sweep())
     return status
 
 
@@ -55,7 +55,7 @@ def state(store: Store, cell: Cell) -> Any:
 
 
 def test_a_cell_without_files_is_missing(store: Store, cells: list[Cell]) -> None:
-    assert [entry.state for entry in store.statuses(cells, store.sweep().config_digest)] == ["MISSING"] * 4
+    assert [entry.state for entry in store.statuses(cells, store.sweep())] == ["MISSING"] * 4
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "DIVERGED"])
@@ -267,6 +267,15 @@ def test_asking_what_would_be_admitted_writes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("left", ["individual_results/width_1_run_0", "packs/000001"])
+def test_cells_without_a_sweep_json_are_refused_and_nothing_is_written(tmp_path: Path, left: str) -> None:
+    """What trained them is not known any more: other code would resume their states."""
+    (tmp_path / left).mkdir(parents=True)
+    with pytest.raises(SweepError, match=r"has cells of a sweep, but no sweep\.json that says which; restore"):
+        make_store(tmp_path, make_sweep())
+    assert not (tmp_path / "sweep.json").exists()
+
+
 def test_an_empty_directory_admits_anything_and_stays_empty(tmp_path: Path) -> None:
     assert admit(Store(tmp_path / "none"), make_sweep()) == make_sweep()
     assert not (tmp_path / "none").exists()
@@ -281,8 +290,17 @@ def test_a_sweep_json_that_is_none_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_directory_without_a_sweep_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match=rf"{tmp_path}: there is no sweep here"):
+    with pytest.raises(SweepError, match=rf"{tmp_path}: there is no sweep here \(no sweep.json\); check the path"):
         Store(tmp_path).sweep()
+
+
+@pytest.mark.parametrize("below", ["", "sweep.json", "packs", "individual_results/width_1_run_0"])
+def test_a_path_beside_a_sweep_is_answered_with_the_sweep(store: Store, below: str) -> None:
+    """As people name it: a file or folder in it, or the folder that they keep it in."""
+    place = store.paths.root / below if below else store.paths.root.parent
+    with pytest.raises(SweepError) as caught:
+        Store(place).sweep()
+    assert str(caught.value) == (f"{place}: there is no sweep here (no sweep.json); did you mean {store.paths.root}?")
 
 
 def test_runs_are_added_behind_the_largest_seed_and_names_stay() -> None:
@@ -329,3 +347,11 @@ def test_a_sweep_that_is_unlike_any_before_has_a_digest_of_its_own() -> None:
     assert replace(sweep, options={"a": 1}).config_digest != sweep.config_digest
     assert replace(sweep, data_digest="x").config_digest != sweep.config_digest
     assert replace(sweep, grid=make_grid((8,))).config_digest == sweep.config_digest
+
+
+def test_a_link_in_the_place_of_a_cell_has_its_own_time_stamp_and_may_lead_nowhere(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.paths.results_root.mkdir()
+    link = store.paths.results_root / "cell"
+    link.symlink_to(tmp_path / "none")
+    assert store.stamps() == {"cell": link.lstat().st_mtime_ns}

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.users import BOB, need_other_users
 
+from hpc.cli import app
 from hpc.errors import ConfigError
 from hpc.launch import slurm as launch
 from hpc.launch.bad_nodes import BadNodes
 from hpc.launch.look import Look
 from hpc.launch.options import SubmitOptions
 from hpc.launch.request import Request
+from hpc.protocol import CommandExit
 from hpc.slurm import script
 from hpc.slurm.profile import Profile
+from hpc.storage import files
 from hpc.storage.store import Store
-from hpc.submission import cancels, intents
+from hpc.submission import arrays, cancels, intents
+from hpc.submission.cancels import TakenOut
 from hpc.submission.live import Queues, queues
 from hpc.sweep.cell import Cell
 
@@ -164,9 +170,9 @@ def test_what_another_user_queued_by_a_path_out_of_reach_counts_as_queued_and_is
     seen = queues(store)
     assert seen.cells == {cell.name for cell in cells}
     assert seen.tokens == set(intent.tokens)
-    taken, left = cancels.cancel(store, [cell.name for cell in cells])
-    assert (taken, len(left)) == (0, 1)
-    assert "left alone: 1 task under a name of this sweep." in cancels.left_alone(left)
+    done = cancels.cancel(store, [cell.name for cell in cells])
+    assert (done.taken, len(done.left)) == (0, 1)
+    assert "left alone: 1 task under a name of this sweep." in cancels.left_alone(done.left)
     assert cancelled.read_text() == ""
 
 
@@ -178,11 +184,23 @@ def test_a_renamed_job_is_known_by_its_id_and_its_directory_by_whatever_path(
     (tmp_path / "link").symlink_to(store.root)
     cancelled = squeue(rows := row("12", tmp_path / "link", "renamed"), own=rows)
     assert queues(store).cells == {cell.name for cell in cells}
-    assert cancels.cancel(store, [cell.name for cell in cells]) == (1, [])
+    assert cancels.cancel(store, [cell.name for cell in cells]) == TakenOut(1)
     assert cancelled.read_text() == "12_[0]\n"
 
     squeue(row("12", tmp_path, "renamed"), own="")  # the id was given out again
     assert queues(store).cells == set()
+
+
+def test_a_renamed_job_is_known_by_its_directory_as_its_own_machine_calls_it(
+    store: Store, cells: list[Cell], squeue: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Here, another directory has that name; so the job is not cancelled from here."""
+    intent = queued_there(store, cells, root=str(tmp_path))
+    intents.write_receipt(store, intent, ["12"])
+    cancelled = squeue(rows := row("12", tmp_path, "renamed"), own=rows)
+    assert queues(store).cells == {cell.name for cell in cells}
+    done = cancels.cancel(store, [cell.name for cell in cells])
+    assert (done.taken, len(done.left), cancelled.read_text()) == (0, 1, "")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\x1c", "\x0b", "\x85", "\u2028"])
@@ -194,6 +212,57 @@ def test_no_name_or_directory_of_another_users_job_stands_for_a_job_of_ones_own(
     own = row("77", "/mine", "mine")
     cancelled = squeue(own + row("12", f"/theirs{end}{forged}", intent.tokens[0]), own=own)
     assert ("77" in {task.queued.job_id for task in queues(store).tasks}) == (end == "\n")
-    taken, _ = cancels.cancel(store, [cell.name for cell in cells])
-    assert taken == 0
+    assert cancels.cancel(store, [cell.name for cell in cells]).taken == 0
     assert cancelled.read_text() == ""
+
+
+# --- where nothing can be written -----------------------------------------------------------------------------------
+
+
+def fill_quota(patch: pytest.MonkeyPatch, at: str) -> None:
+    """Let no more be written from here on: no file whose name begins so, or no directory of a number."""
+
+    def full(name: str) -> None:
+        real = getattr(files, name)
+
+        def write(path: Path, *given: Any, **options: Any) -> Any:
+            if name == at or path.name.startswith(at):
+                raise OSError(errno.EDQUOT, "Disk quota exceeded", str(path))
+            return real(path, *given, **options)
+
+        patch.setattr(files, name, write)
+
+    for name in ("claim", "publish", "publish_once"):
+        full(name)
+
+
+@pytest.mark.parametrize("at", ["claim", "cancel.json", "void-"])
+def test_where_a_quota_is_full_tasks_are_cancelled_and_it_is_said_that_nothing_is_recorded(
+    store: Store,
+    cells: list[Cell],
+    squeue: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    at: str,
+) -> None:
+    intent = queued_there(store, cells)
+    cancelled = squeue(rows := row("12", store.root, intent.tokens[0]), own=rows)
+    fill_quota(monkeypatch, at)
+    assert app.main(["cancel", str(store.root), "-y"]) == CommandExit.TROUBLE
+    assert cancelled.read_text() == "12_[0]\n"
+    said = capsys.readouterr().err
+    assert "cancelled 1 task;" in said
+    assert "not recorded: " in said
+    assert "Disk quota exceeded; a `submit --wait` or `run` at work may queue or train these cells again" in said
+
+
+def test_what_was_cancelled_while_it_was_queued_is_taken_out_although_a_quota_is_full(
+    store: Store, cells: list[Cell], squeue: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = queued_there(store, cells)
+    cancels.request(store, [cell.name for cell in cells])
+    cancelled = squeue(rows := row("12", store.root, intent.tokens[0]), own=rows)
+    fill_quota(monkeypatch, "void-")
+    with pytest.raises(OSError, match="Disk quota exceeded"):
+        arrays._cancelled_meanwhile(store, intent, 0, None)
+    assert cancelled.read_text() == "12_[0]\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import multiprocessing
@@ -20,11 +21,12 @@ from typing import Any
 import pytest
 from helpers.command_line import ON_A_TERMINAL
 from helpers.small_sweeps import ROOT
+from helpers.users import ALICE, BOB, becoming, need_other_users, share
 from helpers.waiting import wait_until
 
 from hpc.errors import BusyError
 from hpc.processes import here, host, start_time, state
-from hpc.storage import files
+from hpc.storage import documents, files
 from hpc.storage.store import Store
 from hpc.submission.lock import busy, lock
 
@@ -74,13 +76,22 @@ def holder(store: Store, *prefix: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_the_second_command_is_refused_and_told_who_holds_the_lock(store: Store) -> None:
-    with lock(store, "holdfast run"):
+    with holder(store) as process:
         with pytest.raises(BusyError) as caught, lock(store, "holdfast submit"):
             pass
         text = str(caught.value)
-        assert text.startswith(f"{store.root}: holdfast run (process {os.getpid()} on {host()}) is at work here; ")
-        assert f"kill {os.getpid()}" in text
+        assert text.startswith(f"{store.root}: holdfast run (process {process.pid} on {host()}) is at work here; ")
+        assert f"kill {process.pid}" in text
         assert len(text.splitlines()) == 1
+    assert beside(store) == []
+
+
+def test_one_process_takes_a_lock_once_and_is_not_told_to_kill_itself(store: Store) -> None:
+    with lock(store, "holdfast run"):
+        for take_over in (False, True):
+            with pytest.raises(BusyError, match="in another thread of this very process; wait for it") as caught:
+                lock(store, "holdfast submit", take_over).__enter__()
+            assert "kill" not in str(caught.value)
     assert beside(store) == []
 
 
@@ -119,6 +130,39 @@ def test_the_lock_of_a_killed_process_is_taken_without_asking(store: Store) -> N
     with lock(store, "holdfast run"):
         pass
     assert beside(store) == []
+
+
+def killed_holder(store: Store, user: int) -> None:
+    """Another user takes the lock and is killed."""
+    with holder(store, *becoming(user)) as process:
+        process.kill()
+        wait_until(lambda: process.poll() is not None, "its end")
+
+
+def test_any_member_of_a_group_takes_the_lock_of_a_killed_member(store: Store) -> None:
+    need_other_users()
+    share(store.root, ALICE)
+    for user in (ALICE, BOB, ALICE):
+        killed_holder(store, user)
+    assert beside(store) == ["lock"]
+    with lock(store, "holdfast run"):
+        pass
+    assert beside(store) == []
+
+
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_lock_that_only_its_owner_can_remove_names_him_and_the_file(store: Store, take_over: bool) -> None:
+    need_other_users()
+    share(store.root, ALICE)
+    killed_holder(store, ALICE)
+    store.paths.lock_directory.chmod(0o2750)  # as earlier versions left it
+    taking = HOLDER.replace("'holdfast run'", f"'holdfast run', {take_over}")
+    command = [*becoming(BOB), sys.executable, "-c", taking, str(store.root)]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    (owner,) = store.paths.lock_directory.iterdir()
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"hpc.errors.BusyError: {owner}: left by holdfast run (process ")
+    assert said.endswith(f"only user {ALICE} can remove it: rm {owner}")
 
 
 def test_the_lock_of_a_command_that_runs_is_not_taken_even_when_asked(store: Store) -> None:
@@ -164,7 +208,7 @@ def test_the_lock_of_a_process_that_is_gone_is_taken(store: Store, gone: dict[st
         assert beside(store) == ["lock"]
 
 
-@pytest.mark.skipif(here().in_container, reason="in a container nobody knows which machine it is")
+@pytest.mark.skipif(here().in_container or not here().machine, reason="nobody knows here which machine this is")
 def test_the_lock_of_before_the_last_boot_is_taken(store: Store) -> None:
     held_by(store, boot="another boot")
     with lock(store, "holdfast run"):
@@ -274,7 +318,7 @@ def test_what_killed_commands_left_is_cleaned_and_what_lives_or_is_unsure_stays(
     assert beside(store) == [".lock-alive", ".lock-elsewhere"]
 
 
-@pytest.mark.parametrize(("call", "least"), [("mkdir", 1), ("rename", 2), ("unlink", 1), ("rmdir", 1)])
+@pytest.mark.parametrize(("call", "least"), [("mkdirat", 1), ("renameat", 2), ("unlinkat", 2)])
 def test_a_command_killed_at_any_change_it_makes_leaves_a_lock_that_the_next_one_takes(
     store: Store, call: str, least: int
 ) -> None:
@@ -338,3 +382,37 @@ def test_nothing_is_left_behind_when_the_lock_cannot_be_written(store: Store, mo
     with pytest.raises(OSError, match="No space"), lock(store, "x"):
         pass
     assert beside(store) == []
+
+
+def test_a_rename_whose_reply_is_lost_has_taken_the_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = files.rename_directory
+
+    def lost(source: Path, target: Path) -> None:
+        real(source, target)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(source))  # of the request sent again
+
+    monkeypatch.setattr(files, "rename_directory", lost)
+    with lock(store, "submit") as held:
+        held.check()
+    assert beside(store) == []
+    assert not busy(store)
+
+
+def test_a_lock_that_storage_cannot_give_at_the_moment_is_not_taken_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = documents.read
+
+    def trouble(path: Path, *more: Any) -> Any:
+        if path.name.startswith("owner-"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path, *more)
+
+    with holder(store), monkeypatch.context() as broken:
+        broken.setattr(documents, "read", trouble)
+        with pytest.raises(OSError, match="Input/output error"), lock(store, "submit", take_over=True):
+            pass
+        broken.undo()
+        taken = lock(store, "submit", take_over=True)
+        with pytest.raises(BusyError, match="--take-over takes no lock from a command that runs"), taken:
+            pass

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from helpers.command_line import WIDTH, Holdfast
 from helpers.dying import KilledError, dying
-from helpers.small_sweeps import make_store, make_sweep, run_task, submit, write_trainer
+from helpers.small_sweeps import make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
 from hpc.errors import SweepError
+from hpc.node import failures
 from hpc.node.attempt import PackAttempt
 from hpc.paths import origin
 from hpc.processes import start_time
-from hpc.storage import files
+from hpc.storage import files, opening
+from hpc.storage.checkpoint import SavedCell
+from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.submission import redo
 from hpc.submission.lock import lock
@@ -52,7 +57,7 @@ def set_aside(store: Store, cell: Cell) -> int:
 
 
 def state(store: Store, cell: Cell) -> str:
-    (found,) = store.statuses([cell], store.sweep().config_digest)
+    (found,) = store.statuses([cell], store.sweep())
     return found.state
 
 
@@ -75,6 +80,65 @@ def test_the_old_result_is_kept_with_its_history_and_the_new_one_says_so(store: 
     assert [(n, earlier["metrics"]["loss"]) for n, earlier in store.redone_results(cell)] == [(number, 1.0)]
     redone = (store.result(cell) or {})["provenance"]["redone"]
     assert [(entry["redo"], entry["status"]) for entry in redone] == [(number, COMPLETED)]
+
+
+def test_the_record_of_a_redo_of_all_cells_that_a_sweep_may_have_is_read(store: Store) -> None:
+    """Their names are longer than the 16 MiB that other documents may have."""
+    cells = [Cell((("a" * 240, number),), 42, 0) for number in range(opening.MOST_CELLS)]
+    with lock(store, "holdfast redo") as held:
+        number = redo.set_aside(store, cells, held)
+    assert redo.read(store, number)["cells"] == sorted(cell.name for cell in cells)
+
+
+def test_a_redone_cell_trains_again_after_submissions_were_cleaned_up(store: Store, cell: Cell) -> None:
+    for value in (1.0, 2.0):
+        publish(begin(store, cell), cell, value)
+        number = set_aside(store, cell)
+    shutil.rmtree(store.paths.submissions_root)
+    submission = submit(store, [cell])
+    assert submission > number
+    assert run_here(store, [cell], submission) == 0
+    assert state(store, cell) == COMPLETED
+
+
+def test_a_redo_after_submissions_were_cleaned_up_begins_from_the_start(store: Store, cell: Cell) -> None:
+    """States and results of before have numbers that were given when there were more submissions than now."""
+    first, late = begin(store, cell), begin(store, cell)
+    publish(first, cell, 1.0)
+    shutil.rmtree(store.paths.submissions_root)
+    set_aside(store, cell)
+    assert store.counting_attempts(cell) == []
+    publish(late, cell, 3.0)
+    assert state(store, cell) == MISSING
+
+
+def test_a_cell_that_failed_is_tried_again_after_submissions_were_cleaned_up(store: Store, cell: Cell) -> None:
+    begin(store, cell).fail(cell, "out of memory", "")
+    shutil.rmtree(store.paths.submissions_root)
+    assert run_here(store, [cell], submit(store, [cell])) == 0
+    assert state(store, cell) == COMPLETED
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_a_number_is_found_by_one_look_at_each_file(store: Store, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack's record names all its cells: read once for each of them, packs would cost the square of their width."""
+    cells = list(make_grid(range(1, width + 1), (42,)))
+    for number in (1, 7, 5):
+        PackAttempt.begin(store, store.sweep(), cells, number, {})
+    PackAttempt.begin(store, store.sweep(), list(make_grid((99,), (42,))), 50, {})  # of no concern
+    publish(PackAttempt.begin(store, store.sweep(), cells[:1], 2, {}), cells[0], 1.0)
+    asked: Counter[str] = Counter()
+    real = opening.read_with_stat
+
+    def counted(path: Path | str, most: float) -> tuple[bytes, os.stat_result]:
+        asked[str(path)] += 1
+        return real(path, most)
+
+    monkeypatch.setattr(opening, "read_with_stat", counted)
+    assert new_submission(store, cells) == 8
+    assert set(asked.values()) == {1}
+    packs = {str(path / "pack.json") for path in store.paths.packs_root.iterdir()}
+    assert set(asked) == packs | {str(store.paths.result_file(cells[0]))}
 
 
 def test_an_old_copy_that_ends_after_a_redo_changes_nothing(store: Store, cell: Cell) -> None:
@@ -104,6 +168,20 @@ def test_an_old_copy_that_looked_before_the_redo_and_publishes_after_it_is_not_b
     assert new.superseded([cell]) == frozenset()
     assert publish(new, cell, 2.0)
     assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
+
+
+def test_an_old_copy_that_claims_its_cell_after_the_new_attempt_takes_nothing_from_it(store: Store, cell: Cell) -> None:
+    queued_before = submit(store, [cell])
+    publish(begin(store, cell), cell, 1.0)
+    set_aside(store, cell)
+    number = submit(store, [cell])
+    new = PackAttempt.begin(store, store.sweep(), [cell], number, {})
+    old = PackAttempt.begin(store, store.sweep(), [cell], queued_before, {})  # it had looked before the redo
+    digests = {"cell_digest": store.sweep().cell_digest(cell), "config_digest": store.sweep().config_digest}
+    old.save([SavedCell(cell.name, step=1, **digests)])
+    assert (new.superseded([cell]), old.superseded([cell])) == (frozenset(), {cell}), "one of them trains on"
+    new.fail(cell, "bad luck", "")
+    assert failures.failed_in(store, cell, number), "its own end counts, whoever claimed the cell since"
 
 
 def test_a_result_that_is_set_aside_between_listing_and_reading_it_is_missing(
@@ -206,10 +284,10 @@ def test_redo_asks_sets_aside_and_run_trains_again_and_show_and_report_say_so(
     store = trained(holdfast, tmp_path)
     asked = holdfast("redo", "out", "--axis", "width=1", expect=2).stderr
     assert asked.splitlines() == [
-        "set the results of 2 finished cells aside, to train them again? add -y to confirm",
+        "set the results of 2 finished cells aside, to train again? add -y to confirm",
     ]
     said = holdfast("redo", "out", "--axis", "width=1", "--cell", "width_1_run_0", "-y").stderr
-    assert "1 results set aside by redo 2" in said
+    assert "1 result set aside by redo 2" in said
     assert "1 MISSING" in holdfast("status", "out", expect=4).stdout
     before = (store.root / "aggregated_results.json").read_bytes()
     holdfast("run", "out")
@@ -238,6 +316,9 @@ def test_what_cannot_be_redone_is_said_in_a_line(holdfast: Holdfast, tmp_path: P
     for words, exit_code, line in (
         ([], 2, "command line: no cell is named; add --cell NAME, --state DIVERGED or another filter"),
         (["--state", "FAILED"], 2, "--include-failed` runs failed cells again"),
+        (["--axis", "width=7"], 2, "command line: width is '7'; one value of this sweep: 1, 2"),
+        (["--axis", "width=1,2"], 2, "command line: width is '1,2'; one value of this sweep: 1, 2"),
+        (["--cell", "width_1"], 2, "no cell is called 'width_1'; did you mean width_1_run_0? (2 begin so)"),
         (["--cell", "width_1_run_9"], 2, "no cell is called 'width_1_run_9'; did you mean width_1_run_"),
         (["--dim", "8"], 2, "command line: no factor is called 'dim'; valid: width"),
         (["--state", "DIVERGED"], 0, "no finished cell matches; nothing is set aside"),
@@ -247,3 +328,17 @@ def test_what_cannot_be_redone_is_said_in_a_line(holdfast: Holdfast, tmp_path: P
         assert line in said
         assert len(said.splitlines()) == 1
     assert sum(store.has_result(cell.name) for cell in store.sweep().grid) == 3
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"null", b'{"provenance": 3}', b"\xff", b"[" * 100_000])
+def test_a_result_that_is_damaged_once_it_was_looked_at_is_set_aside_as_it_is(
+    damaged: bytes, store: Store, cell: Cell
+) -> None:
+    publish(begin(store, cell), cell, 1.0)
+    store.paths.result_file(cell).write_bytes(damaged)
+    number = set_aside(store, cell)
+    assert store.paths.redone_result_file(cell, number).read_bytes() == damaged
+    assert state(store, cell) == MISSING
+    publish(begin(store, cell), cell, 2.0)
+    assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
+    assert store.redone_results(cell) == []

@@ -10,9 +10,10 @@ from helpers.small_sweeps import run_here, run_task
 
 from hpc.errors import SweepError
 from hpc.slurm.answers import Cluster
-from hpc.storage import task_list
+from hpc.storage import opening, task_list
 from hpc.storage.store import Store
 from hpc.submission import cancels, intents
+from hpc.submission.cancels import TakenOut
 from hpc.submission.intents import Intent
 from hpc.submission.live import Queues, Unasked, has_ended, live_tasks, queues
 from hpc.submission.replacement import give_up, replace_unconfirmed
@@ -88,6 +89,14 @@ def test_a_cancellation_concerns_what_came_before_it_and_only_its_cells(store: S
     assert cancels.after(store, after.number) == []
 
 
+def test_a_cancellation_of_all_cells_that_a_sweep_may_have_is_heard(store: Store) -> None:
+    """Their names are longer than the 16 MiB that other documents may have."""
+    names = {f"{'a' * 240}_run_{number}" for number in range(opening.MOST_CELLS)}
+    cancels.request(store, names)
+    assert cancels.cells(cancels.after(store, 0)) == cancels.Watch(store, 0)() == names
+    assert cancels.standing(store).keys() == names
+
+
 def test_a_prepared_script_and_an_array_that_is_over_are_left_alone_by_a_cancellation(
     store: Store, cells: list[Cell]
 ) -> None:
@@ -119,7 +128,7 @@ def test_what_is_cancelled_stays_so_until_it_is_submitted_again(store: Store, ce
 def test_cancelling_what_is_done_writes_nothing(store: Store, cells: list[Cell]) -> None:
     run_here(store, cells[:1])
     before = intents.newest(store)
-    assert cancels.cancel(store, [cells[0].name]) == (0, [])
+    assert cancels.cancel(store, [cells[0].name]) == TakenOut()
     assert intents.newest(store) == before
 
 

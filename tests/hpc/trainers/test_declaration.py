@@ -3,15 +3,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from helpers.small_sweeps import make_sweep
 
 from hpc import protocol
 from hpc.config.load import CommandLine, load
-from hpc.sweep.definition import DeclaredTrainer
+from hpc.config.script_section import read_script
+from hpc.sweep.definition import DeclaredTrainer, Sweep
 from hpc.trainers import loading
 from hpc.trainers.data import data_digest
 from hpc.trainers.declaration import command_declaration, read_declaration
@@ -117,7 +120,7 @@ def test_a_file_in_another_encoding_is_read_as_python_reads_it(tmp_path: Path) -
         ('"integer"', '"integer", "field": "seed"', "mine.py: FACTORS['w']: 'seed': this name is taken"),
         ('"integer"}', '"integer"}, "v": {"kind": "real", "field": "w"}', "FACTORS['v'] has the field 'w' of 'w'"),
         ('"w"', '"W"', "mine.py: FACTORS['W']: 'W': a factor's name is lower-case"),
-        ('"w"', "1", "mine.py: FACTORS has the name 1; a name is text"),
+        ('"w"', "1", "mine.py: FACTORS[1]: a name is text; put it in quotes"),
         ('"lower"', '"less"', "mine.py: METRICS['loss'] needs 'better': higher or lower"),
         ('"lower"', '"lower", "chance": True', "mine.py: METRICS['loss']: 'chance' is True; it must be a number"),
         ('"lower"', '"lower", "about": 3', "mine.py: METRICS['loss']: 'about' is 3; it must be text"),
@@ -272,3 +275,32 @@ def test_what_stands_in_for_a_trainer_whose_name_is_taken_is_its_code_alone(
     assert done.stdout.startswith(f"{tmp_path / 'json.py'} <function train")
     assert done.stdout.endswith(f" {documentation}\n")
     assert done.stderr == ""  # also no warning that the file is left open
+
+
+def test_a_colon_too_many_is_called_that(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match=r"has a colon too many; write mine\.py:FUNCTION"):
+        read_declaration("mine.py::train", [tmp_path])
+
+
+def test_what_a_trainer_draws_from_its_seed_is_one_line_of_text(tmp_path: Path) -> None:
+    for name, value in (("good.py", "the order of the samples"), ("bad.py", 3), ("long.py", "two\nlines")):
+        (tmp_path / name).write_text(f"SEEDED = {value!r}\n{GOOD}")
+    assert read_declaration("good.py:train", [tmp_path]).seeded == "the order of the samples"
+    for name in ("bad.py", "long.py"):
+        with pytest.raises(TrainerError, match=rf"{name}: SEEDED is .*; write one line of text"):
+            read_declaration(f"{name}:train", [tmp_path])
+    assert command_declaration(COMMAND | {"seeded": "all of it"})[0].seeded == "all of it"
+    with pytest.raises(TrainerError, match="seeded is 3; write one line of text"):
+        command_declaration(COMMAND | {"seeded": 3})
+    script = {"command": "train {dim} {seed}", "metrics": "metrics.json", "measures": {"loss": {}}}
+    assert read_script(script | {"seeded": "all of it"}, {"dim": [4, 8]}, [], False).trainer.seeded == "all of it"
+    with pytest.raises(TrainerError, match="seeded is 3; write one line of text"):
+        read_script(script | {"seeded": 3}, {"dim": [4, 8]}, [], False)
+
+
+def test_a_declaration_without_words_on_its_seed_is_written_as_earlier_versions_read_it() -> None:
+    sweep = make_sweep()
+    for seeded in ("", "the initial weights"):
+        told = replace(sweep, trainer=replace(sweep.trainer, seeded=seeded))
+        assert ("seeded" in told.to_json()["trainer"]) == bool(seeded)
+        assert Sweep.from_json(told.to_json()).trainer.seeded == seeded

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.command_line import Holdfast
 
+from hpc.checkout import PROJECT_ROOT
 from hpc.errors import ConfigError
 from hpc.launch.preparation import check_code
 from hpc.launch.request import Request
 from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
+from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.declaration import read_declaration
-from hpc.trainers.project import project
+from hpc.trainers.project import is_ours, project
+from hpc.trainers.snapshot import trainer_digest
 
 BODY = """
 FACTORS = {"width": {"kind": "integer", "minimum": 1}}
@@ -80,6 +84,26 @@ PROJECTS = {
         {"nets/__init__.py": "", "nets/t.txt": "0.125"}, "train.py:train",
         "from importlib import resources\ndef rate(): return float((resources.files('nets') / 't.txt').read_text())\n",
     ),
+    "folder without __init__": (
+        {"nets/deep/small.py": RATE}, "train.py:train",
+        "def rate():\n    from nets.deep.small import RATE\n    return RATE\n",
+    ),
+    "everything of a module": ({"nets/small.py": RATE}, "train.py:train", "from nets.small import *" + FROM),
+    "pkgutil": (
+        {"nets/__init__.py": "", "nets/t.txt": "0.125"}, "train.py:train",
+        "import nets, pkgutil\ndef rate(): return float(pkgutil.get_data('nets', 't.txt'))\n",
+    ),
+    "beside a module": (
+        {"nets/__init__.py": "", "nets/t.txt": "0.125"}, "train.py:train",
+        "import os, nets\nHERE = os.path.dirname(nets.__file__)\n"
+        "def rate(): return float(open(os.path.join(HERE, 't.txt')).read())\n",
+    ),
+    "default of a package's function": (
+        {"nets/__init__.py": "from .data import rate\n", "data/t.txt": "0.125", "nets/data.py":
+            "import os\nHERE = os.path.dirname(os.path.abspath(__file__))\n"
+            "def rate(path=None): return float(open(path or os.path.join(HERE, '..', 'data', 't.txt')).read())\n"},
+        "train.py:train", "from nets import rate\n",
+    ),
 }  # fmt: skip
 
 
@@ -115,6 +139,29 @@ def test_what_a_task_would_lack_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_trainer_that_is_only_reached_through_our_folders_is_not_one_of_ours() -> None:
+    ours = DeclaredTrainer(
+        path=str(PROJECT_ROOT / "training" / "workspace.py"), target="training.workspace:train", factors={}, metrics={}
+    )
+    assert is_ours(ours)
+    assert not is_ours(replace(ours, path=str(PROJECT_ROOT / "training" / ".." / ".." / "workspace.py")))
+
+
+def test_a_package_is_what_lies_in_it_not_what_a_link_in_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tmp_path, {"lab/__init__.py": "", "lab/.hidden.py": ""}, "lab/train.py:train", "def rate(): return 1\n")
+    lay_out(tmp_path, {"elsewhere/other.py": ""}, "unused.py:train", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    trainer = read_declaration("lab.train:train", [tmp_path], {})
+    before = trainer_digest(trainer)
+    for name, place in {"linked": "elsewhere", "itself": "lab", "again": "lab"}.items():
+        (tmp_path / "lab" / name).symlink_to(tmp_path / place)
+    assert trainer_digest(trainer) == before
+    (tmp_path / "lab" / ".hidden.py").write_text("changed = True\n")
+    assert trainer_digest(trainer) != before
+
+
 def test_an_optional_import_is_not_refused(holdfast: Holdfast, tmp_path: Path) -> None:
     source = "try:\n    import not_installed_anywhere\nexcept ImportError:\n    pass\ndef rate(): return 1\n"
     lay_out(tmp_path, {}, "train.py:train", source)
@@ -132,7 +179,8 @@ def test_secrets_notebooks_and_large_data_stay_and_plan_names_them(holdfast: Hol
     assert "left out: data.npy: more than trainer_files_mb: 20" in said
     holdfast("run", "--config", "sweep.yaml", "--output-dir", "out")
     (copy,) = (tmp_path / "out" / "code").glob("*/user")
-    assert {path.name for path in copy.rglob("*") if path.is_file()} == {"train.py", "run.sh", "sweep.yaml"}
+    taken = {path.name for path in copy.rglob("*") if path.is_file() and path.suffix != ".pyc"}  # Python's own cache
+    assert taken == {"train.py", "run.sh", "sweep.yaml"}
     assert (copy / "run.sh").stat().st_mode & 0o777 == 0o755
 
 
@@ -252,3 +300,16 @@ def test_a_trainer_named_like_a_module_of_pythons_own_is_refused_and_a_neighbour
         )
         assert len(said.splitlines()) == 1
         (tmp_path / trainer).unlink()
+
+
+@pytest.mark.parametrize("name", ["numpy", "sitecustomize"])
+def test_a_neighbour_that_would_hide_what_every_task_imports_stays(
+    holdfast: Holdfast, tmp_path: Path, name: str
+) -> None:
+    lay_out(tmp_path, {f"lab/{name}.py": "raise SystemExit(9)\n"}, "lab/train.py:train", "def rate(): return 0.125\n")
+    assert f"left out: {name}.py: it has the name of" in holdfast("plan", "--config", "sweep.yaml").stdout
+    holdfast("run", "--config", "sweep.yaml")
+    lay_out(tmp_path, {}, "lab/train.py:train", f"import {name}\ndef rate(): return 0.125\n")
+    said = holdfast("plan", "--config", "sweep.yaml", "--output-dir", "new", expect=2).stderr
+    assert f"{name}.py has the name of" in said
+    assert "which it hides from Python; rename it" in said

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, write_trainer
+from helpers.small_sweeps import ROOT, TRAINER, make_grid, make_store, make_sweep, write_trainer
 from helpers.waiting import PATIENCE
 
 from hpc.protocol import CODE_DIGEST, TaskExit
@@ -50,7 +50,7 @@ def run_task(store: Store, digest: str, code: Path) -> subprocess.CompletedProce
 
 
 def states(store: Store) -> set[str]:
-    return {status.state for status in store.statuses(store.sweep().grid, store.sweep().config_digest)}
+    return {status.state for status in store.statuses(store.sweep().grid, store.sweep())}
 
 
 def test_a_snapshot_is_whole_and_its_tasks_record_both_digests(copy: tuple[Store, str, Path]) -> None:
@@ -63,6 +63,16 @@ def test_a_snapshot_is_whole_and_its_tasks_record_both_digests(copy: tuple[Store
     assert found is not None
     assert found["provenance"]["code_digest"] == digest
     assert found["provenance"]["trainer_digest"] == trainer_digest(trainer), "the same in the copy as in the original"
+
+
+def test_a_snapshot_has_whatever_an_aggregation_reads_that_is_queued_after_the_tasks(
+    copy: tuple[Store, str, Path],
+) -> None:
+    _, _, code = copy
+    parts = [path for path in (ROOT / "aggregate" / "report").rglob("*") if path.is_file()]
+    read = [path.relative_to(ROOT) for path in parts if "__pycache__" not in path.parts and path.name != "SHA256SUMS"]
+    assert {path.suffix for path in read} > {".py", ".js", ".css"}
+    assert [path for path in read if not (code / path).is_file()] == []
 
 
 @pytest.mark.parametrize(

@@ -58,3 +58,10 @@ load_function(DeclaredTrainer("mine.py:train", {str(tmp_path / "mine.py")!r}, fa
     before, after = looked(address, work)
     assert before == -1
     assert after >= 0
+
+
+def test_torch_takes_the_settings_for_a_gpu_without_a_warning() -> None:
+    work = "refuse_tf32(); assert not torch.backends.cuda.matmul.allow_tf32"
+    code = f"import torch; from training.loop.device import refuse_tf32; {work}"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

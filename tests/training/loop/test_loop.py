@@ -10,8 +10,10 @@ import torch
 from helpers.memory_run import MemoryCell, MemoryRun, cell
 from helpers.packs import make_setup
 
+from hpc.sweep.stopping import StopRule
 from training.contract import Checkpoint
 from training.loop import loop as loop_module
+from training.loop import width as width_module
 from training.loop.loop import Loop
 from training.loop.pack import Pack
 from training.model.state import StateError
@@ -40,7 +42,7 @@ def straight(config: dict[str, Any], cells: list[MemoryCell], **options: Any) ->
 def attempt(run: MemoryRun, cells: list[MemoryCell], stop_at: int | None) -> MemoryRun:
     """A new attempt that finds what the earlier one saved and finished, as a requeued task would."""
     saved = {name: checkpoint for name, checkpoint in run.saved.items() if name not in run.finished}
-    again = MemoryRun(run.config, stop_at=stop_at, saved=saved, finished=dict(run.finished))
+    again = MemoryRun(run.config, stop_at=stop_at, saved=saved, finished=dict(run.finished), stop_rule=run.stop_rule)
     steps = {name: checkpoint.step // 250 for name, checkpoint in saved.items()}
     again.history = {name: rows[: steps.get(name, 0)] for name, rows in run.history.items() if name not in run.finished}
     again.history |= {name: rows for name, rows in run.history.items() if name in run.finished}
@@ -136,8 +138,8 @@ def test_a_checkpoint_beyond_the_end_is_refused(config: dict[str, Any]) -> None:
 
 
 def stopping_early(config: dict[str, Any], patience: int, min_delta: float, **options: Any) -> MemoryRun:
-    config["training"] |= {"epochs": 6, "early_stopping": {"patience": patience, "min_delta": min_delta}}
-    return straight(config, CELLS[:2], **options)
+    config["training"]["epochs"] = 6
+    return straight(config, CELLS[:2], stop_rule=StopRule("val_loss", patience, min_delta, "lower"), **options)
 
 
 def test_a_cell_stops_once_its_patience_ends_and_reports_only_the_epochs_it_trained(config: dict[str, Any]) -> None:
@@ -168,26 +170,31 @@ def test_a_pack_that_keeps_its_width_gives_the_same_results_for_the_cells_that_s
     """As on a GPU: rows of cells that are taken over or diverge stay in the pack and are never reported again."""
     cells = [CELLS[0], cell(8, 1e42, 44), CELLS[1]]
     expected = straight(config, cells, due_every=1, taken={CELLS[0].name})
-    begin = Loop.__init__
-
-    def keeping(self: Loop, *arguments: Any) -> None:
-        begin(self, *arguments)
-        self._compacts = False
-
-    monkeypatch.setattr(Loop, "__init__", keeping)
-    run = straight(config, cells, due_every=1, taken={CELLS[0].name})
+    run = MemoryRun(config, due_every=1, taken={CELLS[0].name})
+    assert fixed(config, run, cells, monkeypatch) == {3}
     assert set(run.finished) == {cells[1].name, CELLS[1].name}
     assert_same_outcome(run, expected)
 
 
-def fixed(config: dict[str, Any], run: MemoryRun, cells: list[MemoryCell], monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Train as where a pack's width may change bits. Returns the numbers of rows that its packs had."""
+def fixed(
+    config: dict[str, Any],
+    run: MemoryRun,
+    cells: list[MemoryCell],
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[int] | None = None,
+) -> set[int]:
+    """Train as where a pack's width may change bits. Returns the numbers of rows that its packs had.
+
+    rows: takes the rows of each step of each pack.
+    """
     setup = replace(make_setup(config, native=OPTIONS["kernel"] == "native"), fixed_width=True)
     widths: set[int] = set()
 
     class Seen(Pack):
         def train(self, indices: torch.Tensor) -> None:
             widths.add(len(self.members))
+            if rows is not None:
+                rows.append(len(self.members) * len(indices))
             super().train(indices)
 
     monkeypatch.setattr(loop_module, "Pack", Seen)
@@ -203,14 +210,14 @@ def test_where_a_packs_width_may_change_bits_it_stays_what_it_was(
 ) -> None:
     cells = [cell(8, 1.0, 42), cell(8, 1.0, 43), cell(8, 0.5, 44)]
     expected = straight(config, cells)
-    # At three steps, so that they begin in packs of their own and come together later.
-    saved = {}
+    # Three steps, so that they begin in packs of their own and come together later.
+    saved, history = {}, {}
     for one, stop_at in zip(cells, (320, 77, 3), strict=True):
         first = MemoryRun(config, stop_at=stop_at)
-        assert fixed(config, first, [one], monkeypatch) == {1}
-        saved |= first.saved
-        if stop_at == 320:
-            history = first.history
+        assert fixed(config, first, cells, monkeypatch) == {3}
+        saved[one.name] = first.saved[one.name]
+        if one.name in first.history:
+            history[one.name] = first.history[one.name]
     run = MemoryRun(config, saved=saved, history=history, stop_at=400)
     assert fixed(config, run, cells, monkeypatch) == {3}
     assert not run.finished
@@ -233,3 +240,37 @@ def test_a_checkpoint_names_the_width_only_where_it_matters(
     for name, checkpoint in plain.saved.items():
         for key, array in checkpoint.arrays.items():
             assert np.array_equal(array, wide.saved[name].arrays[key])
+
+
+def test_cells_close_ranks_in_packs_of_their_width_as_others_leave(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(width_module, "NARROWEST", 1)
+    stay, leave = (
+        [cell(8, 1.0, 42), cell(16, 0.5, 43), cell(32, 2.0, 44)],
+        [cell(8, 1e42, seed) for seed in (45, 46, 47)],
+    )
+    cells = [one for pair in zip(stay, leave, strict=True) for one in pair]
+    expected = straight(config, cells)
+    rows: list[int] = []
+    run = MemoryRun(config)
+    assert fixed(config, run, cells, monkeypatch, rows) == {2}
+    # Three packs until the first look for divergence, and then two: their four rows have one without a cell.
+    assert sum(rows) == 6 * loop_module.CHECK_EVERY + 4 * (2 * 250 - loop_module.CHECK_EVERY)
+    assert_same_outcome(run, expected)
+
+
+def test_a_requeued_task_keeps_the_width_of_its_packs_whoever_has_left(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(width_module, "NARROWEST", 1)
+    cells = [cell(8, scale, seed) for scale in (0.5, 1.0) for seed in (42, 43, 44)]
+    straight_run, stopped = MemoryRun(config), MemoryRun(config, stop_at=400)
+    for run in (straight_run, stopped):
+        assert fixed(config, run, cells, monkeypatch) == {2}
+    left = cells[:5]
+    saved = {one.name: stopped.saved[one.name] for one in left}
+    again = MemoryRun(config, saved=saved, history={name: stopped.history.get(name, []) for name in saved})
+    assert fixed(config, again, left, monkeypatch) == {2}
+    for one in left:
+        assert again.history[one.name] == straight_run.history[one.name]

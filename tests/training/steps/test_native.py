@@ -9,20 +9,17 @@ from typing import Any
 import pytest
 import torch
 from helpers.here import lacking
+from helpers.instruction_sets import OTHER_SETS, use
 from helpers.memory_run import MemoryRun, cell
 from helpers.packs import bits, make_pack, make_setup, train_steps
 
 from training import workspace
-from training.model.settings import SettingsError
+from training.contract import UnfitNodeError
 from training.steps import build
 from training.steps.build import NoKernelError, load_kernel
 from training.steps.native_step import NativeStep, shares_of
 
 CELLS = [cell(8, 1.0, 42), cell(12, 5.0, 43)]
-
-
-# AVX2 without AVX-512, and AVX-512.
-OTHER_SETS = ("x86-64-v3", "x86-64-v4")
 
 
 @pytest.fixture(autouse=True)
@@ -32,17 +29,6 @@ def compiled(request: pytest.FixtureRequest) -> None:
             load_kernel()
         except NoKernelError as error:
             lacking(str(error))
-
-
-def use(march: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile for an instruction set, which this machine must have."""
-    if march != "native":
-        flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-        needed = {"x86-64-v3": (" avx2 ", " fma "), "x86-64-v4": (" avx512f ", " avx512vl ")}[march]
-        if not all(flag in flags for flag in needed):
-            lacking(f"this processor cannot run what is compiled for {march}")
-    monkeypatch.setenv(build.VARIABLE, march)
-    load_kernel()
 
 
 @pytest.fixture(params=["native", *OTHER_SETS])
@@ -205,8 +191,9 @@ def test_without_a_compiler_torch_trains(
     run = MemoryRun(config, stop_at=3)
     workspace.train([cell()], {}, run)
     assert run.facts["kernel"] == "packed-2"
-    with pytest.raises(SettingsError, match=r"trainer_options.kernel is 'native', but no C compiler on PATH"):
-        workspace.train([cell()], {"kernel": "native"}, MemoryRun(config))
+    for options in ({"kernel": "native"}, {"precision": "bf16"}):
+        with pytest.raises(UnfitNodeError, match=r"trainer_options.* is '.*', but no C compiler on PATH"):
+            workspace.train([cell()], options, MemoryRun(config))
     build._loaded.cache_clear()
 
 

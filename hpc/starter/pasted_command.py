@@ -29,20 +29,26 @@ _NO_FACTORS = {
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=")
-_FILE = re.compile(r"[\w-]+\.(json|csv|pt|pth|ckpt)")
+_FILE = re.compile(r"[\w-]+\.(json|jsonl|csv|tsv|pt|pth|ckpt)")
+# Options of scripts that say where to resume from, or only that they shall.
+_RESUME = re.compile(r"--(resume|restart|restore|continue|load|ckpt|checkpoint)([-_](from|path|training|checkpoint))*")
 _MOST_MEASURES = 4
 
 
 @dataclass
 class Pasted:
-    """command: with placeholders. axes: factor -> its value as written. notes: what a person should look at."""
+    """command: with placeholders. axes: factor -> its value as written. notes: what a person should look at.
+
+    measures: metric -> its name in the files. resume: words for the command where there is a checkpoint.
+    """
 
     command: str
     axes: dict[str, str] = field(default_factory=dict)
     metrics: str = "metrics.json"
     progress: str = ""
     checkpoint: str = ""
-    measures: list[str] = field(default_factory=list)
+    resume: str = ""
+    measures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -78,10 +84,16 @@ def _split(line: str) -> list[str]:
         words = shlex.split(line)
     except ValueError as error:
         raise ConfigError([f"command line: --from is {shown(line)}; {str(error).lower()}"]) from None
-    if operator := re.search(r"[&|;<>]+", _QUOTED.sub("", line)):
+    if operator := shell_operator(line):
         fix = "paste the one command that trains"
-        raise ConfigError([f"command line: --from is {shown(line)}, and has {operator[0]} of the shell; {fix}"])
+        raise ConfigError([f"command line: --from is {shown(line)}, and has {operator} of the shell; {fix}"])
     return [os.path.expanduser(word) for word in words]
+
+
+def shell_operator(line: str) -> str:
+    """The first thing in a line that connects commands or files in a shell, such as ``|``; empty if there is none."""
+    found = re.search(r"[&|;<>]+", _QUOTED.sub("", line))
+    return found[0] if found else ""
 
 
 def _words(words: Sequence[str], pasted: Pasted, places: Sequence[Path]) -> Iterator[str]:
@@ -161,22 +173,43 @@ def _look_into(words: Sequence[str], places: Sequence[Path], pasted: Pasted) -> 
         tree = ast.Module([], [])
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     files = [text for text in texts if _FILE.fullmatch(text)]
-    tables = [name for name in files if name.endswith((".json", ".csv"))]
+    tables = [name for name in files if name.endswith((".json", ".jsonl", ".csv", ".tsv"))]
     if tables and f"/{pasted.metrics}" not in pasted.command:
         pasted.metrics = next((name for name in tables if name.endswith(".json")), tables[0])
-    pasted.progress = next((name for name in tables if name.endswith(".csv") and name != pasted.metrics), "")
+    pasted.progress = next((name for name in tables if not name.endswith(".json") and name != pasted.metrics), "")
     pasted.checkpoint = next((name for name in files if name.endswith((".pt", ".pth", ".ckpt"))), "")
-    keys = [key.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if _is_text(key)]  # type: ignore[union-attr]
-    pasted.measures = [key for key in dict.fromkeys(keys) if _is_measure(key)][:_MOST_MEASURES] or ["loss"]
+    if pasted.checkpoint:
+        pasted.resume = next((option for option in _resuming(tree) if option.split()[0] not in words), "")
+    paths = {path.rpartition(".")[2]: path for path in reversed(list(_keys(tree))) if _is_measure(path)}
+    pasted.measures = dict(list(reversed(paths.items()))[:_MOST_MEASURES]) or {"loss": "loss"}
     where = "they were guessed from texts in its source" if texts else "they are guesses"
     pasted.notes.append(f"metrics and measures: correct them to what the script writes; {where}")
 
 
-def _is_text(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _resuming(tree: ast.Module) -> Iterator[str]:
+    """Options of a script's parser that make it resume, as they are written: alone, or with the checkpoint."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+            names = [word.value for word in node.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+            alone = any(key.arg == "action" for key in node.keywords)
+            yield from (f"{name}{'' if alone else ' {checkpoint}'}" for name in names if _RESUME.fullmatch(name))
 
 
-def _is_measure(name: str) -> bool:
+def _keys(tree: ast.AST, before: str = "") -> Iterator[str]:
+    """Keys of the dictionaries in a program, those of inner ones as paths: val.acc."""
+    if not isinstance(tree, ast.Dict):
+        for node in ast.iter_child_nodes(tree):
+            yield from _keys(node)
+        return
+    for key, value in zip(tree.keys, tree.values, strict=True):
+        name = key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else ""
+        if name:
+            yield f"{before}{name}"
+        yield from _keys(value, f"{before}{name}." if name and isinstance(value, ast.Dict) else "")
+
+
+def _is_measure(path: str) -> bool:
+    name = path.rpartition(".")[2]
     try:
         by_name(name, name)
     except TrainerError:

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
-from hpc.config.pasted_command import read_pasted
 from hpc.config.schema import SweepSection
 from hpc.config.script_section import read_script
 from hpc.errors import ConfigError, shown
 from hpc.slurm.profile_file import parse_profile
+from hpc.starter.pasted_command import read_pasted
 from hpc.trainers.declaration import read_declaration
 from hpc.trainers.source import TrainerError
 
@@ -105,8 +105,10 @@ def _of_command(answers: Answers, directory: Path) -> str:
         raise ConfigError(["command line: --from and --trainer name two trainers; give one of them"])
     places = list(dict.fromkeys([Path.cwd(), directory.absolute()]))
     pasted = read_pasted(answers.command or "", places)
-    section = {"command": pasted.command, "metrics": pasted.metrics, "measures": pasted.measures}
-    section |= {key: name for key in ("progress", "checkpoint") if (name := getattr(pasted, key))}
+    plain = all(name == column for name, column in pasted.measures.items())
+    measures = list(pasted.measures) if plain else pasted.measures
+    section: dict[str, Any] = {"command": pasted.command, "metrics": pasted.metrics, "measures": measures}
+    section |= {key: name for key in ("progress", "checkpoint", "resume") if (name := getattr(pasted, key))}
     axes = {name: [yaml.safe_load(value)] for name, value in pasted.axes.items()}
     try:
         read_script(section, axes, places, False)
@@ -118,7 +120,8 @@ def _of_command(answers: Answers, directory: Path) -> str:
         axes="".join(f"    {name}: [{value}]\n" for name, value in pasted.axes.items()),
         command=_quoted(command),
         metrics=_quoted(pasted.metrics),
-        measures=_quoted(pasted.measures),
+        measures=_quoted(measures),
+        resume=f"resume: {_quoted(pasted.resume)}" if pasted.resume else "# resume: --resume {checkpoint}",
         progress=f"progress: {_quoted(pasted.progress)}" if pasted.progress else "# progress: log.csv",
         checkpoint=f"checkpoint: {_quoted(pasted.checkpoint)}" if pasted.checkpoint else "# checkpoint: checkpoint.pt",
         notes="".join(f"  # {note}\n" for note in pasted.notes),
@@ -150,8 +153,8 @@ def profile(answers: Answers) -> str:
     return text
 
 
-def _quoted(text: str | list[str]) -> str:
-    """Text, or a list of texts, as YAML writes it on one line."""
+def _quoted(text: str | list[str] | dict[str, str]) -> str:
+    """Text, or a list or section of texts, as YAML writes it on one line."""
     return yaml.safe_dump(text, width=10**6, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
 
 
@@ -172,8 +175,13 @@ _CONFIGURATION = """\
 # and `holdfast submit --config sweep.yaml --profile cluster.yaml` submits it. All keys: `holdfast init --all-keys`.
 sweep:
   name: {name}
-  runs_per_condition: {runs}       # seeds 42, 43, ... in every condition; can be raised later
+  runs_per_condition: {runs}       # seeds 42, 43, ... in every condition
+  # To raise it later and keep the claims confirmatory, declare before the first job how often you will look at the
+  # results: analysis: {{looks: 2}}.
 {body}
+# What is tested is fixed before the first job (docs/howto/hypotheses.md); without this, slopes of the first metric are:
+# analysis:
+#   tests: [{{metric: METRIC, slope: FACTOR}}, {{metric: METRIC, compare: {{FACTOR: [A, B]}}}}]
 checkpoint: {{every_seconds: 60}}   # at most this much training is lost when a task dies without warning
 experiment:
   output_dir: out             # one directory per sweep; --output-dir overrides it
@@ -220,7 +228,8 @@ trainer:                      # placeholders: the factors, {{seed}}, {{dir}}, th
   metrics: {metrics}       # a file the script writes in {{dir}}: .json, .jsonl, .csv, .tsv
   measures: {measures}     # what it has; {{NAME: {{from: COLUMN, kind: bounded, better: higher}}}} says more
   {progress}         # the same during training: a row per epoch
-  {checkpoint}       # what the script resumes from; with `resume: --resume {{checkpoint}}` if it has to be told
+  {checkpoint}       # what the script resumes from
+  {resume}       # added to the command where there is a checkpoint, if the script has to be told
 """
 _PROFILE = """\
 # A cluster profile. `holdfast check cluster --profile cluster.yaml` checks that the cluster accepts it, on a node too.
@@ -231,6 +240,7 @@ _PROFILE = """\
 {memory}
 array_parallelism: 64         # at most this many tasks run at once
 # account: lab
+# mail_user: ada@example.org  # Slurm mails when an array has ended, and if tasks of it failed
 # modules: [cuda/12.4]        # loaded before the task starts
 # python: /shared/env/bin/python         # the Python on the node; default: the one that submits
 """

@@ -1,0 +1,57 @@
+"""What a claim would be without one seed that lies apart somewhere: whether that seed decides it. Described, not
+tested, and nothing is removed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from aggregate.analysis.claims import Claim, InNats, sign
+from aggregate.analysis.reliability import doubtful_seeds
+from aggregate.analysis.study import Study
+from aggregate.arrays import Floats
+from aggregate.stats.weighted import WeightedTest, weighted_test
+
+
+@dataclass(frozen=True)
+class Without:
+    """A claim of the other seeds, at the claim's own level; no interval where these all agree. in_nats: of a retention,
+    with information counted in nats."""
+
+    seed: int
+    test: WeightedTest
+    low: float
+    high: float
+    in_nats: InNats | None
+
+    def differs(self, claim: Claim) -> bool:
+        """Whether its interval says something else of the sign than that of the claim, in either unit. An interval that
+        is not known is no other result."""
+        nats, now = self.in_nats, claim.in_nats
+        return _other(self, claim) or (nats is not None and now is not None and _other(nats, now))
+
+
+def _other(then: Without | InNats, now: Claim | InNats) -> bool:
+    return math.isfinite(then.low) and sign(then.low, then.high) != sign(now.low, now.high)
+
+
+def without_seeds(study: Study, claim: Claim) -> list[Without]:
+    """Of each seed that lies apart from the others in a condition of the claim, ascending."""
+    seeds = doubtful_seeds(study.summary, study.flags, claim)
+    return [_without(study.summary.seeds[seed], claim, seed) for seed in seeds]
+
+
+def _without(name: int, claim: Claim, position: int) -> Without:
+    question, nats = claim.question, claim.in_nats
+    test = _others(question.values, question.weights, position)
+    own = None
+    if nats is not None and question.in_nats is not None:
+        found = _others(question.in_nats, question.weights, position)
+        own = InNats(found.estimate, *found.interval(nats.level), found.p, nats.level)
+    return Without(name, test, *test.interval(claim.level), own)
+
+
+def _others(values: Floats, weights: Floats, position: int) -> WeightedTest:
+    return weighted_test(np.delete(values, position, axis=1), weights)

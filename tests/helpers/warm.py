@@ -1,0 +1,90 @@
+"""The command, forked from a process that has done its imports: they take most of a short command's time.
+
+What a process takes from its environment as it starts, or when it imports, is what the forking one was started with. So
+a test that is about that, and any whose environment differs in more than a variable of ours, starts the command itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+from helpers.command_line import environment
+from helpers.waiting import PATIENCE
+
+# What commands import when they need it.
+_MODULES = ("hpc.launch.local", "hpc.launch.slurm", "aggregate.pipeline", "aggregate.report.page", "matplotlib.pyplot")
+_OURS = ("HOLDFAST_", "PYTEST_")
+_TESTS = str(Path(__file__).parents[1])
+
+
+def command(words: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """`python -m hpc WORDS` in a directory. Returns how it ended and what it wrote; raises as subprocess.run does."""
+    context, ours = _forking()
+    # A debug run is what a trainer's own processes start from: they load its main module, which here is another.
+    if _foreign(environment()) != ours or "--debug" in words:
+        return subprocess.run(
+            [sys.executable, "-m", "hpc", *words],
+            cwd=directory,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
+        process = context.Process(target=_run, args=(list(words), str(directory), environment(), streams))
+        process.start()
+        process.join(PATIENCE)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(list(words), PATIENCE)
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess(list(words), process.exitcode, out.read(), err.read())
+
+
+def _foreign(variables: Mapping[str, str]) -> dict[str, str]:
+    """Variables that are not ours."""
+    return {name: value for name, value in variables.items() if not name.startswith(_OURS)}
+
+
+@cache
+def _forking() -> tuple[ForkServerContext, dict[str, str]]:
+    """The process that forks, and the environment of a command that it can stand for."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "hpc.cli.app", *_MODULES])
+    return context, _foreign(environment())
+
+
+def _run(words: list[str], directory: str, variables: Mapping[str, str], streams: list[str]) -> None:
+    """What `python -m hpc` does from here on."""
+    code = 1
+    try:
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(variables)
+        for target, name in enumerate(("/dev/null", *streams)):
+            fd = os.open(name, os.O_RDONLY if target == 0 else os.O_WRONLY | os.O_APPEND)
+            os.dup2(fd, target)
+            os.close(fd)
+        sys.argv = ["holdfast", *words]
+        sys.path[:] = [directory, *(entry for entry in sys.path if not entry.startswith(_TESTS))]
+        code = import_module("hpc.cli.app").main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)

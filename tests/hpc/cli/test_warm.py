@@ -1,0 +1,51 @@
+"""The command that most tests call stands for the one that a user starts: it says the same and ends the same way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import warm
+from helpers.command_line import WIDTH, environment
+
+
+def _started(words: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hpc", *words]
+    return subprocess.run(command, cwd=directory, env=environment(), capture_output=True, text=True)
+
+
+_HOW = {"forked_": warm.command, "started": _started}
+
+
+@pytest.mark.command
+def test_a_forked_command_says_and_does_what_one_that_is_started_says_and_does(tmp_path: Path) -> None:
+    lines = (
+        "plan --config c.yaml",
+        "run --config c.yaml",
+        "status out --json",
+        "plan out",
+        "show out nothing_like_it",
+        "aggregate out --formats png",
+        "aggregate nowhere",
+        "runn",
+        "--version",
+    )
+    trainer = {"trainer": f"{WIDTH}:train", "trainer_options": {"epochs": 2}}
+    for name in _HOW:
+        (tmp_path / name / "here").mkdir(parents=True)  # names of one length: tables fit what is in them
+        config = trainer | {"sweep": {"axes": {"width": [1, 2]}, "runs_per_condition": 2}}
+        (tmp_path / name / "here" / "c.yaml").write_text(yaml.safe_dump(config))
+    said = {name: [_said(name, line.split(), tmp_path / name / "here") for line in lines] for name in _HOW}
+    for line, forked, started in zip(lines, said["forked_"], said["started"], strict=True):
+        assert forked == started, line
+    assert {code for code, *_ in said["forked_"]} == {0, 2}
+
+
+def _said(name: str, words: list[str], directory: Path) -> tuple[int, str, str]:
+    """Exit code, output, and the last line of errors: those before it tell of progress, as often as there is time."""
+    done = _HOW[name](words, directory)
+    errors = done.stderr.strip().rpartition("\n")[2]
+    return done.returncode, *(text.replace(str(directory), "") for text in (done.stdout, errors))

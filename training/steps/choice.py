@@ -1,0 +1,51 @@
+"""Which step trains, or why the one that is required cannot: for tasks, and for commands beforehand. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from training.contract import UnfitNodeError
+from training.model.settings import SettingsError
+from training.steps.build import Kernel, NoKernelError, check_compiler, load_kernel
+
+T = TypeVar("T")
+
+
+def check(options: Mapping[str, Any], device: str) -> None:
+    """Raise as compiled_step does, as far as can be said without building it. options: some that require it."""
+    _available(options, device, check_compiler)
+
+
+def compiled_step(options: Mapping[str, Any], device: str) -> Kernel | None:
+    """The compiled step if it is to train, None for the one in torch. options: trainer_options. device: cpu or cuda.
+
+    Raises SettingsError if what is required is not for this device, UnfitNodeError if this machine does not have it.
+    """
+    if _required(options)[0]:
+        return _available(options, device, load_kernel)
+    if device != "cpu" or options.get("kernel") == "torch":
+        return None
+    try:
+        return load_kernel()
+    except NoKernelError:
+        return None
+
+
+def _available(options: Mapping[str, Any], device: str, get: Callable[[str], T]) -> T:
+    required, instead = _required(options)
+    if device != "cpu":
+        raise SettingsError(f"{required}, but the device is {device}; {instead}.")
+    try:
+        return get(options.get("precision", "fp32"))
+    except NoKernelError as error:
+        raise UnfitNodeError(f"{required}, but {error}; {instead}.") from None
+
+
+def _required(options: Mapping[str, Any]) -> tuple[str, str]:
+    """The option that only the compiled step can honour, and what to do without; empty if any step may train."""
+    if options.get("precision") == "bf16":
+        return "trainer_options.precision is 'bf16'", "use fp32"
+    if options.get("kernel") == "native":
+        return "trainer_options.kernel is 'native'", "use auto or torch"
+    return "", ""
