@@ -20,14 +20,25 @@ def members(directory: Path) -> set[int]:
 def _is_daemon_of(directory: Path, pid: int) -> bool:
     # The directory alone is not enough: a user's shell may be in it.
     name = read_proc(pid, "comm").strip()
-    return name.startswith((b"slurm", b"munged")) and _working_directory(pid).is_relative_to(directory)
+    named = name.startswith((b"slurm", b"munged")) and _working_directory(pid).is_relative_to(directory)
+    return named and _means_the_same(directory, pid)
 
 
 def _is_job_of(directory: Path, pid: int) -> bool:
     # SLURM_CONF alone is not enough: users set it in their shell to talk to the sandbox.
     variables = read_proc(pid, "environ").split(b"\0")
     ours = b"SLURM_CONF=" + os.fsencode(directory / "slurm.conf")
-    return ours in variables and any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
+    named = ours in variables and any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
+    return named and _means_the_same(directory, pid)
+
+
+def _means_the_same(directory: Path, pid: int) -> bool:
+    """Whether the path leads that process to where it leads us: in a container it may lead to another sandbox."""
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    try:
+        return os.path.samestat(existing.stat(), os.stat(f"/proc/{pid}/root{existing}"))
+    except OSError:  # it has ended, or sees no such directory
+        return False
 
 
 def _working_directory(pid: int) -> Path:

@@ -30,7 +30,9 @@ def executed(directory: Path, monkeypatch: pytest.MonkeyPatch, profile: str = "l
     for cell in notebook.cells:
         cell.source = cell.source.replace('PROFILE = "local"', f'PROFILE = "{profile}"')
     where = {"metadata": {"path": str(directory / "examples")}}
-    nbclient.NotebookClient(notebook, timeout=int(PATIENCE), resources=where).execute()
+    # With its own limits, nbclient silently drops what a busy kernel shows late.
+    patience = dict.fromkeys(("timeout", "startup_timeout", "iopub_timeout"), int(PATIENCE))
+    nbclient.NotebookClient(notebook, resources=where, **patience).execute()
     return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.faulty_sbatch import sbatch_that
-from helpers.waiting import wait_until
+from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace
 
 from hpc.submission import cancels
@@ -21,6 +21,7 @@ from hpc.submission import cancels
 ROOT = Path(__file__).parents[2]
 SLOW_TO_SAVE = """
 import time
+from pathlib import Path
 from training.contract import Checkpoint
 FACTORS = {"width": {"kind": "integer"}}
 METRICS = {"error": {"kind": "positive", "better": "lower"}}
@@ -33,6 +34,8 @@ def train(cells, options, run):
             run.epoch(cell, epoch, 10**6, {"error": 1.0})
             time.sleep(0.05)
         time.sleep(options["save"])
+        while Path(options["while_there"]).exists():
+            time.sleep(0.05)
         run.save({cell: Checkpoint(epoch)})
 """
 
@@ -42,7 +45,7 @@ def test_a_cancellation_wins_against_a_submission_that_waits(workplace: Workplac
     waiting = workplace.start("submit", "--config", config, "--profile", "sandbox", "--wait")
     wait_until(lambda: workplace.store().exists() and min(workplace.epochs()) >= 3, "every cell in mid-training")
     workplace.holdfast("cancel", "out", "-y")
-    said, _ = waiting.communicate(timeout=150)
+    said, _ = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 4
     assert "cancelled: 3, by `holdfast cancel`" in said
     assert len(list(workplace.store().paths.submissions_root.glob("*/intent.json"))) == 1
@@ -61,7 +64,7 @@ def test_a_waiting_submission_queues_again_what_was_not_cancelled(workplace: Wor
     workplace.cluster.slurm.cancel(workplace.cluster.slurm.queue())  # by hand: not known to be meant
     wait_until(lambda: len(list(workplace.store().paths.submissions_root.glob("*/intent.json"))) == 2, "another round")
     workplace.release()
-    said, _ = waiting.communicate(timeout=150)
+    said, _ = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 4
     assert "cancelled: 1" in said
     assert workplace.states() == {"COMPLETED": 1, "STARTED": 1}
@@ -78,7 +81,7 @@ def test_what_is_cancelled_while_it_is_queued_does_not_stay_in_the_queue(
         wait_until(at.exists, "a submission at its sbatch")
     workplace.holdfast("cancel", "out", "-y")
     go.touch()
-    _, said = submitting.communicate(timeout=120)
+    _, said = submitting.communicate(timeout=PATIENCE)
     assert "2 tasks taken out of the queue again" in said
     wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
     assert workplace.attempts() <= {0, 1}
@@ -111,9 +114,8 @@ def test_a_second_submission_that_waits_waits_for_its_turn(workplace: Workplace)
 def test_a_task_that_is_cancelled_while_it_saves_does_not_come_back(workplace: Workplace) -> None:
     (workplace.directory / "slow.py").write_text(SLOW_TO_SAVE)
     sweep = {"name": "slow", "axes": {"width": list(range(1, 9))}, "runs_per_condition": 1}
-    config = workplace.write(
-        "sweep.yaml", {"trainer": "slow.py:train", "trainer_options": {"save": 1.5}, "sweep": sweep}
-    )
+    options = {"save": 1.5, "while_there": "nothing"}
+    config = workplace.write("sweep.yaml", {"trainer": "slow.py:train", "trainer_options": options, "sweep": sweep})
     workplace.submit(config)
     wait_until(lambda: min(workplace.epochs()) >= 1, "every cell in training")
     environment = os.environ | {"SLURM_CONF": str(workplace.cluster.conf)}
@@ -137,15 +139,17 @@ def test_a_task_that_is_cancelled_while_it_saves_does_not_come_back(workplace: W
 def test_a_submission_right_after_a_cancellation_says_that_the_tasks_have_not_ended_yet(workplace: Workplace) -> None:
     (workplace.directory / "slow.py").write_text(SLOW_TO_SAVE)
     sweep = {"name": "slow", "axes": {"width": [1, 2]}, "runs_per_condition": 1}
-    config = workplace.write(
-        "sweep.yaml", {"trainer": "slow.py:train", "trainer_options": {"save": 20}, "sweep": sweep}
-    )
+    saving = workplace.directory / "saving"
+    saving.touch()
+    options = {"save": 0, "while_there": str(saving)}
+    config = workplace.write("sweep.yaml", {"trainer": "slow.py:train", "trainer_options": options, "sweep": sweep})
     workplace.submit(config)
     wait_until(lambda: min(workplace.epochs()) >= 1, "every cell in training")
     workplace.holdfast("cancel", "out", "-y")
     told = "2 cells: 0 done, 2 still being cancelled (submit again in a moment), nothing to run"
     assert told in workplace.holdfast("submit", "out", "--profile", "sandbox").stderr
     assert told in workplace.holdfast("plan", "out").stdout
+    saving.unlink()
     wait_until(lambda: not workplace.cluster.slurm.queue(), "an empty queue")
     assert "2 to run as" in workplace.holdfast("plan", "out").stdout
 
@@ -155,7 +159,7 @@ def test_what_a_wait_and_a_cancellation_leave_is_said_before_and_after(workplace
     waiting = workplace.start("submit", "--config", config, "--profile", "sandbox", "--pack", "2", "--wait")
     wait_until(lambda: workplace.store().exists() and min(workplace.epochs()[::2]) >= 1, "cells in training")
     waiting.send_signal(signal.SIGINT)
-    _, said = waiting.communicate(timeout=60)
+    _, said = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 130
     assert "stopped waiting; the tasks stay queued: the same command waits again" in said
     asked = workplace.holdfast("cancel", "out", "--cell", "width_1_run_0", expect=2).stderr
@@ -184,7 +188,7 @@ def test_a_local_run_that_is_asked_to_end_saves_and_releases_the_lock(workplace:
     running = workplace.start("run", "--config", config, "--parallel-jobs", "2")
     wait_until(lambda: workplace.store().exists() and min(workplace.epochs()) >= 3, "every cell in mid-training")
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=120)
+    running.communicate(timeout=PATIENCE)
     assert running.returncode == 130
     store = workplace.store()
     assert not store.paths.lock_directory.exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.faulty_sbatch import sbatch_that
-from helpers.waiting import wait_until
+from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace
 
 from hpc.processes import state
@@ -143,7 +143,7 @@ def test_a_submitter_that_is_stopped_and_continued_after_a_take_over_queues_noth
         workplace.submit(config, "--take-over")
         go.touch()
         stopped.send_signal(signal.SIGCONT)
-        _, said = stopped.communicate(timeout=120)
+        _, said = stopped.communicate(timeout=PATIENCE)
         assert stopped.returncode == 3
         assert "another command has taken over this sweep" in said
         wait_until(lambda: min(workplace.epochs()) >= 3, "every cell in mid-training")

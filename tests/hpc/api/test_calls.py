@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -204,6 +205,7 @@ def test_calls_leave_the_process_as_it_was(tmp_path: Path) -> None:
     config = described(tmp_path / "a")
     submit(config=config, profile="local", output_dir="first")  # modules are loaded
     load("first")
+    gc.collect()  # what earlier tests have left is not closed between the looks
     before = surroundings()
     sweep = submit(config=config, profile="local")
     wait(sweep)

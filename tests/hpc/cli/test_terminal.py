@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.command_line import WIDTH, Holdfast, environment
+from helpers.waiting import PATIENCE
 
 ESCAPE = "\x1b"
 # Foreground and background colours; bold is none.
@@ -42,7 +43,7 @@ def seen_on_a_terminal(place: Path, *words: str, columns: int = 80, **variables:
     except OSError:  # Linux says so when the last writer has closed its end
         pass
     os.close(ours)
-    assert running.wait(timeout=60) in (0, 4)
+    assert running.wait(timeout=PATIENCE) in (0, 4)
     return seen.decode().replace("\r\n", "\n")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ from hpc.submission import intents
 
 # Of a processor, and of memory. Without its limit, each of these directories takes minutes or gigabytes.
 MOST_SECONDS, MOST_BYTES = 30, 1 << 30
+# What `plan` takes for four cells where these limits are meant; a slower processor gets as much longer.
+PLAN_SECONDS = 0.7
 CELL = "width_1_run_0"
 MANY = [["width", list(range(1, 10_001))]]
 MORE = [[f"a{number}", list(range(10))] for number in range(30)]
@@ -50,7 +55,23 @@ def store(swept: Path, tmp_path: Path) -> Store:
 
 def holdfast(*words: str, cwd: Path, seconds: int = MOST_SECONDS) -> tuple[int, str]:
     """Exit code and output of a command that may use no more than the above."""
+    code, text, used = _used_by(*words, cwd=cwd, seconds=math.ceil(seconds * max(1.0, _slowness())))
+    assert code >= 0, f"it was killed after {used.ru_utime + used.ru_stime:.0f} s of a processor"
+    assert used.ru_maxrss * 1024 < MOST_BYTES
+    assert "Traceback" not in text
+    return code, text
 
+
+@functools.cache
+def _slowness() -> float:
+    with tempfile.TemporaryDirectory() as place:
+        make_store(Path(place) / "out", make_sweep(path=write_trainer(Path(place))))
+        code, text, used = _used_by("plan", "out", cwd=Path(place), seconds=60 * MOST_SECONDS)
+    assert code == 0, text
+    return (used.ru_utime + used.ru_stime) / PLAN_SECONDS
+
+
+def _used_by(*words: str, cwd: Path, seconds: int) -> tuple[int, str, resource.struct_rusage]:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_AS, (4 * MOST_BYTES, 4 * MOST_BYTES))
@@ -70,10 +91,7 @@ def holdfast(*words: str, cwd: Path, seconds: int = MOST_SECONDS) -> tuple[int, 
         text = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode >= 0, f"it was killed after {used.ru_utime + used.ru_stime:.0f} s of a processor"
-    assert used.ru_maxrss * 1024 < MOST_BYTES
-    assert "Traceback" not in text
-    return process.returncode, text
+    return process.returncode, text, used
 
 
 def _of_grid(axes: list[object], seeds: int) -> Change:

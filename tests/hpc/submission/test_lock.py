@@ -22,7 +22,7 @@ import pytest
 from helpers.command_line import ON_A_TERMINAL
 from helpers.small_sweeps import ROOT
 from helpers.users import ALICE, BOB, becoming, need_other_users, share
-from helpers.waiting import wait_until
+from helpers.waiting import PATIENCE, wait_until
 
 from hpc.errors import BusyError
 from hpc.processes import here, host, start_time, state
@@ -330,7 +330,7 @@ def test_a_command_killed_at_any_change_it_makes_leaves_a_lock_that_the_next_one
     while True:
         strace = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL:when={killed + 1}"]
         command = [*strace, sys.executable, "-c", program, str(store.root)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=PATIENCE)
         with lock(store, "the next"):
             pass
         assert beside(store) == []
