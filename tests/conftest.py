@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from helpers.here import lacking
 
 from hpc.sandbox.programs import installed
 from hpc.storage import opening
+
+# What a shell starts in the background ignores Ctrl-C, what nohup starts a closed terminal, and so do all children: the
+# commands that tests interrupt. A signal that is heard and answered with nothing is ignored by this process alone.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
 
 # An example may take as long as the machine needs for it.
 hypothesis.settings.register_profile(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.command_line import ON_A_TERMINAL, ROOT, Holdfast, environment, result, statuses
+from helpers.command_line import ROOT, Holdfast, environment, result, statuses
 from helpers.here import lacking
 from helpers.waiting import PATIENCE, wait_until
 
@@ -116,7 +116,7 @@ def test_a_script_stopped_in_the_middle_of_its_checkpoint_resumes_from_the_whole
 ) -> None:
     config = configure(tmp_path)
     (tmp_path / "hold").touch()
-    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config]
+    command = [sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) == 9, "nine epochs")
@@ -157,7 +157,7 @@ def test_a_script_that_has_to_be_told_is_told_where_its_checkpoint_is(
     (tmp_path / "count.py").write_text(TOLD)
     (tmp_path / "hold").touch()
     running = subprocess.Popen(
-        [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config],
+        [sys.executable, "-m", "hpc", "run", "--config", config],
         cwd=tmp_path,
         env=environment(),
         stderr=subprocess.DEVNULL,

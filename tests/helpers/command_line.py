@@ -17,8 +17,6 @@ from hpc.storage.store import Store
 ROOT = Path(__file__).parents[2]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"
 WITH_DATA = ROOT / "tests" / "trainers" / "with_data.py"
-# Before a command that is to be interrupted: what a shell starts in the background ignores it, and so do its children.
-ON_A_TERMINAL = ["env", "--default-signal=INT,HUP"]
 Holdfast = Callable[..., subprocess.CompletedProcess[str]]
 
 

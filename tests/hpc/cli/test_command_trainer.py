@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.command_line import ON_A_TERMINAL, Holdfast, environment, result, statuses
+from helpers.command_line import Holdfast, environment, result, statuses
 from helpers.held import hold, release
 from helpers.waiting import PATIENCE, wait_until
 
@@ -61,7 +61,7 @@ def test_a_shell_command_stopped_half_way_goes_on_from_its_own_state(
 ) -> None:
     config = configure(tmp_path, [1])
     hold(tmp_path)
-    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config]
+    command = [sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 5, "mid-training")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, parsed, statuses
+from helpers.command_line import WIDTH, Holdfast, environment, parsed, statuses
 from helpers.held import held_trainer, hold
 from helpers.waiting import PATIENCE, wait_until
 
@@ -74,7 +74,7 @@ def test_a_sweep_with_failed_cells_tells_its_own_exit_status(holdfast: Holdfast,
 def test_a_wait_that_a_signal_ends_is_told_too(tmp_path: Path, number: signal.Signals) -> None:
     options = {"epochs": 40, "seconds": 0.1} | hold(tmp_path)
     config = configure(tmp_path, trainer=f"{held_trainer(tmp_path).name}:train", trainer_options=options)
-    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--notify", COMMAND]
+    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--notify", COMMAND]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
@@ -129,7 +129,7 @@ def test_an_interrupt_while_it_runs_ends_it_and_not_the_answer(tmp_path: Path) -
         "import pathlib, sys; from hpc.cli import notify; from hpc.storage.store import Store; "
         "sys.exit(notify.notified(('/bin/sh', '-c', 'echo $$ > pid; sleep 1000'), Store(pathlib.Path('x')), lambda: 4))"
     )
-    running = subprocess.Popen([*ON_A_TERMINAL, sys.executable, "-c", code], cwd=tmp_path, env=environment())
+    running = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment())
     pid = tmp_path / "pid"
     wait_until(lambda: pid.exists() and pid.read_text().strip(), "the command")
     running.send_signal(signal.SIGINT)

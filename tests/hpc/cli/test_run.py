@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.command_line import ON_A_TERMINAL, WIDTH, Holdfast, environment, result, statuses
+from helpers.command_line import WIDTH, Holdfast, environment, result, statuses
 from helpers.held import held_trainer, hold, release
 from helpers.waiting import PATIENCE, wait_until
 
@@ -132,7 +132,7 @@ def test_running_again_trains_nothing_again(holdfast: Holdfast, tmp_path: Path) 
 
 def test_interrupted_by_ctrl_c_it_saves_and_the_same_command_goes_on(holdfast: Holdfast, tmp_path: Path) -> None:
     config = held(tmp_path)
-    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "4"]
+    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "4"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and min(s.epoch for s in statuses(store)) >= 3, "four cells in mid-training")
@@ -155,7 +155,7 @@ def test_an_interrupt_that_comes_twice_at_once_is_one_as_timeout_sends_it(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     config = held(tmp_path)
-    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
+    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
@@ -175,7 +175,7 @@ def test_an_interrupt_that_is_repeated_until_the_command_has_ended_does_not_chan
     # One request, however long a slow disk keeps the command from hearing the next signal.
     as_one = "import math, sys, hpc.cli.app, hpc.processes; hpc.processes._SAME_STOP_SECONDS = math.inf"
     program = f"{as_one}; sys.exit(hpc.cli.app.main())"
-    command = [*ON_A_TERMINAL, sys.executable, "-c", program, "run", "--config", config, "--parallel-jobs", "1"]
+    command = [sys.executable, "-c", program, "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
@@ -189,7 +189,7 @@ def test_an_interrupt_that_is_repeated_until_the_command_has_ended_does_not_chan
 def test_an_interrupt_saves_also_where_nobody_reads_what_the_command_says(tmp_path: Path) -> None:
     # As in `holdfast run 2>&1 | tee log`, whose Ctrl-C ends tee, too.
     config = held(tmp_path)
-    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
+    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
     reader, writer = os.pipe()
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=writer, stderr=writer)
     os.close(writer)
@@ -326,7 +326,7 @@ def test_an_unwritable_output_directory_is_named(holdfast: Holdfast, tmp_path: P
 
 def test_only_one_command_at_a_time_works_in_a_directory(holdfast: Holdfast, tmp_path: Path) -> None:
     config = held(tmp_path)
-    command = [*ON_A_TERMINAL, sys.executable, "-m", "hpc", "run", "--config", config]
+    command = [sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     try:
         store = Store(tmp_path / "out")

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.command_line import ON_A_TERMINAL
 from helpers.small_sweeps import ROOT
 from helpers.users import ALICE, BOB, becoming, need_other_users, share
 from helpers.waiting import PATIENCE, wait_until
@@ -104,7 +103,7 @@ def test_a_lock_is_free_again_after_an_error_inside(store: Store) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_asked_to_end_releases_the_lock(store: Store, number: int) -> None:
-    with holder(store, *ON_A_TERMINAL) as process:
+    with holder(store) as process:
         process.send_signal(number)
         wait_until(lambda: process.poll() is not None, "its end")
         assert beside(store) == []
