@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -119,7 +120,8 @@ def _change_value(document: Any, generator: random.Random, canary: str) -> tuple
             count = _times(generator.choice((2, 1000, 20_000)), document[key])
             document[key:key] = [document[key]] * count
             return document, f"[{key}] {count} times"
-        document[key], what = _change_value(document[key], generator, canary)
+        # A copy: what an earlier change has repeated is one value in many places, and would grow in all of them.
+        document[key], what = _change_value(copy.copy(document[key]), generator, canary)
         return document, f"{key}.{what}"[:200]
     value = _value(document, generator, canary)
     return value, f"= {value!r}"[:60]
