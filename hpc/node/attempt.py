@@ -19,7 +19,7 @@ from hpc.errors import OutdatedError, SweepError
 from hpc.processes import host
 from hpc.provenance import node
 from hpc.storage import files, opening, published
-from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, encode
+from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, parts
 from hpc.storage.claims import new_attempt, new_pack
 from hpc.storage.revisions import may_resume
 from hpc.storage.store import Store
@@ -89,7 +89,7 @@ class PackAttempt:
         self._check_ours()
         self._generation += 1
         self._read.clear()  # training has begun: what it resumed from need not stay in memory
-        files.publish(self.store.paths.generation_file(self.number, self._generation), encode(rows))
+        files.publish(self.store.paths.generation_file(self.number, self._generation), parts(rows))
         self._saved_in[self._generation] = {row.cell for row in rows}
         self._steps |= {row.cell: row.step for row in rows}
         # Only now, with the new generation's directory on disk: a power cut must not take both.

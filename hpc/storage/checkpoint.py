@@ -17,6 +17,9 @@ import safetensors.numpy
 
 _MAGIC = b"holdfast-checkpoint 1 "
 _FIRST_LINE_BYTES = len(_MAGIC) + 64 + 1
+# What safetensors calls the kinds of numbers that numpy has by itself.
+_KINDS = {"b": "BOOL", "f": "F", "i": "I", "u": "U", "c": "C"}
+_SIZES = {"BOOL": (1,), "F": (2, 4, 8), "I": (1, 2, 4, 8), "U": (1, 2, 4, 8), "C": (8,)}
 
 
 class CorruptCheckpointError(Exception):
@@ -49,10 +52,18 @@ class SavedCell:
     lineage: Sequence[Mapping[str, Any]] = ()
 
 
-def encode(rows: Sequence[SavedCell]) -> bytes:
-    """A generation as bytes. Values and histories may hold inf and nan: they come back as they went in."""
+def parts(rows: Sequence[SavedCell]) -> list[bytes | memoryview]:
+    """A generation, to be written one part after another. Values and histories may hold inf and nan: they come back as
+    they went in.
+
+    An array's part is its own memory, so that the states of a pack are not held several times over, and neither the
+    checksum nor the writing keeps a thread that trains meanwhile from running. Until it is written, nothing may change.
+    Raises TypeError for an array of what is no number.
+    """
     tensors = {
-        f"{i}/{name}": np.asarray(array, order="C") for i, row in enumerate(rows) for name, array in row.arrays.items()
+        f"{i}/{name}": _little_endian(np.asarray(array, order="C"))
+        for i, row in enumerate(rows)
+        for name, array in row.arrays.items()
     }
     header = [
         {
@@ -69,8 +80,38 @@ def encode(rows: Sequence[SavedCell]) -> bytes:
         }
         for row in rows
     ]
-    body = json.dumps(header).encode() + b"\n" + safetensors.numpy.save(tensors)
-    return _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    # The widest numbers first, as safetensors has them: then each array begins at a multiple of its numbers' size.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    body = [json.dumps(header).encode() + b"\n", _tensors_header(ordered)]
+    body += [array.reshape(-1).view(np.uint8).data for _, array in ordered]
+    checksum = hashlib.sha256()
+    for part in body:
+        checksum.update(part)
+    return [_MAGIC + checksum.hexdigest().encode() + b"\n", *body]
+
+
+def _little_endian(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _tensors_header(ordered: Sequence[tuple[str, np.ndarray[Any, Any]]]) -> bytes:
+    """What safetensors has before the arrays: the length of a JSON text, and the text, filled up to a multiple of 8."""
+    entries, begin = {}, 0
+    for name, array in ordered:
+        end = begin + array.nbytes
+        entries[name] = {"dtype": _kind(name, array.dtype), "shape": array.shape, "data_offsets": (begin, end)}
+        begin = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _kind(name: str, dtype: np.dtype[Any]) -> str:
+    kind = _KINDS.get(dtype.kind, "")
+    if dtype.itemsize not in _SIZES.get(kind, ()):
+        known = "bool, complex64, and integers and floats of up to 64 bits"
+        raise TypeError(f"array {name.partition('/')[2]!r} is of {dtype}; a checkpoint holds {known}")
+    return kind if kind == "BOOL" else f"{kind}{8 * dtype.itemsize}"
 
 
 def decode(data: bytes) -> list[SavedCell]:

@@ -16,7 +16,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,9 +38,11 @@ _COARSEST_NS = 2_000_000_000
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _FAST_JSON = msgspec.json.Decoder()
 T = TypeVar("T")
+# What is written: a whole, or its parts in order, which are not put together in memory before.
+Data = bytes | Sequence[bytes | memoryview]
 
 
-def publish(path: Path, data: bytes, durable: bool = True) -> None:
+def publish(path: Path, data: Data, durable: bool = True) -> None:
     """Write ``path`` whole, replacing what is there. On any error the old file stays as it is.
 
     durable: survive a power cut; only progress displays can do without. Raises OSError naming the path.
@@ -413,7 +415,7 @@ def write_temporary(path: Path, data: bytes) -> Path:
         return path.with_name(_write_temporary(folder, path, data))
 
 
-def _write_temporary(folder: int, path: Path, data: bytes, durable: bool = True, mode: int = _FILE_MODE) -> str:
+def _write_temporary(folder: int, path: Path, data: Data, durable: bool = True, mode: int = _FILE_MODE) -> str:
     temporary = f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
@@ -421,7 +423,8 @@ def _write_temporary(folder: int, path: Path, data: bytes, durable: bool = True,
         raise _naming(error, path) from None
     try:
         try:
-            _write_all(fd, data)
+            for part in [data] if isinstance(data, bytes) else data:
+                _write_all(fd, part)
             if durable:
                 os.fsync(fd)  # never tried twice: after a failed fsync the kernel may have dropped the data
         finally:
@@ -468,7 +471,7 @@ def _regular(folder: int, path: Path) -> os.stat_result:
     return found
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

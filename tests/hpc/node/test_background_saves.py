@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,20 @@ def test_arrays_that_are_still_on_their_way_are_waited_for_beside_training(store
     assert restored is not None
     assert (restored.arrays["weights"] == 7.0).all()
     assert (restored.arrays["others"] == 1.0).all()
+
+
+def test_arrays_that_have_arrived_are_written_in_parts_without_another_copy_of_them(store: Store) -> None:
+    """735 MB for 210 cells on a GPU: neither the memory for a second time, nor a pause of training to make it."""
+    arrived = {name: np.full(1_000_000, 7.0) for name in ("weights", "first", "second")}
+    run = begin(store)
+    run.restore(CELL)
+    tracemalloc.start()
+    run.save({CELL: Checkpoint(1, {name: lambda array=array: array for name, array in arrived.items()})})
+    run.check_storage()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert store.paths.generations(1)[0].stat().st_size > 24_000_000
+    assert most < 1_000_000
 
 
 def test_arrays_on_their_way_are_waited_for_at_once_when_training_ends(store: Store) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, encode
+from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, parts
 
-DTYPES = ["bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"]
+DTYPES = [
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64", "complex64"),
+]
+
+
+def encode(rows: Sequence[SavedCell]) -> bytes:
+    return b"".join(parts(rows))
 
 
 def row(**arrays: np.ndarray) -> SavedCell:
@@ -49,6 +57,27 @@ def test_arrays_that_are_not_contiguous_come_back_in_their_own_order() -> None:
     assert (back.arrays["a"] == base.T).all()
     assert (back.arrays["b"] == base[::2, ::-3]).all()
     assert (back.arrays["c"] == base).all()
+
+
+def test_arrays_of_all_kinds_come_back_beside_each_other_and_from_the_other_byte_order() -> None:
+    arrays = {dtype: np.arange(3).astype(dtype) for dtype in DTYPES} | {"big": np.arange(3, dtype=">f8")}
+    (back,) = decode(encode([row(**arrays)]))
+    assert all(same(back.arrays[dtype], arrays[dtype]) for dtype in DTYPES)
+    assert back.arrays["big"].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_arrays_are_written_from_where_they_are() -> None:
+    """Copies would take as much memory again as the states of all cells of a pack, and the time to make them."""
+    large, small = np.ones((300, 7), np.float32), np.ones(1, bool)
+    *_, first, second = parts([row(a=small, b=large)])
+    assert np.shares_memory(np.frombuffer(first, np.uint8), large)
+    assert np.shares_memory(np.frombuffer(second, np.uint8), small)
+
+
+@pytest.mark.parametrize("array", [np.array([{}]), np.array(["a"]), np.zeros(1, np.longdouble), np.zeros(1, complex)])
+def test_an_array_that_could_not_be_read_again_is_refused_by_name(array: np.ndarray) -> None:
+    with pytest.raises(TypeError, match=rf"array 'a/b' is of {array.dtype}; a checkpoint holds bool, complex64"):
+        parts([row(**{"a/b": array})])
 
 
 def test_names_with_slashes_and_numbers_stay_apart_between_rows() -> None:
