@@ -1,6 +1,8 @@
 """The loops that people train one Global Workspace with today, which Holdfast is compared with.
 
-python -m benchmarks.loops --data DIR [--device cuda] [--steps 500]      # the tight loop alone, as JSON
+python -m benchmarks.loops --data DIR [--device cuda] [--seconds 5]      # the tight loop alone, as JSON
+
+It says `ready` and waits for a line, so that several such processes are measured while all of them train.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,19 +132,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # on a GPU the host only launches kernels, and others like this one run beside it
     loop = tight_loop(load(arguments.data).train, arguments.device)
     # CUDA compiles and allocates in its first steps.
     for _ in range(50):
         next(loop)
     wait = torch.cuda.synchronize if arguments.device == "cuda" else lambda: None
     wait()
-    started = time.perf_counter()
-    for _ in range(arguments.steps):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    started, steps = time.perf_counter(), 0
+    while time.perf_counter() - started < arguments.seconds:
         next(loop)
+        steps += 1
     wait()
-    print(json.dumps({"us": (time.perf_counter() - started) / arguments.steps * 1e6}))
+    print(json.dumps({"us": (time.perf_counter() - started) / steps * 1e6}))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Batch 32, hidden 128, n_layers 4, 280,000 parameters: 53.1 MFLOP per step in mat
 process, a few steps each in turn. A busy machine changes its clock and shares its caches, so ratios are taken within a
 turn; their medians are printed, and as noise how far their quartiles lie apart. Times are minima, and on one thread the
 processor's, which leaves out what others took of it. --avx2 keeps the compiled step, torch and its libraries to AVX2.
-Nothing passes or fails. On a GPU (--device cuda), k concurrent processes of the tight loop are measured too.
+Nothing passes or fails. On a GPU (--device cuda) this is benchmarks.gpu, its part `speed`: packs of several widths, the
+tight loop, and concurrent processes of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,22 +25,14 @@ from typing import Any
 import torch
 
 from benchmarks import checkpoints
-from benchmarks.loops import BATCH, DIM, HIDDEN, LARGEST_NORM, LAYERS, LEARNING_RATE, predecessor_loop, tight_loop
-from hpc.config.schema import Configuration, Weights
-from training.loop.device import prepare
+from benchmarks.loops import predecessor_loop, tight_loop
+from benchmarks.packs import GFLOP_PER_STEP, ROWS, make_pack, settings_of, steps_of
 from training.loop.loop import CPU_PACK
-from training.loop.pack import Pack, Setup
-from training.model.rows import Architecture
-from training.model.settings import Settings, read_settings
-from training.model.state import Member, joined, new_state
-from training.model.tables import Tables, make_tables
+from training.model.tables import make_tables
 from training.shapes.dataset import Dataset, generate, load
 from training.steps.build import VARIABLE, NoKernelError, load_kernel
 from training.steps.native_step import NativeStep
 
-# An epoch and what `steps_of` takes at a time are whole numbers of rounds: no round trains more steps than another.
-ROWS = 16_384
-STEPS_AT_A_TIME = 128
 ROUNDS = 40
 # What keeps the libraries that torch calls from using AVX-512; read when they are loaded.
 ONLY_AVX2 = {
@@ -65,58 +57,10 @@ FP32 = {1: "(c) compiled step, one cell", CPU_PACK: f"(c) compiled step, {CPU_PA
 BF16_SET = "AVX512-BF16"
 BF16 = {1: "(c) in bf16, one cell", CPU_PACK: f"(c) in bf16, {CPU_PACK} cells"}
 Rounds = dict[str, list[float]]
-# One cell, one scale of a sweep, and a sweep of 7 dimensions x 6 scales x 5 seeds.
-GPU_PACKS = (1, 30, 210)
-GPU_PROCESSES = (1, 2, 4, 8)
-# Matrix products of one step: 2 x weights x rows, forward once and backward twice. And one of 1024 x 1024.
-GFLOP_PER_STEP, GFLOP_OF_PEAK = 0.0531, 2e-9 * 1024**3
+# A product of 1024 x 1024.
+GFLOP_OF_PEAK = 2e-9 * 1024**3
 # The default interval between checkpoints (checkpoint.every_s).
 CHECKPOINT_MS = 60_000
-
-
-class BenchmarkCell:
-    """A cell as the trainer sees it."""
-
-    def __init__(self, seed: int) -> None:
-        self.name, self.factors, self.seed, self.run_id = f"cell {seed}", {"dim": DIM, "scale": 1.0}, seed, seed
-
-
-def read(directory: Path) -> Settings:
-    """The built-in experiment with its defaults."""
-    sections = Configuration.model_validate(
-        {
-            "data": {"dir": str(directory), "batch_size": BATCH},
-            "model": {"hidden_dim": HIDDEN, "decoder_hidden_dim": HIDDEN, "n_layers": LAYERS},
-            "training": {"optimizer": {"lr": LEARNING_RATE}, "grad_clip": LARGEST_NORM},
-        }
-    ).model_dump()
-    return read_settings(sections | {"experiment": {"weights": Weights(fusion=1.0).model_dump()}})
-
-
-def make_pack(
-    settings: Settings,
-    tables: Tables,
-    device: torch.device,
-    cells: int,
-    native: bool,
-    threads: int,
-    precision: str = "fp32",
-) -> Pack:
-    architecture = Architecture.of(settings, DIM)
-    states = [
-        new_state(Member.of(BenchmarkCell(seed), settings), architecture, settings, device) for seed in range(cells)
-    ]
-    setup = Setup(settings, tables, device, native, threads, precision=precision)
-    return Pack(setup, architecture, joined(states))
-
-
-def steps_of(pack: Pack) -> Iterator[None]:
-    """Holdfast's own loop; yields once per step of all cells, also where several steps are one call."""
-    while True:
-        end = (pack.step // STEPS_AT_A_TIME + 1) * STEPS_AT_A_TIME  # much as training.loop does between two checks
-        for indices in pack.batches(end):
-            pack.train(indices)
-            yield from [None] * len(indices)
 
 
 def interleaved(variants: dict[str, Callable[[], float]], rounds: int) -> Rounds:
@@ -180,7 +124,7 @@ def gemm(size: int = 1024) -> Iterator[None]:
 
 def cpu_rows(directory: Path, dataset: Dataset) -> Rounds:
     """Microseconds per step of one cell, by variant; for PEAK, of a matrix product."""
-    device, settings = torch.device("cpu"), read(directory)
+    device, settings = torch.device("cpu"), settings_of(directory)
     tables = make_tables(dataset, standardize=False, device=device)
 
     def ours(cells: int, native: bool, threads: int = 1, precision: str = "fp32") -> Iterator[None]:
@@ -206,7 +150,7 @@ def cpu_rows(directory: Path, dataset: Dataset) -> Rounds:
 
 def slow_down(directory: Path, dataset: Dataset) -> dict[str, float]:
     """Microseconds per step early and late in training, measured in turn: subnormal numbers would slow late ones."""
-    device, settings = torch.device("cpu"), read(directory)
+    device, settings = torch.device("cpu"), settings_of(directory)
     tables = make_tables(dataset, standardize=False, device=device)
     variants = {}
     for begin in (EARLY, LATE):
@@ -216,34 +160,6 @@ def slow_down(directory: Path, dataset: Dataset) -> dict[str, float]:
             next(loop)
         variants[f"step {begin}"] = timed(loop, 1, 1)
     return {name: statistics.median(found) for name, found in interleaved(variants, ROUNDS).items()}
-
-
-def gpu_rows(directory: Path, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Microseconds per step of one cell on a GPU: packs of several widths, and k processes of the tight loop."""
-    device, settings = prepare("cuda", 1), read(directory)
-    tables = make_tables(dataset, standardize=False, device=device)
-    rows: dict[str, dict[str, float]] = {}
-    for cells in GPU_PACKS:
-        loop = steps_of(make_pack(settings, tables, device, cells, False, 1))
-        rows[f"(c) CUDA graph, P = {cells}"] = {"1": _gpu_time(loop, cells)}
-    for count in GPU_PROCESSES:
-        command = [sys.executable, "-m", "benchmarks.loops", "--data", str(directory)]
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-        slowest = max(json.loads(process.communicate()[0])["us"] for process in running)
-        rows[f"(b) tight loop, {count} processes"] = {"1": slowest / count}
-    return rows
-
-
-def _gpu_time(loop: Iterator[None], cells: int) -> float:
-    found = []
-    for _ in range(6):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        for _ in range(100):
-            next(loop)
-        torch.cuda.synchronize()
-        found.append((time.perf_counter() - started) / 100 / cells * 1e6)
-    return statistics.median(found[1:])  # the first includes the recording of the graph
 
 
 def compiled(precision: str = "fp32") -> bool:
@@ -307,6 +223,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--avx2", action="store_true", help="as on a processor without AVX-512")
     arguments = parser.parse_args()
+    if arguments.device == "cuda":
+        files = ["--json", str(arguments.json)] if arguments.json else []
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.gpu", "--parts", "speed", *files])
     if arguments.avx2 and not all(os.environ.get(name) == value for name, value in ONLY_AVX2.items()):
         command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | ONLY_AVX2)
@@ -317,20 +236,15 @@ def main() -> None:
         directory = Path(name) / "data"
         generate(directory, train=ROWS, val=500, test=100, seed=1, latents="mixed")
         dataset = load(directory)
-        if arguments.device == "cuda":
-            found["gpu"] = gpu_rows(directory, dataset)
-            for row, value in found["gpu"].items():
-                print(f"{row:34}{value['1']:8.1f} us per step of one cell")
-        else:
-            found["rounds"] = cpu_rows(directory, dataset)
-            found["speed"] = ratios(found["rounds"])
-            print_speed(found["speed"])
-            found["slow_down"] = slow_down(directory, dataset)
-            print(", ".join(f"{row}: {value:.0f} us" for row, value in found["slow_down"].items()))
-            found["checkpoints"] = checkpoints.measure(directory, Path(name) / "sweep")
-            print(", ".join(f"{row}: {value:.1f}" for row, value in found["checkpoints"].items()))
-            share = found["checkpoints"]["save_ms"] / CHECKPOINT_MS
-            print(f"checkpoints, of the time at the default interval: {share:.2%}")
+        found["rounds"] = cpu_rows(directory, dataset)
+        found["speed"] = ratios(found["rounds"])
+        print_speed(found["speed"])
+        found["slow_down"] = slow_down(directory, dataset)
+        print(", ".join(f"{row}: {value:.0f} us" for row, value in found["slow_down"].items()))
+        found["checkpoints"] = checkpoints.measure(directory, Path(name) / "sweep")
+        print(", ".join(f"{row}: {value:.1f}" for row, value in found["checkpoints"].items()))
+        share = found["checkpoints"]["save_ms"] / CHECKPOINT_MS
+        print(f"checkpoints, of the time at the default interval: {share:.2%}")
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 

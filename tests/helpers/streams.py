@@ -4,7 +4,8 @@
   reading what another may not have written yet, or writing what it may not have read yet, is an error.
 - Memory that is freed goes to others of the stream that made it. If another one may still use it, that is an error.
 - Copies that need not be waited for arrive as late as they may: those on a side stream when somebody waits for it,
-  those on the main stream when it is their turn on the device, but for the host only when it has waited.
+  those on the main stream when it is their turn on the device, but for the host only when it has waited. A side stream
+  copies to pinned memory alone: to other memory of the host it would hold up the host, and in it the device.
 """
 
 from __future__ import annotations
@@ -242,6 +243,8 @@ class Device(TorchDispatchMode):
             if to.data_ptr() not in self._watch.pinned:  # on the device: it is there when the device's next turn comes
                 return to.copy_(source)
             source = source.clone()  # read in its turn; the host sees it once it has waited
+        elif to.data_ptr() not in self._watch.pinned:
+            raise EmulatedError("a copy to memory that is not pinned makes the host wait")
         nonsense = torch.full((), 0xFF).to(to.dtype) if not to.is_floating_point() else torch.tensor(torch.nan)
         to.copy_(nonsense)
         Stream.current.late.append(lambda: self._arrive(to, source))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 # Between the smallest float32 (1.4e-45) and the smallest normal one (1.2e-38).
@@ -42,8 +44,14 @@ def prepare(device: str, threads: int) -> torch.device:
 
 
 def refuse_tf32() -> None:
-    """TF32 keeps ten bits of each factor's mantissa: results would differ from a CPU's in the third digit."""
-    torch.backends.cuda.matmul.allow_tf32 = False
+    """TF32 keeps ten bits of each factor's mantissa: results would differ from a CPU's in the third digit.
+
+    Torch 2.9 warns of this name. Its newer one (fp32_precision) does not undo what TORCH_ALLOW_TF32_CUBLAS_OVERRIDE has
+    set, as images of NVIDIA do: every product would then be refused, because the two contradict each other.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Please use the new API settings to control TF32")
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def find_vector_functions() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from hpc.planning.pilot_record import tasks_at_once
-from hpc.preflight import judge_node, probe
+from hpc.preflight import judge_node, on_node, probe
 from hpc.preflight.finding import NOTE, OK, PROBLEM, Finding, summary, table
 from hpc.preflight.judge_cluster import ClusterAnswers, Preemption, gpus, judge, preemption
 from hpc.slurm.answers import Node, parse_partitions
@@ -194,25 +196,48 @@ def test_the_probes_find_nothing_wrong_here_and_a_race_has_one_winner(tmp_path: 
     assert probe.race_faults(first, second) == []
 
 
-def machine(torch: dict[str, Any], **values: Any) -> list[Finding]:
+def machine(found: dict[str, Any], **values: Any) -> list[Finding]:
     answer = {"python": "3.11.7", "node": "n1", "executable": "python", "cpus": 4, "cuda_visible_devices": "0,1"}
-    return judge_node.machine(answer | {"torch": torch}, profile(**values))
+    return judge_node.machine(answer | {"torch": found}, profile(**values))
 
 
 def test_torch_and_gpus_of_a_node_are_held_against_the_profile() -> None:
     gpu = {"name": "A100", "bytes": 40 << 30}
-    torch = {"version": "2.6", "import_s": 2.0, "devices": [gpu], "trouble": ""}
-    assert verdict(machine(torch, gpus_per_node=1), "GPU").text == "A100 (42.9 GB)"
-    few = verdict(machine(torch, gpus_per_node=2), "GPU")
+    found = {"version": "2.6", "import_s": 2.0, "devices": [gpu], "trouble": ""}
+    assert verdict(machine(found, gpus_per_node=1), "GPU").text == "A100 (42.9 GB)"
+    few = verdict(machine(found, gpus_per_node=2), "GPU")
     assert (few.level, "sees 1 GPUs where the profile has 2 workers (CUDA_VISIBLE_DEVICES=0,1)" in few.text) == (
         PROBLEM,
         True,
     )
-    assert verdict(machine(torch), "GPU").level == NOTE
-    assert verdict(machine(torch | {"trouble": "no kernel image"}, gpus_per_node=1), "GPU").level == PROBLEM
+    assert verdict(machine(found), "GPU").level == NOTE
+    assert verdict(machine(found | {"trouble": "no kernel image"}, gpus_per_node=1), "GPU").level == PROBLEM
     assert verdict(machine({"error": "No module named 'torch'"}), "torch").level == NOTE
     assert verdict(machine({"error": "No module named 'torch'"}, gpus_per_node=1), "torch").level == PROBLEM
-    assert verdict(machine(torch | {"import_s": 99.0, "devices": []}), "torch").level == NOTE
+    assert verdict(machine(found | {"import_s": 99.0, "devices": []}), "torch").level == NOTE
+
+
+@pytest.mark.parametrize(
+    ("broken", "trouble"), [(None, ""), (0, "GPU 0: no kernel image"), (2, "GPU 2: no kernel image")]
+)
+def test_each_gpu_that_a_node_was_given_computes(
+    monkeypatch: pytest.MonkeyPatch, broken: int | None, trouble: str
+) -> None:
+    zeros, used = torch.zeros, []
+
+    def made(length: int, device: str) -> torch.Tensor:
+        used.append(device)
+        if device == f"cuda:{broken}":
+            raise RuntimeError("no kernel image\nis available")
+        return zeros(length)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: SimpleNamespace(name=f"G{n}", total_memory=n))
+    monkeypatch.setattr(torch, "zeros", made)
+    found = on_node._torch()
+    assert found["devices"] == [{"name": f"G{n}", "bytes": n} for n in range(3)]
+    assert found["trouble"] == trouble
+    assert used == ["cuda:0", "cuda:1", "cuda:2"][: 3 if broken is None else broken + 1]
 
 
 def test_how_many_tasks_run_at_once_follows_from_what_is_idle_and_allowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,8 +61,29 @@ load_function(DeclaredTrainer("mine.py:train", {str(tmp_path / "mine.py")!r}, fa
     assert after >= 0
 
 
-def test_torch_takes_the_settings_for_a_gpu_without_a_warning() -> None:
-    work = "refuse_tf32(); assert not torch.backends.cuda.matmul.allow_tf32"
-    code = f"import torch; from training.loop.device import refuse_tf32; {work}"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+WARNS = """
+import warnings
+
+found = torch._C._set_cublas_allow_tf32
+def warns(allowed):
+    warnings.warn("Please use the new API settings to control TF32 behavior, such as ...")
+    found(allowed)
+torch._C._set_cublas_allow_tf32 = warns
+"""
+
+
+@pytest.mark.parametrize("before", ["", WARNS], ids=["this version", "as 2.9"])
+@pytest.mark.parametrize("environment", [{}, {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"}], ids=["plain", "overridden"])
+def test_torch_takes_the_settings_for_a_gpu_without_a_warning(before: str, environment: dict[str, str]) -> None:
+    code = f"""
+import torch
+from training.loop.device import refuse_tf32
+{before}
+refuse_tf32()
+assert not torch.backends.cuda.matmul.allow_tf32
+# Since 2.9 there is a newer name; if the two differed, each product would be refused.
+assert getattr(torch.backends.cuda.matmul, "fp32_precision", "ieee") == "ieee"
+"""
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     assert (done.returncode, done.stderr) == (0, "")

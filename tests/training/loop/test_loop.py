@@ -260,6 +260,28 @@ def test_cells_close_ranks_in_packs_of_their_width_as_others_leave(
     assert_same_outcome(run, expected)
 
 
+def test_a_cell_that_stops_early_makes_room_where_a_packs_width_stays(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(width_module, "NARROWEST", 1)
+    cells = [cell(8, 1.0, seed) for seed in range(42, 48)]
+    early = {one.name for one in cells[::2]}
+
+    class Stopping(MemoryRun):
+        def stopped_early(self, cell: Any) -> bool:
+            return cell.name in early
+
+    expected, run, rows = Stopping(config), Stopping(config), []
+    train(cells, OPTIONS, expected)
+    assert fixed(config, run, cells, monkeypatch, rows) == {2}
+    # Three packs in the first epoch, and two in the second: their four rows have one without a cell.
+    assert sum(rows) == 6 * 250 + 4 * 250
+    assert_same_outcome(run, expected)
+    assert {name: len(history) for name, history in run.history.items()} == {
+        one.name: 1 if one.name in early else 2 for one in cells
+    }
+
+
 def test_a_requeued_task_keeps_the_width_of_its_packs_whoever_has_left(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

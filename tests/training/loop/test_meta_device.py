@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from helpers.command_line import ROOT
 from helpers.memory_run import MemoryCell, MemoryRun, cell
-from helpers.meta_device import META, Counting
+from helpers.meta_device import H100, H200, META, Counting, Gpu
 from helpers.packs import make_pack, train_steps
 from helpers.sections import whole
 
 from training.loop.loop import Loop
-from training.loop.pack import Setup
+from training.loop.order import Batches
+from training.loop.pack import Pack, Setup
 from training.model import transfer
 from training.model.metrics import EVALUATION_BATCH, evaluate
+from training.model.rows import Architecture
 from training.model.settings import read_settings
+from training.model.state import Member, joined, new_state
 from training.model.tables import make_tables
 from training.shapes.dataset import load
 from training.steps.torch_step import TorchStep
@@ -110,6 +116,87 @@ def test_a_step_of_many_cells_takes_few_kernels(config: dict[str, Any], weights:
             train_steps(pack, steps)
         counts.append(counted.kernels)
     assert counts[1] - counts[0] <= most
+
+
+def sweep_pack(config: dict[str, Any]) -> Pack:
+    """210 cells at the default sizes."""
+    config["model"] |= {"hidden_dim": 128, "decoder_hidden_dim": 128, "n_layers": 4}
+    setup = on_meta(config)
+    member = Member.of(cell(16), setup.settings)
+    architecture = Architecture.of(setup.settings, member.dim)
+    return Pack(setup, architecture, joined([new_state(member, architecture, setup.settings, META)] * 210))
+
+
+def step_seconds(pack: Pack, gpu: Gpu) -> float:
+    counts = []
+    for steps in (1, 2):  # what a visit costs besides its steps
+        with Counting() as counted:
+            train_steps(pack, steps)
+        counts.append(gpu.seconds(counted.work))
+    return counts[1] - counts[0]
+
+
+def test_a_step_of_a_sweep_takes_what_the_documentation_says_by_the_model(config: dict[str, Any]) -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    found = re.search(r"a step of 210\ncells takes (\S+) ms on an H100 and (\S+) ms on an H200", text)
+    assert found is not None
+    pack = sweep_pack(config)
+    for said, gpu in zip(found.groups(), (H100, H200), strict=True):
+        assert 1e3 * step_seconds(pack, gpu) == pytest.approx(float(said), abs=0.005)
+
+
+@pytest.mark.parametrize("gpu", [H100, H200], ids=["H100", "H200"])
+@pytest.mark.parametrize(("weights", "most"), [({"fusion": 1.0}, 0.02), (ALL_LOSSES, 0.025)])
+def test_validating_50_000_rows_takes_at_most_a_fiftieth_of_an_epoch_by_the_model(
+    config: dict[str, Any], weights: dict[str, float], most: float, gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 210 cells that train on 500,000. With all losses products alone, a third of a step's for a tenth of the rows,
+    take nearly as much, and in all it is a fortieth."""
+    config["experiment"]["weights"] = weights
+    pack = sweep_pack(config)
+    epoch = 500_000 // 32 * step_seconds(pack, gpu)
+    settings, tables = pack._setup.settings, pack._setup.tables
+    monkeypatch.setattr(transfer, "queued", lambda device: True)
+    counts = []
+    for rows in (EVALUATION_BATCH, 2 * EVALUATION_BATCH):
+        with Counting() as counting:
+            evaluate(
+                settings, pack.architecture, pack.state.parameters, replace(tables.val, rows=rows), tables.rescaling
+            )
+        counts.append(gpu.seconds(counting.work))
+    batch = counts[1] - counts[0]
+    validation = counts[0] + (math.ceil(50_000 / EVALUATION_BATCH) - 1) * batch
+    assert 0.5 * most * epoch < validation <= most * epoch
+
+
+def test_the_model_counts_what_a_kernel_reads_writes_and_multiplies() -> None:
+    a, b, c = (torch.zeros(3, *shape, device=META) for shape in ((4, 5), (5, 6), (4, 6)))
+    row = torch.zeros(6, device=META)
+    with Counting() as counted:
+        torch.bmm(a, b, out=c)
+        c.baddbmm_(a, b)
+        c.copy_(row.expand_as(c))
+        c.add_(1.0)
+        torch.add(c, row)
+        c.transpose(1, 2)
+    factors, product = 4 * (60 + 90), 4 * 72
+    assert counted.work == [
+        (factors + product, 720),
+        (factors + 2 * product, 720),
+        (24 + product, 0),
+        (2 * product, 0),
+        (24 + 2 * product, 0),
+    ]
+    assert Gpu(1e9, 1e9, 0.5, 0.5, 1e-6).seconds([(1000, 0), (0, 1000)]) == pytest.approx(6e-6)
+
+
+def test_the_orders_of_an_epoch_are_given_to_the_device_once() -> None:
+    with Counting() as counted:
+        batches = Batches([42, 43, 42], 8000, 32, META)
+        before = counted.given
+        for step in (0, 100, 249, 250, 499):
+            assert batches.between(step, step + 1).device == META
+    assert counted.given == before + 2
 
 
 @pytest.mark.parametrize(

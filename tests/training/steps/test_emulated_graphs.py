@@ -13,7 +13,7 @@ import torch
 from helpers.graphs import CUDAGraph, emulated_gpu
 from helpers.memory_run import MemoryRun, cell
 from helpers.packs import bits, make_pack, make_setup, train_steps
-from helpers.streams import EmulatedError, Stream
+from helpers.streams import EmulatedError, Stream, Watch
 from torch import Tensor
 
 from training.loop import loop, width
@@ -245,6 +245,7 @@ def test_a_copy_to_the_host_is_of_the_moment_it_was_asked_for_and_arrives_when_w
     copy = HostCopy([source])
     source.add_(1)
     assert copy._arriving[0].isnan().all()
+    assert not Stream.current.late  # training's own stream does not wait for it either
     assert copy.wait()[0].tolist() == copy.wait()[0].tolist() == [1.0, 1.0, 1.0]
 
 
@@ -255,6 +256,28 @@ def test_orders_of_an_epoch_are_the_same_drawn_beside_training_in_turn_or_out_of
         ahead = Batches([42, 43, 42], 8000, 32, torch.device("cpu"))
         for step in steps:
             assert ahead.between(step, step + 1).equal(plain.between(step, step + 1))
+
+
+@pytest.mark.usefixtures("gpu")
+def test_orders_are_drawn_into_pinned_memory_from_which_the_device_copies_by_itself() -> None:
+    batches = Batches([42, 43], 8000, 32, torch.device("cpu"))
+    batches.between(0, 1)
+    epoch, drawing = batches._ahead or pytest.fail("none is drawn ahead")
+    assert epoch == 1
+    for orders in (batches._orders, drawing.result()):
+        assert orders.data_ptr() in Watch.current.pinned
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_checkpoint_that_is_copied_to_ordinary_memory_is_caught(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = recorded(config, 1)
+    pack.checkpoints()
+    original = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *sizes, pin_memory=False, **options: original(*sizes, **options))
+    with pytest.raises(EmulatedError, match="not pinned"):
+        pack.checkpoints()
 
 
 def planted(fault: Callable[[TorchStep], None]) -> Callable[[TorchStep, Tensor], None]:
