@@ -151,13 +151,30 @@ class PackAttempt:
     def publish(self, cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> bool:
         """Publish a cell's outcome unless it has one; the first wins. Returns whether ours is the result.
 
-        A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped.
+        A different outcome of another attempt is kept beside it as a conflict, never overwritten or dropped, also where
+        there is no room for its files.
         Raises OSError; OutdatedError as _check_ours() does.
         """
         self._check_ours()
         if self._precedes_redo(cell):
             self.log(cell, "its result was set aside for a redo since this attempt was queued: the outcome is dropped")
             return False
+        record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
+        record[published.CELL_DIGEST] = self.sweep.cell_digest(cell)
+        try:
+            winner = self._publish(cell, outcome, record, provenance)
+        except OSError:
+            self._keep_if_other(cell, record)
+            raise
+        if winner is None:
+            return True
+        self._compare(cell, record, winner)
+        return False
+
+    def _publish(
+        self, cell: Cell, outcome: Outcome, record: Mapping[str, Any], provenance: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Give the result its name, after its files. Returns the one that has it already, empty if that is damaged."""
         # The files first and the result last: where there is a result, all it names is on disk under our own names.
         paths = self.store.paths
         beside = {published.HISTORY: published.described(outcome.history_csv)}
@@ -170,20 +187,17 @@ class PackAttempt:
         beside[published.CONFIG] = published.described(config)
         full = {"attempts": self.claims[cell], "pack": self.number, "submission": self.submission, "files": beside}
         full |= {**_redone(self.store, cell), **provenance}
-        record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
-        record[published.CELL_DIGEST] = self.sweep.cell_digest(cell)
-        result = record | {"provenance": full}
+        result = {**record, "provenance": full}
         data = json.dumps(result, indent=1, allow_nan=False).encode()
         winner = None
         for _ in range(_MOST_DAMAGED):
             self._check_ours()  # again: weights may take minutes to be written
             if files.publish_once(paths.result_file(cell), data):
                 published.link_outcome(paths, cell, result)
-                return True
+                return None
             if (winner := self._winner(cell)) is not None:
                 break
-        self._compare(cell, record, winner or {})
-        return False
+        return winner or {}
 
     def fail(self, cell: Cell, cause: str, traceback: str, at_start: bool = False, given_up: bool = False) -> None:
         """Record that this attempt at a cell ended with an error; or, given_up, that those before it came to nothing.
@@ -300,14 +314,34 @@ class PackAttempt:
             return None  # damaged this moment
 
     def _compare(self, cell: Cell, record: Mapping[str, Any], winner: Mapping[str, Any]) -> None:
-        own = record[published.CELL_DIGEST]  # which results of earlier versions do not say
-        same = all(winner.get(key) == record[key] for key in ("config_digest", "outcome_digest"))
-        if same and winner.get(published.CELL_DIGEST, own) == own:
+        if _is_same(record, winner):
             self.log(cell, "another attempt had published the same outcome")
-            return
+        else:
+            self._keep_beside(cell, record, winner)
+
+    def _keep_beside(self, cell: Cell, record: Mapping[str, Any], winner: Mapping[str, Any]) -> None:
+        """Keep an outcome that is not the published one. Raises OSError, which then says what is lost."""
+        paths = self.store.paths
+        beside = (paths.private_weights(self.number, cell), paths.private_history(self.number, cell))
         conflict = {"pack": self.number, "outcome": dict(record), "published": winner.get("outcome_digest")}
-        published.keep_conflict(self.store.paths, cell, conflict)
+        try:
+            published.keep_conflict(paths, cell, conflict, needless=beside)
+        except OSError as error:
+            lost = f"{cell.name} ended otherwise than published, which cannot be kept: {json.dumps(record['metrics'])}"
+            raise OSError(error.errno, f"{error.strerror}; {lost}", error.filename) from None
         self.log(cell, "another attempt had published a different outcome: kept both, see conflict.json")
+
+    def _keep_if_other(self, cell: Cell, record: Mapping[str, Any]) -> None:
+        """Keep an outcome whose files could not be written, if the cell has another one: nobody would train it again.
+
+        Raises OSError as _keep_beside() does.
+        """
+        try:
+            winner = self._winner(cell)
+        except OSError:
+            return
+        if winner is not None and not _is_same(record, winner):
+            self._keep_beside(cell, record, winner)
 
     def _drop_own_checkpoints(self) -> None:
         """Remove our generations, but none that is one of the last two of a cell without a result.
@@ -356,6 +390,13 @@ class PackAttempt:
         """Whether every cell of a pack has a result or is among those saved elsewhere. Unknown cells: no."""
         names = self.store.cells_of(pack)
         return names is not None and all(name in saved or self.store.has_result(name) for name in names)
+
+
+def _is_same(record: Mapping[str, Any], winner: Mapping[str, Any]) -> bool:
+    """Whether a cell's published result says what this outcome does."""
+    own = record[published.CELL_DIGEST]  # which results of earlier versions do not say
+    same = all(winner.get(key) == record[key] for key in ("config_digest", "outcome_digest"))
+    return same and bool(winner.get(published.CELL_DIGEST, own) == own)
 
 
 def _config(sweep: Sweep, cell: Cell) -> dict[str, Any]:

@@ -75,12 +75,14 @@ class PackTask:
             print(reason, file=sys.stderr)
         if not cells:
             return TaskExit.DONE
-        self._check_data()
+        try:
+            self._check_data()
+        except data.StoppedError:
+            return self._stop_before_training(cells)
         train = self._load()
         if train is None:
             return self._fail_all(cells)
-        shared = self.sweep.trainer.pack_mode != "sequential"
-        past = {cell: futile(self.store, cell, shared) for cell in cells}
+        past = self._past(cells)
         left = self._give_up_hopeless(past)
         alone = [[cell] for cell in left if past[cell].split]
         with self._mirror(left):
@@ -96,6 +98,19 @@ class PackTask:
         from hpc.wandb.mirror import mirrored
 
         return mirrored(self.store, self.sweep, cells, self.around.stop)
+
+    def _past(self, cells: list[Cell]) -> dict[Cell, Futile]:
+        """What came to nothing lately, of each cell."""
+        shared = self.sweep.trainer.pack_mode != "sequential"
+        return {cell: futile(self.store, cell, shared) for cell in cells}
+
+    def _stop_before_training(self, cells: list[Cell]) -> int:
+        """End while the data is read: data that takes longer than a task has is given up for like a slow start."""
+        left = self._give_up_hopeless(self._past(cells))
+        if not left:
+            return TaskExit.FAILED
+        self._note_early_stop(left)
+        return TaskExit.STOPPED
 
     def _give_up_hopeless(self, past: Mapping[Cell, Futile]) -> list[Cell]:
         """Record as failed the cells that were killed again and again without progress. Returns the others."""
@@ -149,8 +164,8 @@ class PackTask:
         return TaskExit.FAILED if failures.any_failed_in(self.store, cells, self.around.submission) else TaskExit.DONE
 
     def _check_data(self) -> None:
-        """Raise SweepError unless the data is what the sweep was planned with."""
-        if found := data.fault(self.sweep):
+        """Raise SweepError unless the data is what the sweep was planned with; StoppedError if asked to stop."""
+        if found := data.fault(self.sweep, self.around.stop):
             raise SweepError(found)
 
     def _stranger(self, cell: Cell) -> str:

@@ -12,6 +12,7 @@ it again.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> int:
     except ImportError as error:
         if not os.environ.get(protocol.CODE_DIGEST):
             raise
-        print(f"{PROJECT_ROOT}: the code is not as it was submitted ({error}); submit again", file=sys.stderr)
+        _say(f"{PROJECT_ROOT}: the code is not as it was submitted ({error}); submit again")
         return TaskExit.OUTDATED
 
 
@@ -82,17 +83,23 @@ def _checked(argv: list[str], stop: StopFlag) -> int:
     try:
         return _run(Store(Path(argv[0])), argv, stop)
     except OutdatedError as error:
-        print(error, file=sys.stderr)
+        _say(error)
         return TaskExit.OUTDATED
     except (SweepError, workers.WorkersError) as error:
-        print(error, file=sys.stderr)
+        _say(error)
         return TaskExit.USAGE
     except TroubleError as error:
-        print(error, file=sys.stderr)
+        _say(error)
         return error.status
     except OSError as error:
-        print(of_system(error), file=sys.stderr)
+        _say(of_system(error))
         return TaskExit.STORAGE
+
+
+def _say(what: object) -> None:
+    """Tell people why a task ends. Its log may lie on a disk that is full, which must not change how it ends."""
+    with contextlib.suppress(OSError):
+        print(what, file=sys.stderr, flush=True)
 
 
 def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
@@ -102,7 +109,7 @@ def _run(store: Store, argv: list[str], stop: StopFlag) -> int:
     if token := os.environ.get(protocol.ARRAY):
         task_list.check_array(store.paths, submission, array, token)
     if why := task_list.why_void(store.paths, submission, array, index):
-        print(f"task {index} of array {array} of submission {submission} is not trained: {why}", file=sys.stderr)
+        _say(f"task {index} of array {array} of submission {submission} is not trained: {why}")
         return TaskExit.DONE
     if digest := os.environ.get(protocol.CODE_DIGEST):
         from hpc.trainers.snapshot import check_snapshot

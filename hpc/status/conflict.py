@@ -41,13 +41,28 @@ class Conflict:
 
 
 def conflicts(store: Store, cell: Cell) -> list[Conflict]:
-    """The published outcome of a cell with each other one it has. Raises SweepError if a record cannot be read."""
+    """The published outcome of a cell with each other one it has. Raises SweepError if a record cannot be read.
+
+    Without those for which there was no room: of these there is an empty file alone.
+    """
+    published, winner = _published(store, cell)
+    unwritten = _unwritten(store, cell)
+    paths = (path for path in store.paths.conflict_files(cell) if path not in unwritten)
+    return [Conflict(published, winner, *_record(path)) for path in paths]
+
+
+def _published(store: Store, cell: Cell) -> tuple[dict[str, Any] | None, int | None]:
+    """The published outcome and its pack attempt; None if it cannot be read."""
     try:
-        published = store.result(cell)
+        found = store.result(cell)
     except SweepError:
-        published = None
-    winner = provenance_of(published).get("pack")
-    return [Conflict(published, winner, *_record(path)) for path in store.paths.conflict_files(cell)]
+        found = None
+    return found, provenance_of(found).get("pack")
+
+
+def _unwritten(store: Store, cell: Cell) -> list[Path]:
+    """Records of other outcomes that are empty, since there was no room for them."""
+    return [path for path in store.paths.conflict_files(cell) if path.stat().st_size == 0]
 
 
 def _record(path: Path) -> tuple[dict[str, Any], int | None]:
@@ -60,17 +75,19 @@ def _record(path: Path) -> tuple[dict[str, Any], int | None]:
 
 def explain(store: Store, cell: Cell) -> str:
     """What happened and how to settle it, for people; empty if the cell has no conflict."""
-    found = conflicts(store, cell)
-    if not found:
+    found, unwritten = conflicts(store, cell), _unwritten(store, cell)
+    others = len(found) + len(unwritten)
+    if not others:
         return ""
     directory = store.paths.cell_directory(cell)
-    number = {1: "two", 2: "three"}.get(len(found), str(len(found) + 1))
+    number = {1: "two", 2: "three"}.get(others, str(others + 1))
     lines = [
         f"{number} attempts ended with different outcomes: the trainer is not deterministic, or its surroundings "
         "differed"
     ]
     lines += [line for entry in found for line in _differences(entry)]
-    labelled = [("published", found[0].published_pack), *(("other", entry.other_pack) for entry in found)]
+    lines += [f"  {path.name}: there was no room for another outcome; see its task's log" for path in unwritten]
+    labelled = [("published", _published(store, cell)[1]), *(("other", entry.other_pack) for entry in found)]
     lines += [f"  {label}: {store.paths.pack_directory(pack)}" for label, pack in labelled if pack is not None]
     records = shlex.join(map(str, store.paths.conflict_files(cell)))
     moving = shlex.join(map(str, (directory, store.root / f"{cell.name}.conflict")))

@@ -227,17 +227,40 @@ def _whole(path: Path, named: Any, name: str, most: Mapping[str, float]) -> bool
     return path.exists() and _is_named(str(path), named, name, most)
 
 
-def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any]) -> None:
-    """Keep an outcome that differs from the published one; the same outcome twice is kept once. Raises OSError."""
+def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any], needless: Iterable[Path] = ()) -> None:
+    """Keep an outcome that differs from the published one; the same outcome twice is kept once.
+
+    needless: private files that are given up one after another where there is no room for it. If that does not help, an
+    empty file with its digest in the name at least puts the cell in CONFLICT, and the error is raised. Raises OSError.
+    """
+    places = iter(needless)
+    while True:
+        try:
+            return _keep_conflict(paths, cell, conflict)
+        except OSError:
+            if (given_up := next(places, None)) is None:
+                with contextlib.suppress(OSError):  # a full quota of bytes still allows for a name
+                    files.publish_once(paths.further_conflict_file(cell, conflict["outcome"]["outcome_digest"]), b"")
+                raise
+            files.remove(given_up)
+
+
+def _keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any]) -> None:
     data, path = json.dumps(conflict, indent=1).encode(), paths.conflict_file(cell)
-    if files.publish_once(path, data):
-        return
     digest = conflict["outcome"]["outcome_digest"]
-    with contextlib.suppress(ValueError):
-        if documents.read(path, documents.ConflictDocument, opening.RESULT)["outcome"].get("outcome_digest") == digest:
-            return
+    # First: it needs no room. Then again: another process may have kept the same one since.
+    if _is_kept(path, digest) or files.publish_once(path, data) or _is_kept(path, digest):
+        return
     # A third outcome: a name of its own, since the second one's must not be taken from it.
     files.publish_once(paths.further_conflict_file(cell, digest), data)
+
+
+def _is_kept(path: Path, digest: str) -> bool:
+    try:
+        found = documents.read(path, documents.ConflictDocument, opening.RESULT)["outcome"]
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(found.get("outcome_digest") == digest)
 
 
 # --- setting aside --------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpc.errors import SweepError, one_line
 from hpc.storage import documents, files
+from hpc.storage.layout import is_conflict
 from hpc.storage.opening import MOST_CELLS, too_many
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
@@ -111,7 +112,7 @@ def has_work(store: Store) -> bool:
     for name in store.present():
         directory = store.paths.results_root / name
         entries = files.entries(directory)
-        if "results.json" in entries or "conflict.json" in entries:
+        if "results.json" in entries or any(map(is_conflict, entries)):
             return True
         if _has_open_attempt(directory / "attempts"):
             return True

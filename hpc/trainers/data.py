@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hpc.sweep.definition import Sweep
 
+_BLOCK_BYTES = 2**18
 
-def fault(sweep: Sweep) -> str:
-    """What is wrong with a sweep's data, in one line; empty if nothing is. Reads every byte. Raises OSError."""
+
+class StoppedError(Exception):
+    """Reading was asked to stop before every byte was read."""
+
+
+def _never() -> bool:
+    return False
+
+
+def fault(sweep: Sweep, stop: Callable[[], bool] = _never) -> str:
+    """What is wrong with a sweep's data, in one line; empty if nothing is. Reads every byte.
+
+    stop: asked again and again whether to go on, for reading may take minutes. Raises StoppedError, OSError.
+    """
     if not sweep.data_digest:
         return ""
     if not sweep.sections["data"]["dir"]:
@@ -18,7 +31,7 @@ def fault(sweep: Sweep) -> str:
     directory = Path(sweep.sections["data"]["dir"])
     images = sweep.sections["data"].get("image_dir")
     try:
-        found = data_digest(directory, sweep.trainer.data_files, Path(images) if images else None)
+        found = data_digest(directory, sweep.trainer.data_files, Path(images) if images else None, stop)
     except FileNotFoundError:
         return f"{directory}: the data of this sweep is missing; put it back"
     if found != sweep.data_digest:
@@ -26,11 +39,13 @@ def fault(sweep: Sweep) -> str:
     return ""
 
 
-def data_digest(directory: Path, patterns: Iterable[str], images: Path | None = None) -> str:
+def data_digest(
+    directory: Path, patterns: Iterable[str], images: Path | None = None, stop: Callable[[], bool] = _never
+) -> str:
     """Digest of the content of a data directory's files that match the patterns, by name and bytes.
 
-    images: a second directory in which files that the first one lacks may lie.
-    Raises FileNotFoundError if no file of the data directory matches.
+    images: a second directory in which files that the first one lacks may lie. stop: as for fault().
+    Raises FileNotFoundError if no file of the data directory matches, StoppedError.
     """
     wanted = list(patterns)
     found = _matching(directory, wanted)
@@ -41,9 +56,18 @@ def data_digest(directory: Path, patterns: Iterable[str], images: Path | None = 
     total = hashlib.sha256()
     # Sorted by name: the digest depends neither on the order of a directory nor on where the data lies.
     for name, path in sorted(found.items()):
-        with path.open("rb") as file:
-            total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        total.update(f"{name} {_file_digest(path, stop)}\n".encode())
     return total.hexdigest()
+
+
+def _file_digest(path: Path, stop: Callable[[], bool]) -> str:
+    digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(block):
+            if stop():
+                raise StoppedError
+            digest.update(block[:size])
+    return digest.hexdigest()
 
 
 def _matching(directory: Path, patterns: Iterable[str]) -> dict[str, Path]:

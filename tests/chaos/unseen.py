@@ -169,6 +169,20 @@ UNSEEN = (
         _by("hpc/storage/test_transient_errors.py"),
     ),
     Mutant(
+        "an outcome for which there is no room goes unsaid",
+        "hpc/node/attempt.py",
+        "            self._keep_if_other(cell, record)\n",
+        "",
+        _by("chaos/test_disks.py"),
+    ),
+    Mutant(
+        "a stop while the data is read is not heard",
+        "hpc/trainers/data.py",
+        "            if stop():\n",
+        "            if False:\n",
+        _by("hpc/node/test_giving_up.py"),
+    ),
+    Mutant(
         "a newer claim takes the cell",
         "hpc/node/attempt.py",
         "any(self._newest_row(cell, attempt) is not None for attempt in newer)",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.small_sweeps import make_grid, make_store, make_sweep, run_task, submit, write_trainer
+from helpers.small_sweeps import ROOT, make_grid, make_store, make_sweep, run_task, submit, write_trainer
 
 from hpc.node.attempt import PackAttempt
 from hpc.node.giving_up import MOST_ALONE, MOST_INTERRUPTED, futile
 from hpc.node.training_run import TrainingRun
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
+from hpc.sweep.states import FAILED
+from hpc.trainers.data import data_digest
 from training.contract import Checkpoint
 
 
@@ -198,3 +201,68 @@ def test_stops_that_come_while_cells_are_claimed_are_counted(tmp_path: Path, pac
         in_turn = past if pack_mode == "fused" else past[:1]
         assert [(one.attempts, one.interrupted) for one in in_turn] == [(0, stops)] * len(in_turn)
     assert all(one.hopeless for one in in_turn)
+
+
+# --- stopped while the data is read -----------------------------------------------------------------------------------
+
+# The first file of the data brings a signal; whoever opens the second one says so.
+STRIKING = """
+import os, signal, sys
+
+def strike(event, arguments):
+    name = os.path.basename(str(arguments[0])) if event == "open" else ""
+    if name == "a.npy":
+        os.kill(os.getpid(), getattr(signal, os.environ["STRIKE"]))
+    if name == "b.npy":
+        os.write(2, b"read on")
+
+sys.addaudithook(strike)
+"""
+
+
+@pytest.fixture
+def with_data(tmp_path: Path) -> Store:
+    """A sweep of two cells in one task, whose data is two files."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("a.npy", "b.npy"):
+        (data / name).write_bytes(b"as planned")
+    path = write_trainer(tmp_path / "user")
+    write_trainer(tmp_path / "striking", STRIKING, "sitecustomize.py")
+    grid, digest = make_grid((1, 2), (42,)), data_digest(data, ["*"])
+    return make_store(
+        tmp_path / "out", make_sweep(grid, path=path, sections={"data": {"dir": str(data)}}, data_digest=digest)
+    )
+
+
+def struck(store: Store, name: str) -> subprocess.CompletedProcess[str]:
+    """A task that gets a signal when it begins to read its data."""
+    cells = list(store.sweep().grid)
+    place = store.paths.root.parent / "striking"
+    return run_task(store, submit(store, cells), PYTHONPATH=f"{ROOT}:{place}", STRIKE=name)
+
+
+def test_a_task_that_is_stopped_while_it_reads_its_data_stops_at_once_and_that_is_counted(with_data: Store) -> None:
+    done = struck(with_data, "SIGUSR2")
+    assert done.returncode == 85, done.stderr
+    assert "read on" not in done.stderr
+    past = [futile(with_data, cell, fused=False) for cell in with_data.sweep().grid]
+    assert [(one.attempts, one.interrupted) for one in past] == [(0, 1)] * 2
+
+
+def test_data_that_takes_longer_to_read_than_every_task_has_is_given_up_for(with_data: Store) -> None:
+    cells = list(with_data.sweep().grid)
+    for cell in cells:
+        for _ in range(MOST_INTERRUPTED):
+            attempt(with_data, cell)
+    assert struck(with_data, "SIGUSR2").returncode == 1
+    found = list(with_data.statuses(cells, with_data.sweep()))
+    assert [status.state for status in found] == [FAILED] * 2
+    assert found[0].cause.startswith(f"was stopped {MOST_INTERRUPTED} times in a row before it had saved anything")
+
+
+def test_a_kill_while_the_data_is_read_counts_against_no_cell(with_data: Store) -> None:
+    assert struck(with_data, "SIGKILL").returncode == -9
+    cells = list(with_data.sweep().grid)
+    assert [len(with_data.attempts(cell)) for cell in cells] == [0, 0]
+    assert run_task(with_data, submit(with_data, cells)).returncode == 0
