@@ -1,4 +1,5 @@
-"""Commands against each other, on two clusters with one file system: cancel, wait, take-over, and who comes at once.
+"""Commands against each other, on two clusters with one file system: cancel, wait, take-over, who comes at once; and
+code that is purged under queued and running tasks.
 
 After every round no cell may have two tasks that train, and what was cancelled may not come back by itself. At the end
 aggregated_results.json has to be that of the same sweep undisturbed, byte by byte.
@@ -6,7 +7,9 @@ aggregated_results.json has to be that of the same sweep undisturbed, byte by by
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +24,14 @@ from helpers.waiting import PATIENCE, comes, wait_until
 
 from hpc.processes import state
 from hpc.sandbox.cluster import Sandbox
+from hpc.slurm.commands import Slurm, SlurmError
 from hpc.submission.live import LiveTask, queues
 
 from .attempts import ROOT
 from .storm import Storm, at_cluster
 
 SAVING, WAITING, TAKE_OVER, AT_ONCE = "cancels while saving", "cancels against wait", "take-overs", "submits at once"
+PURGED = "snapshot purges"
 SUBMIT = ("submit", "--config", "sweep.yaml", "--profile", "storm.yaml", "--output-dir", "out")
 
 
@@ -101,6 +106,37 @@ class Contest:
         assert 0 in {command.returncode for command in both}
         return 1
 
+    def purge_snapshot(self) -> int:
+        """The tasks' code is purged or edited, and the trainer's own file is edited, too. What starts then has to train
+        nothing: it would end with other numbers. Returns 1.
+        """
+        self.side.submit()
+        wait_until(lambda: len(self.running()) >= 2, "running tasks", pause=0.3)
+        victims, trainer = self.running(), self.sides[0].directory / "tiny.py"
+        planned = trainer.read_text()
+        trainer.write_text(_with_other_numbers(planned))
+        self._spoil()
+        for task in victims:
+            with contextlib.suppress(SlurmError):  # it has just been requeued by itself, at its time limit
+                Slurm(task.conf).requeue(task.queued)
+        wait_until(lambda: not self.live(), "the end of tasks without their code", pause=0.3)
+        trainer.write_text(planned)
+        return 1
+
+    def _spoil(self) -> None:
+        """Damage every snapshot that tasks may run, in one of three ways."""
+        generator, root = self.sides[0].generator, self.sides[0].store.paths.code_root
+        how = generator.choice(["gone", "in part", "edited"])
+        for code in (path for path in root.iterdir() if path.name.isalnum()):
+            files = sorted(path for path in code.rglob("*") if path.is_file())
+            if how == "gone":
+                shutil.rmtree(code)
+            for path in generator.sample(files, len(files) // 2) if how == "in part" else ():
+                path.unlink()
+            for path in files if how == "edited" else ():
+                if path.name == "tiny.py":
+                    path.write_text(_with_other_numbers(path.read_text()))
+
     # --- looking --------------------------------------------------------------------------------------------------
 
     def start(self, side: Storm, *words: str) -> subprocess.Popen[bytes]:
@@ -125,6 +161,12 @@ class Contest:
         assert comes(single, PATIENCE, pause=0.3), "a cell has two tasks that train"
 
 
+def _with_other_numbers(trainer: str) -> str:
+    changed = trainer.replace("3.9 *", "3.8 *")
+    assert changed != trainer
+    return changed
+
+
 def contest(
     directory: Path, clusters: tuple[Sandbox, Sandbox], seed: int, rounds: int, log: Callable[[str], None] = print
 ) -> Counter[str]:
@@ -139,6 +181,7 @@ def contest(
             WAITING: raging.cancel_against_wait,
             TAKE_OVER: raging.take_over,
             AT_ONCE: raging.submit_at_once,
+            PURGED: raging.purge_snapshot,
         }
         order = [kind for kind in kinds for _ in range(rounds)]
         sides[0].generator.shuffle(order)

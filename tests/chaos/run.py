@@ -167,7 +167,7 @@ def slurm(order: Order) -> Counter[str]:
 
 
 def contest(order: Order) -> Counter[str]:
-    """Commands against each other on two clusters: cancel, wait, take-over, both at once."""
+    """Commands against each other on two clusters: cancel, wait, take-over, both at once, purged code."""
     reason = installed()
     if reason:
         raise SkippedError(reason)
@@ -202,7 +202,13 @@ PARTS = {
     "effectiveness": Part(effectiveness, {"percent effective": 90}),
     "contest": Part(
         contest,
-        {commands.SAVING: 32, commands.WAITING: 8, commands.TAKE_OVER: 8, commands.AT_ONCE: 8},
+        {
+            commands.SAVING: 32,
+            commands.WAITING: 8,
+            commands.TAKE_OVER: 8,
+            commands.AT_ONCE: 8,
+            commands.PURGED: 8,
+        },
     ),
     "slurm": Part(slurm, {"effective faults": storm.WANTED, "kinds": storm.KINDS_WANTED, "cells": 24}),
 }

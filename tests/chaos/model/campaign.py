@@ -8,7 +8,7 @@ from itertools import cycle
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from .swarm import search, shrunk
+from .swarm import Search, shrunk
 from .test_model import Loose, Protocol
 from .test_submissions import Submissions
 
@@ -19,18 +19,18 @@ _SHRINK_S = 120.0
 def campaign(operations: int, seed: int) -> Counter[str]:
     """Run schedules of all models in turn until so many operations have been performed. Returns what was done.
 
-    Half of them are drawn by hypothesis, which covers rules and values evenly; half by a swarm, which goes further.
+    Half of them are drawn by hypothesis, which covers rules and values evenly; half by a search, which goes further.
     Raises AssertionError for a violation, with the shortest schedule that leads to it.
     """
     counts: Counter[str] = Counter()
-    for turn, machine in enumerate(cycle((Protocol, Submissions, Loose))):
+    counted = {machine: _counted(machine, counts) for machine in (Protocol, Submissions, Loose)}
+    searches = {machine: Search(counted[machine], seed) for machine in counted}
+    for machine in cycle(counted):
         if counts["file operations"] >= operations:
             return counts
-        counted = _counted(machine, counts)
-        run_state_machine_as_test(counted, settings=settings(machine.TestCase.settings, database=None))
-        swarm = f"{seed}, turn {turn}"
-        if found := search(counted, machine.TestCase.settings.max_examples, swarm):
-            raise AssertionError(f"swarm {swarm}, schedule {found.schedule}: {shrunk(machine, found, '', _SHRINK_S)}")
+        run_state_machine_as_test(counted[machine], settings=settings(machine.TestCase.settings, database=None))
+        if found := searches[machine].run(machine.TestCase.settings.max_examples):
+            raise AssertionError(f"seed {seed}, schedule {found.schedule}: {shrunk(machine, found, '', _SHRINK_S)}")
     raise AssertionError("a cycle does not end")
 
 

@@ -76,6 +76,7 @@ class Clusters:
         self.world.operation(command[0])
         with known():
             done = self._answer(list(command), self._reached(conf))
+        self.world.viewer.asked = command[0]
         self.world.operation(f"{command[0]} answered")
         return done
 

@@ -42,6 +42,7 @@ class Host:
 class Command(Process):
     """A process on a host. frozen: SIGSTOP. boot: the one it runs in. take_over: it may take locks over.
 
+    verb: what was typed. asked: what it asked Slurm last.
     since: number of the newest submission when its command began. trains: the cell that it trains now.
     fails: its trainer does. waits: `submit --wait`.
     told: why it was refused. said: what it waits for.
@@ -54,7 +55,7 @@ class Command(Process):
     born: int
     frozen = take_over = fails = waits = False
     since = 0
-    trains = ""
+    verb = asked = trains = ""
     lock_file = told = said = ""
     conf: Any = None
     unanswered = void = False

@@ -28,7 +28,7 @@ from hpc.submission import arrays, cancels, live, lock, redo
 from . import scripts
 from .campaign import Model
 from .scripts import Submissions
-from .swarm import Found, search, shrunk
+from .swarm import Found, Search, shrunk
 from .test_model import Loose, Protocol
 
 
@@ -109,7 +109,7 @@ STARTED_AFTER = "by a task that started after it was cancelled"
 OLDER_THAN_REDO = "is trained on from what is older than its redo"
 
 
-def _keep_one_conflict(paths: Any, cell: Any, conflict: Any) -> None:
+def _keep_one_conflict(paths: Any, cell: Any, conflict: Any, needless: Any) -> None:
     files.publish_once(paths.conflict_file(cell), json.dumps(conflict).encode())
 
 
@@ -441,7 +441,7 @@ def hunt(mutant: Mutant, schedules: int, seed: int, shrink_s: float = 0.0) -> Fo
     """What a search that knows nothing of the mutant finds, shortened; None if nothing."""
     with pytest.MonkeyPatch.context() as patch:
         mutant.apply(patch)
-        found = search(mutant.machine, schedules, seed)
+        found = Search(mutant.machine, seed).run(schedules)
         if found and shrink_s:
             found = shrunk(mutant.machine, found, mutant.says, shrink_s)
     return found

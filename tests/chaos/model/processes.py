@@ -41,7 +41,8 @@ class KilledError(BaseException):
 class Process:
     """One virtual process. lagging: its listings of directories are those it saw before, as from a stale cache.
 
-    operations: how many it has performed. past: what it did in ``root``, the sweep directory, past the model.
+    operations: how many it has performed. at: the one before which it waits. past: what it did in ``root``, the sweep
+    directory, past the model.
     """
 
     root = ""
@@ -54,7 +55,7 @@ class Process:
         self.listings: dict[str, list[str]] = {}
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
         self.operations = 0
-        self.past = ""
+        self.at = self.past = ""
         self._left, self._until = 0, ""
         self._thread = threading.Thread(target=self._run, args=(body,), name=name, daemon=True)
         self._thread.start()
@@ -93,6 +94,7 @@ class Process:
         if self.killed:
             raise KilledError
         if self._left == 0 or name == self._until:
+            self.at = name
             self._waits.release()
             self._go.acquire()
             if self.killed:

@@ -45,6 +45,8 @@ from .toy import Witness, check_believed, train_cell
 
 GRID = make_grid((1, 2, 3), (42,))
 CELLS = list(GRID)
+# What a command does next, where that tells one moment of it from another.
+_NOTABLE = {"rmtree", "sleep", "sbatch", "sbatch answered", "squeue answered", "scancel", "scancel answered"}
 # How often all go on in the end; and how often without a change before one who only waits is left to himself.
 _ROUNDS, _IDLE_ROUNDS = 40, 3
 
@@ -68,6 +70,7 @@ class Site:
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp())
         self.code = "toy"  # what a look at the trainer's file gives at this moment
+        self.codes: dict[int, str] = {}  # what the tasks of a submission run
         self.store = Store(self.directory / "out")
         sweep = make_sweep(GRID, path=write_trainer(self.directory))
         revisions.write_sweep(self.store, sweep, {"trainer_digest": self.code})
@@ -94,8 +97,8 @@ class Site:
         patch(git, "state", lambda path: None)
         patch(slurm, "check_code", lambda request, profile: Project(Path(), {}, {}))
         patch(provenance, "versions", dict)
-        for module in (request, pack):
-            patch(module, "trainer_digest", lambda trainer, code=None: code.name if code else self.code)
+        patch(request, "trainer_digest", lambda trainer, code=None: code.name if code else self.code)
+        patch(pack, "trainer_digest", lambda trainer: self.codes[current().job.job.place[0]])
         for module in (slurm, watching):
             patch(module, "time", Clock(self.world))
         for module in (slurm, look, request):
@@ -125,9 +128,8 @@ class Site:
         def replace_checked(store: Store, intent: Intent, *arguments: Any) -> None:
             if current().works_without_lock:
                 self.world.faults.append(f"{current().name} replaces tasks although its lock was taken over")
-            with outside():
-                on_record = store.manifest()["revisions"][-1]["provenance"]["trainer_digest"]
-            if intent.code != on_record:
+            self.codes[intent.number] = intent.code
+            if intent.code != self._code_on_record() and current().lost_at is None:
                 self.world.faults.append(f"{current().name} queues code that is not on record")
             before = self._training()
             real_replace(store, intent, *arguments)
@@ -148,6 +150,10 @@ class Site:
         revisions.write_sweep(store, sweep, facts, check)
         if queued and changes and not command.lagging and not command.works_without_lock:
             self.world.faults.append(f"{command.name} changes what {len(queued)} queued tasks are to train")
+
+    def _code_on_record(self) -> str:
+        with outside():
+            return str(self.store.manifest()["revisions"][-1]["provenance"]["trainer_digest"])
 
     def _is_seen(self, one: Task, command: Command) -> bool:
         """Whether a command that looks at the queues sees a task that will train."""
@@ -175,7 +181,8 @@ class Site:
             asked_for = sweep or self.store.sweep()
             process.status = slurm.submit(Request(self.store, asked_for), chosen, Profile("p", {"timeout_min": 5}))
 
-        return self._command(host, body, take_over=chosen.take_over, waits=chosen.wait, conf=conf)
+        verb = "correct" if sweep else "submit"
+        return self._command(host, body, verb=verb, take_over=chosen.take_over, waits=chosen.wait, conf=conf)
 
     def correct(self, host: Host) -> Command:
         """`holdfast submit` of this sweep with another configuration."""
@@ -206,11 +213,11 @@ class Site:
                 if not process.unanswered:
                     self._check_stopping(process)
 
-        return self._command(host, body)
+        return self._command(host, body, verb="cancel")
 
     def redo(self, host: Host, cells: list[Cell]) -> Command:
         """`holdfast redo --axis ...` of some cells, typed on a host."""
-        return self._command(host, partial(self.redos.command, cells=cells))
+        return self._command(host, partial(self.redos.command, cells=cells), verb="redo")
 
     def _command(self, host: Host, body: Callable[[Command], None], **about: Any) -> Command:
         def told(process: Command) -> None:
@@ -307,10 +314,41 @@ class Site:
                     if trains and not one.process.stopped:
                         self.world.faults.append(f"{one.process.trains} trains on after it was cancelled")
 
+    # --- where a schedule has got ---------------------------------------------------------------------------------
+
+    def situation(self) -> set[str]:
+        """What there is, for a search: kinds of commands, tasks, clusters and cells."""
+        found = {self._standing(process) for process in self.world.live if process.job is None}
+        found |= set(map(self._kind, self._all_tasks()))
+        found |= {status.state for status in self.store.statuses(CELLS, self.store.sweep())}
+        for controller in self.clusters.controllers.values():
+            found |= {f"{controller.name} is silent"} if controller.silent else set()
+            found |= {f"{controller.name} is late"} if controller.late else set()
+        facts = {"cancelled": self.cancels, "foreign": self.foreign, "edited": self.code != self._code_on_record()}
+        return found | {name for name, fact in facts.items() if fact}
+
+    def _standing(self, command: Any) -> str:
+        """How far a command has come, and whether it has the lock."""
+        held = (self.store.paths.lock_directory / (command.lock_file or "-")).exists()
+        lock = " with the lock" if held else " that lost the lock" if command.lost_at is not None else ""
+        where = f"before {command.at}" if command.at in _NOTABLE else f"after {command.asked}"
+        return f"{command.verb}{' --wait' * command.waits} {where}{lock}{', stopped' * command.frozen}"
+
+    def _kind(self, one: Task) -> str:
+        here = one.process
+        how = ("trains" if here.trains else "runs") if here else "waits" if one.job.number else "is late"
+        asked = one.cancelled or (here is not None and here.stopped)
+        return (
+            f"task {how}{', void' * self.is_void(one)}{', to stop' * asked}{', renamed' * (one.job.name == 'renamed')}"
+        )
+
     # --- the end --------------------------------------------------------------------------------------------------
 
     def bring_to_an_end(self) -> None:
-        """All that was stopped continues, what is late arrives; then one submission more has to finish the sweep."""
+        """All that was stopped continues, what is late arrives, an edit is taken back; then one submission more has to
+        finish the sweep.
+        """
+        self.code = self._code_on_record()
         for controller in self.clusters.controllers.values():
             controller.silent = controller.late = False
             self.arrive(controller)

@@ -3,15 +3,21 @@
 With every rule at hand, one rule undoes what the last one built up: a reboot ends the command that was about to meet
 another. A schedule that has no reboots gets there. So each schedule first leaves rules and values out, and weighs the
 rest, by chance ("swarm testing").
+
+Where a violation needs five steps in their order, chance alone hardly ever meets it, though each step is likely enough.
+So half of the schedules continue one that had got somewhere: each model describes its situation by features ("a cancel
+that has asked squeue", "a task that trains"), and steps that led to two features never seen together before are kept.
+Those from which fewer schedules have continued are taken more often, as in Go-Explore (arXiv:1901.10995).
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations_with_replacement
 from typing import Any
 
 from hypothesis import stateful
@@ -19,7 +25,9 @@ from hypothesis import strategies as st
 
 # How often a rule is chosen, against others of the same schedule. None: it is left out.
 _WEIGHTS = (0, 0, 1, 1, 4)
-_STEPS = 40
+# Steps of a schedule that starts from nothing, and of one that continues another; at most.
+_STEPS, _MORE_STEPS = 40, 6
+_CONTINUES = 0.5
 BOTH = (False, True)
 
 
@@ -78,13 +86,88 @@ class Found:
         return "\n    ".join([self.violation, *map(str, self.steps)])
 
 
-def search(model: type[Any], schedules: int, seed: object) -> Found | None:
-    """Look for a violation in so many schedules."""
-    for number in range(1, schedules + 1):
-        steps: list[Step] = []
-        if violation := _violation(model, partial(_draw, random.Random(f"{seed} {number}"), steps)):
-            return Found(violation, steps, number)
-    return None
+class Search:
+    """Schedules of a model, drawn one after another, and what those before have shown."""
+
+    def __init__(self, model: type[Any], seed: object) -> None:
+        self._model, self._seed = model, seed
+        self._schedules = 0
+        self._seen: set[tuple[str, str]] = set()
+        self._kept: list[Sequence[Step]] = []
+        self._continued: list[int] = []  # how often each of these was
+
+    def run(self, schedules: int) -> Found | None:
+        """Look for a violation in so many schedules more."""
+        for _ in range(schedules):
+            self._schedules += 1
+            chance, steps = random.Random(f"{self._seed} {self._schedules}"), list[Step]()
+            if violation := _violation(self._model, partial(self._draw, chance, steps)):
+                return Found(violation, steps, self._schedules)
+        return None
+
+    def _draw(self, chance: random.Random, steps: list[Step], machine: Any) -> None:
+        """A schedule by chance; its steps are noted as they are taken."""
+        swarm = _Swarm(chance, _rules(type(machine)))
+
+        def take(step: Step) -> None:
+            steps.append(step)
+            _take(machine, swarm.rules[step.rule], step)
+            self._note(machine.situation(), steps)
+
+        most = _MORE_STEPS
+        if self._kept and chance.random() < _CONTINUES:
+            steps += self._one_to_continue(chance)
+            _replay(steps, machine)
+        else:
+            most = _STEPS
+            for step in swarm.first():
+                take(step)
+        for _ in range(chance.randint(1, most)):
+            if found := swarm.next(machine):
+                take(found)
+
+    def _one_to_continue(self, chance: random.Random) -> Sequence[Step]:
+        (which,) = chance.choices(range(len(self._kept)), [1 / (1 + count) for count in self._continued])
+        self._continued[which] += 1
+        return self._kept[which]
+
+    def _note(self, situation: Iterable[str], steps: Sequence[Step]) -> None:
+        pairs = set(combinations_with_replacement(sorted(situation), 2))
+        if not pairs <= self._seen:
+            self._seen |= pairs
+            self._kept.append(tuple(steps))
+            self._continued.append(0)
+
+
+class _Swarm:
+    """Some rules and some of their values, weighed by chance."""
+
+    def __init__(self, chance: random.Random, rules: Mapping[str, Drawn]) -> None:
+        self.rules = rules
+        self._chance = chance
+        self._weights = {name: chance.choice(_WEIGHTS) for name in rules}
+        self._choices = {
+            (name, argument): values if chance.random() < 0.5 else chance.sample(values, chance.randint(1, len(values)))
+            for name, drawn in rules.items()
+            for argument, values in drawn.choices.items()
+        }
+        self._later = [name for name, drawn in rules.items() if self._weights[name] and not drawn.first]
+
+    def first(self) -> list[Step]:
+        """The steps with which a schedule begins."""
+        return [self._step(name) for name, drawn in self.rules.items() if drawn.first]
+
+    def next(self, machine: Any) -> Step | None:
+        """A step that can be taken; None if there is none."""
+        fitting = [name for name in self._later if self.rules[name].when(machine)]
+        if not fitting:
+            return None
+        (name,) = self._chance.choices(fitting, [self._weights[name] for name in fitting])
+        return self._step(name)
+
+    def _step(self, name: str) -> Step:
+        chosen = {argument: self._chance.choice(self._choices[name, argument]) for argument in self.rules[name].choices}
+        return Step(name, chosen)
 
 
 def shrunk(model: type[Any], found: Found, says: str, seconds: float) -> Found:
@@ -121,29 +204,6 @@ def _violation(model: type[Any], play: Callable[[Any], None]) -> str:
     except AssertionError as error:
         return str(error).partition("\n")[0] or "an invariant fails"
     return ""
-
-
-def _draw(chance: random.Random, steps: list[Step], machine: Any) -> None:
-    """A schedule by chance; its steps are noted as they are taken."""
-    rules = _rules(type(machine))
-    weights = {name: chance.choice(_WEIGHTS) for name in rules}
-    choices = {
-        (name, argument): values if chance.random() < 0.5 else chance.sample(values, chance.randint(1, len(values)))
-        for name, drawn in rules.items()
-        for argument, values in drawn.choices.items()
-    }
-
-    def take(name: str) -> None:
-        steps.append(Step(name, {argument: chance.choice(choices[name, argument]) for argument in rules[name].choices}))
-        _take(machine, rules[name], steps[-1])
-
-    for name, drawn in rules.items():
-        if drawn.first:
-            take(name)
-    later = [name for name, drawn in rules.items() if weights[name] and not drawn.first]
-    for _ in range(chance.randint(1, _STEPS)):
-        if fitting := [name for name in later if rules[name].when(machine)]:
-            take(*chance.choices(fitting, [weights[name] for name in fitting]))
 
 
 def _replay(steps: Sequence[Step], machine: Any) -> None:

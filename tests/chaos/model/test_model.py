@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from hpc.node import training_run
 from hpc.node.attempt import PackAttempt
 from hpc.node.pack import PackTask
 from hpc.node.training_run import TrainingRun
-from hpc.storage import published
+from hpc.storage import files, published
 from hpc.storage.checkpoint import CorruptCheckpointError, decode
 from hpc.storage.claims import new_submission
 from hpc.submission import redo
@@ -116,6 +117,19 @@ class Protocol(RuleBasedStateMachine):
         self.deterministic_training_is_never_in_conflict()
         self.a_result_stays_where_it_is_or_is_kept_by_a_redo()
         self.what_was_acknowledged_is_there()
+
+    def situation(self) -> set[str]:
+        """What there is, for a search: what live processes are about to do, and what kinds of files there are."""
+        found = {
+            f"process before {process.at}{', lagging' * process.lagging}{', to stop' * process.stopped}"
+            for process in self.world.live
+        }
+        for cell in CELLS:
+            names = files.entries(self.store.paths.cell_directory(cell))
+            found |= {f"{cell.name}: {re.sub('-[0-9a-f]{4,}', '', name)}" for name in names}
+            found |= {f"{cell.name}: {min(3, len(self.store.attempts(cell)))} attempts"}
+        checkpoints = len(list(self.store.paths.packs_root.glob("*/checkpoint-??????")))
+        return found | {f"{min(3, checkpoints)} checkpoints"}
 
     # --- what processes do ----------------------------------------------------------------------------------------
 

@@ -57,9 +57,15 @@ class Submissions(RuleBasedStateMachine):
     def tasks(self) -> list[Any]:
         return [process for process in self.world.live if process.job is not None]
 
+    def _queued(self) -> list[Task]:
+        return [task for controller in self.clusters.controllers.values() for task in controller.tasks]
+
     def _waiting(self) -> list[Task]:
-        every = [task for controller in self.clusters.controllers.values() for task in controller.tasks]
-        return [task for task in every if task.process is None]
+        return [task for task in self._queued() if task.process is None]
+
+    def situation(self) -> set[str]:
+        """What there is, for a search."""
+        return self.site.situation()
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
@@ -245,9 +251,14 @@ class Submissions(RuleBasedStateMachine):
         _chosen(self._known_by_number(), which).job.name = "renamed"
 
     def _known_by_number(self) -> list[Task]:
-        """Those that wait, of jobs whose number is on record: no other can be found under another name."""
-        store = self.site.store
-        return [task for task in self._waiting() if str(task.job.number) in receipt(store, task.job.place[0]).values()]
+        """Those of jobs whose number is on record: no other can be found under another name."""
+        store, queued = self.site.store, self._queued()
+        return [task for task in queued if str(task.job.number) in receipt(store, task.job.place[0]).values()]
+
+    @rule(code=["edited", "toy"])
+    def edit(self, code: str) -> None:
+        """The trainer's file is edited, or put back."""
+        self.site.code = code
 
     @rule(cluster=CLUSTER)
     def late(self, cluster: str) -> None:
