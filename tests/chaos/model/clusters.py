@@ -76,7 +76,7 @@ class Clusters:
         self.world.operation(command[0])
         with known():
             done = self._answer(list(command), self._reached(conf))
-        self.world.viewer.asked = command[0]
+        self.world.viewer.asked, self.world.viewer.looked = command[0], len(self.world.news)
         self.world.operation(f"{command[0]} answered")
         return done
 
@@ -120,6 +120,7 @@ class Clusters:
         controller.accepted += 1
         job.number, job.accepted_at = controller.accepted, self.world.tick
         controller.jobs.append(job)
+        self.world.tell("queued")
 
     def _job(self, script: str) -> Job:
         def option(name: str) -> str:
@@ -161,6 +162,7 @@ class Clusters:
                     task.state, task.process, task.restarts = "PENDING", None, task.restarts + 1
                 else:
                     controller.drop(task)
+                    self.world.tell("ended")
 
 
 def _done(command: list[str], status: int, text: str = "", error: str = "") -> Any:

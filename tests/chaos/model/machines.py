@@ -42,7 +42,7 @@ class Host:
 class Command(Process):
     """A process on a host. frozen: SIGSTOP. boot: the one it runs in. take_over: it may take locks over.
 
-    verb: what was typed. asked: what it asked Slurm last.
+    verb: what was typed. asked: what it asked Slurm last; looked: how much had happened by then.
     since: number of the newest submission when its command began. trains: the cell that it trains now.
     fails: its trainer does. waits: `submit --wait`.
     told: why it was refused. said: what it waits for.
@@ -56,6 +56,7 @@ class Command(Process):
     frozen = take_over = fails = waits = False
     since = 0
     verb = asked = trains = ""
+    looked = 0
     lock_file = told = said = ""
     conf: Any = None
     unanswered = void = False
@@ -85,6 +86,7 @@ class Machines(World):
         self.tick = 0
         self.owners: dict[str, Command] = {}
         self.faults: list[str] = []
+        self.news: list[tuple[Any, str]] = []  # what has happened, by whom
         for name, value in {
             "os": _LockSystem(self),
             "time": Clock(self),
@@ -104,6 +106,14 @@ class Machines(World):
         self.patch(one_attempt, "start_time", self.start_time)
         self.patch(one_attempt, "os", _LockSystem(self))
         self.patch(one_attempt, "redirect_output", lambda path: None)
+
+    def tell(self, what: str) -> None:
+        """Something has happened that those who looked before do not know."""
+        self.news.append((self.current(), what))
+
+    def unknown_to(self, command: Command) -> set[str]:
+        """What others have done since a command asked Slurm; nothing before that, for it knows nothing yet."""
+        return {what for who, what in self.news[command.looked :] if command.asked and who is not command}
 
     @property
     def viewer(self) -> Any:
@@ -157,6 +167,7 @@ class Machines(World):
         if owner is None or owner is remover or not owner.alive or not isinstance(remover, Command):
             return
         owner.lost_at = owner.operations
+        self.tell("locked")
         unsure = owner.frozen or owner.host.place != remover.host.place
         if not (remover.take_over and unsure):
             self.faults.append(f"{remover.name} took the lock of {owner.name}, which lives")

@@ -61,7 +61,10 @@ class Process:
         self._thread.start()
 
     def step(self, operations: int, until: str = "") -> None:
-        """Let it perform so many operations, or fewer if it ends. until: also stop right before one of this name."""
+        """Let it perform so many operations, or fewer if it ends.
+
+        until: also stop right before one of this name; "answered": before any that hears an answer of Slurm's.
+        """
         if self.done:
             return
         self._left, self._until = operations, until
@@ -93,7 +96,7 @@ class Process:
         """Called in the process's own thread."""
         if self.killed:
             raise KilledError
-        if self._left == 0 or name == self._until:
+        if self._left == 0 or name == self._until or (self._until == "answered" and name.endswith(" answered")):
             self.at = name
             self._waits.release()
             self._go.acquire()

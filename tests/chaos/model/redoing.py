@@ -101,6 +101,7 @@ class Redos:
         if seen and not process.lagging:
             self._world.faults.append(f"{cell.name} is redone while a task has it")
         published.set_aside(paths, cell, judged, mark)
+        self._world.tell("redone")
 
 
 def _content(path: Path) -> bytes:

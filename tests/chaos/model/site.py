@@ -46,7 +46,9 @@ from .toy import Witness, check_believed, train_cell
 GRID = make_grid((1, 2, 3), (42,))
 CELLS = list(GRID)
 # What a command does next, where that tells one moment of it from another.
-_NOTABLE = {"rmtree", "sleep", "sbatch", "sbatch answered", "squeue answered", "scancel", "scancel answered"}
+_NOTABLE = {"sleep", "sbatch", "squeue answered"}
+# Events that are not combined with others: together they would make too many kinds of situations.
+_AROUND = {"edited", "renamed", "silent", "ended", "locked"}
 # How often all go on in the end; and how often without a change before one who only waits is left to himself.
 _ROUNDS, _IDLE_ROUNDS = 40, 3
 
@@ -111,7 +113,7 @@ class Site:
         patch(one_attempt, "traceback", silent)
         patch(pack, "load_function", lambda trainer: self._train)
         patch(slurm, "newest", _noting(slurm.newest, lambda found: setattr(current(), "since", found)))
-        patch(cancels, "request", _noting(cancels.request, lambda found: setattr(current(), "cancel", found)))
+        patch(cancels, "request", _noting(cancels.request, self._note_cancel))
         real_wait, real_give_up = slurm.wait, look.give_up
 
         def wait(*arguments: Any) -> int:
@@ -142,12 +144,18 @@ class Site:
         patch(slurm, "wait", wait)
         patch(look, "give_up", give_up)
 
+    def _note_cancel(self, found: Any) -> None:
+        self.world.current().cancel = found  # type: ignore[union-attr]
+        self.world.tell("cancelled")
+
     def _write_sweep(self, store: Store, sweep: Sweep, facts: Any, check: Callable[[], None]) -> None:
         command: Any = self.world.current()
         with outside():
             queued = [one for one in self._all_tasks() if one.job.number and self._is_seen(one, command)]
             changes = store.sweep().config_digest != sweep.config_digest
         revisions.write_sweep(store, sweep, facts, check)
+        if changes:
+            self.world.tell("corrected")
         if queued and changes and not command.lagging and not command.works_without_lock:
             self.world.faults.append(f"{command.name} changes what {len(queued)} queued tasks are to train")
 
@@ -200,6 +208,7 @@ class Site:
                 **outcome.to_json(cell, replace(self.sweep, options={"number": -1}).config_digest),
             }
             path.write_text(json.dumps(record | {"provenance": {}}))
+            self.world.tell("ended")
             self.foreign.add(cell)
 
     def cancel(self, host: Host, cells: list[Cell]) -> Command:
@@ -241,6 +250,7 @@ class Site:
                 process.status = TaskExit.OUTDATED if isinstance(error, OutdatedError) else TaskExit.USAGE
 
         waiting.state = "RUNNING"
+        self.world.tell("started")
         waiting.process = self.world.start_on(self.world.node, body, job=waiting, void=self.is_void(waiting))
         return waiting.process  # type: ignore[no-any-return]
 
@@ -317,22 +327,20 @@ class Site:
     # --- where a schedule has got ---------------------------------------------------------------------------------
 
     def situation(self) -> set[str]:
-        """What there is, for a search: kinds of commands, tasks, clusters and cells."""
-        found = {self._standing(process) for process in self.world.live if process.job is None}
-        found |= set(map(self._kind, self._all_tasks()))
-        found |= {status.state for status in self.store.statuses(CELLS, self.store.sweep())}
-        for controller in self.clusters.controllers.values():
-            found |= {f"{controller.name} is silent"} if controller.silent else set()
-            found |= {f"{controller.name} is late"} if controller.late else set()
-        facts = {"cancelled": self.cancels, "foreign": self.foreign, "edited": self.code != self._code_on_record()}
-        return found | {name for name, fact in facts.items() if fact}
+        """What there is, for a search: kinds of commands, of tasks and of cells."""
+        commands = [self._standing(process) for process in self.world.live if process.job is None]
+        cells = {status.state for status in self.store.statuses(CELLS, self.store.sweep())}
+        return set().union(*commands, map(self._kind, self._all_tasks()), cells)
 
-    def _standing(self, command: Any) -> str:
-        """How far a command has come, and whether it has the lock."""
+    def _standing(self, command: Any) -> set[str]:
+        """How far a command has come, whether it has the lock, and what it cannot know of."""
         held = (self.store.paths.lock_directory / (command.lock_file or "-")).exists()
         lock = " with the lock" if held else " that lost the lock" if command.lost_at is not None else ""
         where = f"before {command.at}" if command.at in _NOTABLE else f"after {command.asked}"
-        return f"{command.verb}{' --wait' * command.waits} {where}{lock}{', stopped' * command.frozen}"
+        told = f"{command.verb}{' --wait' * command.waits}{lock} {where}"
+        unknown = self.world.unknown_to(command)
+        of_tasks = ", ".join(sorted(unknown - _AROUND))
+        return {f"{told}; unknown to it: {of_tasks}"} | {f"{told}; {what} meanwhile" for what in unknown & _AROUND}
 
     def _kind(self, one: Task) -> str:
         here = one.process
@@ -345,10 +353,9 @@ class Site:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def bring_to_an_end(self) -> None:
-        """All that was stopped continues, what is late arrives, an edit is taken back; then one submission more has to
-        finish the sweep.
+        """All that was stopped continues, what is late arrives; then an edit is taken back, and one submission more has
+        to finish the sweep.
         """
-        self.code = self._code_on_record()
         for controller in self.clusters.controllers.values():
             controller.silent = controller.late = False
             self.arrive(controller)
@@ -356,6 +363,7 @@ class Site:
             process.frozen = process.lagging = False
             process.lost_at = None if process.lost_at is None else process.operations  # only now can it see that
         self._run_all()
+        self.code = self._code_on_record()
         # The second gives up what may be queued on the other cluster, which does not answer on this host.
         for take_over in (self._needs_take_over(), True):
             last = self.submit(self.world.hosts[0], include_failed=True, take_over=take_over, pack=len(CELLS))

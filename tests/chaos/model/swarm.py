@@ -5,19 +5,19 @@ another. A schedule that has no reboots gets there. So each schedule first leave
 rest, by chance ("swarm testing").
 
 Where a violation needs five steps in their order, chance alone hardly ever meets it, though each step is likely enough.
-So half of the schedules continue one that had got somewhere: each model describes its situation by features ("a cancel
-that has asked squeue", "a task that trains"), and steps that led to two features never seen together before are kept.
-Those from which fewer schedules have continued are taken more often, as in Go-Explore (arXiv:1901.10995).
+So most schedules continue one that had got somewhere: each model describes its situation by features ("a cancel that
+has asked squeue, since when tasks were queued and started"), and the steps that led to a new one are kept. Those from
+which fewer schedules have continued, or more of them led on to something new, are taken more often; as in Go-Explore
+(arXiv:1901.10995).
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations_with_replacement
 from typing import Any
 
 from hypothesis import stateful
@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 # How often a rule is chosen, against others of the same schedule. None: it is left out.
 _WEIGHTS = (0, 0, 1, 1, 4)
 # Steps of a schedule that starts from nothing, and of one that continues another; at most.
-_STEPS, _MORE_STEPS = 40, 6
-_CONTINUES = 0.5
+_STEPS, _MORE_STEPS = 20, 6
+_CONTINUES = 0.75
 BOTH = (False, True)
 
 
@@ -86,15 +86,23 @@ class Found:
         return "\n    ".join([self.violation, *map(str, self.steps)])
 
 
+@dataclass
+class _Kept:
+    """Steps that led to something new; how many schedules continued them, and how many of these found more."""
+
+    steps: Sequence[Step]
+    continued: int = 0
+    led_on: int = 0
+
+
 class Search:
     """Schedules of a model, drawn one after another, and what those before have shown."""
 
     def __init__(self, model: type[Any], seed: object) -> None:
         self._model, self._seed = model, seed
         self._schedules = 0
-        self._seen: set[tuple[str, str]] = set()
-        self._kept: list[Sequence[Step]] = []
-        self._continued: list[int] = []  # how often each of these was
+        self._seen: set[str] = set()
+        self._kept: list[_Kept] = []
 
     def run(self, schedules: int) -> Found | None:
         """Look for a violation in so many schedules more."""
@@ -114,9 +122,10 @@ class Search:
             _take(machine, swarm.rules[step.rule], step)
             self._note(machine.situation(), steps)
 
-        most = _MORE_STEPS
-        if self._kept and chance.random() < _CONTINUES:
-            steps += self._one_to_continue(chance)
+        most, known = _MORE_STEPS, len(self._kept)
+        before = self._one_to_continue(chance) if self._kept and chance.random() < _CONTINUES else None
+        if before:
+            steps += before.steps
             _replay(steps, machine)
         else:
             most = _STEPS
@@ -125,18 +134,18 @@ class Search:
         for _ in range(chance.randint(1, most)):
             if found := swarm.next(machine):
                 take(found)
+        if before:
+            before.led_on += len(self._kept) > known
 
-    def _one_to_continue(self, chance: random.Random) -> Sequence[Step]:
-        (which,) = chance.choices(range(len(self._kept)), [1 / (1 + count) for count in self._continued])
-        self._continued[which] += 1
-        return self._kept[which]
+    def _one_to_continue(self, chance: random.Random) -> _Kept:
+        (one,) = chance.choices(self._kept, [(1 + kept.led_on) / (1 + kept.continued) for kept in self._kept])
+        one.continued += 1
+        return one
 
-    def _note(self, situation: Iterable[str], steps: Sequence[Step]) -> None:
-        pairs = set(combinations_with_replacement(sorted(situation), 2))
-        if not pairs <= self._seen:
-            self._seen |= pairs
-            self._kept.append(tuple(steps))
-            self._continued.append(0)
+    def _note(self, situation: set[str], steps: Sequence[Step]) -> None:
+        if not situation <= self._seen:
+            self._seen |= situation
+            self._kept.append(_Kept(tuple(steps)))
 
 
 class _Swarm:

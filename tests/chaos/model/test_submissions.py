@@ -145,10 +145,10 @@ class Submissions(RuleBasedStateMachine):
     @rule(
         when=lambda self: any(not process.frozen for process in self.commands),
         which=WHICH,
-        until=["", "", "", "sleep", "sbatch", "squeue answered"],
+        until=["", "", "", "sleep", "sbatch", "answered", "answered"],
     )
     def go_on(self, which: int, until: str) -> None:
-        """Let a command go on to its end, or to where it waits, queues or has looked."""
+        """Let a command go on to its end, to where it waits or queues, or to Slurm's next answer."""
         self.step(which, TO_ITS_END, until)
 
     @rule(when=lambda self: self.tasks, which=WHICH)
@@ -249,6 +249,7 @@ class Submissions(RuleBasedStateMachine):
     @rule(when=lambda self: self._known_by_number(), which=WHICH)
     def rename(self, which: int) -> None:
         _chosen(self._known_by_number(), which).job.name = "renamed"
+        self.world.tell("renamed")
 
     def _known_by_number(self) -> list[Task]:
         """Those of jobs whose number is on record: no other can be found under another name."""
@@ -259,6 +260,7 @@ class Submissions(RuleBasedStateMachine):
     def edit(self, code: str) -> None:
         """The trainer's file is edited, or put back."""
         self.site.code = code
+        self.world.tell("edited")
 
     @rule(cluster=CLUSTER)
     def late(self, cluster: str) -> None:
@@ -275,6 +277,7 @@ class Submissions(RuleBasedStateMachine):
         """A controller answers nothing any more, or answers again."""
         controller = self.clusters.controllers[cluster]
         controller.silent = not controller.silent
+        self.world.tell("silent")
 
     @invariant()
     def what_must_hold(self) -> None:
