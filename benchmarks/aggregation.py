@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc.storage import files
+from hpc.config.schema import Configuration
+from hpc.storage import files, published
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -34,6 +35,8 @@ METRICS, EPOCHS, SEEDS = 15, 50, 5
 LARGEST_LOOP = 10_000  # cells; beyond, the plain loop takes minutes
 Measured = tuple[str, str, tuple[float, float]]
 FIGURES = 30
+# What a cell that has ended leaves and a reader looks at.
+FILES = ("results.json", "config.json", "history.csv")
 
 
 def metric_declarations() -> dict[str, Any]:
@@ -53,7 +56,8 @@ def make_sweep(root: Path, conditions: tuple[int, int]) -> Store:
     )
     grid = Grid((Axis("dim", dims), Axis("scale", scales)), tuple(range(42, 42 + SEEDS)))
     analysis = {"primary_metrics": ["m00", "m01"], "reference": {"dim": dims[0], "scale": scales[0]}, "alpha": 0.05}
-    sweep = Sweep("synthetic", grid, trainer, {}, {}, "", analysis, 60.0, {})
+    keep = Configuration().keep.model_dump()
+    sweep = Sweep("synthetic", grid, trainer, {}, {}, "", analysis, 60.0, keep)
     store = Store(root)
     write_sweep(store, sweep, {})
     # Values to sixteen digits: rounder ones would be shorter to read, parse and write than real ones.
@@ -69,6 +73,13 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
     names = list(sweep.trainer.metrics)
     directory = store.paths.cell_directory(cell)
     os.makedirs(directory / "attempts" / "0001")
+    rows = [",".join(["epoch", *names])]
+    rows += [f"{epoch}," + ",".join(map(repr, row)) for epoch, row in enumerate(curve.tolist(), start=1)]
+    beside = {
+        published.CONFIG: json.dumps({"cell": cell.name, **sweep.identity(), "note": "x" * 700}, indent=1).encode(),
+        published.HISTORY: ("\n".join(rows) + "\n").encode(),
+    }
+    named = {name: published.described(content) for name, content in beside.items()}
     result = {
         **{sweep.trainer.field_of(name): value for name, value in cell.point},
         "cell": cell.name,
@@ -81,13 +92,11 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
         "epochs": EPOCHS,
         "config_digest": sweep.config_digest,
         "outcome_digest": "0" * 64,
-        "provenance": {"attempts": 1, "seconds": 12.5, "node": "n1", "pack": 1, "note": "x" * 700},
+        "provenance": {"attempts": 1, "seconds": 12.5, "node": "n1", "pack": 1, "files": named, "note": "x" * 700},
     }
     # Written plainly: `files.publish` syncs each file, which is not what is measured here.
-    (directory / "results.json").write_text(json.dumps(result))
-    rows = [",".join(["epoch", *names])]
-    rows += [f"{epoch}," + ",".join(map(repr, row)) for epoch, row in enumerate(curve.tolist(), start=1)]
-    (directory / "history.csv").write_text("\n".join(rows) + "\n")
+    for name, content in (beside | {"results.json": json.dumps(result, indent=1).encode()}).items():
+        (directory / name).write_bytes(content)
 
 
 def timed(action: Callable[[], object], repeats: int = 1) -> tuple[float, float]:
@@ -104,7 +113,7 @@ def timed(action: Callable[[], object], repeats: int = 1) -> tuple[float, float]
 def open_and_read(store: Store) -> None:
     """The lower bound: read the bytes of every file."""
     for path in store.paths.results_root.iterdir():
-        for name in ("results.json", "history.csv"):
+        for name in FILES:
             (path / name).read_bytes()
 
 

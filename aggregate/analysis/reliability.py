@@ -17,7 +17,7 @@ from aggregate.analysis.claims import Claim
 from aggregate.analysis.fixed import Retention
 from aggregate.analysis.questions import seeds_named
 from aggregate.analysis.summary import DELTA_LOGIT, MetricSummary, Summary
-from aggregate.arrays import Floats
+from aggregate.arrays import Floats, Integers
 from aggregate.reading.declared import BOUNDED, POSITIVE, REAL
 from aggregate.stats.exact import sign_change_p
 from aggregate.stats.intervals import describe
@@ -36,6 +36,8 @@ NORMALITY = (
 _NAMED = 3  # conditions named in one sentence
 _FALSE_ALARMS = 0.05  # of a metric, over all its conditions
 _COMMON = 0.2  # a gap that more clean sweeps have is no alarm beside a claim
+# A gap narrower than this share of the limit is below it whatever sums round to, unless the spread is itself rounding.
+_SLACK, _ROUNDING = 0.99, 1e-9
 # The widest gap between neighbouring seeds over the spread within the groups on its two sides: what normal seeds exceed
 # with these probabilities, by number of seeds; 3 million simulated conditions each.
 _CHANCES = np.log([0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001])
@@ -302,13 +304,43 @@ def two_groups(values: Floats) -> NDArray[np.bool_]:
 
 
 def gaps(values: Floats) -> Iterator[Gap]:
-    """Of every condition with 3 seeds or more. values: shape (conditions, seeds), NaN where unknown."""
-    n = (~np.isnan(values)).sum(axis=1)
-    testable = np.flatnonzero(n > 2).tolist()
+    """Of every condition with 3 seeds or more whose widest gap chance makes as wide in at most _FALSE_ALARMS of them.
+
+    values: shape (conditions, seeds), NaN where unknown.
+    """
     spreads = describe(values).std
     middle = float(np.median(spreads[spreads > 0])) if (spreads > 0).any() else 0.0
-    for condition in testable:
-        yield _gap(condition, values[condition], len(testable), middle)
+    testable, suspected = _suspected(values)
+    for condition in suspected.tolist():
+        gap = _gap(condition, values[condition], testable, middle)
+        if gap.alone <= _FALSE_ALARMS:
+            yield gap
+
+
+def _suspected(values: Floats) -> tuple[int, Integers]:
+    """(conditions with 3 seeds or more, the positions of those whose gap may be that wide): a few too many, for sums
+    over all conditions at once round otherwise than those of one."""
+    n = (~np.isnan(values)).sum(axis=1)
+    testable = np.flatnonzero(n > 2)
+    if not testable.size:
+        return 0, testable
+    ordered, n = np.sort(values[testable], axis=1), n[testable]  # NaN last
+    with np.errstate(over="ignore", invalid="ignore"):
+        widths = np.nan_to_num(np.diff(ordered, axis=1), nan=-1.0)
+        seeds = np.arange(values.shape[1])
+        lower = seeds <= widths.argmax(axis=1)[:, None]
+        squares = _squares(ordered, lower) + _squares(ordered, ~lower & (seeds < n[:, None]))
+        spread = np.sqrt(squares / (n - 2))
+        limits = np.array([_table(count)[0] for count in range(3, values.shape[1] + 1)])[n - 3]
+        narrow = widths.max(axis=1) < _SLACK * limits * spread
+        doubtful = ~np.isfinite(spread) | (spread < _ROUNDING * np.nanmax(np.abs(ordered), axis=1))
+    return len(testable), testable[~narrow | doubtful]
+
+
+def _squares(values: Floats, side: NDArray[np.bool_]) -> Floats:
+    """Sum of the squared distances of these values from their mean; shape (conditions,)."""
+    mean = np.where(side, values, 0.0).sum(axis=1) / side.sum(axis=1)
+    return np.asarray((np.where(side, values - mean[:, None], 0.0) ** 2).sum(axis=1))
 
 
 def _gap(condition: int, values: Floats, conditions: int, middle: float) -> Gap:
@@ -327,12 +359,16 @@ def _gap(condition: int, values: Floats, conditions: int, middle: float) -> Gap:
 
 def _chance(seeds: int, ratio: float) -> float:
     """Probability that normal seeds have a gap of so many times their spread; beyond the table along its ends."""
-    widths = np.log(_GAPS[max(n for n in _GAPS if n <= seeds)])
+    widths = np.log(_table(seeds))
     at, i = math.log(ratio), 0
     while i < len(widths) - 2 and at > widths[i + 1]:
         i += 1
     slope = (_CHANCES[i + 1] - _CHANCES[i]) / (widths[i + 1] - widths[i])
     return math.exp(min(float(_CHANCES[i] + slope * (at - widths[i])), 0.0))
+
+
+def _table(seeds: int) -> tuple[float, ...]:
+    return _GAPS[max(n for n in _GAPS if n <= seeds)]
 
 
 def _bounds(entry: MetricSummary) -> tuple[float, ...]:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
 import scipy.stats
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
-from aggregate.analysis.reliability import NORMALITY, flags, two_groups
+from aggregate.analysis.reliability import NORMALITY, flags, gaps, two_groups
 from aggregate.analysis.summary import Summary, summarise_arrays
 from aggregate.arrays import Floats
 from aggregate.pipeline import aggregate
@@ -49,6 +52,24 @@ def test_every_split_of_five_seeds_is_found_if_it_is_far_enough(split: int) -> N
     found = np.array([two_groups(sweep)[3] for sweep in sweeps])
     assert found[:, :split].all(axis=1).mean() > 0.9
     assert not found[:, split:].any()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e9])
+def test_just_the_gaps_are_told_that_few_conditions_of_normal_seeds_have(offset: float) -> None:
+    values = offset + RANDOM.standard_t(1.5, size=(4000, 6))
+    values[RANDOM.random(values.shape) < 0.05] = np.nan
+    expected = []
+    for condition, row in enumerate(values):
+        seeds = sorted(row[~np.isnan(row)].tolist())
+        limit = {6: 5.41, 5: 7.17, 4: 11.8, 3: 46.0}.get(len(seeds), np.inf)
+        widths = [high - low for low, high in pairwise(seeds)]
+        split = widths.index(max(widths)) + 1 if widths else 0
+        sides = [seeds[:split], seeds[split:]]
+        squares = sum((value - fmean(side)) ** 2 for side in sides for value in side)
+        if limit < np.inf and max(widths) / math.sqrt(squares / (len(seeds) - 2)) > limit:
+            expected.append((condition, split))
+    assert len(expected) > 100
+    assert [(gap.condition, len(gap.lower)) for gap in gaps(values)] == expected
 
 
 def test_seeds_that_agree_exactly_within_two_groups_are_found_by_the_spread_of_the_others() -> None:
