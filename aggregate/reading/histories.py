@@ -1,19 +1,18 @@
 """The history.csv of every cell with a result, read as columns.
 
 Files are joined and parsed a chunk at a time: a parser call for each file costs twenty times as much. That happens
-beside the caller, who goes on reading results meanwhile: the parser leaves Python to others while it works.
+beside the caller, who goes on reading files meanwhile: the parser leaves Python to others while it works.
 """
 
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,13 +26,12 @@ from hpc.storage.published import HISTORY as FILE_NAME
 from hpc.storage.published import is_named
 from hpc.storage.store import Store
 
-CHUNK = 128  # files: few enough to stay in the processor's cache until they are parsed
+CHUNK = 64  # files: few enough to stay in the processor's cache until they are parsed
 _LARGEST_BLOCK = 1 << 24  # bytes
-_MOST_AT_ONCE = 1 << 26  # bytes of files that wait to be parsed together; one alone may be as large as a history can be
+_MOST_AT_ONCE = 1 << 24  # bytes of files that are parsed together; one alone may be as large as a history can be
+_WAITING = 4  # chunks that have been read and wait for the parser
 EPOCH = "epoch"
 Fault = tuple[str, str]
-# Position in the grid, name and result of a cell that has ended.
-Ended = tuple[int, str, Mapping[str, Any]]
 
 
 class ReplacedError(SweepError):
@@ -68,8 +66,16 @@ class Histories:
         return Histories(self.position[rows], self.epoch[rows], _measured(columns), faults)
 
 
-@dataclass(frozen=True)
-class _File:
+class Ended(NamedTuple):
+    """Position in the grid, name and result of a cell that has ended; its history, if it was read with the result."""
+
+    position: int
+    name: str
+    result: Mapping[str, Any]
+    history: bytes | None = None
+
+
+class _File(NamedTuple):
     position: int
     name: str
     header: bytes
@@ -84,6 +90,11 @@ class HistoryBlock:
     position: Integers
     names: list[str]
     values: list[Floats]
+
+
+# A fault with the position of its cell; what becomes of a chunk.
+_PlacedFault = tuple[int, Fault]
+_Parsed = tuple[list[HistoryBlock], list[_PlacedFault]]
 
 
 @dataclass
@@ -116,67 +127,72 @@ def read_histories(store: Store, ended: Iterable[Ended]) -> Histories:
     Raises OSError naming the path if a file that is there cannot be read, SweepError if they hold too much together,
     ReplacedError if a file is not the one any more that was there when its cell's result was read.
     """
+    total, faults, parts = _Total(), list[_PlacedFault](), list[_Parsed]()
+    waiting = deque[Future[_Parsed]]()
     with ThreadPoolExecutor(1) as beside:
-        remaining = iter(ended)
-        chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
-        total = _Total()
-        parts = [part.result() for part in [beside.submit(_read_chunk, store, chunk, total) for chunk in chunks]]
+        for chunk in _chunks(_files(store, ended, faults)):
+            waiting.append(beside.submit(_parse_chunk, chunk, total))
+            if len(waiting) > _WAITING:
+                parts.append(waiting.popleft().result())
+        parts += [part.result() for part in waiting]
     if fault := total.too_much():
         raise SweepError(f"{store.root}: its histories have {fault}")
-    return joined([block for blocks, _ in parts for block in blocks], [fault for _, some in parts for fault in some])
+    faults += [fault for _, some in parts for fault in some]
+    return joined([block for blocks, _ in parts for block in blocks], [fault for _, fault in sorted(faults)])
 
 
-def _read_chunk(store: Store, ended: Sequence[Ended], total: _Total) -> tuple[list[HistoryBlock], list[Fault]]:
-    faults: list[Fault] = []
-    blocks = [block for block in _parse_all(_files(store, ended, faults), faults) if total.has_room_for(block)]
-    order = {name: place for place, (_, name, _) in enumerate(ended)}
-    return blocks, sorted(faults, key=lambda fault: order[fault[0]])
-
-
-def _files(store: Store, ended: Iterable[Ended], faults: list[Fault]) -> Iterator[_File]:
-    for position, name, result in ended:
-        try:
-            data = read(store.paths.history_path(name), HISTORY)
-        except FileNotFoundError:
-            faults.append((name, "history.csv is missing"))
-            continue
-        if not is_named(data, result, FILE_NAME):
-            raise ReplacedError(f"{store.paths.history_path(name)}: replaced while the sweep was read; read it again")
+def _files(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> Iterator[_File]:
+    for position, name, result, data in ended:
+        if data is None:
+            try:
+                data = read(store.paths.history_path(name), HISTORY)
+            except FileNotFoundError:
+                faults.append((position, (name, "history.csv is missing")))
+                continue
+            if not is_named(data, result, FILE_NAME):
+                path = store.paths.history_path(name)
+                raise ReplacedError(f"{path}: replaced while the sweep was read; read it again")
         if not data.endswith(b"\n"):
-            faults.append((name, "history.csv is cut short"))
+            faults.append((position, (name, "history.csv is cut short")))
         else:
             end = data.index(b"\n")
             rows = data.count(b"\n", end + 1)
             columns = data.count(b",", 0, end)
             if fault := too_many(rows, MOST_EPOCHS, "rows") or too_many(columns, MOST_METRICS, "metrics"):
-                faults.append((name, f"history.csv has {fault}"))
+                faults.append((position, (name, f"history.csv has {fault}")))
                 continue
             yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :], rows)
 
 
-def _parse_all(files: Iterable[_File], faults: list[Fault]) -> Iterator[HistoryBlock]:
-    return (block for some in _batches(files) for group in some.values() for block in _parse(group, faults))
-
-
-def _batches(files: Iterable[_File]) -> Iterator[dict[bytes, list[_File]]]:
-    """Files by their header, a few at a time: all of a chunk may be more than the memory holds."""
-    groups, waiting = defaultdict[bytes, list[_File]](list), 0
+def _chunks(files: Iterable[_File]) -> Iterator[list[_File]]:
+    """A few at a time: all of them may be more than the memory holds."""
+    chunk, size = list[_File](), 0
     for file in files:
-        if groups and waiting + len(file.body) > _MOST_AT_ONCE:
-            yield groups
-            groups, waiting = defaultdict(list), 0
+        if chunk and (len(chunk) == CHUNK or size + len(file.body) > _MOST_AT_ONCE):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(file)
+        size += len(file.body)
+    if chunk:
+        yield chunk
+
+
+def _parse_chunk(files: Iterable[_File], total: _Total) -> _Parsed:
+    groups, faults = defaultdict[bytes, list[_File]](list), list[_PlacedFault]()
+    for file in files:
         groups[file.header].append(file)
-        waiting += len(file.body)
-    yield groups
+    blocks = [block for group in groups.values() for block in _parse(group, faults)]
+    return [block for block in blocks if total.has_room_for(block)], faults
 
 
-def _parse(group: list[_File], faults: list[Fault]) -> list[HistoryBlock]:
+def _parse(group: list[_File], faults: list[_PlacedFault]) -> list[HistoryBlock]:
     """Parse files of one header together; if one of them is damaged, each alone, to name it."""
     try:
         return [_block(group)]
     except (ValueError, csv.Error) as error:
         if len(group) == 1:
-            faults.append((group[0].name, f"history.csv is damaged ({str(error).splitlines()[0]})"))
+            why = f"history.csv is damaged ({str(error).splitlines()[0]})"
+            faults.append((group[0].position, (group[0].name, why)))
             return []
     return [block for file in group for block in _parse([file], faults)]
 

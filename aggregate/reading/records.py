@@ -81,10 +81,15 @@ class Gathered:
         return all(record.state in FINAL for record in self.records)
 
 
-def read_records(store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str]) -> Iterator[Record]:
-    """Read some cells of a sweep, given with their names. Raises OSError naming the path if that cannot be done."""
+def read_records(
+    store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str], histories: dict[str, bytes]
+) -> Iterator[Record]:
+    """Read some cells of a sweep, given with their names. Raises OSError naming the path if that cannot be done.
+
+    histories: gets what was read of them, see Store.outcomes.
+    """
     fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
-    for name, (status, result) in zip(names, store.outcomes(cells, sweep, names), strict=True):
+    for name, (status, result) in zip(names, store.outcomes(cells, sweep, names, histories), strict=True):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.paths.results_root}/")), None)
         elif result is None:

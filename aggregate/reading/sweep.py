@@ -70,9 +70,9 @@ def read_cells(
     Raises OSError naming the path, ReplacedError.
     """
     kept: list[Record] = []
-    own = [names[i] for i in positions]
-    found = read_records(store, sweep, [cells[i] for i in positions], own)
-    return kept, read_histories(store, _ended(found, positions, own, kept))
+    own, contents = [names[i] for i in positions], dict[str, bytes]()
+    found = read_records(store, sweep, [cells[i] for i in positions], own, contents)
+    return kept, read_histories(store, _ended(found, positions, own, kept, contents))
 
 
 def check_size(root: Path, sweep: Sweep, histories: Histories, records: Iterable[Record]) -> None:
@@ -85,10 +85,15 @@ def check_size(root: Path, sweep: Sweep, histories: Histories, records: Iterable
 
 
 def _ended(
-    records: Iterable[Record], positions: Iterable[int], names: Iterable[str], kept: list[Record]
+    records: Iterable[Record],
+    positions: Iterable[int],
+    names: Iterable[str],
+    kept: list[Record],
+    contents: dict[str, bytes],
 ) -> Iterator[Ended]:
     """Every cell with a result, as its record comes in; all records go to ``kept``."""
     for record, position, name in zip(records, positions, names, strict=True):
         kept.append(record)
+        content = contents.pop(name, None)
         if record.result is not None:
-            yield position, name, record.result
+            yield Ended(position, name, record.result, content)

@@ -24,15 +24,22 @@ def probability_of_improvement(values: Floats, reference: Floats, better: str) -
     ours, theirs = np.asarray(sign * values, np.float64), np.asarray(sign * reference, np.float64)
     shape = np.broadcast_shapes(ours.shape[:-1], theirs.shape[:-1])
     rows = [np.broadcast_to(group, (*shape, group.shape[-1])).reshape(-1, group.shape[-1]) for group in (ours, theirs)]
-    wins = np.array([_wins(a[~np.isnan(a)], b[~np.isnan(b)]) for a, b in zip(*rows, strict=True)]).reshape(shape)
+    wins = _wins(*rows).reshape(shape)
     counts = [np.broadcast_to((~np.isnan(group)).sum(axis=-1), shape) for group in (ours, theirs)]
     pairs = counts[0] * counts[1]
     n = np.where(pairs > 0, np.minimum(*counts), 0).astype(np.float64)
     return np.divide(wins, pairs, out=np.full(shape, np.nan), where=pairs > 0), n
 
 
-def _wins(ours: Floats, theirs: Floats) -> float:
-    """Pairs in which ours is larger, and half of those in which both are the same, without making the pairs."""
+def _wins(ours: Floats, theirs: Floats) -> Floats:
+    """Of each row, pairs in which ours is larger, and half of those in which both are the same."""
+    if theirs.shape[1] <= len(theirs):
+        return np.asarray(sum((ours > run).sum(axis=1) + (ours == run).sum(axis=1) / 2 for run in theirs.T[..., None]))
+    # Without making the pairs: few rows may have very many runs.
+    return np.array([_wins_of_row(a[~np.isnan(a)], b[~np.isnan(b)]) for a, b in zip(ours, theirs, strict=True)])
+
+
+def _wins_of_row(ours: Floats, theirs: Floats) -> float:
     ordered = np.sort(theirs)
     below, upto = (np.searchsorted(ordered, ours, side) for side in ("left", "right"))
     return float(below.sum() + upto.sum()) / 2

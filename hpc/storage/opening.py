@@ -263,19 +263,23 @@ def read_with_stat(path: Path | str, most: float) -> tuple[bytes, os.stat_result
         os.close(fd)
 
 
-def sha256(path: Path | str, size: int | None = None, most: float = ANY) -> str:
+def sha256(path: Path | str, size: int | None = None, most: float = ANY, content: list[bytes] | None = None) -> str:
     """Digest of a file, read piece by piece; empty if its size is not ``size``. most: bytes that are read.
 
-    Raises RefusedFileError, OSError.
+    content: gets the pieces, for whoever wants to know what they say. Raises RefusedFileError, OSError.
     """
     fd, length = open_regular(path)
     try:
         if size is not None and length != size:
             return ""  # it need not be read to know that it is another one
         check_size(path, length, most)
-        total = hashlib.sha256()
-        while data := os.read(fd, _BLOCK):
+        total, piece = hashlib.sha256(), min(length + 1, _BLOCK)
+        while data := os.read(fd, piece):
             total.update(data)
+            if content is not None:
+                content.append(data)
+            if len(data) < piece:
+                break
         return total.hexdigest()
     finally:
         os.close(fd)

@@ -87,35 +87,43 @@ def is_named(data: bytes, result: Mapping[str, Any], name: str) -> bool:
     return named is None or name not in named or described(data) == named[name]
 
 
-def fault(directory: str, names: Collection[str], result: Mapping[str, Any], thorough: bool = False) -> str:
+def fault(
+    directory: str,
+    names: Collection[str],
+    result: Mapping[str, Any],
+    thorough: bool = False,
+    history: list[bytes] | None = None,
+) -> str:
     """Which file beside a result is not the one it names, in a few words; empty if there is none.
 
     names: what a listing of the directory shows. A file that is not there is no fault: it may have been removed to
     save room, or another host does not see it yet. thorough: also read the weights, not only their size.
+    history: gets the bytes of history.csv, in pieces; they are those that are named if there is no fault.
     Raises RefusedFileError for a file that is too large to be read, OSError.
     """
     named = named_files(result)
     if named is None:
         return ""
     for name in (CONFIG, HISTORY, WEIGHTS):
-        if name in names and not _is_named(
-            f"{directory}/{name}", named.get(name), name, _THOROUGHLY if thorough else _LOOKED_AT
-        ):
+        most = _THOROUGHLY if thorough else _LOOKED_AT
+        content = history if name == HISTORY else None
+        if name in names and not _is_named(f"{directory}/{name}", named.get(name), name, most, content):
             return f"its {name} is not the one of its result"
     return ""
 
 
-def _is_named(path: str, named: Any, name: str, most: Mapping[str, float]) -> bool:
+def _is_named(path: str, named: Any, name: str, most: Mapping[str, float], content: list[bytes] | None = None) -> bool:
     """Whether a file is the one that a result names; one that has gone meanwhile is not another one.
 
-    name: which file it is. most: bytes of each that are read. Raises RefusedFileError if it has more.
+    name: which file it is. most: bytes of each that are read. content: gets them. Raises RefusedFileError if it has
+    more.
     """
     if not isinstance(named, dict):
         return False
     try:
         if _told_by_size(path, name, most):
             return os.lstat(path).st_size == named.get("bytes")
-        return opening.sha256(path, named.get("bytes"), most[name]) == named.get("sha256")
+        return opening.sha256(path, named.get("bytes"), most[name], content) == named.get("sha256")
     except FileNotFoundError:
         return True
     except IsADirectoryError:

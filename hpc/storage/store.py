@@ -230,11 +230,17 @@ class Store:
             return {}
 
     def outcomes(
-        self, cells: Iterable[Cell], sweep: Sweep, names: Iterable[str] | None = None
+        self,
+        cells: Iterable[Cell],
+        sweep: Sweep,
+        names: Iterable[str] | None = None,
+        histories: dict[str, bytes] | None = None,
     ) -> Iterator[tuple[CellStatus, dict[str, Any] | None]]:
         """State of every cell and, where that is COMPLETED or DIVERGED, its result; each file is read once.
 
         names: of the cells, from whoever has them already; making one takes a tenth of the time of a cell.
+        histories: gets the history of each cell whose result names it, by the cell's name, to be taken out again before
+        the next one: it was read to see whether it is the one.
         """
         present = self.present()
         root = str(self.paths.results_root)
@@ -243,12 +249,17 @@ class Store:
             for cell, name in pairs:
                 if name in present:
                     with opening.HeldFolder(f"{root}/{name}", around):
-                        found = self._outcome(cell, f"{root}/{name}", sweep)
+                        history: list[bytes] | None = None if histories is None else []
+                        found = self._outcome(cell, f"{root}/{name}", sweep, history)
+                    if history and histories is not None and found[1] is not None:
+                        histories[name] = b"".join(history)
                     yield found
                 else:
                     yield CellStatus(cell, MISSING), None
 
-    def _outcome(self, cell: Cell, directory: str, sweep: Sweep) -> tuple[CellStatus, dict[str, Any] | None]:
+    def _outcome(
+        self, cell: Cell, directory: str, sweep: Sweep, history: list[bytes] | None
+    ) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
         try:
             names = files.entries(directory)
@@ -270,22 +281,29 @@ class Store:
             if published.precedes_redo(result, names):
                 return self._unfinished(cell, ""), None  # the next attempt sets it aside
             if not reason:
-                return self._believed(cell, directory, names, result)
+                return self._believed(cell, directory, names, result, history)
             foreign = f"its results.json {reason}"
             if result["config_digest"] == sweep.config_digest:  # of another cell, or other settings of its levels
                 return self._conflict(cell, f"{directory}/results.json {reason}; move it away")
         return self._unfinished(cell, foreign), None
 
     def _believed(
-        self, cell: Cell, directory: str, names: Sequence[str], result: dict[str, Any]
+        self,
+        cell: Cell,
+        directory: str,
+        names: Sequence[str],
+        result: dict[str, Any],
+        history: list[bytes] | None,
     ) -> tuple[CellStatus, dict[str, Any] | None]:
         """A whole result of this cell, if the files beside it are those that it names."""
         try:
-            found = published.fault(directory, names, result)
+            found = published.fault(directory, names, result, history=history)
             if found or published.lacks_named(names, result):
                 # Its writer may have died between the result and these links; whoever looks makes them.
                 published.repair(self.paths, cell, result)
-                found = found and published.fault(directory, files.entries(directory), result)
+                if history:
+                    history.clear()
+                found = found and published.fault(directory, files.entries(directory), result, history=history)
         except opening.RefusedFileError as error:
             return self._conflict(cell, of_system(error))
         if found:
