@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import socket
 import threading
@@ -16,6 +17,7 @@ from types import FrameType
 
 # kill, timeout and systemd send TERM; a terminal that is closed sends HUP.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 # timeout(1) and other starters signal a process and then its whole group: that is one request to stop, not two.
 _SAME_STOP_SECONDS = 1.0
 _last_stop = -math.inf
@@ -93,6 +95,33 @@ def is_hidden(pid: int) -> bool:
     except OSError:
         return False
     return False
+
+
+def memory(pid: int) -> int:
+    """Bytes that a process and all that it has started have now; what several of them share counts once."""
+    found, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        found += _own_memory(one)
+        waiting += (
+            int(child) for thread in _threads(one) for child in read_proc(one, f"task/{thread}/children").split()
+        )
+    return found
+
+
+def _own_memory(pid: int) -> int:
+    """Bytes of one process; of pages that it shares with others, its part where the kernel tells it."""
+    if part := _PSS.search(read_proc(pid, "smaps_rollup")):
+        return 1024 * int(part[1])
+    fields = stat_fields(pid)
+    return int(fields[21]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it has ended
+        return []
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ ALLOWED = {
         "a place that the command line names": "hpc/yaml_files.py",
         "a directory that this process made": "hpc/preflight/probe.py hpc/wandb/writer.py "
         "aggregate/figures/user_figures.py training/script.py training/temporaries.py",
-        "the kernel's files below /proc": "hpc/node/task.py hpc/sandbox/members.py training/command.py "
+        "the kernel's files below /proc": "hpc/node/task.py hpc/processes.py hpc/sandbox/members.py training/command.py "
         "training/script_files.py",
         "the user's own sandbox": "hpc/sandbox/directory.py",
         "files of ours": "hpc/cli/app.py hpc/slurm/profile_file.py aggregate/reading/unchanged.py",

@@ -34,18 +34,31 @@ class ClusterOptions:
     settings: tuple[str, ...]
     config: Path | None
     pilot: bool
+    resources: bool
+    minutes: int
+    write: bool
     directory: Path | None
     wait: int
 
 
 @command.command(
-    "cluster", examples=("check cluster --profile lab", "check cluster --profile lab --config sweep.yaml --pilot")
+    "cluster",
+    examples=(
+        "check cluster --profile lab",
+        "check cluster --profile lab --config sweep.yaml --pilot",
+        "check cluster --profile lab --config sweep.yaml --pilot --resources --write",
+    ),
 )
 @options.handed_over("wanted", ClusterOptions)
 @options.option("--profile", type=options.PROFILE, metavar="P", help=options.PROFILE_HELP)
 @options.settings
 @options.option("--config", type=options.FILE, metavar="FILE", help="Configuration of the sweep to come.")
 @options.flag("--pilot", help="Also measure step time and memory by pack size.")
+@options.flag("--resources", help="With --pilot, also measure each condition, and show the resources that fit.")
+@options.option(
+    "--minutes", type=options.COUNT, default=10, metavar="M", help="Minutes for that, at most (default: 10)."
+)
+@options.flag("--write", help="Add those resources to the configuration, which has none.")
 @options.option(
     "--directory", type=options.DIRECTORY, metavar="DIR", help="Shared directory to try (default: the sweep's)."
 )
@@ -56,6 +69,7 @@ class ClusterOptions:
 @options.as_json
 def cluster(wanted: ClusterOptions, export: Path | None, as_json: bool) -> int:
     """Query the cluster, try the shared directory, and with --profile try a node with one small job."""
+    from hpc.config.resources_section import add_section, section_text
     from hpc.preflight import finding
     from hpc.storage import files
 
@@ -71,11 +85,17 @@ def cluster(wanted: ClusterOptions, export: Path | None, as_json: bool) -> int:
         print(finding.table(report.findings))
     if not as_json:
         print(f"\n{finding.summary(report.findings)}")
+    if report.rules and not as_json:
+        print(f"\n{section_text(report.rules)}", end="")
+    if report.rules and wanted.write and wanted.config:
+        add_section(wanted.config, section_text(report.rules))
+        say(f"added to {wanted.config}")
     return CommandExit.DONE if report.good else CommandExit.TROUBLE
 
 
 def _preflight(wanted: ClusterOptions) -> CheckReport:
     from hpc.config.load import CommandLine, load
+    from hpc.config.resources_section import check_can_be_added
     from hpc.launch.preparation import cluster_of
     from hpc.preflight import check
     from hpc.slurm.profile_file import load_profile
@@ -84,12 +104,19 @@ def _preflight(wanted: ClusterOptions) -> CheckReport:
     loaded = load(CommandLine(config=wanted.config)) if wanted.config else None
     if wanted.pilot and (loaded is None or profile is None):
         raise ConfigError(["command line: --pilot measures a configuration on a profile; add --config and --profile"])
+    if wanted.resources and not wanted.pilot:
+        raise ConfigError(["command line: --resources is for what a pilot measures; add --pilot"])
+    if wanted.write and not wanted.resources:
+        raise ConfigError(["command line: --write is for the resources that fit; add --pilot --resources"])
+    if wanted.write and wanted.config:
+        check_can_be_added(wanted.config)
     request = check.CheckRequest(
         profile=profile,
         directory=_directory(wanted.directory, loaded),
         conf=cluster_of(profile) if profile else None,
         sweep=loaded.sweep if loaded else None,
         pilot=wanted.pilot,
+        conditions_min=wanted.minutes if wanted.resources else 0,
         start_s=wanted.wait,
         quick=profile is not None and profile.name == "sandbox",
     )

@@ -1,18 +1,29 @@
-"""The resources section -> rules: which cells ask of a cluster for something else than the profile says."""
+"""The resources section -> rules: which cells ask of a cluster for something else than the profile says; and back."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from hpc.checkout import SCRIPT_TRAINER
 from hpc.config.design.rules import DesignReader
 from hpc.config.grid_section import settled_factors
 from hpc.config.schema import ResourceSection
+from hpc.errors import ConfigError
 from hpc.faults import Faults
+from hpc.storage import files
 from hpc.sweep.cell import Point
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.grid import Grid
 from hpc.sweep.resources import KEYS, ResourceRule, clash, matches_none, ordered, text, too_many_named
+from hpc.yaml_files import read_mapping, read_yaml
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
 
 
 def make_rules(
@@ -58,7 +69,59 @@ def _rule(field: str, section: ResourceSection, reader: DesignReader) -> Resourc
     asked = {key: value for key in KEYS if (value := getattr(section, key)) is not None}
     if not asked:
         reader.faults.add(field, f"{field} asks for nothing; add one of {', '.join(KEYS)}")
-    return ResourceRule(when, ordered(asked))
+    return ResourceRule(when, ordered(asked), section.source)
+
+
+def written(rule: ResourceRule) -> dict[str, Any]:
+    """A rule as a configuration has it."""
+    when = {name: values[0] if len(values) == 1 else list(values) for name, values in rule.when}
+    return {"when": when, **dict(rule.asked)} | ({"source": rule.source} if rule.source else {})
+
+
+def section_text(rules: Iterable[ResourceRule]) -> str:
+    """The section, a line for each rule."""
+    return "\n".join(["resources:", *(f"  - {_flow(written(rule))}" for rule in rules)]) + "\n"
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line; quoted where another word or number could be read."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_flow(key)}: {_flow(entry)}' for key, entry in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    plain = isinstance(value, str) and _WORD.fullmatch(value) and type(read_yaml(value)) is str
+    return str(value) if plain else json.dumps(value)
+
+
+def check_can_be_added(path: Path) -> None:
+    """Raise ConfigError if a configuration is no file to whose end a section of resources can be added."""
+    if path.suffix == ".json":
+        raise ConfigError(
+            [f"command line: --write adds to YAML files, and {path.name} is JSON; leave it out and paste"]
+        )
+    if "resources" in read_mapping(path):
+        raise ConfigError([f"{path.name}: resources are there already; remove them, or leave out --write and paste"])
+    _longer(path, section_text(()))
+
+
+def add_section(path: Path, section: str) -> None:
+    """Add a section of resources to a configuration that has none; all else stays as it is. Raises ConfigError,
+    OSError."""
+    check_can_be_added(path)
+    files.append(path.resolve(), _longer(path, section))
+
+
+def _longer(path: Path, section: str) -> str:
+    """What is to be added to a file for it to have a section. Raises ConfigError if it would say something else."""
+    before, old = read_mapping(path), files.read(path.resolve())
+    addition = section if old.endswith(b"\n") or not old else f"\n{section}"
+    try:
+        found = read_yaml(old + addition.encode())
+    except (yaml.YAMLError, RecursionError):
+        found = None
+    if found != before | read_yaml(section):
+        raise ConfigError([f"{path.name}: nothing can be added at its end; leave out --write and paste the resources"])
+    return addition
 
 
 def _nearest(rule: ResourceRule, grid: Grid) -> str:

@@ -304,6 +304,9 @@ class SweepSection(Section):
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]] | None, BeforeValidator(_no_number)] = None
 
 
+_LONGEST_SOURCE = 200
+
+
 def _rules(value: object) -> object:
     if not isinstance(value, list):
         every = "what every task asks for stands in a profile; " if isinstance(value, dict) else ""
@@ -317,8 +320,14 @@ def _when(value: object) -> object:
     return value
 
 
+def _one_line(text: str) -> str:
+    if len(text) > _LONGEST_SOURCE or not text.isprintable():
+        raise ValueError(f"must be one line of at most {_LONGEST_SOURCE} characters")
+    return text
+
+
 class ResourceSection(Section):
-    """Keys of a profile (hpc.sweep.resources.KEYS) for the cells that ``when`` names."""
+    """Keys of a profile (hpc.sweep.resources.KEYS) for the cells that ``when`` names. source: for people."""
 
     when: Annotated[dict[str, Any], BeforeValidator(_when)]
     mem_gb: Gigabytes | None = None
@@ -328,6 +337,7 @@ class ResourceSection(Section):
     constraint: Expression | None = None
     qos: Word | None = None
     account: Word | None = None
+    source: Annotated[str, AfterValidator(_one_line)] = ""
 
 
 class CheckpointSection(Section):

@@ -367,14 +367,14 @@ class TrainingRun:
             **self._provenance,
             "seconds": round(book.seconds, 3),
             "pack_size": len(self._attempt.claims),
-            "peak_memory": _peak_memory(),
+            "peak_memory": peak_memory(),
             "numerics": self._numerics,
             **({"restored_at_step": book.restored.step} if book.restored else {}),
             **mixture(self._lineage(book)),
         }
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Bytes of the largest process so far: this one, or one that the trainer started and that has ended."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024

@@ -22,6 +22,8 @@ from hpc.units import counted, duration, size
 
 # Of the interval of the hours.
 _LEVEL = 0.95
+# A single measurement has no spread; a quarter is what nodes shared with other users were seen to differ by.
+_NODES_DIFFER = 0.25
 _UNKNOWN = "cost not known yet"
 
 
@@ -179,14 +181,18 @@ def _spent(
         where = "local" if profile.is_local else "P"
         how = f"`holdfast check cluster --profile {where} --config FILE --pilot` measures it"
         return Spent(None, 0.0, f"{_UNKNOWN}: {how}")
+    widest = max(map(len, tasks), default=1)
+    taken = {need.condition: need.seconds for need in pilot.needs if need.seconds is not None}
+    if taken and all(cell.condition in taken for task in tasks for cell in task) and (not together or widest == 1):
+        seconds = sum(taken[cell.condition] for task in tasks for cell in task)
+        source = f"of {kind} time, from the pilot of each condition on {pilot.hardware}"
+        return Spent(seconds / 3600, _NODES_DIFFER * seconds / 3600, source)
     if pilot.units is None:
         how = "no epoch ended in the pilot's time; an estimate needs two finished cells"
         return Spent(None, 0.0, f"{_UNKNOWN}: {how}")
-    widest = max(map(len, tasks), default=1)
     nearest = min(pilot.measurements, key=lambda entry: abs(entry.width - widest))
     seconds = cells * pilot.units * nearest.seconds / nearest.width + len(tasks) * pilot.start_s
-    # A single measurement has no spread; a quarter is what nodes shared with other users were seen to differ by.
-    return Spent(seconds / 3600, 0.25 * seconds / 3600, f"of {kind} time, from the pilot on {pilot.hardware}")
+    return Spent(seconds / 3600, _NODES_DIFFER * seconds / 3600, f"of {kind} time, from the pilot on {pilot.hardware}")
 
 
 def device_seconds(provenance: Mapping[str, Any], together: bool) -> float | None:

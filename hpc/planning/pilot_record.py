@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hpc.planning.fitting import Need
 from hpc.planning.packing import Choice, Limits, Measurement, choose
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
@@ -16,7 +17,7 @@ from hpc.storage import files
 from hpc.user_state import user_state
 
 # Raise it when a field changes its meaning: pilots of another format are ignored, and measured anew when needed.
-_FORMAT = 1
+_FORMAT = 2
 # States of nodes that will not take a job soon, as sinfo writes them; a suffix such as * or ~ may follow.
 _UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
 
@@ -25,9 +26,10 @@ _UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
 class Pilot:
     """One pilot. profile, device, config_digest: what it holds for. hardware: the device's name.
 
-    unit: what ``seconds`` of the measurements and ``units`` count, step or epoch. units: of one cell to its end, None
-    if unknown. start_s: seconds from a process's start to its first step. checkpoint_s, checkpoint_bytes: of the
+    unit: what ``seconds`` of the measurements and ``units`` count, step, epoch or cell. units: of one cell to its end,
+    None if unknown. start_s: seconds from a process's start to its first step. checkpoint_s, checkpoint_bytes: of the
     widest pack measured. device_total_bytes: memory of the GPU. ended: why no wider pack was measured. at: unix time.
+    needs: of each condition, where that was asked for.
     """
 
     profile: str
@@ -43,10 +45,11 @@ class Pilot:
     device_total_bytes: int | None
     ended: str
     at: float
+    needs: tuple[Need, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        measurements = [vars(measurement) for measurement in self.measurements]
-        return {"format": _FORMAT, **vars(self), "measurements": measurements}
+        lists = {name: [vars(entry) for entry in getattr(self, name)] for name in ("measurements", "needs")}
+        return {"format": _FORMAT, **vars(self), **lists}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Pilot:
@@ -54,7 +57,8 @@ class Pilot:
         if data["format"] != _FORMAT:
             raise ValueError("another format")
         values = {key: value for key, value in data.items() if key != "format"}
-        return cls(**values | {"measurements": tuple(Measurement(**entry) for entry in data["measurements"])})
+        measurements = tuple(Measurement(**entry) for entry in data["measurements"])
+        return cls(**values | {"measurements": measurements, "needs": tuple(Need(**entry) for entry in data["needs"])})
 
 
 def device_type(profile: Profile) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from hpc import provenance
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
+from hpc.config.resources_section import written
 from hpc.config.schema import CheckpointSection
 from hpc.planning.pilot_record import Pilot
 from hpc.preflight import job, judge_cluster, judge_node, on_node, pilot, probe, signal_trial
@@ -23,6 +24,7 @@ from hpc.slurm.profile import Profile
 from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
+from hpc.sweep.resources import ResourceRule
 from hpc.trainers.declaration import read_declaration
 from hpc.trainers.snapshot import snapshot
 from hpc.units import duration, size
@@ -40,8 +42,9 @@ class CheckRequest:
     """What to check. profile: None to check only what this machine can. directory: the shared one, to be tested.
 
     conf: slurm.conf of the cluster, None for the machine's own. sweep: for its size and intervals, if there is one.
-    pilot: also measure packs of the sweep's trainer. start_s: seconds for which a job may wait in the queue. quick: the
-    cluster is a sandbox, whose controller may be asked often.
+    pilot: also measure packs of the sweep's trainer; conditions_min: and for so many minutes a cell of each condition.
+    start_s: seconds for which a job may wait in the queue. quick: the cluster is a sandbox, whose controller may be
+    asked often.
     """
 
     profile: Profile | None
@@ -49,16 +52,18 @@ class CheckRequest:
     conf: Path | None = None
     sweep: Sweep | None = None
     pilot: bool = False
+    conditions_min: int = 0
     start_s: float = 300.0
     quick: bool = False
 
 
 @dataclass
 class CheckReport:
-    """Findings in order, and the facts they rest on, as plain JSON without secrets."""
+    """Findings in order, and the facts they rest on, as plain JSON without secrets. rules: resources that fit."""
 
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    rules: tuple[ResourceRule, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -66,7 +71,9 @@ class CheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """The stable output of ``holdfast check cluster --json``."""
-        return {"good": self.good, "findings": [finding.to_json() for finding in self.findings], "facts": self.facts}
+        findings = [finding.to_json() for finding in self.findings]
+        resources = [written(rule) for rule in self.rules]
+        return {"good": self.good, "findings": findings, "resources": resources, "facts": self.facts}
 
 
 def check(request: CheckRequest, say: Callable[[str], None]) -> CheckReport:
@@ -87,10 +94,13 @@ def check(request: CheckRequest, say: Callable[[str], None]) -> CheckReport:
         else:
             _here(request, directory, report)
             if request.pilot and request.sweep is not None and request.profile is not None and report.good:
-                trial = pilot.prepare(directory, request.sweep, request.profile)
+                trial = pilot.prepare(directory, request.sweep, request.profile, request.conditions_min)
+                if request.conditions_min:
+                    say(f"training a cell of each condition, for {request.conditions_min} min at most")
                 say("training packs of growing width for a few seconds each")
                 pilot.run_here(trial)
                 report.findings += pilot.verdicts(trial, [], report.facts)
+                report.rules = trial.rules
     return report
 
 
@@ -143,8 +153,9 @@ def _node(
         return
     modules, minutes, trial = ["hpc.preflight.on_node"], _NODE_MINUTES, None
     if request.pilot and request.sweep is not None:
-        trial = pilot.prepare(directory, request.sweep, profile)
-        modules, minutes = [*modules, "hpc.preflight.pilot_on_node"], _NODE_MINUTES + pilot.MINUTES
+        trial = pilot.prepare(directory, request.sweep, profile, request.conditions_min)
+        modules = [*modules, "hpc.preflight.pilot_on_node"]
+        minutes = _NODE_MINUTES + pilot.MINUTES + request.conditions_min
     script = job.write(profile, directory, code, modules, name, minutes)
     (directory / "race").mkdir()
     meeting = Meeting(directory)
@@ -163,7 +174,7 @@ def _node(
     measured = None
     if trial is not None:
         report.findings += pilot.verdicts(trial, cluster.nodes, report.facts)
-        measured = trial.pilot
+        measured, report.rules = trial.pilot, trial.rules
     if "checkpoint_s" in answer["shared"]:
         report.findings += _costs(request, profile, cluster, answer["shared"]["checkpoint_s"], measured)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.planning import pilot_record
+from hpc.planning.fitting import MARGIN, Need, fitting
 from hpc.planning.packing import Measurement
 from hpc.planning.pilot_record import Pilot, device_type, host_bytes
 from hpc.preflight import pilot_on_node
@@ -25,8 +26,9 @@ from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
+from hpc.sweep.resources import ResourceRule, text
 from hpc.trainers.snapshot import python_path, snapshot
-from hpc.units import duration, size
+from hpc.units import counted, duration, size
 
 # Training time per width: a warm-up and several checkpoint intervals, see hpc/preflight/pilot_width.py.
 SECONDS = 6.0
@@ -40,23 +42,30 @@ MINUTES = 10
 _WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 # On a GPU each width costs a context and a recorded graph, and only wide packs fill it.
 _GPU_WIDTHS = (1, 8, 32, 128, 512)
+# Conditions in which the pilot failed that are named one by one.
+_MOST_TOLD = 5
 
 
 @dataclass
 class PilotTrial:
-    """A pilot in its scratch directory. pilot: once it has been measured."""
+    """A pilot in its scratch directory. minutes: for the conditions, 0 if none is measured by itself.
+
+    pilot, rules: once it has been measured, and what resources fit that.
+    """
 
     directory: Path
     sweep: Sweep
     profile: Profile
+    minutes: int = 0
     pilot: Pilot | None = None
+    rules: tuple[ResourceRule, ...] = ()
 
 
-def prepare(directory: Path, sweep: Sweep, profile: Profile) -> PilotTrial:
+def prepare(directory: Path, sweep: Sweep, profile: Profile, minutes: int = 0) -> PilotTrial:
     """Write the scratch sweep and the request. Raises OSError."""
     write_sweep(Store(directory), sweep, {})
-    request(sweep, profile).write(directory)
-    return PilotTrial(directory, sweep, profile)
+    request(sweep, profile, minutes).write(directory)
+    return PilotTrial(directory, sweep, profile, minutes)
 
 
 def run_here(trial: PilotTrial) -> None:
@@ -82,8 +91,14 @@ def verdicts(trial: PilotTrial, nodes: Sequence[Node], facts: dict[str, Any]) ->
         ]
     answer = json.loads(files.read(path))
     facts["pilot"] = answer
+    needs = [_need(entry, trial.sweep) for entry in answer["conditions"]]
+    return [*_packs(trial, answer, needs, nodes), *(_resources(trial, needs) if trial.minutes else ())]
+
+
+def _packs(trial: PilotTrial, answer: Mapping[str, Any], needs: Sequence[Need], nodes: Sequence[Node]) -> list[Finding]:
+    """What packs of growing width took, and which is the best. Raises OSError."""
     try:
-        measured = from_answer(answer, trial.sweep, trial.profile)
+        measured = from_answer(answer, trial.sweep, trial.profile, needs)
     except ValueError as error:
         if not answer["measurements"]:
             return [problem("pilot", str(error), "run one cell here to see it: holdfast run --cell NAME --debug")]
@@ -92,6 +107,60 @@ def verdicts(trial: PilotTrial, nodes: Sequence[Node], facts: dict[str, Any]) ->
     kept = pilot_record.save(measured, trial.profile)
     found = [ok("pilot", f"{described(measured)}; {measured.ended}"), ok("pilot", f"kept in {kept}")]
     return [*found, _choice(trial, measured, nodes)]
+
+
+def _need(entry: Mapping[str, Any], sweep: Sweep) -> Need:
+    """What a cell that was trained alone took, from what hpc.preflight.pilot_on_node wrote of it."""
+    condition = sweep.grid[entry["cell"]].condition
+    if entry["trouble"]:
+        return Need(condition, trouble=entry["trouble"])
+    seconds, epoch_s = entry["seconds_in_all"], entry["seconds_per_epoch"]
+    if seconds is None and epoch_s and entry["epochs"]:
+        seconds = entry["epochs"] * epoch_s
+    whole = None if seconds is None else seconds + (entry["start_s"] or 0.0)
+    return Need(condition, whole, entry["host_bytes"], entry["device_bytes"])
+
+
+def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
+    """What was measured of the conditions, and the rules that fit it."""
+    known, every = [need for need in needs if not need.trouble], trial.sweep.grid.n_conditions
+    found = [ok("conditions", _measured(known, every))] if known else []
+    failed = [need for need in needs if need.trouble]
+    fix = "if memory ran out, give the pilot more: --set mem_gb=N"
+    found += [note("conditions", f"{need.condition}: {need.trouble}", fix) for need in failed[:_MOST_TOLD]]
+    if len(failed) > _MOST_TOLD:
+        found.append(note("conditions", f"{len(failed) - _MOST_TOLD} more failed"))
+    if late := every - len(needs):
+        said = f"{counted(late, 'condition')} not reached in {trial.minutes} min, which no rule is about"
+        found.append(note("conditions", said, "give more time by --minutes"))
+    if endless := sum(need.seconds is None for need in known):
+        said = f"no epoch of {counted(endless, 'condition')} ended in {_EPOCH_SECONDS:g} s"
+        found.append(note("conditions", f"{said}: how long they take is not known"))
+    source = f"pilot of {time.strftime('%Y-%m-%d')}, profile {trial.profile.name}: measured x {MARGIN:g}"
+    try:
+        fit = fitting(needs, trial.sweep.grid, trial.profile, source)
+    except ValueError as error:
+        return [*found, note("resources", str(error), "write rules by the factors that matter yourself")]
+    trial.rules = fit.rules
+    if fit.everywhere:
+        found.append(ok("resources", f"every condition fits into {text(fit.everywhere)}: for the profile"))
+    if fit.rules:
+        found.append(ok("resources", f"{counted(len(fit.rules), 'rule')} for the configuration, shown below"))
+    elif known and not fit.everywhere:
+        found.append(ok("resources", "the profile fits every condition that was measured; no rule is needed"))
+    return found
+
+
+def _measured(known: Sequence[Need], every: int) -> str:
+    """How many conditions are known, and from where to where their cells go."""
+    memory, gpu, seconds = (
+        [value for need in known if (value := getattr(need, name)) is not None]
+        for name in ("host_bytes", "device_bytes", "seconds")
+    )
+    spans = [f"{size(min(memory))} to {size(max(memory))} of memory"]
+    spans += [f"{size(min(gpu))} to {size(max(gpu))} on the GPU"] if gpu else []
+    spans += [f"{duration(min(seconds))} to {duration(max(seconds))}"] if seconds else []
+    return f"{len(known)} of {every} measured: {', '.join(spans)} per cell"
 
 
 def described(measured: Pilot) -> str:
@@ -127,29 +196,35 @@ def _last_line(directory: Path) -> str:
     return lines[-1] if lines else "no output"
 
 
-def request(sweep: Sweep, profile: Profile) -> PilotRequest:
-    """What a pilot of this sweep measures: widths up to the whole sweep for trainers that fuse a pack, else one."""
+def request(sweep: Sweep, profile: Profile, minutes: int = 0) -> PilotRequest:
+    """What a pilot of this sweep measures: widths up to the whole sweep for trainers that fuse a pack, else one; and
+    for so many minutes the first cell of each condition."""
     widest = len(sweep.grid) if sweep.trainer.pack_mode == "fused" else 1
     tried = _GPU_WIDTHS if profile.device == "cuda" else _WIDTHS
     widths = [*(width for width in tried if width < widest), widest]
+    each = list(range(0, len(sweep.grid), len(sweep.grid.seeds))) if minutes else []
+    memory = host_bytes(profile)
     return PilotRequest(
-        widths, SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, host_bytes(profile), _EPOCH_SECONDS
+        widths, SECONDS, _TOTAL_SECONDS, profile.threads, profile.device, memory, _EPOCH_SECONDS, each, 60.0 * minutes
     )
 
 
-def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pilot:
+# What a pack advances by, as far as the trainer shows it, and where that is.
+_UNITS = {"step": "seconds_per_step", "epoch": "seconds_per_epoch", "cell": "seconds_in_all"}
+
+
+def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile, needs: Sequence[Need] = ()) -> Pilot:
     """A pilot from what hpc.preflight.pilot_on_node wrote. Raises ValueError if nothing could be timed."""
     found: Sequence[Mapping[str, Any]] = answer["measurements"]
     if not found:
         raise ValueError(str(answer["ended"]))
-    unit = "step" if found[0]["seconds_per_step"] else "epoch"
-    timed = [entry for entry in found if entry[f"seconds_per_{unit}"]]
-    if not timed:
-        raise ValueError("a cell ends too soon to be timed; with cells this short, packing hardly matters")
+    unit = next((unit for unit, key in _UNITS.items() if found[0][key]), None)
+    if unit is None:
+        raise ValueError("no epoch ended in the pilot's time, and nothing was saved; an estimate needs finished cells")
+    timed = [entry for entry in found if entry[_UNITS[unit]]]
     first, widest = timed[0], timed[-1]
     measurements = tuple(
-        Measurement(entry["width"], entry[f"seconds_per_{unit}"], entry["host_bytes"], entry["device_bytes"])
-        for entry in timed
+        Measurement(entry["width"], entry[_UNITS[unit]], entry["host_bytes"], entry["device_bytes"]) for entry in timed
     )
     return Pilot(
         profile=profile.name,
@@ -165,11 +240,14 @@ def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile) -> Pi
         device_total_bytes=first["device_total_bytes"],
         ended=str(answer["ended"]),
         at=time.time(),
+        needs=tuple(needs),
     )
 
 
 def _units(entry: Mapping[str, Any], unit: str) -> int | None:
     """Steps or epochs of a whole cell, as far as the trainer reported them while it was measured."""
+    if unit == "cell":
+        return 1
     epochs = entry["epochs"]
     if not epochs:  # a command may leave the number of its epochs out
         return None

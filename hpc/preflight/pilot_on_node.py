@@ -1,4 +1,5 @@
-"""On a node: a pilot's widths one after another, each in a process of its own, as long as wider ones are faster.
+"""On a node: a pilot's widths one after another, each in a process of its own, as long as wider ones are faster; before
+them a cell of each condition, where that is asked for.
 
     python -P -m hpc.preflight.pilot_on_node DIRECTORY
 
@@ -28,6 +29,7 @@ _PATIENCE_SECONDS = 90.0
 # A wider pack must cut the time per cell by 2 % to be worth trying still wider ones; less is within the noise.
 _GAIN = 0.98
 _LOG_LINES = 3
+_CUT_OFF = "the job ended while it trained, as when memory or time runs out"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class PilotRequest:
     widths: cells per pack, ascending. seconds: training time per width; total_s: of all but the first. epoch_s: the
     narrowest pack trains for up to this long until an epoch has ended, which shows how long a cell takes. threads: CPU
     threads of one process. device: cpu or cuda. host_bytes: memory one process may fill, None if unknown.
+    conditions: positions of the cells that are first trained alone, each until an epoch has ended; conditions_s: the
+    time for all of them.
     """
 
     widths: Sequence[int]
@@ -46,6 +50,8 @@ class PilotRequest:
     device: str
     host_bytes: int | None
     epoch_s: float = 0.0
+    conditions: Sequence[int] = ()
+    conditions_s: float = 0.0
 
     def write(self, directory: Path) -> None:
         files.publish(directory / REQUEST, json.dumps(asdict(self)).encode())
@@ -62,7 +68,8 @@ def measure(directory: Path, request: PilotRequest) -> dict[str, Any]:
     for width in request.widths:
         if found and time.monotonic() - began + _expected(found, request) > request.total_s:
             return {"measurements": found, "ended": f"{request.total_s:g} s were over before a pack of {width}"}
-        answer, trouble = _one(directory, request, width)
+        epoch_s = request.epoch_s if width == request.widths[0] else 0.0
+        answer, trouble = _one(directory, request, -width, width, epoch_s)
         if answer is None:
             return {"measurements": found, "ended": f"a pack of {width} failed: {trouble}"}
         if not found:
@@ -74,12 +81,28 @@ def measure(directory: Path, request: PilotRequest) -> dict[str, Any]:
     return {"measurements": found, "ended": "the widest pack of the plan was measured"}
 
 
-def _one(directory: Path, request: PilotRequest, width: int) -> tuple[dict[str, Any] | None, str]:
-    """One width in a process of its own: its memory is measured alone, and running out of it ends nothing else."""
-    answer, log = directory / f"width-{width}.json", directory / f"width-{width}.log"
+def measure_conditions(directory: Path, request: PilotRequest, answer: dict[str, Any]) -> None:
+    """Measure one cell after another, as far as the time lasts, and add what each takes to the answer, or why that is
+    not known. It is written each time: the job may end before it is through."""
+    began, longest = time.monotonic(), 0.0
+    for cell in request.conditions:
+        start = time.monotonic()
+        if start - began + longest > request.conditions_s:
+            return
+        answer["conditions"].append({"cell": cell, "trouble": _CUT_OFF})
+        _write(directory, answer)
+        found, trouble = _one(directory, request, cell, 1, request.epoch_s)
+        answer["conditions"][-1] = {"cell": cell, "trouble": trouble, **(found or {})}
+        longest = max(longest, time.monotonic() - start)
+
+
+def _one(
+    directory: Path, request: PilotRequest, first: int, width: int, epoch_s: float
+) -> tuple[dict[str, Any] | None, str]:
+    """One pack in a process of its own: its memory is measured alone, and running out of it ends nothing else."""
+    answer, log = directory / f"pack-{first}-{width}.json", directory / f"pack-{first}-{width}.log"
     threads = {"OMP_NUM_THREADS": str(request.threads), protocol.DEVICE: request.device}
-    first = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
-    epoch_s = request.epoch_s if width == request.widths[0] else 0.0
+    device = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
     times = [str(request.seconds), str(epoch_s), str(time.monotonic())]
     with log.open("wb") as output:
         try:
@@ -90,6 +113,7 @@ def _one(directory: Path, request: PilotRequest, width: int) -> tuple[dict[str, 
                     "-m",
                     "hpc.preflight.pilot_width",
                     str(directory),
+                    str(first),
                     str(width),
                     *times,
                     str(answer),
@@ -97,7 +121,7 @@ def _one(directory: Path, request: PilotRequest, width: int) -> tuple[dict[str, 
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=os.environ | threads | first,
+                env=os.environ | threads | device,
                 timeout=4 * request.seconds + epoch_s + _PATIENCE_SECONDS,
             )
         except subprocess.TimeoutExpired:
@@ -127,11 +151,17 @@ def _no_wider(found: Sequence[dict[str, Any]], request: PilotRequest) -> str:
     return ""
 
 
+def _write(directory: Path, answer: dict[str, Any]) -> None:
+    files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
+
+
 def main(argv: list[str]) -> int:
     directory = Path(argv[0])
     Store(directory).sweep()  # if the scratch sweep cannot be read, the whole job fails, not one width
-    answer = measure(directory, PilotRequest.read(directory))
-    files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
+    request = PilotRequest.read(directory)
+    answer = {"measurements": [], "ended": "the job ended before any pack was measured", "conditions": []}
+    measure_conditions(directory, request, answer)
+    _write(directory, answer | measure(directory, request))
     return 0
 
 

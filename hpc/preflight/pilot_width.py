@@ -1,6 +1,6 @@
-"""One width of a pilot: the real trainer on a pack of this many cells, for a few seconds, in a process of its own.
+"""One pack of a pilot: the real trainer on this many cells, for a few seconds, in a process of its own.
 
-    python -P -m hpc.preflight.pilot_width DIRECTORY WIDTH SECONDS EPOCH_SECONDS STARTED ANSWER
+    python -P -m hpc.preflight.pilot_width DIRECTORY FIRST WIDTH SECONDS EPOCH_SECONDS STARTED ANSWER
 
 Whatever can train under the contract can be measured: checkpoints and epochs show its progress. The first checkpoint
 ends the warm-up. One whole epoch shows how long a cell takes; it is waited for until EPOCH_SECONDS.
@@ -8,21 +8,23 @@ ends the warm-up. One whole epoch shows how long a cell takes; it is waited for 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
-import resource
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc import protocol, provenance
+from hpc import processes, protocol, provenance
+from hpc.errors import SweepError
 from hpc.node.attempt import PackAttempt
-from hpc.node.training_run import TrainingRun
+from hpc.node.training_run import TrainingRun, peak_memory
 from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -35,6 +37,8 @@ WARM_UP_SHARE = 0.3
 INTERVALS = 5
 # A trainer that saves only once per epoch is stopped after this multiple of the time, and measured by its epochs.
 PATIENCE = 3.0
+# Between two looks at the memory of a trainer's processes, which of each alone the kernel keeps the peak.
+_MEMORY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class PilotRun(TrainingRun):
         self._pack = attempt.store, attempt.number
         self._first: float | None = None
         self._asked: float | None = None
+        self.stopped = False
+        self.cause = ""
         self.marks: list[Mark] = []
         self.epochs: dict[str, list[float]] = {}
         self.epochs_planned: int | None = None
@@ -103,6 +109,10 @@ class PilotRun(TrainingRun):
         self.epochs.setdefault(cell.name, []).append(time.monotonic())
         self.epochs_planned = int(of)
 
+    def give_up(self, cell: Any, cause: str, traceback: str, for_good: bool = False) -> None:
+        super().give_up(cell, cause, traceback, for_good)
+        self.cause = cause
+
     @property
     def start(self) -> float | None:
         """When the first sign of training came; on the clock of time.monotonic."""
@@ -117,6 +127,10 @@ class PilotRun(TrainingRun):
         return sum(mark.steps > 0 for mark in self.marks)
 
     def _enough(self) -> bool:
+        self.stopped = self.stopped or self._measured()
+        return self.stopped
+
+    def _measured(self) -> bool:
         if self._first is None and not self.marks:
             return False
         elapsed = time.monotonic() - (self._first or self.marks[0].after)
@@ -148,32 +162,62 @@ def seconds_per_epoch(epochs: Mapping[str, list[float]], marks: Sequence[Mark] =
     return (times[-1] - start - saving) / max(1, len(times) - 1)
 
 
-def measure(directory: Path, width: int, seconds: float, epoch_seconds: float, started: float) -> dict[str, Any]:
-    """Train the last ``width`` cells of the grid for a while. Raises whatever the trainer raises.
+@contextlib.contextmanager
+def _most_memory() -> Iterator[Callable[[], int]]:
+    """Meanwhile the caller may ask for the most bytes that this process, with all that it has started, has had."""
+    seen, ended = list[int](), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_MEMORY_SECONDS):
+            seen.append(processes.memory(os.getpid()))
+
+    watching = threading.Thread(target=watch, daemon=True, name="memory")
+    watching.start()
+    try:
+        yield lambda: max([peak_memory(), *seen])
+    finally:
+        ended.set()
+        watching.join()
+
+
+def measure(
+    directory: Path, first: int, width: int, seconds: float, epoch_seconds: float, started: float
+) -> dict[str, Any]:
+    """Train ``width`` cells of the grid from the ``first`` on for a while.
+
+    Raises whatever the trainer raises, SweepError if it says that a cell failed.
 
     directory: holds the sweep; the cells are trained in a sweep directory of their own below it, from the beginning.
+    first: counted from the end if negative.
     epoch_seconds: continue for up to this long until one epoch has ended; 0 to wait for none.
     started: when this process was started, on the clock of time.monotonic.
     """
-    store = Store(directory / f"width-{width}")
+    store = Store(directory / f"pack-{first}-{width}")
     sweep = write_sweep(store, Store(directory).sweep(), {})
-    cells = [sweep.grid[index] for index in range(len(sweep.grid) - width, len(sweep.grid))]
+    cells = [sweep.grid[index] for index in range(first, first + width)]
     train = load_function(user_code(sweep.trainer))
     attempt = PackAttempt.begin(store, sweep, cells, 0, {"pid": os.getpid(), "node": provenance.node()})
     device = os.environ.get(protocol.DEVICE, "cpu")
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     run = PilotRun(attempt, seconds=seconds, epoch_seconds=epoch_seconds, device=device, threads=threads)
-    train(cells, sweep.options, run)
+    with _most_memory() as most_memory:
+        train(cells, sweep.options, run)
+        host_bytes = most_memory()
+    if run.cause:
+        raise SweepError(run.cause)
+    start_s = None if run.start is None else run.start - started
     saves = [mark.after - mark.before for mark in run.marks if mark.steps > 0]
     return {
         "width": width,
         "seconds_per_step": seconds_per_step(run.marks),
         "seconds_per_epoch": seconds_per_epoch(run.epochs, run.marks),
         "epochs": run.epochs_planned,
-        "start_s": None if run.start is None else run.start - started,
+        "start_s": start_s,
+        # Of cells that came to their end meanwhile, beyond the start.
+        "seconds_in_all": None if run.stopped else time.monotonic() - started - (start_s or 0.0),
         "checkpoint_s": max(saves, default=None),
         "checkpoint_bytes": run.checkpoint_bytes,
-        "host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "host_bytes": host_bytes,
         **_device_memory(),
     }
 
@@ -192,8 +236,12 @@ def _device_memory() -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    directory, width, seconds, epoch_seconds, started, answer = argv
-    found = measure(Path(directory), int(width), float(seconds), float(epoch_seconds), float(started))
+    directory, first, width, seconds, epoch_seconds, started, answer = argv
+    try:
+        found = measure(Path(directory), int(first), int(width), float(seconds), float(epoch_seconds), float(started))
+    except SweepError as error:
+        print(error, file=sys.stderr)
+        return 1
     files.publish(Path(answer), json.dumps(found).encode())
     return 0
 

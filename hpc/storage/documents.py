@@ -202,6 +202,7 @@ class ResourceDocument(TypedDict, total=False):
     constraint: Name
     qos: Name
     account: Name
+    source: Name
 
 
 class KeepDocument(TypedDict, total=False):

@@ -24,10 +24,14 @@ Resources = tuple[tuple[str, int | float | str], ...]
 
 @dataclass(frozen=True)
 class ResourceRule:
-    """Cells whose levels match ``when`` ask for ``asked`` in the place of what the profile says."""
+    """Cells whose levels match ``when`` ask for ``asked`` in the place of what the profile says.
+
+    source: where that comes from, for people; empty where nobody wrote it down.
+    """
 
     when: Pattern
     asked: Resources
+    source: str = ""
 
     @property
     def named(self) -> int:
@@ -35,13 +39,15 @@ class ResourceRule:
         return sum(len(values) for _, values in self.when)
 
     def to_json(self) -> dict[str, Any]:
-        return {"when": [[name, list(values)] for name, values in self.when], **dict(self.asked)}
+        written = {"when": [[name, list(values)] for name, values in self.when], **dict(self.asked)}
+        return written | ({"source": self.source} if self.source else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ResourceRule:
         """Raises KeyError, TypeError or ValueError if this was not written by to_json."""
         when = tuple((str(name), tuple(check_value(value) for value in values)) for name, values in data["when"])
-        return cls(when, ordered({key: check(data[key]) for key, check in _KINDS.items() if key in data}))
+        asked = ordered({key: check(data[key]) for key, check in _KINDS.items() if key in data})
+        return cls(when, asked, str(data.get("source", "")))
 
 
 def rules_from_json(data: Sequence[Mapping[str, Any]]) -> tuple[ResourceRule, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -14,8 +16,10 @@ import pytest
 from helpers.here import lacking
 from helpers.waiting import PATIENCE
 
+import holdfast
+
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("hpc", "training", "aggregate", "slurm_templates")
+FOLDERS = ("hpc", "training", "aggregate", "slurm_templates", "holdfast-stubs")
 COMMAND = "holdfast.py"
 BUILD = ("pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE")
 
@@ -47,7 +51,7 @@ def test_the_wheel_has_every_file_that_is_needed_on_a_node(wheel: Path) -> None:
     assert {f"{folder}/py.typed" for folder in ("hpc", "training", "aggregate")} <= names
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
-            suffixes = (".py", ".sh", ".sbatch", ".yaml", ".c", ".h", ".html", ".css", ".js")
+            suffixes = (".py", ".pyi", ".sh", ".sbatch", ".yaml", ".c", ".h", ".html", ".css", ".js")
             if path.suffix in suffixes and _is_committed(path):
                 assert path.relative_to(ROOT).as_posix() in names
 
@@ -90,6 +94,58 @@ def test_the_installed_wheel_plans_a_sweep_outside_the_checkout(wheel: Path, tmp
         [sys.executable, "-P", "-c", where], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
     )
     assert str(tmp_path / "site" / "slurm_templates" / "profiles" / "sandbox.yaml") in told.stdout
+
+
+SCRIPT = """
+from holdfast import load, status, submit, wait
+
+sweep = submit(config="sweep.yaml", profile="lab", axes={"width": [8, 16]}, escalate={"mem_gb": 64}, pack="auto")
+reveal_type(sweep)
+reveal_type(sweep.jobs)
+reveal_type(wait(sweep, timeout=600).done)
+reveal_type(status("out").states)
+reveal_type(load("out").conditions)
+submit(profil="lab")
+wait(sweep, timeout="600")
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_the_functions_for_notebooks_in_an_environment_that_has_the_wheel(
+    wheel: Path, tmp_path: Path
+) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True, timeout=PATIENCE
+    )
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    zipfile.ZipFile(wheel).extractall(site)
+    (site / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    (tmp_path / "mine.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--python-executable"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "venv" / "bin" / "python"), "mine.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    said = [line.partition(": ")[2] for line in done.stdout.splitlines()]
+    assert said[:5] == [
+        'note: Revealed type is "hpc.api.results.Submission"',
+        'note: Revealed type is "tuple[str, ...]"',
+        'note: Revealed type is "bool"',
+        'note: Revealed type is "dict[str, int]"',
+        'note: Revealed type is "pandas.DataFrame"',
+    ], done.stdout
+    assert 'error: Unexpected keyword argument "profil"' in said[5]
+    assert 'error: Argument "timeout" to "wait" has incompatible type "str"' in said[-2]
+    assert said[-1] == ""
+
+
+def test_what_type_checkers_are_told_of_is_what_there_is() -> None:
+    told = ast.parse((ROOT / "holdfast-stubs" / "__init__.pyi").read_text()).body
+    names = {alias.asname for node in told if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert names == set(holdfast.__all__)
 
 
 def _is_committed(path: Path) -> bool:

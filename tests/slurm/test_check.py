@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hpc.config.load import CommandLine, load
 from hpc.planning import pilot_record
 from hpc.preflight import check, pilot
 from hpc.preflight.finding import PROBLEM
+from hpc.sandbox.cluster import Sandbox
 from hpc.slurm.profile_file import load_profile
 
 # A fused trainer whose step takes 60 ms, and 10 ms for every further cell, by the clock that it and the pilot in its
@@ -164,6 +167,57 @@ def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
     assert pilot_record.choose_pack(kept, profile, cells=8, tasks=8).pack_size == 1
     (pack,) = [finding for finding in report.findings if finding.subject == "pack"]
     assert pack.text.startswith("--pack auto would now take 1: 8 cells in packs of 1, 8 at once")
+
+
+GREEDY = """
+import time
+
+FACTORS = {"width": {"kind": "integer", "minimum": 1}}
+METRICS = {"error": {"kind": "positive", "better": "lower"}}
+
+
+def train(cells, options, run):
+    for cell in cells:
+        taken = []
+        for _ in range(cell.factors["width"]):
+            taken.append(bytearray(25_000_000))
+        time.sleep(1)
+        run.epoch(cell, 1, 1, {"error": 1.0})
+        run.finish(cell, {"error": 1.0 / len(taken)})
+"""
+
+
+def test_what_a_pilot_measures_of_each_condition_becomes_resources_with_which_every_cell_fits(
+    start_cluster: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A width of 40 takes a gigabyte, which the profile does not give: Slurm would kill it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with start_cluster(nodes=2, limit_memory=True) as cluster:
+        workplace = Workplace(tmp_path, cluster)
+        (tmp_path / "greedy.py").write_text(GREEDY)
+        sweep = {"name": "greedy", "axes": {"width": [1, 2, 40]}, "runs_per_condition": 2}
+        config = workplace.write("sweep.yaml", {"trainer": "greedy.py:train", "sweep": sweep})
+        workplace.write("lab.yaml", {"partition": "low", "timeout_min": 60, "mem_gb": 0.5})
+        before = (tmp_path / config).read_text()
+        check = ("check", "cluster", "--profile", "lab.yaml", "--config", config, "--pilot", "--resources")
+        with workplace.on_cluster():
+            small = json.loads(workplace.holdfast(*check, "--json", expect=None).stdout)
+            assert (tmp_path / config).read_text() == before
+            done = workplace.holdfast(*check, "--write", "--set", "mem_gb=2")
+            dry = workplace.holdfast("submit", "--config", config, "--profile", "lab.yaml", "--dry-run").stdout
+            workplace.submit(config, profile="lab.yaml")
+            workplace.wait_until_ended()
+    (killed,) = [finding for finding in findings(small, "conditions") if finding["level"] == "note"]
+    assert killed["text"] == "width_40: the job ended while it trained, as when memory or time runs out"
+    assert [rule["when"] for rule in small["resources"]] == [{"width": [1, 2]}]
+    (large,) = [line for line in done.stdout.splitlines() if "{when: {width: 40}" in line]
+    assert re.search(r"mem_gb: (1\.5|2), source: \"pilot of \d{4}-\d\d-\d\d, profile lab: measured x 1\.5\"", large)
+    assert (tmp_path / config).read_text().startswith(f"{before}resources:\n")
+    assert "3 of 3 measured" in " ".join(done.stdout.split())
+    assert "2 tasks with mem_gb " in dry
+    assert workplace.states() == {"COMPLETED": 6}
+    recorded = workplace.store().sweep().resources
+    assert all(rule.source.startswith("pilot of ") for rule in recorded)
 
 
 def test_a_pilot_of_a_trainer_that_takes_one_cell_at_a_time_works_here_too(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.nonsense import LEAVES, nested, paths, replaced
 from helpers.predecessor import PREDECESSOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,27 +24,12 @@ WORDS = """data model synergy training experiment sweep trainer trainer_options 
     loss_scale epochs optimizer lr type grad_clip loss_configs weights early_stopping patience fusion
     dims scales axes exclude include when zip draw n method ranges min max log dim scale
     runs_per_condition seeds every_seconds checkpoints alpha
-    resources when mem_gb timeout_min partition
+    resources when mem_gb timeout_min partition source
     reference attr v command metrics measures progress checkpoint resume factors from kind better
     stop_when metric primary_metrics output_dir log_to_wandb wandb_project min_delta cycle int str [key] 0 a.b"""
 KEYS = sorted(WORDS.split())
-LEAVES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.integers(-(10**30), 10**30),
-    st.floats(),
-    st.dates(),
-    st.binary(max_size=4),
-    st.text(max_size=12),
-    st.sampled_from(
-        ["1e-3", "nan", "-inf", "0x1F", "~", "<<", "=", "fusion_only", "training.workspace:train", "a.py:b"]
-    ),
-)
 NAMES = st.sampled_from(KEYS) | st.text(max_size=6) | st.integers(-3, 3) | st.booleans()
-NESTED = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=25
-)
+NESTED = nested(NAMES)
 ROOTS = st.dictionaries(st.sampled_from(KEYS[:]), NESTED, max_size=5) | NESTED
 
 
@@ -67,24 +53,6 @@ def check(path: Path, **options: Any) -> None:
         assert line.isprintable()
         assert line.startswith((f"{path.name}: ", "command line: "))
         assert len(line) < 1000
-
-
-def paths(document: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    if prefix:
-        yield prefix
-    entries = (
-        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
-    )
-    for key, entry in entries:
-        yield from paths(entry, (*prefix, key))
-
-
-def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    copy = dict(document) if isinstance(document, dict) else list(document)
-    copy[path[0]] = replaced(copy[path[0]], path[1:], value)
-    return copy
 
 
 @settings(max_examples=120)
@@ -190,6 +158,7 @@ SCRIPT = {
     "resources": [
         {"when": {"lr": [0.1, 9.5]}, "mem_gb": 8, "timeout_min": "1:00:00", "cpus_per_task": 2},
         {"when": {"model": "l", "lr": 1.0}, "mem_gb": 64, "partition": "long", "constraint": "a&b", "qos": "q"},
+        {"when": {"model": "s"}, "account": "lab", "source": "a pilot"},
     ],
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from hpc.config.load import CommandLine, load
+from hpc.config.resources_section import add_section, check_can_be_added, section_text
 from hpc.errors import ConfigError
 from hpc.launch.preparation import asked_beside, check_resources
 from hpc.launch.request import SweepOptions, resolve
@@ -16,7 +18,7 @@ from hpc.slurm.profile_file import load_profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
-from hpc.sweep.resources import Matching
+from hpc.sweep.resources import Matching, ResourceRule
 
 TRAINER = """
 FACTORS = {"width": {"kind": "integer", "minimum": 1}, "rate": {"kind": "real"}, "mode": {"kind": "word"}}
@@ -112,6 +114,15 @@ def test_a_sweep_of_a_version_without_them_has_none(tmp_path: Path) -> None:
     assert Sweep.from_json(old).resources == ()
 
 
+def test_where_a_rule_comes_from_goes_with_it(tmp_path: Path) -> None:
+    sweep = read(tmp_path, [LARGE | {"source": "pilot of 2026-11-29"}])
+    store = Store(tmp_path / "out")
+    write_sweep(store, sweep, {})
+    assert store.sweep().resources == sweep.resources
+    assert store.sweep().resources[0].source == "pilot of 2026-11-29"
+    assert asked(sweep) == asked(read(tmp_path, [LARGE]))
+
+
 # --- with a profile -------------------------------------------------------------------------------------------------
 
 
@@ -167,6 +178,8 @@ OTHER = {"when": {"mode": "ours"}, "mem_gb": 32}
         ("64G", f" is '64G'; {A_LIST}"),
         ([LARGE | {"mem_gb": 0}], "[0].mem_gb is 0; must be greater than 0"),
         ([LARGE | {"mem_gb": "lots"}], "[0].mem_gb is 'lots'; must be a number of GB, or a size such as 16G"),
+        ([LARGE | {"source": "a\nb"}], "[0].source is 'a\\nb'; must be one line of at most 200 characters"),
+        ([LARGE | {"source": "a" * 201}], f"[0].source is '{'a' * 27}..."),
         ([LARGE | {"timeout_min": 1.5}], "[0].timeout_min is 1.5; must be a whole number"),
         (
             [LARGE | {"partition": "a\n#SBATCH -x"}],
@@ -231,3 +244,70 @@ def test_a_fault_of_the_command_line_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load(CommandLine(config=path, overrides=("resources=[{when: {width: 3}, mem_gb: 1}]",)))
     assert error.value.faults[0].startswith("command line: resources[0].when.width is 3;")
+
+
+# --- written into a configuration -------------------------------------------------------------------------------------
+
+SCRIPT = """
+# A sweep of a script.
+trainer:
+  command: python train.py {rate} {mode} {warm} {seed}
+  metrics: metrics.json
+  measures: [loss]
+sweep:
+  axes: {rate: [0.00001, 0.5, 2], mode: ["no", "null", fast-1, e3], warm: [true, false]}
+  runs_per_condition: 1
+"""
+
+
+def test_rules_that_are_written_are_the_rules_that_are_read_and_all_else_stays(tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    path = tmp_path / "sweep.yaml"
+    for end in ("", "analysis: {alpha: 0.01}"):  # without a line's end
+        path.write_text(SCRIPT + end)
+        before = load(CommandLine(config=path)).sweep
+        rate, mode, warm = (axis.values for axis in before.grid.axes)
+        rules = tuple(
+            ResourceRule(
+                (("rate", rate[:2]), ("mode", (level,)), ("warm", warm[:1])), (("mem_gb", 1.5 + i),), 'a "b": #'
+            )
+            for i, level in enumerate(mode)
+        )
+        add_section(path, section_text(rules))
+        after = load(CommandLine(config=path)).sweep
+        assert after.resources == rules
+        assert replace(after, resources=()) == before
+        assert path.read_text().startswith(
+            SCRIPT + end + ("\n" if end else "") + "resources:\n  - {when: {rate: [1e-05, 0.5]"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        (
+            "sweep.json",
+            "{}",
+            "command line: --write adds to YAML files, and sweep.json is JSON; leave it out and paste",
+        ),
+        ("sweep.yaml", "resources: []\n", "sweep.yaml: resources are there already; remove them, or leave out --write"),
+        ("sweep.yaml", "{sweep: {name: a}}\n", "sweep.yaml: nothing can be added at its end; leave out --write"),
+        ("sweep.yaml", "sweep: {name: a}\n...\n", "sweep.yaml: nothing can be added at its end; leave out --write"),
+        ("sweep.yaml", "wandb: |\n  true\n ", None),
+        ("sweep.yaml", "", None),
+    ],
+)
+def test_what_cannot_be_added_to_is_told_beforehand_and_left_alone(
+    tmp_path: Path, name: str, text: str, fault: str | None
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    if fault is None:
+        check_can_be_added(path)
+    else:
+        for act in (check_can_be_added, lambda path: add_section(path, "resources: []\n")):
+            with pytest.raises(ConfigError) as error:
+                act(path)
+            (line,) = error.value.faults
+            assert line.startswith(fault)
+    assert path.read_text() == text

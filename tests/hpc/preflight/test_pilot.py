@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from hpc.planning import pilot_record
 from hpc.planning.cost import estimate
 from hpc.planning.plan import make_plan
 from hpc.preflight import pilot_on_node
-from hpc.preflight.pilot import from_answer, request
+from hpc.preflight.pilot import PilotTrial, from_answer, request, verdicts
 from hpc.preflight.pilot_on_node import PilotRequest
 from hpc.preflight.pilot_width import Mark, seconds_per_epoch, seconds_per_step
 from hpc.slurm.profile import Profile
 from hpc.slurm.profile_file import parse_profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
+from hpc.sweep.grid import Axis, Grid
 from hpc.sweep.states import MISSING, CellStatus
 from hpc.trainers.declaration import read_declaration
 
@@ -33,6 +35,7 @@ def entry(width: int, per_step: float | None, **changes: Any) -> dict[str, Any]:
         "width": width,
         "seconds_per_step": per_step,
         "seconds_per_epoch": 10.0,
+        "seconds_in_all": None,
         "epochs": 50,
         "start_s": 4.0,
         "checkpoint_s": 0.2,
@@ -156,8 +159,11 @@ def test_a_pilot_is_kept_by_profile_device_type_and_configuration(
 def test_what_has_no_steps_is_counted_in_epochs_and_what_has_neither_is_told() -> None:
     by_epoch = from_answer({"measurements": [entry(1, None)], "ended": "x"}, make_sweep(), profile())
     assert (by_epoch.unit, by_epoch.measurements[0].seconds, by_epoch.units) == ("epoch", 10.0, 50)
-    with pytest.raises(ValueError, match="too soon to be timed"):
-        from_answer({"measurements": [entry(1, None, seconds_per_epoch=None)], "ended": "x"}, make_sweep(), profile())
+    nothing = entry(1, None, seconds_per_epoch=None)
+    with pytest.raises(ValueError, match="no epoch ended in the pilot's time, and nothing was saved"):
+        from_answer({"measurements": [nothing], "ended": "x"}, make_sweep(), profile())
+    whole = from_answer({"measurements": [nothing | {"seconds_in_all": 3.0}], "ended": "x"}, make_sweep(), profile())
+    assert (whole.unit, whole.measurements[0].seconds, whole.units, whole.start_s) == ("cell", 3.0, 1, 4.0)
     with pytest.raises(ValueError, match="a pack of 1 failed: boom"):
         from_answer({"measurements": [], "ended": "a pack of 1 failed: boom"}, make_sweep(), profile())
 
@@ -176,7 +182,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict[int, A
     """A series with the given results of each width."""
     request = PilotRequest(list(costs), 1.0, 1000.0, 1, "cpu", 1 << 30)
     request = PilotRequest(**vars(request) | changes)
-    monkeypatch.setattr(pilot_on_node, "_one", lambda directory, request, width: costs[width])
+    monkeypatch.setattr(pilot_on_node, "_one", lambda directory, request, first, width, epoch_s: costs[width])
     return pilot_on_node.measure(tmp_path, request)
 
 
@@ -194,6 +200,90 @@ def test_a_series_ends_with_memory_failure_time_or_when_wider_packs_gain_nothing
     assert (len(late["measurements"]), late["ended"]) == (1, "1 s were over before a pack of 2")
     flat = {width: (entry(width, float(width)), "") for width in (1, 2, 3, 5)}
     assert measured(tmp_path, monkeypatch, flat)["ended"] == "packs wider than 1 are no faster"
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 504.0),  # fifty epochs of ten seconds, and the start
+        ({"seconds_in_all": 20.0}, 24.0),
+        ({"seconds_in_all": 20.0, "start_s": None}, 20.0),
+        ({"seconds_per_epoch": None}, None),
+        ({"epochs": 0}, None),
+    ],
+)
+def test_what_a_cell_of_a_condition_takes_is_by_its_end_or_by_its_epochs(
+    tmp_path: Path, changes: dict[str, Any], seconds: float | None
+) -> None:
+    sweep = make_sweep(make_grid([1, 2], [42, 43]))
+    assert request(sweep, profile(), 5).conditions == [0, 2]
+    assert request(sweep, profile()).conditions == []
+    conditions = [{"cell": 0, "trouble": "MemoryError"}, {"cell": 2, "trouble": "", **entry(1, 0.1, **changes)}]
+    answer = {"measurements": [], "ended": "a pack of 1 failed: boom", "conditions": conditions}
+    (tmp_path / pilot_on_node.ANSWER).write_text(json.dumps(answer))
+    trial, facts = PilotTrial(tmp_path, sweep, profile(mem_gb=16), 5), dict[str, Any]()
+    found = {finding.text for finding in verdicts(trial, [], facts) if finding.subject == "conditions"}
+    assert "width_1: MemoryError" in found
+    assert any(text.startswith("1 of 2 measured: 537 MB to 537 MB of memory") for text in found)
+    assert any("504" in text or "8.4 min" in text for text in found) == (seconds == 504.0)
+    (rule,) = trial.rules
+    assert (rule.when, dict(rule.asked)["mem_gb"]) == ((("width", (2,)),), 1)
+    assert ("timeout_min" in dict(rule.asked)) == (seconds is not None)
+
+
+def test_conditions_are_measured_as_far_as_the_time_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    took: list[int] = []
+
+    def one(directory: Path, request: PilotRequest, first: int, width: int, epoch_s: float) -> Any:
+        took.append(first)
+        time.sleep(0.2)
+        return None, "x"
+
+    monkeypatch.setattr(pilot_on_node, "_one", one)
+    request = PilotRequest([1], 1.0, 1.0, 1, "cpu", None, 0.0, [0, 2, 4, 6], 0.7)
+    answer: dict[str, Any] = {"conditions": []}
+    pilot_on_node.measure_conditions(tmp_path, request, answer)
+    assert answer["conditions"] == [{"cell": cell, "trouble": "x"} for cell in took]
+    assert 1 <= len(took) <= 3
+    left = json.loads((tmp_path / pilot_on_node.ANSWER).read_text())["conditions"][-1]
+    assert left == {"cell": took[-1], "trouble": "the job ended while it trained, as when memory or time runs out"}
+
+
+# It holds as much as its factor says, half of it in a process of its own.
+GREEDY = """
+import subprocess, sys, time
+FACTORS = {"mb": {"kind": "integer"}}
+METRICS = {"loss": {"kind": "positive", "better": "lower"}}
+HOLD = "import sys, time; x = bytearray(int(sys.argv[1]) * 10**6); print(flush=True); time.sleep(600)"
+
+def train(cells, options, run):
+    for cell in cells:
+        half = cell.factors["mb"] // 2
+        with subprocess.Popen([sys.executable, "-c", HOLD, str(half)], stdout=subprocess.PIPE) as other:
+            other.stdout.readline()
+            held = bytearray(half * 10**6)
+            time.sleep(1)
+            other.kill()
+        if half == 3:
+            run.fail(cell, "no such size")
+        else:
+            run.finish(cell, {"loss": 1.0})
+"""
+
+
+def test_memory_is_that_of_a_trainer_and_of_all_that_it_started_and_a_failed_cell_says_why(tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    trainer = read_declaration(f"{tmp_path}/greedy.py:train", [tmp_path])
+    sweep = replace(make_sweep(Grid((Axis("mb", (2, 6, 400)),), (42, 43))), trainer=trainer)
+    write_sweep(Store(tmp_path / "pilot"), sweep, {})
+    request = PilotRequest([1], 1.0, 10.0, 1, "cpu", None, 0.0, [0, 2, 4], 600.0)
+    answer: dict[str, Any] = {"conditions": []}
+    pilot_on_node.measure_conditions(tmp_path / "pilot", request, answer)
+    small, failed, large = answer["conditions"]
+    assert failed == {"cell": 2, "trouble": "no such size"}
+    assert 380e6 < large["host_bytes"] - small["host_bytes"] < 420e6
+    assert 1 < large["seconds_in_all"] < 60
+    assert large["seconds_per_epoch"] is None
 
 
 def test_a_request_comes_back_from_its_file(tmp_path: Path) -> None:
