@@ -70,7 +70,8 @@ CHECK = {
     "findings[].subject": "what was checked",
     "findings[].text": "what was found",
     "findings[].fix": "what to do; empty if nothing",
-    "resources": "with `--pilot --resources`, the rules that fit what was measured, as a configuration has them; else empty",
+    "resources": "with `--pilot --resources`, the rules that fit what was measured, as a configuration has them; "
+    "else empty",
     "facts": "the answers behind them, for bug reports: versions, directory, cluster, profile, node, pilot; not stable",
 }
 RESULT = {

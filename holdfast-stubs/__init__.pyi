@@ -1,4 +1,4 @@
-# What holdfast.py has, for type checkers: a package can say that it is typed (py.typed), a single module cannot (PEP 561).
+# What holdfast.py has, for type checkers: a package can say that it is typed, a module by itself cannot (PEP 561).
 from aggregate.frames import Frames as Frames
 from aggregate.frames import load as load
 from hpc.api.calls import status as status

@@ -1,11 +1,15 @@
-"""A script that knows nothing of Holdfast or Slurm, preempted on a real cluster."""
+"""Scripts that know nothing of Holdfast or Slurm, preempted on a real cluster."""
 
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
+from pathlib import Path
 
+import pytest
 import yaml
 from helpers.command_line import ROOT
+from helpers.here import lacking
 from helpers.waiting import wait_until
 from helpers.workplace import Workplace, outcomes
 
@@ -42,3 +46,58 @@ def test_a_preempted_script_resumes_from_its_own_checkpoint_and_ends_as_if_undis
     report = workplace.store().paths.report_file.read_text()
     assert "accuracy" in report
     assert (workplace.store().paths.plots_directory / "training_curves").is_dir()
+
+
+def running(script: str, below: Path) -> int:
+    """How many processes of this machine run a script of this name that lies below a directory."""
+    found = 0
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (
+                (entry / "cmdline").read_bytes().decode(errors="replace").split("\0") if entry.name.isdecimal() else []
+            )
+        except OSError:  # it has ended
+            continue
+        found += any(word.endswith(f"/{script}") and word.startswith(str(below)) for word in words[:3])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "library", "longer", "axes"),
+    [
+        ("classify", "torch", "--epochs 400", {"lr": [0.01], "width": [4, 32]}),
+        ("forest", "sklearn", "", {"trees": [2500, 3000], "criterion": ["gini"]}),
+        ("hydra_app", "hydra", "epochs=1500", {"n": [40_000, 50_000], "decay": [0.1]}),
+    ],
+)
+def test_scripts_of_other_purposes_end_through_preemption_as_if_undisturbed_and_are_reported(
+    workplace: Workplace, name: str, library: str, longer: str, axes: dict[str, list[float]]
+) -> None:
+    """Not a character of a script is changed: its own options make it long enough to be caught at work."""
+    if find_spec(library) is None:
+        lacking(f"{library} is not installed")
+    content = yaml.safe_load((SCRIPTS / f"{name}.yaml").read_text())
+    script = f"{name}.py"
+    shutil.copy(SCRIPTS / script, workplace.directory)
+    if "trainer_files" in content:
+        shutil.copytree(SCRIPTS / "conf", workplace.directory / "conf")
+    content["trainer"]["command"] += f" {longer}"
+    content["sweep"] |= {"axes": axes, "runs_per_condition": 1}
+    config = workplace.write("sweep.yaml", content | {"checkpoint": {"every_seconds": 0.5}})
+    workplace.submit(config)
+    resumes = "checkpoint" in content["trainer"]
+    place = workplace.directory
+    wait_until(lambda: running(script, place) == 2 and (not resumes or min(workplace.epochs()) >= 5), "both at work")
+    assert "evicted 2 tasks" in workplace.holdfast("sandbox", "preempt").stderr
+    workplace.wait_until_ended()
+    results = workplace.results()
+    assert {result["provenance"]["attempts"] for result in results.values()} == {2}
+    restored = [result["provenance"].get("restored_at_step", 0) for result in results.values()]
+    assert all(step >= 5 for step in restored) if resumes else not any(restored)
+    workplace.holdfast("run", "--config", config, "--output-dir", "here")
+    assert outcomes(results) == outcomes(workplace.results("here"))
+    workplace.holdfast("aggregate", "out")
+    report = workplace.store().paths.report_file.read_text()
+    assert all(measure in report for measure in content["trainer"]["measures"])
+    assert (place / script).read_bytes() == (SCRIPTS / script).read_bytes()
