@@ -1,0 +1,96 @@
+"""From `check cluster --pilot --resources --write` to what `plan` makes of it, with a script on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.command_line import Holdfast
+
+from hpc.config.load import CommandLine, load
+from hpc.sweep.resources import Matching
+
+# Without epochs or checkpoints: a cell shows how long it takes by coming to its end.
+SCRIPT = """
+import json, sys, time
+mb, mode, out = int(sys.argv[1]), sys.argv[2], sys.argv[4]
+held = bytearray(mb * 10**6)
+if (mb, mode) == (2, "none"):
+    sys.exit("no such mode")
+time.sleep(1.5)
+json.dump({"loss": 1.0}, open(f"{out}/metrics.json", "w"))
+"""
+TRAINER = {"command": "python hold.py {mb} {mode} {seed} {dir}", "metrics": "metrics.json", "measures": ["loss"]}
+PILOT = ("check", "cluster", "--profile", "local", "--config", "sweep.yaml", "--pilot", "--resources")
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "hold.py").write_text(SCRIPT)
+    sweep = {"name": "hold", "axes": {"mb": [2, 900], "mode": ["yes", "none"]}, "runs_per_condition": 2}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"trainer": TRAINER, "sweep": sweep}))
+    (tmp_path / "lab.yaml").write_text("{partition: gpu, mem_gb: 1, timeout_min: 60}\n")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_rules_are_measured_written_and_planned_with(holdfast: Holdfast, lab: Path) -> None:
+    before = (lab / "sweep.yaml").read_text()
+    shown = holdfast(*PILOT, "--json")
+    report = json.loads(shown.stdout)
+    assert (lab / "sweep.yaml").read_text() == before
+    assert [(rule["when"], rule["mem_gb"]) for rule in report["resources"]] == [
+        ({"mb": 2, "mode": "yes"}, 1),
+        ({"mb": 900, "mode": ["yes", "none"]}, 1.5),
+    ]
+    told = {finding["text"] for finding in report["findings"] if finding["subject"] == "conditions"}
+    assert "mb_2_mode_none: the script ended with status 1: no such mode; see its log" in " ".join(told)
+
+    done = holdfast(*PILOT, "--write")
+    assert "added to sweep.yaml" in done.stderr
+    written = (lab / "sweep.yaml").read_text()
+    assert written.startswith(before)
+    assert done.stdout.endswith(written.removeprefix(before))
+    sweep = load(CommandLine(config=lab / "sweep.yaml")).sweep
+    asked = {cell.condition: dict(Matching(sweep.resources).resources(cell.point)) for cell in sweep.grid}
+    assert asked == {
+        "mb_2_mode_yes": {"mem_gb": 1, "timeout_min": 10},
+        "mb_2_mode_none": {},
+        "mb_900_mode_yes": {"mem_gb": 1.5, "timeout_min": 10},
+        "mb_900_mode_none": {"mem_gb": 1.5, "timeout_min": 10},
+    }
+    planned = holdfast("plan", "--config", "sweep.yaml", "--profile", "lab.yaml").stdout
+    assert "2 tasks with mem_gb 1, timeout_min 60, partition gpu" in planned
+    assert "4 tasks with mem_gb 1.5, timeout_min 10, partition gpu" in planned
+    refused = holdfast(*PILOT, "--write", expect=2).stderr
+    assert refused == "sweep.yaml: resources are there already; remove them, or leave out --write and paste\n"
+
+
+def test_a_plan_counts_each_condition_by_what_its_own_cell_took(holdfast: Holdfast, lab: Path) -> None:
+    (lab / "hold.py").write_text(SCRIPT.replace("time.sleep(1.5)", "time.sleep(mb / 100)").replace('"none")', '"")'))
+    holdfast(*PILOT)
+    cost = json.loads(holdfast("plan", "--config", "sweep.yaml", "--json").stdout)["cost"]
+    assert cost["source"] == "of core time, from the pilot of each condition on cpu"
+    # Four cells of 9 s and four of none, and what it takes to start them.
+    assert 36 < 3600 * cost["hours"] < 36 + 8 * 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--resources",), "command line: --resources is for what a pilot measures; add --pilot"),
+        (("--write",), "command line: --write is for the resources that fit; add --pilot --resources"),
+        (("--pilot", "--write"), "command line: --write is for the resources that fit; add --pilot --resources"),
+        (("--pilot", "--resources", "--minutes", "0"), "--minutes"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_measures_nothing(
+    holdfast: Holdfast, lab: Path, words: tuple[str, ...], said: str
+) -> None:
+    before = set(lab.iterdir())
+    (line,) = holdfast(*PILOT[:6], *words, expect=2).stderr.splitlines()
+    assert said in line
+    assert set(lab.iterdir()) == before
