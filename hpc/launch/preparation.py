@@ -28,6 +28,7 @@ from hpc.sweep.states import FINAL
 from hpc.trainers.compiled_step import required_precision
 from hpc.trainers.project import Project, project
 from hpc.trainers.snapshot import extent
+from hpc.units import counted, size
 
 if TYPE_CHECKING:
     from hpc.planning.cost import Cost
@@ -176,6 +177,27 @@ def check_resources(sweep: Sweep, profile: Profile) -> None:
     for key in dict.fromkeys(key for key, _ in asked if key in profile.settled):
         said = ", ".join(dict.fromkeys(text([pair]) for pair in asked if pair[0] == key))
         say(f"note: --set {key} is for every task of this call; that resources ask for {said} does not count")
+    if told := _less_than_measured(sweep, profile):
+        say(f"note: {told}")
+
+
+def _less_than_measured(sweep: Sweep, profile: Profile) -> str:
+    """That tasks get less memory than a pilot saw their cells use; empty if they do not, or none was measured."""
+    from hpc.planning import pilot_record
+
+    known = pilot_record.load(profile, sweep.config_digest)
+    used = {need.condition: need.host_bytes for need in known.needs if need.host_bytes} if known else {}
+    matching, short = Matching(sweep.resources), list[int]()
+    for name, point in sweep.grid.conditions() if used else ():
+        given = pilot_record.host_bytes(profile.with_resources(profile.beside(matching.resources(point))))
+        if given is not None and used.get(name, 0) > given:
+            short.append(used[name])
+    if not short:
+        return ""
+    told = (
+        f"the pilot saw cells of {counted(len(short), 'condition')} use up to {size(max(short))}, and their tasks get"
+    )
+    return f"{told} less; raise mem_gb there (docs/howto/resources.md)"
 
 
 def _lasts(minutes: int, profile: Profile) -> bool:

@@ -14,6 +14,9 @@ from hpc.config.resources_section import add_section, check_can_be_added, sectio
 from hpc.errors import ConfigError
 from hpc.launch.preparation import asked_beside, check_resources
 from hpc.launch.request import SweepOptions, resolve
+from hpc.planning import pilot_record
+from hpc.planning.fitting import Need
+from hpc.planning.pilot_record import Pilot
 from hpc.slurm.profile_file import load_profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -141,6 +144,29 @@ def test_it_is_said_that_set_wins(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.splitlines() == [
         "note: --set mem_gb is for every task of this call; that resources ask for mem_gb 64 does not count"
     ]
+
+
+def test_it_is_said_that_tasks_get_less_than_a_pilot_saw_their_cells_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    sweep, lab = read(tmp_path, []), profile(tmp_path)
+    used = {64: 1, 256: 17, 1024: 40}
+    needs = tuple(Need(f"width_{width}_mode_ours", host_bytes=gb * 2**30) for width, gb in used.items())
+    measured = Pilot(
+        profile="lab", device="cpu", config_digest=sweep.config_digest, hardware="cpu", unit="step", measurements=(),
+        units=None, start_s=0.0, checkpoint_s=None, checkpoint_bytes=0, device_total_bytes=None, ended="x", at=0.0,
+        needs=needs,
+    )  # fmt: skip
+    pilot_record.save(measured, lab)
+    check_resources(sweep, lab)
+    said = "note: the pilot saw cells of 2 conditions use up to 43 GB, and their tasks get less; raise mem_gb there"
+    assert capsys.readouterr().err.startswith(said)
+    check_resources(read(tmp_path, [LARGE]), lab)
+    assert "cells of 1 condition use up to 18 GB" in capsys.readouterr().err
+    check_resources(sweep, profile(tmp_path, "mem_gb=41"))
+    check_resources(sweep, profile(tmp_path, "mem_gb="))  # the cluster decides
+    assert capsys.readouterr().err == ""
 
 
 def test_a_limit_too_short_for_the_profiles_signal_is_refused(tmp_path: Path) -> None:
