@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import resource
 import signal
 import socket
 import threading
@@ -18,6 +19,7 @@ from types import FrameType
 # kill, timeout and systemd send TERM; a terminal that is closed sends HUP.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
+_PEAK = re.compile(rb"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 # timeout(1) and other starters signal a process and then its whole group: that is one request to stop, not two.
 _SAME_STOP_SECONDS = 1.0
 _last_stop = -math.inf
@@ -107,6 +109,14 @@ def memory(pid: int) -> int:
             int(child) for thread in _threads(one) for child in read_proc(one, f"task/{thread}/children").split()
         )
     return found
+
+
+def peak_memory() -> int:
+    """Bytes of the largest process so far: this one, or one that it started and that has ended."""
+    # What getrusage says of this one begins with what the process that started it had.
+    own = _PEAK.search(read_proc(os.getpid(), "status"))
+    largest = int(own[1]) if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 1024 * max(largest, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def _own_memory(pid: int) -> int:

@@ -28,7 +28,7 @@ from hpc.sweep.states import FINAL
 from hpc.trainers.compiled_step import required_precision
 from hpc.trainers.project import Project, project
 from hpc.trainers.snapshot import extent
-from hpc.units import counted, size
+from hpc.units import counted
 
 if TYPE_CHECKING:
     from hpc.planning.cost import Cost
@@ -194,10 +194,8 @@ def _less_than_measured(sweep: Sweep, profile: Profile) -> str:
             short.append(used[name])
     if not short:
         return ""
-    told = (
-        f"the pilot saw cells of {counted(len(short), 'condition')} use up to {size(max(short))}, and their tasks get"
-    )
-    return f"{told} less; raise mem_gb there (docs/howto/resources.md)"
+    told = f"the pilot saw cells of {counted(len(short), 'condition')} use up to mem_gb {max(short) / 2**30:.3g}"
+    return f"{told}, and their tasks get less (docs/howto/resources.md)"
 
 
 def _lasts(minutes: int, profile: Profile) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import difflib
 import operator
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc import processes
 from hpc.node.attempt import PackAttempt
 from hpc.node.books import Book, mixture
 from hpc.node.saving import BACKGROUND_BYTES, Saving
@@ -367,17 +367,11 @@ class TrainingRun:
             **self._provenance,
             "seconds": round(book.seconds, 3),
             "pack_size": len(self._attempt.claims),
-            "peak_memory": peak_memory(),
+            "peak_memory": processes.peak_memory(),
             "numerics": self._numerics,
             **({"restored_at_step": book.restored.step} if book.restored else {}),
             **mixture(self._lineage(book)),
         }
-
-
-def peak_memory() -> int:
-    """Bytes of the largest process so far: this one, or one that the trainer started and that has ended."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024
 
 
 def _copy(row: SavedCell) -> SavedCell:

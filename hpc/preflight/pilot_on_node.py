@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class PilotRequest:
     device: str
     host_bytes: int | None
     epoch_s: float = 0.0
-    conditions: Sequence[int] = ()
+    conditions: Sequence[int] = field(default_factory=list)
     conditions_s: float = 0.0
 
     def write(self, directory: Path) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from hpc import processes, protocol, provenance
 from hpc.errors import SweepError
 from hpc.node.attempt import PackAttempt
-from hpc.node.training_run import TrainingRun, peak_memory
+from hpc.node.training_run import TrainingRun
 from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -174,7 +174,7 @@ def _most_memory() -> Iterator[Callable[[], int]]:
     watching = threading.Thread(target=watch, daemon=True, name="memory")
     watching.start()
     try:
-        yield lambda: max([peak_memory(), *seen])
+        yield lambda: max([processes.peak_memory(), *seen])
     finally:
         ended.set()
         watching.join()

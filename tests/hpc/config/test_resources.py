@@ -11,7 +11,7 @@ import yaml
 
 from hpc.config.load import CommandLine, load
 from hpc.config.resources_section import add_section, check_can_be_added, section_text
-from hpc.errors import ConfigError
+from hpc.errors import ConfigError, shown
 from hpc.launch.preparation import asked_beside, check_resources
 from hpc.launch.request import SweepOptions, resolve
 from hpc.planning import pilot_record
@@ -160,10 +160,10 @@ def test_it_is_said_that_tasks_get_less_than_a_pilot_saw_their_cells_use(
     )  # fmt: skip
     pilot_record.save(measured, lab)
     check_resources(sweep, lab)
-    said = "note: the pilot saw cells of 2 conditions use up to 43 GB, and their tasks get less; raise mem_gb there"
+    said = "note: the pilot saw cells of 2 conditions use up to mem_gb 40, and their tasks get less"
     assert capsys.readouterr().err.startswith(said)
     check_resources(read(tmp_path, [LARGE]), lab)
-    assert "cells of 1 condition use up to 18 GB" in capsys.readouterr().err
+    assert "cells of 1 condition use up to mem_gb 17" in capsys.readouterr().err
     check_resources(sweep, profile(tmp_path, "mem_gb=41"))
     check_resources(sweep, profile(tmp_path, "mem_gb="))  # the cluster decides
     assert capsys.readouterr().err == ""
@@ -205,7 +205,10 @@ OTHER = {"when": {"mode": "ours"}, "mem_gb": 32}
         ([LARGE | {"mem_gb": 0}], "[0].mem_gb is 0; must be greater than 0"),
         ([LARGE | {"mem_gb": "lots"}], "[0].mem_gb is 'lots'; must be a number of GB, or a size such as 16G"),
         ([LARGE | {"source": "a\nb"}], "[0].source is 'a\\nb'; must be one line of at most 200 characters"),
-        ([LARGE | {"source": "a" * 201}], f"[0].source is '{'a' * 27}..."),
+        (
+            [LARGE | {"source": "a" * 201}],
+            f"[0].source is {shown('a' * 201)}; must be one line of at most 200 characters",
+        ),
         ([LARGE | {"timeout_min": 1.5}], "[0].timeout_min is 1.5; must be a whole number"),
         (
             [LARGE | {"partition": "a\n#SBATCH -x"}],

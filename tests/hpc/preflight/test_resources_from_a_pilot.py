@@ -47,7 +47,7 @@ def test_rules_are_measured_written_and_planned_with(holdfast: Holdfast, lab: Pa
         ({"mb": 900, "mode": ["yes", "none"]}, 1.5),
     ]
     told = {finding["text"] for finding in report["findings"] if finding["subject"] == "conditions"}
-    assert "mb_2_mode_none: the script ended with status 1: no such mode; see its log" in " ".join(told)
+    assert "mb_2_mode_none: the script ended with status 1: no such mode; see show --log" in " ".join(told)
 
     done = holdfast(*PILOT, "--write")
     assert "added to sweep.yaml" in done.stderr
