@@ -74,12 +74,13 @@ def limits_of(settings: Sequence[str]) -> dict[str, int | float]:
     given: dict[str, object] = {}
     for setting in settings:
         key, _, limit = setting.partition("=")
-        if key not in _WORDS or not limit:
+        value = yaml_value(limit)
+        if key not in _WORDS or value is None:
             fix = "write mem_gb=LIMIT or timeout_min=LIMIT, up to which cells that ran out of it get more"
             raise ConfigError([f"command line: --escalate is {setting!r}; {fix}"])
         if key in given:
             raise ConfigError([f"command line: --escalate {key} is given twice; remove one"])
-        given[key] = yaml_value(limit)
+        given[key] = value
     keys = Faults("command line: --escalate").validate(given, ProfileKeys)
     return {key: getattr(keys, key) for key in given}
 

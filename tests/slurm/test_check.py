@@ -187,6 +187,7 @@ def train(cells, options, run):
 """
 
 
+@pytest.mark.slow
 def test_what_a_pilot_measures_of_each_condition_becomes_resources_with_which_every_cell_fits(
     start_cluster: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

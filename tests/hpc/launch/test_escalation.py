@@ -289,6 +289,7 @@ def test_where_the_profile_gives_more_by_now_that_is_tried_first(store: Store, c
     [
         (("mem_gb",), "--escalate is 'mem_gb'; write mem_gb=LIMIT or timeout_min=LIMIT, up to which"),
         (("mem_gb=",), "--escalate is 'mem_gb='; write"),
+        (("mem_gb=~",), "--escalate is 'mem_gb=~'; write"),
         (("cpus_per_task=4",), "--escalate is 'cpus_per_task=4'; write mem_gb=LIMIT"),
         (("mem_gb=lots",), "--escalate: mem_gb is 'lots'; must be a number of GB, or a size such as 16G"),
         (("mem_gb=-1",), "--escalate: mem_gb is -1; must be greater than 0"),
