@@ -94,7 +94,7 @@ def test_scripts_of_other_purposes_end_through_preemption_as_if_undisturbed_and_
     results = workplace.results()
     assert {result["provenance"]["attempts"] for result in results.values()} == {2}
     restored = [result["provenance"].get("restored_at_step", 0) for result in results.values()]
-    assert all(step >= 5 for step in restored) if resumes else not any(restored)
+    assert all(restored) if resumes else not any(restored)
     workplace.holdfast("run", "--config", config, "--output-dir", "here")
     assert outcomes(results) == outcomes(workplace.results("here"))
     workplace.holdfast("aggregate", "out")
