@@ -44,6 +44,9 @@ PACK_MODE = "sequential"
 
 # How late an epoch or the end of the command may be noticed.
 POLL_SECONDS = 0.05
+# Whoever ends a task signals all of its processes, and a program may be gone before this process has heard of it. How
+# long that is waited for where a program failed, and where it says that it came to its end.
+_FAILED_SECONDS, _ENDED_SECONDS = 2.0, 0.2
 # Less than the 30 s between SIGTERM and SIGKILL in Slurm (KillWait, by default), so that the state can be saved.
 _GRACE_SECONDS = 20.0
 
@@ -63,9 +66,17 @@ def faults_as_causes(cell: Cell, run: Run) -> Iterator[None]:
     try:
         yield
     except ContractError as error:
-        if run.stop:  # the files of a program that was cut off say nothing of the cell
+        if stop_follows(run, failed=True):  # the files of a program that was cut off say nothing of the cell
             raise
         run.fail(cell, str(error))
+
+
+def stop_follows(run: Run, failed: bool) -> bool:
+    """Whether this task is asked to stop, too, now that a program has ended: then it was no end of its own."""
+    deadline = time.monotonic() + (_FAILED_SECONDS if failed else _ENDED_SECONDS)
+    while not (stop := run.stop) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return stop
 
 
 class _Command:
@@ -126,7 +137,7 @@ class _Command:
         running = process.poll() is None
         if running:
             end(process)
-        if running or self._run.checkpoint_due():
+        if running or process.returncode or self._run.checkpoint_due():
             self._report_epochs()
             if self._early is None:
                 self._save()
@@ -177,7 +188,7 @@ class _Command:
             result = _result(path)
             best, diverged = result.get("best_epoch"), bool(result.get("diverged"))
             self._run.finish(self._cell, result["metrics"], best_epoch=best, diverged=diverged)
-        elif not self._run.stop:
+        elif not stop_follows(self._run, failed=True):
             ended = f"the command ended with status {status} and left nothing in $HOLDFAST_RESULT{self._said}"
             self._run.fail(self._cell, f"{ended}; see show --log")
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from training.command import POLL_SECONDS, end, faults_as_causes, finish_early, run_command
+from training.command import POLL_SECONDS, end, faults_as_causes, finish_early, run_command, stop_follows
 from training.contract import Cell, Checkpoint, ContractError, Run
 from training.last_words import LastWords
 from training.placeholders import filled
@@ -142,7 +142,7 @@ class _Script:
             before = self._state.take()  # what it writes when it is asked to end may be cut off
         end(process)
         # One that ends with 0 when it is asked to stop has not come to its own end.
-        self._finished = process.returncode == 0 and not self._run.stop
+        self._finished = process.returncode == 0 and not stop_follows(self._run, failed=False)
         if self._finished:
             # A state at the very end: a task that dies before the result is published need not train again.
             if self._state is not None and self._run.checkpoint_due():
@@ -215,7 +215,7 @@ class _Script:
                 columns = ", ".join(dict.fromkeys([*self._names.values(), *self._names]))
                 self._note(f"has no epochs with {columns}" if self._log.is_file() else "is not there")
             self._finish(self._measured())
-        elif not self._run.stop:
+        elif not stop_follows(self._run, failed=True):
             self._run.fail(self._cell, f"the script ended with {_as_words(status)}{self._said}; see show --log")
 
     def _measured(self) -> dict[str, float]:

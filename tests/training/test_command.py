@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.memory_run import MemoryRun
+from helpers.memory_run import cell as a_cell
 from helpers.waiting import wait_until
 
-from training import command
+from training import command, script
 from training.command import end, run_command
+from training.contract import Cell, Checkpoint
 
 # Saves when it is asked to end, slowly.
 SAVES = """
@@ -57,3 +60,62 @@ def test_a_script_that_does_not_end_is_killed_after_its_shell(tmp_path: Path, mo
 def test_a_pipeline_fails_with_the_script_in_it(tmp_path: Path) -> None:
     with run_command("exit 3 | cat", tmp_path, os.environ) as process:
         assert process.wait() == 3
+
+
+class Deaf(MemoryRun):
+    """Hears that it is to stop a while after its program, which makes the file `gone` as it ends, or never."""
+
+    gone: Path
+    after: float | None
+    failed = ""
+
+    @property
+    def stop(self) -> bool:
+        return self.after is not None and self.gone.exists() and time.time() > self.gone.stat().st_mtime + self.after
+
+    def restore(self, cell: Cell) -> Checkpoint | None:
+        return self.saved.get(cell.name)
+
+    def fail(self, cell: Cell, cause: str) -> None:
+        self.failed = cause
+
+
+ENDINGS = ["kill -TERM $$", "exit 1", "exit 143", "exit 0"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("kind", ["script", "command"])
+@pytest.mark.parametrize("after", [0.1, None])
+def test_a_program_that_hears_of_a_stop_before_its_task_does_has_not_failed(
+    tmp_path: Path, kind: str, ending: str, after: float | None
+) -> None:
+    """Slurm signals every process of a task, in whatever order."""
+    run = Deaf({})
+    run.gone, run.after = tmp_path / "gone", after
+    state = {"script": "state", "command": "$HOLDFAST_STATE"}[kind]
+    line = f"echo 7 > {state}; touch {run.gone}; {ending}"
+    one = a_cell()
+    if kind == "script":
+        options = {"command": line, "metrics": "metrics.json", "checkpoint": "state", "names": {"loss": "loss"}}
+        script.train([one], options, run)
+    else:
+        command.train([one], {"command": line}, run)
+    assert not run.finished
+    assert bool(run.failed) == (after is None), run.failed
+    if after is not None and ending != "exit 0":
+        assert bytes(run.saved[one.name].arrays["state"]) == b"7\n", "the next attempt goes on from there"
+
+
+def test_a_script_that_is_stopped_before_its_task_hears_of_it_is_not_at_its_end_whatever_it_has_written(
+    tmp_path: Path,
+) -> None:
+    run = Deaf({})
+    run.gone, run.after = tmp_path / "gone", 0.05
+    line = f"""echo '{{{{"loss": 1}}}}' > metrics.json; touch {run.gone}"""
+    options = {"command": line, "metrics": "metrics.json", "names": {"loss": "loss"}}
+    script.train([a_cell()], options, run)
+    assert not run.finished
+    assert not run.failed
+    run.after = None
+    script.train([a_cell()], options, run)
+    assert run.finished
