@@ -13,7 +13,7 @@ from aggregate.analysis.study import Study, study
 from aggregate.documents.aggregated_results import aggregated_results
 from aggregate.documents.tables import cell_table, curve_table
 from aggregate.reading.predecessor import read_any
-from hpc.storage import opening
+from hpc.files import opening
 
 # Above aggregation, which knows nothing of Slurm.
 _ELSEWHERE = ("submit", "status", "wait")

@@ -25,7 +25,8 @@ from aggregate.report.findings import problems
 from aggregate.report.page import Material, render
 from aggregate.together import Stamp, Together
 from hpc.errors import ConfigError, one_line, unknown_key
-from hpc.storage.files import make_directory, remove, settled_before
+from hpc.files.atomic import remove
+from hpc.files.directories import make_directory, settled_before
 from hpc.storage.permissions import untrusted
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store

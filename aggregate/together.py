@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hpc.storage import files
-from hpc.storage.opening import open_regular
+from hpc.files import atomic, directories
+from hpc.files.opening import open_regular
 
 
 class Stamp(NamedTuple):
@@ -52,11 +52,11 @@ class Together:
 
     def __exit__(self, *_: object) -> None:
         for temporary in self._unnamed:
-            files.discard(temporary)
+            atomic.discard(temporary)
 
     def add(self, path: Path, data: bytes) -> None:
         """Write the content to a private file beside ``path``. Raises OSError naming ``path``."""
-        temporary = files.write_temporary(path, data)
+        temporary = atomic.write_temporary(path, data)
         self._unnamed.add(temporary)
         # Taken from the private file, which no other process touches: a look at the public name could find another's.
         self._written[path] = _Written(temporary, _stamp(os.stat(temporary)), hashlib.sha256(data).digest())
@@ -64,10 +64,10 @@ class Together:
     def publish(self) -> None:
         """Give all files their names, in the order in which they were added. Raises OSError naming the path."""
         for path, written in self._written.items():
-            files.rename(written.temporary, path)
+            atomic.rename(written.temporary, path)
             self._unnamed.remove(written.temporary)
         for directory in dict.fromkeys(path.parent for path in self._written):
-            files.sync_directory(directory)
+            directories.sync_directory(directory)
 
     def standing(self) -> dict[Path, Stamp] | None:
         """The stamps of all files if every one holds the bytes that were added, whoever wrote them; else None.

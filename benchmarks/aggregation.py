@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from hpc.config.schema import Configuration
-from hpc.storage import files, published
+from hpc.config.schema.configuration import Configuration
+from hpc.files import atomic
+from hpc.storage import published
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -94,7 +95,7 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
         "outcome_digest": "0" * 64,
         "provenance": {"attempts": 1, "seconds": 12.5, "node": "n1", "pack": 1, "files": named, "note": "x" * 700},
     }
-    # Written plainly: `files.publish` syncs each file, which is not what is measured here.
+    # Written plainly: `atomic.publish` syncs each file, which is not what is measured here.
     for name, content in (beside | {"results.json": json.dumps(result, indent=1).encode()}).items():
         (directory / name).write_bytes(content)
 
@@ -150,7 +151,7 @@ def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -
     yield count, "aggregate, nothing changed", timed(lambda: aggregate(store.root, figures=False), repeats)
     changed = store.sweep().grid[0]
     path = store.paths.result_file(changed)
-    files.publish(path, path.read_bytes().replace(b'"seconds": 12.5', b'"seconds": 13.5'))
+    atomic.publish(path, path.read_bytes().replace(b'"seconds": 12.5', b'"seconds": 13.5'))
     yield count, "aggregate, one cell changed", timed(lambda: aggregate(store.root, figures=False))
     if beside:
         yield count, "plain json + pandas + scipy loop", timed(lambda: plain_loop(store))

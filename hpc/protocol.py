@@ -74,7 +74,7 @@ OF_ONE_TASK = (STOP, WORKERS, CELLS, SIDE_BY_SIDE, TRAINER_FILE)
 SANDBOX = "HOLDFAST_SANDBOX"
 # What a command of --notify is told: its variables begin with this (hpc.cli.notify).
 NOTICE = "HOLDFAST_NOTICE"
-# What all limits of the size of a sweep directory's files are multiplied by; see hpc.storage.opening.
+# What all limits of the size of a sweep directory's files are multiplied by; see hpc.files.limits.
 LIMITS = "HOLDFAST_LIMITS"
 # What matplotlib can draw with where nobody looks; a notebook names a backend of its own, that only its Python has.
 _BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")

@@ -15,8 +15,8 @@ from helpers import warm
 from helpers.command_line import Holdfast
 from helpers.here import lacking
 
+from hpc.files import opening
 from hpc.sandbox.programs import installed
-from hpc.storage import opening
 
 # What a shell starts in the background ignores Ctrl-C, what nohup starts a closed terminal, and so do all children: the
 # commands that tests interrupt. A signal that is heard and answered with nothing is ignored by this process alone.

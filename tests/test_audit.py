@@ -14,8 +14,8 @@ from helpers.small_sweeps import ROOT
 # Modules by the reason why they may.
 ALLOWED = {
     "opens": {
-        "the ways to files of a sweep: regular files only, no links, within limits": "hpc/storage/files.py "
-        "hpc/storage/opening.py aggregate/together.py",
+        "the ways to files of a sweep: regular files only, no links, within limits": "hpc/files/atomic.py "
+        "hpc/files/directories.py hpc/files/opening.py aggregate/together.py",
         "stamps and parts of a sweep's files": "aggregate/reading/unchanged.py hpc/trainers/left_out.py",
         "a file that the command line names": "hpc/cli/app.py hpc/cli/command.py hpc/cli/init.py hpc/starter/files.py "
         "hpc/yaml_files.py hpc/trainers/data.py",
@@ -24,7 +24,7 @@ ALLOWED = {
         "hpc/preflight/pilot_on_node.py hpc/preflight/probe.py hpc/wandb/foreign.py hpc/wandb/writer.py "
         "training/temporaries.py",
         "the kernel's files below /proc": "hpc/paths.py hpc/processes.py training/last_words.py",
-        "tables and pictures in memory: hpc.storage.files has their bytes": "aggregate/documents/tables.py "
+        "tables and pictures in memory: hpc.files.atomic has their bytes": "aggregate/documents/tables.py "
         "aggregate/figures/canvas.py aggregate/reading/histories.py",
         "pipes between processes of ours": "hpc/submission/local_workers.py hpc/wandb/helper.py",
         "the user's own sandbox": "hpc/sandbox/conf.py hpc/sandbox/daemons.py hpc/sandbox/directory.py",
@@ -41,23 +41,24 @@ ALLOWED = {
         "aggregate/report/page.py",
     },
     "walks": {
-        "the ways to folders of a sweep: no links": "hpc/storage/opening.py hpc/storage/store.py",
+        "the ways to folders of a sweep: no links": "hpc/files/directories.py hpc/files/opening.py "
+        "hpc/storage/store.py",
         "folders of a sweep, to judge who may write there; links are not followed": "hpc/storage/permissions.py",
         "what lies beside a trainer that the user named, and a snapshot of it": "hpc/config/trainer_files.py "
-        "hpc/config/script_section.py hpc/trainers/imports.py hpc/trainers/left_out.py hpc/trainers/project.py "
-        "hpc/trainers/snapshot.py",
+        "hpc/config/script_section.py hpc/trainers/folders.py hpc/trainers/imports.py hpc/trainers/left_out.py "
+        "hpc/trainers/project.py hpc/trainers/snapshot.py",
         "data sets that the configuration names": "hpc/config/data_paths.py hpc/trainers/data.py "
         "training/shapes/generate.py training/shapes/reading.py",
         "a place that the command line names": "hpc/yaml_files.py",
         "a directory that this process made": "hpc/preflight/probe.py hpc/wandb/writer.py "
         "aggregate/figures/user_figures.py training/script.py training/temporaries.py",
-        "the kernel's files below /proc": "hpc/node/task.py hpc/processes.py hpc/sandbox/members.py training/command.py "
-        "training/script_files.py",
+        "the kernel's files below /proc": "hpc/node/task.py hpc/processes.py hpc/sandbox/members.py "
+        "training/command.py training/script_files.py",
         "the user's own sandbox": "hpc/sandbox/directory.py",
         "files of ours": "hpc/cli/app.py hpc/slurm/profile_file.py aggregate/reading/unchanged.py",
     },
     "changes": {
-        "the ways in which files of a sweep get their names": "hpc/storage/files.py",
+        "the ways in which files of a sweep get their names": "hpc/files/atomic.py hpc/files/directories.py",
         "snapshots, which get their permissions here": "hpc/trainers/snapshot.py",
         "a file without a name": "hpc/cli/notify.py",
         "a directory that this process made": "hpc/preflight/check.py hpc/preflight/on_node.py hpc/preflight/probe.py "
@@ -70,7 +71,7 @@ ALLOWED = {
         "the compiled step": "training/steps/build.py",
     },
     "removes": {
-        "the one way to remove a file of a sweep": "hpc/storage/files.py",
+        "the one way to remove a file of a sweep": "hpc/files/atomic.py hpc/files/directories.py",
         "what this process made": "hpc/preflight/check.py hpc/preflight/probe.py hpc/resume_check/check.py "
         "training/shapes/generate.py",
         "the same, and what processes of this user that were killed have left": "training/temporaries.py",
@@ -132,9 +133,7 @@ FOUND = audited(ROOT)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_module_does_to_files_and_processes_it_does_for_a_reason(kind: str) -> None:
-    assert not elsewhere(kind, FOUND), (
-        f"{kind}: use what is there (hpc.storage.files for a sweep's files), or add a reason"
-    )
+    assert not elsewhere(kind, FOUND), f"{kind}: use what is there (hpc.files for a sweep's files), or add a reason"
     allowed = {module for modules in ALLOWED[kind].values() for module in modules.split()}
     assert allowed <= FOUND[kind].keys(), "a reason for nothing"
 
@@ -317,7 +316,7 @@ def test_however_it_is_spelt_it_is_noticed_where_there_is_no_reason_for_it(
         "import dataclasses; dataclasses.replace(x, a=1)",
         "import os; os.path.join(x, y); os.environ",
         "import subprocess; worker: subprocess.Popen[bytes]",
-        "from hpc.storage import files; files.rename(x, y); files.read(x)",
+        "from hpc.files import atomic; atomic.rename(x, y); atomic.read(x)",
         "network.eval()",
         "import ast; ast.walk(tree)",
         "import os; os.getpid()",

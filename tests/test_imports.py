@@ -85,9 +85,10 @@ FLOORS = [
     ["hpc.node", "hpc.submission"],
     ["hpc.wandb.extract"],
     ["hpc.wandb", "hpc.config", "hpc.planning", "hpc.sandbox"],
+    ["hpc.config.schema"],
     ["hpc.trainers", "hpc.slurm"],
     ["hpc.storage", "hpc.provenance", "hpc.faults"],
-    ["hpc.sweep", "hpc.yaml_files"],
+    ["hpc.sweep", "hpc.files", "hpc.yaml_files"],
     [
         *("hpc.errors", "hpc.units", "hpc.protocol", "hpc.checkout", "hpc.processes", "hpc.terminal"),
         *("hpc.user_state", "hpc.paths"),
@@ -105,13 +106,14 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 OPEN_TO_AGGREGATION = (
     "hpc.sweep",
     "hpc.storage",
+    "hpc.files",
     "hpc.trainers.declaration",
     "hpc.errors",
     "hpc.checkout",
 )
 # What a task on a node may not load, and the modules in which a task begins.
 NOT_ON_NODES = {"pydantic", "submitit", "click", "rich", "jinja2", "aggregate", "yaml"}
-ON_NODES = ("hpc.node", "hpc.sweep", "hpc.storage")
+ON_NODES = ("hpc.node", "hpc.sweep", "hpc.storage", "hpc.files")
 MOST_MODULES = 12
 EVERYTHING = modules("hpc", "aggregate", "training")
 
@@ -203,10 +205,11 @@ def test_identity_stands_on_nothing_of_ours() -> None:
 
 
 def test_files_stand_on_how_they_are_opened_and_nothing_else_of_ours() -> None:
-    assert imported(ROOT / "hpc/storage/files.py") == {"hpc.storage.opening"}
-    assert imported(ROOT / "hpc/storage/opening.py") == {"hpc.errors", "hpc.protocol", "hpc.units"}
-    foreign = imports(ROOT / "hpc/storage/files.py") | imports(ROOT / "hpc/storage/opening.py")
-    assert foreign - set(sys.stdlib_module_names) == {"hpc", "msgspec"}
+    assert not imported(ROOT / "hpc/files/opening.py")
+    for path in modules("hpc/files"):
+        below = {"hpc.errors", "hpc.protocol", "hpc.units"} if path.name == "limits.py" else set()
+        assert {module for module in imported(path) if not module.startswith("hpc.files")} == below, named(path)
+        assert imports(path) <= {"hpc", "msgspec"} | set(sys.stdlib_module_names), named(path)
 
 
 # --- what a folder says of itself -----------------------------------------------------------------------------------

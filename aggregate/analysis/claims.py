@@ -241,13 +241,7 @@ def make_claims(summary: Summary, analysis: Analysis, planned: Mask, looks: Look
 
 def _claim(summary: Summary, asked: Question, confirmatory: bool) -> Claim:
     test = weighted_test(asked.values, asked.weights)
-    return Claim(
-        asked,
-        confirmatory,
-        len(summary.seeds),
-        test,
-        _worst(asked, test),
-    )
+    return Claim(asked, confirmatory, len(summary.seeds), test, _worst(asked, test))
 
 
 def _worst(asked: Question, test: WeightedTest) -> Worst | None:

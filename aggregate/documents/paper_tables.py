@@ -24,7 +24,7 @@ from aggregate.documents.paper_numbers import Estimate, rounded
 from aggregate.reading.declared import Factor
 from aggregate.stats.weighted import weighted_test
 from aggregate.wording import better_text, counted, percent, value_text
-from hpc.storage.files import read
+from hpc.files.reading import read
 from hpc.sweep.cell import FactorValue
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}

@@ -11,7 +11,7 @@ from aggregate.analysis.study import Study
 from aggregate.figures.canvas import Picture
 from aggregate.figures.own_stamps import ends_of, with_stamp
 from aggregate.figures.user_figures import draw_user_figures
-from hpc.storage import opening
+from hpc.files import directories
 
 FORMATS = ("png", "pdf", "svg")
 _PAGE = (504.0, 648.0)  # points of text on a letter's page, 7 x 9 inches
@@ -106,7 +106,7 @@ def superseded(directory: Path, kept: Collection[Path]) -> list[Path]:
     """
     if directory.is_symlink():
         return []
-    found = (Path(folder) / name for folder, _, names in opening.walk(directory) for name in names)
+    found = (Path(folder) / name for folder, _, names in directories.walk(directory) for name in names)
     return [path for path in found if path not in kept and _is_ours(path, path.relative_to(directory))]
 
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Collection
 from pathlib import Path
 
-from hpc.storage import opening
+from hpc.files import reading
 from hpc.storage.permissions import below
 
 _OWN = "; a figure of the user's own"
@@ -44,6 +44,6 @@ def ends_of(path: Path) -> bytes:
     A user's own figure may have any size, and be readable for its owner only: neither may end an aggregation.
     """
     try:
-        return opening.ends(path)
+        return reading.ends(path)
     except OSError:
         return b""

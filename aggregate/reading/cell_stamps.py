@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aggregate.arrays import Integers
-from hpc.storage import opening
+from hpc.files import opening
 from hpc.storage.store import Store
 
 TIMES = (0, 1, 3)  # columns that hold time stamps; the others hold sizes

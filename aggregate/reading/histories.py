@@ -20,8 +20,8 @@ import pyarrow.csv as pa_csv
 
 from aggregate.arrays import Floats, Integers
 from hpc.errors import SweepError
-from hpc.storage.files import read
-from hpc.storage.opening import HISTORY, MOST_EPOCHS, MOST_METRICS, MOST_NUMBERS, too_many
+from hpc.files.limits import HISTORY, MOST_EPOCHS, MOST_METRICS, MOST_NUMBERS, too_many
+from hpc.files.reading import read
 from hpc.storage.published import HISTORY as FILE_NAME
 from hpc.storage.published import is_named
 from hpc.storage.store import Store

@@ -23,8 +23,9 @@ from aggregate.reading.sweep import Reading, read
 from aggregate.reading.sweep import check_size as check_tables
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import SweepError
-from hpc.storage import files
-from hpc.storage.opening import DOCUMENT, MOST_CELLS, check_size, too_many, walk
+from hpc.files import reading
+from hpc.files.directories import walk
+from hpc.files.limits import DOCUMENT, MOST_CELLS, check_size, too_many
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, check_value
 from hpc.sweep.definition import Sweep
@@ -156,7 +157,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(files.read(path, DOCUMENT))  # its files hold NaN
+        return json.loads(reading.read(path, DOCUMENT))  # its files hold NaN
     except RecursionError:
         raise SweepError(f"{path}: not valid JSON: it is nested too deeply; restore it, or take it away") from None
     except ValueError as error:

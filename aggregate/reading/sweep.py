@@ -11,7 +11,7 @@ from typing import Any
 from aggregate.reading.histories import Ended, Histories, ReplacedError, read_histories
 from aggregate.reading.records import Gathered, Record, names_of, read_records
 from hpc.errors import SweepError
-from hpc.storage.opening import MOST_METRICS, MOST_VALUES, too_many
+from hpc.files.limits import MOST_METRICS, MOST_VALUES, too_many
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell

@@ -28,7 +28,8 @@ from aggregate.reading.records import Record, names_of
 from aggregate.reading.sweep import Reading, read_cells
 from aggregate.together import Stamp, stamp_of
 from hpc.checkout import PROJECT_ROOT
-from hpc.storage.files import publish, read
+from hpc.files.atomic import publish
+from hpc.files.reading import read
 from hpc.storage.store import Store
 from hpc.sweep.cell import digest
 from hpc.sweep.definition import Sweep
@@ -117,7 +118,7 @@ def told_before(seen: DirectoryState) -> Told | None:
 def remember(seen: DirectoryState, reading: Reading, files: Mapping[Path, Stamp], told: Told, settled: int) -> None:
     """Remember an aggregation. seen: the look before it read anything. files: what it wrote.
 
-    settled: see hpc.storage.files.settled_before, as it was before anything was read. Raises OSError naming the path.
+    settled: see hpc.files.directories.settled_before, from before anything was read. Raises OSError naming the path.
     """
     unfinished = _unfinished(seen.stamps, settled, reading.gathered.records, seen.names, reading.histories.faults)
     histories = reading.histories.of(unfinished, seen.names)

@@ -2,56 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from aggregate.analysis.claims import NOT_SHOWN, SCALES_DISAGREE, SHOWN, UNTESTABLE, WITHHELD, Claim
 from aggregate.analysis.fixed import Compared, Retention
-from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
+from aggregate.analysis.questions import RETENTION, Question
 from aggregate.analysis.reliability import beside, metrics_of_claim, not_normal
 from aggregate.analysis.study import Study
-from aggregate.described.chance import above_chance, chance_line, leaving_lines, of_each
+from aggregate.described.chance import chance_line, leaving_lines
 from aggregate.described.earlier import Earlier, earlier, named, unsettled
 from aggregate.described.trade_offs import trade_off_lines, trade_offs
 from aggregate.described.without import Without, without_seeds
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import RETENTION as RETENTION_FIGURE
-from aggregate.report.answers import as_a_step, as_it_was, detectable, two_answers, verdict, would_be
+from aggregate.report.answers import as_a_step, as_it_was, two_answers, verdict, would_be
 from aggregate.report.caveats import cell_lines, elsewhere, on_claims, on_metric, on_the_whole
+from aggregate.report.claim_numbers import by_chance, estimated, power, signs
 from aggregate.report.combinations import (
-    MOST_OF_IT,
     apart,
     averaged_over,
     by_combination,
     direction,
-    known_pieces,
     level_by_level,
     mostly_steps,
     signs_differ,
     steps_against,
 )
-from aggregate.report.estimates import (
-    amount,
-    between,
-    bracket,
-    bracketed,
-    limited,
-    numbers,
-    only_shares,
-    per,
-    places,
-    size,
-)
+from aggregate.report.estimates import bracketed, limited, numbers, only_shares
 from aggregate.report.forest import Forest, forest
 from aggregate.report.sentences import factor_of, upper, within
 from aggregate.report.tables import Detail, epochs, levels
-from aggregate.stats.weighted import chance_of_narrower
-from aggregate.wording import counted, listed, p_equals, percent, value_text
-
-EXTREME_DZ = 5.0  # beyond it, the difference dwarfs what seeds vary by, whatever its own size
+from aggregate.wording import value_text
 
 
 @dataclass(frozen=True)
@@ -81,7 +63,7 @@ def found(study: Study) -> Iterator[ClaimFinding]:
     family = study.evidence.claims.family
     for claim in sorted(family, key=lambda claim: (claim.question.kind != RETENTION, order[claim.status])):
         before = earlier(study, claim)
-        said, estimated, *remarks = _told(study, claim, before)
+        said, estimate, *remarks = _told(study, claim, before)
         caveats = caveats_of(study, claim)
         # What stands in full beside a claim above is told by its first sentence: this box may be all that is read.
         new = [f"{line.partition('. ')[0]} (see above)" if line in told else line for line in caveats]
@@ -90,7 +72,7 @@ def found(study: Study) -> Iterator[ClaimFinding]:
             claim.status,
             verdict(claim),
             said,
-            estimated,
+            estimate,
             list(filter(None, remarks)),
             new,
             forest(claim, not_normal(study.summary, study.flags, claim)),
@@ -165,18 +147,12 @@ def _told(study: Study, claim: Claim, before: tuple[Earlier, ...]) -> list[str]:
     subject = _subject(study, claim.question)
     if claim.status == UNTESTABLE:
         return [f"{subject}: cannot be tested, because {claim.reason}.", ""]
-    estimated = f"Estimated: {_numbers(claim)}.{_cancelling(claim)}{_in_nats(claim)}" if claim.estimated else ""
+    estimate = estimated(claim)
     if claim.status == WITHHELD:
-        return [_withheld(study, claim), estimated, *_where(study, claim, before), _besides(claim)]
-    rest = [
-        _by_chance(study, claim),
-        *_where(study, claim, before),
-        mostly_steps(claim),
-        steps_against(claim),
-        _signs(claim),
-    ]
-    rest.append(_power(claim))
-    return [_answer(study, claim), estimated, *rest, f"{upper(claim.reason)}." if claim.reason else ""]
+        return [_withheld(study, claim), estimate, *_where(study, claim, before), _besides(claim)]
+    rest = [by_chance(study, claim), *_where(study, claim, before), mostly_steps(claim), steps_against(claim)]
+    rest += [signs(claim), power(claim)]
+    return [_answer(study, claim), estimate, *rest, f"{upper(claim.reason)}." if claim.reason else ""]
 
 
 def _where(study: Study, claim: Claim, before: tuple[Earlier, ...]) -> list[str]:
@@ -272,115 +248,3 @@ def _finding(study: Study, claim: Claim) -> str:
             return f"{factor.label} {a} {verb} {b} in {question.metric.label}"
         return f"{factor.label} {a} {verb} {question.metric.label} than {b}"
     return f"{question.metric.label} {'rises' if rises else 'falls'} with {factor.label}"
-
-
-def _numbers(claim: Claim) -> str:
-    question = claim.question
-    parts = [f"{percent(round(claim.level, 4))} interval", f"{p_equals(claim.adjusted)} after Holm's correction"]
-    if question.kind == COMPARISON and math.isfinite(claim.dz):
-        parts.append(f"d_z {claim.dz:.2f}, the mean difference over its standard deviation{_extreme(claim.dz)}")
-    seeds = counted(claim.test.seeds, "seed")
-    parts.append(seeds if claim.test.seeds == claim.planned else f"{claim.test.seeds} of {claim.planned} seeds")
-    told, interval = amount(question, claim.estimate, claim.low, claim.high), bracket(question, claim.low, claim.high)
-    text = f"{told}{per(question)} {interval} ({', '.join(parts)}{'' if claim.sign else detectable(claim)})"
-    if question.retained is not None:
-        kept, other = (percent(round(share, 2)) for share in question.retained.shares)
-        narrower = listed([value_text(level) for level in question.levels[:-1]])
-        a, b = question.sides
-        over = places([piece.where for piece in known]) if (known := known_pieces(claim)) else ""
-        text = (
-            f"averaged over {question.retained.factor.label} {narrower}{f' ({over})' if over else ''}, {kept} of the "
-            f"information on {a} at {question.retained.widest} is retained and {other} of that on {b}: {text}"
-        )
-    improvement, low, high = claim.improvement
-    if question.kind == COMPARISON and math.isfinite(improvement) and isinstance(question.test, Compared):
-        a, b = map(value_text, question.test.levels)
-        text += f"; a run of {a} does better than one of {b} with probability {improvement:.2f} [{low:.2f}, {high:.2f}]"
-    return text
-
-
-def _in_nats(claim: Claim) -> str:
-    """The estimate of a retention if the unit of information is another."""
-    nats = claim.in_nats
-    if nats is None or not math.isfinite(nats.low):
-        return ""
-    told = bracketed(claim.question, nats.estimate, nats.low, nats.high)
-    retained = claim.question.retained
-    shares = [f"{percent(round(share, 2))}" for share in retained.shares_of_nats] if retained else []
-    return (
-        f" In nats: {f'{listed(shares)}, ' if shares else ''}{told} "
-        f"({percent(round(nats.level, 4))} interval, {p_equals(nats.p)}, uncorrected)."
-    )
-
-
-def _cancelling(claim: Claim) -> str:
-    """The interval that would hold without what the combinations share within seeds, where that narrowed it."""
-    other = claim.unrelated
-    if other is None:
-        return ""
-    question, (low, high) = claim.question, other.interval(claim.level)
-    seeds = counted(claim.test.seeds, "seed")
-    would = "would include 0, so the verdict rests on that" if low <= 0 <= high else "would still leave out 0"
-    rests = f" and {would}" if claim.status == SHOWN else ""
-    chance = percent(round(chance_of_narrower(claim.test, other), 2))
-    return (
-        " This interval is narrow because the combinations' errors cancel within seeds. Were they unrelated, it would "
-        f"be {bracket(question, low, high)}{rests}; with {seeds}, unrelated errors seem to cancel as much in up to "
-        f"{chance} of sweeps."
-    )
-
-
-def _extreme(dz: float) -> str:
-    """What a reader may take for a huge effect."""
-    return "; so large because seeds hardly vary" if abs(dz) > EXTREME_DZ else ""
-
-
-def _signs(claim: Claim) -> str:
-    """In how many seeds the estimate has the sign of their mean: what needs no assumption."""
-    own = claim.test.per_seed[np.isfinite(claim.test.per_seed)]
-    if claim.status != SHOWN or len(own) < 2:
-        return ""
-    alike = int((np.sign(own) == np.sign(claim.estimate)).sum())
-    single = [int((np.sign(piece.per_seed) == np.sign(claim.estimate)).sum()) for piece in known_pieces(claim)]
-    what = "slope" if claim.question.kind == SLOPE else "difference"
-    if len(single) < 2:
-        return f"The sign of the {what} is the same in {alike} of {len(own)} seeds."
-    if {alike, *single} == {len(own)}:
-        return f"The sign of the {what} is the same in all {len(own)} seeds, and so is that of each combination."
-    of = f"{min(single)} to {max(single)}" if min(single) < max(single) else f"{min(single)}"
-    return (
-        f"The average {what} has the sign of the estimate in {alike} of {len(own)} seeds; each "
-        f"combination has it in {of} of the {len(own)} seeds."
-    )
-
-
-def _power(claim: Claim) -> str:
-    if claim.status != NOT_SHOWN or not math.isfinite(claim.detectable):
-        return ""
-    question, (low, high) = claim.question, claim.detectable_between
-    return (
-        f"This does not show that there is none: the data are compatible with all of "
-        f"{bracket(question, claim.low, claim.high)}. "
-        f"With the spread seen in these seeds, a true effect of about {size(question, claim.detectable)} would have "
-        f"been detected with 80 % power; {counted(claim.test.seeds, 'seed')} determine this only roughly "
-        f"({between(question, low, high)})."
-    )
-
-
-def _by_chance(study: Study, claim: Claim) -> str:
-    """What a slope is made of where some runs are at chance: of more runs that learn at all, or of better ones."""
-    counts = above_chance(study.summary, claim)
-    if counts is None or not claim.estimated:
-        return ""
-    question = claim.question
-    levels = f"{factor_of(study, question).label} {listed(list(map(value_text, question.levels)))}"
-    means = listed(["-" if mean != mean else f"{mean:.3g}" for mean in counts.means.tolist()])
-    said = f"Runs above chance at {levels}: {of_each(counts)}, with means of {means}."
-    if claim.status != SHOWN or not math.isfinite(counts.left):
-        return said
-    left = (
-        f"{percent(round(counts.left, 2))} of the slope is left if every run above chance is given one common value, "
-        "and every run at chance another"
-    )
-    so = "mostly it is how many runs learnt at all, not how well they did: " if counts.left >= MOST_OF_IT else ""
-    return f"{said} {upper(so + left)}."

@@ -24,7 +24,8 @@ from aggregate.report import tables
 from aggregate.report.answers import Answer, answered
 from aggregate.report.caveats import cell_lines, elsewhere, limited, on_claims, on_the_whole
 from aggregate.report.chart_data import chart_data
-from aggregate.report.findings import EXTREME_DZ, ClaimFinding, found, told_by_claims
+from aggregate.report.claim_numbers import EXTREME_DZ
+from aggregate.report.findings import ClaimFinding, found, told_by_claims
 from aggregate.report.sentences import asked, pairing, sure, terms, tried
 from aggregate.report.tables import Table
 from aggregate.wording import counted, dotted, percent, short, value_text

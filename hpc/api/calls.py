@@ -14,6 +14,7 @@ from hpc.api.asked import AnyPath, count, escalate_of, flag, path_of, profile_of
 from hpc.api.refusals import one_call
 from hpc.api.results import Rounds, Submission, SweepStatus, described
 from hpc.errors import SweepError
+from hpc.files import opening
 from hpc.launch import local, slurm
 from hpc.launch.escalation import check_escalation
 from hpc.launch.options import SubmitOptions
@@ -22,7 +23,6 @@ from hpc.launch.trust import confirm
 from hpc.launch.watching import Pause, in_lines, to_the_end
 from hpc.slurm.profile import Profile
 from hpc.status import lines, sweep
-from hpc.storage import opening
 from hpc.storage.store import Store
 from hpc.submission import intents
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from hpc.errors import ConfigError, SweepError, one_line
+from hpc.files import opening
 from hpc.slurm.commands import SlurmError
-from hpc.storage import opening
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,7 +34,7 @@ _WORDS = re.compile(rf"`[^`]*`|'[^']*'|(?<![\w/-])(?:{_OPTIONS})(?![\w-])")
 def one_call(function: Callable[P, T]) -> Callable[P, T]:
     """A function for notebooks: what it refuses is said in its own words, in a traceback that ends where it was called.
 
-    What it was told to guard is forgotten when it returns: see hpc.storage.opening.
+    What it was told to guard is forgotten when it returns: see hpc.files.opening.
     """
 
     @functools.wraps(function)

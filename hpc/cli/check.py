@@ -70,13 +70,13 @@ class ClusterOptions:
 def cluster(wanted: ClusterOptions, export: Path | None, as_json: bool) -> int:
     """Query the cluster, try the shared directory, and with --profile try a node with one small job."""
     from hpc.config.resources_section import add_section, section_text
+    from hpc.files import atomic
     from hpc.preflight import finding
-    from hpc.storage import files
 
     report = _preflight(wanted)
     text = json.dumps(report.to_json(), indent=1)
     if export:
-        files.publish(export.absolute(), text.encode())
+        atomic.publish(export.absolute(), text.encode())
     if as_json:
         print(text)
     elif watched(sys.stdout):

@@ -11,7 +11,7 @@ import click
 from hpc.cli import options
 from hpc.cli.command import Command
 from hpc.errors import ConfigError
-from hpc.storage import files
+from hpc.files import atomic
 from hpc.storage.store import Store
 
 EXAMPLES = ("compare out/baseline out/ours", "compare A B --on condition --metric loss --output a_b.html")
@@ -59,7 +59,7 @@ def command(first: Path, second: Path, on: str, metrics: tuple[str, ...], output
     if as_json:
         print(json.dumps(plain(made), indent=1))
         return 0
-    files.publish(output.absolute(), render(made))
+    atomic.publish(output.absolute(), render(made))
     for line in lines(made):
         print(line)
     print(f"page: {output}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.config.declared_tests import check_metric, declared_tests
-from hpc.config.schema import AnalysisSection
+from hpc.config.schema.analysis import AnalysisSection
 from hpc.errors import unknown_key
 from hpc.faults import Faults
 from hpc.sweep.definition import DeclaredTrainer

@@ -12,7 +12,7 @@ import yaml
 
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.config.grid_section import SHORT_AXES
-from hpc.config.schema import read_number
+from hpc.config.schema.values import read_number
 from hpc.errors import ConfigError, shown
 from hpc.yaml_files import read_yaml
 
@@ -106,6 +106,7 @@ class _Merge:
         return {level: levels[level] for level in asked if level in known}
 
     def axes(self, line: CommandLine) -> None:
+        """Put the levels that the line names in the place of the file's."""
         for name, text in (("dim", line.dims), ("scale", line.scales)):
             if text is not None:
                 self._axis(name, text)

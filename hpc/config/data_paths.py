@@ -8,9 +8,10 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
-from hpc.config.schema import Configuration
+from hpc.config.schema.configuration import Configuration
 from hpc.faults import Faults
 from hpc.paths import expanded
 from hpc.storage.layout import Layout
@@ -81,11 +82,19 @@ def data_directory(
     return None
 
 
-def image_directory(configuration: Configuration, faults: Faults) -> str | None:
-    """The predecessor's second directory, if it exists: latents may be kept there."""
+def data_section(
+    configuration: Configuration, trainer: DeclaredTrainer, directory: Path, faults: Faults
+) -> dict[str, Any]:
+    """What is found of the data. image_dir: the predecessor's second directory, if it exists, where latents may be.
+
+    samples: how many the built-in trainer learns from and is measured on, for the report, as far as files say.
+    """
     given = configuration.data.image_dir
-    path = read_path("data.image_dir", given, faults) if given else None
-    return str(path.absolute()) if path and path.is_dir() else None
+    images = read_path("data.image_dir", given, faults) if given else None
+    section = {"dir": str(directory), "image_dir": str(images.absolute()) if images and images.is_dir() else None}
+    tables = _TABLES.items() if trainer.target == BUILT_IN_TRAINER else ()
+    samples = {split: rows for split, name in tables if (rows := _rows(directory / name)) is not None}
+    return {**section, "samples": samples} if samples else section
 
 
 def data_content(directory: Path, images: str | None, patterns: Sequence[str], faults: Faults) -> str:
@@ -96,12 +105,6 @@ def data_content(directory: Path, images: str | None, patterns: Sequence[str], f
         fix = f"it contains no data set; `holdfast data generate {shlex.quote(str(directory))}` makes one"
         faults.value("data.dir", str(directory), fix)
         return ""
-
-
-def data_samples(directory: Path) -> dict[str, int]:
-    """How many samples the built-in trainer learns from and is measured on, for the report, as far as files say."""
-    found = {split: _rows(directory / name) for split, name in _TABLES.items()}
-    return {split: rows for split, rows in found.items() if rows is not None}
 
 
 def _rows(path: Path) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
-from hpc.config.schema import AnalysisSection, DeclaredTest, RetentionSection
+from hpc.config.schema.analysis import AnalysisSection, DeclaredTest, RetentionSection
 from hpc.faults import Faults
 from hpc.sweep.cell import FactorValue, value_text
 from hpc.sweep.crossing import Crossings

@@ -12,10 +12,10 @@ from hpc.checkout import BUILT_IN_TRAINER, SCRIPT_TRAINER
 from hpc.config.design.draws import drawn_axes
 from hpc.config.design.levels import axis_values, longer
 from hpc.config.design.rules import DesignReader, tied_axes
-from hpc.config.schema import SweepSection
+from hpc.config.schema.sweep import SweepSection
 from hpc.errors import ConfigError
 from hpc.faults import Faults
-from hpc.storage import opening
+from hpc.files import limits
 from hpc.sweep.cell import FactorValue
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.design import FULL
@@ -65,7 +65,7 @@ def make_grid(
     if total > MOST_CELLS_UNASKED and not allow_huge:
         faults.add("sweep", f"the grid has {total:,} cells; if that is meant, confirm with -y")
         faults.stop()
-    if fault := opening.too_many(total, opening.MOST_CELLS, "cells"):
+    if fault := limits.too_many(total, limits.MOST_CELLS, "cells"):
         faults.add("sweep", f"the grid has {fault}")
         faults.stop()
     grid = Grid(tuple(axes), _seeds(section, count, faults), rules)

@@ -17,11 +17,12 @@ from hpc.config import other_tools
 from hpc.config.analysis_section import check_analysis
 from hpc.config.bundles import Bundles, checked_bundles, take_bundles
 from hpc.config.command_line import CommandLine, merge_command_line
-from hpc.config.data_paths import data_content, data_directory, data_samples, image_directory, output_directory
+from hpc.config.data_paths import data_content, data_directory, data_section, output_directory
 from hpc.config.declared_tests import cannot_be_tested
 from hpc.config.grid_section import MOST_CELLS_UNASKED, departures, levels_as_written, make_grid
 from hpc.config.resources_section import make_rules
-from hpc.config.schema import Configuration, LossConfig
+from hpc.config.schema.built_in import LossConfig
+from hpc.config.schema.configuration import Configuration
 from hpc.config.script_section import check_paths_of, is_script, read_script
 from hpc.config.trainer_files import trainer_files
 from hpc.errors import ConfigError, unknown_key
@@ -74,9 +75,7 @@ def load(command_line: CommandLine) -> Loaded:
     sections = _sections(configuration, trainer, faults, epochs_given="training.epochs" in given)
     data_path = data_directory(configuration, trainer, places, faults)
     if data_path is not None and "data" in sections:
-        sections["data"] |= {"dir": str(data_path), "image_dir": image_directory(configuration, faults)}
-        if trainer.target == BUILT_IN_TRAINER and (samples := data_samples(data_path)):
-            sections["data"]["samples"] = samples
+        sections["data"] |= data_section(configuration, trainer, data_path, faults)
     stop_when = _stop_when(configuration, trainer, options, faults)
     analysis = check_analysis(configuration.analysis, trainer, grid, places, faults, other_grid=other_grid)
     output = output_directory(configuration, faults)
@@ -98,9 +97,7 @@ def load(command_line: CommandLine) -> Loaded:
         stop_when=stop_when,
         resources=resources,
     )
-    notes += _notes(configuration, source, analysis)
-    notes += departures(grid)
-    notes += cannot_be_tested(analysis, trainer, grid)
+    notes += _notes(configuration, source, analysis) + departures(grid) + cannot_be_tested(analysis, trainer, grid)
     return Loaded(sweep, output.absolute(), notes)
 
 

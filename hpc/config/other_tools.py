@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hpc.config.schema import Configuration
+from hpc.config.schema.configuration import Configuration
 from hpc.config.script_section import KEYS
 from hpc.errors import shown
 from hpc.slurm.profile_names import is_profile_name, key_of

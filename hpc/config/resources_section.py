@@ -13,10 +13,10 @@ import yaml
 from hpc.checkout import SCRIPT_TRAINER
 from hpc.config.design.rules import DesignReader
 from hpc.config.grid_section import settled_factors
-from hpc.config.schema import ResourceSection
+from hpc.config.schema.configuration import ResourceSection
 from hpc.errors import ConfigError
 from hpc.faults import Faults
-from hpc.storage import files
+from hpc.files import logs, reading
 from hpc.sweep.cell import Point
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.grid import Grid
@@ -108,12 +108,12 @@ def add_section(path: Path, section: str) -> None:
     """Add a section of resources to a configuration that has none; all else stays as it is. Raises ConfigError,
     OSError."""
     check_can_be_added(path)
-    files.append(path.resolve(), _longer(path, section))
+    logs.append(path.resolve(), _longer(path, section))
 
 
 def _longer(path: Path, section: str) -> str:
     """What is to be added to a file for it to have a section. Raises ConfigError if it would say something else."""
-    before, old = read_mapping(path), files.read(path.resolve())
+    before, old = read_mapping(path), reading.read(path.resolve())
     addition = section if old.endswith(b"\n") or not old else f"\n{section}"
     try:
         found = read_yaml(old + addition.encode())

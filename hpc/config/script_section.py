@@ -17,7 +17,7 @@ from typing import Any
 
 from hpc.checkout import SCRIPT_TRAINER, by_file
 from hpc.config.bundles import Bundles
-from hpc.config.schema import read_number
+from hpc.config.schema.values import read_number
 from hpc.errors import shown, unknown_key
 from hpc.sweep.cell import check_factor_name
 from hpc.sweep.definition import DeclaredTrainer

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc.config.schema import Configuration
+from hpc.config.schema.configuration import Configuration
 from hpc.errors import shown
 from hpc.faults import Faults
 from hpc.sweep.definition import DeclaredTrainer

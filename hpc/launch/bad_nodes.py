@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from hpc.files import directories
 from hpc.protocol import TaskExit
-from hpc.storage import files
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -139,7 +139,7 @@ def _failed_loading(store: Store, statuses: Iterable[CellStatus]) -> Iterator[_T
 
 def _begun(store: Store) -> list[_Task]:
     """Tasks that got so far as to try a cell."""
-    records = map(store.pack_record, files.numbers(store.paths.packs_root))
+    records = map(store.pack_record, directories.numbers(store.paths.packs_root))
     return [_Task(record.get("submission", 0), str(record.get("node", ""))) for record in records]
 
 

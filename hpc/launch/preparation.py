@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hpc.checkout import SCRIPT_TRAINER
 from hpc.errors import ConfigError
+from hpc.files import directories
 from hpc.launch.look import Look
 from hpc.launch.options import PackOptions
 from hpc.launch.remarks import say
@@ -18,7 +19,6 @@ from hpc.processes import cores
 from hpc.slurm import variables
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.storage.permissions import owner
 from hpc.storage.results import provenance_of
 from hpc.sweep.cell import Cell
@@ -222,7 +222,7 @@ def cost_of(request: Request, planned: Plan, profile: Profile, seen: Look, found
     count = len(request.sweep.grid.seeds)
     effect = detectable_effect(count, alpha_of_a_test(request.sweep)) if count > 1 else None
     tests = tests_in_family(request.sweep)
-    fresh = found is not None and not any(files.numbers(request.store.paths.submissions_root))
+    fresh = found is not None and not any(directories.numbers(request.store.paths.submissions_root))
     code = extent(found) if found is not None and fresh else (0, 0)
     sweep = request.sweep
     return cost.estimate(planned, effect, provenances, known, profile, tests=tests, sweep=sweep, code=code)

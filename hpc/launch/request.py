@@ -19,9 +19,9 @@ from hpc.config.grid_section import departures, grow
 from hpc.config.load import MOST_CELLS_UNASKED, CommandLine, load
 from hpc.config.resources_section import told_clash
 from hpc.errors import ConfigError, SweepError
+from hpc.files.limits import MOST_CELLS, too_many
 from hpc.launch.remarks import say
 from hpc.paths import expanded
-from hpc.storage.opening import MOST_CELLS, too_many
 from hpc.storage.permissions import owner
 from hpc.storage.revisions import admit, begun_with, has_work, write_sweep
 from hpc.storage.store import Store

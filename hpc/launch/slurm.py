@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpc.errors import ConfigError, of_system, shown
+from hpc.files.opening import RefusedFileError
 from hpc.launch import look
 from hpc.launch.escalation import Amounts, Escalation, escalation, limits_of
-from hpc.launch.look import Look, Reached
+from hpc.launch.look import Look
 from hpc.launch.options import SubmitOptions
 from hpc.launch.preparation import (
     asked_beside,
@@ -29,14 +29,13 @@ from hpc.launch.preparation import (
 )
 from hpc.launch.remarks import say
 from hpc.launch.request import Request
-from hpc.launch.watching import Pause, follow_in_lines
+from hpc.launch.watching import REFUSED_SECONDS, Pause, Progress, Refusals, follow_in_lines, stays_queued
 from hpc.planning.plan import Plan, make_plan
 from hpc.protocol import CommandExit
 from hpc.slurm.answers import is_node
 from hpc.slurm.commands import LimitError, Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.status import lines, sweep
-from hpc.storage.opening import RefusedFileError
 from hpc.storage.permissions import check_writable
 from hpc.submission.intents import newest
 from hpc.submission.lock import SUBMIT, Held, lock
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
 
 # --wait gives up after as many submissions in a row that brought no cell further.
 _MOST_IDLE_ROUNDS = 2
-# A restart of slurmctld or of a file server takes a minute or two; what refuses half an hour long is a fault that
-# waiting does not cure.
-_REFUSED_SECONDS, _MOST_REFUSALS = 60, 30
 _MOST_FULL_SECONDS = 600
 
 
@@ -241,11 +237,11 @@ def wait_until_done(
     """
     failed = seen.failed if options.include_failed else {}
     options = replace(options, take_over=False, include_failed=False)
-    refused, progress = _Refusals(), _Progress(seen.mark)
-    idle_rounds, full = 0, _REFUSED_SECONDS // 2
+    refused, progress = Refusals(), Progress(seen.mark)
+    idle_rounds, full = 0, REFUSED_SECONDS // 2
     while True:
         try:
-            with _stays_queued(request):
+            with stays_queued(request.store):
                 follow_in_lines(request.store, profile.name, pause)
             seen = look.take(request, seen.since, conf).with_untried(failed)
             more = _escalation(request, options, profile, seen).fresh
@@ -258,63 +254,20 @@ def wait_until_done(
             with lock(request.store, SUBMIT, on_busy=_patience(), pause=pause) as held:
                 again = look.take(request, seen.since, conf).with_untried(failed)
                 submit_once(request, options, profile, conf, again, held)
-            refused, full = _Refusals(), _REFUSED_SECONDS // 2
+            refused, full = Refusals(), REFUSED_SECONDS // 2
         except RefusedFileError:
             raise  # what is no regular file does not become one
         except (SlurmError, OSError) as error:  # other jobs have all the room, or nobody answers: neither need last
             if not isinstance(error, LimitError) and refused.too_often():
                 raise
             reason = of_system(error) if isinstance(error, OSError) else str(error)
-            seconds = _REFUSED_SECONDS
+            seconds = REFUSED_SECONDS
             if isinstance(error, LimitError):  # each try leaves a few files, and others may have all the room for days
                 seconds = full = min(2 * full, _MOST_FULL_SECONDS)
             say(f"{reason}; tried again in {seconds} s")
             idle_rounds = 0
             pause(seconds)
     return sweep.take(request.store)
-
-
-@contextlib.contextmanager
-def _stays_queued(request: Request) -> Iterator[None]:
-    """For a wait that Ctrl-C may end: then say what becomes of the tasks."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        cancel = f"holdfast cancel {shlex.quote(str(request.store.root))}"
-        say(f"stopped waiting; the tasks stay queued: the same command waits again, `{cancel}` ends them")
-        raise
-
-
-@dataclass
-class _Progress:
-    """The furthest that a sweep has got: what is trained again and returns to where it was gets no further.
-
-    most: of every part of Look.mark, the most that any look has shown.
-    """
-
-    most: Reached
-
-    def made(self, mark: Reached) -> bool:
-        """Take a look into account, and say whether it shows more of anything than all before."""
-        before = self.most
-        ended, epochs = max(before.ended, mark.ended), max(before.epochs, mark.epochs)
-        self.most = Reached(ended, epochs, before.saved | mark.saved)
-        return self.most != before
-
-
-@dataclass
-class _Refusals:
-    """How often in a row something that waiting may cure stood in the way; what is half an hour ago does not count."""
-
-    count: int = 0
-    last: float = 0.0
-
-    def too_often(self) -> bool:
-        """Count one more, and say whether it is the one too many."""
-        now = time.monotonic()
-        self.count = 1 if now - self.last > _REFUSED_SECONDS * _MOST_REFUSALS else self.count + 1
-        self.last = now
-        return self.count > _MOST_REFUSALS
 
 
 def _patience() -> Callable[[str], None]:

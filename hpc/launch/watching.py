@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+from hpc.launch.look import Reached
 from hpc.launch.remarks import say
 from hpc.status import lines
 from hpc.status.remaining import estimate
@@ -21,6 +24,9 @@ Show = Callable[[Snapshot], None]
 Pause = Callable[[float], None]
 _ENDED = {*FINAL, FAILED, CONFLICT}
 _SECONDS, _NEAR_SECONDS = 30.0, 1.0
+# A restart of slurmctld or of a file server takes a minute or two; what refuses half an hour long is a fault that
+# waiting does not cure.
+REFUSED_SECONDS, _MOST_REFUSALS = 60, 30
 
 
 def show(store: Store) -> Snapshot:
@@ -99,6 +105,49 @@ def follow(store: Store, show: Show, *, near: bool, pause: Pause | None = None) 
         if seen.finished and not seen.trouble:
             return seen
         (pause or time.sleep)(_NEAR_SECONDS if near else _SECONDS)
+
+
+@contextlib.contextmanager
+def stays_queued(store: Store) -> Iterator[None]:
+    """For a wait that Ctrl-C may end: then say what becomes of the tasks."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        cancel = f"holdfast cancel {shlex.quote(str(store.root))}"
+        say(f"stopped waiting; the tasks stay queued: the same command waits again, `{cancel}` ends them")
+        raise
+
+
+@dataclass
+class Progress:
+    """The furthest that a sweep has got: what is trained again and returns to where it was gets no further.
+
+    most: of every part of Look.mark, the most that any look has shown.
+    """
+
+    most: Reached
+
+    def made(self, mark: Reached) -> bool:
+        """Take a look into account, and say whether it shows more of anything than all before."""
+        before = self.most
+        ended, epochs = max(before.ended, mark.ended), max(before.epochs, mark.epochs)
+        self.most = Reached(ended, epochs, before.saved | mark.saved)
+        return self.most != before
+
+
+@dataclass
+class Refusals:
+    """How often in a row something that waiting may cure stood in the way; what is half an hour ago does not count."""
+
+    count: int = 0
+    last: float = 0.0
+
+    def too_often(self) -> bool:
+        """Count one more, and say whether it is the one too many."""
+        now = time.monotonic()
+        self.count = 1 if now - self.last > REFUSED_SECONDS * _MOST_REFUSALS else self.count + 1
+        self.last = now
+        return self.count > _MOST_REFUSALS
 
 
 @contextlib.contextmanager

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import OutdatedError, SweepError
+from hpc.files import atomic, limits, logs, reading
 from hpc.processes import host
 from hpc.provenance import node
-from hpc.storage import files, opening, published
+from hpc.storage import published
 from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, parts
 from hpc.storage.claims import new_attempt, new_pack
 from hpc.storage.revisions import may_resume
@@ -68,13 +69,13 @@ class PackAttempt:
         # between leaves a pack that nothing points at.
         number = new_pack(store)
         record = {"cells": [cell.name for cell in cells], "submission": submission, "host": host(), **about}
-        record["nonce"] = files.new_token()
-        files.publish(store.paths.pack_file(number), json.dumps(record, indent=1).encode())
+        record["nonce"] = atomic.new_token()
+        atomic.publish(store.paths.pack_file(number), json.dumps(record, indent=1).encode())
         claims = {}
         for cell in cells:
             claims[cell] = new_attempt(store, cell)
             pointer = json.dumps({"pack": number}).encode()
-            files.publish(store.paths.pointer_file(cell, claims[cell]), pointer)
+            atomic.publish(store.paths.pointer_file(cell, claims[cell]), pointer)
             published.write_config(store.paths, cell, _config(sweep, cell))
         return cls(store, sweep, number, claims, record)
 
@@ -89,7 +90,7 @@ class PackAttempt:
         self._check_ours()
         self._generation += 1
         self._read.clear()  # training has begun: what it resumed from need not stay in memory
-        files.publish(self.store.paths.generation_file(self.number, self._generation), parts(rows))
+        atomic.publish(self.store.paths.generation_file(self.number, self._generation), parts(rows))
         self._saved_in[self._generation] = {row.cell for row in rows}
         self._steps |= {row.cell: row.step for row in rows}
         # Only now, with the new generation's directory on disk: a power cut must not take both.
@@ -137,14 +138,16 @@ class PackAttempt:
         with contextlib.suppress(OSError):
             if not self._is_ours():
                 return
-            files.publish(self.store.paths.progress_file(self.number), json.dumps(record).encode(), durable=bool(ended))
+            atomic.publish(
+                self.store.paths.progress_file(self.number), json.dumps(record).encode(), durable=bool(ended)
+            )
             self._keep_facts(handed_over=list(progress), repeats=self.only_repeats)
 
     def retract_progress(self) -> None:
         """Take the report back: where files cannot be written, nothing counts against a cell. A full disk can do it."""
         with contextlib.suppress(OSError):
             if self._is_ours():
-                files.remove(self.store.paths.progress_file(self.number))
+                atomic.remove(self.store.paths.progress_file(self.number))
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -178,9 +181,9 @@ class PackAttempt:
         # The files first and the result last: where there is a result, all it names is on disk under our own names.
         paths = self.store.paths
         beside = {published.HISTORY: published.described(outcome.history_csv)}
-        files.publish(paths.private_history(self.number, cell), outcome.history_csv)
+        atomic.publish(paths.private_history(self.number, cell), outcome.history_csv)
         if outcome.weights is not None and self.sweep.keep["weights"] != "none":
-            files.publish(paths.private_weights(self.number, cell), outcome.weights)
+            atomic.publish(paths.private_weights(self.number, cell), outcome.weights)
             beside[published.WEIGHTS] = published.described(outcome.weights)
         # Before the result, which names it: the cell's last attempt may have been one of another configuration.
         config = published.write_config(paths, cell, _config(self.sweep, cell))
@@ -192,7 +195,7 @@ class PackAttempt:
         winner = None
         for _ in range(_MOST_DAMAGED):
             self._check_ours()  # again: weights may take minutes to be written
-            if files.publish_once(paths.result_file(cell), data):
+            if atomic.publish_once(paths.result_file(cell), data):
                 published.link_outcome(paths, cell, result)
                 return None
             if (winner := self._winner(cell)) is not None:
@@ -209,7 +212,7 @@ class PackAttempt:
         record = {"cause": cause, "traceback": traceback, "submission": self.submission, "host": host()}
         record |= {"node": node(), "at_start": at_start, **({"given_up": True} if given_up else {})}
         path = self.store.paths.failure_file(cell, self.claims[cell])
-        files.publish(path, json.dumps(record, indent=1).encode())
+        atomic.publish(path, json.dumps(record, indent=1).encode())
 
     def end(self) -> None:
         """Remove the checkpoints that nothing can need any more: of packs all of whose cells have results."""
@@ -218,14 +221,14 @@ class PackAttempt:
         for pack in {self.number} | self._earlier_packs(self.claims):
             if self._needless(pack, set()):
                 for path in self.store.paths.generations(pack):
-                    files.remove(path)
-                files.remove(self.store.paths.progress_file(pack))
+                    atomic.remove(path)
+                atomic.remove(self.store.paths.progress_file(pack))
 
     def log(self, cell: Cell, text: str) -> None:
         """A line for people in the cell's own log. It must never stop training."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
         with contextlib.suppress(OSError):
-            files.append(self.store.paths.log_file(cell), f"{stamp} attempt {self.claims[cell]}: {text}\n")
+            logs.append(self.store.paths.log_file(cell), f"{stamp} attempt {self.claims[cell]}: {text}\n")
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -251,7 +254,7 @@ class PackAttempt:
         """
         if not facts.items() <= self._record.items():
             record = self._record | facts
-            files.publish(self.store.paths.pack_file(self.number), json.dumps(record, indent=1).encode())
+            atomic.publish(self.store.paths.pack_file(self.number), json.dumps(record, indent=1).encode())
             self._record = record
 
     def _may_resume(self, row: SavedCell, code: str | None) -> bool:
@@ -276,7 +279,7 @@ class PackAttempt:
                 continue  # its owner has just rotated it away
             except CorruptCheckpointError as error:
                 with contextlib.suppress(FileNotFoundError):  # another task has just done so
-                    aside = files.quarantine(path)
+                    aside = atomic.quarantine(path)
                     self.log(cell, f"{path.name} of pack {pack} is damaged ({error}); set aside as {aside.name}")
                 continue
             if (row := rows.get((cell.name, wanted))) is not None:
@@ -287,7 +290,7 @@ class PackAttempt:
         """Our cells' rows of a generation, which never changes: read once for all, and kept until the next save."""
         if (rows := self._read.get(path)) is None:
             ours = {cell.name for cell in self.claims}
-            whole = decode(files.read(path, opening.ANY))
+            whole = decode(reading.read(path, limits.ANY))
             self._read[path] = rows = {(row.cell, row.cell_digest): row for row in whole if row.cell in ours}
         return rows
 
@@ -354,7 +357,7 @@ class PackAttempt:
             if self._generation - number >= KEPT_GENERATIONS and all(
                 newer[cell] >= KEPT_GENERATIONS or self.store.has_result(cell) for cell in cells
             ):
-                files.remove(self.store.paths.generation_file(self.number, number))
+                atomic.remove(self.store.paths.generation_file(self.number, number))
                 del self._saved_in[number]
             newer.update(cells)
 
@@ -366,7 +369,7 @@ class PackAttempt:
         for pack in self._earlier_packs({cell: own for cell, own in self.claims.items() if cell.name in twice}):
             if self._needless(pack, self._kept_twice) and not self._is_further(pack):
                 for path in self.store.paths.generations(pack):
-                    files.remove(path)
+                    atomic.remove(path)
         self._read.clear()
 
     def _is_further(self, pack: int) -> bool:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
-from hpc.storage import files, opening
+from hpc.files import directories, limits, logs, reading
 from hpc.storage.checkpoint import CorruptCheckpointError, decode
 from hpc.storage.store import Store, runs_here
 from hpc.sweep.cell import Cell
@@ -125,7 +125,7 @@ def futile(store: Store, cell: Cell, fused: bool) -> Futile:
 
 def got_further(store: Store) -> frozenset[int]:
     """Pack attempts that have saved more than they restored; without those whose checkpoints later ones replaced."""
-    packs = files.numbers(store.paths.packs_root)
+    packs = directories.numbers(store.paths.packs_root)
     return frozenset(pack for pack in packs if not got_nowhere(store, pack))
 
 
@@ -160,7 +160,7 @@ def _has_whole(store: Store, pack: int, before: int | None) -> bool:
 
 def _is_whole(path: Path) -> bool:
     try:
-        decode(files.read(path, opening.ANY))
+        decode(reading.read(path, limits.ANY))
     except (FileNotFoundError, CorruptCheckpointError):  # rotated away by its owner, or damaged
         return False
     return True
@@ -170,7 +170,7 @@ def _was_handed_over(store: Store, pack: int, record: Mapping[str, Any], cell: C
     """By the attempt's report, which is taken back where nothing counts; by its record where the report is empty."""
     report = store.paths.progress_file(pack)
     named = store.progress(pack) or record.get("handed_over", ())
-    return cell.name in named and report.name in files.entries(report.parent)
+    return cell.name in named and report.name in directories.entries(report.parent)
 
 
 def _was_stopped(store: Store, pack: int) -> bool:
@@ -198,7 +198,7 @@ def _how_it_ended(store: Store, record: Mapping[str, Any]) -> str:
     """In words for people, from what the task's shell or its starter noted in the task's log; nothing rests on it."""
     try:
         array, index = record["task"]
-        text = opening.tail(store.paths.task_log(record["submission"], array, index))
+        text = logs.tail(store.paths.task_log(record["submission"], array, index))
     except (OSError, KeyError, TypeError, ValueError):
         return _NO_WORD
     for line in reversed(text.splitlines()):

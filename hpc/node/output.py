@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from hpc.storage import files
+from hpc.files import atomic, logs
 
 
 def drop_empty(log: Path) -> None:
@@ -17,14 +17,14 @@ def drop_empty(log: Path) -> None:
     sys.stderr.flush()
     with contextlib.suppress(OSError):
         if log.stat().st_size == 0:
-            files.remove(log)
+            atomic.remove(log)
 
 
 def redirect_output(path: Path) -> None:
     """From here on, all output of this process, native libraries' too, goes to the pack's log."""
     sys.stdout.flush()
     sys.stderr.flush()
-    fd = files.open_log(path)
+    fd = logs.open_log(path)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)

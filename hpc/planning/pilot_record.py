@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hpc.files import atomic, directories, reading
 from hpc.planning.fitting import Need
 from hpc.planning.packing import Choice, Limits, Measurement, choose
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.user_state import user_state
 
 # Raise it when a field changes its meaning: pilots of another format are ignored, and measured anew when needed.
@@ -75,15 +75,15 @@ def path_of(profile: Profile, config_digest: str) -> Path:
 def save(pilot: Pilot, profile: Profile) -> Path:
     """Keep a pilot. Returns its file. Raises OSError."""
     path = path_of(profile, pilot.config_digest)
-    files.make_directory(path.parent)
-    files.publish(path, json.dumps(pilot.to_json(), indent=1).encode())
+    directories.make_directory(path.parent)
+    atomic.publish(path, json.dumps(pilot.to_json(), indent=1).encode())
     return path
 
 
 def load(profile: Profile, config_digest: str) -> Pilot | None:
     """The pilot of a configuration on a profile's device; None if there is none, or none that can be read."""
     try:
-        pilot = Pilot.from_json(files.read_json(path_of(profile, config_digest)))
+        pilot = Pilot.from_json(reading.read_json(path_of(profile, config_digest)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return pilot if pilot.config_digest == config_digest else None

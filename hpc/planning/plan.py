@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from hpc.errors import ConfigError
-from hpc.storage.opening import too_many
+from hpc.files.limits import too_many
 from hpc.sweep.cell import Cell
 from hpc.sweep.resources import Resources
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, STATES, CellStatus

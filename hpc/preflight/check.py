@@ -15,13 +15,13 @@ from typing import Any
 from hpc import provenance
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.resources_section import written
-from hpc.config.schema import CheckpointSection
+from hpc.config.schema.configuration import CheckpointSection
+from hpc.files import directories, reading
 from hpc.planning.pilot_record import Pilot
 from hpc.preflight import job, judge_cluster, judge_node, on_node, pilot, probe, signal_trial
 from hpc.preflight.finding import PROBLEM, Finding, note, ok, problem
 from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.resources import ResourceRule
@@ -232,9 +232,9 @@ class Meeting:
 @contextlib.contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
     """A fresh directory in the shared one, removed afterwards. Raises OSError naming the path."""
-    files.make_directory(parent)
+    directories.make_directory(parent)
     directory = parent / f".holdfast-check-{uuid.uuid4().hex[:8]}"
-    files.make_directory(directory)
+    directories.make_directory(directory)
     try:
         yield directory
     finally:
@@ -249,9 +249,9 @@ def code_for(directory: Path, sweep: Sweep | None) -> Path:
 
 def read_answer(path: Path) -> dict[str, Any] | None:
     """What a job wrote; None if it wrote nothing. Listing the directory refreshes a network file system's view."""
-    if path.name not in files.entries(path.parent):
+    if path.name not in directories.entries(path.parent):
         return None
-    return dict(json.loads(files.read(path)))
+    return dict(json.loads(reading.read(path)))
 
 
 def job_trouble(end: job.End, directory: Path) -> Finding:

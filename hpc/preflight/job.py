@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc import protocol
+from hpc.files import atomic
 from hpc.slurm import script
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
 from hpc.slurm.profile import Profile, command_line
-from hpc.storage import files
 from hpc.trainers.snapshot import python_path
 
 # The controller serves a whole cluster, so it is asked seldom; a sandbox serves only this user.
@@ -49,7 +49,7 @@ def write(profile: Profile, directory: Path, code: Path, modules: list[str], nam
     words = ("env", f"PYTHONPATH={python_path(code)}", device, *binds, *profile.launcher, "-P", "-m")
     calls = [command_line((*words, module, str(directory))) for module in modules]
     path = directory / "check.sbatch"
-    files.publish(path, script.text(profile, job, " &&\n".join(calls)).encode())
+    atomic.publish(path, script.text(profile, job, " &&\n".join(calls)).encode())
     return path
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
+from hpc.files import atomic
 from hpc.preflight import probe
 from hpc.slurm.commands import Slurm, SlurmError
-from hpc.storage import files
 
 ANSWER = "node.json"
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     answer["torch"] = _torch()
     answer["compiled_step"] = compiled_step()
     answer["versions"] = provenance.versions()
-    files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
+    atomic.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
     return 0
 
 

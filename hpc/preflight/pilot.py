@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpc.files import directories, reading
 from hpc.planning import pilot_record
 from hpc.planning.fitting import MARGIN, Need, fitting
 from hpc.planning.packing import Measurement
@@ -22,7 +23,6 @@ from hpc.preflight.pilot_on_node import PilotRequest
 from hpc.processes import cores
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
@@ -85,11 +85,11 @@ def run_here(trial: PilotTrial) -> None:
 def verdicts(trial: PilotTrial, nodes: Sequence[Node], facts: dict[str, Any]) -> list[Finding]:
     """What the pilot measured, kept for `--pack auto`. nodes: of the cluster, none for this machine. Raises OSError."""
     path = trial.directory / pilot_on_node.ANSWER
-    if path.name not in files.entries(path.parent):
+    if path.name not in directories.entries(path.parent):
         return [
             problem("pilot", f"it gave no answer: {_last_line(trial.directory)}", "see the configuration's trainer")
         ]
-    answer = json.loads(files.read(path))
+    answer = json.loads(reading.read(path))
     facts["pilot"] = answer
     needs = [_need(entry, trial.sweep) for entry in answer["conditions"]]
     return [*_packs(trial, answer, needs, nodes), *(_resources(trial, needs) if trial.minutes else ())]

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from hpc import protocol
+from hpc.files import atomic, reading
 from hpc.planning.packing import MEMORY_SHARE
-from hpc.storage import files
 from hpc.storage.store import Store
 
 REQUEST, ANSWER = "pilot-request.json", "pilot.json"
@@ -54,11 +54,11 @@ class PilotRequest:
     conditions_s: float = 0.0
 
     def write(self, directory: Path) -> None:
-        files.publish(directory / REQUEST, json.dumps(asdict(self)).encode())
+        atomic.publish(directory / REQUEST, json.dumps(asdict(self)).encode())
 
     @classmethod
     def read(cls, directory: Path) -> PilotRequest:
-        return cls(**json.loads(files.read(directory / REQUEST)))
+        return cls(**json.loads(reading.read(directory / REQUEST)))
 
 
 def measure(directory: Path, request: PilotRequest) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _one(
         except subprocess.TimeoutExpired:
             return None, "the trainer did not stop when asked to"
     if done.returncode == 0:
-        return dict(json.loads(files.read(answer))), ""
+        return dict(json.loads(reading.read(answer))), ""
     said = log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
     if done.returncode < 0:
         return None, f"ended by signal {-done.returncode}, as when memory runs out"
@@ -152,7 +152,7 @@ def _no_wider(found: Sequence[dict[str, Any]], request: PilotRequest) -> str:
 
 
 def _write(directory: Path, answer: dict[str, Any]) -> None:
-    files.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
+    atomic.publish(directory / ANSWER, json.dumps(answer, indent=1).encode())
 
 
 def main(argv: list[str]) -> int:

@@ -23,9 +23,9 @@ from typing import Any
 
 from hpc import processes, protocol, provenance
 from hpc.errors import SweepError
+from hpc.files import atomic
 from hpc.node.attempt import PackAttempt
 from hpc.node.training_run import TrainingRun
-from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.trainers.loading import load_function
@@ -242,7 +242,7 @@ def main(argv: list[str]) -> int:
     except SweepError as error:
         print(error, file=sys.stderr)
         return 1
-    files.publish(Path(answer), json.dumps(found).encode())
+    atomic.publish(Path(answer), json.dumps(found).encode())
     return 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpc.storage import files
+from hpc.files import atomic
 
 # Enough for a race that goes wrong only now and then to show, and few enough for a slow network file system.
 ROUNDS = 40
@@ -36,11 +36,11 @@ def alone(directory: Path) -> list[str]:
         faults.append("mkdir of a directory that exists succeeds")
     except FileExistsError:
         pass
-    files.publish(source, b"new")
-    files.publish(target, b"old")
-    if files.link_once(source, target) or target.read_bytes() != b"old":
+    atomic.publish(source, b"new")
+    atomic.publish(target, b"old")
+    if atomic.link_once(source, target) or target.read_bytes() != b"old":
         faults.append("link replaces a file that exists")
-    if not files.link_once(source, directory / "link") or os.stat(source).st_nlink != 2:
+    if not atomic.link_once(source, directory / "link") or os.stat(source).st_nlink != 2:
         faults.append("link does not count a file's names (st_nlink)")
     os.replace(source, target)
     if target.read_bytes() != b"new" or source.exists():
@@ -52,14 +52,14 @@ def race(directory: Path, side: str) -> dict[str, list[int]]:
     """Try, round by round, to be the first to make a directory and a link. Returns the rounds won. Raises OSError."""
     won: dict[str, list[int]] = {"mkdir": [], "link": []}
     source = directory / f"from-{side}"
-    files.publish(source, side.encode())
+    atomic.publish(source, side.encode())
     for number in range(ROUNDS):
         try:
             os.mkdir(directory / f"mkdir-{number}")
             won["mkdir"].append(number)
         except FileExistsError:
             pass
-        if files.link_once(source, directory / f"link-{number}"):
+        if atomic.link_once(source, directory / f"link-{number}"):
             won["link"].append(number)
     return won
 
@@ -80,7 +80,7 @@ def race_faults(here: Mapping[str, list[int]], there: Mapping[str, list[int]]) -
 def call(directory: Path) -> float | None:
     """The node's part of a meeting: make a file and wait for the reply. Returns seconds, or None without a reply."""
     started = time.monotonic()
-    files.publish(directory / "call", b"")
+    atomic.publish(directory / "call", b"")
     while "reply" not in os.listdir(directory):
         if time.monotonic() - started > REPLY_SECONDS:
             return None
@@ -94,7 +94,7 @@ def called(directory: Path) -> bool:
 
 
 def reply(directory: Path) -> None:
-    files.publish(directory / "reply", b"")
+    atomic.publish(directory / "reply", b"")
 
 
 def checkpoint_seconds(directory: Path, size: int = CHECKPOINT_BYTES) -> float:
@@ -103,7 +103,7 @@ def checkpoint_seconds(directory: Path, size: int = CHECKPOINT_BYTES) -> float:
     taken = []
     for number in range(_CHECKPOINTS):
         started = time.monotonic()
-        files.publish(directory / "checkpoint", data + bytes([number]))
+        atomic.publish(directory / "checkpoint", data + bytes([number]))
         taken.append(time.monotonic() - started)
     os.unlink(directory / "checkpoint")
     return statistics.median(taken)

@@ -22,6 +22,7 @@ from typing import Any
 
 from hpc import provenance
 from hpc.errors import SweepError
+from hpc.files import atomic, directories
 from hpc.node.saving import EVERY_STATE
 from hpc.processes import host
 from hpc.resume_check.compare import differences, weights_differ
@@ -29,7 +30,6 @@ from hpc.resume_check.disturber import FAULTS_PER_CELL, Disturber, Say
 from hpc.resume_check.runners import Here, OnCluster, Runner
 from hpc.resume_check.verdict import CellVerdict, Verdict
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -103,7 +103,7 @@ def chosen(sweep: Sweep, count: int) -> list[Cell]:
 def _workplace(target: Store) -> Iterator[Path]:
     """A directory beside the certificates, where the nodes of a cluster see it; removed unless the check failed."""
     directory = target.paths.certificates_directory / f".check-{uuid.uuid4().hex[:8]}"
-    files.make_directory(directory)
+    directories.make_directory(directory)
     try:
         yield directory
     except ResumeCheckError as error:
@@ -169,7 +169,9 @@ def _verdict(
 
 
 def _have_weights(store: Store, cells: Sequence[Cell]) -> bool:
-    return any(store.paths.weights_file(cell).name in files.entries(store.paths.cell_directory(cell)) for cell in cells)
+    return any(
+        store.paths.weights_file(cell).name in directories.entries(store.paths.cell_directory(cell)) for cell in cells
+    )
 
 
 def _from_the_end(request: ResumeRequest, straight: Store, store: Store, verdict: Verdict, deadline: float) -> Verdict:
@@ -200,9 +202,9 @@ def _take_results_away(store: Store, cells: Sequence[Cell]) -> None:
     failed try (giving_up.py).
     """
     for cell in cells:
-        files.remove(store.paths.result_file(cell))
-    for pack in files.numbers(store.paths.packs_root):
-        files.remove(store.paths.progress_file(pack))
+        atomic.remove(store.paths.result_file(cell))
+    for pack in directories.numbers(store.paths.packs_root):
+        atomic.remove(store.paths.progress_file(pack))
 
 
 def _causes(runner: Runner, cells: Sequence[Cell], deadline: float, look: Callable[[], None]) -> dict[str, str]:
@@ -247,5 +249,5 @@ def _certify(request: ResumeRequest, verdict: Verdict) -> Path:
         "at": time.time(),
     }
     path = request.target.paths.certificate_file(code, verdict.device)
-    files.publish(path, json.dumps(content, indent=1).encode())
+    atomic.publish(path, json.dumps(content, indent=1).encode())
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import safetensors.numpy
 
-from hpc.storage import files, opening
+from hpc.files import directories, limits, reading
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
@@ -24,20 +24,20 @@ def differences(one: Store, other: Store, cell: Cell) -> list[str]:
         if a[name] != b.get(name)
     ]
     found += _first_epoch(
-        *(files.read(store.paths.history_file(cell), opening.HISTORY).decode() for store in (one, other))
+        *(reading.read(store.paths.history_file(cell), limits.HISTORY).decode() for store in (one, other))
     )
     return found
 
 
 def weights_differ(one: Store, other: Store, cell: Cell) -> list[str]:
     """Which of a cell's final weights differ; their bytes are compared, not only their values."""
-    names = [files.entries(store.paths.cell_directory(cell)) for store in (one, other)]
+    names = [directories.entries(store.paths.cell_directory(cell)) for store in (one, other)]
     there = [store.paths.weights_file(cell).name in found for store, found in zip((one, other), names, strict=True)]
     if there[0] != there[1]:
         return ["only one of the runs has weights"]
     if not there[0]:
         return []
-    a, b = (files.read(store.paths.weights_file(cell), opening.ANY) for store in (one, other))
+    a, b = (reading.read(store.paths.weights_file(cell), limits.ANY) for store in (one, other))
     if a == b:
         return []
     left, right = safetensors.numpy.load(a), safetensors.numpy.load(b)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
-from hpc.config.schema import SweepSection
+from hpc.config.schema.sweep import SweepSection
 from hpc.config.script_section import read_script
 from hpc.errors import ConfigError, shown
 from hpc.slurm.profile_file import parse_profile

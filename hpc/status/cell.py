@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from hpc.errors import SweepError
+from hpc.files import logs
 from hpc.status import early_ends, task_end
 from hpc.status.conflict import explain
 from hpc.status.lines import progress
-from hpc.storage import opening, published
+from hpc.storage import published
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.submission import redo
@@ -168,13 +169,13 @@ def log_parts(store: Store, cell: Cell) -> dict[str, str]:
     """The same by title; the cell's own log has none. Of each the end, if it is long."""
     parts = {}
     if os.path.lexists(store.paths.log_file(cell)):
-        parts[""] = opening.tail(store.paths.log_file(cell)).rstrip()
+        parts[""] = logs.tail(store.paths.log_file(cell)).rstrip()
     attempts = store.attempts(cell)
     pack = store.pack_of(cell, attempts[-1]) if attempts else None
     if pack is not None and os.path.lexists(store.paths.pack_log(pack)):
-        output = opening.tail(store.paths.pack_log(pack)).strip()
+        output = logs.tail(store.paths.pack_log(pack)).strip()
         if output:
             parts[f"output of pack attempt {pack}"] = output
     if not parts and (log := early_ends.log_of(store, cell)):
-        parts[f"its task, {log}"] = opening.tail(log).rstrip()
+        parts[f"its task, {log}"] = logs.tail(log).rstrip()
     return parts

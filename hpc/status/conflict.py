@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.storage import documents, opening
+from hpc.files import limits
+from hpc.storage import documents
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -67,7 +68,7 @@ def _unwritten(store: Store, cell: Cell) -> list[Path]:
 
 def _record(path: Path) -> tuple[dict[str, Any], int | None]:
     try:
-        record = documents.read(path, documents.ConflictDocument, opening.RESULT)
+        record = documents.read(path, documents.ConflictDocument, limits.RESULT)
         return dict(record["outcome"]), record.get("pack")
     except ValueError:
         raise SweepError(f"{path}: cannot be read; look into all attempts before removing it") from None

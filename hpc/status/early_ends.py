@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hpc.errors import SweepError
+from hpc.files import logs
 from hpc.protocol import TaskExit
 from hpc.status import task_end
-from hpc.storage import opening
 from hpc.storage.layout import FailedStart
 from hpc.storage.store import Store
 from hpc.submission.intents import intents, tasks_of
@@ -31,7 +31,7 @@ def log_of(store: Store, cell: Cell) -> Path | None:
 
 def first_lines(log: Path) -> str:
     """The beginning of a log, on one line."""
-    lines = [line.strip() for line in opening.head(log, _FIRST_BYTES).splitlines() if line.strip()]
+    lines = [line.strip() for line in logs.head(log, _FIRST_BYTES).splitlines() if line.strip()]
     return " / ".join(lines[:_FIRST_LINES]) + (" / ..." if len(lines) > _FIRST_LINES else "")
 
 
@@ -52,8 +52,8 @@ def told(store: Store, missing: Collection[Cell]) -> str:
         ended = [(array, index) for array, index, cells in tasks_of(store, last) if names.intersection(cells)]
     except SweepError as error:  # a damaged list keeps nobody from seeing the rest
         return str(error)
-    logs = [store.paths.task_log(last.number, *place) for place in ended]
-    speaking = [log for log in logs if log.is_file() and log.stat().st_size]
+    written = (store.paths.task_log(last.number, *place) for place in ended)
+    speaking = [log for log in written if log.is_file() and log.stat().st_size]
     marks = [mark for mark in store.paths.failed_starts() if mark.submission == last.number]
     starts = [mark.node for mark in marks if mark.status not in (_LOST_GPU, _UNFIT)]
     where = f", on {', '.join(sorted(set(starts)))}" if starts else ""

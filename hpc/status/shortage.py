@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hpc.files import logs
 from hpc.node.giving_up import got_nowhere
 from hpc.slurm.commands import Slurm, SlurmError
-from hpc.storage import opening
 from hpc.storage.store import Store
 from hpc.submission.intents import SLURM, Intent, intents, is_copied
 from hpc.sweep.cell import Cell
@@ -135,7 +135,7 @@ class _Ended:
 
     def _by_slurm(self) -> str:
         log = self.asking.store.paths.task_log(self.intent.number, *self.task)
-        text = opening.tail(log) if log.is_file() else ""
+        text = logs.tail(log) if log.is_file() else ""
         return _logged(text) or _STATES.get(self.asking.state(self.intent, *self.task), "")
 
 

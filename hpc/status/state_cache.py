@@ -13,7 +13,8 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 
-from hpc.storage import documents, files
+from hpc.files import atomic, directories
+from hpc.storage import documents
 from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, digest
@@ -39,7 +40,7 @@ def statuses(store: Store, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Cell
     known = _load(store, identity, len(cells))
     stamps = store.stamps()
     # Stamps are taken before files are read: what comes in between changes the stamp and is read again next time.
-    settled = files.settled_before(store.root)
+    settled = directories.settled_before(store.root)
     changed = [c for c in cells if (name := c.name) in stamps and known.get(name, _NEVER)[0] != stamps[name]]
     with paused_collector():
         read = dict(zip((c.name for c in changed), store.statuses(changed, sweep), strict=True))
@@ -73,4 +74,4 @@ def _load(store: Store, identity: str, cells: int) -> dict[str, Entry]:
 def _write(store: Store, identity: str, cells: dict[str, Entry]) -> None:
     content = {"format": _FORMAT, "config_digest": identity, "cells": cells}
     with contextlib.suppress(OSError):
-        files.publish(store.paths.state_cache_file, json.dumps(content, separators=(",", ":")).encode(), durable=False)
+        atomic.publish(store.paths.state_cache_file, json.dumps(content, separators=(",", ":")).encode(), durable=False)

@@ -1,4 +1,4 @@
-"""Where a sweep lies: paths, files that survive a crash, results, checkpoints. Knows no Slurm and no trainer.
+"""Where a sweep lies: paths, what its documents say, results, checkpoints. Knows no Slurm and no trainer.
 
-Imports: hpc.sweep and what lies below it.
+Imports: hpc.sweep, hpc.files and what lies below them.
 """

@@ -82,7 +82,7 @@ def parts(rows: Sequence[SavedCell]) -> list[bytes | memoryview]:
     ]
     # The widest numbers first, as safetensors has them: then each array begins at a multiple of its numbers' size.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
-    body = [json.dumps(header).encode() + b"\n", _tensors_header(ordered)]
+    body: list[bytes | memoryview] = [json.dumps(header).encode() + b"\n", _tensors_header(ordered)]
     body += [array.reshape(-1).view(np.uint8).data for _, array in ordered]
     checksum = hashlib.sha256()
     for part in body:

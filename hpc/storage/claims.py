@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from hpc.errors import SweepError
-from hpc.storage import files
+from hpc.files import directories
 from hpc.storage.layout import ATTEMPT_DIGITS, PACK_DIGITS, SUBMISSION_DIGITS, redos_in
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
@@ -19,20 +19,20 @@ from hpc.sweep.cell import Cell
 
 def new_submission(store: Store, cells: Iterable[Cell] = ()) -> int:
     """cells: that it concerns. What their files name began before it, also where submissions/ was cleaned up since."""
-    files.make_directory(store.paths.submissions_root)
+    directories.make_directory(store.paths.submissions_root)
     present = store.present()
     named = _named(store, {name: cell for cell in cells if (name := cell.name) in present})
-    return files.claim(store.paths.submissions_root, SUBMISSION_DIGITS, max(named, default=0))[0]
+    return directories.claim(store.paths.submissions_root, SUBMISSION_DIGITS, max(named, default=0))[0]
 
 
 def new_pack(store: Store) -> int:
-    files.make_directory(store.paths.packs_root)
-    return files.claim(store.paths.packs_root, PACK_DIGITS)[0]
+    directories.make_directory(store.paths.packs_root)
+    return directories.claim(store.paths.packs_root, PACK_DIGITS)[0]
 
 
 def new_attempt(store: Store, cell: Cell) -> int:
-    files.make_directory(store.paths.attempts_directory(cell))
-    return files.claim(store.paths.attempts_directory(cell), ATTEMPT_DIGITS)[0]
+    directories.make_directory(store.paths.attempts_directory(cell))
+    return directories.claim(store.paths.attempts_directory(cell), ATTEMPT_DIGITS)[0]
 
 
 def _named(store: Store, cells: Mapping[str, Cell]) -> Iterator[int]:
@@ -40,12 +40,12 @@ def _named(store: Store, cells: Mapping[str, Cell]) -> Iterator[int]:
 
     Each pack attempt's record is read once for all its cells, which it lists: others wait for the lock meanwhile.
     """
-    for pack in files.numbers(store.paths.packs_root) if cells else ():
+    for pack in directories.numbers(store.paths.packs_root) if cells else ():
         record = store.pack_record(pack)
         if not cells.keys().isdisjoint(record.get("cells", ())):
             yield int(record.get("submission", 0))
     for name, cell in cells.items():
-        found = files.entries(store.paths.results_root / name)
+        found = directories.entries(store.paths.results_root / name)
         yield from redos_in(found)
         if "results.json" in found:
             with contextlib.suppress(SweepError):  # a result that cannot be read names nothing

@@ -1,6 +1,6 @@
 """The names inside a sweep directory: the one place that knows where anything lies.
 
-Directories may be listed here; what files say is hpc.storage.store's, and writing them hpc.storage.files'.
+Directories may be listed here; what files say is hpc.storage.store's, and writing them hpc.files.atomic's.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc.storage import files, opening
-from hpc.storage.opening import is_shared
+from hpc.files import directories, logs
+from hpc.files.directories import is_shared
 from hpc.sweep.cell import Cell
 from hpc.user_state import user_state
 
@@ -129,7 +129,7 @@ class Layout:
     def conflict_files(self, cell: Cell) -> list[Path]:
         """The records of all outcomes that differ from the published one, the first one first."""
         directory = self.cell_directory(cell)
-        names = [name for name in files.entries(directory) if is_conflict(name)]
+        names = [name for name in directories.entries(directory) if is_conflict(name)]
         return [directory / name for name in sorted(names, key=lambda name: (len(name), name))]
 
     def log_file(self, cell: Cell) -> Path:
@@ -174,7 +174,7 @@ class Layout:
     def generations(self, pack_attempt: int) -> list[Path]:
         """Checkpoint files of a pack attempt, newest first."""
         directory = self.pack_directory(pack_attempt)
-        names = [n for n in files.entries(directory) if n.startswith("checkpoint-") and "." not in n]
+        names = [n for n in directories.entries(directory) if n.startswith("checkpoint-") and "." not in n]
         return [directory / name for name in sorted(names, reverse=True)]
 
     def has_saved(self, pack_attempt: int) -> bool:
@@ -183,7 +183,7 @@ class Layout:
 
     def has_lost(self, pack_attempt: int) -> bool:
         """Whether a checkpoint of a pack attempt was set aside because it was damaged."""
-        names = files.entries(self.pack_directory(pack_attempt))
+        names = directories.entries(self.pack_directory(pack_attempt))
         return any(name.startswith("checkpoint-") and "." in name for name in names)
 
     def submission_directory(self, number: int) -> Path:
@@ -210,7 +210,7 @@ class Layout:
     def void_files(self, submission: int) -> list[tuple[int, Path]]:
         """(array, file) of everything that declares tasks of a submission void. Raises OSError."""
         directory = self.submission_directory(submission)
-        found = [(_VOID.fullmatch(name), directory / name) for name in sorted(files.entries(directory))]
+        found = [(_VOID.fullmatch(name), directory / name) for name in sorted(directories.entries(directory))]
         return [(int(match[1]), path) for match, path in found if match]
 
     def tasks_file(self, submission: int, array: int) -> Path:
@@ -231,7 +231,7 @@ class Layout:
     def failed_starts(self) -> list[FailedStart]:
         """Every task that ended before it had a pack attempt, as task.sh leaves them, by submission."""
         return [
-            FailedStart(submission, node, opening.tail(mark, _MARK_BYTES).strip(), mark.with_name(f"{task}.log"))
+            FailedStart(submission, node, logs.tail(mark, _MARK_BYTES).strip(), mark.with_name(f"{task}.log"))
             for submission, mark, task, node in self._marks("failed")
         ]
 
@@ -239,18 +239,18 @@ class Layout:
         """Every task that stopped early and could not have itself requeued, as task.sh leaves them, by submission."""
         found = []
         for submission, mark, _, node in self._marks("refused"):
-            said = opening.tail(mark, _MARK_BYTES).strip().splitlines()
+            said = logs.tail(mark, _MARK_BYTES).strip().splitlines()
             found.append(RefusedRequeue(submission, node, said[-1] if said else "no output"))
         return found
 
     def _marks(self, kind: str) -> Iterator[tuple[int, Path, str, str]]:
         """(submission, file, task, node) of each file among the logs that is called TASK.WORD.NODE.kind."""
-        for submission in sorted(files.numbers(self.submissions_root)):
-            logs = self.logs_directory(submission)
-            for name in files.entries(logs):
+        for submission in sorted(directories.numbers(self.submissions_root)):
+            parent = self.logs_directory(submission)
+            for name in directories.entries(parent):
                 if name.endswith(f".{kind}"):
                     task, _, rest = name.removesuffix(f".{kind}").partition(".")
-                    yield submission, logs / name, task, rest.partition(".")[2]
+                    yield submission, parent / name, task, rest.partition(".")[2]
 
     @staticmethod
     def lock_owner_file(lock: Path, unique: str) -> Path:

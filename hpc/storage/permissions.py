@@ -13,9 +13,9 @@ from pathlib import Path
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.errors import SweepError
-from hpc.storage import opening
+from hpc.files import directories
+from hpc.files.directories import is_shared
 from hpc.storage.layout import Layout
-from hpc.storage.opening import is_shared
 from hpc.storage.store import Store
 
 
@@ -172,5 +172,5 @@ def user_name(uid: int) -> str:
 def below(directory: Path) -> Iterator[Path]:
     """A directory and all that lies in it; links are not followed. Raises RefusedFileError where it is too deep."""
     yield directory
-    for folder, folders, names in opening.walk(directory):
+    for folder, folders, names in directories.walk(directory):
         yield from (Path(folder, name) for name in (*folders, *names))

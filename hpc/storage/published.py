@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError
-from hpc.storage import documents, files, opening
+from hpc.files import atomic, directories, limits, opening, reading
+from hpc.storage import documents
 from hpc.storage.layout import Layout, redos_in
 from hpc.storage.results import provenance_of, read_result
 from hpc.sweep.cell import Cell
@@ -28,10 +29,10 @@ CONFIG, HISTORY, WEIGHTS = "config.json", "history.csv", "weights.safetensors"
 # Bytes of each file that are read to tell whether it is the one that a result names, before HOLDFAST_LIMITS: anybody
 # may have named a file without an end. A larger history is refused; larger weights are told by their size. Whoever has
 # just written them reads them all.
-_LOOKED_AT: Mapping[str, float] = {CONFIG: opening.DOCUMENT, HISTORY: opening.HISTORY, WEIGHTS: 0}
-_REPAIRED: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: opening.HISTORY}
-_THOROUGHLY: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: opening.WEIGHTS}
-_ALL: Mapping[str, float] = dict.fromkeys(_LOOKED_AT, opening.ANY)
+_LOOKED_AT: Mapping[str, float] = {CONFIG: limits.DOCUMENT, HISTORY: limits.HISTORY, WEIGHTS: 0}
+_REPAIRED: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: limits.HISTORY}
+_THOROUGHLY: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: limits.WEIGHTS}
+_ALL: Mapping[str, float] = dict.fromkeys(_LOOKED_AT, limits.ANY)
 # Files that were set aside under a name of their own and may be the one that is missing; each is read.
 _MOST_BESIDE = 8
 
@@ -123,7 +124,7 @@ def _is_named(path: str, named: Any, name: str, most: Mapping[str, float], conte
     try:
         if _told_by_size(path, name, most):
             return os.lstat(path).st_size == named.get("bytes")
-        return opening.sha256(path, named.get("bytes"), most[name], content) == named.get("sha256")
+        return reading.sha256(path, named.get("bytes"), most[name], content) == named.get("sha256")
     except FileNotFoundError:
         return True
     except IsADirectoryError:
@@ -135,7 +136,7 @@ def _is_named(path: str, named: Any, name: str, most: Mapping[str, float], conte
 
 
 def _told_by_size(path: Path | str, name: str, most: Mapping[str, float]) -> bool:
-    return name == WEIGHTS and os.lstat(path).st_size > most[name] * opening.factor()
+    return name == WEIGHTS and os.lstat(path).st_size > most[name] * limits.factor()
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -149,20 +150,20 @@ def write_config(paths: Layout, cell: Cell, config: Mapping[str, Any]) -> bytes:
     path = paths.cell_config_file(cell)
     data = json.dumps(config, indent=1).encode()
     try:
-        found = files.read(path)
-        if _says(files.parse_json(found), config):
+        found = reading.read(path)
+        if _says(reading.parse_json(found), config):
             return found
     except FileNotFoundError:
-        if files.publish_once(path, data):
+        if atomic.publish_once(path, data):
             return data
     except ValueError:
         pass  # damaged
-    ours = path.with_name(f".{path.name}.{files.new_token()}.tmp")
-    files.publish(ours, data)
+    ours = path.with_name(f".{path.name}.{atomic.new_token()}.tmp")
+    atomic.publish(ours, data)
     try:
-        files.put_in_place(ours, path)
+        atomic.put_in_place(ours, path)
     finally:
-        files.discard(ours)
+        atomic.discard(ours)
     return data
 
 
@@ -191,7 +192,7 @@ def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any], most: Map
             _link(private, public)
         elif name not in named:
             with contextlib.suppress(FileNotFoundError):
-                files.quarantine(public)
+                atomic.quarantine(public)
         else:
             _settle(private, public, named[name], name, most)
 
@@ -201,13 +202,13 @@ def _link(private: Path, public: Path) -> bool:
     if not private.exists():
         return False
     try:
-        public_too = files.link_or_copy(private, public) or os.path.samefile(private, public)
-        files.sync_directory(public.parent)
+        public_too = atomic.link_or_copy(private, public) or os.path.samefile(private, public)
+        directories.sync_directory(public.parent)
     except FileNotFoundError:
         return True  # another process has just done so
     # Only now: a reader that finds neither name would take the file for lost.
     if public_too:
-        files.remove(private)
+        atomic.remove(private)
     return public_too
 
 
@@ -216,19 +217,19 @@ def _settle(private: Path, public: Path, named: Any, name: str, most: Mapping[st
     if not public.exists() and _whole(private, named, name, most) and _link(private, public):
         return
     if not _whole(public, named, name, most):
-        there = files.entries(public.parent)
+        there = directories.entries(public.parent)
         beside = [public.with_name(other) for other in there if other.startswith(f"{public.name}.")][:_MOST_BESIDE]
         source = next((path for path in (private, *beside) if _whole(path, named, name, most)), None)
         if source is None:
             return
         try:
-            files.put_in_place(source, public)
+            atomic.put_in_place(source, public)
         except FileNotFoundError:
             return  # another process has just done so
     elif _told_by_size(public, name, most):  # it may be another one
         return
     if private != public:
-        files.remove(private)
+        atomic.remove(private)
 
 
 def _whole(path: Path, named: Any, name: str, most: Mapping[str, float]) -> bool:
@@ -248,24 +249,24 @@ def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any], needle
         except OSError:
             if (given_up := next(places, None)) is None:
                 with contextlib.suppress(OSError):  # a full quota of bytes still allows for a name
-                    files.publish_once(paths.further_conflict_file(cell, conflict["outcome"]["outcome_digest"]), b"")
+                    atomic.publish_once(paths.further_conflict_file(cell, conflict["outcome"]["outcome_digest"]), b"")
                 raise
-            files.remove(given_up)
+            atomic.remove(given_up)
 
 
 def _keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any]) -> None:
     data, path = json.dumps(conflict, indent=1).encode(), paths.conflict_file(cell)
     digest = conflict["outcome"]["outcome_digest"]
     # First: it needs no room. Then again: another process may have kept the same one since.
-    if _is_kept(path, digest) or files.publish_once(path, data) or _is_kept(path, digest):
+    if _is_kept(path, digest) or atomic.publish_once(path, data) or _is_kept(path, digest):
         return
     # A third outcome: a name of its own, since the second one's must not be taken from it.
-    files.publish_once(paths.further_conflict_file(cell, digest), data)
+    atomic.publish_once(paths.further_conflict_file(cell, digest), data)
 
 
 def _is_kept(path: Path, digest: str) -> bool:
     try:
-        found = documents.read(path, documents.ConflictDocument, opening.RESULT)["outcome"]
+        found = documents.read(path, documents.ConflictDocument, limits.RESULT)["outcome"]
     except (FileNotFoundError, ValueError):
         return False
     return bool(found.get("outcome_digest") == digest)
@@ -283,14 +284,14 @@ def set_damaged_aside(paths: Layout, cell: Cell) -> str:
     """
     path = paths.result_file(cell)
     try:
-        judged = files.read(path)
+        judged = reading.read(path)
         result = read_result(str(path))
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except SweepError as error:
         set_aside(paths, cell, judged)
         return str(error)
-    if precedes_redo(result, files.entries(path.parent)):
+    if precedes_redo(result, directories.entries(path.parent)):
         set_aside(paths, cell, judged)
         return f"{path}: from a task that was queued before the cell was set aside for a redo; it is set aside, too"
     if not whole_fault(paths, cell, result):
@@ -307,7 +308,7 @@ def whole_fault(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> str:
     """Which file of a result is not the one it names, every byte of them read but for weights above all limits; empty
     if there is none. Raises OSError."""
     directory = paths.cell_directory(cell)
-    return fault(str(directory), files.entries(directory), result, thorough=True)
+    return fault(str(directory), directories.entries(directory), result, thorough=True)
 
 
 def repair(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> None:
@@ -333,17 +334,17 @@ def set_aside(paths: Layout, cell: Cell, judged: bytes, mark: str = "") -> None:
     the next winner puts aside. Where another process has done the same and a new result stands there by now, that one
     gets its name back, or is kept beside one that took the name meanwhile.
     """
-    mark = mark or f"corrupt-{files.new_token()}"
+    mark = mark or f"corrupt-{atomic.new_token()}"
     try:
-        aside = files.quarantine(paths.result_file(cell), mark)
+        aside = atomic.quarantine(paths.result_file(cell), mark)
     except FileNotFoundError:
         return  # another process has just done so
-    if files.read(aside) != judged:
+    if reading.read(aside) != judged:
         _give_back(paths, cell, aside)
         return
     for path in (paths.history_file(cell), paths.weights_file(cell)):
         with contextlib.suppress(FileNotFoundError):
-            files.quarantine(path, mark)
+            atomic.quarantine(path, mark)
     # Meanwhile another process may have published a new result: what was moved was its own then, and goes back.
     with contextlib.suppress(SweepError, FileNotFoundError, NotADirectoryError):
         _repair(paths, cell, read_result(str(paths.result_file(cell))), _THOROUGHLY)
@@ -351,7 +352,7 @@ def set_aside(paths: Layout, cell: Cell, judged: bytes, mark: str = "") -> None:
 
 def _give_back(paths: Layout, cell: Cell, aside: Path) -> None:
     """Give a result that was set aside by mistake its name again. If that is taken, another outcome is a conflict."""
-    if not files.link_or_copy(aside, paths.result_file(cell)):
+    if not atomic.link_or_copy(aside, paths.result_file(cell)):
         try:
             ours, other = read_result(str(aside)), read_result(str(paths.result_file(cell)))
         except (SweepError, FileNotFoundError):
@@ -360,4 +361,4 @@ def _give_back(paths: Layout, cell: Cell, aside: Path) -> None:
             outcome = {key: value for key, value in ours.items() if key != "provenance"}
             pack = provenance_of(ours).get("pack")
             keep_conflict(paths, cell, {"pack": pack, "outcome": outcome, "published": other.get("outcome_digest")})
-    files.remove(aside)
+    atomic.remove(aside)

@@ -12,7 +12,8 @@ from typing import Any, TypedDict
 import msgspec
 
 from hpc.errors import SweepError, shown
-from hpc.storage import documents, files, opening
+from hpc.files import limits, reading
+from hpc.storage import documents
 from hpc.storage.documents import Count, Finite, Seconds
 from hpc.sweep.states import FINAL
 
@@ -69,7 +70,7 @@ def read_result(path: str) -> dict[str, Any]:
     it is no file.
     """
     try:
-        return parse_result(files.read(path, opening.RESULT))
+        return parse_result(reading.read(path, limits.RESULT))
     except ValueError as error:
         raise SweepError(f"{path}: not a whole result: {error}; set it aside and run the cell again") from None
 
@@ -77,7 +78,7 @@ def read_result(path: str) -> dict[str, Any]:
 def parse_result(data: bytes) -> dict[str, Any]:
     """The content of a results.json. Raises ValueError with the reason if it is no whole result."""
     try:
-        result = files.parse_json(data)
+        result = reading.parse_json(data)
         _check(result)
     except KeyError as error:
         raise ValueError(f"{error.args[0]!r} is missing") from None
@@ -99,7 +100,7 @@ def _check(result: Any) -> None:
     """Raises KeyError, TypeError, ValueError or OverflowError."""
     if result["status"] not in FINAL or not isinstance(result["metrics"], dict):
         raise ValueError("status or metrics are not as Holdfast writes them")
-    if fault := opening.too_many(len(result["metrics"]), opening.MOST_METRICS, "metrics"):
+    if fault := limits.too_many(len(result["metrics"]), limits.MOST_METRICS, "metrics"):
         raise ValueError(f"it has {fault}")
     if not "".join(result["metrics"]).isprintable():  # half a character, which no table can hold, among them
         raise ValueError("a metric's name cannot be printed")

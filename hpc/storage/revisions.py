@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError, one_line
-from hpc.storage import documents, files
+from hpc.files import atomic, directories
+from hpc.files.limits import MOST_CELLS, too_many
+from hpc.storage import documents
 from hpc.storage.layout import is_conflict
-from hpc.storage.opening import MOST_CELLS, too_many
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Grid
@@ -39,13 +40,13 @@ def write_sweep(
         if same_code and same_plan:
             return store.sweep()
     else:
-        files.make_directory(store.root)
+        directories.make_directory(store.root)
     entry = sweep.to_json() | {"provenance": dict(provenance)}
     if revisions:
         entry["results_seen"] = has_work(store)  # whether results could be looked at before the sweep grew
     text = json.dumps({"format": 1, "revisions": [*revisions, entry]}, indent=1, allow_nan=False)
     check()
-    files.publish(store.paths.sweep_file, text.encode())
+    atomic.publish(store.paths.sweep_file, text.encode())
     return store.sweep()
 
 
@@ -111,7 +112,7 @@ def has_work(store: Store) -> bool:
     """Whether any cell has a result, or an attempt that did not fail: what a changed sweep would be mixed with."""
     for name in store.present():
         directory = store.paths.results_root / name
-        entries = files.entries(directory)
+        entries = directories.entries(directory)
         if "results.json" in entries or any(map(is_conflict, entries)):
             return True
         if _has_open_attempt(directory / "attempts"):
@@ -124,8 +125,8 @@ def _has_open_attempt(directory: Path) -> bool:
 
     Those that a cell was given up for are known to have come to nothing.
     """
-    for number in sorted(files.entries(directory), reverse=True):
-        if "failure.json" not in files.entries(directory / number):
+    for number in sorted(directories.entries(directory), reverse=True):
+        if "failure.json" not in directories.entries(directory / number):
             return True
         failure = documents.known(directory / number / "failure.json", documents.FailureDocument)
         if failure.get("given_up", _GIVEN_UP.match(failure.get("cause", ""))):
@@ -143,7 +144,7 @@ def admit(store: Store, sweep: Sweep) -> Sweep:
     no sweep.json says what they are, because it was removed.
     """
     if not store.exists():
-        if store.present() or files.numbers(store.paths.packs_root):
+        if store.present() or directories.numbers(store.paths.packs_root):
             raise SweepError(
                 f"{store.root}: has cells of a sweep, but no sweep.json that says which; restore that from a backup, "
                 "or use another --output-dir"

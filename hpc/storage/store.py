@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import SweepError, of_system, one_line
+from hpc.files import directories, limits, opening, reading
 from hpc.paths import is_of
 from hpc.processes import host, start_time
-from hpc.storage import documents, files, opening, published
+from hpc.storage import documents, published
 from hpc.storage.layout import Layout, is_conflict, redos_in
 from hpc.storage.results import provenance_of, read_result
+from hpc.storage.sweep_document import SweepDocument
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.states import CONFLICT, FAILED, MISSING, STARTED, CellStatus
@@ -53,7 +55,7 @@ class Store:
     # --- the plan -------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        return self.paths.sweep_file.name in files.entries(f"{self.root}/")  # the directory itself may be a link
+        return self.paths.sweep_file.name in directories.entries(f"{self.root}/")  # the directory itself may be a link
 
     def manifest(self) -> dict[str, Any]:
         """sweep.json as written. Raises SweepError."""
@@ -64,9 +66,9 @@ class Store:
         for folder in self.paths.folders:
             opening.refuse_link(folder)
         try:
-            content, found = files.read_with_stat(self.paths.sweep_file)
+            content, found = reading.read_with_stat(self.paths.sweep_file)
             self.authors.add(found.st_uid)
-            data = documents.parsed(content, documents.SweepDocument)
+            data = documents.parsed(content, SweepDocument)
         except documents.MalformedError as error:
             raise SweepError(
                 f"{self.paths.sweep_file}: not a sweep of Holdfast: {error}; restore it from a backup"
@@ -85,7 +87,7 @@ class Store:
         except (ValueError, KeyError, TypeError) as error:
             fault = one_line(f"{self.paths.sweep_file}: cannot be read by this version of Holdfast: {error}")
             raise SweepError(fault) from None
-        if fault := opening.too_many(sweep.grid.most, opening.MOST_CELLS, "cells"):
+        if fault := limits.too_many(sweep.grid.most, limits.MOST_CELLS, "cells"):
             raise SweepError(f"{self.paths.sweep_file}: the grid has {fault}")
         if not sweep.grid.n_conditions:
             raise SweepError(f"{self.paths.sweep_file}: the grid has no condition; restore it from a backup")
@@ -102,14 +104,14 @@ class Store:
     def certificates(self) -> list[dict[str, Any]]:
         """All certificates that can be read, in the order of their names; reports may cite them."""
         found = []
-        for name in sorted(files.entries(self.paths.certificates_directory)):
+        for name in sorted(directories.entries(self.paths.certificates_directory)):
             with contextlib.suppress(*documents.ABSENT):
-                found.append(documents.read(self.paths.certificates_directory / name, dict[str, Any], opening.RESULT))
+                found.append(documents.read(self.paths.certificates_directory / name, dict[str, Any], limits.RESULT))
         return [entry for entry in found if entry.get("format") == 1]
 
     def present(self) -> set[str]:
         """Names of the cells that have a directory; one listing, however large the grid."""
-        return set(files.entries(self.paths.results_root))
+        return set(directories.entries(self.paths.results_root))
 
     @property
     def is_extracted(self) -> bool:
@@ -133,7 +135,7 @@ class Store:
 
     def has_result(self, name: str) -> bool:
         """Whether a result of the cell of this name is there, whatever it says, that no redo has set aside."""
-        names = files.entries(self.paths.results_root / name)
+        names = directories.entries(self.paths.results_root / name)
         if "results.json" not in names or not redos_in(names):
             return "results.json" in names
         try:
@@ -145,7 +147,7 @@ class Store:
 
     def redos(self, name: str) -> list[int]:
         """Numbers of the redos of the cell of this name, oldest first: see hpc.submission.redo."""
-        return redos_in(files.entries(self.paths.results_root / name))
+        return redos_in(directories.entries(self.paths.results_root / name))
 
     def redone_results(self, cell: Cell) -> list[tuple[int, dict[str, Any]]]:
         """(number of the redo, result) of each result that was set aside to be trained again, as far as readable."""
@@ -157,7 +159,7 @@ class Store:
 
     def attempts(self, cell: Cell) -> list[int]:
         """Numbers of a cell's attempts, oldest first."""
-        return sorted(files.numbers(self.paths.attempts_directory(cell)))
+        return sorted(directories.numbers(self.paths.attempts_directory(cell)))
 
     def counting_attempts(self, cell: Cell) -> list[int]:
         """Those of a cell's attempts whose states and failures count: the ones since its last redo."""
@@ -191,12 +193,12 @@ class Store:
 
     def running_here(self) -> list[int]:
         """Pack attempts in this directory whose process still runs on this machine, whoever started it."""
-        records = {number: self.pack_record(number) for number in files.numbers(self.paths.packs_root)}
+        records = {number: self.pack_record(number) for number in directories.numbers(self.paths.packs_root)}
         return [number for number, record in records.items() if runs_here(record) and is_of(self.root, record)]
 
     def failure(self, cell: Cell, attempt: int) -> dict[str, Any] | None:
         """How an attempt at a cell failed, with a cause in any case; None if it did not. Raises OSError."""
-        if "failure.json" not in files.entries(self.paths.attempt_directory(cell, attempt)):
+        if "failure.json" not in directories.entries(self.paths.attempt_directory(cell, attempt)):
             return None
         try:
             data = documents.read(self.paths.failure_file(cell, attempt), documents.FailureDocument)
@@ -262,7 +264,7 @@ class Store:
     ) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
         try:
-            names = files.entries(directory)
+            names = directories.entries(directory)
         except opening.RefusedFileError as error:
             return CellStatus(cell, CONFLICT, cause=of_system(error)), None
         if any(map(is_conflict, names)):
@@ -303,7 +305,7 @@ class Store:
                 published.repair(self.paths, cell, result)
                 if history:
                     history.clear()
-                found = found and published.fault(directory, files.entries(directory), result, history=history)
+                found = found and published.fault(directory, directories.entries(directory), result, history=history)
         except opening.RefusedFileError as error:
             return self._conflict(cell, of_system(error))
         if found:

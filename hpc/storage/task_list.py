@@ -20,7 +20,8 @@ from typing import Annotated, Any, Required, TypedDict
 from msgspec import Meta
 
 from hpc.errors import OutdatedError, SweepError
-from hpc.storage import documents, files, opening
+from hpc.files import atomic, limits, reading
+from hpc.storage import documents
 from hpc.storage.documents import Count, Level, Name, Seed
 from hpc.storage.layout import Layout
 from hpc.sweep.cell import Cell
@@ -70,14 +71,14 @@ def task_cells(path: Path) -> list[tuple[str, ...]]:
     for number, line in enumerate(_lines(path)):
         names.append(tuple(cell.name for cell in _task(path, number, line).cells))
         cells += len(names[-1])
-        if fault := opening.too_many(cells, opening.MOST_CELLS, "cells"):
+        if fault := limits.too_many(cells, limits.MOST_CELLS, "cells"):
             raise SweepError(f"{path}: has {fault}")
     return names
 
 
 def _lines(path: Path) -> list[bytes]:
-    data = files.read(path, opening.LIST)
-    if fault := opening.too_many(data.count(b"\n"), opening.MOST_CELLS, "tasks"):
+    data = reading.read(path, limits.LIST)
+    if fault := limits.too_many(data.count(b"\n"), limits.MOST_CELLS, "tasks"):
         raise SweepError(f"{path}: has {fault}")
     lines = data.split(b"\n")
     return lines if lines[-1] else lines[:-1]
@@ -93,7 +94,7 @@ def task_line(cells: Sequence[Cell], sweep: Sweep) -> str:
 
 def _task(path: Path, index: int, line: bytes) -> ListedTask:
     try:
-        entry = documents.fitting(files.parse_json(line), TaskDocument)
+        entry = documents.fitting(reading.parse_json(line), TaskDocument)
         cells = [Cell.from_json(cell) for cell in entry["cells"]]
         return ListedTask(cells, entry.get("config_digest", ""), tuple(entry.get("cell_digests", ())))
     except ValueError:
@@ -149,7 +150,7 @@ class Void:
 def declare_void(layout: Layout, submission: int, array: int, why: str, tasks: Collection[int] | None = None) -> None:
     """Declare tasks of an array void, for good. tasks: indices; None: all of them. Raises OSError."""
     record = {"why": why, "tasks": None if tasks is None else sorted(tasks)}
-    files.publish_once(layout.void_file(submission, array, uuid.uuid4().hex[:10]), json.dumps(record).encode())
+    atomic.publish_once(layout.void_file(submission, array, uuid.uuid4().hex[:10]), json.dumps(record).encode())
 
 
 def declared_voids(layout: Layout, submission: int) -> list[Void]:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc import protocol
+from hpc.files import atomic, directories
 from hpc.planning.plan import Plan
 from hpc.processes import host
 from hpc.slurm import script
 from hpc.slurm.commands import ElsewhereError, LimitError, Slurm, SlurmError, conf_in_use
 from hpc.slurm.profile import Profile, command_line
-from hpc.storage import files
 from hpc.storage.revisions import shared_digest
 from hpc.storage.store import Store
 from hpc.submission import cancels
@@ -225,8 +225,8 @@ class _Array:
 
     def write_script(self) -> Path:
         path = self.store.paths.array_script(self.intent.number, self.number)
-        files.make_directory(path.parent)
-        files.publish(path, self.text().encode())
+        directories.make_directory(path.parent)
+        atomic.publish(path, self.text().encode())
         return path
 
     def _look_up(self, conf: Path | None, error: SlurmError) -> str:

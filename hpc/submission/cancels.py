@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from hpc.errors import of_system
+from hpc.files import atomic, directories, limits
 from hpc.processes import host
 from hpc.slurm.commands import Slurm
-from hpc.storage import documents, files, opening, task_list
+from hpc.storage import documents, task_list
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.submission.intents import SLURM, Intent, intents, receipt, tasks_of
@@ -115,13 +116,13 @@ def request(store: Store, cells: Collection[str]) -> Cancel:
     """Record that these cells are cancelled, before anything is taken out of a queue. Raises OSError."""
     number = new_submission(store)
     by = f"`holdfast cancel` (process {os.getpid()} on {host()})"
-    files.publish(store.paths.cancel_file(number), json.dumps({"by": by, "cells": sorted(cells)}).encode())
+    atomic.publish(store.paths.cancel_file(number), json.dumps({"by": by, "cells": sorted(cells)}).encode())
     return Cancel(number, frozenset(cells), by)
 
 
 def after(store: Store, number: int) -> list[Cancel]:
     """Cancellations that are newer than what has this number. Raises OSError."""
-    newer = sorted(other for other in files.numbers(store.paths.submissions_root) if other > number)
+    newer = sorted(other for other in directories.numbers(store.paths.submissions_root) if other > number)
     return [found for other in newer if (found := _read(store, other)) is not None]
 
 
@@ -148,7 +149,7 @@ def standing(store: Store) -> dict[str, Cancel]:
     """The cancellation of each cell that has been cancelled and not submitted since. Raises SweepError, OSError."""
     submitted = {intent.number: intent for intent in intents(store)}
     found: dict[str, Cancel] = {}
-    for number in sorted(files.numbers(store.paths.submissions_root)):
+    for number in sorted(directories.numbers(store.paths.submissions_root)):
         if number not in submitted:
             cancel = _read(store, number)
             found |= dict.fromkeys(cancel.cells, cancel) if cancel else {}
@@ -202,7 +203,7 @@ def hit(store: Store, cancel: Cancel, intent: Intent, except_for: Collection[str
 
 def _read(store: Store, number: int) -> Cancel | None:
     try:
-        record = documents.read(store.paths.cancel_file(number), documents.CancelDocument, opening.NAMES)
+        record = documents.read(store.paths.cancel_file(number), documents.CancelDocument, limits.NAMES)
         return Cancel(number, frozenset(record["cells"]), record["by"])
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None  # a submission, in general

@@ -17,10 +17,11 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from hpc.errors import SweepError
+from hpc.files import atomic, directories
 from hpc.paths import is_of, origin
 from hpc.processes import host
 from hpc.slurm.answers import Cluster
-from hpc.storage import documents, files
+from hpc.storage import documents
 from hpc.storage.claims import new_submission
 from hpc.storage.permissions import owner_of
 from hpc.storage.store import Store
@@ -94,10 +95,10 @@ def begin(
     """
     number = new_submission(store, [cell for tasks in arrays for cells in tasks for cell in cells])
     wanted = store.sweep()  # a task ends at once if sweep.json says something else by then
-    files.make_directory(store.paths.logs_directory(number))
+    directories.make_directory(store.paths.logs_directory(number))
     for i, tasks in enumerate(arrays):
         lines = "".join(task_line(cells, wanted) for cells in tasks)
-        files.publish(store.paths.tasks_file(number, i), lines.encode())
+        atomic.publish(store.paths.tasks_file(number, i), lines.encode())
     unique = uuid.uuid4().hex[:10]
     intent = Intent(
         number=number,
@@ -120,14 +121,14 @@ def begin(
     if conf:
         known_confs.remember(conf)
     record = {key: value for key, value in asdict(intent).items() if key != "unknown_conf"}
-    files.publish(store.paths.intent_file(number), json.dumps(record, indent=1).encode())
+    atomic.publish(store.paths.intent_file(number), json.dumps(record, indent=1).encode())
     return intent
 
 
 def write_receipt(store: Store, intent: Intent, job_ids: Sequence[str]) -> None:
     """Record the job ids of the arrays queued so far; labels for people."""
     record = [{"token": token, "job_id": job} for token, job in zip(intent.tokens, job_ids, strict=False)]
-    files.publish(store.paths.receipt_file(intent.number), json.dumps({"arrays": record}, indent=1).encode())
+    atomic.publish(store.paths.receipt_file(intent.number), json.dumps({"arrays": record}, indent=1).encode())
 
 
 def receipt(store: Store, submission: int) -> dict[str, str]:
@@ -148,13 +149,13 @@ def tasks_of(store: Store, intent: Intent) -> Iterator[tuple[int, int, tuple[str
 
 def newest(store: Store) -> int:
     """The number of the newest submission or cancellation; 0 if there is none."""
-    return max(files.numbers(store.paths.submissions_root), default=0)
+    return max(directories.numbers(store.paths.submissions_root), default=0)
 
 
 def intents(store: Store) -> list[Intent]:
     """All submissions that got as far as an intent, oldest first. Raises SweepError for one that cannot be read."""
     found = []
-    for number in sorted(files.numbers(store.paths.submissions_root)):
+    for number in sorted(directories.numbers(store.paths.submissions_root)):
         path = store.paths.intent_file(number)
         try:
             intent = Intent(**documents.read(path, Intent))

@@ -11,9 +11,9 @@ import contextlib
 import json
 from pathlib import Path
 
+from hpc.files import atomic, directories, reading
 from hpc.sandbox.directory import resolved
 from hpc.slurm.commands import conf_in_use
-from hpc.storage import files
 from hpc.storage.permissions import owner_of
 from hpc.user_state import user_state
 
@@ -38,13 +38,13 @@ def remember(conf: Path) -> None:
     known = _remembered()
     if str(conf) not in known:
         with contextlib.suppress(OSError):
-            files.make_directory(_file().parent)
-            files.publish(_file(), json.dumps([*known, str(conf)][-_MOST_REMEMBERED:]).encode())
+            directories.make_directory(_file().parent)
+            atomic.publish(_file(), json.dumps([*known, str(conf)][-_MOST_REMEMBERED:]).encode())
 
 
 def _remembered() -> list[str]:
     try:
-        found = files.read_json(_file())
+        found = reading.read_json(_file())
     except (OSError, ValueError):
         return []
     return found if isinstance(found, list) else []

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from hpc import protocol
 from hpc.errors import BusyError
+from hpc.files import atomic, logs
 from hpc.protocol import TaskExit
-from hpc.storage import files, opening
 from hpc.storage.store import Store
 from hpc.submission.fork_server import ForkedTask, ForkServer, ForkServerError, blocked_stops
 from hpc.submission.intents import Intent
@@ -71,38 +71,18 @@ def run_tasks(
     """
     start = _Starts(store, intent, _environment(intent, code, device, 1, digests))
     workers = _Workers(store, intent, start)
-    failure: OSError | None = None
     try:
         if sum(intent.sizes) > parallel:
             start.use_fork_server()
         while workers.left:
-            try:
-                if failure is None:
-                    workers.leave_out(cancelled())
-                    workers.start(parallel, before_start)
-                start.wait_for_news(POLL_SECONDS)
-                workers.reap()
-                if failure is None:
-                    on_poll()
-            except BusyError as error:
-                workers.ends.problems.append(str(error))
-                workers.stop()
-            except OSError as error:  # a full disk, or a file server that does not answer
-                failure = failure or error
-                workers.stop()
-            except KeyboardInterrupt:
-                if workers.ends.interrupted:
-                    raise
-                workers.ends.interrupted = True
-                workers.stop()
-                print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
+            workers.turn(parallel, on_poll, before_start, cancelled)
     except KeyboardInterrupt:
         workers.ends.interrupted = True
     finally:
         workers.kill()
         start.close()
-    if failure is not None:
-        raise failure
+    if workers.failure is not None:
+        raise workers.failure
     return workers.ends
 
 
@@ -158,7 +138,7 @@ def _start(store: Store, intent: Intent, index: int, environment: Mapping[str, s
 
 
 def _log_of(store: Store, intent: Intent, index: int) -> BinaryIO:
-    return os.fdopen(files.open_log(store.paths.task_log(intent.number, 0, index)), "ab")
+    return os.fdopen(logs.open_log(store.paths.task_log(intent.number, 0, index)), "ab")
 
 
 def _environment(intent: Intent, code: Path, device: str, threads: int, digests: Mapping[str, str]) -> dict[str, str]:
@@ -183,16 +163,46 @@ def _environment(intent: Intent, code: Path, device: str, threads: int, digests:
 class _Workers:
     """The tasks of a local submission: those that wait, those that run in a process each, and how the others ended."""
 
-    def __init__(self, store: Store, intent: Intent, start: Callable[[int], Worker]) -> None:
+    def __init__(self, store: Store, intent: Intent, start: _Starts) -> None:
         self._store, self._intent, self._start = store, intent, start
         self._waiting = list(range(sum(intent.sizes)))
         self._running: dict[int, Worker] = {}
         self.ends = Ends()
+        self.failure: OSError | None = None
 
     @property
     def left(self) -> bool:
         """Whether a task has still to end."""
         return bool(self._waiting or self._running)
+
+    def turn(
+        self,
+        parallel: int,
+        on_poll: Callable[[], None],
+        before_start: Callable[[], None],
+        cancelled: Callable[[], Collection[int]],
+    ) -> None:
+        """Start what there is room for, and note what has ended; where that cannot go on, all are asked to stop."""
+        try:
+            if self.failure is None:
+                self.leave_out(cancelled())
+                self.start(parallel, before_start)
+            self._start.wait_for_news(POLL_SECONDS)
+            self.reap()
+            if self.failure is None:
+                on_poll()
+        except BusyError as error:
+            self.ends.problems.append(str(error))
+            self.stop()
+        except OSError as error:  # a full disk, or a file server that does not answer
+            self.failure = self.failure or error
+            self.stop()
+        except KeyboardInterrupt:
+            if self.ends.interrupted:
+                raise
+            self.ends.interrupted = True
+            self.stop()
+            print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
 
     def start(self, parallel: int, before_start: Callable[[], None]) -> None:
         """Let as many run at once as there are tasks for."""
@@ -244,10 +254,10 @@ class _Workers:
         name = signal.Signals(-code).name if code < 0 else ""
         if name:
             _kill_group(worker)
-            files.append(log, f"task process {worker.pid} ended by {name}\n")
-        text = opening.tail(log).strip()
+            logs.append(log, f"task process {worker.pid} ended by {name}\n")
+        text = logs.tail(log).strip()
         if not text:
-            files.remove(log)
+            atomic.remove(log)
         if code in (TaskExit.STORAGE, TaskExit.USAGE, TaskExit.OUTDATED):
             ends.exit_code = code
             ends.problems.append(text.splitlines()[-1] if text else f"task {index} ended with exit status {code}")

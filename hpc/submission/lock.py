@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc.errors import BusyError
+from hpc.files import atomic, directories, opening
 from hpc.paths import is_of, origin
 from hpc.processes import ENDING, Place, here, interrupted_by, is_hidden, start_time, state
-from hpc.storage import documents, files, opening
+from hpc.storage import documents
 from hpc.storage.permissions import user_name
 from hpc.storage.store import Store
 
@@ -64,7 +65,7 @@ class Held:
 
     def check(self) -> None:
         """Raise BusyError if another command has taken the lock over, as it may have while this one was stopped."""
-        if self.file not in files.entries(self.store.paths.lock_directory):
+        if self.file not in directories.entries(self.store.paths.lock_directory):
             raise BusyError(
                 f"{self.store.root}: another command has taken over this sweep; nothing more is queued or started here"
             )
@@ -88,7 +89,7 @@ def lock(
     Raises BusyError saying who holds it and what to do. It saves work, it does not guard results: those are safe with
     any number of writers.
     """
-    files.make_directory(store.paths.submissions_root)
+    directories.make_directory(store.paths.submissions_root)
     unique = uuid.uuid4().hex
     with interrupted_by(*ENDING):
         _OURS.add(unique)
@@ -167,7 +168,7 @@ def _put_in_place(store: Store, command: str, unique: str) -> Held | None:
     """Put a directory that already names its owner in the lock's place; None if that is taken."""
     prepared = store.paths.lock_directory.with_name(f".lock-{unique}")
     owner = store.paths.lock_owner_file(prepared, unique)
-    files.mkdir(prepared)  # where a group shares the sweep, any member can remove it
+    directories.mkdir(prepared)  # where a group shares the sweep, any member can remove it
     try:
         pid = os.getpid()
         record = (
@@ -175,11 +176,11 @@ def _put_in_place(store: Store, command: str, unique: str) -> Held | None:
             | asdict(here())
             | origin(store.root)
         )
-        files.publish(owner, json.dumps(record).encode())
-        files.rename_directory(prepared, store.paths.lock_directory)
+        atomic.publish(owner, json.dumps(record).encode())
+        directories.rename_directory(prepared, store.paths.lock_directory)
     except OSError as error:
         # A rename whose reply got lost is asked of an NFS server again, which then finds nothing to rename.
-        if owner.name not in files.entries(store.paths.lock_directory):
+        if owner.name not in directories.entries(store.paths.lock_directory):
             # ENOENT: another command took the empty directory for one that nobody needs.
             if error.errno not in (errno.ENOENT, *_TAKEN):
                 raise
@@ -192,7 +193,7 @@ def _put_in_place(store: Store, command: str, unique: str) -> Held | None:
 def _discard(prepared: Path) -> None:
     """Remove a prepared directory. On NFS it stays full while a command that looks at it has its file open."""
     for _ in range(_TRIES):
-        files.remove_tree(prepared)
+        directories.remove_tree(prepared)
         if not prepared.exists():
             return
         time.sleep(_PAUSE_SECONDS)
@@ -200,9 +201,9 @@ def _discard(prepared: Path) -> None:
 
 def _leave(store: Store, owner: str) -> None:
     """Remove an owner's file and, for tidiness, the directory if nobody has taken it meanwhile."""
-    files.remove(store.paths.lock_directory / owner)
+    atomic.remove(store.paths.lock_directory / owner)
     with contextlib.suppress(OSError):
-        files.remove_directory(store.paths.lock_directory)
+        directories.remove_directory(store.paths.lock_directory)
 
 
 def _remove_if_gone(store: Store, take_over: bool) -> bool:
@@ -214,7 +215,7 @@ def _remove_if_gone(store: Store, take_over: bool) -> bool:
     if found is None:
         # Over SFTP, nothing is renamed onto a directory that is there, however empty.
         with contextlib.suppress(OSError):
-            files.remove_directory(store.paths.lock_directory)
+            directories.remove_directory(store.paths.lock_directory)
         _refuse_strangers(store)
         return False
     name, record = found
@@ -230,7 +231,7 @@ def _remove_if_gone(store: Store, take_over: bool) -> bool:
 
 def _refuse_strangers(store: Store) -> None:
     """Raise BusyError if something lies in the lock's place that none of our commands put there, nor removes."""
-    names = files.entries(store.paths.lock_directory)
+    names = directories.entries(store.paths.lock_directory)
     if stranger := next((name for name in names if not _OWNER.fullmatch(name)), None):
         raise BusyError(f"{store.paths.lock_directory / stranger}: no file of Holdfast; move it away")
 
@@ -249,7 +250,7 @@ def _remove(store: Store, name: str, record: dict[str, Any]) -> None:
 
 def _owner(store: Store) -> tuple[str, dict[str, Any]] | None:
     """(file, record) of whoever holds the lock; an empty record if it cannot be read. None: nobody holds it."""
-    for name in filter(_OWNER.fullmatch, files.entries(store.paths.lock_directory)):
+    for name in filter(_OWNER.fullmatch, directories.entries(store.paths.lock_directory)):
         try:
             return name, dict(documents.read(store.paths.lock_directory / name, documents.OwnerDocument))
         except FileNotFoundError:
@@ -278,13 +279,13 @@ def _tidy(store: Store) -> None:
     for name in opening.list_folder(store.paths.submissions_root):
         path = store.paths.submissions_root / name
         if name.startswith(".gone-"):
-            files.remove_tree(path)
+            directories.remove_tree(path)
         elif name.startswith(".lock-"):
             with contextlib.suppress(OSError):  # of an owner who cannot be read nothing is certain
-                left = [documents.known(path / entry, documents.OwnerDocument) for entry in files.entries(path)]
+                left = [documents.known(path / entry, documents.OwnerDocument) for entry in directories.entries(path)]
                 # Its owner, if he lives and has not written his name yet, makes another one.
                 if all(record and _standing(record) is _Owner.GONE for record in left):
-                    files.remove_tree(path)
+                    directories.remove_tree(path)
 
 
 # --- is the owner still there? --------------------------------------------------------------------------------------

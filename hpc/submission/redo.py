@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpc.errors import BusyError
+from hpc.files import atomic, limits, reading
 from hpc.processes import host
-from hpc.storage import documents, files, opening, published
+from hpc.storage import documents, published
 from hpc.storage.claims import new_submission
 from hpc.storage.layout import redone_mark
 from hpc.storage.store import Store
@@ -38,20 +39,20 @@ def set_aside(store: Store, cells: Sequence[Cell], held: Held) -> int:
     number = new_submission(store, cells)
     by = f"`holdfast redo` (process {os.getpid()} on {host()})"
     record = {"by": by, "at": time.time(), "cells": sorted(cell.name for cell in cells)}
-    files.publish(store.paths.redo_file(number), json.dumps(record, indent=1).encode())
+    atomic.publish(store.paths.redo_file(number), json.dumps(record, indent=1).encode())
     for cell in cells:
         held.check()
         with contextlib.suppress(FileNotFoundError):  # a person has just moved it away
-            judged = files.read(store.paths.result_file(cell))
+            judged = reading.read(store.paths.result_file(cell))
             with contextlib.suppress(ValueError):  # damaged since it was looked at
-                published.repair(store.paths, cell, files.parse_json(judged))  # its history and weights go with it
+                published.repair(store.paths, cell, reading.parse_json(judged))  # its history and weights go with it
             published.set_aside(store.paths, cell, judged, redone_mark(number))
     return number
 
 
 def read(store: Store, number: int) -> dict[str, Any]:
     """Who asked for a redo, and when; empty if its record cannot be read any more."""
-    return documents.known(store.paths.redo_file(number), documents.RedoDocument, opening.NAMES)
+    return documents.known(store.paths.redo_file(number), documents.RedoDocument, limits.NAMES)
 
 
 def _check_nothing_lives(store: Store, names: set[str]) -> None:

@@ -174,6 +174,7 @@ class Sweep:
         return replace(self, grid=replace(self.grid, seeds=(*seeds, *added)[:count]))
 
     def to_json(self) -> dict[str, Any]:
+        """As it stands in sweep.json, which also earlier versions read where it uses nothing that they lack."""
         data = asdict(replace(self, grid=Grid((), ())))
         if not self.stop_when:
             del data["stop_when"]

@@ -7,29 +7,24 @@ imports: files tracked by git where the trainer itself is, otherwise all. hpc.tr
 
 from __future__ import annotations
 
-import glob
-import math
 import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT, SCRIPT_TRAINER
 from hpc.errors import SweepError, shown
 from hpc.sweep.definition import DeclaredTrainer
-from hpc.trainers import git, left_out
+from hpc.trainers import folders, git, left_out
 from hpc.trainers.imports import Closure, Import, follow, own_name
 from hpc.units import size
 
 # A folder with more files is somebody's home, not a project; a package that is imported by name is one in any case.
 _MOST_FILES, _MOST_PACKAGE_FILES = 2000, 20_000
 _MOST_NEIGHBOURS = 500
-# Names that are looked at for a pattern, which may be one of a whole disk.
-_MOST_SEEN = 100_000
 _CODE = {".py", ".so"}
 # What a task imports by itself, or Python when it starts.
 _IMPORTED = {name: f"the package {name}" for name in ("numpy", "scipy", "torch")} | {
@@ -158,7 +153,7 @@ class _Collection:
         return {_below(path, self._anchor): path for path in self.deciding(self._follow())}
 
     def deciding(self, closure: Closure) -> set[Path]:
-        own = set() if self._is_file else set(self._sound(_code_below(self._own_folder())))
+        own = set() if self._is_file else set(self._sound(folders.code_below(self._own_folder())))
         return closure.files | own | set(self._needed(closure))
 
     def _follow(self) -> Closure:
@@ -177,28 +172,28 @@ class _Collection:
             for line, pattern in paths.read():
                 yield from self._reached(path, line, Path(pattern))
         for pattern in dict.fromkeys(self._trainer.files):
-            matching = _matching(self._path.parent, pattern)
+            matching = folders.matching(self._path.parent, pattern)
             if matching is None:
                 raise SweepError(
-                    f"{self._path}: trainer_files has {shown(pattern)}, for which more than {_MOST_SEEN:,} files would "
-                    "be looked at; name the files more closely"
+                    f"{self._path}: trainer_files has {shown(pattern)}, for which more than {folders.MOST_SEEN:,} "
+                    "files would be looked at; name the files more closely"
                 )
             for found in matching:
-                yield from self._sound(_tree(found, _MOST_PACKAGE_FILES) or [] if found.is_dir() else [found])
+                yield from self._sound(folders.tree(found, _MOST_PACKAGE_FILES) or [] if found.is_dir() else [found])
 
     def _reached(self, source: Path, line: int, target: Path) -> Iterator[Path]:
-        matching = _matching(Path(), str(target)) if "*" in str(target) else [target]
+        matching = folders.matching(Path(), str(target)) if "*" in str(target) else [target]
         if matching is None:
             where = f"{_below(source, self._anchor)}:{line}"
             self._faults.append(
-                f"{where} reads {target}, for which more than {_MOST_SEEN:,} files would be looked at; name those it "
-                f"needs in trainer_files, or give their absolute path {self._option}"
+                f"{where} reads {target}, for which more than {folders.MOST_SEEN:,} files would be looked at; name "
+                f"those it needs in trainer_files, or give their absolute path {self._option}"
             )
         for found in matching or []:
             if found in (source, *source.parents):
                 continue
             if found.is_dir():
-                below = _tree(found, _MOST_FILES)
+                below = folders.tree(found, _MOST_FILES)
                 if below is None:
                     where = f"{_below(source, self._anchor)}:{line}"
                     self._faults.append(
@@ -251,9 +246,9 @@ class _Collection:
         packages = sorted(closure.packages | (set() if self._is_file else {own}))
         found: set[Path] = set()
         for folder in packages:
-            found.update(self._sound(_tree(folder, _MOST_PACKAGE_FILES, self._tracked(folder)) or []))
+            found.update(self._sound(folders.tree(folder, _MOST_PACKAGE_FILES, self._tracked(folder)) or []))
         if self._is_file and own not in packages:
-            below = _tree(own, _MOST_FILES, self._tracked(own))
+            below = folders.tree(own, _MOST_FILES, self._tracked(own))
             if below is None:
                 self._left[own] = f"more than {_MOST_FILES:,} files in it; only what it imports or names is taken"
                 flat = sorted(own.glob("*.py"))
@@ -315,68 +310,8 @@ def _is_there(path: str, name: str) -> bool:
     """Whether a file or folder is there. A name that begins with what is not known, or is no name, may be any other."""
     if name.startswith("*") or os.path.normpath(name) == os.curdir:
         return False
-    return _matching(Path(), path) != [] if "*" in name else os.path.exists(path)
+    return folders.matching(Path(), path) != [] if "*" in name else os.path.exists(path)
 
 
 def _below(path: Path, base: Path) -> str:
     return Path(os.path.relpath(path, base)).as_posix()
-
-
-def _code_below(folder: Path) -> list[Path]:
-    """Sources of a package; links to folders are not followed. Raises SweepError if it is too large to be one."""
-    found, seen = [], 0
-    for directory, folders, names in os.walk(folder):
-        seen += len(folders) + len(names)
-        if seen > _MOST_SEEN:
-            raise SweepError(
-                f"{folder}: more than {_MOST_SEEN:,} files, too many for a package; correct the trainer's path"
-            )
-        found += [Path(directory, name) for name in names if name.endswith(".py")]
-    return sorted(path for path in found if path.is_file())
-
-
-def _matching(folder: Path, pattern: str) -> list[Path] | None:
-    """What a pattern matches, as seen from a folder; None if too many names would be looked at for it."""
-    parts = Path(pattern).parts
-    plain = list(takewhile(lambda part: not glob.has_magic(part), parts))
-    deep = math.inf if "**" in parts else len(parts) - len(plain)
-    if _is_larger(folder.joinpath(*plain), deep):
-        return None
-    found = glob.glob(pattern, root_dir=folder, recursive=True)
-    return [Path(os.path.normpath(folder / name)) for name in found]
-
-
-def _is_larger(folder: Path, deep: float) -> bool:
-    """Whether there are more names below a folder than are looked at. deep: how far down is looked.
-
-    Links are followed, as glob does, through however many a folder leads back to itself.
-    """
-    seen, start = 0, len(folder.parts)
-    for directory, folders, names in os.walk(folder, followlinks=True):
-        seen += len(folders) + len(names)
-        if seen > _MOST_SEEN:
-            return True
-        if len(Path(directory).parts) - start + 1 >= deep:
-            folders.clear()
-    return False
-
-
-def _tree(folder: Path, most: int, tracked: set[Path] | None = None) -> list[Path] | None:
-    """Files below a folder that are worth a thought, and only those tracked; None if they are more than most."""
-    if tracked is not None:
-        shown = (path for path in tracked if not _is_hidden(path.parent.relative_to(folder)))
-        found = [path for path in shown if path.is_file() and not left_out.is_leftover(path)]
-        return found if len(found) <= most else None
-    found, seen = [], 0
-    for directory, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not left_out.skipped_folder(os.path.join(directory, name), name)]
-        seen += len(names) + len(folders)
-        if seen > most:
-            return None
-        paths = (Path(directory, name) for name in names)
-        found += [path for path in paths if path.is_file() and not left_out.is_leftover(path)]
-    return found
-
-
-def _is_hidden(folder: Path) -> bool:
-    return any(part.startswith(".") for part in folder.parts)

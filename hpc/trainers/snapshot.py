@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
 from hpc.errors import OutdatedError
-from hpc.storage import files
+from hpc.files import atomic, directories
 from hpc.storage.store import Store
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.project import Project, deciding, is_ours, project
@@ -64,11 +64,11 @@ def snapshot(store: Store, trainer: DeclaredTrainer) -> tuple[str, Path]:
     if target.is_dir():
         if not damage(target, digest):
             return digest, target
-        files.rename_directory(target, target.with_name(f"{target.name}.damaged-{files.new_token()}"))
-    files.make_directory(target.parent)
+        directories.rename_directory(target, target.with_name(f"{target.name}.damaged-{atomic.new_token()}"))
+    directories.make_directory(target.parent)
     temporary = target.with_name(f".snapshot-{uuid.uuid4().hex}")
     try:
-        files.make_directory(temporary)
+        directories.make_directory(temporary)
         mode = stat.S_IMODE(temporary.stat().st_mode)
         os.chmod(temporary, 0o700)  # nobody looks in before every file has its permissions
         sources = dict(_sources(trainer))
@@ -78,21 +78,21 @@ def snapshot(store: Store, trainer: DeclaredTrainer) -> tuple[str, Path]:
         listing = _listing((name, temporary / name) for name in sources)
         digest = hashlib.sha256(listing.encode()).hexdigest()  # a file may have changed since the first look
         target = store.paths.code_directory(digest)
-        files.publish(temporary / _MANIFEST, listing.encode())
+        atomic.publish(temporary / _MANIFEST, listing.encode())
         os.chmod(temporary, mode)
-        files.rename_directory(temporary, target)
+        directories.rename_directory(temporary, target)
     except OSError:
-        files.remove_tree(temporary)
+        directories.remove_tree(temporary)
         if not target.is_dir():  # another submission may have been first
             raise
-    files.sync_directory(target.parent)
+    directories.sync_directory(target.parent)
     return digest, target
 
 
 def _copy(source: Path, target: Path) -> None:
     """With its permissions: a script stays executable, and what only its owner may read stays so."""
-    files.make_directory(target.parent)
-    files.publish(target, source.read_bytes())
+    directories.make_directory(target.parent)
+    atomic.publish(target, source.read_bytes())
     os.chmod(target, source.stat().st_mode & _MOST_PERMISSIONS)
 
 

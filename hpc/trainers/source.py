@@ -8,8 +8,8 @@ import warnings
 from pathlib import Path
 
 from hpc.checkout import OUR_PACKAGES, PROJECT_ROOT
+from hpc.files import limits, reading
 from hpc.paths import expanded
-from hpc.storage import files, opening
 
 
 class TrainerError(ValueError):
@@ -76,7 +76,7 @@ def parse(path: Path) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the user's code; Python repeats them where it runs
-            return ast.parse(files.read(path.resolve(), opening.SOURCE), filename=str(path))
+            return ast.parse(reading.read(path.resolve(), limits.SOURCE), filename=str(path))
     except SyntaxError as error:
         raise TrainerError(f"{path.name}:{error.lineno} is not valid Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:

@@ -16,9 +16,11 @@ from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import SweepError
-from hpc.storage import documents, files, opening, published
+from hpc.files import limits, reading
+from hpc.storage import documents, published
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
+from hpc.storage.sweep_document import RevisionDocument
 from hpc.sweep.cell import Cell, canonical_json
 from hpc.sweep.definition import Sweep
 from hpc.wandb.runs import EPOCH, FINISHED, OUTCOME, STEP, WandbRun
@@ -148,12 +150,12 @@ def sweep_of(run: WandbRun) -> Sweep | None:
     if not isinstance(text, str):
         return None
     try:
-        data = documents.fitting(files.parse_json(text.encode()), documents.RevisionDocument)
+        data = documents.fitting(reading.parse_json(text.encode()), RevisionDocument)
         analysis = {name: value for name, value in data["analysis"].items() if name != "figures"}
         sweep = Sweep.from_json(data | {"analysis": analysis})
     except (ValueError, KeyError, TypeError):
         return None
-    if fault := opening.too_many(sweep.grid.most, opening.MOST_CELLS, "cells"):
+    if fault := limits.too_many(sweep.grid.most, limits.MOST_CELLS, "cells"):
         raise SweepError(f"{run.source}: the grid of its sweep has {fault}")
     return sweep
 
@@ -184,11 +186,11 @@ def _without_paths(sweep: Sweep) -> dict[str, Any]:
 
 def _history_bytes(store: Store, cell: Cell, result: Mapping[str, Any]) -> bytes:
     try:
-        return files.read(store.paths.history_file(cell), opening.HISTORY)
+        return reading.read(store.paths.history_file(cell), limits.HISTORY)
     except FileNotFoundError:
         pack = provenance_of(result).get("pack")
     try:  # the attempt that won was killed before it linked its history
-        return files.read(store.paths.private_history(pack, cell), opening.HISTORY) if isinstance(pack, int) else b""
+        return reading.read(store.paths.private_history(pack, cell), limits.HISTORY) if isinstance(pack, int) else b""
     except FileNotFoundError:
         return b""
 

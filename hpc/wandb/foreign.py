@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpc.storage import files, opening
+from hpc.files import atomic, limits, reading
 from hpc.storage.store import Store
 from hpc.wandb.compare import rows_missing
 from hpc.wandb.helper import ELSEWHERE, Helper, environment
@@ -54,7 +54,7 @@ def check_segments(store: Store, others: bool) -> Found:
         segment = read_segment(path)
         shown = path.relative_to(store.root)
         if segment.fault:
-            aside = files.quarantine(path)
+            aside = atomic.quarantine(path)
             rows = f"; {len(segment.rows)} rows can be read" if segment.rows else ""
             found.remarks.append(f"{shown}: {segment.fault}{rows}; set aside as {aside.name}")
         elif path == store.paths.wandb_segment_file(segment.id) or os.path.lexists(_marker(path)):
@@ -99,7 +99,7 @@ def _send(path: Path) -> None:
     """Send a copy of what is read now, alone in a folder of ours: beside the file may lie links to anything, which the
     client would read or write through. Raises OSError.
     """
-    data = files.read(path, opening.SEGMENT)
+    data = reading.read(path, limits.SEGMENT)
     segment = parse_segment(path, data)
     if not segment.whole or segment.reaches:  # another one than was inspected: the server is found to lack the run
         return
@@ -109,7 +109,7 @@ def _send(path: Path) -> None:
         copy.write_bytes(data)
         _sync(copy)
         if _marker(copy).exists():
-            files.publish_once(_marker(path), b"")
+            atomic.publish_once(_marker(path), b"")
 
 
 def _sync(path: Path) -> None:

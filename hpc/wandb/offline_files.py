@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hpc.storage import files, opening
+from hpc.files import directories, limits, reading
 from hpc.wandb.runs import CRASHED, FAILED, FINISHED, STEP, WandbRun, one_row_a_step
 
 SUFFIX = ".wandb"
@@ -92,7 +92,7 @@ def find_segments(root: Path, leave_out: Iterable[str] = ()) -> list[Path]:
     """
     skipped = set(leave_out)
     found: list[Path] = []
-    for directory, folders, names in opening.walk(root):
+    for directory, folders, names in directories.walk(root):
         folders[:] = [name for name in folders if name not in skipped]
         found += [Path(directory) / name for name in names if name.endswith(SUFFIX)]
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
@@ -103,7 +103,7 @@ def read_segment(path: Path) -> Segment:
 
     Raises OSError, and ImportError where wandb is not installed.
     """
-    return parse_segment(path, files.read(path, opening.SEGMENT))
+    return parse_segment(path, reading.read(path, limits.SEGMENT))
 
 
 def parse_segment(path: Path, data: bytes) -> Segment:
@@ -283,7 +283,7 @@ def _joined(data: bytes) -> Iterator[bytes]:
         parts.append(body)
         if kind in (_WHOLE, _LAST):
             count += 1
-            if fault := opening.too_many(count, opening.MOST_RECORDS, "records"):
+            if fault := limits.too_many(count, limits.MOST_RECORDS, "records"):
                 raise _FaultError(f"it has {fault}")
             yield b"".join(parts)
             parts = []

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from hpc.storage import documents, files
+from hpc.files import atomic, directories
+from hpc.storage import documents
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -226,7 +227,7 @@ class Journal:
 
     def write(self) -> None:
         """Write it to disk. Raises OSError."""
-        files.make_directory(self._store.paths.wandb_root)
+        directories.make_directory(self._store.paths.wandb_root)
         text = json.dumps({"format": 1, "same": self._places}, indent=1)
-        files.publish(self._store.paths.wandb_journal_file, text.encode())
+        atomic.publish(self._store.paths.wandb_journal_file, text.encode())
         self._written = time.monotonic()

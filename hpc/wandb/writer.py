@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hpc.storage import files, opening
+from hpc.files import atomic, directories, limits, reading
 from hpc.storage.checkpoint import CorruptCheckpointError, decode
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -106,7 +106,7 @@ class _Writer:
     def _write(self, run: WandbRun, mode: str) -> None:
         segment = self._store.paths.wandb_segment_file(run.id)
         # A task that was requeued after its last cell: the file is there, and the cell has not changed.
-        if mode == OFFLINE and segment.name in files.entries(segment.parent):
+        if mode == OFFLINE and segment.name in directories.entries(segment.parent):
             return
         stream = Stream(run, self._directory, mode)
         stream.rows(run.rows)
@@ -114,8 +114,8 @@ class _Writer:
         if mode == OFFLINE:
             (found,) = self._directory.glob(f"**/run-{run.id}.wandb")
             _wait_until_whole(found, run)
-            files.make_directory(segment.parent)
-            files.publish_once(segment, found.read_bytes())
+            directories.make_directory(segment.parent)
+            atomic.publish_once(segment, found.read_bytes())
 
 
 def _wait_until_whole(path: Path, run: WandbRun) -> None:
@@ -238,7 +238,7 @@ def saved_rows(store: Store, sweep: Sweep, cell: Cell) -> list[dict[str, Any]]:
 @lru_cache(maxsize=1)
 def _histories(path: Path) -> dict[tuple[str, str], Sequence[Mapping[str, Any]]]:
     """By name and digest of its cells. A generation never changes, and all cells of a pack ask for the same one."""
-    return {(row.cell, row.cell_digest): row.history for row in decode(files.read(path, opening.ANY))}
+    return {(row.cell, row.cell_digest): row.history for row in decode(reading.read(path, limits.ANY))}
 
 
 def _generations(store: Store, cell: Cell) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from aggregate import pipeline
 from aggregate.pipeline import aggregate
 from aggregate.together import Together
-from hpc.storage.opening import RefusedFileError
+from hpc.files.opening import RefusedFileError
 
 
 def _directory(root: Path, **analysis: Any) -> Directory:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aggregate.together import Together, stamp_of
-from hpc.storage.files import publish
+from hpc.files.atomic import publish
 
 
 def test_no_file_has_its_name_before_all_are_written(tmp_path: Path) -> None:

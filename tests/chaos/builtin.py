@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpc.config.schema import Configuration, Weights
+from hpc.config.schema.built_in import Weights
+from hpc.config.schema.configuration import Configuration
 from hpc.trainers.data import data_digest
 from hpc.trainers.declaration import read_declaration
 from training.shapes.generate import generate

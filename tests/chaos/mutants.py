@@ -76,42 +76,42 @@ DETECTORS = (
 MUTANTS = (
     Mutant(
         "content not synced",
-        "hpc/storage/files.py",
+        "hpc/files/atomic.py",
         "                os.fsync(fd)  # never",
         "                pass  # never",
         (synced_in_order,),
     ),
     Mutant(
         "content not synced (power cut)",
-        "hpc/storage/files.py",
+        "hpc/files/atomic.py",
         "                os.fsync(fd)  # never",
         "                pass  # never",
         (power_cuts,),
     ),
     Mutant(
         "directory not synced",
-        "hpc/storage/files.py",
+        "hpc/files/directories.py",
         "    try:\n        os.fsync(folder)\n",
         "    try:\n        pass\n",
         (synced_in_order,),
     ),
     Mutant(
         "directory not synced (power cut)",
-        "hpc/storage/files.py",
+        "hpc/files/directories.py",
         "    try:\n        os.fsync(folder)\n",
         "    try:\n        pass\n",
         (power_cuts,),
     ),
     Mutant(
         "fixed temporary name",
-        "hpc/storage/files.py",
+        "hpc/files/atomic.py",
         'f".{path.name}.{uuid.uuid4().hex}.tmp"',
         'f".{path.name}.tmp"',
         (strikes, killed),
     ),
     Mutant(
         "removed, then renamed",
-        "hpc/storage/files.py",
+        "hpc/files/atomic.py",
         "        os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)\n    except",
         "        _discard(folder, path.name)\n"
         "        os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)\n    except",
@@ -120,9 +120,9 @@ MUTANTS = (
     Mutant(
         "no attempt directories of their own",
         "hpc/storage/claims.py",
-        "    return files.claim(store.paths.packs_root, PACK_DIGITS)[0]",
+        "    return directories.claim(store.paths.packs_root, PACK_DIGITS)[0]",
         "    import os\n"
-        '    files.make_directory(store.paths.pack_directory(int(os.environ.get("SLURM_JOB_ID", "1"))))\n'
+        '    directories.make_directory(store.paths.pack_directory(int(os.environ.get("SLURM_JOB_ID", "1"))))\n'
         '    return int(os.environ.get("SLURM_JOB_ID", "1"))',
         (killed, two_copies),
     ),
@@ -142,7 +142,7 @@ MUTANTS = (
     ),
     Mutant(
         "results overwritten",
-        "hpc/storage/files.py",
+        "hpc/files/atomic.py",
         "            return _link(folder, path.with_name(temporary), folder, path)\n        finally:",
         "            _rename(folder, temporary, path)\n            return True\n        finally:",
         (two_copies,),

@@ -1,4 +1,4 @@
-"""A file that is replaced is old or new at every moment: SIGKILL before every system call of files.publish."""
+"""A file that is replaced is old or new at every moment: SIGKILL before every system call of atomic.publish."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .syscalls import CHANGING, attach, read_trace
 _SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from hpc.storage import files
+from hpc.files import atomic
 os.kill(os.getpid(), signal.SIGSTOP)
-files.publish(Path(sys.argv[1]), b"new")
+atomic.publish(Path(sys.argv[1]), b"new")
 """
 
 

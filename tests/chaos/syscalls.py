@@ -21,7 +21,7 @@ from helpers.waiting import PATIENCE, wait_until
 from .attempts import Attempt, ForkServer, wait_stopped
 from .bench import Bench
 
-# What is called instead where a folder is given by its descriptor, as hpc.storage.files does; arm64 knows nothing else.
+# What is called instead where a folder is given by its descriptor, as hpc.files.atomic does; arm64 knows nothing else.
 VARIANTS = {"linkat": "link", "renameat": "rename", "renameat2": "rename", "mkdirat": "mkdir", "unlinkat": "unlink"}
 CHANGING = ("openat", "write", "fsync", "rename", "link", "mkdir", "unlink", *VARIANTS)
 FAULTS = ("KILL", "EIO", "ENOSPC", "EDQUOT")

@@ -219,7 +219,7 @@ UNSEEN = (
     ),
     Mutant(
         "finished cells are remembered within the second they were read",
-        "hpc/storage/files.py",
+        "hpc/files/directories.py",
         "- _COARSEST_NS",
         "+ 1",
         _by("hpc/status/test_state_cache.py"),
@@ -234,7 +234,7 @@ UNSEEN = (
     Mutant(
         "a third outcome is dropped",
         "hpc/storage/published.py",
-        "    files.publish_once(paths.further_conflict_file(cell, digest), data)\n",
+        "    atomic.publish_once(paths.further_conflict_file(cell, digest), data)\n",
         "",
         _by("hpc/storage/test_published.py"),
     ),
@@ -262,7 +262,7 @@ UNSEEN = (
     Mutant(
         "cells whose sweep.json was removed are continued",
         "hpc/storage/revisions.py",
-        "if store.present() or files.numbers(store.paths.packs_root):",
+        "if store.present() or directories.numbers(store.paths.packs_root):",
         "if False:",
         _by("hpc/storage/test_store.py"),
     ),

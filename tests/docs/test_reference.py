@@ -14,7 +14,7 @@ from helpers import modules
 from helpers.waiting import PATIENCE
 
 from hpc.cli import app
-from hpc.config.schema import Configuration
+from hpc.config.schema.configuration import Configuration
 from hpc.slurm.profile_keys import ProfileKeys
 
 ROOT = Path(__file__).parents[2]

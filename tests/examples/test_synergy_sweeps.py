@@ -12,7 +12,7 @@ import yaml
 from helpers.command_line import ROOT
 from helpers.waiting import PATIENCE
 
-from hpc.config.schema import Configuration
+from hpc.config.schema.configuration import Configuration
 from hpc.planning.plan import FILES_PER_CELL
 from hpc.slurm.profile_file import load_profile
 

@@ -16,7 +16,7 @@ from helpers.waiting import wait_until
 
 from filesystems import sweeps
 from hpc.errors import BusyError
-from hpc.storage import files
+from hpc.files import atomic, directories, reading
 from hpc.storage.store import Store
 from hpc.submission.lock import busy, lock
 
@@ -73,9 +73,9 @@ def mount(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_name_is_given_once_although_names_are_not_counted(mount: Path) -> None:
-    assert files.publish_once(mount / "a", b"first")
-    assert not files.publish_once(mount / "a", b"second")
-    assert files.read(mount / "a") == b"first"
+    assert atomic.publish_once(mount / "a", b"first")
+    assert not atomic.publish_once(mount / "a", b"second")
+    assert reading.read(mount / "a") == b"first"
     assert os.listdir(mount) == ["a"]
 
 
@@ -91,7 +91,7 @@ def test_a_sweep_that_is_killed_is_continued_and_ends_as_undisturbed(mount: Path
 
 def test_an_empty_lock_directory_that_a_killed_command_left_is_no_obstacle(mount: Path) -> None:
     store = Store(mount / "out")
-    files.make_directory(store.paths.lock_directory)
+    directories.make_directory(store.paths.lock_directory)
     with lock(store, "holdfast run"):
         assert busy(store)
     assert os.listdir(store.paths.submissions_root) == []

@@ -18,8 +18,8 @@ from helpers.small_sweeps import make_store, make_sweep, write_trainer
 from helpers.waiting import PATIENCE, wait_until
 
 from filesystems.sweeps import command, configuration, finished, killed_after_a_save, release, saved, start
+from hpc.files import atomic, directories, reading
 from hpc.preflight import probe
-from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission.lock import lock
 
@@ -71,16 +71,16 @@ def test_of_two_clients_one_wins_every_race(both: tuple[Path, Path]) -> None:
 
 def _replace(path: Path, rounds: int) -> None:
     for number in range(rounds):
-        files.publish(path, f"{number % 10}".encode() * 50_000)
+        atomic.publish(path, f"{number % 10}".encode() * 50_000)
 
 
 def test_a_file_that_another_client_replaces_is_always_read_whole(both: tuple[Path, Path]) -> None:
-    files.publish(both[0] / "file", b"0" * 50_000)
+    atomic.publish(both[0] / "file", b"0" * 50_000)
     writer = SPAWN.Process(target=_replace, args=(both[1] / "file", 100))
     writer.start()
 
     def read() -> bytes:
-        data = files.read(both[0] / "file")
+        data = reading.read(both[0] / "file")
         assert len(data) == 50_000
         assert len(set(data)) == 1
         return data[:1]
@@ -92,11 +92,11 @@ def test_a_file_that_another_client_replaces_is_always_read_whole(both: tuple[Pa
 
 def test_a_file_that_is_removed_while_it_is_open_is_not_listed(both: tuple[Path, Path]) -> None:
     path = both[0] / "file"
-    files.publish(path, b"x")
+    atomic.publish(path, b"x")
     with path.open("rb") as reader:
-        files.remove(path)
+        atomic.remove(path)
         assert [name for name in os.listdir(both[0]) if name.startswith(".nfs")]
-        assert files.entries(both[0]) == []
+        assert directories.entries(both[0]) == []
         assert reader.read() == b"x"
 
 
@@ -152,7 +152,7 @@ def test_a_full_export_is_named_and_once_there_is_room_the_sweep_continues(confi
     place.mkdir()
     filler = place / "filler"
     with pytest.raises(OSError, match="No space left"):
-        files.write_temporary(filler, b"x" * (64 << 20))
+        atomic.write_temporary(filler, b"x" * (64 << 20))
     free = os.statvfs(place)
     filler.write_bytes(b"x" * (free.f_bavail * free.f_frsize - 200_000))
     done = subprocess.run(command(config, place / "out"), env=environment(), cwd="/tmp", capture_output=True, text=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpc.config.schema import Configuration, Weights
+from hpc.config.schema.built_in import Weights
+from hpc.config.schema.configuration import Configuration
 
 
 def whole(config: Mapping[str, Any]) -> dict[str, Any]:

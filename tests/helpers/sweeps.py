@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc.storage import files
+from hpc.files import atomic, directories
 from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -87,20 +87,20 @@ class Directory:
 
     def write(self, cell: Cell, data: bytes) -> None:
         """Publish these bytes as the cell's results.json."""
-        files.make_directory(self.store.paths.cell_directory(cell))
-        files.publish(self.store.paths.result_file(cell), data)
+        directories.make_directory(self.store.paths.cell_directory(cell))
+        atomic.publish(self.store.paths.result_file(cell), data)
 
     def history(self, cell: Cell, rows: Mapping[str, Sequence[float | None]]) -> None:
-        files.make_directory(self.store.paths.cell_directory(cell))
-        files.publish(self.store.paths.history_file(cell), history_bytes(rows))
+        directories.make_directory(self.store.paths.cell_directory(cell))
+        atomic.publish(self.store.paths.history_file(cell), history_bytes(rows))
 
     def fail(self, cell: Cell, cause: str) -> None:
         attempt = new_attempt(self.store, cell)
-        files.publish(self.store.paths.failure_file(cell, attempt), json.dumps({"cause": cause}).encode())
+        atomic.publish(self.store.paths.failure_file(cell, attempt), json.dumps({"cause": cause}).encode())
 
     def conflict(self, cell: Cell) -> None:
-        files.make_directory(self.store.paths.cell_directory(cell))
-        files.publish(self.store.paths.conflict_file(cell), b"{}")
+        directories.make_directory(self.store.paths.cell_directory(cell))
+        atomic.publish(self.store.paths.conflict_file(cell), b"{}")
 
     def fill(self, metrics: Callable[[Cell], Mapping[str, float | None]]) -> None:
         """Finish every cell."""

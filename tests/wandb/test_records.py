@@ -123,7 +123,7 @@ def test_a_record_that_begins_where_a_block_has_room_for_no_byte_of_it_is_read()
 
 
 def test_more_records_than_a_run_can_have_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpc.storage.opening.MOST_RECORDS", 10)
+    monkeypatch.setattr("hpc.files.limits.MOST_RECORDS", 10)
     found = read_records(segment([b"x"] * 12))
     assert len(found.payloads) == 10
     assert "it has 11 records, where at most 10 are read" in found.fault

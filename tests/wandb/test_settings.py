@@ -13,7 +13,7 @@ from helpers.wandb_sweeps import TRAINERS, width_sweep
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.load import CommandLine, load
-from hpc.config.schema import Configuration
+from hpc.config.schema.configuration import Configuration
 from hpc.errors import ConfigError
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc.config.design.levels import factor_value
-from hpc.config.schema import DrawSection, RangeSection
+from hpc.config.schema.sweep import DrawSection, RangeSection
 from hpc.faults import Faults
 from hpc.sweep.cell import FactorValue
 from hpc.sweep.definition import DeclaredTrainer

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpc.config.schema import read_number
+from hpc.config.schema.values import read_number
 from hpc.faults import Faults, several
 from hpc.sweep.cell import FactorValue, check_value
 from hpc.sweep.grid import Axis

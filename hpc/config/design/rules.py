@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc.config.design.levels import factor_value, longer
-from hpc.config.schema import SweepSection
+from hpc.config.schema.sweep import SweepSection
 from hpc.faults import Faults
 from hpc.sweep.cell import FactorValue, Point
 from hpc.sweep.definition import DeclaredTrainer

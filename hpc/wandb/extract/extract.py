@@ -14,7 +14,7 @@ from typing import Any
 
 from hpc import provenance
 from hpc.errors import ConfigError
-from hpc.storage import files
+from hpc.files import atomic, directories
 from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
@@ -140,27 +140,27 @@ def _make_room(store: Store) -> None:
         if not store.is_extracted:
             raise ConfigError([f"{store.root}: holds a sweep that was run there; give another --output-dir"])
         # In this order: cells without sweep.json, which a kill in between would leave, are nobody's.
-        files.remove_tree(store.paths.results_root)
-        files.remove(store.paths.sweep_file)
-    files.make_directory(store.root)
+        directories.remove_tree(store.paths.results_root)
+        atomic.remove(store.paths.sweep_file)
+    directories.make_directory(store.root)
 
 
 def _fill(store: Store, found: Extracted, query: Query) -> None:
     about = {"project": query.project, "group": query.group, "runs": len(found.entries)}
     write_sweep(store, found.sweep, {"versions": provenance.versions(), "git": None, _SOURCE: about})
     for entry in found.entries:
-        files.make_directory(store.paths.cell_directory(entry.cell))
+        directories.make_directory(store.paths.cell_directory(entry.cell))
         if entry.state in FINAL:
-            files.publish(store.paths.history_file(entry.cell), entry.history)
+            atomic.publish(store.paths.history_file(entry.cell), entry.history)
             result = {**entry.result, "provenance": {_SOURCE: entry.run.source}}
-            files.publish(store.paths.result_file(entry.cell), json.dumps(result, indent=1, allow_nan=False).encode())
+            atomic.publish(store.paths.result_file(entry.cell), json.dumps(result, indent=1, allow_nan=False).encode())
         elif entry.state == CONFLICT:
-            files.publish(store.paths.conflict_file(entry.cell), json.dumps({"cause": entry.cause}).encode())
+            atomic.publish(store.paths.conflict_file(entry.cell), json.dumps({"cause": entry.cause}).encode())
         else:  # an attempt without a result: STARTED, or FAILED with its cause
             attempt = new_attempt(store, entry.cell)
             if entry.state == FAILED:
                 failure = json.dumps({"cause": entry.cause}).encode()
-                files.publish(store.paths.failure_file(entry.cell, attempt), failure)
+                atomic.publish(store.paths.failure_file(entry.cell, attempt), failure)
 
 
 def _processed(found: Extracted) -> Iterator[dict[str, Any]]:
@@ -185,4 +185,4 @@ def _processed(found: Extracted) -> Iterator[dict[str, Any]]:
 
 def _write(path: Path, entries: list[dict[str, Any]]) -> None:
     lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
-    files.publish(path, f"[\n{lines}\n]\n".encode())
+    atomic.publish(path, f"[\n{lines}\n]\n".encode())

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.errors import ConfigError
-from hpc.storage import opening
+from hpc.files import limits
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Axis, Grid
@@ -60,7 +60,7 @@ def _sweep(runs: Sequence[WandbRun], places: Sequence[tuple[int, float, int]], g
     shared = _shared(runs)
     dims, scales, seeds = (tuple(sorted(set(values))) for values in zip(*places, strict=True))
     grid = Grid((Axis("dim", dims), Axis("scale", scales)), seeds)
-    if fault := opening.too_many(grid.most, opening.MOST_CELLS, "cells"):
+    if fault := limits.too_many(grid.most, limits.MOST_CELLS, "cells"):
         raise ConfigError([f"the grid of the runs in group {group!r} has {fault}"])
     found = {name for run in runs for name in _metrics(run)}
     # The default of the built-in experiment, if the runs have it.

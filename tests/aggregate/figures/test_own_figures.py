@@ -15,7 +15,7 @@ from PIL import Image
 from aggregate.figures.own_stamps import ends_of
 from aggregate.pipeline import aggregate
 from hpc.errors import ConfigError
-from hpc.storage import opening
+from hpc.files import reading
 from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
 
@@ -203,5 +203,5 @@ def test_files_among_the_figures_that_are_large_or_cannot_be_read_end_no_aggrega
 def test_the_ends_of_a_file_are_all_of_a_small_one_and_nothing_of_one_that_cannot_be_read(tmp_path: Path) -> None:
     figure = tmp_path / "figure.svg"
     figure.write_bytes(b"0123456789")
-    assert [opening.ends(figure, most) for most in (3, 5, 7, 20)] == [b"012789", *[b"0123456789"] * 3]
+    assert [reading.ends(figure, most) for most in (3, 5, 7, 20)] == [b"012789", *[b"0123456789"] * 3]
     assert ends_of(tmp_path / "none.svg") == b""

@@ -12,7 +12,7 @@ from aggregate.reading import histories
 from aggregate.reading.histories import Histories
 from aggregate.reading.sweep import read
 from hpc.errors import SweepError
-from hpc.storage import files
+from hpc.files import atomic, directories
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_an_empty_field_is_absent_and_columns_may_differ_between_cells(directory
 def test_a_missing_link_is_made_from_the_attempt_that_won(directory: Directory) -> None:
     cell = directory.sweep.grid[0]
     private = directory.store.paths.private_history(1, cell)
-    files.make_directory(private.parent)
-    files.publish(private, history_bytes({"val_loss": [2.0]}))
+    directories.make_directory(private.parent)
+    atomic.publish(private, history_bytes({"val_loss": [2.0]}))
     found = _read(directory)
     assert found.columns["val_loss"].tolist() == [2.0]
     assert directory.store.paths.history_file(cell).exists()
@@ -78,7 +78,7 @@ def test_a_damaged_history_is_named_and_spoils_no_other(directory: Directory, da
     bad, *good = directory.sweep.grid
     for cell in good:
         directory.history(cell, {"val_loss": [1.0, 2.0]})
-    files.publish(directory.store.paths.history_file(bad), data)
+    atomic.publish(directory.store.paths.history_file(bad), data)
     found = _read(directory)
     assert found.position.tolist() == [1, 1, 2, 2, 3, 3]
     assert [name for name, _ in found.faults] == [bad.name]
@@ -92,8 +92,8 @@ def test_faults_come_in_the_order_of_the_grid(
     monkeypatch.setattr(histories, "CHUNK", chunk)
     first, missing, last, good = directory.sweep.grid
     directory.history(good, {"val_loss": [1.0]})
-    files.publish(directory.store.paths.history_file(first), b"epoch,val_loss\n1,x\n")
-    files.publish(directory.store.paths.history_file(last), b"epoch,val_loss\n1,0.")
+    atomic.publish(directory.store.paths.history_file(first), b"epoch,val_loss\n1,x\n")
+    atomic.publish(directory.store.paths.history_file(last), b"epoch,val_loss\n1,0.")
     assert [name for name, _ in _read(directory).faults] == [first.name, missing.name, last.name]
 
 

@@ -12,7 +12,7 @@ import pytest
 from aggregate.pipeline import aggregate
 from hpc.cli.app import main
 from hpc.errors import SweepError
-from hpc.storage.opening import RefusedFileError
+from hpc.files.opening import RefusedFileError
 
 
 def _run(dim: int, scale: float, run: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from aggregate.pipeline import aggregate
 from aggregate.reading import records, unchanged
 from aggregate.reading.cell_stamps import cell_stamps
 from hpc.checkout import PROJECT_ROOT
-from hpc.storage import files
+from hpc.files import atomic, directories
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -131,7 +131,7 @@ def _conflict(directory: Directory) -> None:
 
 
 def _damage_history(directory: Directory) -> None:
-    files.publish(directory.store.paths.history_file(directory.cell("dim_4_run_0")), b"epoch,val_loss\n1,x\n")
+    atomic.publish(directory.store.paths.history_file(directory.cell("dim_4_run_0")), b"epoch,val_loss\n1,x\n")
 
 
 def _remove_cell(directory: Directory) -> None:
@@ -184,13 +184,13 @@ def _exchange_the_table(directory: Directory) -> None:
     """As a network file system may leave it: the same length and time, another file."""
     table = directory.store.paths.table_file
     before, data = table.stat(), table.read_bytes()
-    files.publish(table, data.replace(b"dim_4_run_0", b"dim_9_run_0"))
+    atomic.publish(table, data.replace(b"dim_4_run_0", b"dim_9_run_0"))
     os.utime(table, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _certify(directory: Directory) -> None:
-    files.make_directory(directory.store.paths.certificates_directory)
-    files.publish(directory.store.paths.certificate_file("0" * 64, "cpu"), b'{"format": 1, "verdict": "EXACT"}')
+    directories.make_directory(directory.store.paths.certificates_directory)
+    atomic.publish(directory.store.paths.certificate_file("0" * 64, "cpu"), b'{"format": 1, "verdict": "EXACT"}')
 
 
 def _touch_report(directory: Directory) -> None:
@@ -270,7 +270,7 @@ def test_a_damaged_history_that_is_put_right_is_noticed(directory: Directory) ->
     whole = history.read_bytes()
     _damage_history(directory)
     aggregate(directory.store.root, figures=False)
-    files.publish(history, whole)
+    atomic.publish(history, whole)
     aggregate(directory.store.root, figures=False)
     assert _outputs(directory.store) == _rebuilt(directory)
 

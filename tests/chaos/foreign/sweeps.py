@@ -11,9 +11,10 @@ from pathlib import Path
 from helpers.small_sweeps import make_grid, make_store, make_sweep, run_here, write_trainer
 
 from aggregate.pipeline import aggregate
+from hpc.files import atomic, directories
 from hpc.processes import here
 from hpc.status import state_cache
-from hpc.storage import files, task_list
+from hpc.storage import task_list
 from hpc.storage.claims import new_attempt
 from hpc.storage.store import Store
 from hpc.submission import cancels, intents
@@ -42,12 +43,12 @@ def finished(root: Path, trainer: Path) -> Path:
     """Four cells with results, aggregated, with a certificate and a W&B journal."""
     store = make_store(root, make_sweep(path=trainer, analysis=ANALYSIS, wandb=WANDB | {"log_to_wandb": False}))
     run_here(store, list(store.sweep().grid))
-    files.make_directory(store.paths.certificates_directory)
+    directories.make_directory(store.paths.certificates_directory)
     certificate = {"format": 1, "kept": True, "device": "cpu", "code_digest": "0" * 64, "cells": 2, "stops": 4}
-    files.publish(store.paths.certificate_file("0" * 64, "cpu"), json.dumps(certificate).encode())
-    files.make_directory(store.paths.wandb_root)
+    atomic.publish(store.paths.certificate_file("0" * 64, "cpu"), json.dumps(certificate).encode())
+    directories.make_directory(store.paths.wandb_root)
     journal = {"format": 1, "same": {" p g": {cell.name: "0" * 64 for cell in store.sweep().grid}}}
-    files.publish(store.paths.wandb_journal_file, json.dumps(journal).encode())
+    atomic.publish(store.paths.wandb_journal_file, json.dumps(journal).encode())
     aggregate(root)
     return root
 
@@ -133,7 +134,7 @@ def make_all(directory: Path) -> dict[str, Path]:
 def _fail(store: Store, cell: Cell) -> None:
     attempt = new_attempt(store, cell)
     failure = {"cause": "ValueError: no", "traceback": "Traceback ...", "submission": 1, "node": "n1"}
-    files.publish(store.paths.failure_file(cell, attempt), json.dumps(failure).encode())
+    atomic.publish(store.paths.failure_file(cell, attempt), json.dumps(failure).encode())
 
 
 def _begin(store: Store, cell: Cell) -> None:
@@ -147,7 +148,7 @@ def _begin(store: Store, cell: Cell) -> None:
     pack = store.pack_of(cell, 1)
     assert pack is not None
     progress = {"cells": {cell.name: [3, 8]}, "ended": ""}
-    files.publish(store.paths.progress_file(pack), json.dumps(progress).encode())
+    atomic.publish(store.paths.progress_file(pack), json.dumps(progress).encode())
     store.paths.pack_log(pack).write_text("epoch 3 of 8\n" * 20)
     store.paths.log_file(cell).write_text("epoch 3 of 8\n" * 20)
     assert sweep.config_digest
@@ -157,12 +158,12 @@ def _dispute(store: Store, cell: Cell) -> None:
     result = store.result(cell)
     assert result is not None
     other = result | {"outcome_digest": "1" * 64, "metrics": {"loss": 0.5}}
-    files.publish(store.paths.conflict_file(cell), json.dumps({"outcome": other, "pack": 1}).encode())
+    atomic.publish(store.paths.conflict_file(cell), json.dumps({"outcome": other, "pack": 1}).encode())
 
 
 def _lock(store: Store) -> None:
     """Of a command that is long gone."""
     held = store.paths.lock_directory
-    files.make_directory(held)
+    directories.make_directory(held)
     record = {"command": "submit", "pid": 2**22 - 1, "began": 1, "id": "x"} | asdict(here())
-    files.publish(store.paths.lock_owner_file(held, "x"), json.dumps(record).encode())
+    atomic.publish(store.paths.lock_owner_file(held, "x"), json.dumps(record).encode())

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpc.files import atomic, directories
 from hpc.node import attempt, one_attempt
 from hpc.processes import Place
-from hpc.storage import files, store
+from hpc.storage import store
 from hpc.submission import arrays, cancels, intents, lock
 
 from .processes import Process, World, known, outside, system
@@ -96,9 +97,9 @@ class Machines(World):
             "is_hidden": lambda pid: False,
         }.items():
             self.patch(lock, name, value)
-        self.patch(files, "shutil", _Trees(self))
-        self.patch(files, "rename_directory", self._renaming(files.rename_directory))
-        self.patch(files, "remove", self._removing(files.remove))
+        self.patch(directories, "shutil", _Trees(self))
+        self.patch(directories, "rename_directory", self._renaming(directories.rename_directory))
+        self.patch(atomic, "remove", self._removing(atomic.remove))
         self.patch(arrays, "time", Clock(self))
         for module in (store, attempt, intents, cancels):
             self.patch(module, "host", lambda: self.viewer.host.place.boot)

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from hpc.errors import SweepError
+from hpc.files import atomic
 from hpc.launch import look, request, slurm
 from hpc.node import attempt, giving_up, pack
 from hpc.node.books import Book
 from hpc.slurm.commands import Slurm
-from hpc.storage import files, published, task_list
+from hpc.storage import published, task_list
 from hpc.storage.store import Store
 from hpc.submission import arrays, cancels, live, lock, redo
 
@@ -110,7 +111,7 @@ OLDER_THAN_REDO = "is trained on from what is older than its redo"
 
 
 def _keep_one_conflict(paths: Any, cell: Any, conflict: Any, needless: Any) -> None:
-    files.publish_once(paths.conflict_file(cell), json.dumps(conflict).encode())
+    atomic.publish_once(paths.conflict_file(cell), json.dumps(conflict).encode())
 
 
 def _foreign_refused(own: Any) -> int:

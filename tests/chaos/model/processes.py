@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from hpc.storage import files, opening, permissions, published, store
+from hpc.files import atomic, directories, logs, opening, reading
+from hpc.storage import permissions, published, store
 
 # What changes the file system or looks at it. close() is the kernel's when a process dies.
 OPERATIONS = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "listdir", "scandir", "fsync", "write")
@@ -181,7 +182,7 @@ class World:
         self.processes: list[Process] = []
         self._patch = pytest.MonkeyPatch()
         proxy = system(self)
-        for module in (files, opening, permissions, published, store):
+        for module in (atomic, directories, logs, opening, reading, permissions, published, store):
             self.patch(module, "os", proxy)
         _listen()
 

@@ -15,11 +15,12 @@ from helpers.small_sweeps import make_grid, make_store, make_sweep
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from hpc.files import directories
 from hpc.node import training_run
 from hpc.node.attempt import PackAttempt
 from hpc.node.pack import PackTask
 from hpc.node.training_run import TrainingRun
-from hpc.storage import files, published
+from hpc.storage import published
 from hpc.storage.checkpoint import CorruptCheckpointError, decode
 from hpc.storage.claims import new_submission
 from hpc.submission import redo
@@ -125,7 +126,7 @@ class Protocol(RuleBasedStateMachine):
             for process in self.world.live
         }
         for cell in CELLS:
-            names = files.entries(self.store.paths.cell_directory(cell))
+            names = directories.entries(self.store.paths.cell_directory(cell))
             found |= {f"{cell.name}: {re.sub('-[0-9a-f]{4,}', '', name)}" for name in names}
             found |= {f"{cell.name}: {min(3, len(self.store.attempts(cell)))} attempts"}
         checkpoints = len(list(self.store.paths.packs_root.glob("*/checkpoint-??????")))

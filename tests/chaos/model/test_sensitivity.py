@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpc.storage import files, opening
+from hpc.files import atomic, directories, opening
 from hpc.trainers import git
 
 from . import scripts
@@ -58,7 +58,7 @@ def test_a_stale_listing_is_seen_through_every_way_in_which_our_code_lists(tmp_p
     def body(process: Process) -> None:
         process.lagging = True
         for _ in range(2):
-            found.append([*opening.list_folder(tmp_path / "folder"), *files.entries(tmp_path / "folder")])
+            found.append([*opening.list_folder(tmp_path / "folder"), *directories.entries(tmp_path / "folder")])
             (tmp_path / "folder" / "new").touch()
 
     world = World(tmp_path / "elsewhere")
@@ -67,7 +67,7 @@ def test_a_stale_listing_is_seen_through_every_way_in_which_our_code_lists(tmp_p
     assert found == [[], []]
 
 
-@pytest.mark.parametrize("module", [files, opening], ids=["files", "opening"])
+@pytest.mark.parametrize("module", [atomic, directories, opening], ids=["atomic", "directories", "opening"])
 def test_a_module_that_reaches_the_disk_past_the_model_is_noticed(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real = World.__init__
 

@@ -21,7 +21,7 @@ from helpers.users import need_other_users
 
 import holdfast
 from holdfast import ConfigError, SweepError, load, status, submit, wait
-from hpc.storage import opening
+from hpc.files import opening
 from hpc.storage.store import Store
 from hpc.submission import lock as locks
 from hpc.submission.lock import RUN, SUBMIT, holder, lock

@@ -14,7 +14,7 @@ import yaml
 from helpers.command_line import ROOT, WIDTH, Holdfast, environment, result
 from helpers.waiting import PATIENCE
 
-from hpc.config.schema import Configuration
+from hpc.config.schema.configuration import Configuration
 from hpc.slurm.profile_file import load_profile
 from hpc.starter.pasted_command import read_pasted
 from hpc.storage.store import Store

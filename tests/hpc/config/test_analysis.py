@@ -11,7 +11,7 @@ import yaml
 from hpc.checkout import BUILT_IN_TRAINER, PROJECT_ROOT
 from hpc.config.analysis_section import check_analysis
 from hpc.config.load import CommandLine, Loaded, load
-from hpc.config.schema import AnalysisSection
+from hpc.config.schema.analysis import AnalysisSection
 from hpc.errors import ConfigError
 from hpc.faults import Faults
 from hpc.sweep.grid import Axis, Grid

@@ -12,8 +12,8 @@ import yaml
 
 from hpc.config.load import CommandLine, load
 from hpc.errors import ConfigError, SweepError
+from hpc.files import directories
 from hpc.launch.request import SweepOptions, resolve
-from hpc.storage import files
 from hpc.storage.revisions import admit, write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
@@ -114,7 +114,7 @@ def begun(directory: Path, made: Sweep) -> Store:
     """A sweep directory in which a cell has an attempt, so that its configuration is settled."""
     store = Store(directory / "out")
     write_sweep(store, made, {})
-    files.make_directory(store.paths.results_root / made.grid[0].name / "attempts" / "0001")
+    directories.make_directory(store.paths.results_root / made.grid[0].name / "attempts" / "0001")
     return store
 
 

@@ -16,7 +16,7 @@ from helpers.predecessor import PREDECESSOR
 
 from hpc.config.load import CommandLine, Loaded, load
 from hpc.errors import ConfigError
-from hpc.storage import opening
+from hpc.files import limits
 from hpc.sweep.definition import Sweep
 
 Written = Callable[..., CommandLine]
@@ -459,7 +459,7 @@ def test_ten_million_cells_are_refused_with_their_number_at_once(faults: Callabl
 def test_a_large_grid_that_is_confirmed_is_planned(
     loaded: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "factor", lambda: 12.0)  # HOLDFAST_LIMITS=12: it must be read again, too
+    monkeypatch.setattr(limits, "factor", lambda: 12.0)  # HOLDFAST_LIMITS=12: it must be read again, too
     sweep = loaded(PREDECESSOR | {"sweep": {"runs_per_condition": 40_000}}, allow_huge=True).sweep
     assert len(sweep.grid) == 30 * 40_000
 

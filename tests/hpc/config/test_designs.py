@@ -11,8 +11,8 @@ import yaml
 
 from hpc.config.load import CommandLine, Loaded, load
 from hpc.errors import ConfigError, SweepError
+from hpc.files import directories
 from hpc.launch.request import SweepOptions, resolve
-from hpc.storage import files
 from hpc.storage.revisions import admit, write_sweep
 from hpc.storage.store import Store
 
@@ -51,7 +51,7 @@ def begun(folder: Path, loaded: Loaded) -> Store:
     """A sweep directory in which a cell has an attempt, so that its configuration is settled."""
     store = Store(folder / "out")
     write_sweep(store, loaded.sweep, {})
-    files.make_directory(store.paths.results_root / loaded.sweep.grid[0].name / "attempts" / "0001")
+    directories.make_directory(store.paths.results_root / loaded.sweep.grid[0].name / "attempts" / "0001")
     return store
 
 

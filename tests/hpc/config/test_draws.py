@@ -16,8 +16,8 @@ import yaml
 
 from hpc.config.load import CommandLine, Loaded, load
 from hpc.errors import ConfigError, SweepError
+from hpc.files import directories
 from hpc.launch.request import SweepOptions, resolve
-from hpc.storage import files
 from hpc.storage.revisions import admit, write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import FactorValue
@@ -143,7 +143,7 @@ def test_a_drawn_sweep_grows_and_is_continued_from_what_is_on_record(tmp_path: P
     loaded = read(tmp_path, draw, axes=MODES)
     store = Store(tmp_path / "out")
     write_sweep(store, loaded.sweep, {})
-    files.make_directory(store.paths.results_root / loaded.sweep.grid[0].name / "attempts" / "0001")
+    directories.make_directory(store.paths.results_root / loaded.sweep.grid[0].name / "attempts" / "0001")
     more = read(tmp_path, draw | {"n": 6}, axes=MODES).sweep
     assert admit(store, more).grid.n_conditions == 12
     with pytest.raises(SweepError, match="has cells that the new grid lacks"):

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from hpc.cli import app
+from hpc.files import atomic
 from hpc.launch import local, look, slurm
 from hpc.launch.look import Look
 from hpc.launch.options import SubmitOptions
 from hpc.launch.request import Request
 from hpc.protocol import CommandExit
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import cancels, intents
 from hpc.submission.lock import SUBMIT, lock
@@ -102,7 +102,7 @@ def test_a_cancellation_that_a_round_of_a_waiting_submission_has_seen_half_made_
         assert seen.queues.newest == half_made
         if cancelled:
             record = json.dumps({"by": "a user", "cells": sorted(cell.name for cell in cells)})
-            files.publish(store.paths.cancel_file(half_made), record.encode())
+            atomic.publish(store.paths.cancel_file(half_made), record.encode())
         slurm.submit_once(request, SubmitOptions(), profile, None, seen, held)
     queued = [line for line in asked.read_text().splitlines() if line.startswith("sbatch")]
     assert bool(queued) is not cancelled

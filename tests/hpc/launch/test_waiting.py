@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from helpers.small_sweeps import make_sweep
 
-from hpc.launch import look, slurm
+from hpc.files.opening import RefusedFileError
+from hpc.launch import look, slurm, watching
 from hpc.launch.look import Look, Reached
 from hpc.launch.options import SubmitOptions
 from hpc.launch.request import Request
@@ -21,7 +22,6 @@ from hpc.planning.plan import Plan, make_plan
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import LimitError, SlurmError
 from hpc.slurm.profile import Profile
-from hpc.storage.opening import RefusedFileError
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission import cancels
@@ -192,7 +192,7 @@ def test_failed_cells_are_still_run_again_where_a_task_that_never_trains_is_canc
 
 
 def test_what_falls_back_and_returns_is_no_progress() -> None:
-    progress = slurm._Progress(Reached(3, 10, frozenset({1})))
+    progress = watching.Progress(Reached(3, 10, frozenset({1})))
     marks = [
         Reached(3, 4, frozenset()),
         Reached(2, 10, frozenset({1})),

@@ -17,10 +17,11 @@ import pytest
 import safetensors.numpy
 from helpers.small_sweeps import make_sweep
 
+from hpc.files import atomic, directories, reading
 from hpc.node.attempt import PackAttempt
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
-from hpc.storage import claims, files
+from hpc.storage import claims
 from hpc.storage.checkpoint import SavedCell, decode
 from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
@@ -49,7 +50,9 @@ def state(store: Store, cell: Cell) -> str:
 
 
 def checkpoint_files(store: Store, pack: int) -> list[str]:
-    return sorted(name for name in files.entries(store.paths.pack_directory(pack)) if name.startswith("checkpoint"))
+    return sorted(
+        name for name in directories.entries(store.paths.pack_directory(pack)) if name.startswith("checkpoint")
+    )
 
 
 def rows_of(store: Store, pack: int, cell: Cell) -> list[SavedCell]:
@@ -187,13 +190,13 @@ def test_a_checkpoint_that_another_task_has_just_set_aside_is_passed_over(
 ) -> None:
     save(begin(cells[:1]), cells[:1], 1)
     store.paths.generations(1)[0].write_bytes(b"")
-    real = files.quarantine
+    real = atomic.quarantine
 
     def other_was_first(path: Path) -> Path:
         real(path)
         return real(path)
 
-    monkeypatch.setattr(files, "quarantine", other_was_first)
+    monkeypatch.setattr(atomic, "quarantine", other_was_first)
     assert begin(cells[:1]).restore(cells[0]) is None
 
 
@@ -206,13 +209,13 @@ def test_a_generation_is_read_once_for_all_cells_of_a_pack(
     older, newest = reversed(store.paths.generations(1))
     newest.write_bytes(newest.read_bytes()[:-1])
     reads: list[str] = []
-    real = files.read
+    real = reading.read
 
     def counted(path: Path, *rest: Any) -> bytes:
         reads.append(path.name)
         return real(path, *rest)
 
-    monkeypatch.setattr(files, "read", counted)
+    monkeypatch.setattr(reading, "read", counted)
     again = begin(cells)
     assert [again.restore(cell).step for cell in cells] == [1] * 4
     assert [name for name in reads if name.startswith("checkpoint")] == [newest.name, older.name]

@@ -168,9 +168,9 @@ def test_a_task_killed_before_any_checkpoint_begins_again_and_ends_the_same(
 def test_a_task_killed_between_result_and_history_leaves_a_history_that_the_next_one_links(make: Make) -> None:
     store = make(
         "def train(cells, options, run):\n"
-        "    from hpc.storage import files\n"
-        "    link = files.link_once\n"
-        "    files.link_once = lambda a, b: os.kill(os.getpid(), 9) if b.name == 'history.csv' else link(a, b)\n"
+        "    from hpc.files import atomic\n"
+        "    link = atomic.link_once\n"
+        "    atomic.link_once = lambda a, b: os.kill(os.getpid(), 9) if b.name == 'history.csv' else link(a, b)\n"
         "    run.epoch(cells[0], 1, 1, {'loss': 0.5})\n"
         "    run.finish(cells[0], {'loss': 0.5})\n",
         grid=make_grid((1,), (42,)),
@@ -400,9 +400,9 @@ def test_a_trainer_that_swallows_a_storage_error_still_ends_the_task_with_three(
 ) -> None:
     store = make(
         "def train(cells, options, run):\n"
-        "    from hpc.storage import files\n"
+        "    from hpc.files import atomic\n"
         "    def full(*arguments, **options): raise OSError(28, 'No space left on device', '/a/path')\n"
-        "    files.publish = full\n"
+        "    atomic.publish = full\n"
         "    try: run.save({cells[0]: Checkpoint(1)})\n"
         "    except BaseException: pass\n",
         grid=make_grid((1,), (42,)),

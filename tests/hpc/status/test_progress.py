@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from hpc.files import opening
 from hpc.status import progress as module
 from hpc.status.progress import progress
-from hpc.storage import opening
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 

@@ -11,11 +11,12 @@ from helpers.small_sweeps import make_store, make_sweep, submit
 
 from hpc.checkout import SCRIPT_TRAINER
 from hpc.errors import OutdatedError
+from hpc.files import directories
 from hpc.node.attempt import PackAttempt
 from hpc.node.giving_up import MOST_ALONE, MOST_INTERRUPTED, Futile, futile
 from hpc.node.pack import PackTask
 from hpc.status import state_cache
-from hpc.storage import files, published
+from hpc.storage import published
 from hpc.storage.revisions import has_work
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -132,7 +133,7 @@ def test_remembered_states_are_those_of_the_settings_that_are_asked_for(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_cache, "_WORTH_IT", 1)
-    monkeypatch.setattr(files, "_COARSEST_NS", -(10**10))  # remembered at once
+    monkeypatch.setattr(directories, "_COARSEST_NS", -(10**10))  # remembered at once
     for cell in GRID:
         publish(begin(store, cell), cell)
     assert {status.state for status in state_cache.statuses(store, GRID, BEFORE)} == {COMPLETED}

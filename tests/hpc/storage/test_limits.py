@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.small_sweeps import ROOT, make_store, make_sweep, run_here, write_trainer
+from helpers.small_sweeps import ROOT, make_store, make_sweep, write_trainer
 from helpers.users import ALICE, give, need_other_users
 
 from hpc.errors import SweepError
+from hpc.files import limits
+from hpc.files.opening import RefusedFileError
 from hpc.protocol import LIMITS
-from hpc.storage import opening, task_list
-from hpc.storage.opening import RefusedFileError
+from hpc.storage import task_list
 from hpc.storage.published import set_damaged_aside
 from hpc.storage.store import Store
 from hpc.submission import intents
@@ -36,15 +37,6 @@ MANY = [["width", list(range(1, 10_001))]]
 MORE = [[f"a{number}", list(range(10))] for number in range(30)]
 LOOKING = ("status", "plan", "show", "cancel", "aggregate", "compare", "redo", "wandb", "submit")
 Change = Callable[[Store], None]
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep of four cells."""
-    place = tmp_path_factory.mktemp("limits")
-    store = make_store(place / "out", make_sweep(path=write_trainer(place)))
-    run_here(store, list(store.sweep().grid))
-    return store.root
 
 
 @pytest.fixture
@@ -677,5 +669,5 @@ def test_a_raised_limit_lets_more_cells_through(store: Store, monkeypatch: pytes
     _of_grid([["width", list(range(1, 1_001))]], 101)(store)
     with pytest.raises(SweepError, match="101,000 cells, where at most 100,000 are read"):
         store.sweep()
-    monkeypatch.setattr(opening, "factor", lambda: 2.0)
+    monkeypatch.setattr(limits, "factor", lambda: 2.0)
     assert store.sweep().grid.size == 101_000

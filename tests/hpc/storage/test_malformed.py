@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.small_sweeps import make_store, make_sweep, run_here, write_trainer
 
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.cli.app import main
@@ -21,15 +20,6 @@ HALF = "a\ud800b"  # of a character: JSON can write it, and no file can
 STOP = {"metric": "loss", "patience": 1, "min_delta": 0.0, "better": "lower"}
 LOOKING = ("status", "plan", "show", "cancel", "aggregate", "redo", "submit")
 Edit = Callable[[Any], None]
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep of four cells."""
-    place = tmp_path_factory.mktemp("malformed")
-    store = make_store(place / "out", make_sweep(path=write_trainer(place)))
-    run_here(store, list(store.sweep().grid))
-    return store.root
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from helpers.small_sweeps import ROOT, make_store, make_sweep
 from helpers.users import ALICE, BOB, becoming, need_other_users, share
 
 from hpc.errors import SweepError
+from hpc.files import atomic, directories
 from hpc.node.attempt import PackAttempt
 from hpc.status.conflict import conflicts, explain
-from hpc.storage import files, published
+from hpc.storage import published
 from hpc.storage.permissions import check_private
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -123,14 +124,14 @@ def test_a_writer_that_died_before_its_links_is_completed_by_the_next_reader_als
 def test_the_only_true_copy_stays_where_a_stranger_takes_its_name_that_moment(
     store: Store, cell: Cell, name: str, named: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    public, link_or_copy = getattr(store.paths, name)(cell), published.files.link_or_copy
+    public, link_or_copy = getattr(store.paths, name)(cell), published.atomic.link_or_copy
 
     def overtaken(source: Path, target: Path) -> bool:
         if target == public and not public.exists():
             public.write_bytes(b"a stranger")
         return link_or_copy(source, target)
 
-    monkeypatch.setattr(published.files, "link_or_copy", overtaken)
+    monkeypatch.setattr(published.atomic, "link_or_copy", overtaken)
     if not named:
         monkeypatch.setattr(published, "named_files", lambda result: None)
     finish(store, cell, 3.0)
@@ -207,15 +208,15 @@ def test_a_good_result_whose_name_is_taken_before_it_gets_it_back_is_not_lost(
     store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch, value: float, state: str
 ) -> None:
     finish(store, cell)
-    quarantine = published.files.quarantine
+    quarantine = published.atomic.quarantine
 
     def overtaken(path: Path, token: str = "") -> Path:
         aside = quarantine(path, token)
-        monkeypatch.setattr(published.files, "quarantine", quarantine)
+        monkeypatch.setattr(published.atomic, "quarantine", quarantine)
         finish(store, cell, value)  # another task, whose result finds the name free
         return aside
 
-    monkeypatch.setattr(published.files, "quarantine", overtaken)
+    monkeypatch.setattr(published.atomic, "quarantine", overtaken)
     published.set_aside(store.paths, cell, b"what was found damaged")
     assert status(store, cell)[0] == state
     kept = [json.loads(path.read_bytes()) for path in store.paths.conflict_files(cell)]
@@ -335,7 +336,7 @@ def test_nothing_is_left_of_a_configuration_that_cannot_be_put_in_place(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(published.files, "put_in_place", full)
+    monkeypatch.setattr(published.atomic, "put_in_place", full)
     with pytest.raises(OSError, match="No space"):
         published.write_config(store.paths, cell, {"config_digest": "of now"})
     assert [found.name for found in path.parent.iterdir()] == [path.name]
@@ -376,7 +377,7 @@ def test_a_command_to_paste_does_what_it_says_whatever_files_are_called(tmp_path
 
 def test_a_directory_that_anybody_can_write_is_mended_by_the_command_that_is_given(tmp_path: Path) -> None:
     store = make_store(tmp_path / "out;touch pwned;", make_sweep())
-    files.make_directory(store.paths.packs_root)
+    directories.make_directory(store.paths.packs_root)
     store.paths.packs_root.chmod(0o777)
     with pytest.raises(SweepError) as refused:
         check_private(store.root)
@@ -415,7 +416,7 @@ def test_a_winner_that_comes_while_a_damaged_result_is_set_aside_keeps_its_files
     cut(store.paths.result_file(cell))
     for name in ("history.csv", "weights.safetensors"):
         (store.paths.cell_directory(cell) / name).unlink()
-    real = files.quarantine
+    real = atomic.quarantine
     met: list[Path] = []
 
     def quarantine(path: Path, mark: str = "") -> Path:
@@ -428,7 +429,7 @@ def test_a_winner_that_comes_while_a_damaged_result_is_set_aside_keeps_its_files
         raise KilledError
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(files, "quarantine", quarantine)
+        meanwhile.setattr(atomic, "quarantine", quarantine)
         if killed:
             meanwhile.setattr(published, "_repair", end_here)
         with contextlib.suppress(KilledError):

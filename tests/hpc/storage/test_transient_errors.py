@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from helpers.small_sweeps import submit
 
+from hpc.files import reading
 from hpc.node.attempt import PackAttempt
 from hpc.node.failures import failed_in
 from hpc.node.giving_up import futile
 from hpc.node.saving import StorageTroubleError
 from hpc.node.training_run import TrainingRun
-from hpc.storage import documents, opening, published
+from hpc.storage import documents, published
 from hpc.storage.checkpoint import SavedCell
 from hpc.storage.layout import Layout
 from hpc.storage.store import Store
@@ -42,7 +43,7 @@ def cell(cells: list[Cell]) -> Cell:
 @contextlib.contextmanager
 def unanswered(path: Path, number: int = errno.EIO) -> Iterator[None]:
     """Reading this file fails, as long as this lasts."""
-    real = opening.read_with_stat
+    real = reading.read_with_stat
 
     def read_with_stat(asked: Path | str, most: float) -> tuple[bytes, os.stat_result]:
         if Path(asked) == path:
@@ -50,7 +51,7 @@ def unanswered(path: Path, number: int = errno.EIO) -> Iterator[None]:
         return real(asked, most)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "read_with_stat", read_with_stat)
+        patch.setattr(reading, "read_with_stat", read_with_stat)
         yield
 
 
@@ -174,7 +175,7 @@ def test_a_result_that_could_not_be_repaired_once_is_not_set_aside(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(published.files, "put_in_place", full)
+        patch.setattr(published.atomic, "put_in_place", full)
         with pytest.raises(OSError, match="No space"):
             published.set_damaged_aside(store.paths, cell)
         assert next(store.statuses([cell], store.sweep())).state != COMPLETED, "a reader still looks"

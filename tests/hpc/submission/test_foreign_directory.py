@@ -14,6 +14,7 @@ from helpers.users import BOB, need_other_users
 
 from hpc.cli import app
 from hpc.errors import ConfigError
+from hpc.files import atomic, directories
 from hpc.launch import slurm as launch
 from hpc.launch.bad_nodes import BadNodes
 from hpc.launch.look import Look
@@ -22,7 +23,6 @@ from hpc.launch.request import Request
 from hpc.protocol import CommandExit
 from hpc.slurm import script
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.storage.store import Store
 from hpc.submission import arrays, cancels, intents
 from hpc.submission.cancels import TakenOut
@@ -222,18 +222,18 @@ def test_no_name_or_directory_of_another_users_job_stands_for_a_job_of_ones_own(
 def fill_quota(patch: pytest.MonkeyPatch, at: str) -> None:
     """Let no more be written from here on: no file whose name begins so, or no directory of a number."""
 
-    def full(name: str) -> None:
-        real = getattr(files, name)
+    def full(module: Any, name: str) -> None:
+        real = getattr(module, name)
 
         def write(path: Path, *given: Any, **options: Any) -> Any:
             if name == at or path.name.startswith(at):
                 raise OSError(errno.EDQUOT, "Disk quota exceeded", str(path))
             return real(path, *given, **options)
 
-        patch.setattr(files, name, write)
+        patch.setattr(module, name, write)
 
-    for name in ("claim", "publish", "publish_once"):
-        full(name)
+    for module, name in ((directories, "claim"), (atomic, "publish"), (atomic, "publish_once")):
+        full(module, name)
 
 
 @pytest.mark.parametrize("at", ["claim", "cancel.json", "void-"])

@@ -24,8 +24,9 @@ from helpers.users import ALICE, BOB, becoming, need_other_users, share
 from helpers.waiting import PATIENCE, wait_until
 
 from hpc.errors import BusyError
+from hpc.files import atomic, directories
 from hpc.processes import here, host, start_time, state
-from hpc.storage import documents, files
+from hpc.storage import documents
 from hpc.storage.store import Store
 from hpc.submission.lock import busy, lock
 
@@ -377,20 +378,20 @@ def test_nothing_is_left_behind_when_the_lock_cannot_be_written(store: Store, mo
     def full(*arguments: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "publish", full)
+    monkeypatch.setattr(atomic, "publish", full)
     with pytest.raises(OSError, match="No space"), lock(store, "x"):
         pass
     assert beside(store) == []
 
 
 def test_a_rename_whose_reply_is_lost_has_taken_the_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = files.rename_directory
+    real = directories.rename_directory
 
     def lost(source: Path, target: Path) -> None:
         real(source, target)
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(source))  # of the request sent again
 
-    monkeypatch.setattr(files, "rename_directory", lost)
+    monkeypatch.setattr(directories, "rename_directory", lost)
     with lock(store, "submit") as held:
         held.check()
     assert beside(store) == []

@@ -15,11 +15,11 @@ from helpers.dying import KilledError, dying
 from helpers.small_sweeps import make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
 from hpc.errors import SweepError
+from hpc.files import directories, limits, reading
 from hpc.node import failures
 from hpc.node.attempt import PackAttempt
 from hpc.paths import origin
 from hpc.processes import start_time
-from hpc.storage import files, opening
 from hpc.storage.checkpoint import SavedCell
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
@@ -73,7 +73,7 @@ def test_the_old_result_is_kept_with_its_history_and_the_new_one_says_so(store: 
     publish(begin(store, cell), cell, 1.0)
     number = set_aside(store, cell)
     assert (state(store, cell), store.has_result(cell.name)) == (MISSING, False)
-    names = set(files.entries(store.paths.cell_directory(cell)))
+    names = set(directories.entries(store.paths.cell_directory(cell)))
     assert {f"{name}.redone-{number:06d}" for name in ("results.json", "history.csv", "weights.safetensors")} <= names
     publish(begin(store, cell), cell, 2.0)
     assert (state(store, cell), loss(store, cell)) == (COMPLETED, 2.0)
@@ -84,7 +84,7 @@ def test_the_old_result_is_kept_with_its_history_and_the_new_one_says_so(store: 
 
 def test_the_record_of_a_redo_of_all_cells_that_a_sweep_may_have_is_read(store: Store) -> None:
     """Their names are longer than the 16 MiB that other documents may have."""
-    cells = [Cell((("a" * 240, number),), 42, 0) for number in range(opening.MOST_CELLS)]
+    cells = [Cell((("a" * 240, number),), 42, 0) for number in range(limits.MOST_CELLS)]
     with lock(store, "holdfast redo") as held:
         number = redo.set_aside(store, cells, held)
     assert redo.read(store, number)["cells"] == sorted(cell.name for cell in cells)
@@ -128,13 +128,13 @@ def test_a_number_is_found_by_one_look_at_each_file(store: Store, width: int, mo
     PackAttempt.begin(store, store.sweep(), list(make_grid((99,), (42,))), 50, {})  # of no concern
     publish(PackAttempt.begin(store, store.sweep(), cells[:1], 2, {}), cells[0], 1.0)
     asked: Counter[str] = Counter()
-    real = opening.read_with_stat
+    real = reading.read_with_stat
 
     def counted(path: Path | str, most: float) -> tuple[bytes, os.stat_result]:
         asked[str(path)] += 1
         return real(path, most)
 
-    monkeypatch.setattr(opening, "read_with_stat", counted)
+    monkeypatch.setattr(reading, "read_with_stat", counted)
     assert new_submission(store, cells) == 8
     assert set(asked.values()) == {1}
     packs = {str(path / "pack.json") for path in store.paths.packs_root.iterdir()}
@@ -188,16 +188,16 @@ def test_a_result_that_is_set_aside_between_listing_and_reading_it_is_missing(
     store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(begin(store, cell), cell, 1.0)
-    real = files.entries
+    real = directories.entries
 
     def listed_before_the_redo(path: Path | str) -> list[str]:
         names = real(path)
         if str(path) == str(store.paths.cell_directory(cell)):
-            monkeypatch.setattr(files, "entries", real)
+            monkeypatch.setattr(directories, "entries", real)
             set_aside(store, cell)
         return names
 
-    monkeypatch.setattr(files, "entries", listed_before_the_redo)
+    monkeypatch.setattr(directories, "entries", listed_before_the_redo)
     assert state(store, cell) == MISSING
     assert len(store.redos(cell.name)) == 1
 

@@ -9,11 +9,11 @@ import pytest
 from helpers.small_sweeps import ROOT, make_store, run_task
 from helpers.waiting import PATIENCE
 
+from hpc.files import directories
 from hpc.planning.plan import make_plan
 from hpc.protocol import ARRAY, TaskExit
 from hpc.slurm.commands import ElsewhereError
 from hpc.slurm.profile import Profile
-from hpc.storage import files
 from hpc.storage.claims import new_submission
 from hpc.storage.store import Store
 from hpc.storage.task_list import read_task
@@ -47,7 +47,7 @@ def test_tokens_of_two_submissions_differ_even_in_two_copies_of_a_sweep(store: S
 
 def test_a_submission_that_died_before_its_intent_is_passed_over(store: Store, cells: list[Cell]) -> None:
     new_submission(store)
-    files.make_directory(store.paths.logs_directory(1))
+    directories.make_directory(store.paths.logs_directory(1))
     intent = intents.begin(store, [[cells]], kind=intents.LOCAL, profile="local", name="small", code="")
     assert intent.number == 2
     assert intents.intents(store) == [intent]

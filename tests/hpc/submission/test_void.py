@@ -9,8 +9,9 @@ import pytest
 from helpers.small_sweeps import run_here, run_task
 
 from hpc.errors import SweepError
+from hpc.files import limits
 from hpc.slurm.answers import Cluster
-from hpc.storage import opening, task_list
+from hpc.storage import task_list
 from hpc.storage.store import Store
 from hpc.submission import cancels, intents
 from hpc.submission.cancels import TakenOut
@@ -91,7 +92,7 @@ def test_a_cancellation_concerns_what_came_before_it_and_only_its_cells(store: S
 
 def test_a_cancellation_of_all_cells_that_a_sweep_may_have_is_heard(store: Store) -> None:
     """Their names are longer than the 16 MiB that other documents may have."""
-    names = {f"{'a' * 240}_run_{number}" for number in range(opening.MOST_CELLS)}
+    names = {f"{'a' * 240}_run_{number}" for number in range(limits.MOST_CELLS)}
     cancels.request(store, names)
     assert cancels.cells(cancels.after(store, 0)) == cancels.Watch(store, 0)() == names
     assert cancels.standing(store).keys() == names

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hpc.config.grid_section import grow, make_grid
-from hpc.config.schema import SweepSection
+from hpc.config.schema.sweep import SweepSection
 from hpc.errors import ConfigError
 from hpc.faults import Faults
 from hpc.sweep.cell import Cell, digest

@@ -14,7 +14,8 @@ import pytest
 from helpers.small_sweeps import make_store, make_sweep
 
 from hpc.errors import BusyError, SweepError
-from hpc.storage import files, opening, published
+from hpc.files import atomic, directories, logs, opening, reading
+from hpc.storage import published
 from hpc.storage.store import Store
 from hpc.submission.lock import lock
 
@@ -27,7 +28,7 @@ Work = Callable[[Store], object]
 def store(tmp_path: Path) -> Store:
     store = make_store(tmp_path / "out", make_sweep())
     for folder in (store.paths.pack_directory(7), store.paths.pack_directory(8), store.paths.lock_directory):
-        files.make_directory(folder)
+        directories.make_directory(folder)
     (store.paths.pack_directory(7) / "kept").write_bytes(b"kept")
     (store.paths.pack_directory(8) / "other").write_bytes(b"other")
     (store.paths.pack_directory(7) / "folder").mkdir()
@@ -91,19 +92,19 @@ def pack(store: Store, name: str = "") -> Path:
 
 
 WORK: dict[str, Work] = {
-    "publish": lambda store: files.publish(pack(store, "new"), b"new"),
-    "replace": lambda store: files.publish(pack(store, "kept"), b"new"),
-    "publish_once": lambda store: files.publish_once(pack(store, "new"), b"new"),
-    "link_once": lambda store: files.link_once(pack(store, "kept"), store.root / "linked"),
-    "link_once there": lambda store: files.link_once(store.paths.pack_directory(8) / "other", pack(store, "new")),
-    "put_in_place": lambda store: files.put_in_place(store.paths.pack_directory(8) / "other", pack(store, "kept")),
-    "make_directory": lambda store: files.make_directory(pack(store, "new/inner")),
-    "claim": lambda store: files.claim(pack(store), 4),
-    "append": lambda store: files.append(pack(store, "kept"), "line\n"),
-    "quarantine": lambda store: files.quarantine(pack(store, "kept")),
-    "remove": lambda store: files.remove(pack(store, "kept")),
-    "remove_tree": lambda store: files.remove_tree(pack(store, "folder")),
-    "stamp_of_now": lambda store: files.stamp_of_now(pack(store)),
+    "publish": lambda store: atomic.publish(pack(store, "new"), b"new"),
+    "replace": lambda store: atomic.publish(pack(store, "kept"), b"new"),
+    "publish_once": lambda store: atomic.publish_once(pack(store, "new"), b"new"),
+    "link_once": lambda store: atomic.link_once(pack(store, "kept"), store.root / "linked"),
+    "link_once there": lambda store: atomic.link_once(store.paths.pack_directory(8) / "other", pack(store, "new")),
+    "put_in_place": lambda store: atomic.put_in_place(store.paths.pack_directory(8) / "other", pack(store, "kept")),
+    "make_directory": lambda store: directories.make_directory(pack(store, "new/inner")),
+    "claim": lambda store: directories.claim(pack(store), 4),
+    "append": lambda store: logs.append(pack(store, "kept"), "line\n"),
+    "quarantine": lambda store: atomic.quarantine(pack(store, "kept")),
+    "remove": lambda store: atomic.remove(pack(store, "kept")),
+    "remove_tree": lambda store: directories.remove_tree(pack(store, "folder")),
+    "stamp_of_now": lambda store: directories.stamp_of_now(pack(store)),
 }
 
 
@@ -149,8 +150,11 @@ def test_only_an_owners_file_is_ever_removed_from_a_lock(store: Store) -> None:
 
 def test_a_directory_that_cannot_be_renamed_or_removed_is_named_with_its_path(store: Store) -> None:
     for work, named in (
-        (lambda: files.rename_directory(pack(store), store.paths.pack_directory(8)), store.paths.pack_directory(8)),
-        (lambda: files.remove_directory(pack(store)), pack(store)),
+        (
+            lambda: directories.rename_directory(pack(store), store.paths.pack_directory(8)),
+            store.paths.pack_directory(8),
+        ),
+        (lambda: directories.remove_directory(pack(store)), pack(store)),
     ):
         with pytest.raises(OSError, match="not empty") as caught:
             work()
@@ -171,9 +175,15 @@ def test_no_number_may_be_a_link(kind: str, store: Store, tmp_path: Path) -> Non
     home = tmp_path / "home"
     home.mkdir()
     (home / paths[kind].name).write_text("{}")
-    files.make_directory(paths[kind].parent.parent)
+    directories.make_directory(paths[kind].parent.parent)
     paths[kind].parent.symlink_to(home)
-    for read in (files.read, files.read_json, opening.sha256, opening.tail, lambda path: files.entries(path.parent)):
+    for read in (
+        reading.read,
+        reading.read_json,
+        reading.sha256,
+        logs.tail,
+        lambda path: directories.entries(path.parent),
+    ):
         with pytest.raises(opening.RefusedFileError) as refused:
             read(paths[kind])
         assert refused.value.filename == str(paths[kind].parent)
@@ -186,7 +196,7 @@ def test_a_private_file_is_not_published_through_a_linked_pack(store: Store, tmp
     (home / f"{cell.name}.history.csv").write_text("secret")
     (home / f"{cell.name}.history.csv").chmod(0o600)
     store.paths.pack_directory(900).symlink_to(home)
-    files.make_directory(store.paths.cell_directory(cell))
+    directories.make_directory(store.paths.cell_directory(cell))
     published.repair(store.paths, cell, {"provenance": {"pack": 900}})
     assert not store.paths.history_file(cell).exists()
     assert (home / f"{cell.name}.history.csv").stat().st_nlink == 1
@@ -204,7 +214,7 @@ def test_a_copy_is_readable_by_no_more_people_than_what_it_is_a_copy_of(
     monkeypatch.setattr(
         os, "link", lambda name, *rest, **more: (refused if name == "kept" else real)(name, *rest, **more)
     )
-    assert files.link_or_copy(source, store.root / "copy")
+    assert atomic.link_or_copy(source, store.root / "copy")
     assert (store.root / "copy").stat().st_mode & 0o777 == 0o600
 
 
@@ -212,6 +222,6 @@ def test_a_name_that_leads_out_of_the_directory_is_refused(store: Store, tmp_pat
     (tmp_path / "secret").write_bytes(b"secret")
     for path in (store.root / "packs" / ".." / ".." / "secret", f"{store.root}/../secret"):
         with pytest.raises(opening.RefusedFileError, match="leads out"):
-            files.read(path)
+            reading.read(path)
         with pytest.raises(opening.RefusedFileError, match="leads out"):
-            files.publish(Path(path), b"")
+            atomic.publish(Path(path), b"")

@@ -2,7 +2,7 @@
 
 A sweep directory is data, whoever made it. In the place of a file may lie a link that leads out, a pipe that never
 ends, or gigabytes where kilobytes are expected. So only regular files are opened, no link is followed below the sweep
-directory, nothing waits, and no more is read than a file of its kind can hold.
+directory, nothing waits, and no more is read than hpc.files.limits says of a file of its kind.
 
 What is checked by name can be swapped before it is used. So a folder of a sweep directory is reached from that
 directory one descriptor after the other, none of them a link, and what lies in it is opened, renamed or removed in the
@@ -13,47 +13,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import math
 import os
 import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
-from itertools import islice
 from pathlib import Path
 
-from hpc.errors import ConfigError
-from hpc.protocol import LIMITS
-from hpc.units import size
-
-# Bytes that are read of a file, by its kind; HOLDFAST_LIMITS multiplies them.
-DOCUMENT = 16 << 20  # JSON: the objects that are made of it take up to thirty times as much memory
-RESULT = 1 << 20  # results.json: there is one per cell, and all of them are held at once
-HISTORY = 64 << 20
-WEIGHTS = 2 << 30  # only to be compared with their digest; more are used, and told by their size
-LIST = 256 << 20  # task lists
-NAMES = 26 << 20  # JSON that names cells: MOST_CELLS of them, whose names have at most 250 bytes
-SOURCE = 4 << 20  # Python: the tree that is made of it takes up to a hundred times as much memory
-SEGMENT = 256 << 20  # offline files of W&B
-# What is gone through; the same variable multiplies it.
-MOST_CELLS = 100_000
-MOST_EPOCHS = 200_000  # rows of a history
-MOST_RECORDS = 1_000_000  # of an offline file of W&B
-MOST_METRICS = 2_000  # of a sweep, in results and histories together
-MOST_VALUES = 20_000_000  # metrics times cells: each is a number in memory, several times
-MOST_NUMBERS = 100_000_000  # metrics times epochs, of all histories together: each is a number in memory, twice
-ANY = math.inf  # what is trained goes into checkpoints and weights, and has the size that it has
+# Nothing we write is ever writable by anyone but its owner, for tasks run code from a sweep directory; the umask may
+# take away more.
+FILE_MODE = 0o644
 # Without a terminal of a file's own, without a wait for whoever writes to a pipe, and not through a link.
 _SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _FOLDER = os.O_CLOEXEC | os.O_DIRECTORY
 # A folder on the way to a file: it need not be readable, and a network file system is asked no more than by a path.
 _ON_THE_WAY = os.O_PATH
-# A product of axes may have more digits than Python prints.
-_DIGITS = 300
-_DEEPEST = 60  # folders in one another, below one of a sweep
-_BLOCK = 1 << 20  # bytes
 # Sweep directories that this process was given, and how often; see guard.
 _GIVEN: Counter[str] = Counter()
 _GIVEN_LOCK = threading.Lock()
@@ -196,15 +170,10 @@ def _way(path: Path | str) -> tuple[str, list[str]]:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def open_regular(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o644) -> tuple[int, int]:
-    """(descriptor, size) of a regular file. Raises RefusedFileError if it is another thing, OSError."""
-    fd, found = _open_regular(path, flags, mode)
-    return fd, found.st_size
-
-
-def _open_regular(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0) -> tuple[int, os.stat_result]:
+def open_regular(path: Path | str, flags: int = os.O_RDONLY) -> tuple[int, os.stat_result]:
+    """Descriptor of a regular file, and what it is. Raises RefusedFileError if it is another thing, OSError."""
     try:
-        fd = _open(path, flags | _SAFELY, mode)
+        fd = _open(path, flags | _SAFELY)
     except RefusedFileError:
         raise
     except OSError as error:
@@ -222,108 +191,33 @@ def _open_regular(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0) -> 
     raise _no_file(path)
 
 
-def _open(path: Path | str, flags: int, mode: int) -> int:
+@contextlib.contextmanager
+def regular(path: Path | str, flags: int = os.O_RDONLY) -> Iterator[tuple[int, os.stat_result]]:
+    """The same for as long as it is needed."""
+    fd, found = open_regular(path, flags)
+    try:
+        yield fd, found
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path | str, flags: int) -> int:
     if (held := _OF_THREAD.held) is not None:
         parent, _, name = os.fspath(path).rpartition("/")
         if parent == held.path:
             try:
-                return os.open(name, flags, mode, dir_fd=held.fd)
+                return os.open(name, flags, FILE_MODE, dir_fd=held.fd)
             except OSError as error:
                 if error.errno != errno.ESTALE:  # of a folder that is another one by now: the way is gone again
                     raise
     given, names = _way(path)
     if len(names) < 2:
-        return os.open(path, flags, mode)
+        return os.open(path, flags, FILE_MODE)
     fd = _reach(given, names[:-1], _ON_THE_WAY)
     try:
-        return os.open(names[-1], flags, mode, dir_fd=fd)
+        return os.open(names[-1], flags, FILE_MODE, dir_fd=fd)
     finally:
         let_go(fd)
-
-
-def read_with_stat(path: Path | str, most: float) -> tuple[bytes, os.stat_result]:
-    """The bytes of a regular file, and what the file is that they are of: its name may be another's a moment later.
-
-    most: how many it may have, before HOLDFAST_LIMITS. Raises RefusedFileError, OSError.
-    """
-    fd, found = _open_regular(path)
-    length = found.st_size
-    try:
-        if length > most:
-            check_size(path, length, most)
-        data = os.read(fd, length + 1)
-        if len(data) == length:
-            return data, found
-        # More than 2 GB, or a file that grows or shrinks.
-        parts = [data]
-        while parts[-1] and sum(map(len, parts)) <= length:
-            parts.append(os.read(fd, length + 1))
-        return b"".join(parts), found
-    finally:
-        os.close(fd)
-
-
-def sha256(path: Path | str, size: int | None = None, most: float = ANY, content: list[bytes] | None = None) -> str:
-    """Digest of a file, read piece by piece; empty if its size is not ``size``. most: bytes that are read.
-
-    content: gets the pieces, for whoever wants to know what they say. Raises RefusedFileError, OSError.
-    """
-    fd, length = open_regular(path)
-    try:
-        if size is not None and length != size:
-            return ""  # it need not be read to know that it is another one
-        check_size(path, length, most)
-        total, piece = hashlib.sha256(), min(length + 1, _BLOCK)
-        while data := os.read(fd, piece):
-            total.update(data)
-            if content is not None:
-                content.append(data)
-            if len(data) < piece:
-                break
-        return total.hexdigest()
-    finally:
-        os.close(fd)
-
-
-def tail(path: Path | str, most: int = _BLOCK) -> str:
-    """The end of a log, in whole lines; a first line says so if that is not all. Raises RefusedFileError, OSError."""
-    fd, length = open_regular(path)
-    try:
-        data = os.pread(fd, most, max(0, length - most))
-    finally:
-        os.close(fd)
-    if length > most:
-        data = b"... (the end of %s)\n" % os.fsencode(path) + data.partition(b"\n")[2]
-    return data.decode(errors="replace")
-
-
-def head(path: Path | str, most: int) -> str:
-    """The beginning of a log. Raises RefusedFileError, OSError."""
-    fd, _ = open_regular(path)
-    try:
-        return os.pread(fd, most, 0).decode(errors="replace")
-    finally:
-        os.close(fd)
-
-
-def ends(path: Path | str, most: int = _BLOCK) -> bytes:
-    """The beginning and the end of a file, at most twice as many bytes: all of a small one.
-
-    Raises RefusedFileError, OSError.
-    """
-    fd, length = open_regular(path)
-    try:
-        begun = os.pread(fd, most, 0)
-        return begun + os.pread(fd, most, max(len(begun), length - most))
-    finally:
-        os.close(fd)
-
-
-def check_size(path: Path | str, length: int, most: float) -> None:
-    """Raise RefusedFileError if a file is larger than those of its kind can be."""
-    if length > most * factor():
-        raise _refused(path, errno.EFBIG, f"has {size(length)}, where at most {size(round(most * factor()))} are read; "
-                       f"{way_out(length, most)}")  # fmt: skip
 
 
 def list_folder(path: Path | str) -> list[str]:
@@ -346,22 +240,6 @@ def list_folder(path: Path | str) -> list[str]:
         let_go(fd)
 
 
-def walk(directory: Path | str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As os.walk from the top, which calls itself once per level and dies of a few hundred; links are not followed.
-
-    Raises RefusedFileError naming a folder that lies deeper than any of ours.
-    """
-    waiting = [(os.fspath(directory), 0)]
-    while waiting:
-        place, depth = waiting.pop()
-        if depth > _DEEPEST:
-            raise _refused(place, errno.ELOOP, f"lies more than {_DEEPEST} folders deep; move it away")
-        for found, folders, names in islice(os.walk(place), 1):
-            yield found, folders, names
-            inner = (os.path.join(found, name) for name in reversed(folders))
-            waiting += [(path, depth + 1) for path in inner if not os.path.islink(path)]
-
-
 def refuse_link(path: Path | str) -> None:
     """Raise RefusedFileError if a folder is a link."""
     if os.path.islink(path):
@@ -375,37 +253,6 @@ def _is_link(name: str, folder: int) -> bool:
         return False
 
 
-def too_many(count: int, most: int, what: str) -> str:
-    """That there are more of something than are gone through, and the way out; empty if there are not."""
-    if count <= most * factor():
-        return ""
-    digits = len(str(count)) - 1 if count < 10**_DIGITS else _DIGITS
-    number = f"{count:,}" if digits < 15 else f"about 10^{digits}"
-    return f"{number} {what}, where at most {most * factor():,.0f} are read; {way_out(count, most)}"
-
-
-def factor() -> float:
-    """What all limits are multiplied by. Raises ConfigError if the variable is not a number of 1 or more."""
-    return _factor(os.environ.get(LIMITS, "1"))
-
-
-@cache
-def _factor(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value < math.inf:
-        raise ConfigError([f"environment: {LIMITS} is {text!r}; must be a number of at least 1"])
-    return value
-
-
-def way_out(count: int, most: float) -> str:
-    """How to raise a limit that is passed, for the end of a message."""
-    needed = -(-count // int(most))
-    return f"if that is meant, set {LIMITS}={needed if needed < 10**6 else 'N'}, which multiplies the limits"
-
-
 def _linked_folder(path: Path | str) -> RefusedFileError:
     return _refused(path, errno.ELOOP, "is a link; put the folder that it leads to in its place")
 
@@ -416,11 +263,3 @@ def _no_file(path: Path | str) -> RefusedFileError:
 
 def _refused(path: Path | str, number: int, why: str) -> RefusedFileError:
     return RefusedFileError(number, why, str(path))
-
-
-def is_shared(directory: Path) -> bool:
-    """Whether the group may write in a directory: its members share it on purpose. Raises OSError."""
-    try:
-        return bool(os.stat(directory).st_mode & stat.S_IWGRP)
-    except (FileNotFoundError, NotADirectoryError):
-        return False

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from helpers.here import lacking
 
-from hpc.storage import files, opening
+from hpc.files import atomic, directories, logs, opening, reading
 
 SPAWN = multiprocessing.get_context("spawn")
 MEGABYTE = b"x" * 2**20
@@ -74,52 +74,52 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_published_file_holds_what_was_given(tmp_path: Path) -> None:
-    files.publish(tmp_path / "a", MEGABYTE)
+    atomic.publish(tmp_path / "a", MEGABYTE)
     assert (tmp_path / "a").read_bytes() == MEGABYTE
     assert os.listdir(tmp_path) == ["a"]
 
 
 def test_publishing_replaces_the_old_file(tmp_path: Path) -> None:
-    files.publish(tmp_path / "a", b"old")
-    files.publish(tmp_path / "a", b"new")
+    atomic.publish(tmp_path / "a", b"old")
+    atomic.publish(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("write", [files.publish, files.publish_once])
+@pytest.mark.parametrize("write", [atomic.publish, atomic.publish_once])
 def test_a_file_too_large_leaves_the_old_one_and_no_temporary_one(write: Callable[..., Any], tmp_path: Path) -> None:
     target = tmp_path / "a"
-    if write is files.publish:
-        files.publish(target, b"old")
+    if write is atomic.publish:
+        atomic.publish(target, b"old")
     with file_size_limit(2**16), pytest.raises(OSError, match="too large") as caught:
         write(target, MEGABYTE)
     assert caught.value.errno == errno.EFBIG
     assert caught.value.filename == str(target)
     assert leftovers(tmp_path) == []
-    assert target.read_bytes() == b"old" if write is files.publish else not target.exists()
+    assert target.read_bytes() == b"old" if write is atomic.publish else not target.exists()
 
 
-@pytest.mark.parametrize("write", [files.publish, files.publish_once])
+@pytest.mark.parametrize("write", [atomic.publish, atomic.publish_once])
 def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(write: Callable[..., Any], tiny_disk: Path) -> None:
     target = tiny_disk / "a"
-    if write is files.publish:
-        files.publish(target, b"old")
+    if write is atomic.publish:
+        atomic.publish(target, b"old")
     with pytest.raises(OSError, match="No space") as caught:
         write(target, MEGABYTE)
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == str(target)
     assert leftovers(tiny_disk) == []
-    assert target.read_bytes() == b"old" if write is files.publish else not target.exists()
+    assert target.read_bytes() == b"old" if write is atomic.publish else not target.exists()
 
 
 @pytest.mark.parametrize(
     "act",
     [
-        lambda d: files.publish(d / "kept", b"new"),
-        lambda d: files.publish_once(d / "kept", b"new"),
-        lambda d: files.claim(d, 4),
-        lambda d: files.make_directory(d / "a" / "b"),
-        lambda d: files.append(d / "log", "line\n"),
-        lambda d: files.quarantine(d / "kept"),
+        lambda d: atomic.publish(d / "kept", b"new"),
+        lambda d: atomic.publish_once(d / "kept", b"new"),
+        lambda d: directories.claim(d, 4),
+        lambda d: directories.make_directory(d / "a" / "b"),
+        lambda d: logs.append(d / "log", "line\n"),
+        lambda d: atomic.quarantine(d / "kept"),
     ],
     ids=["publish", "publish_once", "claim", "make_directory", "append", "quarantine"],
 )
@@ -135,7 +135,7 @@ def test_an_error_at_any_step_of_publishing_leaves_the_old_file(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "a"
-    files.publish(target, b"old")
+    atomic.publish(target, b"old")
     real = getattr(os, call)
 
     def failing(*arguments: Any, **options: Any) -> None:
@@ -145,7 +145,7 @@ def test_an_error_at_any_step_of_publishing_leaves_the_old_file(
 
     monkeypatch.setattr(os, call, failing)
     with pytest.raises(OSError, match="quota") as caught:
-        files.publish(target, b"new")
+        atomic.publish(target, b"new")
     monkeypatch.undo()
     assert caught.value.filename == str(target)
     assert target.read_bytes() == b"old"
@@ -161,14 +161,14 @@ def test_a_failed_fsync_is_never_tried_again(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(OSError, match="Input/output"):
-        files.publish(tmp_path / "a", b"x")
+        atomic.publish(tmp_path / "a", b"x")
     assert len(calls) == 1
 
 
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:7]))
-    files.publish(tmp_path / "a", bytes(range(256)))
+    atomic.publish(tmp_path / "a", bytes(range(256)))
     monkeypatch.undo()
     assert (tmp_path / "a").read_bytes() == bytes(range(256))
 
@@ -178,14 +178,14 @@ def test_the_file_is_synced_before_it_gets_its_name_and_the_directory_after(tmp_
     if not trace:
         lacking("strace is not on this machine")
     code = (
-        f"from hpc.storage import files; from pathlib import Path; files.publish(Path({str(tmp_path / 'a')!r}), b'x')"
+        f"from hpc.files import atomic; from pathlib import Path; atomic.publish(Path({str(tmp_path / 'a')!r}), b'x')"
     )
     done = subprocess.run(
         [trace, "-f", "-e", "trace=fsync,rename,renameat,renameat2", sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(Path(atomic.__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     calls = [line.partition("(")[0].split()[-1][:6] for line in done.stderr.splitlines() if "(" in line and "=" in line]
     assert [call for call in calls if call in ("fsync", "rename")][-3:] == ["fsync", "rename", "fsync"]
@@ -194,13 +194,13 @@ def test_the_file_is_synced_before_it_gets_its_name_and_the_directory_after(tmp_
 def _publish_once(directory: str, barrier: Any, number: int, won: Any) -> None:
     data = f"{number}".encode() * 100_000
     barrier.wait()
-    won[number] = files.publish_once(Path(directory) / "result", data)
+    won[number] = atomic.publish_once(Path(directory) / "result", data)
 
 
 def _claim(directory: str, barrier: Any, number: int, claimed: Any) -> None:
     barrier.wait()
     for i in range(5):
-        claimed[5 * number + i] = files.claim(Path(directory), 4)[0]
+        claimed[5 * number + i] = directories.claim(Path(directory), 4)[0]
 
 
 def race(work: Callable[..., None], directory: Path, results: int) -> list[int]:
@@ -231,12 +231,12 @@ def test_eight_processes_that_claim_get_numbers_of_their_own(tmp_path: Path) -> 
 def test_a_claim_goes_on_after_the_largest_number_even_with_gaps_and_strangers(tmp_path: Path) -> None:
     for name in ("0003", "12", "notes.txt", ".nfs0001", "99x"):
         (tmp_path / name).mkdir()
-    assert files.claim(tmp_path, 4) == (13, tmp_path / "0013")
+    assert directories.claim(tmp_path, 4) == (13, tmp_path / "0013")
 
 
 def test_a_second_publish_once_changes_nothing(tmp_path: Path) -> None:
-    assert files.publish_once(tmp_path / "a", b"first") is True
-    assert files.publish_once(tmp_path / "a", b"second") is False
+    assert atomic.publish_once(tmp_path / "a", b"first") is True
+    assert atomic.publish_once(tmp_path / "a", b"second") is False
     assert (tmp_path / "a").read_bytes() == b"first"
     assert os.listdir(tmp_path) == ["a"]
 
@@ -249,18 +249,18 @@ def test_a_link_whose_reply_was_lost_counts_as_made(tmp_path: Path, monkeypatch:
         raise FileExistsError(errno.EEXIST, "File exists")
 
     monkeypatch.setattr(os, "link", lost_reply)
-    assert files.publish_once(tmp_path / "a", b"ours") is True
+    assert atomic.publish_once(tmp_path / "a", b"ours") is True
     assert (tmp_path / "a").read_bytes() == b"ours"
 
 
 def test_nothing_is_writable_by_others_even_without_a_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        files.publish(tmp_path / "a", b"x")
-        files.publish_once(tmp_path / "b", b"x")
-        files.make_directory(tmp_path / "c" / "d")
-        files.claim(tmp_path, 4)
-        files.append(tmp_path / "log", "line\n")
+        atomic.publish(tmp_path / "a", b"x")
+        atomic.publish_once(tmp_path / "b", b"x")
+        directories.make_directory(tmp_path / "c" / "d")
+        directories.claim(tmp_path, 4)
+        logs.append(tmp_path / "log", "line\n")
     finally:
         os.umask(before)
     for path in tmp_path.rglob("*"):
@@ -270,8 +270,8 @@ def test_nothing_is_writable_by_others_even_without_a_umask(tmp_path: Path) -> N
 def test_a_strict_umask_is_kept(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        files.publish(tmp_path / "a", b"x")
-        files.make_directory(tmp_path / "d")
+        atomic.publish(tmp_path / "a", b"x")
+        directories.make_directory(tmp_path / "d")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
@@ -280,7 +280,7 @@ def test_a_strict_umask_is_kept(tmp_path: Path) -> None:
 
 def test_a_file_set_aside_keeps_its_content_under_a_new_name(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"damaged")
-    aside = files.quarantine(tmp_path / "a")
+    aside = atomic.quarantine(tmp_path / "a")
     assert aside.read_bytes() == b"damaged"
     assert aside.name.startswith("a.corrupt-")
     assert os.listdir(tmp_path) == [aside.name]
@@ -289,7 +289,7 @@ def test_a_file_set_aside_keeps_its_content_under_a_new_name(tmp_path: Path) -> 
 def test_two_damaged_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
     for content in (b"1", b"2"):
         (tmp_path / "a").write_bytes(content)
-        files.quarantine(tmp_path / "a")
+        atomic.quarantine(tmp_path / "a")
     assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"1", b"2"]
 
 
@@ -307,20 +307,20 @@ def test_a_stale_file_handle_is_opened_again(error: int, tmp_path: Path, monkeyp
         return real(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", stale_at_first)
-    assert files.read(tmp_path / "a") == b"there"
+    assert reading.read(tmp_path / "a") == b"there"
     assert len(tries) == 3
 
 
 def test_a_file_that_stays_away_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        files.read(tmp_path / "nowhere")
+        reading.read(tmp_path / "nowhere")
 
 
 def test_a_listing_leaves_out_what_network_file_systems_leave_behind(tmp_path: Path) -> None:
     for name in ("a", ".nfs000123", ".a.tmp"):
         (tmp_path / name).touch()
-    assert files.entries(tmp_path) == ["a"]
-    assert files.entries(tmp_path / "nowhere") == []
+    assert directories.entries(tmp_path) == ["a"]
+    assert directories.entries(tmp_path / "nowhere") == []
 
 
 def test_a_folder_that_is_held_and_went_stale_is_listed_by_its_path(
@@ -336,14 +336,14 @@ def test_a_folder_that_is_held_and_went_stale_is_listed_by_its_path(
 
     with opening.folder(tmp_path.parent) as around, (held := opening.HeldFolder(str(tmp_path), around)):
         monkeypatch.setattr(os, "listdir", stale_if_held)
-        assert files.entries(str(tmp_path)) == ["a"]
+        assert directories.entries(str(tmp_path)) == ["a"]
 
 
 def test_a_directory_is_not_made_where_a_file_lies(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(NotADirectoryError):
-            files.make_directory(path)
+            directories.make_directory(path)
 
 
 def test_a_name_that_cannot_be_given_or_taken_is_said_with_its_folder(tmp_path: Path) -> None:
@@ -351,10 +351,10 @@ def test_a_name_that_cannot_be_given_or_taken_is_said_with_its_folder(tmp_path: 
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "file").touch()
     for act in (
-        lambda: files.rename_directory(tmp_path / "empty", tmp_path / "file"),
-        lambda: files.rename_directory(tmp_path / "nowhere", tmp_path / "file"),
-        lambda: files.remove_directory(tmp_path / "full"),
-        lambda: files.put_in_place(tmp_path / "file", tmp_path / "full" / "inside"),
+        lambda: directories.rename_directory(tmp_path / "empty", tmp_path / "file"),
+        lambda: directories.rename_directory(tmp_path / "nowhere", tmp_path / "file"),
+        lambda: directories.remove_directory(tmp_path / "full"),
+        lambda: atomic.put_in_place(tmp_path / "file", tmp_path / "full" / "inside"),
     ):
         with pytest.raises(OSError, match=r".") as caught:
             act()
@@ -363,7 +363,7 @@ def test_a_name_that_cannot_be_given_or_taken_is_said_with_its_folder(tmp_path: 
 
 def test_a_claim_where_there_is_no_directory_names_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        files.claim(tmp_path / "nowhere", 4)
+        directories.claim(tmp_path / "nowhere", 4)
     assert caught.value.filename == str(tmp_path / "nowhere" / "0001")
 
 
@@ -371,4 +371,4 @@ def test_a_claim_where_there_is_no_directory_names_it(tmp_path: Path) -> None:
 def test_what_is_no_json_is_one_kind_of_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"."):
-        files.read_json(tmp_path / "x.json")
+        reading.read_json(tmp_path / "x.json")

@@ -11,9 +11,9 @@ import pytest
 from helpers.small_sweeps import make_store, make_sweep, run_here, write_trainer
 
 from hpc.errors import ConfigError, SweepError
+from hpc.files import atomic, directories, limits, logs, opening, reading
+from hpc.files.opening import RefusedFileError
 from hpc.protocol import LIMITS
-from hpc.storage import files, opening
-from hpc.storage.opening import RefusedFileError
 from hpc.storage.permissions import below
 from hpc.storage.store import Store
 from hpc.sweep.states import CONFLICT
@@ -37,7 +37,7 @@ def _link_to_a_device(path: Path) -> None:
 
 
 @pytest.fixture
-def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def set_limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Sets the variable that multiplies the limits."""
     return lambda value: monkeypatch.setenv(LIMITS, value)
 
@@ -55,12 +55,12 @@ def test_what_is_no_regular_file_is_refused_without_waiting(make: Callable[[Path
     (tmp_path / "elsewhere").write_bytes(b"{}")
     path = tmp_path / "x.json"
     make(path)
-    for read in (files.read, files.read_json, opening.sha256, opening.tail):
+    for read in (reading.read, reading.read_json, reading.sha256, logs.tail):
         with pytest.raises(RefusedFileError) as refused:
             read(path)
         assert refused.value.filename == str(path)
     with pytest.raises(RefusedFileError):
-        files.append(path, "a line\n")
+        logs.append(path, "a line\n")
     assert (tmp_path / "elsewhere").read_bytes() == b"{}"
 
 
@@ -69,35 +69,35 @@ def test_a_file_that_is_too_large_is_refused_unread_with_the_way_out(tmp_path: P
     path.touch()
     os.truncate(path, 5 << 30)
     with pytest.raises(RefusedFileError, match=f"5.4 GB, where at most 16.8 MB are read; .*{LIMITS}=320"):
-        files.read_json(path)
-    assert len(opening.tail(path)) <= (1 << 20) + 200
+        reading.read_json(path)
+    assert len(logs.tail(path)) <= (1 << 20) + 200
 
 
-def test_the_limits_can_be_raised(tmp_path: Path, limits: Callable[[str], None]) -> None:
+def test_the_limits_can_be_raised(tmp_path: Path, set_limits: Callable[[str], None]) -> None:
     (tmp_path / "x").write_bytes(b"12345678")
     with pytest.raises(RefusedFileError):
-        files.read(tmp_path / "x", most=4)
-    limits("2")
-    assert files.read(tmp_path / "x", most=4) == b"12345678"
+        reading.read(tmp_path / "x", most=4)
+    set_limits("2")
+    assert reading.read(tmp_path / "x", most=4) == b"12345678"
 
 
 @pytest.mark.parametrize("value", ["0.5", "many", "nan", "inf", ""])
-def test_a_factor_of_the_limits_that_is_none_is_refused(value: str, limits: Callable[[str], None]) -> None:
-    limits(value)
+def test_a_factor_of_the_limits_that_is_none_is_refused(value: str, set_limits: Callable[[str], None]) -> None:
+    set_limits(value)
     with pytest.raises(ConfigError, match=LIMITS):
-        opening.factor()
+        limits.factor()
 
 
 def test_a_number_of_any_length_is_told_in_a_line() -> None:
-    assert opening.too_many(10, 10, "cells") == ""
-    assert "11 cells" in opening.too_many(11, 10, "cells")
-    assert len(opening.too_many(10**5000, 10, "cells")) < 200
+    assert limits.too_many(10, 10, "cells") == ""
+    assert "11 cells" in limits.too_many(11, 10, "cells")
+    assert len(limits.too_many(10**5000, 10, "cells")) < 200
 
 
 @pytest.mark.parametrize("name", ["individual_results", "packs", "submissions", "code", "plots", "wandb"])
 def test_a_folder_that_is_a_link_is_refused(name: str, store: Store, tmp_path: Path) -> None:
     folder, away = store.root / name, tmp_path / "away"
-    files.make_directory(folder)
+    directories.make_directory(folder)
     folder.rename(away)
     folder.symlink_to(away)
     with pytest.raises(RefusedFileError) as refused:
@@ -109,7 +109,7 @@ def test_a_sweep_directory_may_be_reached_through_a_link(store: Store, tmp_path:
     (tmp_path / "link").symlink_to(store.root)
     linked = Store(tmp_path / "link")
     assert linked.sweep() == store.sweep()
-    files.publish(linked.root / "new", b"")
+    atomic.publish(linked.root / "new", b"")
     assert (store.root / "new").exists()
 
 
@@ -130,14 +130,14 @@ def test_nothing_is_written_or_removed_through_a_folder_that_is_a_link(store: St
     (away / "kept").write_bytes(b"")
     folder.symlink_to(away)
     for write in (
-        lambda: files.publish(folder / "new", b""),
-        lambda: files.publish_once(folder / "new", b""),
-        lambda: files.make_directory(folder / "new"),
-        lambda: files.make_directory(folder),
-        lambda: files.claim(folder, 4),
-        lambda: files.append(folder / "new", "line\n"),
-        lambda: files.quarantine(folder / "kept"),
-        lambda: files.remove(folder / "kept"),
+        lambda: atomic.publish(folder / "new", b""),
+        lambda: atomic.publish_once(folder / "new", b""),
+        lambda: directories.make_directory(folder / "new"),
+        lambda: directories.make_directory(folder),
+        lambda: directories.claim(folder, 4),
+        lambda: logs.append(folder / "new", "line\n"),
+        lambda: atomic.quarantine(folder / "kept"),
+        lambda: atomic.remove(folder / "kept"),
     ):
         with pytest.raises(RefusedFileError):
             write()
@@ -147,7 +147,7 @@ def test_nothing_is_written_or_removed_through_a_folder_that_is_a_link(store: St
 def test_a_link_is_given_no_second_name(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "link").symlink_to(tmp_path / "secret")
-    for give in (files.link_once, files.put_in_place):
+    for give in (atomic.link_once, atomic.put_in_place):
         with pytest.raises(RefusedFileError):
             give(tmp_path / "link", tmp_path / "public")
     assert not (tmp_path / "public").exists()
@@ -166,7 +166,7 @@ def test_folders_in_one_another_are_gone_through_without_an_end_of_the_stack(tmp
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "a")
-    assert list(opening.walk(tmp_path)) == list(os.walk(tmp_path))
+    assert list(directories.walk(tmp_path)) == list(os.walk(tmp_path))
     folder = os.open(tmp_path / "a", os.O_RDONLY)
     for _ in range(70):
         os.mkdir("a", dir_fd=folder)

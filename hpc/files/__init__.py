@@ -1,0 +1,4 @@
+"""Files and folders that a crash leaves whole and a stranger's link leads nowhere. Knows nothing of sweeps.
+
+Imports: hpc.errors, hpc.protocol, hpc.units, and what lies below them.
+"""

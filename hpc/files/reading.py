@@ -1,0 +1,122 @@
+"""What a file of a sweep directory holds: no more than a file of its kind can, whatever lies in its place."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from hpc.files.limits import ANY, DOCUMENT, check_size
+from hpc.files.opening import open_regular, regular
+
+# A network file system answers so when another host has replaced the file behind an open handle or a cached name;
+# opening it again asks the server. Three times: a file may be replaced twice in a row, not for ever.
+_STALE = {errno.ESTALE, errno.ENOENT}
+_READ_TRIES = 3
+_FAST_JSON = msgspec.json.Decoder()
+_BLOCK = 1 << 20  # bytes
+T = TypeVar("T")
+
+
+def read(path: Path | str, most: float = DOCUMENT) -> bytes:
+    """Content of a file that is known to be there; a stale network handle is opened again.
+
+    most: bytes that a file of this kind may have, see hpc.files.limits. Raises RefusedFileError, OSError.
+    """
+    return read_with_stat(path, most)[0]
+
+
+def read_with_stat(path: Path | str, most: float = DOCUMENT) -> tuple[bytes, os.stat_result]:
+    """The same with what the file is whose bytes these are, such as whose: its name may be another's by now."""
+    return asked(lambda: _read_once(path, most), _STALE)
+
+
+def _read_once(path: Path | str, most: float) -> tuple[bytes, os.stat_result]:
+    fd, found = open_regular(path)
+    length = found.st_size
+    try:
+        if length > most:
+            check_size(path, length, most)
+        data = os.read(fd, length + 1)
+        if len(data) == length:
+            return data, found
+        # More than 2 GB, or a file that grows or shrinks.
+        parts = [data]
+        while parts[-1] and sum(map(len, parts)) <= length:
+            parts.append(os.read(fd, length + 1))
+        return b"".join(parts), found
+    finally:
+        os.close(fd)
+
+
+def asked(question: Callable[[], T], stale: Collection[int]) -> T:
+    """The answer, asked for again where it is one of these errors."""
+    for _ in range(_READ_TRIES - 1):
+        try:
+            return question()
+        except OSError as error:
+            if error.errno not in stale:
+                raise
+    return question()
+
+
+def read_json(path: Path | str, most: float = DOCUMENT) -> Any:
+    """The JSON document in a file that is known to be there. Raises ValueError if it is none, OSError."""
+    return parse_json(read(path, most))
+
+
+def parse_json(data: bytes) -> Any:
+    """A JSON document, in which no number is NaN or infinite. Raises ValueError if it is none."""
+    # msgspec is faster. It refuses all that json refuses and a little more (1e999, half a surrogate),
+    # so what it refuses is left to json, which says why.
+    try:
+        return _FAST_JSON.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _STRICT_JSON.decode(data.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_constant(token: str) -> float:
+    raise ValueError(f"it holds {token}")
+
+
+_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def sha256(path: Path | str, size: int | None = None, most: float = ANY, content: list[bytes] | None = None) -> str:
+    """Digest of a file, read piece by piece; empty if its size is not ``size``. most: bytes that are read.
+
+    content: gets the pieces, for whoever wants to know what they say. Raises RefusedFileError, OSError.
+    """
+    total = hashlib.sha256()
+    with regular(path) as (fd, found):
+        if size is not None and found.st_size != size:
+            return ""  # it need not be read to know that it is another one
+        check_size(path, found.st_size, most)
+        piece = min(found.st_size + 1, _BLOCK)
+        while data := os.read(fd, piece):
+            total.update(data)
+            if content is not None:
+                content.append(data)
+            if len(data) < piece:
+                break
+    return total.hexdigest()
+
+
+def ends(path: Path | str, most: int = _BLOCK) -> bytes:
+    """The beginning and the end of a file, at most twice as many bytes: all of a small one.
+
+    Raises RefusedFileError, OSError.
+    """
+    with regular(path) as (fd, found):
+        begun = os.pread(fd, most, 0)
+        return begun + os.pread(fd, most, max(len(begun), found.st_size - most))
