@@ -195,16 +195,16 @@ def test_a_good_result_that_cannot_get_its_name_back_leaves_its_cell_in_conflict
 ) -> None:
     store, cell, (one, two) = copies
     assert one.publish(cell, outcome(1.0), {})
-    quarantine = published.files.quarantine
+    quarantine = published.atomic.quarantine
 
     def overtaken(path: Path, mark: str = "") -> Path:
         aside = quarantine(path, mark)
-        monkeypatch.setattr(published.files, "quarantine", quarantine)
+        monkeypatch.setattr(published.atomic, "quarantine", quarantine)
         assert two.publish(cell, outcome(2.0), {})
         fill(disk / "filler")
         return aside
 
-    monkeypatch.setattr(published.files, "quarantine", overtaken)
+    monkeypatch.setattr(published.atomic, "quarantine", overtaken)
     with pytest.raises(OSError, match="No space left on device"):
         published.set_aside(store.paths, cell, b"what was found damaged")
     assert state(store, cell) == CONFLICT
