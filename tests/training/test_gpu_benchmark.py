@@ -25,7 +25,7 @@ from hpc.protocol import TaskExit
 from training.model.settings import read_settings
 
 # What a machine that has torch need not have.
-NOT_THERE = ("submitit", "wandb", "click", "rich", "pandas", "pyarrow", "matplotlib", "scipy", "jinja2", "hypothesis")
+NOT_THERE = ("submitit", "wandb", "click", "rich", "pandas", "pyarrow", "matplotlib", "scipy", "jinja2")
 BROKEN = """
 import os, signal, sys
 if "--part" in sys.orig_argv:
@@ -76,7 +76,7 @@ def test_the_whole_rehearsal_runs_where_the_toolkits_packages_are_missing(tmp_pa
     assert "skipped" in found["tests"]["last lines"][-1]
     assert found["sanitizer"]["last lines"][-1].startswith("sum of the parameters after three steps: ")
     timed = [*(f"pack of {n}" for n in (1, 3)), *(f"3 packs of 1 {how}" for how in ("at once", "in turn"))]
-    timed += ["tight loop", *(f"tight loop, {n} processes" for n in (1, 2))]
+    timed += ["tight loop", "tight loop, 2 processes"]
     assert list(found["speed"]) == timed
     assert all(value > 0 for part in ("copies", "speed", "profile") for value in found[part].values())
     sweep = found["sweep"]
@@ -98,7 +98,7 @@ def test_a_part_that_fails_dies_or_hangs_keeps_what_it_had_and_takes_no_other_wi
 ) -> None:
     for name, value in at_start(tmp_path / "start", BROKEN).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setitem(gpu.LIMITS, "copies", 0.1)
+    monkeypatch.setitem(gpu.LIMITS, "copies", 0.01)
     arguments = argparse.Namespace(json=tmp_path / "gpu.json", markdown=tmp_path / "gpu.md", rehearse=True)
     assert gpu.run(["equal", "copies", "speed", "sanitizer"], gpu.TINY, arguments) == 1
     found = json.loads(arguments.json.read_text())
