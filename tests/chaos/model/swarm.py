@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 
 # How often a rule is chosen, against others of the same schedule. None: it is left out.
 _WEIGHTS = (0, 0, 1, 1, 4)
-# Steps of a schedule that starts from nothing, and of one that continues another; at most.
-_STEPS, _MORE_STEPS = 20, 6
+# Steps of a schedule, at most. Most violations need few, and each step more can undo what the others have built up.
+_STEPS = (3, 6, 20)
 _CONTINUES = 0.75
 BOTH = (False, True)
 
@@ -122,16 +122,15 @@ class Search:
             _take(machine, swarm.rules[step.rule], step)
             self._note(machine.situation(), steps)
 
-        most, known = _MORE_STEPS, len(self._kept)
+        known = len(self._kept)
         before = self._one_to_continue(chance) if self._kept and chance.random() < _CONTINUES else None
         if before:
             steps += before.steps
             _replay(steps, machine)
         else:
-            most = _STEPS
             for step in swarm.first():
                 take(step)
-        for _ in range(chance.randint(1, most)):
+        for _ in range(chance.randint(1, chance.choice(_STEPS))):
             if found := swarm.next(machine):
                 take(found)
         if before:
@@ -191,13 +190,18 @@ def shrunk(model: type[Any], found: Found, says: str, seconds: float) -> Found:
         start, shorter = 0, False
         while start < len(found.steps) and time.monotonic() < deadline:
             fewer = [*found.steps[:start], *found.steps[start + size :]]
-            violation = _violation(model, partial(_replay, fewer))
+            violation = violation_of(model, fewer)
             if violation and says in violation:
                 found, shorter = replace(found, violation=violation, steps=fewer), True
             else:
                 start += size
         size = size if shorter and size == 1 else size // 2
     return found
+
+
+def violation_of(model: type[Any], steps: Sequence[Step]) -> str:
+    """What these steps violate, at any of them or when all is brought to an end; empty if nothing."""
+    return _violation(model, partial(_replay, steps))
 
 
 def _violation(model: type[Any], play: Callable[[Any], None]) -> str:
