@@ -186,7 +186,7 @@ class Part:
 
 
 PARTS = {
-    "model": Part(model, {"file operations": 100_000, "kills": 100}),
+    "model": Part(model, {"file operations": 100_000, "kills": 100, "commands": 100}),
     "cells": Part(
         cells, {"kills": 2000, "kills with two copies live": 1000, "attempts that trained": 1000, "cells": 240}
     ),
