@@ -173,7 +173,8 @@ def described(measured: Pilot) -> str:
     used = widest.host_bytes if widest.device_bytes is None else widest.device_bytes
     memory = f"; {size(used)} of memory at {widest.width}" if used else ""
     plural = "packs" if len(series) > 1 else "a pack"
-    text = f"{measured.hardware}: a {measured.unit} of {plural} of {widths} takes {times} ms"
+    article = "an" if measured.unit == "epoch" else "a"
+    text = f"{measured.hardware}: {article} {measured.unit} of {plural} of {widths} takes {times} ms"
     gain = series[0].seconds / series[0].width / (best.seconds / best.width)
     better = f", {gain:.2g} times as fast per cell at {best.width}" if best.width > 1 else ""
     return f"{text}{better}{memory}"
