@@ -31,10 +31,12 @@ _ON_GPU = re.compile(r"CUDA|\bHIP\b|RESOURCE_EXHAUSTED|\bGPU\b")
 _KILLED = re.compile(r"signal 9\b|SIGKILL")
 # Who writes into a task's log, and the words by which it tells a shortage. Sought one after the other: one expression
 # for both would begin again at every name in a line.
+# Slurm's daemon gives its name or, as in 26.05, the time.
+_DAEMON = re.compile(r"slurmstepd|\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]{0,10}\] error: ")
 _LOGGED = (
-    (MEMORY, "slurmstepd", re.compile(r"oom.kill|exceeded (job |step )?memory limit", re.I)),
-    (MEMORY, "task.sh: ", re.compile(r"out of memory", re.I)),
-    (TIME, "slurmstepd", re.compile(r"DUE TO TIME LIMIT")),
+    (MEMORY, _DAEMON, re.compile(r"oom.kill|exceeded (job |step )?memory limit", re.I)),
+    (MEMORY, re.compile("task[.]sh: "), re.compile(r"out of memory", re.I)),
+    (TIME, _DAEMON, re.compile(r"DUE TO TIME LIMIT")),
 )
 _STATES = {"OUT_OF_MEMORY": MEMORY, "TIMEOUT": TIME}
 # Slurm may send the signal up to a minute early, and a task takes a while to begin.
@@ -143,7 +145,7 @@ def _logged(text: str) -> str:
     """What a task ran out of, by what its log says; empty if it says nothing of it."""
     lines = text.split("\n")
     for short, who, words in _LOGGED:
-        if any(who in line and words.search(line, line.index(who)) for line in lines):
+        if any((named := who.search(line)) and words.search(line, named.start()) for line in lines):
             return short
     return ""
 

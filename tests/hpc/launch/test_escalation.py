@@ -118,6 +118,17 @@ def test_what_the_trainer_raised_counts(store: Store, cell: Cell, cause: str, sh
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks ...\n", MEMORY),
         ("x: line 6: 31 Killed\ntask.sh: a process was killed since the job was out of memory\n", MEMORY),
         ("slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-29T14:14:44 DUE TO TIME LIMIT ***\n", TIME),
+        ("[2026-11-29T19:48:26.042] error: StepId=6.batch exceeded memory limit (19 > 16), being killed\n", MEMORY),
+        ("[2026-11-29T19:48:26.053] error: Exceeded job memory limit\n", MEMORY),
+        (
+            "[2026-11-29T19:48:26.088] error: *** JOB 6 ON n1 CANCELLED AT 2026-11-29T19:48:26 DUE TO TIME LIMIT ***",
+            TIME,
+        ),
+        (
+            "[2026-11-29T19:48:26.088] error: *** JOB 6 ON n1 CANCELLED AT 2026-11-29T19:48:26 DUE to SIGNAL Killed",
+            None,
+        ),
+        ("error: Exceeded job memory limit\n", None),
         ("slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-29T14:14:44 DUE TO PREEMPTION ***\n", None),
         ("slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-29T14:14:44 ***\n", None),
         ("x: line 6: 31 Killed   python3\n", None),
@@ -131,7 +142,9 @@ def test_what_slurm_wrote_into_the_tasks_log_counts(store: Store, cell: Cell, te
     assert (found and found.of) == short
 
 
-@pytest.mark.parametrize("who", ["slurmstepd ", "task.sh: ", "task.sh: x slurmstepd "])
+@pytest.mark.parametrize(
+    "who", ["slurmstepd ", "task.sh: ", "task.sh: x slurmstepd ", "[2026-11-29T19:48:26.042] error: "]
+)
 def test_a_log_that_repeats_a_name_is_read_in_a_time_that_its_length_bounds(who: str) -> None:
     """In another process, which the kernel ends: the time once grew with the square of the length."""
     program = (
