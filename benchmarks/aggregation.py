@@ -1,18 +1,18 @@
-"""Speed of gathering, statistics and figures, beside a plain loop: python -m benchmarks.aggregation [--cells N ...].
+"""Speed of gathering, statistics and figures: python -m benchmarks.aggregation [--cells N ...] [--json F].
 
-Synthetic sweeps with 15 metrics and 50 epochs per cell, on a local disk with a warm cache. Only aggregate's own
-functions are timed, not the loading of Python and its libraries. Prints a table; nothing here passes or fails.
+Synthetic sweeps with 15 metrics and 50 epochs per cell, on a local disk with a warm cache, beside reading the same
+files and nothing else, and beside a plain loop. Only aggregate's own functions are timed, not the loading of Python and
+its libraries. Times are the processor's, and ratios are taken within a round. Nothing here passes or fails.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import os
 import shutil
-import sys
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import machine
 from hpc.config.schema.configuration import Configuration
 from hpc.files import atomic
 from hpc.storage import published
@@ -34,8 +35,8 @@ from hpc.sweep.grid import Axis, Grid
 # About as much as the built-in experiment has.
 METRICS, EPOCHS, SEEDS = 15, 50, 5
 LARGEST_LOOP = 10_000  # cells; beyond, the plain loop takes minutes
-Measured = tuple[str, str, tuple[float, float]]
 FIGURES = 30
+FLOOR, FIRST = "open and read every file, nothing else", "aggregate, first time, all files written"
 # What a cell that has ended leaves and a reader looks at.
 FILES = ("results.json", "config.json", "history.csv")
 
@@ -93,22 +94,18 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
         "epochs": EPOCHS,
         "config_digest": sweep.config_digest,
         "outcome_digest": "0" * 64,
-        "provenance": {"attempts": 1, "seconds": 12.5, "node": "n1", "pack": 1, "files": named, "note": "x" * 700},
+        "provenance": {"attempts": 1, "seconds": 12, "node": "n1", "pack": 1, "files": named, "note": "x" * 700},
     }
     # Written plainly: `atomic.publish` syncs each file, which is not what is measured here.
     for name, content in (beside | {"results.json": json.dumps(result, indent=1).encode()}).items():
         (directory / name).write_bytes(content)
 
 
-def timed(action: Callable[[], object], repeats: int = 1) -> tuple[float, float]:
-    """Smallest wall and CPU time in seconds: other work on the machine can only add to them."""
-    walls, processors = [], []
-    for _ in range(repeats):
-        wall, processor = time.perf_counter(), time.process_time()
-        action()
-        walls.append(time.perf_counter() - wall)
-        processors.append(time.process_time() - processor)
-    return min(walls), min(processors)
+def timed(action: Callable[[], object]) -> tuple[float, float]:
+    """Elapsed and processor seconds."""
+    wall, processor = time.perf_counter(), time.process_time()
+    action()
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def open_and_read(store: Store) -> None:
@@ -136,29 +133,52 @@ def plain_loop(store: Store) -> None:
             np.median(seeds), seeds.min(), seeds.max()
 
 
-def measure_gathering(cells: int, folder: Path, repeats: int, *, beside: bool) -> Iterator[Measured]:
+def gathered(store: Store) -> tuple[float, float]:
+    """Processor seconds of gathering and computing, and of its longer thread: on idle cores the elapsed time is that
+    one's, as the other one only parses what this one has read."""
     from aggregate.analysis.study import study
-    from aggregate.pipeline import aggregate
     from aggregate.reading.sweep import read
+
+    processor, thread = time.process_time(), time.thread_time()
+    study(read(store))
+    return time.process_time() - processor, time.thread_time() - thread
+
+
+def measure_gathering(cells: int, folder: Path, rounds: int, *, beside: bool) -> dict[str, list[float]]:
+    """Processor seconds of every round, by what was done; the first round's aggregation is a first one. All take turns,
+    so that a busy machine slows all alike."""
+    from aggregate.pipeline import aggregate
 
     side = {10_000: (40, 50), 100_000: (100, 200)}.get(cells, (cells // SEEDS, 1))
     store = make_sweep(folder / f"sweep-{cells}", side)
-    study(read(store))  # once unmeasured: the files are in memory from here on
-    count = f"{cells:,} cells"
-    yield count, "open and read every file, nothing else", timed(lambda: open_and_read(store), repeats)
-    yield count, "gather and compute", timed(lambda: study(read(store)), repeats)
-    yield count, "aggregate, first time, all files written", timed(lambda: aggregate(store.root, figures=False))
-    yield count, "aggregate, nothing changed", timed(lambda: aggregate(store.root, figures=False), repeats)
-    changed = store.sweep().grid[0]
-    path = store.paths.result_file(changed)
-    atomic.publish(path, path.read_bytes().replace(b'"seconds": 12.5', b'"seconds": 13.5'))
-    yield count, "aggregate, one cell changed", timed(lambda: aggregate(store.root, figures=False))
+    gathered(store)  # once unmeasured: the files are in memory from here on
+    found: dict[str, list[float]] = {}
+    path = store.paths.result_file(store.sweep().grid[0])
+
+    def note(what: str, seconds: float) -> None:
+        found.setdefault(what, []).append(seconds)
+
+    def again() -> None:
+        aggregate(store.root, figures=False)
+
+    for number in range(rounds):
+        note(FLOOR, timed(lambda: open_and_read(store))[1])
+        both, longer = gathered(store)
+        note("gather and compute", both)
+        note("gather and compute, its longer thread", longer)
+        store.paths.cache_file.unlink(missing_ok=True)  # what it remembers of the round before
+        note(FIRST, timed(again)[1])
+        note("aggregate, nothing changed", timed(again)[1])
+        content = path.read_bytes().replace(b'"seconds": %d' % (12 + number), b'"seconds": %d' % (13 + number))
+        atomic.publish(path, content)
+        note("aggregate, one cell changed", timed(again)[1])
     if beside:
-        yield count, "plain json + pandas + scipy loop", timed(lambda: plain_loop(store))
+        note("plain json + pandas + scipy loop", timed(lambda: plain_loop(store))[1])
     shutil.rmtree(store.root)
+    return found
 
 
-def measure_figures(folder: Path, repeats: int) -> Iterator[Measured]:
+def measure_figures(folder: Path, rounds: int) -> dict[str, list[float]]:
     from aggregate.analysis.study import study
     from aggregate.figures.canvas import encoded, house_style
     from aggregate.figures.catalogue import plots
@@ -178,39 +198,45 @@ def measure_figures(folder: Path, repeats: int) -> Iterator[Measured]:
         if len(made) != FIGURES:
             raise RuntimeError(f"{len(made)} figures, not {FIGURES}")
 
-    yield "210 cells", f"{FIGURES} figures as PNG", timed(draw, repeats)
+    found = {f"{FIGURES} figures as PNG": [timed(draw)[1] for _ in range(rounds)]}
     shutil.rmtree(store.root)
+    return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def show(sweep: str, found: dict[str, list[float]]) -> None:
+    """Medians, and those of the ratios within each round."""
+    for what, seconds in found.items():
+        line = f"{sweep:>16}  {what:40}{statistics.median(seconds):9.2f} s"
+        for other in (FLOOR, FIRST):
+            if what != other and len(found.get(other, ())) == len(seconds):
+                ratio = statistics.median(a / b for a, b in zip(seconds, found[other], strict=True))
+                line += f"{ratio:8.2f} x {'floor' if other == FLOOR else 'first'}"
+        print(line, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, nargs="*", default=[10_000, 100_000], metavar="N")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-loop", action="store_true", help="skip the plain loop")
     parser.add_argument("--no-figures", action="store_true")
     parser.add_argument("--directory", type=Path, help="where the sweeps are made (default: a temporary directory)")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    writer = csv.writer(sys.stdout, delimiter="\t")
-    writer.writerow(["sweep", "what", "seconds", "processor seconds"])
-    with tempfile.TemporaryDirectory(dir=arguments.directory) as folder:
-        root = Path(folder)
+    found: dict[str, Any] = {"machine": machine()}
+    print(found["machine"])
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
+        folder = Path(name)
         if not arguments.no_figures:
-            _print(writer, measure_figures(root, arguments.repeats))
+            found["figures"] = measure_figures(folder, arguments.rounds)
+            show("210 cells", found["figures"])
         for cells in arguments.cells:
-            _print(
-                writer,
-                measure_gathering(
-                    cells, root, arguments.repeats, beside=not arguments.no_loop and cells <= LARGEST_LOOP
-                ),
-            )
-    return 0
-
-
-def _print(writer: Any, rows: Iterator[Measured]) -> None:
-    for sweep, what, (wall, processor) in rows:
-        writer.writerow([sweep, what, f"{wall:.2f}", f"{processor:.2f}"])
-        sys.stdout.flush()
+            beside = not arguments.no_loop and cells <= LARGEST_LOOP
+            found[f"{cells} cells"] = measure_gathering(cells, folder, arguments.rounds, beside=beside)
+            show(f"{cells:,} cells", found[f"{cells} cells"])
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

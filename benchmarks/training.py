@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import torch
 
 from benchmarks import checkpoints
 from benchmarks.loops import predecessor_loop, tight_loop
+from benchmarks.machine import machine
 from benchmarks.packs import GFLOP_PER_STEP, ROWS, make_pack, settings_of, steps_of
 from training.loop.loop import CPU_PACK
 from training.model.tables import make_tables
@@ -208,13 +208,10 @@ def print_speed(found: dict[str, dict[str, float]]) -> None:
             print(f"{'  over fp32':34}{row['over_fp32']:8.2f}")
 
 
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cpu = f"{len(names)} x {names[0]}" if names else platform.machine()
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+def kinds() -> str:
+    """What torch and the compiled step were made for."""
     ours = f"compiled step for {load_kernel().instruction_set}" if compiled() else "no compiled step"
-    return f"{cpu}; torch for {torch.backends.cpu.get_cpu_capability()}, {ours}; {versions}"
+    return f"torch {torch.__version__} for {torch.backends.cpu.get_cpu_capability()}, {ours}"
 
 
 def main() -> None:
@@ -230,7 +227,7 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | ONLY_AVX2)
     torch.set_flush_denormal(True)
-    found: dict[str, Any] = {"machine": machine()}
+    found: dict[str, Any] = {"machine": f"{machine()}; {kinds()}"}
     print(found["machine"])
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / "data"

@@ -30,6 +30,7 @@ CHUNK = 64  # files: few enough to stay in the processor's cache until they are 
 _LARGEST_BLOCK = 1 << 24  # bytes
 _MOST_AT_ONCE = 1 << 24  # bytes of files that are parsed together; one alone may be as large as a history can be
 _WAITING = 4  # chunks that have been read and wait for the parser
+_LINE_END = ord("\n")
 EPOCH = "epoch"
 Fault = tuple[str, str]
 
@@ -156,7 +157,9 @@ def _files(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> 
             faults.append((position, (name, "history.csv is cut short")))
         else:
             end = data.index(b"\n")
-            rows = data.count(b"\n", end + 1)
+            rows = int(
+                np.count_nonzero(np.frombuffer(data, np.uint8, offset=end + 1) == _LINE_END)
+            )  # not data.count: slow
             columns = data.count(b",", 0, end)
             if fault := too_many(rows, MOST_EPOCHS, "rows") or too_many(columns, MOST_METRICS, "metrics"):
                 faults.append((position, (name, f"history.csv has {fault}")))

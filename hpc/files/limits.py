@@ -47,7 +47,7 @@ def check_size(path: Path | str, length: int, most: float) -> None:
 
 def too_many(count: int, most: int, what: str) -> str:
     """That there are more of something than are gone through, and the way out; empty if there are not."""
-    if count <= most * factor():
+    if count <= most or count <= most * factor():  # no factor is below 1, and asking for it takes a while
         return ""
     digits = len(str(count)) - 1 if count < 10**_DIGITS else _DIGITS
     number = f"{count:,}" if digits < 15 else f"about 10^{digits}"

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from aggregate import pipeline
 from aggregate.pipeline import aggregate
-from aggregate.reading import histories
+from aggregate.reading import histories, sweep
 from hpc.errors import SweepError
 from hpc.storage import published
 from hpc.storage.revisions import write_sweep
@@ -46,19 +46,33 @@ def _first(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Callabl
     monkeypatch.setattr(module, name, called)
 
 
-def test_a_cell_that_is_trained_anew_while_it_is_read_never_has_anothers_history(
-    directory: Directory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _first(monkeypatch, histories, "read", lambda: _train(directory, "dim_8_run_0", 7.0))
+def _end_of_training(directory: Directory) -> tuple[list[float], list[float]]:
+    """What an aggregation now has at the end of each cell, by its history and by its result."""
     paths = directory.store.paths
     aggregate(paths.root, figures=False)
     cells, curves = (parquet.read_table(path) for path in (paths.table_file, paths.curves_file))
-    last = curves.filter(pc.equal(curves["epoch"], 2))["val_loss"].to_pylist()
-    assert sorted(last) == sorted(cells[LOSS].to_pylist()) == [0.5, 0.5, 0.5, 7.0]
+    return sorted(curves.filter(pc.equal(curves["epoch"], 2))["val_loss"].to_pylist()), sorted(cells[LOSS].to_pylist())
+
+
+def test_a_cell_that_is_trained_anew_while_it_is_read_never_has_anothers_history(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _first(monkeypatch, histories, "_parse_chunk", lambda: _train(directory, "dim_8_run_0", 7.0))
+    assert _end_of_training(directory) == ([0.5] * 4, [0.5] * 4)
+    assert _end_of_training(directory) == ([0.5, 0.5, 0.5, 7.0], [0.5, 0.5, 0.5, 7.0])
+
+
+def test_nor_has_one_whose_history_was_missing_when_its_result_was_read(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.store.paths.history_file(directory.cell("dim_8_run_0")).unlink()
+    _first(monkeypatch, histories, "read", lambda: _train(directory, "dim_8_run_0", 7.0))
+    assert _end_of_training(directory) == ([0.5, 0.5, 0.5, 7.0], [0.5, 0.5, 0.5, 7.0])
 
 
 def test_one_that_is_trained_anew_without_end_is_named(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter(range(1, 100))
+    losses, history = iter(range(1, 100)), directory.store.paths.history_file(directory.cell("dim_8_run_0"))
+    _first(monkeypatch, sweep, "names_of", lambda: history.unlink(missing_ok=True), times=99)
     _first(monkeypatch, histories, "read", lambda: _train(directory, "dim_8_run_0", float(next(losses))), times=99)
     with pytest.raises(SweepError, match=r"dim_8_run_0/history.csv: replaced while the sweep was read; read it again"):
         aggregate(directory.store.root, figures=False)
