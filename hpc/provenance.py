@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 
 from hpc.processes import host
 
+_VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 _PACKAGES = ("holdfast", "torch", "numpy", "scipy", "submitit")
 
 
@@ -16,10 +18,16 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            found[name] = _version(importlib.metadata.distribution(name))
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _version(package: importlib.metadata.Distribution) -> str:
+    """As `importlib.metadata.version` has it, which parses the whole description of a package for one line."""
+    match = _VERSION.search(package.read_text("METADATA") or "")
+    return match[1] if match else package.version
 
 
 def job() -> dict[str, str]:

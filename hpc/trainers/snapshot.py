@@ -186,7 +186,11 @@ def _lying_in(code: Path, taken: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _ours(root: Path) -> Iterator[tuple[str, Path]]:
-    for folder in OUR_PACKAGES:
-        for path in (root / folder).rglob("*"):
-            if path.suffix in _OUR_SUFFIXES and "__pycache__" not in path.parts:
-                yield path.relative_to(root).as_posix(), path
+    # Names, not paths, until a file is found: every task goes through all of them twice before it begins.
+    for package in OUR_PACKAGES:
+        for folder, folders, names in os.walk(root / package):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            inside = Path(folder).relative_to(root).as_posix()
+            for name in names:
+                if os.path.splitext(name)[1] in _OUR_SUFFIXES:
+                    yield f"{inside}/{name}", Path(f"{folder}/{name}")
