@@ -94,8 +94,11 @@ format: setup  ## format the code with ruff
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: setup  ## compare the training speed with common alternatives, also in bench.json (ARGS=--avx2: without AVX-512)
+bench: setup  ## measure training, starts and aggregation beside alternatives, also in bench*.json (ARGS=--avx2: without AVX-512)
 	$(VENV)/bin/python -m benchmarks.training --json bench.json $(ARGS)
+	$(VENV)/bin/python -m benchmarks.start --json bench-start.json
+	$(VENV)/bin/python -m benchmarks.small_cells --rounds 1 --json bench-small-cells.json
+	$(VENV)/bin/python -m benchmarks.aggregation --cells 10000 --json bench-aggregation.json
 
 bench-gpu: setup  ## measure everything that is to be seen on a GPU, also in gpu.json and gpu.md (ARGS="--parts speed")
 	$(VENV)/bin/python -m benchmarks.gpu $(ARGS)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import machine
 from hpc.config.load import CommandLine, load
 from hpc.node.attempt import PackAttempt
 from hpc.node.training_run import TrainingRun
@@ -83,13 +84,14 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=3.4, help="state of a cell (the built-in trainer's: 3.4)")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    print(about := machine())
     with tempfile.TemporaryDirectory() as name:
         found = measure(Path(name), arguments.megabytes)
     print(f"{'cells':>8}{'s':>10}{'ms per cell':>14}")
     for cells, seconds in found.items():
         print(f"{cells:>8}{seconds:10.3f}{1e3 * seconds / int(cells):14.2f}")
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": about, **found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.machine import machine
+
 ROOT = Path(__file__).parents[1]
 TRAINER = (
     "FACTORS = {'a': {'kind': 'integer'}}\n"
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    print(about := machine())
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "small.py").write_text(TRAINER)
@@ -68,7 +71,7 @@ def main() -> None:
         print(f"{way:>16}: {row['cpu_ms']:6.1f} of processor time, {row['elapsed_ms']:6.1f} elapsed")
     print(f"processor time, each by itself over forked: {', '.join(f'{ratio:.1f}' for ratio in ratios)}")
     if options.json:
-        options.json.write_text(json.dumps({"cells": options.cells, "rounds": rounds}, indent=1))
+        options.json.write_text(json.dumps({"machine": about, "cells": options.cells, "rounds": rounds}, indent=1))
 
 
 if __name__ == "__main__":

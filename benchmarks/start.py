@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.checkpoints import CELLS, recorded
+from benchmarks.machine import machine
 from hpc import protocol
 from hpc.submission import intents
 from hpc.trainers.snapshot import snapshot
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="profile the last round, which it makes slower")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    print(about := machine())
     with tempfile.TemporaryDirectory() as name:
         found = measure(Path(name), arguments.rounds, arguments.profile)
     print(f"{CELLS} cells, medians of {arguments.rounds} rounds, ms to the first step, imports aside")
@@ -90,7 +92,7 @@ def main() -> None:
         least = min(row["elapsed_ms"] for row in rows)
         print(f"{cells:>10}: {cpu:6.0f} of processor time, {elapsed:6.0f} elapsed (shortest {least:.0f})")
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": about, **found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import cProfile
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -21,6 +22,12 @@ from typing import Any
 
 # Visits of a pack before the task is stopped: a few, so that what is restored is a state in the middle of training.
 VISITS = 10
+
+
+def _processor_time() -> float:
+    """Of this process and of those that it has started and that have ended, such as the compiler that says its name."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def main(argv: list[str]) -> int:
@@ -38,7 +45,7 @@ def main(argv: list[str]) -> int:
     def train(pack: Pack, indices: Any) -> None:
         nonlocal visits
         if not visits:
-            elapsed, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
+            elapsed, cpu = time.perf_counter() - started[0], _processor_time() - started[1]
             if profile:
                 profile.disable()
                 profile.dump_stats(os.environ["BENCHMARK_PROFILE"])
@@ -50,7 +57,7 @@ def main(argv: list[str]) -> int:
             os.kill(os.getpid(), signal.SIGTERM)
 
     Pack.train = train  # type: ignore[method-assign]
-    started = time.perf_counter(), time.process_time()
+    started = time.perf_counter(), _processor_time()
     if profile:
         profile.enable()
     status = task(argv)

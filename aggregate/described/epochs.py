@@ -83,8 +83,7 @@ def _highest(study: Study, column: Floats) -> Floats:
 
 def _at_best(study: Study, column: Floats) -> Floats:
     cells, starts, lengths = study.histories.runs
-    results = [study.gathered.records[cell].result or {} for cell in cells.tolist()]
-    best = np.array([int(result.get("best_epoch") or 0) for result in results], dtype=np.int64)
+    best = study.gathered.best_epochs[cells]
     rows = starts + np.clip(best, 1, lengths) - 1
     return np.where((best > 0) & (best <= lengths), column[rows], np.nan)
 

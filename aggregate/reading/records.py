@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from aggregate.arrays import Integers
 from hpc.storage.results import provenance_of
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -74,6 +78,12 @@ class Gathered:
         """Number of cells in every state."""
         found = Counter(record.state for record in self.records)
         return {state: found[state] for state in STATES}
+
+    @cached_property
+    def best_epochs(self) -> Integers:
+        """What every result says of the epoch it is of, shape (cells,); 0 where nothing does."""
+        found = [record.result.get("best_epoch") if record.result else None for record in self.records]
+        return np.array([epoch or 0 for epoch in found], dtype=np.int64)
 
     @property
     def complete(self) -> bool:
