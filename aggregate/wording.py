@@ -83,13 +83,15 @@ def decimals(low: float, high: float) -> int | None:
     return found if found <= _MOST_DECIMALS else None
 
 
-def with_interval(mean: float, low: float, high: float) -> str:
-    """``0.93 [0.91, 0.95]``, all with the same decimals, or as much of it as is known."""
+def with_interval(mean: float, low: float, high: float, digits: int = 1) -> str:
+    """``0.93 [0.91, 0.95]``, all with the same decimals, or as much as is known. digits: of the mean, at least."""
     if mean != mean:
         return "-"
     if low != low:
         return short(mean)
     places = decimals(low, high)
+    if places is not None and mean:
+        places = max(places, digits - 1 - math.floor(math.log10(abs(mean))))
     mean_text, *ends = (short(value) if places is None else f"{value:.{places}f}" for value in (mean, low, high))
     return f"{mean_text} [{', '.join(ends)}]"
 

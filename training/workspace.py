@@ -154,8 +154,8 @@ METRICS: dict[str, MetricEntry] = {
         "label": "basic attributes, MSE",
         "error": "squared",
         "about": "mean squared error of class, position, rotation and colour, over 10 equally weighted columns; "
-        "guessing their means gives 0.21, 48 % of it in the rotation, 32 % in the class, 12 % in the colour and 9 % in "
-        "the position; the size is not among them",
+        "guessing their means gives 0.21, of which (rounded) 48 % are in the rotation, 32 % in the class, 12 % in the "
+        "colour and 9 % in the position; the size is not among them",
     },
     "fusion_attr_synergy_source_feature_mse": {
         "kind": "positive",

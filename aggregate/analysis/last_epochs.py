@@ -19,10 +19,11 @@ _PART = 3  # a third of its epochs is the end of a run
 
 @dataclass(frozen=True)
 class LastEpochs:
-    """count: how many epochs were averaged at most; fewest: at least, in the shortest COMPLETED run. entries: one for
-    each metric with a history, in which a cell's value is its mean over those epochs. budgets: the different numbers of
-    epochs that COMPLETED cells trained."""
+    """asked: `analysis.last_epochs`. count: how many epochs were averaged at most; fewest: at least, in the shortest
+    COMPLETED run. entries: one for each metric with a history, in which a cell's value is its mean over those epochs.
+    budgets: the different numbers of epochs that COMPLETED cells trained."""
 
+    asked: int
     count: int
     fewest: int
     entries: tuple[MetricSummary, ...]
@@ -34,7 +35,12 @@ class LastEpochs:
         if self.count == 1:
             return "of the last epoch"
         fewest = f"{self.fewest} to " if self.fewest < self.count else ""
-        return f"mean of the last {fewest}{counted(self.count, 'epoch')}"
+        return f"mean of the last {fewest}{counted(self.count, 'epoch')}{self.shortened}"
+
+    @property
+    def shortened(self) -> str:
+        """Why these are fewer than `analysis.last_epochs`; empty where they are not."""
+        return f" (at most a third of a run, not {self.asked})" if self.count < self.asked else ""
 
     def beside(self, metric: Metric) -> MetricSummary | None:
         """The entry that stands beside a metric of a best epoch: ``best_val_loss`` and ``val_loss``."""
@@ -58,7 +64,7 @@ def last_epochs(gathered: Gathered, summary: Summary, histories: Histories, coun
     budgets = {record.result["epochs"] for record in gathered.records if record.result and record.state == COMPLETED}
     done = kept[summary.states.ravel()[present] == COMPLETED]
     most, fewest = (int(done.max()), int(done.min())) if done.size else (count, count)
-    return LastEpochs(most, fewest, tuple(entries), tuple(sorted(budgets)))
+    return LastEpochs(count, most, fewest, tuple(entries), tuple(sorted(budgets)))
 
 
 def _last_rows(starts: Integers, lengths: Integers, kept: Integers) -> Integers:

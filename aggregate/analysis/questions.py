@@ -89,15 +89,19 @@ class Question:
         return weights * (np.abs(self.weights).sum() / np.abs(weights).sum()) if part.rows else weights
 
     @property
+    def means_within(self) -> Floats:
+        """Of a slope, the mean over seeds, of logarithms if ``log``; shape (levels, combinations)."""
+        return np.asarray(describe(self.values).mean.reshape(len(self.levels), -1))
+
+    @property
     def means(self) -> Floats:
-        """Of a slope, the mean over seeds and combinations at each level, of logarithms if ``log``; shape (levels,)."""
-        return np.asarray(describe(self.values).mean.reshape(len(self.levels), -1).mean(axis=1))
+        """The same over combinations as well, shape (levels,)."""
+        return np.asarray(self.means_within.mean(axis=1))
 
     @property
     def steps(self) -> Floats:
         """Of a slope, the change of the mean from each level to the next, shape (levels - 1, combinations)."""
-        means = describe(self.values).mean.reshape(len(self.levels), -1)
-        return np.diff(means, axis=0)
+        return np.diff(self.means_within, axis=0)
 
     def step(self, level: int, combination: int) -> WeightedTest:
         """Of a slope, one of its steps, from a level to the next, tested within seeds as the slope is."""
@@ -190,8 +194,10 @@ def _worst_values(entry: MetricSummary) -> tuple[float, ...]:
 
 
 def _of_retention(summary: Summary, asked: Retention, planned: Mask) -> Question:
-    kept, other = asked.kept_name or asked.kept, asked.other_name or asked.other
-    metric = Metric(RETENTION, f"{kept} kept rather than {other}", RETENTION, REAL, "", None)
+    labels = {entry.metric.name: entry.metric.label for entry in summary.metrics}
+    kept = asked.kept_name or labels.get(asked.kept, asked.kept)
+    other = asked.other_name or labels.get(asked.other, asked.other)
+    metric = Metric(RETENTION, f"retention, {kept} minus {other}", RETENTION, REAL, "", None)
     found = retained(summary, asked, planned)
     if isinstance(found, str):
         return Question(asked, RETENTION, metric, (asked.factor,), sides=(kept, other), why=found)

@@ -92,6 +92,18 @@ def outlying(found: Iterable[Flag], entries: Iterable[MetricSummary]) -> bool:
     return any(flag.reason == TWO_GROUPS and flag.metric in names for flag in found)
 
 
+def mixed(summary: Summary, found: Iterable[Flag]) -> list[int]:
+    """Conditions whose seeds, in some metric, lie in two groups, or are partly at chance: what is one mixture in one
+    metric is seldom one kind of run in another. Ascending."""
+    flagged = {c for flag in found if flag.reason == TWO_GROUPS for c in flag.conditions}
+    partly = {
+        c
+        for entry in summary.metrics
+        for c in np.flatnonzero((entry.at_chance.sum(axis=1) % np.maximum(entry.description.n, 1)) > 0).tolist()
+    }
+    return sorted(flagged | partly)
+
+
 def not_normal(summary: Summary, found: Iterable[Flag], claim: Claim) -> str:
     """Where the seeds of a claim do not vary normally, in words: flagged as two groups, or some at chance and others
     not. Empty if nowhere is known, which shows of no seeds that they do."""

@@ -75,8 +75,8 @@ class Side:
         return _share_of_widest(np.where(np.isfinite(nats), nats, np.nan))
 
     def bracket(self, combination: int, levels: tuple[FactorValue, ...]) -> str:
-        """Between which neighbouring levels half is lost, in how many seeds: a description, no estimate. A mean over
-        seeds would lose its half where none of them does."""
+        """Between which neighbouring levels the share falls below half, in how many seeds: a description, no
+        estimate. A mean over seeds would lose its half where none of them does."""
         values = self.retention[:, combination]
         below = np.where(np.isnan(values), np.inf, values) < _HALF
         # The widest level at which less than half is left, so that a seed counts once; -1 if there is none.
@@ -143,12 +143,13 @@ class Retained:
 
     @property
     def brackets(self) -> str:
-        """Between which levels half of either is lost in every combination: what the seeds show, no estimate."""
+        """Between which levels the share of either falls below half in every combination: what the seeds show, no
+        estimate."""
         lines = []
         for i in np.flatnonzero(self.learnt).tolist():
             sides = ", ".join(f"{side.name} {side.bracket(i, self.found.values)}" for side in (self.kept, self.other))
             lines.append(f"at {self.names[i]}, {sides}" if self.names[i] else sides)
-        return f"Where half is lost (in how many seeds): {'; '.join(lines)}." if lines else ""
+        return f"Where the share falls below half (in how many seeds): {'; '.join(lines)}." if lines else ""
 
     def why_not(self, combination: int) -> str:
         """What was not shown to be learnt in a combination, and by what; empty if both were."""
@@ -164,7 +165,7 @@ class Retained:
 
 
 def _between(below: int, levels: tuple[FactorValue, ...]) -> str:
-    """below: position of the widest level at which half is lost, or -1."""
+    """below: position of the widest level at which less than half is left, or -1."""
     if below < 0:
         return f"not even at {value_text(levels[0])}"
     return f"between {value_text(levels[below + 1])} and {value_text(levels[below])}"

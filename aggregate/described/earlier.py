@@ -28,12 +28,15 @@ class Earlier:
     """A claim after fewer epochs of the same runs.
 
     after: which, in words: ``epoch 5``. test: of the same question, to be read at the claim's own level; in_nats: of a
-    retention that can be counted in nats too. why: nothing can be said there.
+    retention that can be counted in nats too. change, change_in_nats: of the estimates from then to the end, paired by
+    seed. why: nothing can be said there.
     """
 
     after: str
     test: WeightedTest | None = None
     in_nats: WeightedTest | None = None
+    change: WeightedTest | None = None
+    change_in_nats: WeightedTest | None = None
     why: str = ""
 
     def of_nats(self, claim: Claim) -> InNats | None:
@@ -66,6 +69,20 @@ def unsettled(claim: Claim, found: tuple[Earlier, ...]) -> tuple[Earlier, ...]:
         return ()
     alike = itertools.takewhile(lambda one: one[1] == known[-1][1], reversed(known))
     return tuple(at for at, _ in alike)[::-1]
+
+
+def steady(claim: Claim, at: Earlier) -> bool:
+    """Whether the estimate itself is much the same at the end, in every unit in which only one of the two intervals
+    leaves out 0: what comes or goes with a little more spread is no other answer."""
+    then, now = signs(claim, at), signs_now(claim)
+    if then is None:
+        return False
+    changes = ((at.change, claim.level), (at.change_in_nats, claim.in_nats.level if claim.in_nats else claim.level))
+    return all(
+        0 in (a, b) and _known(change) and not _sign(change, level)
+        for (change, level), a, b in zip(changes, then, now, strict=True)
+        if a != b
+    )
 
 
 def signs_now(claim: Claim) -> tuple[int, int]:
@@ -142,8 +159,11 @@ def _summary_at(study: Study, claim: Claim, kept: Integers) -> Summary | None:
 def _at(claim: Claim, asked: Question, after: str) -> Earlier:
     if asked.why or asked.bar or _used(asked) != _used(claim.question):
         return Earlier(after, why="not the same combinations: what is a part of the claim had not been learnt then")
-    nats = None if asked.in_nats is None else weighted_test(asked.in_nats, asked.weights)
-    return Earlier(after, weighted_test(asked.values, asked.weights), nats)
+    now, nats, change = claim.question, None, None
+    if asked.in_nats is not None and now.in_nats is not None:
+        nats, change = (weighted_test(values, asked.weights) for values in (asked.in_nats, now.in_nats - asked.in_nats))
+    test, own = (weighted_test(values, asked.weights) for values in (asked.values, now.values - asked.values))
+    return Earlier(after, test, nats, own, change)
 
 
 def _used(asked: Question) -> tuple[object, ...]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregate.analysis.claims import Claim, sign
+from aggregate.analysis.fixed import Retention
 from aggregate.analysis.questions import RETENTION
+from aggregate.analysis.study import Study
 from aggregate.arrays import Floats
 from aggregate.stats.intervals import describe
 from aggregate.stats.weighted import WeightedTest, weighted_test
@@ -41,6 +43,11 @@ class AtLevel:
         """-1 or 1 where the interval leaves out 0, else 0."""
         return sign(*self.interval)
 
+    @property
+    def sign_in_nats(self) -> int:
+        """The same with information counted in nats; 0 where it is not."""
+        return 0 if self.in_nats is None else sign(*self.in_nats.interval(self.level))
+
 
 def by_level(claim: Claim) -> tuple[AtLevel, ...]:
     """Level by level and, within one, combination by combination; empty unless a retention is estimated."""
@@ -68,12 +75,35 @@ def _one(values: Floats, row: int) -> WeightedTest:
     return weighted_test(values[row : row + 1], np.ones(1))
 
 
-def reversed_at(found: tuple[AtLevel, ...]) -> dict[str, tuple[list[FactorValue], list[FactorValue]]]:
+Reversed = dict[str, tuple[list[FactorValue], list[FactorValue]]]
+
+
+def reversed_at(found: tuple[AtLevel, ...], *, in_nats: bool = False) -> Reversed:
     """By combination, the levels at which the difference is below 0 and those at which it is above, by their intervals;
-    only combinations that have both."""
-    groups: dict[str, tuple[list[FactorValue], list[FactorValue]]] = {}
+    only combinations that have both. in_nats: with information counted so."""
+    groups: Reversed = {}
     for one in found:
         below, above = groups.setdefault(one.where, ([], []))
-        if one.sign:
-            (above if one.sign > 0 else below).append(one.at)
+        if way := one.sign_in_nats if in_nats else one.sign:
+            (above if way > 0 else below).append(one.at)
     return {where: ends for where, ends in groups.items() if all(ends)}
+
+
+def unanimous(found: tuple[AtLevel, ...]) -> dict[FactorValue, int]:
+    """The levels at which the difference has one sign, by the intervals, in every combination and unit: -1 or 1."""
+    signs: dict[FactorValue, set[int]] = {}
+    for one in found:
+        signs.setdefault(one.at, set()).update({one.sign, one.sign if one.in_nats is None else one.sign_in_nats})
+    return {at: own.pop() for at, own in signs.items() if len(own) == 1 and 0 not in own}
+
+
+def at_chance(study: Study, claim: Claim, level: FactorValue) -> list[str]:
+    """Names of the kinds of information whose metric is at chance in every run of a level that the claim uses."""
+    question, test = claim.question, claim.question.test
+    if not isinstance(test, Retention) or not question.conditions:
+        return []
+    rows = np.array(question.conditions).reshape(len(question.levels), -1)[question.levels.index(level)]
+    entries = {entry.metric.name: entry for entry in study.summary.metrics}
+    sides = zip((test.kept, test.other), question.sides, strict=True)
+    known = [(name, entries[metric].at_chance[rows], entries[metric].values[rows]) for metric, name in sides]
+    return [name for name, chance, values in known if (chance | np.isnan(values)).all() and chance.any()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from aggregate.arrays import Floats
 from aggregate.stats.exact import permutation_p
 from aggregate.stats.inference import holm
 from aggregate.stats.repeats import repeats
-from aggregate.wording import listed, p_equals
+from aggregate.wording import listed, p_equals, p_text
 
 _FEWEST = 4  # seeds
 _MOST = 3  # conditions named
@@ -59,6 +60,33 @@ def trade_offs(study: Study) -> tuple[TradeOff, ...]:
             for c in np.flatnonzero(opposite & np.isfinite(p) & (own <= alpha)).tolist()
         ]
     return tuple(made) if len(summary.seeds) >= _FEWEST else ()
+
+
+def unjudged(study: Study) -> tuple[TradeOff, ...]:
+    """Trade-offs that Pearson's p would name, where seeds do not vary normally and no permutation of so few could give
+    a p that is small enough: ``adjusted`` is the smallest one that there is."""
+    made = []
+    pairs = [(pair, _doubtful(study, pair)) for pair in _pairs(study)]
+    plain = [(pair, own, *_correlations(pair, np.zeros_like(own))) for pair, own in pairs]
+    tried = int(sum(np.isfinite(p).sum() for *_, p in plain))
+    for pair, doubtful, r, n, p in plain:
+        opposite = r * (1 if pair[0].metric.better == pair[1].metric.better else -1) < 0
+        for c in np.flatnonzero(opposite & doubtful & (p * tried <= study.analysis.alpha)).tolist():
+            least = min(1.0, tried / math.factorial(int(n[c])))
+            if least > study.analysis.alpha:
+                made.append(TradeOff(pair, c, float(r[c]), int(n[c]), least, tried, permuted=True))
+    return tuple(made)
+
+
+def unjudged_lines(summary: Summary, found: tuple[TradeOff, ...]) -> list[str]:
+    """One line for each, so that the silence of a screen is not taken for its answer."""
+    return [
+        f"{listed([entry.metric.label for entry in one.metrics])}: whether they trade off at "
+        f"{summary.place(one.condition)} (r = {one.correlation:.2f} over {one.seeds} seeds) cannot be judged. Seeds do "
+        f"not vary normally there, and a test by permuting {one.seeds} of them gives no p below "
+        f"{p_text(one.adjusted)} after correction for {one.tried} correlations"
+        for one in found[:_MOST]
+    ]
 
 
 def trade_off_lines(summary: Summary, found: tuple[TradeOff, ...], used: Collection[int] | None = None) -> list[str]:

@@ -43,6 +43,21 @@ def without_seeds(study: Study, claim: Claim) -> list[Without]:
     return [_without(study.summary.seeds[seed], claim, seed) for seed in seeds]
 
 
+def lost_without(study: Study, claim: Claim) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Seeds without any one of which an interval that leaves out 0 would include it: as the claim is, and in nats.
+    Empty where the interval includes 0 as it is."""
+    question, nats = claim.question, claim.in_nats
+    own = _losing(study, question.values, question.weights, claim.level) if claim.sign else ()
+    if nats is None or question.in_nats is None or not sign(nats.low, nats.high):
+        return own, ()
+    return own, _losing(study, question.in_nats, question.weights, nats.level)
+
+
+def _losing(study: Study, values: Floats, weights: Floats, level: float) -> tuple[int, ...]:
+    found = ((seed, _others(values, weights, i).interval(level)) for i, seed in enumerate(study.summary.seeds))
+    return tuple(seed for seed, (low, high) in found if low <= 0 <= high)
+
+
 def _without(name: int, claim: Claim, position: int) -> Without:
     question, nats = claim.question, claim.in_nats
     test = _others(question.values, question.weights, position)

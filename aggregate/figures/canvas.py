@@ -43,7 +43,7 @@ LEGEND: dict[str, Any] = {
 }
 _TICK = (0.55, 0.28)  # inches of a number on a logarithmic axis
 _LIGHTEST = 0.58  # of viridis; three times as dark as paper
-LEFT, _RIGHT, BOTTOM, TOP, GAP_X, _GAP_Y = 0.85, 0.25, 0.78, 0.32, 0.22, 0.42
+LEFT, _RIGHT, BOTTOM, TOP, GAP_X, GAP_Y = 0.85, 0.25, 0.78, 0.32, 0.22, 0.42
 _PLAIN = (1e-3, 1e5)  # sizes of numbers that are written without a power of ten
 _DIGIT, _BESIDE_TICKS = 0.08, 0.47  # inches: a digit of a tick, and what else stands left of a panel
 _STYLE: dict[Any, Any] = {
@@ -119,7 +119,7 @@ def sheet(
     right: float = _RIGHT,
     top: float = TOP,
     bottom: float = BOTTOM,
-    gap: tuple[float, float] = (GAP_X, _GAP_Y),
+    gap: tuple[float, float] = (GAP_X, GAP_Y),
     rows: bool = False,
 ) -> Sheet:
     """A figure of equal panels that share both axes.

@@ -13,7 +13,7 @@ from aggregate.analysis.fixed import Analysis, Looks
 from aggregate.analysis.reliability import at_bound, flag_lines, unproven_lines, within
 from aggregate.analysis.study import Evidence, Study
 from aggregate.analysis.summary import MetricSummary, Summary
-from aggregate.described.trade_offs import trade_off_lines, trade_offs
+from aggregate.described.trade_offs import trade_off_lines, trade_offs, unjudged, unjudged_lines
 from aggregate.reading.histories import Fault
 from aggregate.reading.records import Gathered, Record
 from aggregate.wording import counted, p_equals
@@ -42,7 +42,7 @@ def on_claims(study: Study, called: Called) -> list[str]:
     """What touches every claim alike, to be read before them."""
     summary, claims = study.summary, study.evidence.claims
     return [
-        *_still_learning(study.gathered),
+        *still_learning(study.gathered),
         *_hanging_failures(summary, study.evidence),
         *_stopped_early(study),
         *_budgets(study.ends.budgets),
@@ -79,6 +79,7 @@ def elsewhere(study: Study, told: Mapping[str, Collection[int]]) -> list[str]:
     family = study.evidence.claims.family
     beside_claim = any(claim.estimated and claim.question.retained is not None for claim in family)
     traded = [] if beside_claim else trade_off_lines(summary, trade_offs(study))
+    traded += [] if beside_claim else unjudged_lines(summary, unjudged(study))
     return [*lines, *flag_lines(summary, [flag for flag in flags if flag]), *unproven_lines(summary, told), *traded]
 
 
@@ -142,21 +143,15 @@ def _budgets(budgets: Sequence[int]) -> list[str]:
     ]
 
 
-def still_learning(gathered: Gathered) -> tuple[int, int] | None:
-    """(runs that were best at their last epoch, runs that name their best epoch), where those are most: then what is
-    lost cannot be told from what is to come."""
+def still_learning(gathered: Gathered) -> list[str]:
+    """Where most runs were best at their last epoch: then what is lost cannot be told from what is to come."""
     runs = [record.result for record in gathered.records if record.state == COMPLETED and record.result is not None]
     known = [run for run in runs if run.get("best_epoch") is not None and run["epochs"] > 1]
     last = sum(run["best_epoch"] == run["epochs"] for run in known)
-    return (last, len(known)) if 2 * last > len(known) else None
-
-
-def _still_learning(gathered: Gathered) -> list[str]:
-    if (found := still_learning(gathered)) is None:
+    if 2 * last <= len(known):
         return []
-    last, known = found
     return [
-        f"of {counted(known, 'completed run')} with a best epoch on record, {last} had it last, "
+        f"of {counted(len(known), 'completed run')} with a best epoch on record, {last} had it last, "
         "so training had probably not converged: conditions may differ in how fast they learn rather than in what they "
         "can learn"
     ]

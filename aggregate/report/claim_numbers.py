@@ -11,6 +11,7 @@ from aggregate.analysis.fixed import Compared
 from aggregate.analysis.questions import COMPARISON, SLOPE
 from aggregate.analysis.study import Study
 from aggregate.described.chance import above_chance, of_each
+from aggregate.described.levels import by_level
 from aggregate.report.answers import detectable
 from aggregate.report.combinations import MOST_OF_IT, known_pieces
 from aggregate.report.estimates import amount, between, bracket, bracketed, per, places, size
@@ -39,6 +40,7 @@ def _numbers(claim: Claim) -> str:
         kept, other = (percent(round(share, 2)) for share in question.retained.shares)
         narrower = listed([value_text(level) for level in question.levels[:-1]])
         a, b = question.sides
+        kept, other = kept + _from_to(claim, kept=True), other + _from_to(claim, kept=False)
         over = places([piece.where for piece in known]) if (known := known_pieces(claim)) else ""
         text = (
             f"averaged over {question.retained.factor.label} {narrower}{f' ({over})' if over else ''}, {kept} of the "
@@ -49,6 +51,14 @@ def _numbers(claim: Claim) -> str:
         a, b = map(value_text, question.test.levels)
         text += f"; a run of {a} does better than one of {b} with probability {improvement:.2f} [{low:.2f}, {high:.2f}]"
     return text
+
+
+def _from_to(claim: Claim, *, kept: bool) -> str:
+    """Between which shares a mean of them lies, which may be that of no condition."""
+    shares = [one.kept if kept else one.other for one in by_level(claim)]
+    if len(shares) < 2:
+        return ""
+    return f" (from {percent(round(min(shares), 2))} to {percent(round(max(shares), 2))} by condition)"
 
 
 def _in_nats(claim: Claim) -> str:

@@ -86,16 +86,20 @@ def _including(where: Sequence[str], unit: str) -> list[str]:
 def _estimated(question: Question, rises: bool) -> str:
     """The sign of an estimate that nothing is claimed of."""
     if question.kind == RETENTION:
-        kept, other = question.sides
-        return f"estimated in favour of {kept if rises else other}"
+        return f"estimated in favour of {in_favour(question, rises)}"
     way = direction(question, rises)
     return f"estimated {way}" if question.kind == SLOPE else way.replace(" is ", " is estimated ", 1)
 
 
+def in_favour(question: Question, rises: bool) -> str:
+    """Of a retention, the kind of information of which a larger share is retained."""
+    kept, other = question.sides
+    return kept if rises else other
+
+
 def direction(question: Question, rises: bool) -> str:
     if question.kind == RETENTION:
-        kept, other = question.sides
-        return f"a larger share of {kept if rises else other} is retained"
+        return f"a larger share of {in_favour(question, rises)} is retained"
     if isinstance(question.test, Compared):
         return f"{value_text(question.test.levels[0])} is {'higher' if rises else 'lower'}"
     return f"{'positive' if rises else 'negative'}"
@@ -107,8 +111,8 @@ def _silent(claim: Claim) -> str:
     if not names:
         return ""
     rule = (
-        "by a rule that was fixed beforehand: both must be learnt at the widest level, where the interval over seeds "
-        "for the information on either, and every seed, must lie above 0"
+        "by Holdfast's own rule, which is the same for every sweep: both must be learnt at the widest level, where the "
+        "interval over seeds for the information on either, and every seed, must lie above 0"
     )
     return f"{upper(places(names))} {'is' if len(names) == 1 else 'are'} left out {rule}."
 
@@ -137,12 +141,15 @@ def _tested(question: Question, test: WeightedTest, level: float) -> str:
 
 
 def level_by_level(claim: Claim, factor: Factor) -> str:
-    """Where a retention goes one way at some levels and the other way at others, by intervals that hold together."""
+    """Where a retention goes one way at some levels and the other way at others, by intervals that hold together, in
+    either unit."""
     kept, other = claim.question.sides
     told = [
-        (f"at {where}, " if where else "")
+        ("in nats, " if in_nats else "")
+        + (f"at {where}, " if where else "")
         + f"a larger share of {other} is retained at {factor.label} {_levels(below)}, of {kept} at {_levels(above)}"
-        for where, (below, above) in reversed_at(by_level(claim)).items()
+        for in_nats in (False, True)
+        for where, (below, above) in reversed_at(by_level(claim), in_nats=in_nats).items()
     ]
     if not told:
         return ""
@@ -158,17 +165,26 @@ def _levels(values: Sequence[FactorValue]) -> str:
 
 
 def course(claim: Claim, factor: Factor) -> str:
-    """From which value to which a slope leads, averaged over the other factors, and where nearly all of that lies."""
+    """From which value to which a slope leads, averaged over the other factors, and where nearly all of that lies. An
+    average need be the value of no combination: theirs stand beside it."""
     question, means = claim.question, claim.question.means
-    ends = np.exp(means) if question.log else means
+    own = question.means_within
+    ends, singles = (np.exp(means), np.exp(own)) if question.log else (means, own)
     first, last = (f"{end:.3g}" for end in (ends[0], ends[-1]))
+    here, there = (_in_single(singles[i]) for i in (0, -1))
     levels = list(map(value_text, question.levels))
     ways = {True: "rises", False: "falls"}
     rises = bool(ends[-1] > ends[0])
     way = ways[rises] if rises == (claim.estimate > 0) else "goes"
     part = _nearly_all(means)
     where = f", nearly all of it from {levels[part[0]]} to {levels[part[1]]}" if part else ""
-    return f"{way} from {first} at {factor.label} {levels[0]} to {last} at {levels[-1]}{where}"
+    return f"{way} from {first} at {factor.label} {levels[0]}{here} to {last} at {levels[-1]}{there}{where}"
+
+
+def _in_single(means: Floats) -> str:
+    """From where to where the combinations' own means go, if that is any way."""
+    low, high = f"{means.min():.3g}", f"{means.max():.3g}"
+    return "" if low == high else f" ({low} to {high} by combination)"
 
 
 def _nearly_all(means: Floats) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from aggregate.arrays import Floats
 from aggregate.figures.axes import limits
 from aggregate.reading.sweep import Reading
+from aggregate.report.estimates import round_numbers, tick
 from aggregate.report.forest import ANY, Forest, Row, place
 from aggregate.report.page import environment, own
 from aggregate.report.tables import MOST_ROWS, Table
@@ -145,7 +146,10 @@ def _forest(pairs: Pairs, rows: Rows) -> Forest | None:
     note = f"Bars: {percent(pairs.level)} intervals, each by itself{dots}; dashed: 0."
     more, shown = len(rows.estimate) - count, min(len(rows.estimate), MOST_ROWS) - count
     note += f" {shown} of {more} more conditions in the table; all with --json." if more > 0 else ""
-    return Forest(drawn, place(span, 0.0), f"lower in {second} than in {first}", f"higher in {second}", note)
+    marks = [(place(span, value), tick(value)) for value in round_numbers(span.low, span.high)]
+    unit = "%" if rows.log else ""
+    less, more_in = f"lower in {second} than in {first}", f"higher in {second}"
+    return Forest(drawn, place(span, 0.0), less, more_in, note, marks, unit)
 
 
 def _different(made: SideBySide) -> Table:

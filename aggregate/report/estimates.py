@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from aggregate.analysis.questions import RETENTION, SLOPE, Question
 from aggregate.wording import decimals, listed, percent
 
+_MOST_TICKS = 5
 _MOST, _MOST_OF_SEVERAL = 6, 2  # combinations, or steps, told in one sentence; combinations of several factors
 
 
@@ -84,6 +85,33 @@ def _texts(question: Question, values: Sequence[float], low: float, high: float)
     shown = (_shown(question, value) for value in values)
     # A sum with 0.0, since what is rounded to nothing has no sign.
     return [f"{value:+.3g}" if places is None else f"{round(value, places) + 0.0:+.{places}f}" for value in shown]
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """A few round numbers between two others, ascending."""
+    width = high - low
+    if not 0 < width < math.inf:
+        return []
+    step = 10.0 ** math.floor(math.log10(width))
+    step *= next(part for part in (0.2, 0.5, 1, 2, 5) if width / (step * part) <= _MOST_TICKS)
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def ticks(question: Question, low: float, high: float) -> list[tuple[float, str]]:
+    """Round numbers on an axis of estimates, in the unit in which they are told: where they lie, and their texts."""
+    shown = round_numbers(_shown(question, low), _shown(question, high))
+    return [(_told(question, value), tick(value)) for value in shown]
+
+
+def tick(value: float) -> str:
+    return f"{value:+.3g}" if value else "0"
+
+
+def _told(question: Question, shown: float) -> float:
+    """The opposite of _shown."""
+    if question.kind == RETENTION:
+        return shown / 100
+    return math.log1p(shown / 100) if question.log else shown
 
 
 def _shown(question: Question, value: float) -> float:

@@ -11,12 +11,12 @@ from aggregate.analysis.questions import RETENTION, Question
 from aggregate.analysis.reliability import beside, metrics_of_claim, not_normal
 from aggregate.analysis.study import Study
 from aggregate.described.chance import chance_line, leaving_lines
-from aggregate.described.earlier import Earlier, earlier, named, unsettled
-from aggregate.described.trade_offs import trade_off_lines, trade_offs
+from aggregate.described.earlier import Earlier, earlier
+from aggregate.described.trade_offs import trade_off_lines, trade_offs, unjudged, unjudged_lines
 from aggregate.described.without import Without, without_seeds
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import RETENTION as RETENTION_FIGURE
-from aggregate.report.answers import as_a_step, as_it_was, two_answers, verdict, would_be
+from aggregate.report.answers import as_a_step, verdict
 from aggregate.report.caveats import cell_lines, elsewhere, on_claims, on_metric, on_the_whole
 from aggregate.report.claim_numbers import by_chance, estimated, power, signs
 from aggregate.report.combinations import (
@@ -31,6 +31,7 @@ from aggregate.report.combinations import (
 )
 from aggregate.report.estimates import bracketed, limited, numbers, only_shares
 from aggregate.report.forest import Forest, forest
+from aggregate.report.limits import as_it_was, barely, units
 from aggregate.report.sentences import factor_of, upper, within
 from aggregate.report.tables import Detail, epochs, levels
 from aggregate.wording import value_text
@@ -91,7 +92,10 @@ def caveats_of(study: Study, claim: Claim) -> list[str]:
     lines = [line for entry in entries for line in on_metric(study.summary, entry, used)]
     chance = [chance_line(study.summary, entry, used) for entry in entries]
     chance += [line for entry in entries for line in leaving_lines(study.summary, study.histories, entry, used)]
-    traded = trade_off_lines(study.summary, trade_offs(study), used) if claim.question.retained is not None else []
+    traded = []
+    if claim.question.retained is not None:
+        traded = trade_off_lines(study.summary, trade_offs(study), used)
+        traded += unjudged_lines(study.summary, unjudged(study))
     doubtful = [*beside(study.summary, study.flags, claim), *_without_seeds(study, claim)]
     return [*lines, *filter(None, chance), *doubtful, *traded]
 
@@ -168,17 +172,8 @@ def _where(study: Study, claim: Claim, before: tuple[Earlier, ...]) -> list[str]
 def _then(claim: Claim, before: tuple[Earlier, ...]) -> str:
     """What the last epochs before the end would have said, if it is not what the claim says, and the numbers of the
     last of them."""
-    alike = unsettled(claim, before)
-    now = as_it_was(claim, alike[-1]) if alike else None
-    if now is None:
-        return ""
-    told = "; ".join(f"in {unit}, {way}: {estimate}" for unit, way, estimate in two_answers(now))
-    told = told if now.in_nats else told.partition(", ")[2]
-    of = f"; numbers of {alike[-1].after}" if len(alike) > 1 else ""
-    return (
-        f"Read after {named(alike)}, the same runs say otherwise (described, not tested{of}): "
-        f"{told}{would_be(claim, alike[-1])}."
-    )
+    told = as_it_was(claim, before, brief=False)
+    return f"{upper(told)}." if told else ""
 
 
 def _details(study: Study, claim: Claim, before: tuple[Earlier, ...]) -> list[Detail]:
@@ -195,7 +190,11 @@ def _withheld(study: Study, claim: Claim) -> str:
     subject += f", {over}" if over else ""
     if not claim.scales_disagree:
         return f"{subject}: no verdict, because {claim.reason}."
-    return f"{subject}: {'; '.join(f'in {unit}, {way}' for unit, way, _ in two_answers(claim))}."
+    told = [
+        f"in {unit}, {way.replace(' is in favour', ' is barely in favour') if seeds else way}"
+        for (unit, way, _), seeds in zip(units(claim), barely(study, claim), strict=True)
+    ]
+    return f"{subject}: {'; '.join(told)}."
 
 
 def _besides(claim: Claim) -> str:

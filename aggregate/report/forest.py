@@ -16,7 +16,8 @@ from aggregate.analysis.questions import RETENTION, Question
 from aggregate.arrays import Floats
 from aggregate.figures.axes import Span, limits
 from aggregate.reading.declared import REAL, Metric
-from aggregate.report.estimates import bracketed, places
+from aggregate.report.estimates import bracketed, places, ticks, unit
+from aggregate.stats.weighted import weighted_test
 from aggregate.wording import percent, span, value_text
 
 _MOST = 8  # combinations
@@ -43,21 +44,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Forest:
-    """zero: its place. less, more: what lies on either side of it. note: what is drawn."""
+    """zero: its place. less, more: what lies on either side of it. note: what is drawn. ticks: places of round numbers
+    and their texts; unit: what they are in."""
 
     rows: list[Row]
     zero: float
     less: str
     more: str
     note: str
+    ticks: list[tuple[float, str]]
+    unit: str
 
 
 def forest(claim: Claim, not_normal: str = "") -> Forest | None:
     """None where nothing is estimated. not_normal: where its seeds do not vary normally, in words."""
     if not math.isfinite(claim.estimate) or not math.isfinite(claim.test.error):
         return None
-    pieces, nats = claim.pieces[:_MOST], claim.in_nats
-    seeds = np.concatenate([claim.test.per_seed, *(piece.per_seed for piece in pieces), [0.0, claim.estimate]])
+    pieces, nats, asked = claim.pieces[:_MOST], claim.in_nats, claim.question
+    in_nats = np.empty(0) if asked.in_nats is None else weighted_test(asked.in_nats, asked.weights).per_seed
+    seeds = np.concatenate([claim.test.per_seed, in_nats, *(piece.per_seed for piece in pieces), [0.0, claim.estimate]])
     ends = np.array([claim.low, claim.high, *(end for piece in pieces for end in (piece.low, piece.high))])
     if nats is not None:
         ends = np.append(ends, (nats.low, nats.high))
@@ -72,14 +77,16 @@ def forest(claim: Claim, not_normal: str = "") -> Forest | None:
     rows = [Row(**vars(first) | {"tested": True})]
     if nats is not None and math.isfinite(nats.low):
         words = "the same, counted in nats", ""
-        rows.append(_row(axis, question, words, (nats.estimate, nats.low, nats.high), np.empty(0)))
+        rows.append(_row(axis, question, words, (nats.estimate, nats.low, nats.high), in_nats))
     if len(claim.pieces) > 1:
         for c, piece in enumerate(pieces):
             words = piece.where, piece.why or _detail(question, c) + _nats(question, piece)
             rows.append(_row(axis, question, words, (piece.estimate, piece.low, piece.high), piece.per_seed))
     less, more = _ways(question)
     note = _note(claim, len(known), not_normal)
-    return Forest(rows, place(axis, 0.0), less, more, note + (_BEYOND if any(any(row.beyond) for row in rows) else ""))
+    note += _BEYOND if any(any(row.beyond) for row in rows) else ""
+    marks = [(place(axis, value), text) for value, text in ticks(question, axis.low, axis.high)]
+    return Forest(rows, place(axis, 0.0), less, more, note, marks, _unit(claim))
 
 
 def _row(
@@ -110,6 +117,13 @@ def place(axis: Span, value: float) -> float:
     return round(100 * min(max((value - axis.low) / (axis.high - axis.low), 0.0), 1.0), 2)
 
 
+def _unit(claim: Claim) -> str:
+    """What the numbers below the axis are in; both units of information have one axis, but not one meaning."""
+    told = unit(claim.question)
+    both = claim.in_nats is not None and math.isfinite(claim.in_nats.low)
+    return f"{told}, counted in shares or, where it is said, in nats" if both else told
+
+
 def _detail(question: Question, combination: int) -> str:
     """What a retention is a share of."""
     if question.retained is None:
@@ -138,14 +152,12 @@ def _ways(question: Question) -> tuple[str, str]:
 
 def _note(claim: Claim, known: int, not_normal: str) -> str:
     parts = [_thick(claim)]
-    shares = ""  # in which all is drawn where only one unit is
     if claim.in_nats is not None and math.isfinite(claim.in_nats.low):
-        shares = ", in shares"
         parts.append(f"counted in nats: {percent(round(claim.in_nats.level, 4))} interval, uncorrected")
     if len(claim.pieces) > 1:
         parts.append(_single(claim, known, not_normal))
     more = len(claim.pieces) - _MOST
-    parts += [f"dots: the same of each seed{shares}", "dashed: 0"]
+    parts += ["dots: the same of each seed", "dashed: 0"]
     parts += [f"{more} more combinations in statistics.json"] if more > 0 else []
     return f"{'; '.join(parts)}."
 

@@ -20,13 +20,14 @@ from aggregate.analysis.study import Study
 from aggregate.described.epochs import value_of
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import Picture, lighter
+from aggregate.reading.records import Gathered
 from aggregate.report import tables
 from aggregate.report.answers import Answer, answered
-from aggregate.report.caveats import cell_lines, elsewhere, limited, on_claims, on_the_whole
+from aggregate.report.caveats import cell_lines, elsewhere, limited, on_claims, on_the_whole, still_learning
 from aggregate.report.chart_data import chart_data
 from aggregate.report.claim_numbers import EXTREME_DZ
 from aggregate.report.findings import ClaimFinding, found, told_by_claims
-from aggregate.report.sentences import asked, pairing, sure, terms, tried
+from aggregate.report.sentences import asked, pairing, sure, terms, tried, upper
 from aggregate.report.tables import Table
 from aggregate.wording import counted, dotted, percent, short, value_text
 from hpc.sweep.states import COMPLETED, FINAL, STATES
@@ -35,7 +36,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _VENDOR = Path(__file__).with_name("vendor")
 _LIBRARIES = ("d3", "plot")  # the second is made of the first
 _SCREEN_DPI = 96 / 150  # figures are drawn at 150 dots an inch, browsers count 96
-_MOST_SENTENCES, _MOST_BEFORE, _MOST_LINES = 5, 3, 40
+_MOST_SENTENCES, _MOST_BEFORE, _MOST_LINES, _MOST_LIMITS = 5, 3, 40, 3
 PICTURES = 600_000  # bytes of pictures within the page
 
 
@@ -59,7 +60,10 @@ def render(material: Material) -> bytes:
     study, counts = material.study, material.study.gathered.counts
     findings = list(found(study))
     called = dict(zip(study.gathered.names, study.summary.cell_places(), strict=True)).__getitem__
-    whole = [*on_claims(study, called), *on_the_whole(study, called), *material.remarks]
+    answers = answered(study)
+    learning = still_learning(study.gathered) if answers else []  # beside the answers, and so not below them
+    of_claims = [line for line in on_claims(study, called) if line not in learning]
+    whole = [*of_claims, *on_the_whole(study, called), *material.remarks]
     numbers = chart_data(study)
     charts = [*map(_vendored, _LIBRARIES), own("charts.js")] if numbers else []
     page = environment().get_template("report.html")
@@ -76,12 +80,14 @@ def render(material: Material) -> bytes:
         primary=study.summary.primary_metrics(),
         outlying=outlying(study.flags, study.summary.primary_metrics()),
         stamp=material.stamp,
-        asked=answered(study) or [Answer(question, "") for question in asked(study)],
+        of_all=[f"{upper(line)}." for line in learning],
+        asked=answers or [Answer(question, "") for question in asked(study)],
         tried=tried(study),
         terms=list(terms(study)),
         before=limited([*cell_lines(study.gathered, called), *whole], _MOST_LINES),
         found=findings,
         captions={picture.name: picture.caption.partition(". ")[0] for picture in material.pictures},
+        most_limits=_MOST_LIMITS,
         most_sentences=_MOST_SENTENCES,
         most_before=_MOST_BEFORE,
         sure=sure(study),
@@ -98,7 +104,7 @@ def render(material: Material) -> bytes:
         drawn={picture.name for picture in material.pictures},
         figures=_figures(material, findings[:_MOST_SENTENCES]),
         certificates=_certificates(material.certificates),
-        provenance=_provenance(study.manifest),
+        provenance=_provenance(study.manifest, study.gathered),
     ).encode(errors="backslashreplace")  # a path or a cause may hold a name that is no text
 
 
@@ -206,10 +212,24 @@ def _certificates(certificates: Sequence[Mapping[str, Any]]) -> Table:
     return Table(["certificate", "value"], rows, words=2)
 
 
-def _provenance(manifest: Mapping[str, Any]) -> Table:
+def _ran(gathered: Gathered) -> Iterator[tuple[str, str]]:
+    """On what runs were trained, as their results have it: numbers may depend on it."""
+    results = [record.result for record in gathered.records if record.state == COMPLETED and record.result]
+    found: dict[str, dict[str, int]] = {}
+    for result in results:
+        for name, text in _flat("numerics", (result.get("provenance") or {}).get("numerics") or {}):
+            counts = found.setdefault(name, {})
+            counts[text] = counts.get(text, 0) + 1
+    for name, counts in sorted(found.items()):
+        told = [f"{text} ({counted(count, 'run')})" for text, count in counts.items()]
+        yield f"results: {name}", "; ".join(limited(told, _MOST_LINES)) if len(told) > 1 else next(iter(counts))
+
+
+def _provenance(manifest: Mapping[str, Any], gathered: Gathered) -> Table:
     revisions = manifest["revisions"]
     rows = [("revisions of sweep.json", str(len(revisions)))]
     shown = revisions[-1] | {"analysis": revisions[0].get("analysis", "")}  # the first analysis governs
+    rows += _ran(gathered)
     for key in ("trainer", "options", "config_digest", "data_digest", "analysis", "sections", "provenance"):
         rows += _flat(key, shown.get(key, ""))
     by_grid = _set_by_the_grid(shown)

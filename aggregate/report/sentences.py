@@ -19,6 +19,7 @@ from hpc.sweep.cell import FactorValue
 
 _MOST_LEVELS = 12  # named one by one
 _NATS = "the natural unit of information; one bit is 0.69 nats"
+_USUALLY = "usually the training and validation samples"
 _UNDECLARED = "what the trainer draws from the seed, usually the initial weights and the order of the training samples"
 
 
@@ -49,6 +50,20 @@ def in_words(study: Study, question: Question) -> str:
         a, b = map(value_text, test.levels)
         return f"Does {factor.label} {a} differ from {b} in {question.metric.label}{length}?"
     return f"Does {question.metric.label} change with {factor.label}{length}?"
+
+
+def read_from(study: Study, question: Question) -> str:
+    """What the names in a question are names of, where they are not those of metrics; empty if there are none."""
+    test, entries = question.test, {entry.metric.name: entry.metric for entry in study.summary.metrics}
+    if not isinstance(test, Retention):
+        return ""
+    sides = zip((test.kept_name, test.other_name), (test.kept, test.other), strict=True)
+    told = [
+        f"{name}: read from {metric.label}{f' ({about})' if (about := metric.about.partition('; ')[0]) else ''}"
+        for name, key in sides
+        if name and (metric := entries.get(key)) is not None and name != metric.label
+    ]
+    return f"{upper('; '.join(told))}." if told else ""
 
 
 def within(study: Study) -> str:
@@ -188,10 +203,12 @@ def sure(study: Study) -> list[str]:
 
 def _scope(study: Study) -> str:
     """What varies from seed to seed, and so what intervals over seeds can know of."""
+    # Samples are written down where the trainer is known to give every run the same ones.
+    alike = "the training and validation samples among it" if _samples(study) else _USUALLY
     return (
         f"Runs with different seeds differ in {study.gathered.sweep.trainer.seeded or _UNDECLARED}. Intervals and "
-        "tests cover that alone. They do not cover what is the same in all runs, usually the training and validation "
-        "samples: the conclusions are about this data, and about these levels."
+        f"tests cover that alone. They do not cover what is the same in all runs, {alike}: the conclusions are about "
+        "this data, and about these levels."
     )
 
 

@@ -13,24 +13,27 @@ from aggregate.analysis.comparisons import Comparison
 from aggregate.analysis.last_epochs import LastEpochs
 from aggregate.analysis.missingness import Missingness
 from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
+from aggregate.analysis.reliability import Flag, mixed
 from aggregate.analysis.study import Evidence
 from aggregate.analysis.summary import DELTA_LOGIT, LOG_T, MetricSummary, Summary, T
+from aggregate.arrays import Floats
 from aggregate.described.earlier import Earlier
 from aggregate.described.levels import AtLevel, by_level
 from aggregate.reading.declared import Factor
-from aggregate.report.estimates import numbers, places, plain_size, unit
+from aggregate.report.estimates import between, numbers, places, plain_size, unit
 from aggregate.report.sentences import upper
 from aggregate.stats.weighted import WeightedTest
 from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, short, value_text, with_interval
 from hpc.sweep.states import COMPLETED, STATES
 
 MOST_ROWS = 200
+MIXED, _MOST_MIXED = "†", 4
 _METHODS = {
     T: "Student's t",
     DELTA_LOGIT: "delta-logit t (Student's t carried to the logit, so that it stays between 0 and 1)",
     LOG_T: "t of logarithms",
 }
-_KINDS = {SLOPE: "slope on", COMPARISON: "difference over", RETENTION: "retention over"}
+_KINDS = {SLOPE: "slope on", COMPARISON: "difference over", RETENTION: "over"}
 _VERDICTS = {SHOWN: "detected", NOT_SHOWN: "not detected", WITHHELD: "no verdict"}
 _IMPRESSIONS = {SHOWN: "stands out", NOT_SHOWN: "does not stand out", WITHHELD: "left open"}  # exploratory
 
@@ -64,14 +67,15 @@ def rows_shown(summary: Summary) -> str:
 def claims(summary: Summary, made: Sequence[Claim], adjusted: str) -> Table:
     """adjusted: how p values were adjusted. Columns that would say nothing of any claim are left out."""
     labels = {factor.name: factor.label for factor in summary.factors}
-    head = ["contrast", "estimate and interval", "unit", "verdict", "levels", "averaged over", "interval's level", "p"]
+    head = ["contrast", "estimate and interval", "verdict", "unit", "levels", "averaged over", "interval's level", "p"]
     head += [f"p {adjusted}", "detectable", "seeds"]
     rows = [_claim(claim, labels) for claim in made]
-    for name, _, of in _others(made):
-        head.append(name)
+    checks = _others(made)  # beside the estimate, since a narrow screen shows the first columns
+    for at, (name, _, of) in enumerate(checks, start=2):
+        head.insert(at, name)
         for row, claim in zip(rows, made, strict=True):
-            row.append(_other(claim, of(claim)))
-    return Table(head, rows, words=6)
+            row.insert(at, _other(claim, of(claim)))
+    return Table(head, rows, words=6 + len(checks))
 
 
 def others(made: Sequence[Claim]) -> str:
@@ -95,16 +99,24 @@ def _claim(claim: Claim, labels: Mapping[str, str]) -> list[str]:
     return [
         f"{asked.metric.label}: {_KINDS[asked.kind]} {listed([labels.get(name, name) for name in asked.factors])}",
         numbers(asked, claim.estimate, claim.low, claim.high),
-        unit(asked),
         f"{verdict}: {claim.reason}" if claim.reason else verdict,
+        unit(asked),
         ", ".join(map(value_text, asked.levels)),
         _over(asked),
         percent(round(claim.level, 4)) if math.isfinite(claim.low) else "-",
         p_text(claim.test.p),
         p_text(claim.adjusted),
-        plain_size(asked, claim.detectable),
+        _detectable(claim),
         f"{claim.test.seeds} of {claim.planned}",
     ]
+
+
+def _detectable(claim: Claim) -> str:
+    """With what the seeds know of it; a dash beside what was detected."""
+    if claim.sign or not math.isfinite(claim.detectable):
+        return "-"
+    known = between(claim.question, *claim.detectable_between).removesuffix(" points")
+    return f"{plain_size(claim.question, claim.detectable)} ({known})"
 
 
 def _other(claim: Claim, other: Worst | InNats | None) -> str:
@@ -122,14 +134,15 @@ def levels(claim: Claim, factor: Factor) -> list[Detail]:
         return []
     kept, other = claim.question.sides
     combined, nats = any(one.where for one in found), any(one.in_nats for one in found)
-    head = [factor.label, *(["combination"] if combined else []), f"retained of {kept}", f"retained of {other}"]
+    head = [factor.label, *(["combination"] if combined else [])]
     head += ["difference (points)", *(["in nats (points)"] if nats else [])]
+    head += [f"retained of {kept}", f"retained of {other}"]
     rows = [
         [
             value_text(one.at),
             *([one.where] if combined else []),
-            *(percent(round(share, 2)) for share in (one.kept, one.other)),
             *(_at_level(claim.question, test, one.level) for test in (one.test, one.in_nats) if test is not None),
+            *(percent(round(share, 2)) for share in (one.kept, one.other)),
         ]
         for one in found[:MOST_ROWS]
     ]
@@ -225,8 +238,10 @@ def methods(entries: Sequence[MetricSummary]) -> str:
     return ", ".join(dict.fromkeys(f"{_METHODS[entry.method]} for {entry.metric.label}" for entry in entries))
 
 
-def headline(summary: Summary, ends: LastEpochs) -> Table:
-    """The primary metrics of every condition, each beside its mean over the last epochs where there is one."""
+def headline(summary: Summary, ends: LastEpochs, found: Sequence[Flag]) -> Table:
+    """The primary metrics of every condition, each beside its mean over the last epochs where there is one. found:
+    flags, which mark the conditions whose mean describes no seed."""
+    marked = set(mixed(summary, found))
     head, shown = _factors(summary), list[MetricSummary]()
     for entry in summary.primary_metrics():
         head += [_with_direction(entry), *(["runs at chance"] if entry.at_chance.any() else [])]
@@ -234,13 +249,36 @@ def headline(summary: Summary, ends: LastEpochs) -> Table:
         if (last := ends.beside(entry.metric)) is not None:
             head.append(f"{last.metric.label}, {ends.span}")
             shown.append(last)
-    return Table([*head, "completed"], [_headline(summary, shown, i) for i in _first(summary)])
+    return Table([*head, "completed"], [_headline(summary, shown, i, i in marked) for i in _first(summary)])
 
 
-def _headline(summary: Summary, shown: Sequence[MetricSummary], i: int) -> list[str]:
+def mixed_line(summary: Summary, found: Sequence[Flag]) -> str:
+    """What the mark in that table means, and the seeds that it stands for; empty where nothing is marked."""
+    conditions = mixed(summary, found)
+    if not conditions:
+        return ""
+    entries = summary.primary_metrics()
+    told = []
+    for i in conditions[:_MOST_MIXED]:
+        own = [f"{entry.metric.label} {_sorted(entry.values[i])}" for entry in entries if entry.description.n[i]]
+        told.append(f"{summary.place(i)}: {'; '.join(own)}")
+    more = f" And {len(conditions) - _MOST_MIXED} more conditions." if len(conditions) > _MOST_MIXED else ""
+    return (
+        f"{MIXED}: in some metric, the seeds of the condition lie in two groups, or some are at chance and others not. "
+        "A mean of them describes neither, and its interval may reach beyond every seed. Seeds: "
+        f"{'. '.join(told)}.{more}"
+    )
+
+
+def _sorted(values: Floats) -> str:
+    return ", ".join(f"{value:.3g}" for value in np.sort(values[np.isfinite(values)]))
+
+
+def _headline(summary: Summary, shown: Sequence[MetricSummary], i: int, mixed: bool) -> list[str]:
     cells: list[str] = []
     for entry in shown:
-        cells.append(with_interval(entry.centre[i], entry.suited[0][i], entry.suited[1][i]))
+        told = with_interval(entry.centre[i], entry.suited[0][i], entry.suited[1][i], digits=2)
+        cells.append(f"{told} {MIXED}" if mixed and entry.description.n[i] else told)
         if entry.at_chance.any():
             cells.append(f"{entry.at_chance[i].sum()} of {entry.description.n[i]}")
     return [*_levels(summary, i), *cells, f"{summary.completed[i]} of {len(summary.seeds)}"]
@@ -274,8 +312,9 @@ def statistics(summary: Summary, entry: MetricSummary) -> Table:
     intervals = {T: entry.t, entry.method: entry.suited}  # one and the same where plain t suits
     # Without any spread, the t interval of the files has no width: on a page it would be read as one that covers.
     ends = [np.where(d.zero_spread, np.nan, end) for interval in intervals.values() for end in interval]
-    columns = [d.mean, d.std, d.sem, *ends, d.minimum, d.median, d.maximum, *entry.median]
-    head = [*_factors(summary), "n", "mean", "std", "sem"]
+    geometric = [entry.centre] if entry.log else []  # what the second interval is of
+    columns = [d.mean, *geometric, d.std, d.sem, *ends, d.minimum, d.median, d.maximum, *entry.median]
+    head = [*_factors(summary), "n", "mean", *(["geometric mean"] if entry.log else []), "std", "sem"]
     head += [f"{method} {side}" for method in intervals for side in ("low", "high")]
     head += ["min", "median", "max", "median low", "median high"]
     rows = [[*_levels(summary, i), str(d.n[i]), *(short(column[i]) for column in columns)] for i in _first(summary)]

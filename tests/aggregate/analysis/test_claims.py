@@ -350,8 +350,8 @@ def test_what_was_not_learnt_at_the_widest_level_is_withheld_there_and_left_out_
     )
     assert not_learnt["reason"] == f"{why}, not reliably above 0, the level of guessing"
     report = directory.store.paths.report_file.read_text()
-    rule = "by a rule that was fixed beforehand: both must be learnt at the widest level, where the interval over seeds"
-    assert f"Synergy loss scale 2 is left out {rule} for the information on either, and every seed, must lie" in report
+    rule = "by Holdfast&#39;s own rule, which is the same for every sweep: both must be learnt at the widest level"
+    assert f"Synergy loss scale 2 is left out {rule}, where the interval over seeds for the information on" in report
     assert f'<td class="detail">{why}' in report
     assert '<td class="word">synergy loss scale 0.5; left out: synergy loss scale 2</td>' in report
     none = _retention(_with_hypothesis(tmp_path / "none", metrics, scale=[2.0]))
@@ -400,7 +400,12 @@ def test_a_named_hypothesis_says_what_it_predicts_and_what_its_kinds_of_informat
     report = directory.store.paths.report_file.read_text()
     asked = "Width hypothesis (predicts yes): as workspace dimension narrows from 16 to 4, is a larger share of detail"
     assert f'<p class="asked">{asked} retained than of synergy accuracy, within 3 epochs of training?</p>' in report
-    answer = r'<p class="answer">Detected: a larger share of detail is retained, \+[\d.]+ percentage points \(95 % '
+    assert '<p class="names soft">Detail: read from best validation loss.</p>' in report
+    assert '<td class="word">retention, detail minus synergy accuracy: over workspace dimension</td>' in report
+    answer = (
+        r'<p class="answer">Detected: a larger share of detail is retained\. Averaged over workspace dimension 4 and '
+    )
+    answer += r"8, the shares retained \(detail minus synergy accuracy\) differ by \+[\d.]+ percentage points \(95 % "
     answer += r"interval \[[^]]*\]\), counted in shares \(no other unit was checked\)\.</p>"
     assert re.search(answer, report)
     assert "<dt>detail</dt><dd>information on it is read from best validation loss: " in report
@@ -447,16 +452,21 @@ def test_a_retention_whose_sign_is_another_in_nats_has_no_verdict_and_both_answe
     report = directory.store.paths.report_file.read_text()
     number = r"[\d.]+ percentage points \(95 % interval \[[^]]*\]"
     answers = (
-        r'<p class="answer">No verdict: the unit of information decides\. Counted as a share of the error of guessing, '
+        r'<p class="answer">No verdict: the unit of information decides\. Averaged over workspace dimension 4 and 8, '
     )
-    answers += rf"a larger share of unique features, R2 is retained: -20{number}\); counted in nats \(logarithmic\), "
-    answers += rf"a larger share of best validation loss is retained: \+2{number}, uncorrected\)\.</p>"
+    answers += r"the shares retained \(best validation loss minus unique features, R2\) differ by "
+    answers += rf"-20{number}\) counted as a share of the error of guessing and \+2{number}, uncorrected\) counted in "
+    answers += r"nats \(logarithmic\)\.</p>"
     assert re.search(answers, report)
     beside = (
-        "in shares, a larger share of unique features, R2 is retained; in nats, a larger share of best validation loss"
+        "in shares, the interval is in favour of unique features, R2; in nats, the interval is in favour of best "
+        "validation loss."
     )
     assert beside in report
-    told = r"60 % of the information on best validation loss at workspace dimension 16 is retained and 80 % of that on "
+    told = (
+        r"60 % \(from \d+ % to \d+ % by condition\) of the information on best validation loss at workspace dimension "
+    )
+    told += r"16 is retained and 80 % \(from \d+ % to \d+ % by condition\) of that on "
     told += (
         r"unique features, R2: -20[\d.]* percentage points .*? In nats: 60 % and 3\d %, \+2[\d.]+ percentage points \["
     )
@@ -488,8 +498,8 @@ def test_where_the_unit_decides_the_average_alone_the_headline_says_that_the_com
         assert piece["in_nats_low"] < piece["in_nats"] < piece["in_nats_high"]
     report = directory.store.paths.report_file.read_text()
     beside = (
-        "on average over synergy loss scale 0.5 and 2, where the estimates differ in sign: in shares, a larger share "
-        "of unique features, R2 is retained; in nats, a larger share of best validation loss is retained."
+        "on average over synergy loss scale 0.5 and 2, where the estimates differ in sign: in shares, the interval "
+        "is in favour of unique features, R2; in nats, the interval is in favour of best validation loss."
     )
     assert beside in report
     one_sided = (
@@ -664,7 +674,8 @@ def test_a_slope_is_told_by_combination_and_with_the_steps_that_go_the_other_way
     report = directory.store.paths.report_file.read_text()
     assert "unique features, R2 rises with workspace dimension, within 3 epochs of training." in report
     answer = (
-        r'<p class="answer">Detected: rises from 0\.2\d* at workspace dimension 4 to 0\.5\d* at 16[^<]*; slope \+0\.18'
+        r'<p class="answer">Detected: on average over synergy loss scale 0\.5 and 2, rises from 0\.2\d* at workspace '
+        r"dimension 4 to 0\.5\d* at 16 \(0\.4\d* to 0\.7\d* by combination\)[^<]*; slope \+0\.18"
     )
     answer += r"\d* per doubling of workspace dimension \(95 % interval \[[^]]*\]\)\.</p>"
     assert re.search(answer, report)

@@ -87,6 +87,29 @@ def test_one_seed_far_from_the_others_makes_no_trade_off(tmp_path: Path) -> None
     assert not trade_offs(made)
 
 
+def test_a_trade_off_that_so_few_seeds_cannot_show_is_said_to_be_unjudged(tmp_path: Path) -> None:
+    """Two of five seeds at chance: p is that of a permutation, of which 5 seeds have 120, for 12 conditions."""
+    sweep = make_sweep({"dim": list(range(1, 13))}, 5, primary=[LOSS, ACCURACY])
+    directory = Directory(tmp_path, sweep)
+
+    def metrics(cell: Cell) -> dict[str, float | None]:
+        a, b = np.random.default_rng([cell.seed, int(cell.factors["dim"])]).normal(0, 0.01, 2)
+        if cell.factors["dim"] == 1:
+            learnt = [0.0, 0.001, 0.4, 0.45, 0.5][cell.run_id]
+            return {LOSS: 0.3 + learnt + 0.1 * a, ACCURACY: 0.125 + learnt}
+        return {LOSS: 0.3 + a, ACCURACY: 0.7 + b}
+
+    directory.fill(metrics)
+    made = study(read(directory.store))
+    x, y = (entry.values[0] for entry in made.summary.primary_metrics())
+    expected = scipy.stats.pearsonr(x, y)
+    assert 12 * expected.pvalue < 0.05
+    assert not trade_offs(made)
+    report = aggregate(tmp_path, figures=False).report.read_text()
+    assert f"at workspace dimension 1 (r = {expected.statistic:.2f} over 5 seeds) cannot be judged" in report
+    assert "gives no p below 0.1 after correction for 12 correlations" in report
+
+
 def test_a_condition_that_the_claim_leaves_out_is_called_so(tmp_path: Path) -> None:
     directory = _filled(tmp_path, 1.0, [{"retention": RETENTION}])
     made = study(read(directory.store))

@@ -108,7 +108,7 @@ def test_one_condition_one_metric_and_one_test_are_said_in_the_singular(tmp_path
     assert "The one test declared before the first job detected no effect." in report
     answer = re.search(r'<p class="answer">Not detected: [^<]*</p>', report)
     assert answer is not None
-    assert "; detectable with 80 % power: " in answer[0]
+    assert "; detectable with 80 % power: roughly " in answer[0]
 
 
 def test_what_the_trainer_says_its_factors_and_metrics_are_is_said_before_the_claims(tmp_path: Path) -> None:
@@ -163,6 +163,17 @@ def test_provenance_shows_what_ran_and_not_what_the_grid_overrides(tmp_path: Pat
     assert shown["sections.model.width"] == "set by the grid: 8, 16"
     assert shown["sections.model.depth"] == "3"
     assert shown["options.kernel"] == "fast"
+
+
+def test_provenance_shows_on_what_the_runs_were_trained_and_how_many_on_each(tmp_path: Path) -> None:
+    directory = Directory(tmp_path, make_sweep({"dim": [8, 16]}, 2))
+    for i, cell in enumerate(directory.sweep.grid):
+        numerics = {"device": "cpu", "hardware": "AVX2" if i else "AVX512", "dtype": "float32"}
+        directory.finish(cell, _metrics(cell), provenance={"attempts": 1, "numerics": numerics})
+    report = aggregate(tmp_path, figures=False).report.read_text()
+    shown = dict(re.findall(r'<tr><td class="word">([^<]*)</td><td class="word">([^<]*)</td></tr>', report))
+    assert shown["results: numerics.device"] == "cpu"
+    assert sorted(shown["results: numerics.hardware"].split("; ")) == ["AVX2 (3 runs)", "AVX512 (1 run)"]
 
 
 def test_exploratory_tables_say_how_many_they_are_and_that_their_intervals_are_not_corrected(tmp_path: Path) -> None:

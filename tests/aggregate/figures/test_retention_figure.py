@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from helpers.figures import overlapping, texts_outside, words
-from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
+from helpers.sweeps import ACCURACY, BUILT_IN_LIKE, LOSS, METRICS, Directory, make_sweep
+from matplotlib.collections import LineCollection
 
 from aggregate.analysis.study import study
 from aggregate.figures.canvas import house_style
@@ -51,6 +53,30 @@ def test_each_combination_has_a_panel_with_its_curves_or_the_reason_why_there_ar
     assert not any(line.get_visible() for line in [*not_learnt.get_xgridlines(), *not_learnt.get_ygridlines()])
 
 
+def test_what_is_dotted_has_a_key_means_have_intervals_and_narrow_panels_their_levels(tmp_path: Path) -> None:
+    kinds = {LOSS: "cross entropy", ACCURACY: "squared"}
+    metrics = {name: entry | ({"error": kinds[name]} if name in kinds else {}) for name, entry in METRICS.items()}
+    trainer = replace(BUILT_IN_LIKE, metrics=metrics)
+    sweep = make_sweep({"dim": [4, 8], "scale": [0.5, 1.0]}, 4, trainer, primary=[LOSS])
+    analysis = dict(sweep.analysis) | {"tests": [{"retention": RETENTION}]}
+    directory = Directory(tmp_path, replace(sweep, analysis=analysis))
+    directory.fill(_metrics)
+    found = study(read(directory.store)).evidence.claims.retained
+    assert found is not None
+    with house_style():
+        wide, narrow = draw_retention(found), draw_retention(found, narrow=True)
+        assert texts_outside(narrow) == []
+        assert overlapping(words(narrow), narrow) == []
+    assert f"{found.other.name}, in nats" in [text.get_text() for text in wide.texts]
+    drawn = [one for ax in wide.axes for one in ax.collections if isinstance(one, LineCollection)]
+    bars = [bar for one in drawn for bar in one.get_segments()]
+    retention = found.kept.retention[0, 0]
+    low, high = scipy.stats.ttest_1samp(retention, 0).confidence_interval(0.95)
+    assert any(np.allclose(sorted(bar[:, 1]), [low, high]) for bar in bars)
+    for ax in narrow.axes:
+        assert [label.get_text() for label in ax.get_xticklabels() if label.get_visible()] == ["4", "8"]
+
+
 @pytest.mark.parametrize("scales", [2, 3, 4])
 def test_its_words_lie_apart_and_within_its_edges(tmp_path: Path, scales: int) -> None:
     found = study(read(_directory(tmp_path, [0.5, 1.0, 1.5, 2.0][-scales:]).store)).evidence.claims.retained
@@ -68,6 +94,7 @@ def test_it_stands_on_the_first_screen_and_not_among_the_other_figures(tmp_path:
     assert (directory.store.paths.plots_directory / "retention.png").is_file()
     within = '(<a href="plots/retention.png">file</a>)'
     assert report.count(within) == 1
+    assert "Where the share falls below half (in how many seeds): " in report
     # Half of the kept is left at 4, so a noisy seed may lie on either side; of the other, none has lost its half.
     assert f"synergy accuracy not even at 4 (4). {within}" in report
     assert report.index(within) < report.index("<h2>Claims")

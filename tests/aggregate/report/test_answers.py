@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from helpers.sweeps import ACCURACY, BUILT_IN_LIKE, LOSS, METRICS, Directory, make_sweep
 
 from aggregate.analysis.study import study
@@ -19,6 +21,7 @@ from aggregate.reading.declared import Factor
 from aggregate.reading.sweep import read
 from aggregate.report.answers import answered
 from aggregate.report.combinations import course
+from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 
 R2 = "predictability/unique_r2"
@@ -49,11 +52,11 @@ def _noise(cell: Cell, stream: int = 0) -> float:
 
 
 def _answers(directory: Directory) -> list[tuple[str, str]]:
-    return [(answer.verdict, answer.limits) for answer in answered(study(read(directory.store)))]
+    return [(answer.verdict, " ".join(answer.limits)) for answer in answered(study(read(directory.store)))]
 
 
 def _saturating(cell: Cell) -> dict[str, float | None]:
-    return {R2: {4: 0.1, 8: 0.6, 16: 0.79, 32: 0.8}[int(cell.factors["dim"])] + _noise(cell)}
+    return {R2: {4: 0.1, 8: 0.6, 16: 0.79, 32: 0.8}[int(cell.factors["dim"])] + _noise(cell, 1)}
 
 
 def test_the_answer_of_a_slope_begins_with_where_it_leads_and_says_where_nearly_all_of_that_lies(
@@ -108,9 +111,10 @@ def test_two_units_that_disagree_are_told_apart_with_unit_and_interval(tmp_path:
     ((verdict, _),) = _answers(_swept(tmp_path, values, [RETENTION], errors=True))
     number = r"\d+(?:\.\d+)? percentage points \(95 % interval \[[^]]*\]"
     assert re.fullmatch(
-        "No verdict: the unit of information decides. Counted as a share of the error of guessing, a larger share of "
-        rf"unique features, R2 is retained: -{number}\); counted in nats \(logarithmic\), a larger share of best "
-        rf"validation loss is retained: \+{number}, uncorrected\)\.",
+        r"No verdict: the unit of information decides. Averaged over workspace dimension 4, 8 and 16, the shares "
+        r"retained \(best validation loss minus unique features, R2\) differ by "
+        rf"-{number}\) counted as a share of the error of guessing and \+{number}, uncorrected\) counted in nats "
+        r"\(logarithmic\)\.",
         verdict,
     ), verdict
 
@@ -128,14 +132,21 @@ def test_what_an_answer_leaves_out_and_averages_over_follows_it(tmp_path: Path) 
         directory.store.paths.result_file(cell).unlink()
         directory.finish(cell, values(cell), best_epoch=3)
     (_, limits), (_, second) = _answers(directory)
-    assert limits == (
-        "This is an average: estimates differ in sign between synergy loss scale 0.1 and 1. Synergy loss "
-        "scale 10 is left out: at workspace dimension 32, best validation loss had not been learnt there (unique "
-        "features, R2 had). Most runs had their best epoch last, so training had probably not converged."
+    number = r"[-+]\d+(?:\.\d+)? \[[-+][\d.]+, [-+][\d.]+\]"
+    told = re.fullmatch(
+        rf"This is an average over opposite signs: {number} at synergy loss scale 0\.1 and {number} at 1\. Synergy "
+        r"loss scale 10 is left out: at workspace dimension 32, best validation loss had not been learnt there "
+        r"\(unique features, R2 had\)\.",
+        limits,
     )
-    assert second == ""
-    page = aggregate(tmp_path, figures=False).report.read_text()
-    assert html.unescape(re.search(r'<p class="limits">(.*?)</p>', page)[1]) == limits  # type: ignore[index]
+    assert told, limits
+    assert "not converged" not in second
+    page = html.unescape(aggregate(tmp_path, figures=False).report.read_text())
+    assert f"<li>{limits.partition(' Synergy')[0]}</li>" in page
+    # What holds for every answer stands once, below them.
+    assert page.count("had it last, so training had probably not converged") == 1
+    header = page[: page.index("Tried:")]
+    assert '<p class="of-all">Of 60 completed runs with a best epoch on record, 60 had it last' in header
 
 
 def test_where_neither_kind_of_information_was_learnt_both_are_named(tmp_path: Path) -> None:
@@ -170,7 +181,10 @@ def test_a_seed_without_which_another_result_would_be_found_is_told_with_the_ans
     ((verdict, limits),) = _answers(directory)
     assert verdict.startswith("Not detected" if heavy else "Detected")
     told = r"One seed weighs heavily: without seed 44 it would be \+0\.0\d+ \[\+0\.0\d+, \+0\.0\d+\]\."
-    assert re.fullmatch(told if heavy else "", limits), limits
+    normality = (
+        "Seeds do not vary normally everywhere; without assuming it, p = 0.0625, the least that 5 seeds can give."
+    )
+    assert re.fullmatch(told if heavy else normality, limits), limits
     page = aggregate(tmp_path, figures=False).report.read_text()
     assert "without seed 44 the estimate would be" in page  # beside the claim, in any case
 
@@ -179,7 +193,7 @@ def test_what_is_not_detected_comes_with_what_would_have_been(tmp_path: Path) ->
     ((verdict, _),) = _answers(_swept(tmp_path, lambda cell: {R2: 0.5 + _noise(cell)}, [SLOPE]))
     assert re.fullmatch(
         r"Not detected: [+-]0\.0\d+ per doubling of workspace dimension \(95 % interval \[-0\.0\d+, \+0\.0\d+\]; "
-        r"detectable with 80 % power: 0\.00\d+\)\.",
+        r"detectable with 80 % power: roughly 0\.00\d+, with 5 seeds anything from 0\.00\d+ to 0\.\d+\)\.",
         verdict,
     ), verdict
 
@@ -202,3 +216,117 @@ def test_the_first_screen_is_questions_answers_and_what_was_tried_and_terms_are_
     assert (
         header.index("<summary>What the terms mean") < header.index('<dl class="terms">') < header.index("</details>")
     )
+
+
+def _of_seeds(slopes: Sequence[float]) -> Callable[[Cell], dict[str, float | None]]:
+    return lambda cell: {R2: 0.4 + slopes[cell.seed - 42] * float(np.log2(float(cell.factors["dim"])))}
+
+
+@pytest.mark.parametrize(
+    ("slopes", "barely"),
+    [([0.01, 0.02, 0.03, 0.06, 0.07], True), ([0.03, 0.031, 0.032, 0.033, 0.034], False)],
+)
+def test_an_interval_that_barely_leaves_out_0_is_said_to(tmp_path: Path, slopes: list[float], barely: bool) -> None:
+    directory = _swept(tmp_path, _of_seeds(slopes), [SLOPE])
+    ((verdict, limits),) = _answers(directory)
+    assert verdict.startswith("Detected")
+    lost = [
+        42 + i
+        for i in range(5)
+        if scipy.stats.ttest_1samp([s for j, s in enumerate(slopes) if j != i], 0).pvalue > 0.05
+    ]
+    assert bool(lost) == barely
+    p = scipy.stats.ttest_1samp(slopes, 0).pvalue
+    told = (
+        f"The interval barely leaves out 0 (p = {p:.2g}; 0.0625 without assuming normality): without any one of the "
+        f"seeds {', '.join(map(str, lost[:-1]))} or {lost[-1]} it would include 0."
+        if barely
+        else ""
+    )
+    assert limits == told
+
+
+def test_a_slope_over_combinations_says_that_it_is_their_average_and_what_single_ones_have(tmp_path: Path) -> None:
+    """At scale 0.1 it rises late, at 1 early, and at 10 seeds differ so much that its interval includes 0."""
+    at = {0.1: {4: 0.1, 8: 0.1, 16: 0.8, 32: 0.8}, 1.0: {4: 0.1, 8: 0.8, 16: 0.8, 32: 0.8}}
+
+    def values(cell: Cell) -> dict[str, float | None]:
+        dim, scale = int(cell.factors["dim"]), float(cell.factors["scale"])
+        if scale == 10.0:
+            wild = float(np.random.default_rng([3, cell.seed]).normal())
+            return {R2: 0.4 + (0.05 + 0.1 * wild) * float(np.log2(dim))}
+        return {R2: at[scale][dim] + _noise(cell)}
+
+    ((verdict, limits),) = _answers(_swept(tmp_path, values, [SLOPE], scale=[0.1, 1.0, 10.0]))
+    assert verdict.startswith("Detected: on average over synergy loss scale 0.1, 1 and 10, rises from ")
+    assert re.search(
+        r"from 0\.\d+ at workspace dimension 4 \(0\.\d+ to 0\.\d+ by combination\) to 0\.\d+ at 32 \(", verdict
+    )
+    number = r"\+0\.\d+ \[-0\.\d+, \+0\.\d+\]"
+    assert re.search(rf"At synergy loss scale 10, the interval includes 0: {number}\.", limits)
+    assert "from 8 to 16 at synergy loss scale 0.1; from 4 to 8 at synergy loss scale 1." in limits
+
+
+def test_an_answer_over_runs_at_chance_says_how_many_and_that_only_normality_detects(tmp_path: Path) -> None:
+    def values(cell: Cell) -> dict[str, float | None]:
+        learnt = cell.factors["dim"] != 4 or cell.seed < 44
+        return {ACCURACY: (0.8 if learnt else 0.125) + _noise(cell)}
+
+    directory = _swept(tmp_path, values, [{"metric": ACCURACY, "slope": "dim"}])
+    ((_, limits),) = _answers(directory)
+    assert (
+        "3 of 20 runs are at chance; above it are 2, 5, 5 and 5 of 5 at workspace dimension 4, 8, 16 and 32." in limits
+    )
+
+
+def test_the_intervals_of_several_claims_are_not_said_to_hold_together(tmp_path: Path) -> None:
+    def values(cell: Cell) -> dict[str, float | None]:
+        return {**_saturating(cell), ACCURACY: 0.5 + _noise(cell, 2)}
+
+    directory = _swept(tmp_path, values, [SLOPE, {"metric": ACCURACY, "slope": "dim"}])
+    report = " ".join(aggregate(directory.store.paths.root, figures=False).report.read_text().split())
+    assert "of each interval by itself: all of them together hold less often. Detectable" in report
+
+
+def test_a_condition_of_two_kinds_of_runs_is_marked_in_every_metric_with_its_seeds(tmp_path: Path) -> None:
+    """At 4, two runs are at chance by the accuracy; the loss of the same runs is as mixed."""
+
+    def values(cell: Cell) -> dict[str, float | None]:
+        learnt = cell.factors["dim"] != 4 or cell.seed < 45
+        return {ACCURACY: (0.8 if learnt else 0.125) + _noise(cell), R2: (0.9 if learnt else 0.3) + _noise(cell, 1)}
+
+    root = _swept(tmp_path, values, [SLOPE]).store.paths.root
+    report = aggregate(root, figures=False).report.read_text()
+    table = report[report.index("<h2>Primary metrics</h2>") : report.index("<h2>All statistics</h2>")]
+    cells = re.findall(r"<tr><td>(\d+)</td><td>([^<]*)</td>", table)
+    marked = {dim for dim, told in cells if told.endswith("†")}
+    assert "4" in marked
+    assert len(marked) < 4  # by chance, a clean one may be flagged
+    seeds = ", ".join(f"{value:.3g}" for value in sorted(values(cell)[R2] or 0 for cell in _at_4(root)))
+    assert f"Seeds: workspace dimension 4: unique features, R2 {seeds}." in table
+
+
+def _at_4(root: Path) -> list[Cell]:
+    return [cell for cell in read(Store(root)).sweep.grid if cell.factors["dim"] == 4]
+
+
+def test_a_geometric_mean_stands_beside_the_interval_that_is_of_it(tmp_path: Path) -> None:
+    directory = _swept(tmp_path, lambda cell: {LOSS: float(cell.seed - 40) ** 2, **_saturating(cell)}, [SLOPE])
+    report = aggregate(directory.store.paths.root, figures=False).report.read_text()
+    expected = float(np.exp(np.mean(np.log([(seed - 40) ** 2 for seed in range(42, 47)]))))
+    assert '<th scope="col">mean</th><th scope="col">geometric mean</th>' in report
+    assert f"<td>{expected:#.4g}</td>" in report
+
+
+@pytest.mark.parametrize(("noted", "said"), [(True, "the training and validation"), (False, "usually the training")])
+def test_samples_are_said_to_be_the_same_in_all_runs_where_that_is_known(
+    tmp_path: Path, noted: bool, said: str
+) -> None:
+    directory = _swept(tmp_path, _saturating, [SLOPE])
+    path = directory.store.paths.sweep_file
+    content = json.loads(path.read_bytes())
+    if noted:
+        content["revisions"][-1]["sections"]["data"] = {"samples": {"training": 100, "validation": 10}}
+        path.write_text(json.dumps(content))
+    report = aggregate(directory.store.paths.root, figures=False).report.read_text()
+    assert f"They do not cover what is the same in all runs, {said}" in report

@@ -66,14 +66,24 @@ def test_what_is_drawn_stands_in_the_page_with_its_numbers(tmp_path: Path) -> No
     assert first.number.startswith("+0.0")
 
 
-def test_every_mark_is_explained_and_where_nats_have_a_row_the_seeds_are_said_to_be_shares(tmp_path: Path) -> None:
+def test_every_mark_is_explained_and_where_nats_have_a_row_the_axis_says_so(tmp_path: Path) -> None:
     claim, found = _drawn(tmp_path)
     assert found.note.endswith("; dots: the same of each seed; dashed: 0.")
     nats = InNats(claim.estimate, claim.low, claim.high, 0.01, 0.95)
     other = forest(replace(claim, in_nats=nats))
     assert other is not None
-    assert [row.seeds for row in other.rows if "nats" in row.label] == [()]
-    assert other.note.endswith("; dots: the same of each seed, in shares; dashed: 0.")
+    assert other.unit.endswith(", counted in shares or, where it is said, in nats")
+
+
+def test_the_axis_has_round_numbers_where_they_lie_among_the_estimates(tmp_path: Path) -> None:
+    claim, found = _drawn(tmp_path)
+    assert 2 <= len(found.ticks) <= 6
+    places, numbers = [at for at, _ in found.ticks], [float(text) for _, text in found.ticks]
+    known = [(0.0, found.zero), (claim.estimate, found.rows[0].at), (claim.high, found.rows[0].high)]
+    slope, start = np.polyfit([one for one, _ in known], [at for _, at in known if at is not None], 1)
+    np.testing.assert_allclose(start + slope * np.array(numbers), places, atol=0.1)
+    assert found.unit == "per doubling of workspace dimension"
+    assert f'<text x="{places[0]}%" y="16">' in aggregate(tmp_path, figures=False).report.read_text()
 
 
 @pytest.mark.parametrize(
