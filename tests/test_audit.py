@@ -14,6 +14,7 @@ from helpers.small_sweeps import ROOT
 # Modules by the reason why they may.
 ALLOWED = {
     "opens": {
+        "the description of an installed package, by importlib.metadata": "hpc/provenance.py",
         "the ways to files of a sweep: regular files only, no links, within limits": "hpc/files/atomic.py "
         "hpc/files/directories.py hpc/files/opening.py aggregate/together.py",
         "stamps and parts of a sweep's files": "aggregate/reading/unchanged.py hpc/trainers/left_out.py",
