@@ -10,6 +10,7 @@ from typing import Any
 
 from aggregate.analysis.fixed import Analysis
 from aggregate.analysis.study import Study, study
+from aggregate.answers.caveats import limited
 from aggregate.documents.aggregated_results import aggregated_results, encode
 from aggregate.documents.paper_tables import kept_up, paper_tables, reworded
 from aggregate.documents.stamp import stamp_of, stamped
@@ -20,7 +21,6 @@ from aggregate.figures.own_stamps import outdated
 from aggregate.reading.predecessor import is_predecessor, read_any
 from aggregate.reading.sweep import Reading
 from aggregate.reading.unchanged import DirectoryState, Told, look, remember, told_before
-from aggregate.report.caveats import limited
 from aggregate.report.findings import problems
 from aggregate.report.page import Material, render
 from aggregate.together import Stamp, Together

@@ -76,7 +76,7 @@ FLOORS = [
     ["hpc.status", "hpc.resume_check", "hpc.preflight"],
     ["aggregate.pipeline"],
     ["aggregate.report", "aggregate.frames"],
-    ["aggregate.documents", "aggregate.figures", "aggregate.coverage", "aggregate.two_sweeps"],
+    ["aggregate.answers", "aggregate.documents", "aggregate.figures", "aggregate.coverage", "aggregate.two_sweeps"],
     ["aggregate.described"],
     ["aggregate.analysis"],
     ["aggregate.wording"],

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aggregate.answers.estimates import round_numbers, tick
 from aggregate.arrays import Floats
 from aggregate.figures.axes import limits
 from aggregate.reading.sweep import Reading
-from aggregate.report.estimates import round_numbers, tick
 from aggregate.report.forest import ANY, Forest, Row, place
 from aggregate.report.page import environment, own
 from aggregate.report.tables import MOST_ROWS, Table

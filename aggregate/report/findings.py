@@ -10,16 +10,10 @@ from aggregate.analysis.fixed import Compared, Retention
 from aggregate.analysis.questions import RETENTION, Question
 from aggregate.analysis.reliability import beside, metrics_of_claim, not_normal
 from aggregate.analysis.study import Study
-from aggregate.described.chance import chance_line, leaving_lines
-from aggregate.described.earlier import Earlier, earlier
-from aggregate.described.trade_offs import trade_off_lines, trade_offs, unjudged, unjudged_lines
-from aggregate.described.without import Without, without_seeds
-from aggregate.figures.axes import versus_name
-from aggregate.figures.canvas import RETENTION as RETENTION_FIGURE
-from aggregate.report.answers import as_a_step, verdict
-from aggregate.report.caveats import cell_lines, elsewhere, on_claims, on_metric, on_the_whole
-from aggregate.report.claim_numbers import by_chance, estimated, power, signs
-from aggregate.report.combinations import (
+from aggregate.answers.answer import as_a_step, verdict
+from aggregate.answers.caveats import cell_lines, elsewhere, on_claims, on_metric, on_the_whole
+from aggregate.answers.claim_numbers import by_chance, estimated, power, signs
+from aggregate.answers.combinations import (
     apart,
     averaged_over,
     by_combination,
@@ -29,10 +23,16 @@ from aggregate.report.combinations import (
     signs_differ,
     steps_against,
 )
-from aggregate.report.estimates import bracketed, limited, numbers, only_shares
+from aggregate.answers.estimates import bracketed, limited, numbers, only_shares
+from aggregate.answers.limits import as_it_was, barely, units
+from aggregate.answers.sentences import factor_of, upper, within
+from aggregate.described.chance import chance_line, leaving_lines
+from aggregate.described.earlier import Earlier, earlier
+from aggregate.described.trade_offs import trade_off_lines, trade_offs, unjudged, unjudged_lines
+from aggregate.described.without import Without, without_seeds
+from aggregate.figures.axes import versus_name
+from aggregate.figures.canvas import RETENTION as RETENTION_FIGURE
 from aggregate.report.forest import Forest, forest
-from aggregate.report.limits import as_it_was, barely, units
-from aggregate.report.sentences import factor_of, upper, within
 from aggregate.report.tables import Detail, epochs, levels
 from aggregate.wording import value_text
 

@@ -13,10 +13,10 @@ import numpy as np
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim, Piece
 from aggregate.analysis.fixed import Compared
 from aggregate.analysis.questions import RETENTION, Question
+from aggregate.answers.estimates import bracketed, places, ticks, unit
 from aggregate.arrays import Floats
 from aggregate.figures.axes import Span, limits
 from aggregate.reading.declared import REAL, Metric
-from aggregate.report.estimates import bracketed, places, ticks, unit
 from aggregate.stats.weighted import weighted_test
 from aggregate.wording import percent, span, value_text
 

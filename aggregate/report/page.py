@@ -17,17 +17,17 @@ from markupsafe import Markup
 
 from aggregate.analysis.reliability import outlying
 from aggregate.analysis.study import Study
+from aggregate.answers.answer import Answer, answered
+from aggregate.answers.caveats import cell_lines, elsewhere, limited, on_claims, on_the_whole, still_learning
+from aggregate.answers.claim_numbers import EXTREME_DZ
+from aggregate.answers.sentences import asked, pairing, sure, terms, tried, upper
 from aggregate.described.epochs import value_of
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import Picture, lighter
 from aggregate.reading.records import Gathered
 from aggregate.report import tables
-from aggregate.report.answers import Answer, answered
-from aggregate.report.caveats import cell_lines, elsewhere, limited, on_claims, on_the_whole, still_learning
 from aggregate.report.chart_data import chart_data
-from aggregate.report.claim_numbers import EXTREME_DZ
 from aggregate.report.findings import ClaimFinding, found, told_by_claims
-from aggregate.report.sentences import asked, pairing, sure, terms, tried, upper
 from aggregate.report.tables import Table
 from aggregate.wording import counted, dotted, percent, short, value_text
 from hpc.sweep.states import COMPLETED, FINAL, STATES

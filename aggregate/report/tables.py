@@ -16,12 +16,12 @@ from aggregate.analysis.questions import COMPARISON, RETENTION, SLOPE, Question
 from aggregate.analysis.reliability import Flag, mixed
 from aggregate.analysis.study import Evidence
 from aggregate.analysis.summary import DELTA_LOGIT, LOG_T, MetricSummary, Summary, T
+from aggregate.answers.estimates import between, numbers, places, plain_size, unit
+from aggregate.answers.sentences import upper
 from aggregate.arrays import Floats
 from aggregate.described.earlier import Earlier
 from aggregate.described.levels import AtLevel, by_level
 from aggregate.reading.declared import Factor
-from aggregate.report.estimates import between, numbers, places, plain_size, unit
-from aggregate.report.sentences import upper
 from aggregate.stats.weighted import WeightedTest
 from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, short, value_text, with_interval
 from hpc.sweep.states import COMPLETED, STATES

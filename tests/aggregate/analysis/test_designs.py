@@ -18,9 +18,9 @@ from aggregate.analysis.claims import UNTESTABLE, make_claims
 from aggregate.analysis.curves import by_level, curves
 from aggregate.analysis.fixed import Analysis, Compared, Slope
 from aggregate.analysis.summary import Summary, summarise_arrays
+from aggregate.answers.combinations import averaged_over
 from aggregate.pipeline import aggregate
 from aggregate.reading.declared import Factor, Metric
-from aggregate.report.combinations import averaged_over
 from aggregate.report.forest import forest
 from aggregate.report.tables import claims as claims_table
 from hpc.storage.revisions import write_sweep

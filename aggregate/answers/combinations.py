@@ -14,12 +14,12 @@ from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim, Piece, sign
 from aggregate.analysis.fixed import Compared
 from aggregate.analysis.questions import RETENTION, SLOPE, Question
 from aggregate.analysis.study import Study
+from aggregate.answers.estimates import amount, bracket, limited, places, with_level
+from aggregate.answers.sentences import upper
 from aggregate.arrays import Floats
 from aggregate.described.between import Between, between
 from aggregate.described.levels import by_level, reversed_at
 from aggregate.reading.declared import Factor
-from aggregate.report.estimates import amount, bracket, limited, places, with_level
-from aggregate.report.sentences import upper
 from aggregate.stats.weighted import WeightedTest
 from aggregate.wording import counted, listed, percent, value_text
 from hpc.sweep.cell import FactorValue

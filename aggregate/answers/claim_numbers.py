@@ -10,12 +10,12 @@ from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim
 from aggregate.analysis.fixed import Compared
 from aggregate.analysis.questions import COMPARISON, SLOPE
 from aggregate.analysis.study import Study
+from aggregate.answers.answer import detectable
+from aggregate.answers.combinations import MOST_OF_IT, known_pieces
+from aggregate.answers.estimates import amount, between, bracket, bracketed, per, places, size
+from aggregate.answers.sentences import factor_of, upper
 from aggregate.described.chance import above_chance, of_each
 from aggregate.described.levels import by_level
-from aggregate.report.answers import detectable
-from aggregate.report.combinations import MOST_OF_IT, known_pieces
-from aggregate.report.estimates import amount, between, bracket, bracketed, per, places, size
-from aggregate.report.sentences import factor_of, upper
 from aggregate.stats.weighted import chance_of_narrower
 from aggregate.wording import counted, listed, p_equals, percent, value_text
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, UNTESTABLE, WITHHELD, Claim
 from aggregate.analysis.questions import RETENTION, SLOPE, Question
 from aggregate.analysis.study import Study
+from aggregate.answers.combinations import MOST_OF_IT, averaged_over, course, direction, known_pieces
+from aggregate.answers.estimates import bare_size, between, only_shares, with_level
+from aggregate.answers.limits import limits, units
+from aggregate.answers.sentences import factor_of, in_words, read_from
 from aggregate.described.chance import above_chance
-from aggregate.report.combinations import MOST_OF_IT, averaged_over, course, direction, known_pieces
-from aggregate.report.estimates import bare_size, between, only_shares, with_level
-from aggregate.report.limits import limits, units
-from aggregate.report.sentences import factor_of, in_words, read_from
 from aggregate.wording import counted, listed, value_text
 
 _VERDICTS = {SHOWN: "Detected", NOT_SHOWN: "Not detected", WITHHELD: "No verdict", UNTESTABLE: "Cannot be tested"}

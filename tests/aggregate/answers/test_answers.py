@@ -16,11 +16,11 @@ import scipy.stats
 from helpers.sweeps import ACCURACY, BUILT_IN_LIKE, LOSS, METRICS, Directory, make_sweep
 
 from aggregate.analysis.study import study
+from aggregate.answers.answer import answered
+from aggregate.answers.combinations import course
 from aggregate.pipeline import aggregate
 from aggregate.reading.declared import Factor
 from aggregate.reading.sweep import read
-from aggregate.report.answers import answered
-from aggregate.report.combinations import course
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
 

@@ -12,20 +12,20 @@ from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim, Piece, sign
 from aggregate.analysis.questions import RETENTION, SLOPE, Question
 from aggregate.analysis.reliability import not_normal
 from aggregate.analysis.study import Study
-from aggregate.arrays import Floats
-from aggregate.described.chance import above_chance, of_each
-from aggregate.described.earlier import Earlier, earlier, named, signs, signs_now, steady, unsettled, verdict_then
-from aggregate.described.levels import Reversed, at_chance, by_level, reversed_at, unanimous
-from aggregate.described.without import Without, lost_without, without_seeds
-from aggregate.report.combinations import (
+from aggregate.answers.combinations import (
     direction,
     in_favour,
     known_pieces,
     mostly_steps,
     signs_differ,
 )
-from aggregate.report.estimates import numbers, places, with_level
-from aggregate.report.sentences import factor_of, upper
+from aggregate.answers.estimates import numbers, places, with_level
+from aggregate.answers.sentences import factor_of, upper
+from aggregate.arrays import Floats
+from aggregate.described.chance import above_chance, of_each
+from aggregate.described.earlier import Earlier, earlier, named, signs, signs_now, steady, unsettled, verdict_then
+from aggregate.described.levels import Reversed, at_chance, by_level, reversed_at, unanimous
+from aggregate.described.without import Without, lost_without, without_seeds
 from aggregate.stats.exact import sign_change_p
 from aggregate.stats.weighted import weighted_test
 from aggregate.wording import counted, listed, p_equals, p_text, value_text

@@ -10,8 +10,8 @@ import pytest
 
 from aggregate.analysis.fixed import Slope
 from aggregate.analysis.questions import COMPARISON, RETENTION, Question
+from aggregate.answers.estimates import amount, bracket, bracketed, numbers, with_level
 from aggregate.reading.declared import REAL, Metric
-from aggregate.report.estimates import amount, bracket, bracketed, numbers, with_level
 from aggregate.wording import with_interval
 
 METRIC = Metric("m", "m", "m", REAL, "", None)
