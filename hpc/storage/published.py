@@ -12,7 +12,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,24 +178,36 @@ def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any], most: Map
 
     The history comes last: where it is, nothing is missing. Doing it again changes nothing, and whoever finds a link
     missing or a stranger in its place may do it: the winner may have died in between. A stranger is kept under another
-    name. most: bytes of each file that are read.
+    name. Nothing is done for a result that has lost its place to another meanwhile. most: bytes of each file that are
+    read.
     """
     pack_attempt = int(result["provenance"]["pack"])
     named = named_files(result)
+    counts = partial(_is_in_its_place, paths, cell, named)
     if named and CONFIG in named:  # an attempt under another configuration may have put its own there since
         config = paths.cell_config_file(cell)
-        _settle(config, config, named[CONFIG], CONFIG, most)
+        _settle(config, config, named[CONFIG], CONFIG, most, counts)
     for name, private, public in (
         (WEIGHTS, paths.private_weights(pack_attempt, cell), paths.weights_file(cell)),
         (HISTORY, paths.private_history(pack_attempt, cell), paths.history_file(cell)),
     ):
         if named is None:
             _link(private, public)
+        elif not counts():
+            return
         elif name not in named:
             with contextlib.suppress(FileNotFoundError):
                 atomic.quarantine(public)
         else:
-            _settle(private, public, named[name], name, most)
+            _settle(private, public, named[name], name, most, counts)
+
+
+def _is_in_its_place(paths: Layout, cell: Cell, named: Mapping[str, Any] | None) -> bool:
+    """Whether the cell's result is, at this moment, one that names these files. Raises OSError."""
+    try:
+        return named_files(read_result(str(paths.result_file(cell)))) == named
+    except (SweepError, FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _link(private: Path, public: Path) -> bool:
@@ -212,8 +225,13 @@ def _link(private: Path, public: Path) -> bool:
     return public_too
 
 
-def _settle(private: Path, public: Path, named: Any, name: str, most: Mapping[str, float]) -> None:
-    """Make ``public`` the file that is named, from whichever copy is that one; without one nothing is changed."""
+def _settle(
+    private: Path, public: Path, named: Any, name: str, most: Mapping[str, float], counts: Callable[[], bool]
+) -> None:
+    """Make ``public`` the file that is named, from whichever copy is that one; without one nothing is changed.
+
+    counts: whether the result that names it still has its place.
+    """
     if not public.exists() and _whole(private, named, name, most) and _link(private, public):
         return
     if not _whole(public, named, name, most):
@@ -223,13 +241,42 @@ def _settle(private: Path, public: Path, named: Any, name: str, most: Mapping[st
         if source is None:
             return
         try:
-            atomic.put_in_place(source, public)
+            if name != WEIGHTS:
+                atomic.put_in_place(source, public)  # every reader tells whether it is the one of its result
+            elif not _give_name(source, public, named, most, counts):
+                return
         except FileNotFoundError:
             return  # another process has just done so
     elif _told_by_size(public, name, most):  # it may be another one
         return
     if private != public:
         atomic.remove(private)
+
+
+def _give_name(source: Path, public: Path, named: Any, most: Mapping[str, float], counts: Callable[[], bool]) -> bool:
+    """Give weights the public name that others have. Returns whether they got it; if not, those have it again.
+
+    Readers tell weights by their size, so no process may take the name from those of a result that came after its own,
+    however long it was stopped before the call that does it. Hence what has the name loses it first, which readers see
+    and repair; only then is the result looked at; and a name that another process has given away since is not taken
+    from that file without another look.
+    """
+    while True:
+        aside = None
+        with contextlib.suppress(FileNotFoundError):
+            aside = atomic.quarantine(public, f"replaced-{atomic.new_token()}")
+        ours = counts()
+        if aside and (not ours or _whole(aside, named, WEIGHTS, most)):
+            source = aside  # it had the name rightly
+        elif not ours:
+            return False
+        if atomic.link_or_copy(source, public):
+            directories.sync_directory(public.parent)
+            if source == aside:
+                atomic.remove(aside)
+            return ours
+        if not ours:
+            return False
 
 
 def _whole(path: Path, named: Any, name: str, most: Mapping[str, float]) -> bool:

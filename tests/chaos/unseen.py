@@ -35,7 +35,7 @@ UNSEEN = (
     Mutant(
         "a stranger beside a result stays",
         "hpc/storage/published.py",
-        "_settle(private, public, named[name], name, most)",
+        "_settle(private, public, named[name], name, most, counts)",
         "_link(private, public)",
         _by("hpc/storage/test_published.py"),
     ),
@@ -84,7 +84,7 @@ UNSEEN = (
     Mutant(
         "a later outcome takes the configuration from beside a result",
         "hpc/storage/published.py",
-        "        _settle(config, config, named[CONFIG], CONFIG, most)\n",
+        "        _settle(config, config, named[CONFIG], CONFIG, most, counts)\n",
         "        pass\n",
         _by("hpc/storage/test_published.py"),
     ),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.dying import KilledError, dying
+from helpers.dying import KilledError, dying, interrupted
 from helpers.small_sweeps import ROOT, make_store, make_sweep
 from helpers.users import ALICE, BOB, becoming, need_other_users, share
 
@@ -21,6 +21,7 @@ from hpc.files import atomic, directories
 from hpc.node.attempt import PackAttempt
 from hpc.status.conflict import conflicts, explain
 from hpc.storage import published
+from hpc.storage.layout import redone_mark
 from hpc.storage.permissions import check_private
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -125,9 +126,11 @@ def test_the_only_true_copy_stays_where_a_stranger_takes_its_name_that_moment(
     store: Store, cell: Cell, name: str, named: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     public, link_or_copy = getattr(store.paths, name)(cell), published.atomic.link_or_copy
+    met: list[Path] = []
 
     def overtaken(source: Path, target: Path) -> bool:
-        if target == public and not public.exists():
+        if target == public and not met:
+            met.append(target)
             public.write_bytes(b"a stranger")
         return link_or_copy(source, target)
 
@@ -150,6 +153,45 @@ def test_a_link_that_was_made_already_leaves_no_second_name_behind(store: Store,
     del result["provenance"]["files"]
     published.link_outcome(store.paths, cell, result)
     assert not store.paths.private_history(1, cell).exists()
+
+
+@pytest.mark.parametrize("before", ["nothing", "a stranger"])
+@pytest.mark.parametrize("by", ["hand", "redo"])
+@pytest.mark.parametrize("at", range(1, 10))
+def test_a_late_winner_whose_result_is_gone_puts_its_weights_beside_no_other_wherever_it_stops(
+    tmp_path: Path, at: int, by: str, before: str
+) -> None:
+    """It stops before its n-th change of a name, until another result is published; then it goes on, and is killed."""
+    for more in range(20):
+        store = make_store(tmp_path / str(more), make_sweep())
+        cell, met = store.sweep().grid[0], []
+        if before == "a stranger":
+            store.paths.cell_directory(cell).mkdir(parents=True)
+            store.paths.weights_file(cell).write_bytes(outcome(9.0).weights or b"")
+
+        def publishes_another(store: Store = store, cell: Cell = cell, met: list[bool] = met) -> None:
+            met.append(True)
+            if by == "redo":
+                published.repair(store.paths, cell, json.loads(store.paths.result_file(cell).read_bytes()))
+                published.set_aside(store.paths, cell, store.paths.result_file(cell).read_bytes(), redone_mark(1))
+            else:
+                store.paths.result_file(cell).unlink()
+            PackAttempt.begin(store, store.sweep(), [cell], 2, {}).publish(cell, outcome(2.0), {})
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(published, "link_outcome", lambda *_: None)
+            finish(store, cell)
+        late = json.loads(store.paths.result_file(cell).read_bytes())
+        killed = True
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KilledError):
+            interrupted(patch, at, publishes_another, at + more)
+            published.link_outcome(store.paths, cell, late)
+            killed = False
+        assert status(store, cell) == (COMPLETED, "")
+        assert shown(store, cell) == [2.0 if met else 1.0] * 3
+        if not killed:
+            return
+    raise AssertionError("it does not end")
 
 
 @pytest.mark.parametrize("name", ["history_file", "weights_file", "cell_config_file"])
