@@ -40,6 +40,13 @@ UNSEEN = (
         _by("hpc/storage/test_published.py"),
     ),
     Mutant(
+        "a late winner takes the name from the weights of a later result",
+        "hpc/storage/published.py",
+        "        ours = counts()\n",
+        "        ours = True\n",
+        _by("hpc/storage/test_published.py"),
+    ),
+    Mutant(
         "a damaged result keeps its place beside a whole one",
         "hpc/node/attempt.py",
         "            if (winner := self._winner(cell)) is not None:\n                break\n",
