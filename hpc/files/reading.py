@@ -102,13 +102,13 @@ def sha256(path: Path | str, size: int | None = None, most: float = ANY, content
         if size is not None and found.st_size != size:
             return ""  # it need not be read to know that it is another one
         check_size(path, found.st_size, most)
-        piece = min(found.st_size + 1, _BLOCK)
-        while data := os.read(fd, piece):
+        piece, seen = min(found.st_size + 1, _BLOCK), 0
+        # A read that is short is not the end: what could not be read comes with the next one, as an error.
+        while seen != found.st_size and (data := os.read(fd, piece)):
+            seen += len(data)
             total.update(data)
             if content is not None:
                 content.append(data)
-            if len(data) < piece:
-                break
     return total.hexdigest()
 
 

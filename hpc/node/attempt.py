@@ -340,8 +340,9 @@ class PackAttempt:
         Raises OSError as _keep_beside() does.
         """
         try:
+            self._check_ours()
             winner = self._winner(cell)
-        except OSError:
+        except (OSError, OutdatedError):
             return
         if winner is not None and not _is_same(record, winner):
             self._keep_beside(cell, record, winner)

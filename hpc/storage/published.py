@@ -36,6 +36,8 @@ _THOROUGHLY: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: limits.WEIGHTS}
 _ALL: Mapping[str, float] = dict.fromkeys(_LOOKED_AT, limits.ANY)
 # Files that were set aside under a name of their own and may be the one that is missing; each is read.
 _MOST_BESIDE = 8
+# What the weights of another result are named after they had the name that readers look for.
+_REPLACED = "replaced-"
 
 
 def described(data: bytes) -> dict[str, Any]:
@@ -235,9 +237,7 @@ def _settle(
     if not public.exists() and _whole(private, named, name, most) and _link(private, public):
         return
     if not _whole(public, named, name, most):
-        there = directories.entries(public.parent)
-        beside = [public.with_name(other) for other in there if other.startswith(f"{public.name}.")][:_MOST_BESIDE]
-        source = next((path for path in (private, *beside) if _whole(path, named, name, most)), None)
+        source = next((path for path in (private, *_beside(public)) if _whole(path, named, name, most)), None)
         if source is None:
             return
         try:
@@ -253,6 +253,13 @@ def _settle(
         atomic.remove(private)
 
 
+def _beside(public: Path) -> list[Path]:
+    """Files that have had its name, those first that lost it to others that were not known to be better."""
+    there = (name for name in directories.entries(public.parent) if name.startswith(f"{public.name}."))
+    found = sorted(there, key=lambda name: (not name.startswith(f"{public.name}.{_REPLACED}"), name))
+    return [public.with_name(name) for name in found[:_MOST_BESIDE]]
+
+
 def _give_name(source: Path, public: Path, named: Any, most: Mapping[str, float], counts: Callable[[], bool]) -> bool:
     """Give weights the public name that others have. Returns whether they got it; if not, those have it again.
 
@@ -264,16 +271,21 @@ def _give_name(source: Path, public: Path, named: Any, most: Mapping[str, float]
     while True:
         aside = None
         with contextlib.suppress(FileNotFoundError):
-            aside = atomic.quarantine(public, f"replaced-{atomic.new_token()}")
-        ours = counts()
+            aside = atomic.quarantine(public, f"{_REPLACED}{atomic.new_token()}")
+        try:
+            ours = counts()
+        except OSError:
+            if aside:
+                atomic.link_or_copy(aside, public)
+            raise
         if aside and (not ours or _whole(aside, named, WEIGHTS, most)):
             source = aside  # it had the name rightly
         elif not ours:
             return False
         if atomic.link_or_copy(source, public):
             directories.sync_directory(public.parent)
-            if source == aside:
-                atomic.remove(aside)
+            if source.name.startswith(f"{public.name}.{_REPLACED}"):
+                atomic.remove(source)  # a second name would bring back what a user removes
             return ours
         if not ours:
             return False
@@ -293,12 +305,14 @@ def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any], needle
     while True:
         try:
             return _keep_conflict(paths, cell, conflict)
-        except OSError:
-            if (given_up := next(places, None)) is None:
+        except OSError as error:
+            given_up = next(places, None) if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+            if given_up is None:
                 with contextlib.suppress(OSError):  # a full quota of bytes still allows for a name
                     atomic.publish_once(paths.further_conflict_file(cell, conflict["outcome"]["outcome_digest"]), b"")
                 raise
-            atomic.remove(given_up)
+            with contextlib.suppress(OSError):
+                atomic.remove(given_up)
 
 
 def _keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any]) -> None:

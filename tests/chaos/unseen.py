@@ -42,8 +42,8 @@ UNSEEN = (
     Mutant(
         "a late winner takes the name from the weights of a later result",
         "hpc/storage/published.py",
-        "        ours = counts()\n",
-        "        ours = True\n",
+        "            ours = counts()\n",
+        "            ours = True\n",
         _by("hpc/storage/test_published.py"),
     ),
     Mutant(

@@ -372,3 +372,25 @@ def test_what_is_no_json_is_one_kind_of_error(tmp_path: Path, content: bytes) ->
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"."):
         reading.read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("length", [300, 3 * 2**20])
+def test_a_read_that_ends_early_is_no_end_of_the_file(
+    tmp_path: Path, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails within a read gives what came before, and the error with the next read."""
+    path, pieces = tmp_path / "f", list[bytes]()
+    path.write_bytes(content := os.urandom(length))
+    digest, read = reading.sha256(path), os.read
+    monkeypatch.setattr(os, "read", lambda fd, count: read(fd, min(count, 100_000) // 3))
+    assert reading.sha256(path, content=pieces) == digest
+    assert b"".join(pieces) == content
+
+    def fails(fd: int, count: int) -> bytes:
+        if os.lseek(fd, 0, os.SEEK_CUR):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(fd, length // 2)
+
+    monkeypatch.setattr(os, "read", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        reading.sha256(path)

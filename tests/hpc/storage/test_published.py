@@ -162,6 +162,7 @@ def test_a_late_winner_whose_result_is_gone_puts_its_weights_beside_no_other_whe
     tmp_path: Path, at: int, by: str, before: str
 ) -> None:
     """It stops before its n-th change of a name, until another result is published; then it goes on, and is killed."""
+    twice = 0
     for more in range(20):
         store = make_store(tmp_path / str(more), make_sweep())
         cell, met = store.sweep().grid[0], []
@@ -189,7 +190,10 @@ def test_a_late_winner_whose_result_is_gone_puts_its_weights_beside_no_other_whe
             killed = False
         assert status(store, cell) == (COMPLETED, "")
         assert shown(store, cell) == [2.0 if met else 1.0] * 3
+        public = store.paths.weights_file(cell)
+        twice += any(other.samefile(public) for other in public.parent.glob(f"{public.name}.*"))
         if not killed:
+            assert twice <= 1, "a second name stays only where a kill comes right before its removal"
             return
     raise AssertionError("it does not end")
 
