@@ -130,16 +130,16 @@ class _Script:
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Report epochs and save checkpoints until the script ends, or is asked to."""
+        pending: Checkpoint | None = None
         while process.poll() is None and not self._run.stop and self._early is None:
             time.sleep(POLL_SECONDS)
             if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
                 self._look(process.pid)
-                if self._early is None and self._state is not None and self._run.checkpoint_due():
-                    self._save(self._state.take())
+                if self._early is None and self._state is not None:
+                    pending = self._save_whole(self._state, pending)
         before = None
         if process.poll() is None and self._state is not None:
-            self._state.look(process.pid)
-            before = self._state.take()  # what it writes when it is asked to end may be cut off
+            before = self._state.take(stopped=True)  # what it writes when it is asked to end may be cut off
         end(process)
         # One that ends with 0 when it is asked to stop has not come to its own end.
         self._finished = process.returncode == 0 and not stop_follows(self._run, failed=False)
@@ -151,7 +151,19 @@ class _Script:
             return
         self._report_epochs()
         if self._early is None and self._state is not None:
-            self._save(self._state.take(ended_well=process.returncode == 0) or before)
+            self._save(self._state.take(ended_well=process.returncode == 0, stopped=True) or before)
+
+    def _save_whole(self, state: StateFile, pending: Checkpoint | None) -> Checkpoint | None:
+        """Save a checkpoint if one is due. Returns what has to wait for the next look: a signal that kills the script
+        may reach it before the stop is heard here, so what was read is whole only if the script still runs then.
+        """
+        if pending is None and self._run.checkpoint_due():
+            pending = self._checkpoint(state.take())
+            if not state.is_archive():
+                return pending
+        if pending is not None:
+            self._run.save({self._cell: pending})
+        return None
 
     def _look(self, process: int) -> None:
         self._report_epochs()
@@ -196,14 +208,18 @@ class _Script:
         self._noted = True
 
     def _save(self, content: bytes | None) -> None:
+        if (checkpoint := self._checkpoint(content)) is not None:
+            self._run.save({self._cell: checkpoint})
+
+    def _checkpoint(self, content: bytes | None) -> Checkpoint | None:
+        """The script's state with its log of epochs as it is now."""
         if content is None:
-            return
+            return None
         self._saves += 1
         arrays = {"state": np.frombuffer(content, dtype=np.uint8)}
         if self._log is not None and self._log.is_file():
             arrays["log"] = np.frombuffer(self._log.read_bytes(), dtype=np.uint8)
-        values = {"epochs": self._epochs, "last_epoch": self._last_epoch}
-        self._run.save({self._cell: Checkpoint(self._saves, arrays, values)})
+        return Checkpoint(self._saves, arrays, {"epochs": self._epochs, "last_epoch": self._last_epoch})
 
     def _conclude(self, status: int) -> None:
         if self._finished:

@@ -207,14 +207,16 @@ def counts_epochs(table: Sequence[Mapping[str, Any]]) -> bool:
 class StateFile:
     """A script's checkpoint file, of which only whole versions are taken.
 
-    A script may write its file in place and be killed meanwhile. A version is whole if it was seen with nobody writing
-    it, if the script ended well, or if it is an archive (as torch.save writes) whose checksums hold. Looking and taking
-    raise ContractError for a directory.
+    A script may write its file in place and be killed meanwhile, a moment before its task hears of the stop. A version
+    is whole if the script ended well. An archive (as torch.save writes) is whole if its checksums hold. Another file is
+    if it is not empty, nobody was seen writing it, and the script still runs at a later look. Looking and taking raise
+    ContractError for a directory.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._whole: tuple[int, ...] | None = None
+        self._settled: tuple[int, ...] | None = None  # was whole at a look before the last one
         self._taken: tuple[int, ...] | None = None
         self._not_before = 0.0
 
@@ -227,16 +229,21 @@ class StateFile:
     def look(self, script: int | None = None) -> None:
         """Note the version that lies there if nobody is writing it. script: its process; None for any process."""
         version = self._version()
-        if version and version != self._whole and not _is_written(version, script) and self._version() == version:
+        if version and version == self._whole:
+            self._settled = version
+        elif version and not _is_written(version, script) and self._version() == version:
             self._whole = version
 
-    def take(self, ended_well: bool | None = None) -> bytes | None:
-        """The newest version, if it is whole and was not taken before. ended_well: None while the script runs."""
+    def take(self, ended_well: bool | None = None, stopped: bool = False) -> bytes | None:
+        """The newest version, if it is whole and was not taken before. ended_well: None while the script runs. stopped:
+        the script was asked to end, and may have been killed since the last look."""
         version = self._version()
         if not version or version == self._taken:
             return None
-        sure = version == self._whole or bool(ended_well)
-        if not sure and ended_well is None and not self._is_archive():
+        archive = self.is_archive()
+        seen = self._settled if stopped else self._whole
+        sure = bool(ended_well) or (version == seen and not archive and version[2] > 0)
+        if not sure and ended_well is None and not archive:
             return None
         if not sure and ended_well is None and time.monotonic() < self._not_before:
             return None
@@ -249,9 +256,13 @@ class StateFile:
         self._taken = version
         return content
 
-    def _is_archive(self) -> bool:
-        with self._path.open("rb") as file:
-            return file.read(2) == b"PK"
+    def is_archive(self) -> bool:
+        """Whether the file tells by checksums of its own that it is whole."""
+        try:
+            with self._path.open("rb") as file:
+                return file.read(2) == b"PK"
+        except FileNotFoundError:  # it is just being replaced
+            return False
 
     def _version(self) -> tuple[int, ...] | None:
         try:

@@ -91,6 +91,32 @@ def test_a_large_archive_that_is_being_written_is_not_read_all_the_time(
     assert state.take(ended_well=False) == archive()
 
 
+def test_after_a_stop_only_what_two_looks_have_seen_is_whole(tmp_path: Path) -> None:
+    """What cannot tell by itself: a script that was killed while it wrote does not have its file open either."""
+    path = tmp_path / "state"
+    path.write_bytes(b"text")
+    state = StateFile(path)
+    state.look()
+    assert state.take(stopped=True) is None
+    assert state.take(ended_well=False, stopped=True) is None
+    state.look()
+    assert state.take(stopped=True) == b"text"
+
+
+@pytest.mark.parametrize("length", [0, 20])
+def test_what_a_killed_script_left_of_its_file_is_no_state_though_nobody_writes_it(tmp_path: Path, length: int) -> None:
+    """Slurm's signal may reach the script in the middle of torch.save, a moment before its task hears of it."""
+    path = tmp_path / "state"
+    path.write_bytes(archive()[:length])
+    state = StateFile(path)
+    state.look()
+    assert state.take() is None
+    assert state.take(ended_well=False) is None
+    path.write_bytes(archive())
+    state.look()
+    assert state.take() == archive()
+
+
 def test_a_damaged_archive_is_not_taken(tmp_path: Path) -> None:
     content = bytearray(archive())
     content[content.index(b"xxxx") + 5] ^= 1
