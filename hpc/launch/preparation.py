@@ -43,8 +43,14 @@ def chosen_pack(
     options: PackOptions, request: Request, profile: Profile, seen: Look, conf: Path | None = None
 ) -> int | None:
     """The pack size; for ``--pack auto`` the best one by a pilot. Raises ConfigError without a pilot."""
-    if options.pack != "auto":
-        return options.pack
+    pack = _best_pack(request, profile, seen, conf) if options.pack == "auto" else options.pack
+    if pack is not None and pack > profile.workers and (told := _measured_alone(request.sweep, profile)):
+        say(f"note: {told}; with --pack {pack}, tasks may need more of both (docs/howto/resources.md)")
+    return pack
+
+
+def _best_pack(request: Request, profile: Profile, seen: Look, conf: Path | None) -> int:
+    """The best pack size by a pilot. Raises ConfigError without one."""
     from hpc.planning import pilot_record
 
     known = pilot_record.load(profile, request.sweep.config_digest)
@@ -56,12 +62,23 @@ def chosen_pack(
             ]
         )
     at_once = cores() if profile.is_local else pilot_record.tasks_at_once(profile, Slurm(conf).nodes())
+    beside = asked_beside(request.sweep, profile)
+    asked = {beside(status.cell) for status in seen.statuses if status.state not in FINAL}
     try:
-        choice = pilot_record.choose_pack(known, profile, max(1, seen.unfinished), at_once)
+        choice = pilot_record.choose_pack(known, profile, max(1, seen.unfinished), at_once, asked or {()})
     except ValueError as error:
         raise ConfigError([f"command line: --pack auto: {error}"]) from None
     say(f"pack {choice.pack_size}: {choice.reason}")
     return choice.pack_size
+
+
+def _measured_alone(sweep: Sweep, profile: Profile) -> str:
+    """That a pilot's rules give tasks the memory and time of one cell; empty if none of them counts."""
+    from hpc.planning.fitting import SOURCE
+
+    ours = [] if profile.is_local else [rule for rule in sweep.resources if rule.source.startswith(SOURCE)]
+    count = sum(bool(profile.beside(rule.asked)) for rule in ours)
+    return f"resources have {counted(count, 'rule')} of a pilot, for the memory and time of one cell" if count else ""
 
 
 def check_code(request: Request, profile: Profile) -> Project:

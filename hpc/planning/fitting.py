@@ -14,6 +14,8 @@ from hpc.sweep.resources import MOST_RULES, ResourceRule, Resources, ordered, to
 # Of what was measured in seconds or one epoch: later epochs, an evaluation at the end or a slower node may take more.
 # What needs still more is for `submit --escalate`.
 MARGIN = 1.5
+# How the source of such rules begins. They are of tasks with one cell per worker.
+SOURCE = "pilot of"
 # The least that is asked for. From there on in steps of a half and a third, so that few arrays differ in little.
 _LEAST = {"mem_gb": 1, "timeout_min": 10}
 

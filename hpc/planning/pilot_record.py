@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hpc.planning.fitting import Need
 from hpc.planning.packing import Choice, Limits, Measurement, choose
 from hpc.slurm.answers import Node
 from hpc.slurm.profile import Profile
+from hpc.sweep.resources import Resources
 from hpc.user_state import user_state
 
 # Raise it when a field changes its meaning: pilots of another format are ignored, and measured anew when needed.
@@ -95,13 +96,29 @@ def host_bytes(profile: Profile) -> int | None:
     return None if gigabytes is None else int(float(gigabytes) * 2**30 / profile.workers)
 
 
-def choose_pack(pilot: Pilot, profile: Profile, cells: int, tasks: int) -> Choice:
+def choose_pack(pilot: Pilot, profile: Profile, cells: int, tasks: int, asked: Iterable[Resources] = ((),)) -> Choice:
     """The pack size for the rest of a sweep. cells: still to do. tasks: of the profile that run at once.
 
+    asked: what these cells ask for beside the profile. A pack has to fit into the least memory that any of them gets;
+    where none does, as where rules give small cells just what one of them needs, a worker gets one cell.
     Raises ValueError if not even one cell fits into the memory of a task.
     """
-    limits = Limits(tasks * profile.workers, profile.workers, host_bytes(profile), pilot.device_total_bytes)
-    return choose(cells, pilot.measurements, limits, steps=pilot.units, start_s=pilot.start_s)
+    given = [host_bytes(profile.with_resources(beside)) for beside in asked]
+    least = min((memory for memory in given if memory is not None), default=None)
+    most = None if None in given else max((memory for memory in given if memory is not None), default=None)
+
+    def chosen(measurements: Sequence[Measurement], memory: int | None) -> Choice:
+        limits = Limits(tasks * profile.workers, profile.workers, memory, pilot.device_total_bytes)
+        return choose(cells, measurements, limits, steps=pilot.units, start_s=pilot.start_s)
+
+    try:
+        return chosen(pilot.measurements, least)
+    except ValueError:
+        if least is None or least == most:
+            raise
+    alone = chosen(pilot.measurements[:1], most)
+    told = f"resources give some of them mem_gb {least * profile.workers / 2**30:.3g}, too little for packs"
+    return replace(alone, reason=f"{alone.reason}; {told}")
 
 
 def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:

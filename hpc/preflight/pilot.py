@@ -14,7 +14,7 @@ from typing import Any
 
 from hpc.files import directories, reading
 from hpc.planning import pilot_record
-from hpc.planning.fitting import MARGIN, Need, fitting
+from hpc.planning.fitting import MARGIN, SOURCE, Need, fitting
 from hpc.planning.packing import Measurement
 from hpc.planning.pilot_record import Pilot, device_type, host_bytes
 from hpc.preflight import pilot_on_node
@@ -26,7 +26,7 @@ from hpc.slurm.profile import Profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
-from hpc.sweep.resources import ResourceRule, text
+from hpc.sweep.resources import Matching, ResourceRule, text
 from hpc.trainers.snapshot import python_path, snapshot
 from hpc.units import counted, duration, size
 
@@ -92,7 +92,8 @@ def verdicts(trial: PilotTrial, nodes: Sequence[Node], facts: dict[str, Any]) ->
     answer = json.loads(reading.read(path))
     facts["pilot"] = answer
     needs = [_need(entry, trial.sweep) for entry in answer["conditions"]]
-    return [*_packs(trial, answer, needs, nodes), *(_resources(trial, needs) if trial.minutes else ())]
+    resources = _resources(trial, needs) if trial.minutes else []  # first: packs have to fit what rules give
+    return [*_packs(trial, answer, needs, nodes), *resources]
 
 
 def _packs(trial: PilotTrial, answer: Mapping[str, Any], needs: Sequence[Need], nodes: Sequence[Node]) -> list[Finding]:
@@ -136,7 +137,7 @@ def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
     if endless := sum(need.seconds is None for need in known):
         said = f"no epoch of {counted(endless, 'condition')} ended in {_EPOCH_SECONDS:g} s"
         found.append(note("conditions", f"{said}: how long they take is not known"))
-    source = f"pilot of {time.strftime('%Y-%m-%d')}, profile {trial.profile.name}: measured x {MARGIN:g}"
+    source = f"{SOURCE} {time.strftime('%Y-%m-%d')}, profile {trial.profile.name}: measured x {MARGIN:g}"
     try:
         fit = fitting(needs, trial.sweep.grid, trial.profile, source)
     except ValueError as error:
@@ -145,7 +146,8 @@ def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
     if fit.everywhere:
         found.append(ok("resources", f"every condition fits into {text(fit.everywhere)}: for the profile"))
     if fit.rules:
-        found.append(ok("resources", f"{counted(len(fit.rules), 'rule')} for the configuration, shown below"))
+        shown = f"{counted(len(fit.rules), 'rule')} for the configuration, shown below"
+        found.append(ok("resources", f"{shown}: of tasks with one cell per worker"))
     elif known and not fit.everywhere:
         found.append(ok("resources", "the profile fits every condition that was measured; no rule is needed"))
     return found
@@ -181,14 +183,22 @@ def described(measured: Pilot) -> str:
 
 
 def _choice(trial: PilotTrial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
-    cells = len(trial.sweep.grid)
-    tasks = cores() if trial.profile.is_local else pilot_record.tasks_at_once(trial.profile, nodes)
+    profile, grid = trial.profile, trial.sweep.grid
+    tasks = cores() if profile.is_local else pilot_record.tasks_at_once(profile, nodes)
+    rules = () if profile.is_local else trial.rules  # this machine gives what it has
+    matching = Matching(() if profile.is_local else rules or trial.sweep.resources)
+    asked = {profile.beside(matching.resources(point)) for _, point in grid.conditions()}
     try:
-        choice = pilot_record.choose_pack(measured, trial.profile, cells, tasks)
+        choice = pilot_record.choose_pack(measured, profile, len(grid), tasks, asked)
     except ValueError as error:
         return problem("pack", str(error), "raise mem_gb in the profile, or make the model smaller")
     whole = f"; about {duration(choice.seconds)} of computing for the whole sweep" if measured.units else ""
-    return ok("pack", f"--pack auto would now take {choice.pack_size}: {choice.reason}{whole}")
+    when = "with the rules shown below" if rules else "now"
+    text = f"--pack auto would {when} take {choice.pack_size}: {choice.reason}{whole}"
+    if rules and choice.pack_size > profile.workers:
+        fix = "raise timeout_min in the rules for packs, or submit without --pack"
+        return note("pack", f"{text}; the rules are of tasks with one cell per worker", fix)
+    return ok("pack", text)
 
 
 def _last_line(directory: Path) -> str:

@@ -178,6 +178,46 @@ def test_only_trainers_that_fuse_are_measured_in_packs_and_as_wide_as_the_sweep(
     assert request(make_sweep(grid), profile(mem_gb=8, gpus_per_node=4)).host_bytes == 2 << 30
 
 
+def series(*gigabytes: float) -> dict[str, Any]:
+    """An answer with packs of 1, 2, 4, ... that take a step of the same time, and this memory."""
+    found = [entry(2**i, 1.0, host_bytes=int(gb * 2**30)) for i, gb in enumerate(gigabytes)]
+    return {"measurements": found, "ended": "x", "conditions": []}
+
+
+def test_a_pack_fits_into_the_least_memory_that_any_of_its_cells_gets() -> None:
+    lab, small, tiny = profile(mem_gb=8), (("mem_gb", 2),), (("mem_gb", 0.5),)
+    made = from_answer(series(0.5, 1.5, 3.0), make_sweep(make_grid([1, 2], [42, 43])), lab)
+    assert pilot_record.choose_pack(made, lab, 4, 1).pack_size == 4
+    assert pilot_record.choose_pack(made, lab, 4, 1, [(), (("timeout_min", 10),)]).pack_size == 4
+    assert pilot_record.choose_pack(made, lab, 4, 1, [(), small]).pack_size == 2
+    alone = pilot_record.choose_pack(made, lab, 4, 1, [(), tiny])  # what the last cells take says nothing of small ones
+    assert alone.pack_size == 1
+    assert alone.reason.endswith("; resources give some of them mem_gb 0.5, too little for packs")
+    for asked in ([tiny], [tiny, (("mem_gb", 0.4),)]):
+        with pytest.raises(ValueError, match="a pack of 1 needs more memory than a task has"):
+            pilot_record.choose_pack(made, lab, 4, 1, asked)
+
+
+@pytest.mark.parametrize(("memory", "level", "pack"), [(1.2, "note", 4), (0.3, "ok", 1)])
+def test_a_pack_is_chosen_with_the_rules_that_are_shown_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: float, level: str, pack: int
+) -> None:
+    """Rules are of one cell per task: of time, they are told beside a wider pack; of memory, they keep it narrow."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    sweep = make_sweep(make_grid([1, 2], [42, 43]), pack_mode="fused")
+    needs = [
+        {"cell": 0, "trouble": "", **entry(1, 1.0, seconds_in_all=20.0, host_bytes=int(memory * 2**30))},
+        {"cell": 2, "trouble": "", **entry(1, 1.0, seconds_in_all=2000.0, host_bytes=int(1.2 * 2**30))},
+    ]
+    answer = series(0.5, 1.0, 1.2) | {"conditions": needs}
+    (tmp_path / pilot_on_node.ANSWER).write_text(json.dumps(answer))
+    trial = PilotTrial(tmp_path, sweep, profile(mem_gb=2), 5)
+    (found,) = [finding for finding in verdicts(trial, [], {}) if finding.subject == "pack"]
+    assert found.level == level
+    assert found.text.startswith(f"--pack auto would with the rules shown below take {pack}: ")
+    assert ("the rules are of tasks with one cell per worker" in found.text) == (level == "note")
+
+
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: dict[int, Any], **changes: Any) -> dict[str, Any]:
     """A series with the given results of each width."""
     request = PilotRequest(list(costs), 1.0, 1000.0, 1, "cpu", 1 << 30)

@@ -78,6 +78,15 @@ def test_a_plan_counts_each_condition_by_what_its_own_cell_took(holdfast: Holdfa
     assert 36 < 3600 * cost["hours"] < 36 + 8 * 10
 
 
+def test_a_pack_beside_a_pilots_rules_is_told_that_these_are_of_one_cell(holdfast: Holdfast, lab: Path) -> None:
+    rule = '{when: {mb: 900}, mem_gb: 2, source: "pilot of 2026-11-29, profile lab: measured x 1.5"}'
+    (lab / "sweep.yaml").write_text(f"{(lab / 'sweep.yaml').read_text()}resources: [{rule}]\n")
+    plan = ("plan", "--config", "sweep.yaml", "--profile", "lab.yaml")
+    told = "note: resources have 1 rule of a pilot, for the memory and time of one cell; with --pack 2,"
+    assert told in holdfast(*plan, "--pack", "2").stderr
+    assert "of a pilot" not in holdfast(*plan).stderr + holdfast(*plan, "--pack", "2", "--set", "mem_gb=4").stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
