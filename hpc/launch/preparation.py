@@ -191,6 +191,11 @@ def check_resources(sweep: Sweep, profile: Profile) -> None:
     if short:
         told = f"a task needs half of its {60 * short[0]} s to train, and signal_delay_s is {profile.signal_delay_s}"
         raise ConfigError([f"resources: timeout_min is {short[0]}; {told}; raise the one or lower the other"])
+    per_task = [value for key, value in profile.beside(asked) if key == "mem_gb"]
+    if per_task and profile.memory_per:
+        fix = f"leave mem_gb out, or write mem_gb into the profile in the place of {profile.memory_per}"
+        told = f"the profile asks for {profile.memory_per}, beside which sbatch takes none"
+        raise ConfigError([f"resources: mem_gb is {per_task[0]}; {told}; {fix}"])
     for key in dict.fromkeys(key for key, _ in asked if key in profile.settled):
         said = ", ".join(dict.fromkeys(text([pair]) for pair in asked if pair[0] == key))
         say(f"note: --set {key} is for every task of this call; that resources ask for {said} does not count")

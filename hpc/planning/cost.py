@@ -188,8 +188,9 @@ def _spent(
         source = f"of {kind} time, from the pilot of each condition on {pilot.hardware}"
         return Spent(seconds / 3600, _NODES_DIFFER * seconds / 3600, source)
     if pilot.units is None:
-        how = "no epoch ended in the pilot's time; an estimate needs two finished cells"
-        return Spent(None, 0.0, f"{_UNKNOWN}: {how}")
+        counts = "the trainer does not report how many epochs a cell takes"
+        how = counts if pilot.uncounted else "no epoch ended in the pilot's time"
+        return Spent(None, 0.0, f"{_UNKNOWN}: {how}; an estimate needs two finished cells")
     nearest = min(pilot.measurements, key=lambda entry: abs(entry.width - widest))
     seconds = cells * pilot.units * nearest.seconds / nearest.width + len(tasks) * pilot.start_s
     return Spent(seconds / 3600, _NODES_DIFFER * seconds / 3600, f"of {kind} time, from the pilot on {pilot.hardware}")

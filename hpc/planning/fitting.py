@@ -25,7 +25,8 @@ class Need:
     """What a cell of a condition took, alone.
 
     seconds: to its end, None if no epoch showed that. host_bytes, device_bytes: peak memory of its processes and on its
-    GPU, None if not measured. trouble: why nothing was measured.
+    GPU, None if not measured. trouble: why nothing was measured. trained: an epoch or the cell ended; before that, it
+    may not have begun to train, and its memory is only the least that it needs.
     """
 
     condition: str
@@ -33,6 +34,7 @@ class Need:
     host_bytes: int | None = None
     device_bytes: int | None = None
     trouble: str = ""
+    trained: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def fitting(needs: Iterable[Need], grid: Grid, profile: Profile, source: str) ->
 def _amounts(need: Need, profile: Profile) -> dict[str, int | float]:
     """By key of a profile. A task has a cell for each of its workers."""
     found: dict[str, int | float] = {}
-    if need.host_bytes is not None:
+    if need.host_bytes is not None and need.trained and not profile.memory_per:
         found["mem_gb"] = _step(MARGIN * profile.workers * need.host_bytes / 2**30, _LEAST["mem_gb"])
     if need.seconds is not None:
         delay = profile.signal_delay_s

@@ -30,7 +30,8 @@ class Pilot:
     unit: what ``seconds`` of the measurements and ``units`` count, step, epoch or cell. units: of one cell to its end,
     None if unknown. start_s: seconds from a process's start to its first step. checkpoint_s, checkpoint_bytes: of the
     widest pack measured. device_total_bytes: memory of the GPU. ended: why no wider pack was measured. at: unix time.
-    needs: of each condition, where that was asked for.
+    needs: of each condition, where that was asked for. uncounted: epochs ended, but the trainer does not report how
+    many a cell has.
     """
 
     profile: str
@@ -47,6 +48,7 @@ class Pilot:
     ended: str
     at: float
     needs: tuple[Need, ...] = ()
+    uncounted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         lists = {name: [vars(entry) for entry in getattr(self, name)] for name in ("measurements", "needs")}

@@ -119,7 +119,8 @@ def _need(entry: Mapping[str, Any], sweep: Sweep) -> Need:
     if seconds is None and epoch_s and entry["epochs"]:
         seconds = entry["epochs"] * epoch_s
     whole = None if seconds is None else seconds + (entry["start_s"] or 0.0)
-    return Need(condition, whole, entry["host_bytes"], entry["device_bytes"])
+    trained = entry["seconds_in_all"] is not None or entry["epochs"] is not None
+    return Need(condition, whole, entry["host_bytes"], entry["device_bytes"], trained=trained)
 
 
 def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
@@ -131,12 +132,18 @@ def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
     found += [note("conditions", f"{need.condition}: {need.trouble}", fix) for need in failed[:_MOST_TOLD]]
     if len(failed) > _MOST_TOLD:
         found.append(note("conditions", f"{len(failed) - _MOST_TOLD} more failed"))
-    if late := every - len(needs):
-        said = f"{counted(late, 'condition')} not reached in {trial.minutes} min, which no rule is about"
+    if left := every - len(needs):
+        said = f"{counted(left, 'condition')} not reached in {trial.minutes} min, which no rule is about"
         found.append(note("conditions", said, "give more time by --minutes"))
-    if endless := sum(need.seconds is None for need in known):
-        said = f"no epoch of {counted(endless, 'condition')} ended in {_EPOCH_SECONDS:g} s"
-        found.append(note("conditions", f"{said}: how long they take is not known"))
+    if late := sum(not need.trained for need in known):
+        said = f"no epoch of {counted(late, 'condition')} ended in {_EPOCH_SECONDS:g} s"
+        found.append(note("conditions", f"{said}, which no rule is about: what they take to their end is not known"))
+    if uncounted := sum(need.trained and need.seconds is None for need in known):
+        said = f"the trainer does not report how many epochs cells of {counted(uncounted, 'condition')} take"
+        found.append(note("conditions", f"{said}: no rule is about their time"))
+    if known and (option := trial.profile.memory_per):
+        said = f"no rule is about memory: the profile asks for {option}, beside which sbatch takes no mem_gb"
+        found.append(note("resources", said, f"write mem_gb into the profile in its place, or raise {option}"))
     source = f"{SOURCE} {time.strftime('%Y-%m-%d')}, profile {trial.profile.name}: measured x {MARGIN:g}"
     try:
         fit = fitting(needs, trial.sweep.grid, trial.profile, source)
@@ -148,7 +155,7 @@ def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
     if fit.rules:
         shown = f"{counted(len(fit.rules), 'rule')} for the configuration, shown below"
         found.append(ok("resources", f"{shown}: of tasks with one cell per worker"))
-    elif known and not fit.everywhere:
+    elif any(need.trained for need in known) and not fit.everywhere:
         found.append(ok("resources", "the profile fits every condition that was measured; no rule is needed"))
     return found
 
@@ -252,6 +259,7 @@ def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile, needs
         ended=str(answer["ended"]),
         at=time.time(),
         needs=tuple(needs),
+        uncounted=first["epochs"] == 0,
     )
 
 

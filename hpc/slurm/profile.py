@@ -42,6 +42,11 @@ class Profile:
         """sbatch's options by which Slurm mails to people."""
         return {name: value for name, value in self.additional.items() if name in _MAIL}
 
+    @property
+    def memory_per(self) -> str:
+        """sbatch's option that asks for memory per CPU or GPU, beside which it takes no mem_gb; empty if none does."""
+        return next((name for name in self.additional if name.startswith("mem-per-")), "")
+
     def without_mail(self) -> Profile:
         return replace(self, additional={k: v for k, v in self.additional.items() if k not in _MAIL})
 

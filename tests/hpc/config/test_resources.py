@@ -176,6 +176,12 @@ def test_a_limit_too_short_for_the_profiles_signal_is_refused(tmp_path: Path) ->
     check_resources(sweep, profile(tmp_path))  # as a profile's own limit is not held against the default
 
 
+def test_memory_per_task_beside_a_profiles_memory_per_cpu_is_refused(tmp_path: Path) -> None:
+    sweep, lab = read(tmp_path, [LARGE]), profile(tmp_path, mem_per_cpu="4G")
+    with pytest.raises(ConfigError, match="resources: mem_gb is 64; the profile asks for mem-per-cpu, beside which"):
+        check_resources(sweep, lab)
+
+
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 LACKS = "the grid lacks this level; did you mean"

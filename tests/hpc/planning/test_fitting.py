@@ -65,6 +65,12 @@ def test_a_task_of_a_whole_node_has_a_cell_for_each_gpu() -> None:
     assert fit(needs).everywhere == (("mem_gb", 6),)
 
 
+def test_no_memory_is_asked_for_beside_a_profiles_own_per_cpu() -> None:
+    needs = {(w, m): {"host_bytes": w * GB, "seconds": 60.0 * w} for w, m in itertools.product(WIDTHS, MODES)}
+    for lab in (profile(mem_per_cpu="4G"), profile(additional_parameters={"mem-per-gpu": "4G"})):
+        assert {key for rule in fit(needs, lab).rules for key, _ in rule.asked} == {"timeout_min"}
+
+
 def test_no_rule_is_about_a_condition_that_was_not_measured() -> None:
     needs = {(64, "ours"): {"host_bytes": GB}, (64, "baseline"): {"host_bytes": GB}}
     assert shown(fit(needs)) == [({"width": (64,)}, {"mem_gb": 1.5})]

@@ -136,7 +136,10 @@ def test_what_copying_a_state_from_the_device_takes_is_no_training(tmp_path: Pat
 
 def test_a_command_that_leaves_out_how_many_epochs_it_takes_has_no_price_of_zero() -> None:
     answer = {"measurements": [entry(1, 0.1, epochs=0)], "ended": "x"}
-    assert from_answer(answer, make_sweep(), profile()).units is None
+    made = from_answer(answer, make_sweep(), profile())
+    assert made.units is None
+    told = str(estimate(make_plan([CellStatus(cell, MISSING) for cell in make_sweep().grid]), None, {}, made))
+    assert told.startswith("cost not known yet: the trainer does not report how many epochs a cell takes; an estimate")
 
 
 def test_a_pilot_is_kept_by_profile_device_type_and_configuration(
@@ -248,7 +251,6 @@ def test_a_series_ends_with_memory_failure_time_or_when_wider_packs_gain_nothing
         ({}, 504.0),  # fifty epochs of ten seconds, and the start
         ({"seconds_in_all": 20.0}, 24.0),
         ({"seconds_in_all": 20.0, "start_s": None}, 20.0),
-        ({"seconds_per_epoch": None}, None),
         ({"epochs": 0}, None),
     ],
 )
@@ -269,6 +271,23 @@ def test_what_a_cell_of_a_condition_takes_is_by_its_end_or_by_its_epochs(
     (rule,) = trial.rules
     assert (rule.when, dict(rule.asked)["mem_gb"]) == ((("width", (2,)),), 1)
     assert ("timeout_min" in dict(rule.asked)) == (seconds is not None)
+    uncounted = "the trainer does not report how many epochs cells of 1 condition take: no rule is about their time"
+    assert (uncounted in found) == (seconds is None)
+    assert not any("no epoch" in text for text in found)
+
+
+def test_no_rule_is_about_a_condition_that_was_cut_off_before_an_epoch_ended(tmp_path: Path) -> None:
+    """It may have been loading its data still."""
+    early = entry(1, 0.1, seconds_per_epoch=None, epochs=None, host_bytes=1 << 28)
+    conditions = [{"cell": 0, "trouble": "", **early}, {"cell": 2, "trouble": "", **entry(1, 0.1)}]
+    answer = {"measurements": [], "ended": "a pack of 1 failed: boom", "conditions": conditions}
+    (tmp_path / pilot_on_node.ANSWER).write_text(json.dumps(answer))
+    trial = PilotTrial(tmp_path, make_sweep(make_grid([1, 2], [42, 43])), profile(mem_gb=16), 5)
+    found = {finding.text for finding in verdicts(trial, [], {}) if finding.subject == "conditions"}
+    late = "no epoch of 1 condition ended in 150 s, which no rule is about: what they take to their end is not known"
+    assert late in found
+    assert [rule.when for rule in trial.rules] == [(("width", (2,)),)] * len(trial.rules)
+    assert trial.rules
 
 
 def test_conditions_are_measured_as_far_as_the_time_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
