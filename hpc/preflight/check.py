@@ -156,6 +156,9 @@ def _node(
         trial = pilot.prepare(directory, request.sweep, profile, request.conditions_min)
         modules = [*modules, "hpc.preflight.pilot_on_node"]
         minutes = _NODE_MINUTES + pilot.MINUTES + request.conditions_min
+        for finding in pilot.cut_short(profile, minutes):
+            say(f"{finding.level}: {finding.text}; {finding.fix}")
+            report.findings.append(finding)
     script = job.write(profile, directory, code, modules, name, minutes)
     (directory / "race").mkdir()
     meeting = Meeting(directory)

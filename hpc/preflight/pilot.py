@@ -68,6 +68,15 @@ def prepare(directory: Path, sweep: Sweep, profile: Profile, minutes: int = 0) -
     return PilotTrial(directory, sweep, profile, minutes)
 
 
+def cut_short(profile: Profile, minutes: int) -> list[Finding]:
+    """That a profile's time limit may end the job before all is measured. minutes: which it may take."""
+    limit = profile.parameters.get("timeout_min")
+    if limit is None or limit >= minutes:
+        return []
+    text = f"timeout_min of the profile is {limit}, and the job may take {minutes} min: Slurm may cut it off"
+    return [note("pilot", text, f"give it its time by --set timeout_min={minutes}, or less to do by --minutes")]
+
+
 def run_here(trial: PilotTrial) -> None:
     """Measure on this machine what hpc.preflight.pilot_on_node measures on a node. Raises OSError."""
     code = snapshot(Store(trial.directory), trial.sweep.trainer)[1]

@@ -14,7 +14,7 @@ from hpc.planning import pilot_record
 from hpc.planning.cost import estimate
 from hpc.planning.plan import make_plan
 from hpc.preflight import pilot_on_node
-from hpc.preflight.pilot import PilotTrial, from_answer, request, verdicts
+from hpc.preflight.pilot import PilotTrial, cut_short, from_answer, request, verdicts
 from hpc.preflight.pilot_on_node import PilotRequest
 from hpc.preflight.pilot_width import Mark, seconds_per_epoch, seconds_per_step
 from hpc.slurm.profile import Profile
@@ -179,6 +179,13 @@ def test_only_trainers_that_fuse_are_measured_in_packs_and_as_wide_as_the_sweep(
     assert request(wide, profile()).widths[-2:] == [144, 210]
     assert request(make_sweep(grid), profile()).widths == [1]
     assert request(make_sweep(grid), profile(mem_gb=8, gpus_per_node=4)).host_bytes == 2 << 30
+
+
+def test_a_job_that_its_profile_cuts_short_is_told_with_the_limit_that_it_needs() -> None:
+    (found,) = cut_short(profile(timeout_min=60), 80)
+    assert found.text.startswith("timeout_min of the profile is 60, and the job may take 80 min")
+    assert "--set timeout_min=80" in found.fix
+    assert cut_short(profile(timeout_min=80), 80) == cut_short(profile(), 80) == []
 
 
 def series(*gigabytes: float) -> dict[str, Any]:
