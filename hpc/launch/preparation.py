@@ -54,7 +54,7 @@ def _best_pack(request: Request, profile: Profile, seen: Look, conf: Path | None
     from hpc.planning import pilot_record
 
     known = pilot_record.load(profile, request.sweep.config_digest)
-    if known is None:
+    if known is None or not known.measurements:
         raise ConfigError(
             [
                 "command line: --pack auto needs a pilot of this configuration; "

@@ -189,7 +189,7 @@ def _spent(
         return Spent(seconds / 3600, _NODES_DIFFER * seconds / 3600, source)
     if pilot.units is None:
         counts = "the trainer does not report how many epochs a cell takes"
-        how = counts if pilot.uncounted else "no epoch ended in the pilot's time"
+        how = counts if pilot.uncounted else "no epoch ended in the pilot's time" if pilot.measurements else pilot.ended
         return Spent(None, 0.0, f"{_UNKNOWN}: {how}; an estimate needs two finished cells")
     nearest = min(pilot.measurements, key=lambda entry: abs(entry.width - widest))
     seconds = cells * pilot.units * nearest.seconds / nearest.width + len(tasks) * pilot.start_s

@@ -31,7 +31,7 @@ class Pilot:
     None if unknown. start_s: seconds from a process's start to its first step. checkpoint_s, checkpoint_bytes: of the
     widest pack measured. device_total_bytes: memory of the GPU. ended: why no wider pack was measured. at: unix time.
     needs: of each condition, where that was asked for. uncounted: epochs ended, but the trainer does not report how
-    many a cell has.
+    many a cell has. code: digest of the trainer's, as hpc.trainers.snapshot.trainer_digest makes it.
     """
 
     profile: str
@@ -49,6 +49,7 @@ class Pilot:
     at: float
     needs: tuple[Need, ...] = ()
     uncounted: bool = False
+    code: str = ""
 
     def to_json(self) -> dict[str, Any]:
         lists = {name: [vars(entry) for entry in getattr(self, name)] for name in ("measurements", "needs")}
@@ -62,6 +63,16 @@ class Pilot:
         values = {key: value for key, value in data.items() if key != "format"}
         measurements = tuple(Measurement(**entry) for entry in data["measurements"])
         return cls(**values | {"measurements": measurements, "needs": tuple(Need(**entry) for entry in data["needs"])})
+
+
+def merged(earlier: Iterable[Need], needs: Iterable[Need]) -> tuple[Need, ...]:
+    """What is known of each condition: of two needs the one that tells more, and of two alike the later one."""
+    known: dict[str, Need] = {}
+    for need in (*earlier, *needs):
+        old = known.get(need.condition, need)
+        if (not need.trouble, need.trained) >= (not old.trouble, old.trained):
+            known[need.condition] = need
+    return tuple(known.values())
 
 
 def device_type(profile: Profile) -> str:

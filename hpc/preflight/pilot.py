@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.resources import Matching, ResourceRule, text
-from hpc.trainers.snapshot import python_path, snapshot
+from hpc.trainers.snapshot import python_path, snapshot, trainer_digest
 from hpc.units import counted, duration, size
 
 # Training time per width: a warm-up and several checkpoint intervals, see hpc/preflight/pilot_width.py.
@@ -48,7 +48,8 @@ _MOST_TOLD = 5
 
 @dataclass
 class PilotTrial:
-    """A pilot in its scratch directory. minutes: for the conditions, 0 if none is measured by itself.
+    """A pilot in its scratch directory. minutes: for the conditions, 0 if none is measured by itself. code: digest
+    of the trainer's.
 
     pilot, rules: once it has been measured, and what resources fit that.
     """
@@ -57,15 +58,16 @@ class PilotTrial:
     sweep: Sweep
     profile: Profile
     minutes: int = 0
+    code: str = ""
     pilot: Pilot | None = None
     rules: tuple[ResourceRule, ...] = ()
 
 
 def prepare(directory: Path, sweep: Sweep, profile: Profile, minutes: int = 0) -> PilotTrial:
-    """Write the scratch sweep and the request. Raises OSError."""
+    """Write the scratch sweep and the request. Raises SweepError if the trainer's code cannot be read, OSError."""
     write_sweep(Store(directory), sweep, {})
     request(sweep, profile, minutes).write(directory)
-    return PilotTrial(directory, sweep, profile, minutes)
+    return PilotTrial(directory, sweep, profile, minutes, trainer_digest(sweep.trainer))
 
 
 def cut_short(profile: Profile, minutes: int) -> list[Finding]:
@@ -106,13 +108,26 @@ def verdicts(trial: PilotTrial, nodes: Sequence[Node], facts: dict[str, Any]) ->
 
 
 def _packs(trial: PilotTrial, answer: Mapping[str, Any], needs: Sequence[Need], nodes: Sequence[Node]) -> list[Finding]:
-    """What packs of growing width took, and which is the best. Raises OSError."""
+    """What packs of growing width took, and which is the best. Raises OSError.
+
+    What is known of conditions is kept also where packs fail, and until they are measured anew: their cells can take
+    long, and a pilot of packs alone says nothing of them.
+    """
+    earlier = pilot_record.load(trial.profile, trial.sweep.config_digest)
+    earlier = earlier if earlier and earlier.code == trial.code else None
+    every = pilot_record.merged(earlier.needs if earlier else (), needs)
     try:
-        measured = from_answer(answer, trial.sweep, trial.profile, needs)
+        measured = replace(from_answer(answer, trial.sweep, trial.profile, every), code=trial.code)
     except ValueError as error:
+        why = note("pilot", str(error), "an estimate needs two finished cells")
         if not answer["measurements"]:
-            return [problem("pilot", str(error), "run one cell here to see it: holdfast run --cell NAME --debug")]
-        return [note("pilot", str(error))]
+            why = problem("pilot", str(error), "run one cell here to see it: holdfast run --cell NAME --debug")
+        hardware = next((entry["device"] for entry in answer["conditions"] if not entry["trouble"]), None)
+        if hardware is None:
+            return [why]
+        without = earlier or _without_packs(trial, hardware, str(error))
+        kept = pilot_record.save(replace(without, needs=every), trial.profile)
+        return [why, ok("pilot", f"what was measured of conditions is kept in {kept}")]
     trial.pilot = measured
     kept = pilot_record.save(measured, trial.profile)
     found = [ok("pilot", f"{described(measured)}; {measured.ended}"), ok("pilot", f"kept in {kept}")]
@@ -247,7 +262,7 @@ def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile, needs
         raise ValueError(str(answer["ended"]))
     unit = next((unit for unit, key in _UNITS.items() if found[0][key]), None)
     if unit is None:
-        raise ValueError("no epoch ended in the pilot's time, and nothing was saved; an estimate needs finished cells")
+        raise ValueError("no epoch ended in the pilot's time, and nothing was saved")
     timed = [entry for entry in found if entry[_UNITS[unit]]]
     first, widest = timed[0], timed[-1]
     measurements = tuple(
@@ -269,6 +284,27 @@ def from_answer(answer: Mapping[str, Any], sweep: Sweep, profile: Profile, needs
         at=time.time(),
         needs=tuple(needs),
         uncounted=first["epochs"] == 0,
+    )
+
+
+def _without_packs(trial: PilotTrial, hardware: str, ended: str) -> Pilot:
+    """A pilot of which only conditions were measured."""
+    profile, digest = trial.profile, trial.sweep.config_digest
+    return Pilot(
+        profile=profile.name,
+        device=device_type(profile),
+        config_digest=digest,
+        hardware=hardware,
+        unit="cell",
+        measurements=(),
+        units=None,
+        start_s=0.0,
+        checkpoint_s=None,
+        checkpoint_bytes=0,
+        device_total_bytes=None,
+        ended=ended,
+        at=time.time(),
+        code=trial.code,
     )
 
 

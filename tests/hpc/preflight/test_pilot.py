@@ -12,6 +12,7 @@ from helpers.small_sweeps import make_grid, make_sweep
 from hpc.node.saving import BACKGROUND_BYTES
 from hpc.planning import pilot_record
 from hpc.planning.cost import estimate
+from hpc.planning.pilot_record import Pilot
 from hpc.planning.plan import make_plan
 from hpc.preflight import pilot_on_node
 from hpc.preflight.pilot import PilotTrial, cut_short, from_answer, request, verdicts
@@ -295,6 +296,39 @@ def test_no_rule_is_about_a_condition_that_was_cut_off_before_an_epoch_ended(tmp
     assert late in found
     assert [rule.when for rule in trial.rules] == [(("width", (2,)),)] * len(trial.rules)
     assert trial.rules
+
+
+def test_what_was_measured_of_conditions_is_kept_where_packs_fail_and_until_it_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    sweep, lab = make_sweep(make_grid([1, 2], [42, 43])), profile(mem_gb=16)
+
+    def kept(conditions: list[dict[str, Any]], *measurements: Any, code: str = "a") -> tuple[Pilot, str]:
+        answer = {"measurements": measurements, "ended": "a pack of 1 failed: boom", "conditions": conditions}
+        (tmp_path / pilot_on_node.ANSWER).write_text(json.dumps(answer))
+        verdicts(PilotTrial(tmp_path, sweep, lab, 5 * bool(conditions), code), [], {})
+        found = pilot_record.load(lab, sweep.config_digest)
+        assert found is not None
+        plan = make_plan([CellStatus(cell, MISSING) for cell in sweep.grid])
+        return found, str(estimate(plan, None, {}, found))
+
+    first = {"cell": 0, "trouble": "", **entry(1, 0.1, seconds_in_all=36.0, start_s=0.0)}
+    second = {"cell": 2, "trouble": "", **entry(1, 0.1, seconds_in_all=72.0, start_s=0.0)}
+    failed = {"cell": 2, "trouble": "MemoryError"}
+    found, told = kept([first, failed])
+    assert [(need.condition, need.seconds) for need in found.needs] == [("width_1", 36.0), ("width_2", None)]
+    assert (found.measurements, found.hardware) == ((), "cpu")
+    assert told.startswith("cost not known yet: a pack of 1 failed: boom; an estimate needs two finished cells")
+    found, told = kept([second])
+    assert "from the pilot of each condition on cpu" in told
+    cut_off = {"cell": 0, "trouble": "", **entry(1, 0.1, seconds_per_epoch=None, epochs=None)}
+    for again in ([], [failed], [cut_off]):  # packs alone, a cell that fails, one that is cut off
+        found, told = kept(again, entry(1, 0.1))
+        assert [need.seconds for need in found.needs] == [36.0, 72.0]
+        assert found.measurements
+    assert kept([second])[0].measurements  # nor are packs lost
+    assert kept([], entry(1, 0.1), code="b")[0].needs == ()  # of other code
 
 
 def test_conditions_are_measured_as_far_as_the_time_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
