@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 command = Group("check", help="Check the cluster, the statistics or resuming, and say how to fix what fails.")
 _LONG, _SHORT = 20_000, 1_000
 _VERDICTS, _FEW_VERDICTS = 1_000, 100
+_CONDITIONS_MIN = 10
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ClusterOptions:
     config: Path | None
     pilot: bool
     resources: bool
-    minutes: int
+    minutes: int | None
     write: bool
     directory: Path | None
     wait: int
@@ -56,7 +57,7 @@ class ClusterOptions:
 @options.flag("--pilot", help="Also measure step time and memory by pack size.")
 @options.flag("--resources", help="With --pilot, also measure each condition, and show the resources that fit.")
 @options.option(
-    "--minutes", type=options.COUNT, default=10, metavar="M", help="Minutes for that, at most (default: 10)."
+    "--minutes", type=options.COUNT, metavar="M", help=f"Minutes for that, at most (default: {_CONDITIONS_MIN})."
 )
 @options.flag("--write", help="Add those resources to the configuration, which has none.")
 @options.option(
@@ -106,6 +107,8 @@ def _preflight(wanted: ClusterOptions) -> CheckReport:
         raise ConfigError(["command line: --pilot measures a configuration on a profile; add --config and --profile"])
     if wanted.resources and not wanted.pilot:
         raise ConfigError(["command line: --resources is for what a pilot measures; add --pilot"])
+    if wanted.minutes and not wanted.resources:
+        raise ConfigError(["command line: --minutes is for conditions; add --resources, or leave it out"])
     if wanted.write and not wanted.resources:
         raise ConfigError(["command line: --write is for the resources that fit; add --pilot --resources"])
     if wanted.write and wanted.config:
@@ -116,7 +119,7 @@ def _preflight(wanted: ClusterOptions) -> CheckReport:
         conf=cluster_of(profile) if profile else None,
         sweep=loaded.sweep if loaded else None,
         pilot=wanted.pilot,
-        conditions_min=wanted.minutes if wanted.resources else 0,
+        conditions_min=(wanted.minutes or _CONDITIONS_MIN) if wanted.resources else 0,
         start_s=wanted.wait,
         quick=profile is not None and profile.name == "sandbox",
     )

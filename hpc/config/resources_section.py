@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,15 @@ from hpc.checkout import SCRIPT_TRAINER
 from hpc.config.design.rules import DesignReader
 from hpc.config.grid_section import settled_factors
 from hpc.config.schema.configuration import ResourceSection
-from hpc.errors import ConfigError
+from hpc.errors import ConfigError, shown
 from hpc.faults import Faults
-from hpc.files import logs, reading
+from hpc.files import atomic, reading
 from hpc.sweep.cell import Point
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.grid import Grid
 from hpc.sweep.resources import KEYS, ResourceRule, clash, matches_none, ordered, text, too_many_named
-from hpc.yaml_files import read_mapping, read_yaml
+from hpc.units import counted
+from hpc.yaml_files import Loader, read_mapping, read_yaml
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
 
@@ -90,7 +93,12 @@ def _flow(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_flow, value))}]"
     plain = isinstance(value, str) and _WORD.fullmatch(value) and type(read_yaml(value)) is str
-    return str(value) if plain else json.dumps(value)
+    return str(value) if plain else "".join(map(_escaped, json.dumps(value, ensure_ascii=False)))
+
+
+def _escaped(letter: str) -> str:
+    """A letter between quotes as YAML has it: two \\u of JSON for one beyond the BMP would be two there."""
+    return letter if letter.isprintable() else f"\\U{ord(letter):08X}"
 
 
 def check_can_be_added(path: Path) -> None:
@@ -99,29 +107,54 @@ def check_can_be_added(path: Path) -> None:
         raise ConfigError(
             [f"command line: --write adds to YAML files, and {path.name} is JSON; leave it out and paste"]
         )
-    if "resources" in read_mapping(path):
-        raise ConfigError([f"{path.name}: resources are there already; remove them, or leave out --write and paste"])
     _longer(path, section_text(()))
+    file = path.resolve()
+    if closed := next((place for place in (file, file.parent) if not os.access(place, os.W_OK)), None):
+        raise ConfigError([f"command line: --write cannot write to {closed}; leave it out and paste, or permit it"])
 
 
 def add_section(path: Path, section: str) -> None:
     """Add a section of resources to a configuration that has none; all else stays as it is. Raises ConfigError,
     OSError."""
     check_can_be_added(path)
-    logs.append(path.resolve(), _longer(path, section))
+    file = path.resolve()
+    atomic.publish(file, _longer(path, section), permissions=stat.S_IMODE(file.stat().st_mode))
 
 
-def _longer(path: Path, section: str) -> str:
-    """What is to be added to a file for it to have a section. Raises ConfigError if it would say something else."""
+def _longer(path: Path, section: str) -> bytes:
+    """A file with a section at its end. Raises ConfigError if there is one, or if the file would say something else."""
     before, old = read_mapping(path), reading.read(path.resolve())
-    addition = section if old.endswith(b"\n") or not old else f"\n{section}"
+    if "resources" in before:
+        rules = counted(len(before["resources"]), "rule") if before["resources"] else "no rule"
+        told = f"{path.name}: line {_line_of('resources', old)}: resources are there already, with {rules}"
+        raise ConfigError([f"{told}; remove them from the file, or leave out --write and paste"])
+    end = b"\r\n" if b"\r\n" in old else b"\n"
+    new = old + (b"" if old.endswith(b"\n") or not old else end) + section.encode().replace(b"\n", end)
     try:
-        found = read_yaml(old + addition.encode())
+        found = read_yaml(new)
     except (yaml.YAMLError, RecursionError):
         found = None
     if found != before | read_yaml(section):
-        raise ConfigError([f"{path.name}: nothing can be added at its end; leave out --write and paste the resources"])
-    return addition
+        raise ConfigError([f"{path.name}: {_closed(old)}; leave out --write and paste the resources"])
+    return new
+
+
+def _line_of(key: str, data: bytes) -> int:
+    """Where a section of a sound file begins; a merged one with what it is merged from."""
+    root = yaml.compose(data, Loader=Loader)
+    return next((name.start_mark.line for name, _ in root.value if name.value == key), root.start_mark.line) + 1
+
+
+def _closed(data: bytes) -> str:
+    """Why nothing can be added to the end of a sound file."""
+    lines = [(i, line.strip()) for i, line in enumerate(data.decode(errors="replace").splitlines(), 1)]
+    number, last = next((i, line) for i, line in reversed(lines) if line)
+    why = "what follows would not be read as a section"
+    if last == "...":
+        why = "it ends the document"
+    elif yaml.compose(data, Loader=Loader).flow_style:
+        why = "braces hold all sections"
+    return f"line {number} is {shown(last)}, after which nothing can be added: {why}"
 
 
 def _nearest(rule: ResourceRule, grid: Grid) -> str:

@@ -23,14 +23,15 @@ from hpc.files.reading import read_with_stat
 Data = bytes | Sequence[bytes | memoryview]
 
 
-def publish(path: Path, data: Data, durable: bool = True) -> None:
+def publish(path: Path, data: Data, durable: bool = True, permissions: int | None = None) -> None:
     """Write ``path`` whole, replacing what is there. On any error the old file stays as it is.
 
-    durable: survive a power cut; only progress displays can do without. Raises OSError naming the path.
+    durable: survive a power cut; only progress displays can do without. permissions: instead of those of a new file.
+    Raises OSError naming the path.
     """
     # Content before name: were the rename on disk first, a power cut would leave the name with no or half the bytes.
     with around(path) as folder:
-        temporary = _write_temporary(folder, path, data, durable)
+        temporary = _write_temporary(folder, path, data, durable, permissions=permissions)
         _rename(folder, temporary, path)
         # Name before word: until the directory is on disk, a power cut takes the file back, and nobody may have been
         # told.
@@ -181,11 +182,20 @@ def write_temporary(path: Path, data: bytes) -> Path:
         return path.with_name(_write_temporary(folder, path, data))
 
 
-def _write_temporary(folder: int, path: Path, data: Data, durable: bool = True, mode: int = FILE_MODE) -> str:
+def _write_temporary(
+    folder: int,
+    path: Path,
+    data: Data,
+    durable: bool = True,
+    mode: int = FILE_MODE,
+    permissions: int | None = None,
+) -> str:
     temporary = f".{path.name}.{uuid.uuid4().hex}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
     try:
         try:
+            if permissions is not None:  # a mode would lose what the umask leaves out
+                os.fchmod(fd, permissions)
             for part in [data] if isinstance(data, bytes) else data:
                 write_all(fd, part)
             if durable:

@@ -174,6 +174,9 @@ def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
     except ValueError as error:
         return [*found, note("resources", str(error), "write rules by the factors that matter yourself")]
     trial.rules = fit.rules
+    if trial.sweep.resources and (fit.rules or fit.everywhere):
+        said = f"the configuration's own ({counted(len(trial.sweep.resources), 'rule')}) were not looked at"
+        found.append(note("resources", f"{said}: what is found here is meant to take their place"))
     if fit.everywhere:
         found.append(ok("resources", f"every condition fits into {text(fit.everywhere)}: for the profile"))
     if fit.rules:

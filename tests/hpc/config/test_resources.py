@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.resources import Matching, ResourceRule
+from hpc.yaml_files import read_yaml
 
 TRAINER = """
 FACTORS = {"width": {"kind": "integer", "minimum": 1}, "rate": {"kind": "real"}, "mode": {"kind": "word"}}
@@ -317,6 +319,41 @@ def test_rules_that_are_written_are_the_rules_that_are_read_and_all_else_stays(t
         )
 
 
+@pytest.mark.parametrize("level", ["\U0001f600", "caf\u00e9", "a\u2028b", "a\x85b", "a\xa0b", 'a"\\b', "a\tb"])
+def test_levels_of_any_letters_are_read_as_they_were(level: str) -> None:
+    rule = ResourceRule((("mode", (level,)),), (("mem_gb", 1),))
+    (found,) = read_yaml(section_text([rule]))["resources"]
+    assert found["when"] == {"mode": level}
+    assert found == read_yaml(section_text([rule]).encode())["resources"][0]
+
+
+def test_a_file_keeps_its_line_ends_its_permissions_and_the_names_that_lead_to_it(tmp_path: Path) -> None:
+    path, link = tmp_path / "sweep.yaml", tmp_path / "link.yaml"
+    path.write_bytes(b"sweep: {name: a}\r\nanalysis: {alpha: 0.01}")
+    path.chmod(0o664)  # what a umask of 022 would not give
+    link.symlink_to(path)
+    add_section(link, "resources:\n  - {when: {a: 1}, mem_gb: 2}\n")
+    assert path.read_bytes() == (
+        b"sweep: {name: a}\r\nanalysis: {alpha: 0.01}\r\nresources:\r\n  - {when: {a: 1}, mem_gb: 2}\r\n"
+    )
+    assert path.stat().st_mode & 0o777 == 0o664
+    assert link.is_symlink()
+
+
+def test_a_file_that_cannot_be_replaced_whole_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("sweep: {name: a}\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            add_section(path, "resources:\n  - {when: {a: 1}, mem_gb: 2}\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text() == "sweep: {name: a}\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "fault"),
     [
@@ -325,9 +362,26 @@ def test_rules_that_are_written_are_the_rules_that_are_read_and_all_else_stays(t
             "{}",
             "command line: --write adds to YAML files, and sweep.json is JSON; leave it out and paste",
         ),
-        ("sweep.yaml", "resources: []\n", "sweep.yaml: resources are there already; remove them, or leave out --write"),
-        ("sweep.yaml", "{sweep: {name: a}}\n", "sweep.yaml: nothing can be added at its end; leave out --write"),
-        ("sweep.yaml", "sweep: {name: a}\n...\n", "sweep.yaml: nothing can be added at its end; leave out --write"),
+        (
+            "sweep.yaml",
+            "sweep: {name: a}\nresources: []\n",
+            "sweep.yaml: line 2: resources are there already, with no rule; remove them from the file, or leave out",
+        ),
+        (
+            "sweep.yaml",
+            "resources:\n  - {when: {a: 1}, mem_gb: 2}\n  - {when: {a: 2}, mem_gb: 3}\n",
+            "sweep.yaml: line 1: resources are there already, with 2 rules; remove them from the file, or leave out",
+        ),
+        (
+            "sweep.yaml",
+            "# all of it\n{sweep: {name: a}}\n",
+            "sweep.yaml: line 2 is '{sweep: {name: a}}', after which nothing can be added: braces hold all sections;",
+        ),
+        (
+            "sweep.yaml",
+            "sweep: {name: a}\n...\n\n",
+            "sweep.yaml: line 2 is '...', after which nothing can be added: it ends the document; leave out --write",
+        ),
         ("sweep.yaml", "wandb: |\n  true\n ", None),
         ("sweep.yaml", "", None),
     ],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.command_line import Holdfast
+from helpers.users import ALICE, need_other_users, run_as
 
 from hpc.config.load import CommandLine, load
 from hpc.sweep.resources import Matching
@@ -66,7 +68,7 @@ def test_rules_are_measured_written_and_planned_with(holdfast: Holdfast, lab: Pa
     assert "2 tasks with mem_gb 1, timeout_min 60, partition gpu" in planned
     assert "4 tasks with mem_gb 1.5, timeout_min 10, partition gpu" in planned
     refused = holdfast(*PILOT, "--write", expect=2).stderr
-    assert refused == "sweep.yaml: resources are there already; remove them, or leave out --write and paste\n"
+    assert re.fullmatch(r"sweep\.yaml: line \d+: resources are there already, with \d rules; remove them .*\n", refused)
 
 
 def test_a_plan_counts_each_condition_by_what_its_own_cell_took(holdfast: Holdfast, lab: Path) -> None:
@@ -76,6 +78,27 @@ def test_a_plan_counts_each_condition_by_what_its_own_cell_took(holdfast: Holdfa
     assert cost["source"] == "of core time, from the pilot of each condition on cpu"
     # Four cells of 9 s and four of none, and what it takes to start them.
     assert 36 < 3600 * cost["hours"] < 36 + 8 * 10
+
+
+def test_what_another_user_may_not_write_is_told_before_anything_is_measured(lab: Path, tmp_path: Path) -> None:
+    need_other_users()
+    words = [str(lab / word) if word == "sweep.yaml" else word for word in PILOT]
+    (line,) = run_as(ALICE, tmp_path / "home", *words, "--write", expect=2).stderr.splitlines()
+    fix = "leave it out and paste, or permit it"
+    assert line == f"command line: --write cannot write to {lab / 'sweep.yaml'}; {fix}"
+
+
+def test_rules_are_written_also_where_something_else_is_a_problem(holdfast: Holdfast, lab: Path) -> None:
+    """They rest on what was measured, which may have taken long. Here the pack is of the last cell, which fails."""
+    sweep = lab / "sweep.yaml"
+    sweep.write_text(sweep.read_text().replace("- 2\n    - 900", "- 900\n    - 2"))
+    done = holdfast(*PILOT, "--write", expect=3)
+    assert "a pack of 1 failed" in " ".join(done.stdout.split())
+    assert "added to sweep.yaml" in done.stderr
+    assert load(CommandLine(config=sweep)).sweep.resources
+    again = json.loads(holdfast(*PILOT, "--json", expect=3).stdout)
+    told = " ".join(finding["text"] for finding in again["findings"] if finding["subject"] == "resources")
+    assert re.search(r"the configuration's own \(\d rules?\) were not looked at", told)
 
 
 def test_a_pack_beside_a_pilots_rules_is_told_that_these_are_of_one_cell(holdfast: Holdfast, lab: Path) -> None:
@@ -94,6 +117,7 @@ def test_a_pack_beside_a_pilots_rules_is_told_that_these_are_of_one_cell(holdfas
         (("--write",), "command line: --write is for the resources that fit; add --pilot --resources"),
         (("--pilot", "--write"), "command line: --write is for the resources that fit; add --pilot --resources"),
         (("--pilot", "--resources", "--minutes", "0"), "--minutes"),
+        (("--pilot", "--minutes", "5"), "command line: --minutes is for conditions; add --resources, or leave it out"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_measures_nothing(
