@@ -105,10 +105,18 @@ def memory(pid: int) -> int:
     while waiting:
         one = waiting.pop()
         found += _own_memory(one)
-        waiting += (
-            int(child) for thread in _threads(one) for child in read_proc(one, f"task/{thread}/children").split()
-        )
+        waiting += _children(one)
     return found
+
+
+def has_children() -> bool:
+    """Whether this process has started one that runs."""
+    fields = map(stat_fields, _children(os.getpid()))
+    return any(found and not is_dead(found) for found in fields)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for thread in _threads(pid) for child in read_proc(pid, f"task/{thread}/children").split()]
 
 
 def peak_memory() -> int:

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from hpc import processes, protocol, provenance
+from hpc.checkout import SCRIPT_TRAINER
 from hpc.errors import SweepError
 from hpc.files import atomic
 from hpc.node.attempt import PackAttempt
 from hpc.node.training_run import TrainingRun
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
+from hpc.trainers.declaration import COMMAND_TRAINER
 from hpc.trainers.loading import load_function
 from hpc.trainers.snapshot import user_code
 
@@ -37,7 +39,7 @@ WARM_UP_SHARE = 0.3
 INTERVALS = 5
 # A trainer that saves only once per epoch is stopped after this multiple of the time, and measured by its epochs.
 PATIENCE = 3.0
-# Between two looks at the memory of a trainer's processes, which of each alone the kernel keeps the peak.
+# Between two looks at the memory of a trainer's processes: the kernel keeps a peak for each process only.
 _MEMORY_SECONDS = 0.2
 
 
@@ -63,6 +65,8 @@ class PilotRun(TrainingRun):
         self._wanted, self._epoch_wanted = seconds, epoch_seconds
         self._cells = len(attempt.claims)
         self._pack = attempt.store, attempt.number
+        self._starts_program = attempt.sweep.trainer.target in (SCRIPT_TRAINER, COMMAND_TRAINER)
+        self._program_ran = False
         self._first: float | None = None
         self._asked: float | None = None
         self.stopped = False
@@ -127,8 +131,18 @@ class PilotRun(TrainingRun):
         return sum(mark.steps > 0 for mark in self.marks)
 
     def _enough(self) -> bool:
-        self.stopped = self.stopped or self._measured()
+        ended = self._program_ended()
+        self.stopped = self.stopped or (self._measured() and not ended)
         return self.stopped
+
+    def _program_ended(self) -> bool:
+        """Whether the trainer is a program that has come to its end. training.command.stop_follows then waits to see
+        whether the task is stopped, too: this clock must not look like that, or a crash would be a measurement."""
+        if not self._starts_program:
+            return False
+        runs = processes.has_children()
+        self._program_ran = self._program_ran or runs
+        return self._program_ran and not runs
 
     def _measured(self) -> bool:
         if self._first is None and not self.marks:

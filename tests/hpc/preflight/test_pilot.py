@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helpers.small_sweeps import make_grid, make_sweep
 
+from hpc.config.load import CommandLine, load
 from hpc.node.saving import BACKGROUND_BYTES
 from hpc.planning import pilot_record
 from hpc.planning.cost import estimate
@@ -25,6 +27,8 @@ from hpc.storage.store import Store
 from hpc.sweep.grid import Axis, Grid
 from hpc.sweep.states import MISSING, CellStatus
 from hpc.trainers.declaration import read_declaration
+
+LOSS = {"loss": {"kind": "positive", "better": "lower"}}
 
 
 def profile(**values: Any) -> Profile:
@@ -384,6 +388,26 @@ def test_memory_is_that_of_a_trainer_and_of_all_that_it_started_and_a_failed_cel
     assert 300e6 < large["host_bytes"] - small["host_bytes"] < 420e6  # half of 400 MB is in a process of its own
     assert 1 < large["seconds_in_all"] < 60
     assert large["seconds_per_epoch"] is None
+
+
+COMMAND = {"command": "sleep 1.5; exit 3", "factors": {"mb": {"kind": "integer"}}, "metrics": LOSS}
+CRASHING = {"command": "python crash.py {mb} {seed}", "metrics": "metrics.json", "measures": ["loss"]}
+
+
+@pytest.mark.parametrize("trainer", [COMMAND, CRASHING])
+def test_a_program_that_crashes_just_before_the_pilots_own_clock_ends_was_not_measured(
+    tmp_path: Path, trainer: dict[str, Any]
+) -> None:
+    """That clock ends after 3 s; one that has ended is watched for 2 s more, as its task may be stopped, too."""
+    (tmp_path / "crash.py").write_text("import sys, time\ntime.sleep(1.5)\nsys.exit(3)\n")
+    config = {"trainer": trainer, "sweep": {"name": "crash", "axes": {"mb": [1]}, "runs_per_condition": 1}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
+    write_sweep(Store(tmp_path / "pilot"), load(CommandLine(config=tmp_path / "sweep.yaml")).sweep, {})
+    answer: dict[str, Any] = {"conditions": []}
+    request = PilotRequest([1], 1.0, 1.0, 1, "cpu", None, 0.0, [0], 60.0)
+    pilot_on_node.measure_conditions(tmp_path / "pilot", request, answer)
+    (found,) = answer["conditions"]
+    assert "ended with status 3" in found["trouble"]
 
 
 def test_a_request_comes_back_from_its_file(tmp_path: Path) -> None:
