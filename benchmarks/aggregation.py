@@ -145,8 +145,8 @@ def gathered(store: Store) -> tuple[float, float]:
 
 
 def measure_gathering(cells: int, folder: Path, rounds: int, *, beside: bool) -> dict[str, list[float]]:
-    """Processor seconds of every round, by what was done; the first round's aggregation is a first one. All take turns,
-    so that a busy machine slows all alike."""
+    """Processor seconds of every round, by what was done: in each, a first aggregation and two that follow it. All take
+    turns, so that a busy machine slows all alike."""
     from aggregate.pipeline import aggregate
 
     side = {10_000: (40, 50), 100_000: (100, 200)}.get(cells, (cells // SEEDS, 1))

@@ -207,7 +207,7 @@ def _seeds(names: Sequence[int]) -> str:
 
 
 def _by_signs(claim: Claim, in_nats: bool) -> str:
-    """The p of a test without normality, where it is larger than alpha: `; 0.0625 by ...`."""
+    """The p of a test without normality, where it is larger than alpha: `; 0.0625 without ...`."""
     question = claim.question
     values = question.in_nats if in_nats else question.values
     p = math.nan if values is None else _sign_change(weighted_test(values, question.weights).per_seed)

@@ -132,8 +132,8 @@ def _here(request: CheckRequest, directory: Path, report: CheckReport) -> None:
     report.findings.append(fault if faults else ok("directory", "mkdir, link and rename behave, tried from here only"))
     report.findings += judge_node.space(space, cells)
     report.findings += judge_node.step(on_node.compiled_step(), request.sweep) if request.sweep else []
-    written = f"{size(probe.CHECKPOINT_BYTES)} written safely in {duration(seconds)} from here"
-    report.findings.append(ok("checkpoint", written))
+    text = f"{size(probe.CHECKPOINT_BYTES)} written safely in {duration(seconds)} from here"
+    report.findings.append(ok("checkpoint", text))
 
 
 def _node(
@@ -210,13 +210,13 @@ def _costs(
     measured: Pilot | None,
 ) -> list[Finding]:
     """What stopping costs: for the checkpoint of a pilot, which is a real one, else for a write of typical size."""
-    size = probe.CHECKPOINT_BYTES
+    content = probe.CHECKPOINT_BYTES
     if measured is not None and measured.checkpoint_s is not None:
-        seconds, size = measured.checkpoint_s, measured.checkpoint_bytes
+        seconds, content = measured.checkpoint_s, measured.checkpoint_bytes
     how = judge_cluster.preemption(cluster, cluster.partition(profile.parameters.get("partition")))
     interval = request.sweep.checkpoint_seconds if request.sweep else CheckpointSection().every_seconds
     late = judge_node.time_limit_cost(profile, seconds)
-    return [judge_node.preemption_cost(how, seconds, size, interval), *([late] if late else [])]
+    return [judge_node.preemption_cost(how, seconds, content, interval), *([late] if late else [])]
 
 
 class Meeting:

@@ -178,7 +178,7 @@ def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
         said = f"the configuration's own ({counted(len(trial.sweep.resources), 'rule')}) were not looked at"
         found.append(note("resources", f"{said}: what is found here is meant to take their place"))
     if fit.everywhere:
-        found.append(ok("resources", f"every condition fits into {text(fit.everywhere)}: for the profile"))
+        found.append(ok("resources", f"every condition fits into {text(fit.everywhere)}; set this in the profile"))
     if fit.rules:
         shown = f"{counted(len(fit.rules), 'rule')} for the configuration, shown below"
         found.append(ok("resources", f"{shown}: of tasks with one cell per worker"))
