@@ -14,6 +14,8 @@ from hpc.sweep.resources import MOST_RULES, ResourceRule, Resources, ordered, to
 # Of what was measured in seconds or one epoch: later epochs, an evaluation at the end or a slower node may take more.
 # What needs still more is for `submit --escalate`.
 MARGIN = 1.5
+# Cells that need the same may show amounts so many times apart: what nodes shared with others were seen to differ by.
+_NOISE = 1.25
 # How the source of such rules begins. They are of tasks with one cell per worker.
 SOURCE = "pilot of"
 # The least that is asked for. From there on in steps of a half and a third, so that few arrays differ in little.
@@ -51,20 +53,21 @@ def fitting(needs: Iterable[Need], grid: Grid, profile: Profile, source: str) ->
     source: where the numbers come from. Raises ValueError if that takes more rules than can be read.
     """
     known = {need.condition: _amounts(need, profile) for need in needs}
-    conditions = list(grid.conditions())
+    conditions, names = list(grid.conditions()), [axis.name for axis in grid.axes]
     everywhere: dict[str, int | float] = {}
     asked: dict[Pattern, dict[str, int | float]] = {}
-    for key in _LEAST:
-        wanted = {point: known.get(name, {}).get(key) for name, point in conditions}
+    for key, least in _LEAST.items():
+        amounts = _without_noise({point: known.get(name, {}).get(key) for name, point in conditions}, names)
+        wanted = {point: None if amount is None else _step(amount, least) for point, amount in amounts.items()}
         first = next(iter(wanted.values()))
         if all(value == first for value in wanted.values()):
             everywhere |= {} if first is None else {key: first}
             continue
         said = None if key in profile.settled else profile.parameters.get(key)
-        for value, pattern in _patterns(wanted, grid):
+        for value, pattern in _patterns(wanted, names):
             if value is not None and value != said:
                 asked.setdefault(pattern, {})[key] = value
-    rules = tuple(ResourceRule(pattern, ordered(amounts), source) for pattern, amounts in asked.items())
+    rules = tuple(ResourceRule(pattern, ordered(values), source) for pattern, values in asked.items())
     if len(rules) > MOST_RULES:
         raise ValueError(f"{len(rules):,} rules would tell the conditions apart, where {MOST_RULES} can be used")
     if fault := too_many_named(rules):
@@ -72,14 +75,31 @@ def fitting(needs: Iterable[Need], grid: Grid, profile: Profile, source: str) ->
     return Fit(rules, ordered(everywhere))
 
 
-def _amounts(need: Need, profile: Profile) -> dict[str, int | float]:
-    """By key of a profile. A task has a cell for each of its workers."""
-    found: dict[str, int | float] = {}
+def _amounts(need: Need, profile: Profile) -> dict[str, float]:
+    """What a task should have, by key of a profile, before that is rounded. It has a cell for each of its workers."""
+    found: dict[str, float] = {}
     if need.host_bytes is not None and need.trained and not profile.memory_per:
-        found["mem_gb"] = _step(MARGIN * profile.workers * need.host_bytes / 2**30, _LEAST["mem_gb"])
+        found["mem_gb"] = MARGIN * profile.workers * need.host_bytes / 2**30
     if need.seconds is not None:
         delay = profile.signal_delay_s
-        found["timeout_min"] = _step(max(MARGIN * need.seconds + delay, 2 * delay) / 60, _LEAST["timeout_min"])
+        found["timeout_min"] = max(MARGIN * need.seconds + delay, 2 * delay) / 60
+    return {key: max(amount, _LEAST[key]) for key, amount in found.items()}
+
+
+def _without_noise(wanted: Mapping[Point, float | None], names: Sequence[str]) -> dict[Point, float | None]:
+    """The amounts as if factors did not matter whose levels differ by no more than noise: the largest of these levels.
+
+    Else conditions that need the same could be told apart by a learning rate, where a step lies between them.
+    """
+    found = dict(wanted)
+    for name in names:
+        others, most = [other for other in names if other != name], dict[tuple[FactorValue, ...], float]()
+        for point, amount in found.items():
+            at = _at(point, others)
+            most[at] = max(most.get(at, 0.0), amount or 0.0)
+        raised = {point: None if amount is None else most[_at(point, others)] for point, amount in found.items()}
+        if all(own is None or (raised[point] or 0.0) <= _NOISE * own for point, own in wanted.items()):
+            found = raised
     return found
 
 
@@ -89,12 +109,14 @@ def _step(amount: float, least: int) -> int | float:
     while whole < amount:
         whole *= 2
     part = 3 * whole / 4
-    return whole if part < max(amount, least) else int(part) if part.is_integer() else part
+    return whole if part < amount else int(part) if part.is_integer() else part
 
 
-def _patterns(wanted: Mapping[Point, int | float | None], grid: Grid) -> list[tuple[int | float | None, Pattern]]:
+def _patterns(
+    wanted: Mapping[Point, int | float | None], names: Sequence[str]
+) -> list[tuple[int | float | None, Pattern]]:
     """Each amount with the conditions that want it, as products of levels of the factors that decide it."""
-    factors = _deciding(wanted, [axis.name for axis in grid.axes])
+    factors = _deciding(wanted, names)
     levels: dict[int | float | None, list[tuple[FactorValue, ...]]] = {}
     for point, value in wanted.items():
         levels.setdefault(value, []).append(_at(point, factors))

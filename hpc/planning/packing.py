@@ -66,10 +66,10 @@ def choose(
     if not measurements:
         raise ValueError("no width has been measured")
     series = sorted(measurements, key=lambda measurement: measurement.width)
-    fitting = [m for m in _every_width(series) if m.width <= max(cells, series[0].width) and _fits(m, limits)]
-    if not fitting:
+    usable = [m for m in _every_width(series) if m.width <= max(cells, series[0].width) and _fits(m, limits)]
+    if not usable:
         raise ValueError(f"a pack of {series[0].width} needs more memory than a task has; raise mem_gb")
-    durations = {m.width: (steps or 1) * m.seconds + (start_s if steps else 0.0) for m in fitting}
+    durations = {m.width: (steps or 1) * m.seconds + (start_s if steps else 0.0) for m in usable}
     times = {width: _makespan(cells, width, limits.processes, durations) for width in durations}
     width = min(times, key=lambda w: (times[w], w))
     return Choice(width * limits.per_task, width, times[width], _reason(cells, width, series, limits))

@@ -142,13 +142,13 @@ def tasks_at_once(profile: Profile, nodes: Sequence[Node]) -> int:
         for node in nodes
         if not _UNAVAILABLE.match(node.state) and (partition is None or partition in node.partitions)
     ]
-    room = sum(_fitting(profile, node) for node in usable)
+    room = sum(_tasks_on(profile, node) for node in usable)
     if not room:  # all are busy, but they will not stay so
-        room = sum(_fitting(profile, replace(node, idle_cpus=node.cpus)) for node in usable)
+        room = sum(_tasks_on(profile, replace(node, idle_cpus=node.cpus)) for node in usable)
     return max(1, min(room, profile.array_parallelism or room))
 
 
-def _fitting(profile: Profile, node: Node) -> int:
+def _tasks_on(profile: Profile, node: Node) -> int:
     cpus = node.idle_cpus // profile.cpus
     wanted = profile.workers if profile.device == "cuda" or profile.workers > 1 else 0
     # sinfo shows how many CPUs of a node are idle, but of its GPUs only the total.
