@@ -75,8 +75,8 @@ def cut_short(profile: Profile, minutes: int) -> list[Finding]:
     limit = profile.parameters.get("timeout_min")
     if limit is None or limit >= minutes:
         return []
-    text = f"timeout_min of the profile is {limit}, and the job may take {minutes} min: Slurm may cut it off"
-    return [note("pilot", text, f"give it its time by --set timeout_min={minutes}, or less to do by --minutes")]
+    told = f"timeout_min of the profile is {limit}, and the job may take {minutes} min: Slurm may cut it off"
+    return [note("pilot", told, f"give it its time by --set timeout_min={minutes}, or less to do by --minutes")]
 
 
 def run_here(trial: PilotTrial) -> None:
@@ -210,10 +210,10 @@ def described(measured: Pilot) -> str:
     memory = f"; {size(used)} of memory at {widest.width}" if used else ""
     plural = "packs" if len(series) > 1 else "a pack"
     article = "an" if measured.unit == "epoch" else "a"
-    text = f"{measured.hardware}: {article} {measured.unit} of {plural} of {widths} takes {times} ms"
+    told = f"{measured.hardware}: {article} {measured.unit} of {plural} of {widths} takes {times} ms"
     gain = series[0].seconds / series[0].width / (best.seconds / best.width)
     better = f", {gain:.2g} times as fast per cell at {best.width}" if best.width > 1 else ""
-    return f"{text}{better}{memory}"
+    return f"{told}{better}{memory}"
 
 
 def _choice(trial: PilotTrial, measured: Pilot, nodes: Sequence[Node]) -> Finding:
@@ -228,11 +228,11 @@ def _choice(trial: PilotTrial, measured: Pilot, nodes: Sequence[Node]) -> Findin
         return problem("pack", str(error), "raise mem_gb in the profile, or make the model smaller")
     whole = f"; about {duration(choice.seconds)} of computing for the whole sweep" if measured.units else ""
     when = "with the rules shown below" if rules else "now"
-    text = f"--pack auto would {when} take {choice.pack_size}: {choice.reason}{whole}"
+    told = f"--pack auto would {when} take {choice.pack_size}: {choice.reason}{whole}"
     if rules and choice.pack_size > profile.workers:
         fix = "raise timeout_min in the rules for packs, or submit without --pack"
-        return note("pack", f"{text}; the rules are of tasks with one cell per worker", fix)
-    return ok("pack", text)
+        return note("pack", f"{told}; the rules are of tasks with one cell per worker", fix)
+    return ok("pack", told)
 
 
 def _last_line(directory: Path) -> str:
