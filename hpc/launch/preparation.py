@@ -195,7 +195,7 @@ def check_resources(sweep: Sweep, profile: Profile) -> None:
     if per_task and profile.memory_per:
         fix = f"leave mem_gb out, or write mem_gb into the profile in the place of {profile.memory_per}"
         told = f"the profile asks for {profile.memory_per}, beside which sbatch takes none"
-        raise ConfigError([f"resources: mem_gb is {per_task[0]}; {told}; {fix}"])
+        raise ConfigError([f"resources: mem_gb is {per_task[0]:g}; {told}; {fix}"])
     for key in dict.fromkeys(key for key, _ in asked if key in profile.settled):
         said = ", ".join(dict.fromkeys(text([pair]) for pair in asked if pair[0] == key))
         say(f"note: --set {key} is for every task of this call; that resources ask for {said} does not count")
