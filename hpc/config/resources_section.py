@@ -140,19 +140,21 @@ def _longer(path: Path, section: str) -> bytes:
 
 
 def _line_of(key: str, data: bytes) -> int:
-    """Where a section of a sound file begins; a merged one with what it is merged from."""
+    """Where a section of a sound file begins; one that is merged into it, with the file."""
     root = yaml.compose(data, Loader=Loader)
-    return next((name.start_mark.line for name, _ in root.value if name.value == key), root.start_mark.line) + 1
+    pairs = root.value if isinstance(root, yaml.MappingNode) else ()
+    return next((name.start_mark.line for name, _ in pairs if name.value == key), 0) + 1
 
 
 def _closed(data: bytes) -> str:
     """Why nothing can be added to the end of a sound file."""
+    root = yaml.compose(data, Loader=Loader)
     lines = [(i, line.strip()) for i, line in enumerate(data.decode(errors="replace").splitlines(), 1)]
     number, last = next((i, line) for i, line in reversed(lines) if line)
     why = "what follows would not be read as a section"
     if last == "...":
         why = "it ends the document"
-    elif yaml.compose(data, Loader=Loader).flow_style:
+    elif isinstance(root, yaml.MappingNode) and root.flow_style:
         why = "braces hold all sections"
     return f"line {number} is {shown(last)}, after which nothing can be added: {why}"
 
