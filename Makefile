@@ -41,8 +41,8 @@ demo: setup  ## run a small sweep here, with statistics, plots and a report
 	$(HOLDFAST) run --config examples/demo.yaml --output-dir $(DEMO)/out
 	@echo "open $(DEMO)/out/report.html"
 
-test: setup  ## run all tests, including those on a real Slurm cluster (see slurm-install): 25 minutes on two cores
-	@echo "running all tests: about 25 minutes on two cores, longer where they are busy"
+test: setup  ## run all tests, including those on a real Slurm cluster (see slurm-install): half an hour on two cores
+	@echo "running all tests: about half an hour on two cores, longer where they are busy"
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # The tests of single modules: no whole commands, clusters, kills or W&B client.

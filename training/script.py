@@ -137,6 +137,8 @@ class _Script:
                 self._look(process.pid)
                 if self._early is None and self._state is not None:
                     pending = self._save_whole(self._state, pending)
+        if pending is not None and self._state is not None:
+            self._state.give_back()
         before = None
         if process.poll() is None and self._state is not None:
             before = self._state.take(stopped=True)  # what it writes when it is asked to end may be cut off

@@ -256,6 +256,10 @@ class StateFile:
         self._taken = version
         return content
 
+    def give_back(self) -> None:
+        """What was taken last was not saved: it may be taken again."""
+        self._taken = None
+
     def is_archive(self) -> bool:
         """Whether the file tells by checksums of its own that it is whole."""
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.here import lacking
 from training.steps import build
 from training.steps.build import NoKernelError, load_kernel
 
@@ -19,8 +20,7 @@ def use(march: str, monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") ->
     if march != "native":
         flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
         if not all(flag in flags for flag in _NEEDED[march]):
-            # Also under CI, whose processors differ.
-            pytest.skip(f"this processor cannot run what is compiled for {march}")
+            lacking(f"this processor cannot run what is compiled for {march}")
     monkeypatch.setenv(build.VARIABLE, march)
     try:
         load_kernel(precision)

@@ -108,6 +108,29 @@ def test_a_program_that_hears_of_a_stop_before_its_task_does_has_not_failed(
         assert bytes(run.saved[one.name].arrays["state"])[:2] == begins, "the next attempt goes on from there"
 
 
+class StopsOnceLooked(MemoryRun):
+    """Is to stop from the first time on that a checkpoint is asked for after the script made the file `wrote`."""
+
+    wrote: Path
+    stop = False
+
+    def restore(self, cell: Cell) -> Checkpoint | None:
+        return None
+
+    def checkpoint_due(self) -> bool:
+        self.stop = self.stop or self.wrote.exists()
+        return True
+
+
+def test_a_state_that_was_read_but_not_saved_yet_counts_where_its_script_ends_well(tmp_path: Path) -> None:
+    run = StopsOnceLooked({})
+    run.wrote = tmp_path / "wrote"
+    line = f"trap 'exit 0' TERM; echo 7 > state; touch {run.wrote}; while :; do sleep 0.05; done"
+    one = a_cell()
+    script.train([one], {"command": line, "metrics": "m.json", "checkpoint": "state", "names": {"loss": "loss"}}, run)
+    assert bytes(run.saved[one.name].arrays["state"]) == b"7\n"
+
+
 def test_a_script_that_is_stopped_before_its_task_hears_of_it_is_not_at_its_end_whatever_it_has_written(
     tmp_path: Path,
 ) -> None:

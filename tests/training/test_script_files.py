@@ -103,6 +103,17 @@ def test_after_a_stop_only_what_two_looks_have_seen_is_whole(tmp_path: Path) -> 
     assert state.take(stopped=True) == b"text"
 
 
+def test_what_was_taken_and_not_saved_is_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(b"text")
+    state = StateFile(path)
+    state.look()
+    assert state.take() == b"text"
+    assert state.take(ended_well=True, stopped=True) is None
+    state.give_back()
+    assert state.take(ended_well=True, stopped=True) == b"text"
+
+
 @pytest.mark.parametrize("length", [0, 20])
 def test_what_a_killed_script_left_of_its_file_is_no_state_though_nobody_writes_it(tmp_path: Path, length: int) -> None:
     """Slurm's signal may reach the script in the middle of torch.save, a moment before its task hears of it."""
