@@ -25,13 +25,17 @@ setup: $(VENV)/.ready  ## create .venv with pinned versions
 
 # torch comes pinned and by itself: a looser requirement may fetch gigabytes of CUDA libraries. All else has hashes.
 # TORCH_INDEX: a further index for torch alone; files of others there need not be those that the hashes are of.
+# triton: builds of torch for CUDA bring theirs; beside one for CPUs, the tests interpret and compile with the pinned one.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "needs Python 3.11 or newer with venv: apt-get install python3-venv (or PYTHON=/path/to/python3.11)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	sed '/^torch==/d' constraints.txt > $(VENV)/hashed.txt
+	sed '/^torch==/d; /^triton==/,/[^\\]$$/d' constraints.txt > $(VENV)/hashed.txt
+	sed -n '/^triton==/,/[^\\]$$/p' constraints.txt > $(VENV)/triton.txt
 	$(VENV)/bin/pip install --quiet --require-hashes --no-deps --requirement $(VENV)/hashed.txt
 	$(VENV)/bin/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $$(grep '^torch==' constraints.txt)
+	$(VENV)/bin/python -c 'import triton' 2> /dev/null \
+	  || $(VENV)/bin/pip install --quiet --require-hashes --no-deps --requirement $(VENV)/triton.txt
 	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	$(VENV)/bin/pip check > /dev/null
 	@touch $@

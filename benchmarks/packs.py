@@ -16,6 +16,7 @@ from training.model.rows import Architecture
 from training.model.settings import UNNAMED_FUSION_WEIGHT, Settings
 from training.model.state import Member, joined, new_state
 from training.model.tables import Tables
+from training.steps.choice import working_triton
 
 # An epoch and what `steps_of` takes at a time are whole numbers of rounds: no round trains more steps than another.
 ROWS = 16_384
@@ -68,7 +69,8 @@ def make_pack(
     states = [
         new_state(Member.of(BenchmarkCell(seed), settings), architecture, settings, device) for seed in range(cells)
     ]
-    setup = Setup(settings, tables, device, native, threads, precision=precision)
+    triton = bool(working_triton({}, settings, device))
+    setup = Setup(settings, tables, device, native, threads, precision=precision, triton=triton)
     return Pack(setup, architecture, joined(states))
 
 

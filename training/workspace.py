@@ -215,7 +215,7 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
     from training.model.settings import SettingsError, read_settings
     from training.model.tables import make_tables
     from training.shapes.dataset import load
-    from training.steps.choice import compiled_step
+    from training.steps.choice import compiled_step, working_triton
 
     settings = read_settings(run.config)
     device = prepare(run.device, run.threads)
@@ -227,17 +227,19 @@ def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
         )
     tables = make_tables(dataset, standardize=settings.standardize_inputs, device=device)
     native, precision = compiled_step(options, device.type), options.get("precision", "fp32")
-    facts = _numerics(device, native.name if native else None, precision)
+    triton = working_triton(options, settings, device)
+    facts = _numerics(device, native.name if native else None, precision, triton)
     run.numerics(**facts)
     # On a GPU the width of a pack may change the last bits; on a CPU the tests show that it does not.
-    setup = Setup(settings, tables, device, native is not None, run.threads, transfer.queued(device), precision)
+    fixed_width = transfer.queued(device)
+    setup = Setup(settings, tables, device, native is not None, run.threads, fixed_width, precision, bool(triton))
     loop = Loop(cells, setup, run, list(METRICS))
     if loop.width:  # known once the cells are restored
         run.numerics(**facts, pack=loop.width)
     loop.train()
 
 
-def _numerics(device: torch.device, native: str | None, precision: str) -> dict[str, str | int]:
+def _numerics(device: torch.device, native: str | None, precision: str, triton: str) -> dict[str, str | int]:
     """What bit-identity depends on. The number of threads is not part of it: tests show that it changes no bit."""
     import numpy
     import torch
@@ -249,7 +251,7 @@ def _numerics(device: torch.device, native: str | None, precision: str) -> dict[
         "device": device.type,
         "hardware": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
         "dtype": "float32" if precision == "fp32" else f"float32, products of {precision}",
-        "kernel": native or NAME,
+        "kernel": native or (f"{NAME}, triton {triton}" if triton else NAME),
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
     }

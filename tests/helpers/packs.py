@@ -26,13 +26,14 @@ def make_setup(
     native: bool = False,
     device: str = "cpu",
     precision: str = "fp32",
+    triton: bool = False,
 ) -> Setup:
     settings = read_settings(whole(config))
     prepared = prepare(device, threads)
     tables = make_tables(
         load(settings.directory), standardize=settings.standardize_inputs, device=prepared, dtype=dtype
     )
-    return Setup(settings, tables, prepared, native, threads, precision=precision)
+    return Setup(settings, tables, prepared, native, threads, precision=precision, triton=triton)
 
 
 def make_pack(setup: Setup, cells: Sequence[MemoryCell], *, dtype: torch.dtype = torch.float32) -> Pack:

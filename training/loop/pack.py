@@ -30,7 +30,7 @@ class Setup:
 
     native: whether the compiled step trains (CPU, float32). fixed_width: whether the number of a pack's rows may change
     the last bits, so that it must stay what it is. precision: of the factors of the compiled step's products, fp32 or
-    bf16.
+    bf16. triton: whether Triton's kernels clip and update (GPU).
     """
 
     settings: Settings
@@ -40,6 +40,7 @@ class Setup:
     threads: int = 1
     fixed_width: bool = False
     precision: str = "fp32"
+    triton: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,7 +61,7 @@ class Setup:
                 self.settings, self.routes, architecture, state, self.tables, self.threads, self.precision
             )
         kind = GraphStep if transfer.queued(self.device) else TorchStep
-        return kind(self.settings, self.routes, architecture, state, self.tables)
+        return kind(self.settings, self.routes, architecture, state, self.tables, self.triton)
 
 
 class Step(Protocol):

@@ -49,9 +49,14 @@ class Adam:
         )
 
     def _clip(self, gradients: Tensor) -> None:
-        """As torch.nn.utils.clip_grad_norm_, a cell at a time. A row is reduced in equal parts, then those parts: a
-        single long row would be split among threads, and its sum would depend on their number."""
-        parts = torch.linalg.vector_norm(gradients.view(len(gradients), HALF_MULTIPLE, -1), dim=2)
-        norms = torch.linalg.vector_norm(parts, dim=1)
+        """As torch.nn.utils.clip_grad_norm_, a cell at a time."""
+        norms = torch.linalg.vector_norm(norms_of_parts(gradients), dim=1)
         factors = self._largest_norm / (norms + NORM_EPSILON)
         gradients.mul_(factors.clamp_(max=1.0).view(-1, 1, 1))
+
+
+def norms_of_parts(gradients: Tensor) -> Tensor:
+    """Of each cell's gradients (P, 2, half) in equal parts, shape (P, 512). A row is reduced in parts, then those: a
+    single long row would be split among threads, and its sum would depend on their number."""
+    parts: Tensor = torch.linalg.vector_norm(gradients.view(len(gradients), HALF_MULTIPLE, -1), dim=2)
+    return parts

@@ -1,13 +1,17 @@
-"""Which step trains, or why the one that is required cannot: for tasks, and for commands beforehand. No torch."""
+"""Which step trains, or why the one that is required cannot: for tasks, and for commands beforehand. No torch, but
+where a GPU trains."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from training.contract import UnfitNodeError
-from training.model.settings import SettingsError
+from training.model.settings import Settings, SettingsError
 from training.steps.build import Kernel, NoKernelError, check_compiler, load_kernel
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -30,6 +34,23 @@ def compiled_step(options: Mapping[str, Any], device: str) -> Kernel | None:
         return load_kernel()
     except NoKernelError:
         return None
+
+
+def working_triton(options: Mapping[str, Any], settings: Settings, device: torch.device) -> str:
+    """The version of Triton if its kernels are to clip and update: on a GPU, where they work. Empty if torch is.
+
+    options: trainer_options.
+    """
+    if device.type != "cuda" or options.get("kernel") == "torch":
+        return ""
+    try:
+        from training.steps.triton_adam import tried
+
+        return tried(settings, device)
+    # Not installed, no C compiler, no place for its cache, a device of too old or too new an architecture: each raises
+    # its own kind. Which one trained is part of the numerics.
+    except Exception:
+        return ""
 
 
 def _available(options: Mapping[str, Any], device: str, get: Callable[[str], T]) -> T:

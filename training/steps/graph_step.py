@@ -25,9 +25,15 @@ class GraphStep:
     stride = 100
 
     def __init__(
-        self, settings: Settings, routes: Routes, architecture: Architecture, state: State, tables: Tables
+        self,
+        settings: Settings,
+        routes: Routes,
+        architecture: Architecture,
+        state: State,
+        tables: Tables,
+        triton: bool = False,
     ) -> None:
-        self._step = TorchStep(settings, routes, architecture, state, tables)
+        self._step = TorchStep(settings, routes, architecture, state, tables, triton)
         self._state = state
         # The graph reads its batches from this memory for ever, and counts on the device which one is next: between two
         # steps the host does nothing but replay. Zeros, as warming up may read more rows than were given.

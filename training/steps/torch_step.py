@@ -25,7 +25,13 @@ class TorchStep:
     stride = 1
 
     def __init__(
-        self, settings: Settings, routes: Routes, architecture: Architecture, state: State, tables: Tables
+        self,
+        settings: Settings,
+        routes: Routes,
+        architecture: Architecture,
+        state: State,
+        tables: Tables,
+        triton: bool = False,
     ) -> None:
         # Everything a step writes to exists before the first one, and stays where it is: GraphStep records addresses.
         cells, batch = len(state.members), settings.batch_size
@@ -42,7 +48,7 @@ class TorchStep:
         )
         scales = [member.scale for member in state.members]
         self._losses = Losses(settings, routes, scales, state.squares, state.cross_entropy)
-        self._adam = Adam(settings, state.parameters, state.first, state.second, state.step)
+        self._adam = _adam(triton)(settings, state.parameters, state.first, state.second, state.step)
         self._inputs = state.parameters.new_empty(cells * 2 * batch, INPUTS)
         self._targets = state.parameters.new_empty(cells * 2 * batch, OUTPUTS)
         self._input_view = self._inputs.view(2 * cells, batch, INPUTS)
@@ -65,3 +71,12 @@ class TorchStep:
         self._losses.gradient(direct, cycle, self._target_view)
         self._network.backward(direct, cycle)
         self._adam.step(self._gradients)
+
+
+def _adam(triton: bool) -> type[Adam]:
+    """What clips and updates."""
+    if not triton:
+        return Adam
+    from training.steps.triton_adam import TritonAdam  # Triton is not everywhere
+
+    return TritonAdam
