@@ -22,6 +22,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import statistics
@@ -39,6 +40,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.gpu_task import minutes, run_task
 from benchmarks.loops import BATCH, tight_loop
 from benchmarks.packs import GFLOP_PER_STEP, ROWS, make_pack, settings_of, steps_of
 from training.loop.device import prepare
@@ -55,6 +57,12 @@ NEEDS = {"tests": ("pytest", "pydantic"), "sweep": ("msgspec", "pydantic", "safe
 EPOCHS, SWEEP_EPOCHS = 50, 2
 # Where CUDA's programs are, if not on the search path.
 CUDA_PROGRAMS = "/usr/local/cuda/bin"
+# In the names of torch's kernels, where they say nothing of what is computed.
+COMMON_WORDS = re.compile(
+    "at|native|c10|std|detail|binary_internal|lambda|operator|const|unsigned|int|long|float|double|char|bool|array|"
+    "TensorIterator(Base)?|gpu_kernel_impl(_nocast)?|FusedOptimizerTensorListMetadata|ReduceOp|BinaryFunctor|"
+    "func_wrapper_t|Scalar(Type)?"
+)
 # Bytes of memory traffic per parameter and step, the least there can be: gradients written and read, parameters and
 # both moments read and written, weights read forward and back.
 BYTES_PER_PARAMETER = 4 * (2 + 6 + 2)
@@ -204,16 +212,21 @@ class Bench:
             self._train(pack, steps)
             self.wait()
         name = "self_device_time_total" if cuda else "self_cpu_time_total"
-        events = sorted(seen.key_averages(), key=lambda event: -getattr(event, name))
-        kernels = {event.key[:100]: getattr(event, name) / steps for event in events if getattr(event, name) > 0}
+        kernels: dict[str, list[float]] = {}
+        for event in seen.key_averages():
+            if getattr(event, name) > 0:
+                found = kernels.setdefault(short_name(event.key), [0.0, 0.0])
+                found[0] += getattr(event, name) / steps
+                found[1] += event.count / steps
         if not kernels:
             raise RuntimeError("the profiler saw no kernel; the driver may keep its counters to administrators")
         yield "cells", len(pack.members)
         yield "least traffic, MB a step", 1e-6 * BYTES_PER_PARAMETER * pack.state.parameters.numel()
         yield "products, GFLOP a step", GFLOP_PER_STEP * len(pack.members)
-        yield "all kernels, us a step", sum(kernels.values())
-        yield "launches a step", sum(event.count for event in events) / steps
-        yield from list(kernels.items())[:25]
+        yield "all kernels, us a step", sum(us for us, _ in kernels.values())
+        yield "kernels and copies on the device a step", sum(count for _, count in kernels.values())
+        for kernel, (us, count) in sorted(kernels.items(), key=lambda item: -item[1][0])[:25]:
+            yield kernel, {"us a step": us, "calls a step": count}
 
     def speed(self) -> Found:
         """Microseconds per step of one cell."""
@@ -267,11 +280,12 @@ class Bench:
         tasks = [self._task(directory, stop) for stop in (True, False)]
         yield "cells", cells
         yield "finished", sum(store.result(cell) is not None for cell in sweep.grid)
-        for name in tasks[0]:
+        for name in ("exit status", "seconds to the first step", "seconds from there on", "steps of a cell"):
             yield f"{name}, stopped and resumed", [task[name] for task in tasks]
-        steps, seconds = (sum(task[name] for task in tasks) for name in ("steps of a cell", "seconds of training"))
-        whole = cells * EPOCHS * (self.size.rows // BATCH)
-        yield f"minutes of training for {EPOCHS} epochs, extrapolated", seconds / steps * whole / 60
+        for kind in dict.fromkeys(kind for task in tasks for kind in task["seconds"]):
+            yield f"seconds of {kind}, stopped and resumed", [task["seconds"].get(kind, 0.0) for task in tasks]
+        whole = minutes(tasks, cells, SWEEP_EPOCHS, self.size.rows // BATCH, EPOCHS)
+        yield f"minutes of training for {EPOCHS} epochs, extrapolated", whole
 
     def _task(self, directory: Path, stop: bool) -> dict[str, Any]:
         command = [sys.executable, "-m", "benchmarks.gpu", "--task", str(directory), "--device", self.size.device]
@@ -291,6 +305,14 @@ class Bench:
         return {"exit status": task.returncode, **times, **measured}
 
 
+def short_name(kernel: str) -> str:
+    """A kernel's name without what many have in common, so that it fits into a table and shows what it computes."""
+    template, _, given = kernel.removeprefix("void ").replace("(anonymous namespace)", "").partition("<")
+    words = dict.fromkeys(word for word in re.findall(r"[A-Za-z_]\w+", given) if not COMMON_WORDS.fullmatch(word))
+    name = template.partition("(")[0].removeprefix("at::native::").strip(":").partition("_stage")[0]
+    return " ".join([name, *list(words)[:3]])
+
+
 def called(command: Sequence[str]) -> Found:
     """How a program ended, and what it said last: more of it where it failed."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -302,37 +324,6 @@ def called(command: Sequence[str]) -> Found:
 def generated(directory: Path, rows: int) -> Path:
     generate(directory, train=rows, val=rows // 10, test=100, seed=1, latents="mixed")
     return directory
-
-
-def run_task(directory: Path, device: str) -> int:
-    """Train all cells of a sweep as a task does; SIGTERM stops it. Returns its exit status.
-
-    Says when it has begun and, at the end, for how long it trained how many steps, from the first call to the last: the
-    first one records a graph, and what is still queued at the end is a hundredth of half a minute.
-    """
-    from hpc.node.one_attempt import Surroundings
-    from hpc.node.pack import PackTask
-    from hpc.storage.store import Store
-
-    asked: list[int] = []
-    trained: list[tuple[float, int]] = []
-    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    original = Pack.train
-
-    def train(pack: Pack, indices: torch.Tensor) -> None:
-        original(pack, indices)
-        if not trained:
-            print("training", flush=True)
-        trained.append((time.monotonic(), len(indices) * len(pack.active)))
-
-    Pack.train = train  # type: ignore[method-assign]
-    store = Store(directory)
-    sweep = store.sweep()
-    around = Surroundings(0, lambda: bool(asked), device=device, own_log=False)
-    status = PackTask(store, sweep, list(sweep.grid), around).run()
-    seconds, steps = trained[-1][0] - trained[0][0], sum(count for _, count in trained[1:])
-    print(json.dumps({"seconds of training": seconds, "steps of a cell": steps}))
-    return status
 
 
 def three_steps(data: Path, device: str) -> int:

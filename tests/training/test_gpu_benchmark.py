@@ -78,11 +78,16 @@ def test_the_whole_rehearsal_runs_where_the_toolkits_packages_are_missing(tmp_pa
     timed = [*(f"pack of {n}" for n in (1, 3)), *(f"3 packs of 1 {how}" for how in ("at once", "in turn"))]
     timed += ["tight loop", "tight loop, 2 processes"]
     assert list(found["speed"]) == timed
-    assert all(value > 0 for part in ("copies", "speed", "profile") for value in found[part].values())
+    assert all(value > 0 for part in ("copies", "speed") for value in found[part].values())
+    kernels = [value for value in found["profile"].values() if isinstance(value, dict)]
+    assert kernels
+    assert all(kernel["us a step"] > 0 and kernel["calls a step"] > 0 for kernel in kernels)
     sweep = found["sweep"]
     assert sweep["exit status, stopped and resumed"] == [TaskExit.STOPPED, TaskExit.DONE]
     assert sweep["finished"] == sweep["cells"] == 3
     assert sum(sweep["steps of a cell, stopped and resumed"]) <= 3 * 2 * (20_000 // 32)
+    for kind in ("launching steps", "waiting for the device", "evaluation", "results", "reporting epochs", "all else"):
+        assert len(sweep[f"seconds of {kind}, stopped and resumed"]) == 2
     assert sweep["minutes of training for 50 epochs, extrapolated"] > 0
     copies = found["copies"]
     called("--rehearse", "--parts", "copies", *files)
@@ -144,6 +149,37 @@ def test_what_is_measured_is_the_built_in_experiment_with_its_defaults(tmp_path:
     assert settings_of(tmp_path) == read_settings(whole(config))
     assert whole(config)["model"] == whole({})["model"]
     assert whole(config)["training"] == whole({})["training"]
+
+
+def test_kernels_have_short_names_that_say_what_they_compute() -> None:
+    native, hidden = "void at::native::", "at::native::(anonymous namespace)::"
+    elementwise = "elementwise_kernel<128, 2, at::native::gpu_kernel_impl_nocast<at::native::"
+    names = {
+        f"void {hidden}multi_tensor_apply_kernel<{hidden}FusedOptimizerTensorListMetadata<4>, "
+        f"{hidden}FusedAdamMathFunctor<float, 4>>(float)": "multi_tensor_apply_kernel FusedAdamMathFunctor",
+        f"{native}{elementwise}BinaryFunctor<float, float, float, at::native::binary_internal::MulFunctor<float> > >"
+        "(at::TensorIteratorBase&)::{lambda(int)#1}>(int)": "elementwise_kernel MulFunctor",
+        f"{native}{elementwise}direct_copy_kernel_cuda(at::TensorIteratorBase&)::{{lambda()#3}}::operator()() const>"
+        "(int)": "elementwise_kernel direct_copy_kernel_cuda",
+        f"{native}reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::NormTwoOps<float, float> > >"
+        "(float)": "reduce_kernel NormTwoOps",
+        "sm80_xmma_gemm_f32f32_f32f32_f32_nn_n_tilesize32x32x8_stage3_warpsize1x2x1_ffma": (
+            "sm80_xmma_gemm_f32f32_f32f32_f32_nn_n_tilesize32x32x8"
+        ),
+        "clipped_adam": "clipped_adam",
+        "aten::bmm": "aten::bmm",
+    }
+    assert {name: gpu.short_name(name) for name in names} == names
+
+
+def test_a_whole_sweep_is_extrapolated_kind_by_kind() -> None:
+    seconds = {"launching steps": 1.0, "waiting for the device": 2.0, "evaluation": 0.5, "reporting epochs": 0.1}
+    seconds |= {"waiting for orders": 0.2, "recording graphs": 0.3, "results": 4.0, "checkpoints": 0.0}
+    task = {"steps of a cell": 1000, "seconds": seconds, "calls": {"checkpoints": 1}}
+    # 10 cells of 50 epochs with 100 steps each are 25 times these two tasks; the rest once in 50 epochs.
+    assert gpu.minutes([task, task], 10, 2, 100, 50) == pytest.approx((25 * 6.0 + 50 * 0.8 + 4.3) / 60)
+    slower = task | {"seconds": seconds | {"checkpoints": 6.0}}
+    assert gpu.minutes([task, slower], 10, 2, 100, 50) == pytest.approx((25 * 6.0 + 50 * 0.8 + 4.3) / 57)
 
 
 @pytest.mark.slow

@@ -16,27 +16,33 @@ from training.model import transfer
 ORDER_STREAM = 1
 
 
-def epoch_order(seed: int, epoch: int, rows: int) -> NDArray[np.int64]:
-    """The permutation of 0..rows-1 that a cell with this seed trains on in this epoch (from 0), shape (rows,).
+def epoch_order(seed: int, epoch: int, order: NDArray[np.int64]) -> None:
+    """Write the permutation of 0..rows-1 that a cell with this seed trains on in this epoch (from 0); order: (rows,).
 
     A resumed cell needs no generator state: its step determines epoch and offset.
     """
-    return np.random.default_rng([ORDER_STREAM, seed, epoch]).permutation(rows)
+    # What Generator.permutation does, without a copy of its result.
+    order[:] = np.arange(len(order))
+    np.random.default_rng([ORDER_STREAM, seed, epoch]).shuffle(order)
 
 
 class Batches:
     """Batches for the cells of a pack. Rows that do not fill a batch are left out of the epoch.
 
-    The orders of an epoch lie on the device. On a GPU, those of the next epoch are drawn while this one trains.
+    The orders of an epoch lie on the device. On a GPU, those of the next epoch are drawn while this one trains, and
+    those of the first, which `step` is in, by all packs of a task at once.
     """
 
-    def __init__(self, seeds: Sequence[int], rows: int, batch: int, device: torch.device) -> None:
+    def __init__(self, seeds: Sequence[int], rows: int, batch: int, device: torch.device, step: int = 0) -> None:
         self._rows, self._batch, self._device = rows, batch, device
         # Cells with the same seed share an order: with 500,000 rows it is 4 MB.
         self._seeds = list(dict.fromkeys(seeds))
         self._order_of = torch.tensor([self._seeds.index(seed) for seed in seeds], device=device)
         self._epoch = -1
         self._ahead: tuple[int, Future[Tensor]] | None = None
+        if transfer.queued(device):
+            epoch = step // self.steps_per_epoch
+            self._ahead = epoch, self._begin(epoch)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -76,5 +82,5 @@ class Batches:
 
     def _draw(self, epoch: int, place: Tensor) -> Tensor:
         for row, seed in zip(place.numpy(), self._seeds, strict=True):
-            row[:] = epoch_order(seed, epoch, self._rows)
+            epoch_order(seed, epoch, row)
         return place

@@ -86,7 +86,8 @@ class Pack:
         seeds = [member.cell.seed for member in state.members]
         with self._lane.work():
             self._step = setup.make_step(architecture, state)
-            self._batches = Batches(seeds, setup.tables.train.rows, setup.settings.batch_size, setup.device)
+            rows, batch = setup.tables.train.rows, setup.settings.batch_size
+            self._batches = Batches(seeds, rows, batch, setup.device, state.step)
         self._done = state.step
         self._asked: transfer.HostCopy | None = None
 

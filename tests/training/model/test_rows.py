@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.memory_run import cell
@@ -10,7 +11,7 @@ from helpers.packs import make_pack, make_setup, train_steps
 from helpers.reference import ReferenceWorkspace, batch_of
 from helpers.sections import whole
 
-from training.loop.order import epoch_order
+from training.loop.order import ORDER_STREAM
 from training.model.rows import Architecture, canonical_width, initial_row, named_parameters, named_weights
 from training.model.settings import SettingsError, read_settings
 from training.shapes.dataset import load
@@ -58,7 +59,7 @@ def test_twenty_steps_equal_those_of_a_plain_module(
     pack = make_pack(setup, [cell(dim, scale, 42)], dtype=torch.float64)
     module = reference(config, dim, scale, seed=42).double()
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
-    order = epoch_order(42, 0, 8000)
+    order = np.random.default_rng([ORDER_STREAM, 42, 0]).permutation(8000)
     train = load(setup.settings.directory).train
     if more.get("standardize_inputs"):
         attr, v, _ = batch_of(train, slice(None), torch.float64)
