@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.machine import machine
 from hpc.config.schema.configuration import Configuration
 from hpc.files import atomic
-from hpc.storage import published
+from hpc.storage.named_files import CONFIG, HISTORY, described
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -78,10 +78,10 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
     rows = [",".join(["epoch", *names])]
     rows += [f"{epoch}," + ",".join(map(repr, row)) for epoch, row in enumerate(curve.tolist(), start=1)]
     beside = {
-        published.CONFIG: json.dumps({"cell": cell.name, **sweep.identity(), "note": "x" * 700}, indent=1).encode(),
-        published.HISTORY: ("\n".join(rows) + "\n").encode(),
+        CONFIG: json.dumps({"cell": cell.name, **sweep.identity(), "note": "x" * 700}, indent=1).encode(),
+        HISTORY: ("\n".join(rows) + "\n").encode(),
     }
-    named = {name: published.described(content) for name, content in beside.items()}
+    named = {name: described(name, content) for name, content in beside.items()}
     result = {
         **{sweep.trainer.field_of(name): value for name, value in cell.point},
         "cell": cell.name,

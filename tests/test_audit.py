@@ -95,6 +95,7 @@ ALLOWED = {
     },
     "loads": {
         "commands of ours": "hpc/cli/app.py",
+        "a call of Linux that Python does not have": "hpc/files/atomic.py",
         "our packages, before others of their names": "hpc/checkout.py",
         "nothing: where Python would find what a trainer imports, or a figure": "hpc/trainers/imports.py "
         "hpc/storage/permissions.py",

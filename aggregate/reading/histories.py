@@ -22,8 +22,8 @@ from aggregate.arrays import Floats, Integers
 from hpc.errors import SweepError
 from hpc.files.limits import HISTORY, MOST_EPOCHS, MOST_METRICS, MOST_NUMBERS, too_many
 from hpc.files.reading import read
-from hpc.storage.published import HISTORY as FILE_NAME
-from hpc.storage.published import is_named
+from hpc.storage.named_files import HISTORY as FILE_NAME
+from hpc.storage.named_files import is_named
 from hpc.storage.store import Store
 
 CHUNK = 64  # files: few enough to stay in the processor's cache until they are parsed

@@ -14,11 +14,12 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc.files.directories import around, sync
+from hpc.files.directories import around, sync, sync_directory
 from hpc.files.limits import ANY
 from hpc.files.opening import FILE_MODE, RefusedFileError
 from hpc.files.reading import read_with_stat
 
+_NO_REPLACE = 1  # flag of renameat2
 # What is written: a whole, or its parts in order, which are not put together in memory before.
 Data = bytes | Sequence[bytes | memoryview]
 
@@ -120,14 +121,32 @@ def link_or_copy(source: Path, target: Path) -> bool:
 def _move(source: Path, target: Path) -> bool:
     """Give ``source`` the name ``target`` instead of its own, unless that exists.
 
-    No call of NFS moves a file to a free name only: what another process gives the name in this moment is lost. That is
-    for files of a cell that two members of a group set aside at once.
+    Where a file system has no call that moves a file to a free name only, as NFS, what another process gives the name
+    in this moment is lost. That is for files of a cell that two members of a group set aside at once.
     """
     with around(source) as there, around(target) as here:
-        if _stat(here, target.name):
+        try:
+            _rename_to_free_name(there, source.name, here, target.name)
+        except FileExistsError:
             return False
-        os.rename(source.name, target.name, src_dir_fd=there, dst_dir_fd=here)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                raise
+            if _stat(here, target.name):
+                return False
+            os.rename(source.name, target.name, src_dir_fd=there, dst_dir_fd=here)
         return True
+
+
+def _rename_to_free_name(there: int, source: str, here: int, target: str) -> None:
+    """Linux's renameat2, of which Python knows nothing. Raises OSError: ENOSYS, EINVAL where there is no such call."""
+    import ctypes  # it takes as long to load as most of hpc.files, and is hardly ever needed
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(there, os.fsencode(source), here, os.fsencode(target), _NO_REPLACE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def quarantine(path: Path, mark: str = "") -> Path:
@@ -150,24 +169,14 @@ def new_token() -> str:
 def put_in_place(source: Path, target: Path) -> None:
     """Give ``source`` the second name ``target``; what had that name is kept under another one beside it.
 
-    At every moment ``target`` is the old file or the new one: first the old one gets its second name, then one rename
-    takes the first from it. Two processes that do the same end with the same. Where link_or_copy moves another user's
-    file instead, there may be none for a moment. Raises OSError.
+    For a moment nothing has it. A rename from one to the other would leave no such moment, but whatever another process
+    has given the name since it was looked at would be lost. Raises OSError.
     """
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    with around(source) as there, around(target) as folder:
-        _regular(there, source)
-        with contextlib.suppress(FileNotFoundError):
+    while not link_or_copy(source, target):
+        with contextlib.suppress(FileNotFoundError), around(target) as folder:
             _regular(folder, target)
-            link_or_copy(target, target.with_name(f"{target.name}.replaced-{new_token()}"))
-        try:
-            link_or_copy(source, temporary)
-            os.replace(temporary.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
-        finally:
-            # Renaming onto another name of the same file leaves both. One that was moved has no other name left.
-            if _stat(there, source.name):
-                _discard(folder, temporary.name)
-        sync(folder, target.parent)
+            quarantine(target, f"replaced-{new_token()}")
+    sync_directory(target.parent)
 
 
 def remove(path: Path) -> None:

@@ -20,7 +20,7 @@ from hpc.units import size
 DOCUMENT = 16 << 20  # JSON: the objects that are made of it take up to thirty times as much memory
 RESULT = 1 << 20  # results.json: there is one per cell, and all of them are held at once
 HISTORY = 64 << 20
-WEIGHTS = 2 << 30  # only to be compared with their digest; more are used, and told by their size
+WEIGHTS = 2 << 30  # only to be compared with their digest; more are used, and told by their size and a sample
 LIST = 256 << 20  # task lists
 NAMES = 26 << 20  # JSON that names cells: MOST_CELLS of them, whose names have at most 250 bytes
 SOURCE = 4 << 20  # Python: the tree that is made of it takes up to a hundred times as much memory

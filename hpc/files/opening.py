@@ -130,6 +130,16 @@ class HeldFolder:
             let_go(self.fd)
 
 
+@contextlib.contextmanager
+def by_name() -> Iterator[None]:
+    """Reach every folder by its name while the block lasts, for whoever changes something in one that is held."""
+    held, _OF_THREAD.held = _OF_THREAD.held, None
+    try:
+        yield
+    finally:
+        _OF_THREAD.held = held
+
+
 class _OfThread(threading.local):
     held: HeldFolder | None = None
     given: list[str] | None = None

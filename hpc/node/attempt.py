@@ -22,6 +22,8 @@ from hpc.provenance import node
 from hpc.storage import published
 from hpc.storage.checkpoint import CorruptCheckpointError, SavedCell, decode, parts
 from hpc.storage.claims import new_attempt, new_pack
+from hpc.storage.named_files import CONFIG, HISTORY, WEIGHTS, described
+from hpc.storage.results import CELL_DIGEST
 from hpc.storage.revisions import may_resume
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell
@@ -163,7 +165,7 @@ class PackAttempt:
             self.log(cell, "its result was set aside for a redo since this attempt was queued: the outcome is dropped")
             return False
         record = {**_factor_fields(self.sweep, cell), **outcome.to_json(cell, self.sweep.config_digest)}
-        record[published.CELL_DIGEST] = self.sweep.cell_digest(cell)
+        record[CELL_DIGEST] = self.sweep.cell_digest(cell)
         try:
             winner = self._publish(cell, outcome, record, provenance)
         except OSError:
@@ -180,14 +182,14 @@ class PackAttempt:
         """Give the result its name, after its files. Returns the one that has it already, empty if that is damaged."""
         # The files first and the result last: where there is a result, all it names is on disk under our own names.
         paths = self.store.paths
-        beside = {published.HISTORY: published.described(outcome.history_csv)}
+        beside = {HISTORY: described(HISTORY, outcome.history_csv)}
         atomic.publish(paths.private_history(self.number, cell), outcome.history_csv)
         if outcome.weights is not None and self.sweep.keep["weights"] != "none":
             atomic.publish(paths.private_weights(self.number, cell), outcome.weights)
-            beside[published.WEIGHTS] = published.described(outcome.weights)
+            beside[WEIGHTS] = described(WEIGHTS, outcome.weights)
         # Before the result, which names it: the cell's last attempt may have been one of another configuration.
         config = published.write_config(paths, cell, _config(self.sweep, cell))
-        beside[published.CONFIG] = published.described(config)
+        beside[CONFIG] = described(CONFIG, config)
         full = {"attempts": self.claims[cell], "pack": self.number, "submission": self.submission, "files": beside}
         full |= {**_redone(self.store, cell), **provenance}
         result = {**record, "provenance": full}
@@ -398,15 +400,15 @@ class PackAttempt:
 
 def _is_same(record: Mapping[str, Any], winner: Mapping[str, Any]) -> bool:
     """Whether a cell's published result says what this outcome does."""
-    own = record[published.CELL_DIGEST]  # which results of earlier versions do not say
+    own = record[CELL_DIGEST]  # which results of earlier versions do not say
     same = all(winner.get(key) == record[key] for key in ("config_digest", "outcome_digest"))
-    return same and bool(winner.get(published.CELL_DIGEST, own) == own)
+    return same and bool(winner.get(CELL_DIGEST, own) == own)
 
 
 def _config(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     """What a cell's config.json says: all that decides its numbers."""
     description = {**_factor_fields(sweep, cell), "seed": cell.seed, "run_id": cell.run_id}
-    digests = {"config_digest": sweep.config_digest, published.CELL_DIGEST: sweep.cell_digest(cell)}
+    digests = {"config_digest": sweep.config_digest, CELL_DIGEST: sweep.cell_digest(cell)}
     settings = {"levels": found} if (found := sweep.settings_of(cell)) else {}
     return {"cell": cell.name, **description, **digests, **settings, **sweep.identity()}
 

@@ -19,7 +19,8 @@ from hpc.node.saving import TroubleError
 from hpc.node.stop import keep_children
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
-from hpc.storage.published import foreign, set_damaged_aside
+from hpc.storage.published import set_damaged_aside
+from hpc.storage.results import foreign
 from hpc.storage.revisions import codes_together
 from hpc.storage.store import Store
 from hpc.storage.task_list import ListedTask, read_task

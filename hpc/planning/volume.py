@@ -11,7 +11,7 @@ from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER, SCRIPT_TRAINER
 from hpc.planning.plan import Plan
-from hpc.storage.published import HISTORY, WEIGHTS, named_files
+from hpc.storage.named_files import HISTORY, WEIGHTS, named_files
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.trainers.declaration import COMMAND_TRAINER

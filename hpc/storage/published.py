@@ -1,18 +1,15 @@
-"""A cell's result and the files beside it: one outcome, whose parts are believed together or not at all.
+"""A cell's result and the files beside it: given their names, repaired and set aside together.
 
-A result names its files by content: ``provenance.files`` has the SHA-256 and the size of config.json, history.csv and
-weights.safetensors. So no reader can take the history of one attempt for that of another, whatever was damaged, moved
-away or cut off in between. Results of versions that did not name them are believed as they are.
+Which files these are, and what they are told by, is hpc.storage.named_files'.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,126 +17,15 @@ from typing import Any
 from hpc.errors import SweepError
 from hpc.files import atomic, directories, limits, opening, reading
 from hpc.storage import documents
-from hpc.storage.layout import Layout, redos_in
-from hpc.storage.results import provenance_of, read_result
+from hpc.storage.layout import Layout
+from hpc.storage.named_files import ALL, CONFIG, HISTORY, REPAIRED, THOROUGHLY, WEIGHTS, fault, is_whole, named_files
+from hpc.storage.results import precedes_redo, provenance_of, read_result
 from hpc.sweep.cell import Cell
-from hpc.sweep.definition import Sweep
 
-CELL_DIGEST = "cell_digest"
-CONFIG, HISTORY, WEIGHTS = "config.json", "history.csv", "weights.safetensors"
-# Bytes of each file that are read to tell whether it is the one that a result names, before HOLDFAST_LIMITS: anybody
-# may have named a file without an end. A larger history is refused; larger weights are told by their size. Whoever has
-# just written them reads them all.
-_LOOKED_AT: Mapping[str, float] = {CONFIG: limits.DOCUMENT, HISTORY: limits.HISTORY, WEIGHTS: 0}
-_REPAIRED: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: limits.HISTORY}
-_THOROUGHLY: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: limits.WEIGHTS}
-_ALL: Mapping[str, float] = dict.fromkeys(_LOOKED_AT, limits.ANY)
 # Files that were set aside under a name of their own and may be the one that is missing; each is read.
 _MOST_BESIDE = 8
 # What the weights of another result are named after they had the name that readers look for.
 _REPLACED = "replaced-"
-
-
-def described(data: bytes) -> dict[str, Any]:
-    """A file as a result names it."""
-    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-
-def named_files(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The files that a result names, by name; None if it comes from a version that did not, or from elsewhere."""
-    found = provenance_of(result).get("files")
-    return found if isinstance(found, dict) else None
-
-
-def foreign(result: Mapping[str, Any], cell: Cell, sweep: Sweep) -> str:
-    """Why a whole result is not one of this cell in this sweep, for people; empty if it is.
-
-    What a level stands for is no part of the configuration's digest, to which levels can be added, but of the cell's;
-    results of versions that did not say that are believed.
-    """
-    if result["config_digest"] != sweep.config_digest:
-        return "belongs to another configuration"
-    if sweep.bundles and result.get(CELL_DIGEST, digest := sweep.cell_digest(cell)) != digest:
-        return "was made with other settings of its levels"
-    for key, own in (("seed", cell.seed), ("run_id", cell.run_id), ("cell", cell.name)):
-        if result.get(key, own) != own:
-            return f"is of another cell: {key} is {result[key]!r}, not {own!r}"
-    return ""
-
-
-def precedes_redo(result: Mapping[str, Any], names: Iterable[str]) -> bool:
-    """Whether a result comes from a task that was queued before the cell's last redo: then it counts for nothing.
-
-    names: what a listing of the cell's directory shows.
-    """
-    redos = redos_in(names)
-    return bool(redos) and provenance_of(result).get("submission", 0) <= redos[-1]
-
-
-def lacks_named(names: Collection[str], result: Mapping[str, Any]) -> bool:
-    """Whether a file that a result names is missing beside it and may be made whole from what lies there.
-
-    names: what a listing of the directory shows. Weights may have been removed to save room.
-    """
-    moved = WEIGHTS not in names and any(name.startswith(f"{WEIGHTS}.") for name in names)
-    return HISTORY not in names or (moved and WEIGHTS in (named_files(result) or ()))
-
-
-def is_named(data: bytes, result: Mapping[str, Any], name: str) -> bool:
-    """Whether these bytes are the file of that name that a result names; a result that names no files takes any."""
-    named = named_files(result)
-    return named is None or name not in named or described(data) == named[name]
-
-
-def fault(
-    directory: str,
-    names: Collection[str],
-    result: Mapping[str, Any],
-    thorough: bool = False,
-    history: list[bytes] | None = None,
-) -> str:
-    """Which file beside a result is not the one it names, in a few words; empty if there is none.
-
-    names: what a listing of the directory shows. A file that is not there is no fault: it may have been removed to
-    save room, or another host does not see it yet. thorough: also read the weights, not only their size.
-    history: gets the bytes of history.csv, in pieces; they are those that are named if there is no fault.
-    Raises RefusedFileError for a file that is too large to be read, OSError.
-    """
-    named = named_files(result)
-    if named is None:
-        return ""
-    for name in (CONFIG, HISTORY, WEIGHTS):
-        most = _THOROUGHLY if thorough else _LOOKED_AT
-        content = history if name == HISTORY else None
-        if name in names and not _is_named(f"{directory}/{name}", named.get(name), name, most, content):
-            return f"its {name} is not the one of its result"
-    return ""
-
-
-def _is_named(path: str, named: Any, name: str, most: Mapping[str, float], content: list[bytes] | None = None) -> bool:
-    """Whether a file is the one that a result names; one that has gone meanwhile is not another one.
-
-    name: which file it is. most: bytes of each that are read. content: gets them. Raises RefusedFileError if it has
-    more.
-    """
-    if not isinstance(named, dict):
-        return False
-    try:
-        if _told_by_size(path, name, most):
-            return os.lstat(path).st_size == named.get("bytes")
-        return reading.sha256(path, named.get("bytes"), most[name], content) == named.get("sha256")
-    except FileNotFoundError:
-        return True
-    except IsADirectoryError:
-        return False
-    except opening.RefusedFileError as error:
-        if error.errno == errno.EFBIG:
-            raise
-        return False
-
-
-def _told_by_size(path: Path | str, name: str, most: Mapping[str, float]) -> bool:
-    return name == WEIGHTS and os.lstat(path).st_size > most[name] * limits.factor()
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -152,17 +38,11 @@ def write_config(paths: Layout, cell: Cell, config: Mapping[str, Any]) -> bytes:
     """
     path = paths.cell_config_file(cell)
     data = json.dumps(config, indent=1).encode()
-    try:
+    with contextlib.suppress(FileNotFoundError, ValueError):  # there is none, or a damaged one
         found = reading.read(path)
         if _says(reading.parse_json(found), config):
             return found
-    except FileNotFoundError:
-        if atomic.publish_once(path, data):
-            return data
-    except ValueError:
-        pass  # damaged
-    ours = path.with_name(f".{path.name}.{atomic.new_token()}.tmp")
-    atomic.publish(ours, data)
+    ours = atomic.write_temporary(path, data)
     try:
         atomic.put_in_place(ours, path)
     finally:
@@ -175,7 +55,7 @@ def _says(found: Any, config: Mapping[str, Any]) -> bool:
     return isinstance(found, dict) and "config_digest" in found and found.items() <= config.items()
 
 
-def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any], most: Mapping[str, float] = _ALL) -> None:
+def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any], most: Mapping[str, float] = ALL) -> None:
     """Give the weights and the history of the attempt that won their public names. Raises OSError.
 
     The history comes last: where it is, nothing is missing. Doing it again changes nothing, and whoever finds a link
@@ -186,22 +66,19 @@ def link_outcome(paths: Layout, cell: Cell, result: Mapping[str, Any], most: Map
     pack_attempt = int(result["provenance"]["pack"])
     named = named_files(result)
     counts = partial(_is_in_its_place, paths, cell, named)
-    if named and CONFIG in named:  # an attempt under another configuration may have put its own there since
-        config = paths.cell_config_file(cell)
-        _settle(config, config, named[CONFIG], CONFIG, most, counts)
+    config = paths.cell_config_file(cell)  # an attempt under another configuration may have put its own there since
     for name, private, public in (
+        (CONFIG, config, config),
         (WEIGHTS, paths.private_weights(pack_attempt, cell), paths.weights_file(cell)),
         (HISTORY, paths.private_history(pack_attempt, cell), paths.history_file(cell)),
     ):
-        if named is None:
+        if named is not None and name in named:
+            _settle(private, public, named[name], name, most, counts)
+        elif name != CONFIG and named is None:
             _link(private, public)
-        elif not counts():
-            return
-        elif name not in named:
+        elif name != CONFIG and counts():
             with contextlib.suppress(FileNotFoundError):
                 atomic.quarantine(public)
-        else:
-            _settle(private, public, named[name], name, most, counts)
 
 
 def _is_in_its_place(paths: Layout, cell: Cell, named: Mapping[str, Any] | None) -> bool:
@@ -212,19 +89,16 @@ def _is_in_its_place(paths: Layout, cell: Cell, named: Mapping[str, Any] | None)
         return False
 
 
-def _link(private: Path, public: Path) -> bool:
-    """Give a private file its public name. Returns whether it has that now; if another file has it, both stay."""
-    if not private.exists():
-        return False
+def _link(private: Path, public: Path) -> None:
+    """Give a private file its public name; if another file has that, both stay."""
     try:
         public_too = atomic.link_or_copy(private, public) or os.path.samefile(private, public)
         directories.sync_directory(public.parent)
-    except FileNotFoundError:
-        return True  # another process has just done so
+    except (FileNotFoundError, NotADirectoryError):
+        return  # there is none, or another process has just done so
     # Only now: a reader that finds neither name would take the file for lost.
     if public_too:
         atomic.remove(private)
-    return public_too
 
 
 def _settle(
@@ -234,65 +108,79 @@ def _settle(
 
     counts: whether the result that names it still has its place.
     """
-    if not public.exists() and _whole(private, named, name, most) and _link(private, public):
-        return
-    if not _whole(public, named, name, most):
-        source = next((path for path in (private, *_beside(public)) if _whole(path, named, name, most)), None)
-        if source is None:
-            return
+    whole = partial(is_whole, named=named, name=name, most=most)
+    settled = whole(public)
+    if not settled:
+        source = next(filter(whole, _copies(private, public)), None)
         try:
-            if name != WEIGHTS:
-                atomic.put_in_place(source, public)  # every reader tells whether it is the one of its result
-            elif not _give_name(source, public, named, most, counts):
+            if source is None or not counts() or not _give_name(source, public, whole, counts):
                 return
         except FileNotFoundError:
-            return  # another process has just done so
-    elif _told_by_size(public, name, most):  # it may be another one
-        return
-    if private != public:
+            return  # another process has just given it its name, and looks itself
+    # Only where all of the public one was read, or where it is our own: else it may be another one.
+    if private != public and (not settled or named["bytes"] <= most[name] * limits.factor()):
         atomic.remove(private)
 
 
-def _beside(public: Path) -> list[Path]:
-    """Files that have had its name, those first that lost it to others that were not known to be better."""
+def _copies(private: Path, public: Path) -> Iterator[Path]:
+    """The private file, then those that have had the public name, first what lost it to others that may be worse."""
+    yield private
     there = (name for name in directories.entries(public.parent) if name.startswith(f"{public.name}."))
     found = sorted(there, key=lambda name: (not name.startswith(f"{public.name}.{_REPLACED}"), name))
-    return [public.with_name(name) for name in found[:_MOST_BESIDE]]
+    yield from (public.with_name(name) for name in found[:_MOST_BESIDE])
 
 
-def _give_name(source: Path, public: Path, named: Any, most: Mapping[str, float], counts: Callable[[], bool]) -> bool:
-    """Give weights the public name that others have. Returns whether they got it; if not, those have it again.
+def _give_name(source: Path, public: Path, whole: Callable[[Path], bool], counts: Callable[[], bool]) -> bool:
+    """Give a file the public name that others may have. Returns whether it got it; if not, those have it again.
 
-    Readers tell weights by their size, so no process may take the name from those of a result that came after its own,
-    however long it was stopped before the call that does it. Hence what has the name loses it first, which readers see
-    and repair; only then is the result looked at; and a name that another process has given away since is not taken
-    from that file without another look.
+    No call gives a name only where another file says something, so a process may be stopped between its look at the
+    result and the call that follows, until a later result has the place. Hence nothing is ever overwritten: what has
+    the name loses it first, which readers see and repair; then the result is looked at; the name is given only where it
+    is free; and if the result has lost its place by then, the name is taken back.
     """
     while True:
-        aside = None
-        with contextlib.suppress(FileNotFoundError):
-            aside = atomic.quarantine(public, f"{_REPLACED}{atomic.new_token()}")
+        aside = _taken(public)
         try:
             ours = counts()
+            if aside and (not ours or whole(aside)):
+                source = aside  # it had the name rightly
+            elif not ours:
+                return False
+            given = os.stat(source)
+            has_it = atomic.link_or_copy(source, public)
         except OSError:
             if aside:
-                atomic.link_or_copy(aside, public)
+                with contextlib.suppress(OSError):
+                    atomic.link_or_copy(aside, public)
             raise
-        if aside and (not ours or _whole(aside, named, WEIGHTS, most)):
-            source = aside  # it had the name rightly
-        elif not ours:
-            return False
-        if atomic.link_or_copy(source, public):
-            directories.sync_directory(public.parent)
-            if source.name.startswith(f"{public.name}.{_REPLACED}"):
-                atomic.remove(source)  # a second name would bring back what a user removes
-            return ours
+        if has_it:
+            break
         if not ours:
             return False
+    directories.sync_directory(public.parent)
+    if ours and not counts():
+        _take_back(source, public, given)
+        return False
+    if source.name.startswith(f"{public.name}.{_REPLACED}"):
+        atomic.remove(source)  # a second name would bring back what a user removes
+    return ours
 
 
-def _whole(path: Path, named: Any, name: str, most: Mapping[str, float]) -> bool:
-    return path.exists() and _is_named(str(path), named, name, most)
+def _taken(public: Path) -> Path | None:
+    """Where that lies now which had a name until now; None if nothing had it."""
+    with contextlib.suppress(FileNotFoundError):
+        return atomic.quarantine(public, f"{_REPLACED}{atomic.new_token()}")
+    return None
+
+
+def _take_back(source: Path, public: Path, given: os.stat_result) -> None:
+    """Take the public name from the file that was given it, and from no other one that may have it by now."""
+    aside = _taken(public)
+    if aside and not os.path.samestat(os.stat(aside), given):
+        if atomic.link_or_copy(aside, public):
+            atomic.remove(aside)
+    elif aside and source.exists():
+        atomic.remove(aside)
 
 
 def keep_conflict(paths: Layout, cell: Cell, conflict: Mapping[str, Any], needless: Iterable[Path] = ()) -> None:
@@ -357,7 +245,7 @@ def set_damaged_aside(paths: Layout, cell: Cell) -> str:
         return f"{path}: from a task that was queued before the cell was set aside for a redo; it is set aside, too"
     if not whole_fault(paths, cell, result):
         return ""
-    _repair(paths, cell, result, _THOROUGHLY)
+    _repair(paths, cell, result, THOROUGHLY)
     found = whole_fault(paths, cell, result)
     if not found:
         return ""
@@ -375,10 +263,11 @@ def whole_fault(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> str:
 def repair(paths: Layout, cell: Cell, result: Mapping[str, Any]) -> None:
     """Make the links that a result's writer could not make any more, as far as its files are still there.
 
-    Weights above 64 MiB are told by their size. Never raises: a reader may not be allowed to write here.
+    Weights above 64 MiB are told by their size and a sample. A folder that is held for reading is not relied on: it may
+    be another one by now. Never raises: a reader may not be allowed to write here.
     """
-    with contextlib.suppress(OSError):
-        _repair(paths, cell, result, _REPAIRED)
+    with contextlib.suppress(OSError), opening.by_name():
+        _repair(paths, cell, result, REPAIRED)
 
 
 def _repair(paths: Layout, cell: Cell, result: Mapping[str, Any], most: Mapping[str, float]) -> None:
@@ -408,7 +297,7 @@ def set_aside(paths: Layout, cell: Cell, judged: bytes, mark: str = "") -> None:
             atomic.quarantine(path, mark)
     # Meanwhile another process may have published a new result: what was moved was its own then, and goes back.
     with contextlib.suppress(SweepError, FileNotFoundError, NotADirectoryError):
-        _repair(paths, cell, read_result(str(paths.result_file(cell))), _THOROUGHLY)
+        _repair(paths, cell, read_result(str(paths.result_file(cell))), THOROUGHLY)
 
 
 def _give_back(paths: Layout, cell: Cell, aside: Path) -> None:

@@ -1,11 +1,11 @@
-"""What a results.json says: a result that is cut short, or holds what is no number, is never believed."""
+"""What a results.json says, and of which cell: one that is cut short, or holds what is no number, is never believed."""
 
 from __future__ import annotations
 
 import gc
 import math
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
@@ -15,7 +15,12 @@ from hpc.errors import SweepError, shown
 from hpc.files import limits, reading
 from hpc.storage import documents
 from hpc.storage.documents import Count, Finite, Seconds
+from hpc.storage.layout import redos_in
+from hpc.sweep.cell import Cell
+from hpc.sweep.definition import Sweep
 from hpc.sweep.states import FINAL
+
+CELL_DIGEST = "cell_digest"
 
 
 class NamedFile(msgspec.Struct):
@@ -23,6 +28,7 @@ class NamedFile(msgspec.Struct):
 
     sha256: str = ""
     bytes: Count = 0
+    sample: str = ""
 
 
 class LineagePart(TypedDict):
@@ -91,6 +97,31 @@ def provenance_of(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Where a result comes from, as far as it says so: one from elsewhere may have anything in that place."""
     found = (result or {}).get("provenance")
     return found if isinstance(found, dict) else {}
+
+
+def foreign(result: Mapping[str, Any], cell: Cell, sweep: Sweep) -> str:
+    """Why a whole result is not one of this cell in this sweep, for people; empty if it is.
+
+    What a level stands for is no part of the configuration's digest, to which levels can be added, but of the cell's;
+    results of versions that did not say that are believed.
+    """
+    if result["config_digest"] != sweep.config_digest:
+        return "belongs to another configuration"
+    if sweep.bundles and result.get(CELL_DIGEST, digest := sweep.cell_digest(cell)) != digest:
+        return "was made with other settings of its levels"
+    for key, own in (("seed", cell.seed), ("run_id", cell.run_id), ("cell", cell.name)):
+        if result.get(key, own) != own:
+            return f"is of another cell: {key} is {result[key]!r}, not {own!r}"
+    return ""
+
+
+def precedes_redo(result: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Whether a result comes from a task that was queued before the cell's last redo: then it counts for nothing.
+
+    names: what a listing of the cell's directory shows.
+    """
+    redos = redos_in(names)
+    return bool(redos) and provenance_of(result).get("submission", 0) <= redos[-1]
 
 
 _LARGEST = sys.float_info.max

@@ -19,7 +19,8 @@ from hpc.paths import is_of
 from hpc.processes import host, start_time
 from hpc.storage import documents, published
 from hpc.storage.layout import Layout, is_conflict, redos_in
-from hpc.storage.results import provenance_of, read_result
+from hpc.storage.named_files import fault, lacks_named
+from hpc.storage.results import foreign, precedes_redo, provenance_of, read_result
 from hpc.storage.sweep_document import SweepDocument
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -139,7 +140,7 @@ class Store:
         if "results.json" not in names or not redos_in(names):
             return "results.json" in names
         try:
-            return not published.precedes_redo(read_result(self.paths.result_path(name)), names)
+            return not precedes_redo(read_result(self.paths.result_path(name)), names)
         except FileNotFoundError:
             return False  # set aside this moment
         except (SweepError, *documents.ABSENT):
@@ -269,7 +270,7 @@ class Store:
             return CellStatus(cell, CONFLICT, cause=of_system(error)), None
         if any(map(is_conflict, names)):
             return self._conflict(cell, "two attempts ended with different outcomes; see conflict.json")
-        foreign = ""
+        stranger = ""
         if "results.json" in names:
             try:
                 result = read_result(f"{directory}/results.json")
@@ -279,15 +280,15 @@ class Store:
                 return self._conflict(cell, str(error))
             except (IsADirectoryError, opening.RefusedFileError) as error:
                 return self._conflict(cell, of_system(error))
-            reason = published.foreign(result, cell, sweep)
-            if published.precedes_redo(result, names):
+            reason = foreign(result, cell, sweep)
+            if precedes_redo(result, names):
                 return self._unfinished(cell, ""), None  # the next attempt sets it aside
             if not reason:
                 return self._believed(cell, directory, names, result, history)
-            foreign = f"its results.json {reason}"
+            stranger = f"its results.json {reason}"
             if result["config_digest"] == sweep.config_digest:  # of another cell, or other settings of its levels
                 return self._conflict(cell, f"{directory}/results.json {reason}; move it away")
-        return self._unfinished(cell, foreign), None
+        return self._unfinished(cell, stranger), None
 
     def _believed(
         self,
@@ -299,13 +300,13 @@ class Store:
     ) -> tuple[CellStatus, dict[str, Any] | None]:
         """A whole result of this cell, if the files beside it are those that it names."""
         try:
-            found = published.fault(directory, names, result, history=history)
-            if found or published.lacks_named(names, result):
+            found = fault(directory, names, result, history=history)
+            if found or lacks_named(names, result):
                 # Its writer may have died between the result and these links; whoever looks makes them.
                 published.repair(self.paths, cell, result)
                 if history:
                     history.clear()
-                found = found and published.fault(directory, directories.entries(directory), result, history=history)
+                found = found and fault(directory, directories.entries(directory), result, history=history)
         except opening.RefusedFileError as error:
             return self._conflict(cell, of_system(error))
         if found:

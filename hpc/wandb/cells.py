@@ -17,8 +17,9 @@ from typing import Any
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.errors import SweepError
 from hpc.files import limits, reading
-from hpc.storage import documents, published
-from hpc.storage.results import provenance_of
+from hpc.storage import documents
+from hpc.storage.named_files import HISTORY, is_named
+from hpc.storage.results import foreign, provenance_of
 from hpc.storage.store import Store
 from hpc.storage.sweep_document import RevisionDocument
 from hpc.sweep.cell import Cell, canonical_json
@@ -97,11 +98,11 @@ def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun
         result = store.result(cell)
     except SweepError as error:
         raise NotWholeError(str(error)) from None
-    if result is None or published.foreign(result, cell, sweep):
+    if result is None or foreign(result, cell, sweep):
         return None
     data = _history_bytes(store, cell, result)
     columns, rows = _history(data, cell)
-    if not published.is_named(data, result, published.HISTORY):
+    if not is_named(data, result, HISTORY):
         raise NotWholeError(f"{store.paths.history_file(cell)}: not the history of its result; submit again")
     outcome = {key: result.get(key) for key in ("status", "best_epoch", "epochs", "outcome_digest")}
     if early := result.get("stopped_early"):

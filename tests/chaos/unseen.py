@@ -36,7 +36,7 @@ UNSEEN = (
         "a stranger beside a result stays",
         "hpc/storage/published.py",
         "_settle(private, public, named[name], name, most, counts)",
-        "_link(private, public)",
+        "name == CONFIG or _link(private, public)",
         _by("hpc/storage/test_published.py"),
     ),
     Mutant(
@@ -45,6 +45,34 @@ UNSEEN = (
         "            ours = counts()\n",
         "            ours = True\n",
         _by("hpc/storage/test_published.py"),
+    ),
+    Mutant(
+        "a late winner does not look again after it has given the name",
+        "hpc/storage/published.py",
+        "    if ours and not counts():\n",
+        "    if False:\n",
+        _by("chaos/test_late_writers.py"),
+    ),
+    Mutant(
+        "weights of the same size are taken for those of a result where something was set aside",
+        "hpc/storage/named_files.py",
+        "    sampled = thorough or any(name.startswith(_OF_OTHERS) for name in names)\n",
+        "    sampled = thorough\n",
+        _by("chaos/test_late_writers.py"),
+    ),
+    Mutant(
+        "a file that is gone meanwhile is the one that is named, and its last copy is removed",
+        "hpc/storage/named_files.py",
+        "True, None, gone=False)",
+        "True, None, gone=path.exists())",
+        _by("chaos/test_late_writers.py"),
+    ),
+    Mutant(
+        "a reader repairs what it holds a folder of",
+        "hpc/storage/published.py",
+        "contextlib.suppress(OSError), opening.by_name():",
+        "contextlib.suppress(OSError):",
+        _by("chaos/test_late_writers.py"),
     ),
     Mutant(
         "a damaged result keeps its place beside a whole one",
@@ -76,7 +104,7 @@ UNSEEN = (
     ),
     Mutant(
         "what a level stands for is no part of a result",
-        "hpc/storage/published.py",
+        "hpc/storage/results.py",
         "    if sweep.bundles and result.get",
         "    if False and result.get",
         _by("hpc/storage/test_level_settings.py"),
@@ -91,8 +119,8 @@ UNSEEN = (
     Mutant(
         "a later outcome takes the configuration from beside a result",
         "hpc/storage/published.py",
-        "        _settle(config, config, named[CONFIG], CONFIG, most, counts)\n",
-        "        pass\n",
+        "        (CONFIG, config, config),\n",
+        "",
         _by("hpc/storage/test_published.py"),
     ),
     Mutant(

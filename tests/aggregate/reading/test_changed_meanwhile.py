@@ -15,7 +15,7 @@ from aggregate import pipeline
 from aggregate.pipeline import aggregate
 from aggregate.reading import histories, sweep
 from hpc.errors import SweepError
-from hpc.storage import published
+from hpc.storage.named_files import HISTORY, described
 from hpc.storage.revisions import write_sweep
 
 
@@ -29,7 +29,7 @@ def directory(tmp_path: Path) -> Directory:
 
 def _train(directory: Directory, name: str, loss: float) -> None:
     cell, rows = directory.cell(name), {"val_loss": [1.0, loss]}
-    named = {"files": {published.HISTORY: published.described(history_bytes(rows))}}
+    named = {"files": {HISTORY: described(HISTORY, history_bytes(rows))}}
     directory.history(cell, rows)
     directory.finish(cell, {LOSS: loss}, provenance={"attempts": 1, "seconds": 1.0, **named})
 

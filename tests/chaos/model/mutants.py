@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from hpc.launch import look, request, slurm
 from hpc.node import attempt, giving_up, pack
 from hpc.node.books import Book
 from hpc.slurm.commands import Slurm
-from hpc.storage import published, task_list
+from hpc.storage import named_files, published, results, task_list
 from hpc.storage.store import Store
 from hpc.submission import arrays, cancels, live, lock, redo
 
@@ -132,9 +133,9 @@ MUTANTS = (
     Mutant(
         2,
         "what lies beside a result is believed",
-        published,
-        "fault",
-        lambda *_, **__: "",
+        named_files,
+        "_is_named",
+        lambda path, *_, gone=True: gone or os.path.exists(path),
         "believed",
         scripts.weights_damaged,
         machine=Protocol,
@@ -371,9 +372,9 @@ MUTANTS = (
     Mutant(
         9,
         "a result from before a redo counts",
-        published,
-        "precedes_redo",
-        lambda *_: False,
+        results,
+        "redos_in",
+        lambda _: [],
         "is believed after redo",
         scripts.old_copy_that_ends_while_its_cell_is_redone,
         machine=Protocol,

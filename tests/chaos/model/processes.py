@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from hpc.files import atomic, directories, logs, opening, reading
-from hpc.storage import permissions, published, store
+from hpc.storage import named_files, permissions, published, store
 
 # What changes the file system or looks at it. close() is the kernel's when a process dies.
 OPERATIONS = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "listdir", "scandir", "fsync", "write")
@@ -182,7 +182,7 @@ class World:
         self.processes: list[Process] = []
         self._patch = pytest.MonkeyPatch()
         proxy = system(self)
-        for module in (atomic, directories, logs, opening, reading, permissions, published, store):
+        for module in (atomic, directories, logs, opening, reading, permissions, named_files, published, store):
             self.patch(module, "os", proxy)
         _listen()
 

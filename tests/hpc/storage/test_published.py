@@ -362,6 +362,24 @@ def test_a_stranger_beside_the_result_of_another_member_is_replaced_and_kept(
     assert kept_beside(path, "replaced") == [b"a stranger"]
 
 
+def test_a_file_of_another_member_takes_no_name_that_was_given_since_the_look_whether_it_is_free(
+    store: Store, cell: Cell
+) -> None:
+    need_other_users()
+    ours, theirs = (store.paths.results_root / name for name in ("ours", "theirs"))
+    directories.make_directory(store.paths.results_root)
+    for path in (ours, theirs):
+        path.write_text(path.name)
+    acted_on_by_another_member(
+        store,
+        "import os\nfrom hpc.files import atomic\nreal = atomic._stat\n"
+        "atomic._stat = lambda folder, name: None if name == 'theirs' else real(folder, name)\n"
+        "def link(*names, **folders): raise PermissionError(1, 'a file of another user')\nos.link = link\n"
+        "assert not atomic.link_or_copy(paths.results_root / 'ours', paths.results_root / 'theirs')",
+    )
+    assert [path.read_text() for path in (ours, theirs)] == ["ours", "theirs"]
+
+
 def test_a_good_result_of_another_member_that_was_set_aside_by_mistake_gets_its_name_back(
     store: Store, cell: Cell
 ) -> None:
