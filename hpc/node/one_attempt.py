@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import os
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpc import provenance
+from hpc.files import atomic, logs
 from hpc.node import failures
 from hpc.node.attempt import PackAttempt
-from hpc.node.output import drop_empty, redirect_output
 from hpc.node.saving import TroubleError
 from hpc.node.training_run import TrainingRun
 from hpc.paths import origin
@@ -168,3 +172,23 @@ class Trial:
         except TroubleError:
             traceback.print_exception(error)  # nobody else tells where it was lost
             raise
+
+
+def drop_empty(log: Path) -> None:
+    """Remove the log of a trainer that said nothing: quotas count files."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        if log.stat().st_size == 0:
+            atomic.remove(log)
+
+
+def redirect_output(path: Path) -> None:
+    """From here on, all output of this process, native libraries' too, goes to the pack's log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    fd = logs.open_log(path)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    faulthandler.enable()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import difflib
-import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +14,6 @@ from hpc.node.books import Book, mixture
 from hpc.node.saving import BACKGROUND_BYTES, Saving
 from hpc.storage.checkpoint import SavedCell
 from hpc.sweep.cell import Cell
-from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
-from hpc.sweep.states import COMPLETED, DIVERGED
-from hpc.sweep.stopping import Stopping
 from training.contract import Checkpoint, ContractError
 from training.contract import UnfitNodeError as UnfitNodeError  # the one that trainers import: failures.py asks for it
 
@@ -56,8 +49,7 @@ class TrainingRun:
         self._threads = threads
         self._provenance = dict(provenance)
         self._live = set(attempt.claims)
-        rule = self._sweep.stop_rule
-        self._books = {cell: Book(Stopping(rule) if rule else None) for cell in attempt.claims}
+        self._books = {cell: Book(cell, self._sweep) for cell in attempt.claims}
         self._named = {cell.name: cell for cell in attempt.claims}
         self._numerics: dict[str, str | int] = {}
         self._handed_over: set[Cell] = set()
@@ -118,7 +110,7 @@ class TrainingRun:
         rows = [self._row(cell, checkpoint) for cell, checkpoint in checkpoints.items() if cell not in dropped]
         beside = self._worth_a_thread(rows)
         if beside:
-            rows = [_copy(row) for row in rows]
+            rows = [row.copied() for row in rows]
         if rows:
             self._note_whether_it_gets_on(rows)
             self._saving.write(lambda: self._write(rows), beside)
@@ -130,17 +122,7 @@ class TrainingRun:
         """See training.contract.Run. Raises ContractError."""
         self._check_live(cell)
         self._check_asked(cell)
-        book = self._books[cell]
-        history = book.history
-        if epoch != len(history) + 1:
-            raise ContractError(
-                f"{cell.name}: epoch {epoch} was reported after epoch {len(history)}; "
-                "report each epoch once, and go on from restore() where training went on before"
-            )
-        measured = self._checked(cell, metrics)
-        self._check_goes_on(cell, epoch, measured)
-        history.append({"epoch": len(history) + 1, **measured})
-        book.planned = int(of)
+        self._books[cell].add_epoch(epoch, int(of), metrics)
         self._handed_over.add(cell)
         self._report_progress()
 
@@ -155,21 +137,7 @@ class TrainingRun:
     ) -> None:
         """See training.contract.Run. Raises ContractError, TroubleError."""
         self._check_live(cell)
-        history = self._books[cell].history
-        measured = self._checked(cell, metrics)
-        if not diverged:
-            self._check_reported(cell, measured)
-            self._check_judged(cell)
-        absent = self._not_finite(measured)
-        outcome = Outcome(
-            status=DIVERGED if diverged or absent else COMPLETED,
-            metrics=measured,
-            best_epoch=None if best_epoch is None else operator.index(best_epoch),
-            epochs=len(history),
-            history_csv=history_csv(history, list(self._sweep.trainer.metrics)),
-            weights=weights_bytes(weights) if weights is not None else None,
-            stopped_early=self._books[cell].stopped_early,
-        )
+        outcome, absent = self._books[cell].outcome(metrics, best_epoch, weights, diverged)
         won = self._saving.guard(lambda: self._attempt.publish(cell, outcome, self._provenance_of(cell)))
         self._live.discard(cell)
         self._got_on, self._attempt.only_repeats = True, False
@@ -246,80 +214,8 @@ class TrainingRun:
                 f"{cell.name}: its state at step {row.step} was not restored; call run.restore(cell) first"
             )
 
-    def _checked(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float | None]:
-        if not isinstance(metrics, Mapping):
-            raise ContractError(f"{cell.name}: metrics are {metrics!r}; give a mapping of their names to numbers")
-        declared = self._sweep.trainer.metrics
-        for name, value in metrics.items():
-            if name not in declared:
-                near = difflib.get_close_matches(name, list(declared), n=1)
-                hint = f"did you mean {near[0]!r}?" if near else "add it to METRICS"
-                raise ContractError(f"{cell.name}: metric {name!r} is not declared; {hint}")
-            try:
-                plain_number(value)
-            except (TypeError, ValueError, OverflowError):
-                raise ContractError(f"{cell.name}: metric {name!r} is {value!r}; give a number") from None
-        return {name: plain_number(value) for name, value in metrics.items()}
-
-    def _check_goes_on(self, cell: Cell, epoch: int, measured: Mapping[str, Any]) -> None:
-        """Raise ContractError for an epoch that stop_when does not allow, or cannot judge."""
-        rule, book = self._sweep.stop_rule, self._books[cell]
-        if rule is None:
-            return
-        if book.stops:
-            raise ContractError(
-                f"{cell.name}: epoch {epoch} was reported, and stop_when had ended training after epoch {epoch - 1} "
-                f"({rule}); let the trainer ask run.stopped_early(cell) before each epoch, and finish the cell"
-            )
-        if rule.metric not in measured:
-            raise ContractError(
-                f"{cell.name}: epoch {epoch} has no {rule.metric!r}, which stop_when.metric names; report it with "
-                f"every epoch, or name one of {', '.join(measured) or 'those that are'}"
-            )
-
-    def _check_judged(self, cell: Cell) -> None:
-        """Raise ContractError for a cell that ends well without an epoch: stop_when has changed nothing, unnoticed."""
-        if self._sweep.stop_rule is not None and not self._books[cell].history:
-            raise ContractError(f"{cell.name}: no epoch was reported, so that stop_when cannot judge; report them")
-
-    def _check_reported(self, cell: Cell, measured: Mapping[str, float | None]) -> None:
-        """Raise ContractError for a declared metric that neither an epoch nor the end has reported."""
-        if self._sweep.metrics_are_free:
-            return
-        reported = {*measured, *(name for row in self._books[cell].history for name in row)}
-        for name, declared in self._sweep.trainer.metrics.items():
-            if name not in reported and not declared.get("optional"):
-                raise ContractError(
-                    f"{cell.name}: metric {name!r} was never reported; give it to finish() or epoch(), "
-                    "or declare it 'optional': True"
-                )
-
-    def _not_finite(self, measured: Mapping[str, float | None]) -> str:
-        """The first metric whose final value must be a number and is none; empty if there is none of that kind."""
-        if self._sweep.metrics_are_free:
-            return ""
-        declared = self._sweep.trainer.metrics
-        absent = (name for name, value in measured.items() if value is None and not declared[name].get("optional"))
-        return next(absent, "")
-
     def _row(self, cell: Cell, checkpoint: Checkpoint) -> SavedCell:
-        book = self._books[cell]
-        return SavedCell(
-            cell=cell.name,
-            cell_digest=self._sweep.cell_digest(cell),
-            config_digest=self._sweep.config_digest,
-            step=checkpoint.step,
-            values=checkpoint.values,
-            history=book.history,
-            numerics=self._numerics,
-            lineage=self._lineage(book),
-            seconds=book.seconds,
-            epochs=book.planned or 0,
-            arrays=checkpoint.arrays,
-        )
-
-    def _lineage(self, book: Book) -> Sequence[Mapping[str, Any]]:
-        return book.lineage(self._code, self._numerics)
+        return self._books[cell].row(checkpoint, self._code, self._numerics)
 
     @property
     def _code(self) -> str | None:
@@ -347,7 +243,7 @@ class TrainingRun:
             self._report_progress(now=True)
 
     def _write(self, rows: Sequence[SavedCell]) -> None:
-        self._attempt.save([_arrived(row) for row in rows])
+        self._attempt.save([row.arrived() for row in rows])
         for row in rows:
             self._attempt.log(self._named[row.cell], f"saved at step {row.step}, epoch {len(row.history)}")
 
@@ -370,16 +266,5 @@ class TrainingRun:
             "peak_memory": processes.peak_memory(),
             "numerics": self._numerics,
             **({"restored_at_step": book.restored.step} if book.restored else {}),
-            **mixture(self._lineage(book)),
+            **mixture(book.lineage(self._code, self._numerics)),
         }
-
-
-def _copy(row: SavedCell) -> SavedCell:
-    """A row that training can no longer change: a trainer hands over views of what it goes on working with."""
-    arrays = {name: array if callable(array) else np.array(array) for name, array in row.arrays.items()}
-    return replace(row, arrays=arrays, values=copy.deepcopy(row.values), history=list(row.history))
-
-
-def _arrived(row: SavedCell) -> SavedCell:
-    """A row whose arrays are there: those given as functions are waited for."""
-    return replace(row, arrays={name: array() if callable(array) else array for name, array in row.arrays.items()})

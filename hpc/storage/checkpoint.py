@@ -6,10 +6,11 @@ digests, steps, plain values and histories; then the arrays as safetensors.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,16 @@ class SavedCell:
     arrays: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 0
     lineage: Sequence[Mapping[str, Any]] = ()
+
+    def copied(self) -> SavedCell:
+        """A row that training can no longer change: a trainer hands over views of what it goes on working with."""
+        arrays = {name: array if callable(array) else np.array(array) for name, array in self.arrays.items()}
+        return replace(self, arrays=arrays, values=copy.deepcopy(self.values), history=list(self.history))
+
+    def arrived(self) -> SavedCell:
+        """A row whose arrays are there: those given as functions are waited for."""
+        found = {name: array() if callable(array) else array for name, array in self.arrays.items()}
+        return replace(self, arrays=found)
 
 
 def parts(rows: Sequence[SavedCell]) -> list[bytes | memoryview]:

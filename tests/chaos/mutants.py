@@ -129,7 +129,7 @@ MUTANTS = (
     Mutant(
         "states written while they change",
         "hpc/node/training_run.py",
-        "rows = [_copy(row) for row in rows]",
+        "rows = [row.copied() for row in rows]",
         "rows = list(rows)",
         (killed_while_writing,),
     ),

@@ -40,7 +40,7 @@ def step_restored(attempt: PackAttempt, newest: Path, content: bytes) -> int:
         aside.unlink()
     newest.write_bytes(content)
     [cell] = attempt.claims
-    attempt._read.clear()  # as a process does that has not read it before: what it has read never changes
+    attempt._generations._read.clear()  # as a process does that has not read it before: what it has read never changes
     row = attempt.restore(cell)
     assert row is not None
     return row.step

@@ -177,7 +177,7 @@ UNSEEN = (
     ),
     Mutant(
         "a copy from before a redo takes the cell from the new attempt",
-        "hpc/node/attempt.py",
+        "hpc/node/generations.py",
         "for attempt in self.store.counting_attempts(cell) if attempt > self.claims",
         "for attempt in self.store.attempts(cell) if attempt > self.claims",
         _by("hpc/submission/test_redo.py"),
@@ -198,7 +198,7 @@ UNSEEN = (
     ),
     Mutant(
         "a state that is further is removed for an earlier one",
-        "hpc/node/attempt.py",
+        "hpc/node/generations.py",
         " and not self._is_further(pack):",
         ":",
         _by("hpc/storage/test_transient_errors.py"),
@@ -219,7 +219,7 @@ UNSEEN = (
     ),
     Mutant(
         "a newer claim takes the cell",
-        "hpc/node/attempt.py",
+        "hpc/node/generations.py",
         "any(self._newest_row(cell, attempt) is not None for attempt in newer)",
         "bool(newer)",
         _by("hpc/node/test_attempt.py::test_a_newer_claim_alone_takes_no_cell_from_an_attempt"),
@@ -275,7 +275,7 @@ UNSEEN = (
     ),
     Mutant(
         "a state of the code before a correction is restored",
-        "hpc/node/attempt.py",
+        "hpc/node/generations.py",
         "if self._may_resume(row, code)",
         "if row",
         _by("hpc/launch/test_corrections.py"),

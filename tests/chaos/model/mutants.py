@@ -20,7 +20,7 @@ import pytest
 from hpc.errors import SweepError
 from hpc.files import atomic
 from hpc.launch import look, request, slurm
-from hpc.node import attempt, giving_up, pack
+from hpc.node import attempt, generations, giving_up, pack
 from hpc.node.books import Book
 from hpc.slurm.commands import Slurm
 from hpc.storage import named_files, published, results, task_list
@@ -335,8 +335,8 @@ MUTANTS = (
     Mutant(
         9,
         "a newer claim takes the cell",
-        attempt.PackAttempt,
-        "_saved_by_newer",
+        generations.Generations,
+        "saved_by_newer",
         lambda own, cell: any(number > own.claims[cell] for number in own.store.attempts(cell)),
         "by one that has saved nothing of it",
         scripts.killed_right_after_its_claim,
