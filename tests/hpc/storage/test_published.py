@@ -17,7 +17,7 @@ from helpers.small_sweeps import ROOT, make_store, make_sweep
 from helpers.users import ALICE, BOB, becoming, need_other_users, share
 
 from hpc.errors import SweepError
-from hpc.files import atomic, directories
+from hpc.files import atomic, directories, reading
 from hpc.node.attempt import PackAttempt
 from hpc.status.conflict import conflicts, explain
 from hpc.storage import published
@@ -219,6 +219,34 @@ def test_weights_of_the_same_size_are_told_apart_where_a_cell_is_looked_at_close
     path = store.paths.weights_file(cell)
     path.write_bytes(path.read_bytes()[:-8] + np.array([7.0]).tobytes())
     assert "weights.safetensors" in published.set_damaged_aside(store.paths, cell)
+
+
+@pytest.mark.parametrize("sampled", [True, False], ids=["sampled", "of a version that named no sample"])
+def test_weights_of_the_same_size_are_told_apart_by_a_sample_where_something_was_set_aside(
+    store: Store, cell: Cell, sampled: bool
+) -> None:
+    finish(store, cell)
+    path, result = store.paths.weights_file(cell), json.loads(store.paths.result_file(cell).read_text())
+    if not sampled:
+        del result["provenance"]["files"][path.name]["sample"]
+        store.paths.result_file(cell).write_text(json.dumps(result))
+    path.write_bytes(path.read_bytes()[:-8] + np.array([7.0]).tobytes())
+    assert status(store, cell) == (COMPLETED, ""), "reading the weights of every cell would take too long"
+    path.with_name(f"{path.name}.redone-000001").write_bytes(b"of an earlier result")
+    assert status(store, cell)[0] == (CONFLICT if sampled else COMPLETED)
+    assert path.name in published.set_damaged_aside(store.paths, cell)
+
+
+def test_a_sample_of_a_large_file_covers_its_beginning_its_end_and_places_between(tmp_path: Path) -> None:
+    data, path = bytearray(os.urandom(1 << 20)), tmp_path / "large"
+    path.write_bytes(data)
+    assert reading.sample(path) == reading.sampled(bytes(data))
+    seen = set()
+    for place in range(0, len(data), 1 << 12):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        seen |= {place >> 17} if reading.sampled(bytes(changed)) != reading.sampled(bytes(data)) else set()
+    assert seen == set(range(8)), "something of each eighth"
 
 
 @pytest.mark.parametrize("name", ["history_file", "weights_file"])
