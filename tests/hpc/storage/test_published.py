@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +146,54 @@ def test_the_only_true_copy_stays_where_a_stranger_takes_its_name_that_moment(
         assert shown(store, cell) == [3.0, 3.0, 3.0]
         assert kept_beside(public, "replaced") == [b"a stranger"]
     assert private == ({"pack.json"} if named else {"pack.json", f"{cell.name}.{public.name}"})
+
+
+@pytest.mark.parametrize("name", ["history", "weights"])
+@pytest.mark.parametrize("left", [9.0, 3.0], ids=["a stranger", "the same"])
+def test_the_only_true_copy_stays_where_what_has_its_name_is_set_aside_that_moment(
+    store: Store, cell: Cell, name: str, left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public, private = getattr(store.paths, f"{name}_file")(cell), getattr(store.paths, f"private_{name}")(1, cell)
+    finish(store, cell, 3.0)
+    shutil.copy(public, private)  # of a winner that has not removed it yet
+    made = outcome(left)
+    public.write_bytes(made.history_csv if name == "history" else made.weights or b"")
+    sha256 = published.reading.sha256
+
+    def looked_at(path: Path | str, *how: Any) -> str:
+        if Path(path) == public and public.exists():
+            atomic.quarantine(public)
+        return sha256(path, *how)
+
+    result = json.loads(store.paths.result_file(cell).read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(published.reading, "sha256", looked_at)
+        published.link_outcome(store.paths, cell, result)
+    published.link_outcome(store.paths, cell, result)
+    assert status(store, cell) == (COMPLETED, "")
+    assert shown(store, cell) == [3.0, 3.0, 3.0]
+
+
+def test_weights_that_are_set_aside_after_they_were_compared_are_no_error_of_their_writer(
+    store: Store, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public, private = store.paths.weights_file(cell), store.paths.private_weights(1, cell)
+    finish(store, cell, 3.0)
+    shutil.copy(public, private)
+    sha256 = published.reading.sha256
+
+    def looked_at(path: Path | str, *how: Any) -> str:
+        found = sha256(path, *how)
+        if Path(path) == public:
+            atomic.quarantine(public)
+        return found
+
+    result = json.loads(store.paths.result_file(cell).read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(published.reading, "sha256", looked_at)
+        published.link_outcome(store.paths, cell, result)
+    published.link_outcome(store.paths, cell, result)
+    assert shown(store, cell) == [3.0, 3.0, 3.0]
 
 
 def test_a_link_that_was_made_already_leaves_no_second_name_behind(store: Store, cell: Cell) -> None:
