@@ -23,7 +23,7 @@ from hpc.storage import named_files, permissions, published, store
 
 # What changes the file system or looks at it. close() is the kernel's when a process dies.
 OPERATIONS = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "listdir", "scandir", "fsync", "write")
-OPERATIONS += ("stat", "walk")
+OPERATIONS += ("stat", "lstat", "walk")
 # What Python itself reports, by whatever way it was called: so nothing in the sweep directory is done past the model.
 _REPORTED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.listdir", "os.scandir"}
 _REPORTED |= {"os.symlink", "os.truncate"}

@@ -329,15 +329,15 @@ class Site:
     def situation(self) -> set[str]:
         """What there is, for a search: kinds of commands, of tasks and of cells."""
         commands = [self._standing(process) for process in self.world.live if process.job is None]
-        cells = {status.state for status in self.store.statuses(CELLS, self.store.sweep())}
-        return set().union(*commands, map(self._kind, self._all_tasks()), cells)
+        cells = sorted({status.state for status in self.store.statuses(CELLS, self.store.sweep())})
+        return {f"cells {', '.join(cells)}"}.union(*commands, map(self._kind, self._all_tasks()))
 
     def _standing(self, command: Any) -> set[str]:
         """How far a command has come, whether it has the lock, and what it cannot know of."""
         held = (self.store.paths.lock_directory / (command.lock_file or "-")).exists()
         lock = " with the lock" if held else " that lost the lock" if command.lost_at is not None else ""
         where = f"before {command.at}" if command.at in _NOTABLE else f"after {command.asked}"
-        told = f"{command.verb}{' --wait' * command.waits}{lock} {where}"
+        told = f"{command.verb}{' --wait' * command.waits}{' stopped' * command.frozen}{lock} {where}"
         unknown = self.world.unknown_to(command)
         of_tasks = ", ".join(sorted(unknown - _AROUND))
         return {f"{told}; unknown to it: {of_tasks}"} | {f"{told}; {what} meanwhile" for what in unknown & _AROUND}
@@ -353,15 +353,18 @@ class Site:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def bring_to_an_end(self) -> None:
-        """All that was stopped continues, what is late arrives; then an edit is taken back, and one submission more has
-        to finish the sweep.
+        """All that was stopped continues, first of all, and what is late arrives; then an edit is taken back, and one
+        submission more has to finish the sweep.
         """
         for controller in self.clusters.controllers.values():
             controller.silent = controller.late = False
             self.arrive(controller)
+        stopped = [process for process in self.world.live if process.frozen]
         for process in self.world.live:
             process.frozen = process.lagging = False
             process.lost_at = None if process.lost_at is None else process.operations  # only now can it see that
+        for process in stopped:
+            process.step(1_000)
         self._run_all()
         self.code = self._code_on_record()
         # The second gives up what may be queued on the other cluster, which does not answer on this host.

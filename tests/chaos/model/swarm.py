@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +28,7 @@ from hypothesis import strategies as st
 _WEIGHTS = (0, 0, 1, 1, 4)
 # Steps of a schedule, at most. Most violations need few, and each step more can undo what the others have built up.
 _STEPS = (3, 6, 20)
-_CONTINUES = 0.75
+_CONTINUES = 0.5
 BOTH = (False, True)
 
 
@@ -87,8 +88,8 @@ class Found:
 
 
 @dataclass
-class _Kept:
-    """Steps that led to something new; how many schedules continued them, and how many of these found more."""
+class _Way:
+    """The fewest steps known to lead to a feature; how many schedules continued them, and how many of these led on."""
 
     steps: Sequence[Step]
     continued: int = 0
@@ -101,8 +102,7 @@ class Search:
     def __init__(self, model: type[Any], seed: object) -> None:
         self._model, self._seed = model, seed
         self._schedules = 0
-        self._seen: set[str] = set()
-        self._kept: list[_Kept] = []
+        self._ways: dict[str, _Way] = {}  # by feature
 
     def run(self, schedules: int) -> Found | None:
         """Look for a violation in so many schedules more."""
@@ -122,8 +122,8 @@ class Search:
             _take(machine, swarm.rules[step.rule], step)
             self._note(machine.situation(), steps)
 
-        known = len(self._kept)
-        before = self._one_to_continue(chance) if self._kept and chance.random() < _CONTINUES else None
+        known = len(self._ways)
+        before = self._one_to_continue(chance) if self._ways and chance.random() < _CONTINUES else None
         if before:
             steps += before.steps
             _replay(steps, machine)
@@ -134,17 +134,23 @@ class Search:
             if found := swarm.next(machine):
                 take(found)
         if before:
-            before.led_on += len(self._kept) > known
+            before.led_on += len(self._ways) > known
 
-    def _one_to_continue(self, chance: random.Random) -> _Kept:
-        (one,) = chance.choices(self._kept, [(1 + kept.led_on) / (1 + kept.continued) for kept in self._kept])
+    def _one_to_continue(self, chance: random.Random) -> _Way:
+        """Features of each kind, which is their first word, as often as those of any other."""
+        kinds = Counter(feature.split()[0] for feature in self._ways)
+        weights = [
+            (1 + way.led_on) / (1 + way.continued) / kinds[feature.split()[0]] for feature, way in self._ways.items()
+        ]
+        (one,) = chance.choices(list(self._ways.values()), weights)
         one.continued += 1
         return one
 
     def _note(self, situation: set[str], steps: Sequence[Step]) -> None:
-        if not situation <= self._seen:
-            self._seen |= situation
-            self._kept.append(_Kept(tuple(steps)))
+        for feature in sorted(situation):
+            way = self._ways.setdefault(feature, _Way(tuple(steps)))
+            if len(steps) < len(way.steps):
+                way.steps = tuple(steps)
 
 
 class _Swarm:

@@ -130,7 +130,7 @@ class Protocol(RuleBasedStateMachine):
             found |= {f"{cell.name}: {re.sub('-[0-9a-f]{4,}', '', name)}" for name in names}
             found |= {f"{cell.name}: {min(3, len(self.store.attempts(cell)))} attempts"}
         checkpoints = len(list(self.store.paths.packs_root.glob("*/checkpoint-??????")))
-        return found | {f"{min(3, checkpoints)} checkpoints"}
+        return found | {f"checkpoints: {min(3, checkpoints)}"}
 
     # --- what processes do ----------------------------------------------------------------------------------------
 

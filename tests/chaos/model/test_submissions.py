@@ -28,8 +28,12 @@ PLACES = ["", "listdir", "mkdir", "rename", "replace", "link", "unlink", "rmdir"
 PLACES += ["sbatch", "sbatch answered", "squeue", "squeue answered", "scancel", "scancel answered"]
 
 
-# How far a command gets that is typed: not at all, to its end, to where it has the lock, or has looked at the queue.
-BEGUN = ["-", "", "rmtree", "squeue answered"]
+# Where a command has the lock, and where it has looked at the queue.
+AMID = ["rmtree", "squeue answered"]
+# How far one gets that is typed: not at all, to its end, or amid.
+BEGUN = ["-", "", *AMID]
+# Operations in which a command hears an answer of Slurm's, unless it waits.
+TO_AN_ANSWER = 400
 
 
 class Submissions(RuleBasedStateMachine):
@@ -69,11 +73,39 @@ class Submissions(RuleBasedStateMachine):
 
     # --- rules ----------------------------------------------------------------------------------------------------
 
-    @rule(first=True, scene=SCENES, host=WHICH, pack=PACK, take_over=BOTH, own_conf=BOTH)
-    def how_it_stands(self, scene: str, host: int, pack: int, take_over: bool, own_conf: bool = True) -> None:
-        """A submission that has come so far, where most that can go wrong begins."""
-        if scene == "nothing":
-            return
+    @rule(
+        first=True,
+        scene=SCENES,
+        host=WHICH,
+        pack=PACK,
+        take_over=BOTH,
+        own_conf=BOTH,
+        behind=["", "submit", "correct", "cancel", "redo"],
+        amid=AMID,
+    )
+    def how_it_stands(
+        self,
+        scene: str,
+        host: int,
+        pack: int,
+        take_over: bool,
+        own_conf: bool = True,
+        behind: str = "",
+        amid: str = "",
+    ) -> None:
+        """A submission that has come so far, where most that can go wrong begins.
+
+        behind: and a command that is stopped amid what it does; all others go on before it does.
+        """
+        if scene != "nothing":
+            self._submission(scene, host, pack, take_over, own_conf)
+        if behind:
+            cells = [CELLS] if behind in ("cancel", "redo") else []
+            command = getattr(self.site, behind)(self.world.hosts[0], *cells)
+            self._go_on(command, TO_ITS_END, amid)
+            command.frozen = True
+
+    def _submission(self, scene: str, host: int, pack: int, take_over: bool, own_conf: bool) -> None:
         cluster = self.world.hosts[host].cluster
         if scene == "late":
             self.late(cluster)
@@ -150,6 +182,17 @@ class Submissions(RuleBasedStateMachine):
     def go_on(self, which: int, until: str) -> None:
         """Let a command go on to its end, to where it waits or queues, or to Slurm's next answer."""
         self.step(which, TO_ITS_END, until)
+
+    @rule(when=lambda self: self.world.live or self._waiting())
+    def all_go_on(self) -> None:
+        """All that is not stopped: commands to Slurm's next answer, tasks to their next step; what is queued starts."""
+        for process in self.commands:
+            if not process.frozen:
+                self._go_on(process, TO_AN_ANSWER, "answered")
+        for one in self._waiting()[: MOST_TASKS - len(self.tasks)]:
+            self.site.start_task(one)
+        for process in self.tasks:
+            self._go_on(process, TO_ITS_END, "step")
 
     @rule(when=lambda self: self.tasks, which=WHICH)
     def train_until_a_step(self, which: int) -> None:
