@@ -1,7 +1,8 @@
 """The history.csv of every cell with a result, read as columns.
 
 Files are joined and parsed a chunk at a time: a parser call for each file costs twenty times as much. That happens
-beside the caller, who goes on reading files meanwhile: the parser leaves Python to others while it works.
+beside the caller, who goes on reading files meanwhile: the parser leaves Python to others while it works. What it
+finds goes to its place in the table at once, so that all chunks are parsed in the same memory.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _LARGEST_BLOCK = 1 << 24  # bytes
 _MOST_AT_ONCE = 1 << 24  # bytes of files that are parsed together; one alone may be as large as a history can be
 _WAITING = 4  # chunks that have been read and wait for the parser
 _LINE_END = ord("\n")
+_MORE = 1.5  # times the rows that there are room for, where a table turns out to be longer
 EPOCH = "epoch"
 Fault = tuple[str, str]
 
@@ -81,37 +83,76 @@ class _File(NamedTuple):
     name: str
     header: bytes
     body: memoryview
-    rows: int
 
 
 @dataclass(frozen=True)
 class HistoryBlock:
-    """Rows of some cells: position of each row's cell, names of the columns (the epoch first) and their values."""
+    """Rows of some cells: from how many files, position of each row's cell, names of the columns (the epoch first) and
+    their values."""
 
+    files: int
     position: Integers
     names: list[str]
     values: list[Floats]
 
 
-# A fault with the position of its cell; what becomes of a chunk.
-_PlacedFault = tuple[int, Fault]
-_Parsed = tuple[list[HistoryBlock], list[_PlacedFault]]
+_PlacedFault = tuple[int, Fault]  # with the position of its cell
 
 
 @dataclass
-class _Total:
-    """What the histories have together, counted as they are parsed. Its table has a row per epoch and a column per
-    metric, whichever cells have them."""
+class _Table:
+    """All histories, a row per epoch and a column per metric, whichever cells have them; filled as they are parsed.
 
+    cells: how many there are; room is made for all as soon as the first few have been seen. files: that have been
+    seen. names, epochs: what the histories have together, also those that are too much to be held. rows: filled.
+    """
+
+    cells: int
+    files: int = 0
     names: set[str] = field(default_factory=set)
     epochs: int = 0
+    rows: int = 0
+    position: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    columns: dict[str, Floats] = field(default_factory=dict)
 
-    def has_room_for(self, block: HistoryBlock) -> bool:
-        """Count a block; whether it can be held with all before. What cannot is counted on: the whole number is what a
-        user must allow."""
+    def add(self, block: HistoryBlock) -> None:
+        """Count a block, and hold it if that can be done with all before. What cannot is counted on: the whole number
+        is what a user must allow."""
         self.names.update(block.names)
         self.epochs += len(block.position)
-        return not self.too_much()
+        self.files += block.files
+        if self.too_much():
+            return
+        start, self.rows = self.rows, self.rows + len(block.position)
+        if self.rows > len(self.position):
+            self._make_room(start)
+        self.position[start : self.rows] = block.position
+        for name in block.names:
+            if name not in self.columns:
+                self.columns[name] = np.empty(len(self.position))
+                self.columns[name][:start] = np.nan
+        own = dict(zip(block.names, block.values, strict=True))
+        for name, column in self.columns.items():
+            column[start : self.rows] = own.get(name, np.nan)
+
+    def _make_room(self, filled: int) -> None:
+        """Memory that is never written costs nothing; but no more than a table may have."""
+        expected = min(self.rows * self.cells // self.files, MOST_NUMBERS // len(self.names))
+        room = max(self.rows, expected if not filled else int(self.rows * _MORE))
+        self.position = _longer(self.position, filled, room)
+        self.columns = {name: _longer(column, filled, room) for name, column in self.columns.items()}
+
+    def histories(self, faults: list[Fault]) -> Histories:
+        """The whole table, rows in the order of the grid. A column without any value is no metric."""
+        position = self.position[: self.rows]
+        columns = {name: column[: self.rows] for name, column in self.columns.items()}
+        epoch = columns.pop(EPOCH, np.empty(0)).astype(np.int64)
+        columns = _measured(columns)
+        if np.any(position[1:] < position[:-1]):
+            order = np.argsort(position, kind="stable")
+            position, epoch = position[order], epoch[order]
+            columns = {name: column[order] for name, column in columns.items()}
+        return Histories(position, epoch, columns, faults)
 
     def too_much(self) -> str:
         """Why the table would be too large; empty if it would not."""
@@ -121,25 +162,28 @@ class _Total:
         )
 
 
-def read_histories(store: Store, ended: Iterable[Ended]) -> Histories:
+def no_histories() -> Histories:
+    return _Table(0).histories([])
+
+
+def read_histories(store: Store, ended: Iterable[Ended], cells: int) -> Histories:
     """Read the histories of cells that have a result. Damaged files are named, never guessed at.
 
-    ended: files are read while this goes on naming more.
+    ended: files are read while this goes on naming more. cells: how many it will name, at most.
     Raises OSError naming the path if a file that is there cannot be read, SweepError if they hold too much together,
     ReplacedError if a file is not the one any more that was there when its cell's result was read.
     """
-    total, faults, parts = _Total(), list[_PlacedFault](), list[_Parsed]()
-    waiting = deque[Future[_Parsed]]()
+    table, faults = _Table(cells), list[_PlacedFault]()
+    waiting = deque[Future[list[_PlacedFault]]]()
     with ThreadPoolExecutor(1) as beside:
         for chunk in _chunks(_files(store, ended, faults)):
-            waiting.append(beside.submit(_parse_chunk, chunk, total))
+            waiting.append(beside.submit(_parse_chunk, chunk, table))
             if len(waiting) > _WAITING:
-                parts.append(waiting.popleft().result())
-        parts += [part.result() for part in waiting]
-    if fault := total.too_much():
+                faults += waiting.popleft().result()
+        faults += [fault for part in waiting for fault in part.result()]
+    if fault := table.too_much():
         raise SweepError(f"{store.root}: its histories have {fault}")
-    faults += [fault for _, some in parts for fault in some]
-    return joined([block for blocks, _ in parts for block in blocks], [fault for _, fault in sorted(faults)])
+    return table.histories([fault for _, fault in sorted(faults)])
 
 
 def _files(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> Iterator[_File]:
@@ -157,14 +201,10 @@ def _files(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> 
             faults.append((position, (name, "history.csv is cut short")))
         else:
             end = data.index(b"\n")
-            rows = int(
-                np.count_nonzero(np.frombuffer(data, np.uint8, offset=end + 1) == _LINE_END)
-            )  # not data.count: slow
-            columns = data.count(b",", 0, end)
-            if fault := too_many(rows, MOST_EPOCHS, "rows") or too_many(columns, MOST_METRICS, "metrics"):
+            if fault := too_many(data.count(b",", 0, end), MOST_METRICS, "metrics"):
                 faults.append((position, (name, f"history.csv has {fault}")))
                 continue
-            yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :], rows)
+            yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :])
 
 
 def _chunks(files: Iterable[_File]) -> Iterator[list[_File]]:
@@ -180,35 +220,47 @@ def _chunks(files: Iterable[_File]) -> Iterator[list[_File]]:
         yield chunk
 
 
-def _parse_chunk(files: Iterable[_File], total: _Total) -> _Parsed:
+def _parse_chunk(files: Iterable[_File], table: _Table) -> list[_PlacedFault]:
     groups, faults = defaultdict[bytes, list[_File]](list), list[_PlacedFault]()
     for file in files:
         groups[file.header].append(file)
-    blocks = [block for group in groups.values() for block in _parse(group, faults)]
-    return [block for block in blocks if total.has_room_for(block)], faults
+    for group in groups.values():
+        for block in _parse(group, faults):
+            table.add(block)
+    return faults
 
 
 def _parse(group: list[_File], faults: list[_PlacedFault]) -> list[HistoryBlock]:
     """Parse files of one header together; if one of them is damaged, each alone, to name it."""
-    try:
-        return [_block(group)]
-    except (ValueError, csv.Error) as error:
-        if len(group) == 1:
+    body = b"".join(file.body for file in group)
+    rows = _rows(group, body)
+    why = f"history.csv has {many}" if (many := too_many(int(rows.max()), MOST_EPOCHS, "rows")) else ""
+    if not why:
+        try:
+            return [_block(group, body, rows)]
+        except (ValueError, csv.Error) as error:
             why = f"history.csv is damaged ({str(error).splitlines()[0]})"
-            faults.append((group[0].position, (group[0].name, why)))
-            return []
+    if len(group) == 1:
+        faults.append((group[0].position, (group[0].name, why)))
+        return []
     return [block for file in group for block in _parse([file], faults)]
 
 
-def _block(group: list[_File]) -> HistoryBlock:
+def _rows(group: Sequence[_File], body: bytes) -> Integers:
+    """Rows of every file, shape (files,). body: all of them, one after the other."""
+    line_ends = np.flatnonzero(np.frombuffer(body, np.uint8) == _LINE_END)  # not bytes.count: slow
+    file_ends = np.cumsum([len(file.body) for file in group])
+    return np.diff(np.searchsorted(line_ends, file_ends), prepend=0)
+
+
+def _block(group: Sequence[_File], body: bytes, rows: Integers) -> HistoryBlock:
     """Raises ValueError (pyarrow's is one) if the files are no histories."""
     names = next(csv.reader([group[0].header.decode()]), [])
     if names[:1] != [EPOCH] or len(set(names)) != len(names):
         raise ValueError("its first line is not epoch and metric names")
-    position = np.repeat([file.position for file in group], [file.rows for file in group])
-    body = b"".join(file.body for file in group)
+    position = np.repeat(np.array([file.position for file in group], dtype=np.int64), rows)
     if not body:
-        return HistoryBlock(position.astype(np.int64), names, [np.empty(0) for _ in names])
+        return HistoryBlock(len(group), position, names, [np.empty(0) for _ in names])
     table = pa_csv.read_csv(
         pa.BufferReader(body),
         # One thread: blocks stay in its cache, and that takes half the processor time of two. One block: no copies.
@@ -221,31 +273,21 @@ def _block(group: list[_File]) -> HistoryBlock:
     values = [column.to_numpy().astype(np.float64, copy=False) for column in table.columns]
     if len(values[0]) != len(position) or not np.all((values[0] >= 1) & (values[0] < 2**53)):
         raise ValueError("a row has no epoch")
-    return HistoryBlock(position.astype(np.int64), names, values)
+    return HistoryBlock(len(group), position, names, values)
 
 
 def _measured(columns: dict[str, Floats]) -> dict[str, Floats]:
     """The columns that have any value: others are no metric."""
-    return {name: column for name, column in columns.items() if not np.isnan(column).all()}
+    return {name: column for name, column in columns.items() if not _is_empty(column)}
 
 
-def joined(blocks: Sequence[HistoryBlock], faults: Sequence[Fault]) -> Histories:
-    """One set of columns from blocks that may differ in theirs, rows in the order of the grid. A column without any
-    value is no metric."""
-    ends = np.cumsum([0, *(len(block.position) for block in blocks)])
-    names = list(dict.fromkeys(name for block in blocks for name in block.names))
-    position = np.empty(ends[-1], dtype=np.int64)
-    values = np.empty((len(names), ends[-1]))
-    for block, start, end in zip(blocks, ends, ends[1:], strict=False):
-        position[start:end] = block.position
-        own = dict(zip(block.names, block.values, strict=True))
-        for row, name in zip(values, names, strict=True):
-            row[start:end] = own.get(name, np.nan)
-    columns = dict(zip(names, values, strict=True))
-    epoch = columns.pop(EPOCH, np.empty(0)).astype(np.int64)
-    columns = _measured(columns)
-    if np.any(position[1:] < position[:-1]):
-        order = np.argsort(position, kind="stable")
-        position, epoch = position[order], epoch[order]
-        columns = {name: column[order] for name, column in columns.items()}
-    return Histories(position, epoch, columns, list(faults))
+def _is_empty(column: Floats) -> bool:
+    """Whether no row has a value; mostly the first one has."""
+    return bool(np.isnan(column[:1]).all() and np.isnan(column).all())
+
+
+def _longer(values: Any, filled: int, room: int) -> Any:
+    """An array of another length that begins alike."""
+    longer = np.empty(room, dtype=values.dtype)
+    longer[:filled] = values[:filled]
+    return longer

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from aggregate.reading.histories import joined
+from aggregate.reading.histories import no_histories
 from aggregate.reading.records import Gathered, Record, names_of
 from aggregate.reading.sweep import Reading, read
 from aggregate.reading.sweep import check_size as check_tables
@@ -87,11 +87,11 @@ def read_predecessor(root: Path) -> Reading:
     sweep = Sweep(root.name or "sweep", grid, trainer, {}, {}, "", analysis, 60.0, {})
     constant = _constants(runs.values()) - set(trainer.metrics)
     records = [_record(cell, runs, constant) for cell in grid]
-    check_tables(root, sweep, joined([], []), records)
+    check_tables(root, sweep, no_histories(), records)
     gathered = Gathered(sweep, names_of(sweep), records, [])
     entry = sweep.to_json() | {"provenance": {"read from": "aggregated_results.json of the predecessor"}}
     manifest = {"format": 1, "revisions": [entry]}
-    return Reading(Store(root / OUTPUT), manifest, gathered, joined([], []), remarks=(REMARK,))
+    return Reading(Store(root / OUTPUT), manifest, gathered, no_histories(), remarks=(REMARK,))
 
 
 def _runs(root: Path) -> dict[Key, PastRun]:

@@ -98,14 +98,14 @@ def read_records(
 
     histories: gets what was read of them, see Store.outcomes.
     """
-    fields = [sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes]
+    keys = (*_OWN, *(sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes))
     for name, (status, result) in zip(names, store.outcomes(cells, sweep, names, histories), strict=True):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.paths.results_root}/")), None)
         elif result is None:
             yield Record(status, None)
         else:
-            yield _record(status, name, result, fields)
+            yield _record(status, name, result, keys)
 
 
 def names_of(sweep: Sweep) -> list[str]:
@@ -114,21 +114,21 @@ def names_of(sweep: Sweep) -> list[str]:
     return [condition + run for condition, _ in sweep.grid.conditions() for run in runs]
 
 
-def _record(status: CellStatus, name: str, result: Mapping[str, Any], fields: list[str]) -> Record:
-    fault = _fault(result, status.cell, name.rpartition("_run_")[0], fields)
+def _record(status: CellStatus, name: str, result: Mapping[str, Any], keys: Sequence[str]) -> Record:
+    fault = _fault(result, status.cell, name.rpartition("_run_")[0], keys)
     if not fault:
         return Record(status, result)
     cause = f"{name}/results.json: {fault}; set it aside and run the cell again"
     return Record(replace(status, state=CONFLICT, cause=cause), None)
 
 
-def _fault(result: Mapping[str, Any], cell: Cell, condition: str, fields: list[str]) -> str:
-    """What keeps a whole result from counting for this cell; empty if nothing does."""
-    values = (value for _, value in cell.point)
-    expected = zip((*_OWN, *fields), (cell.seed, cell.run_id, condition, *values), strict=True)
-    for key, value in expected:
-        if key not in result or result[key] != value:
-            return f"it is of another cell: {key} is {result.get(key)!r}, not {value!r}"
+def _fault(result: Mapping[str, Any], cell: Cell, condition: str, keys: Sequence[str]) -> str:
+    """What keeps a whole result from counting for this cell; empty if nothing does. keys: of what names its cell."""
+    expected = (cell.seed, cell.run_id, condition, *[value for _, value in cell.point])
+    if tuple(map(result.get, keys)) != expected:
+        for key, value in zip(keys, expected, strict=True):
+            if result.get(key) != value:
+                return f"it is of another cell: {key} is {result.get(key)!r}, not {value!r}"
     if not _is_count(result["epochs"]):
         return f"epochs is {result['epochs']!r}, not a number of epochs"
     if not (result.get("best_epoch") is None or _is_count(result["best_epoch"])):

@@ -72,7 +72,7 @@ def read_cells(
     kept: list[Record] = []
     own, contents = [names[i] for i in positions], dict[str, bytes]()
     found = read_records(store, sweep, [cells[i] for i in positions], own, contents)
-    return kept, read_histories(store, _ended(found, positions, own, kept, contents))
+    return kept, read_histories(store, _ended(found, positions, own, kept, contents), len(own))
 
 
 def check_size(root: Path, sweep: Sweep, histories: Histories, records: Iterable[Record]) -> None:

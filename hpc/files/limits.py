@@ -39,7 +39,7 @@ _DIGITS = 300
 
 def check_size(path: Path | str, length: int, most: float) -> None:
     """Raise RefusedFileError if a file is larger than those of its kind can be."""
-    if length > most * factor():
+    if length > most and length > most * factor():  # as below
         bound = size(round(most * factor()))
         why = f"has {size(length)}, where at most {bound} are read; {way_out(length, most)}"
         raise RefusedFileError(errno.EFBIG, why, str(path))

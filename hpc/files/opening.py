@@ -119,10 +119,12 @@ class HeldFolder:
         self.path, self._around, self.fd = path, around, -1
 
     def __enter__(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             name = self.path[self.path.rindex("/") + 1 :]
             self.fd = os.open(name, os.O_RDONLY | _FOLDER | os.O_NOFOLLOW, dir_fd=self._around)
-            _OF_THREAD.held = self
+        except OSError:
+            return
+        _OF_THREAD.held = self
 
     def __exit__(self, *_: object) -> None:
         if self.fd >= 0:

@@ -35,7 +35,12 @@ def read(path: Path | str, most: float = DOCUMENT) -> bytes:
 
 def read_with_stat(path: Path | str, most: float = DOCUMENT) -> tuple[bytes, os.stat_result]:
     """The same with what the file is whose bytes these are, such as whose: its name may be another's by now."""
-    return asked(lambda: _read_once(path, most), _STALE)
+    try:
+        return _read_once(path, most)
+    except OSError as error:
+        if error.errno not in _STALE:
+            raise
+    return asked(lambda: _read_once(path, most), _STALE, _READ_TRIES - 1)
 
 
 def _read_once(path: Path | str, most: float) -> tuple[bytes, os.stat_result]:
@@ -56,9 +61,9 @@ def _read_once(path: Path | str, most: float) -> tuple[bytes, os.stat_result]:
         os.close(fd)
 
 
-def asked(question: Callable[[], T], stale: Collection[int]) -> T:
+def asked(question: Callable[[], T], stale: Collection[int], tries: int = _READ_TRIES) -> T:
     """The answer, asked for again where it is one of these errors."""
-    for _ in range(_READ_TRIES - 1):
+    for _ in range(tries - 1):
         try:
             return question()
         except OSError as error:
@@ -99,17 +104,21 @@ def sha256(path: Path | str, size: int | None = None, most: float = ANY, content
     content: gets the pieces, for whoever wants to know what they say. Raises RefusedFileError, OSError.
     """
     total = hashlib.sha256()
-    with regular(path) as (fd, found):
-        if size is not None and found.st_size != size:
+    fd, found = open_regular(path)
+    try:
+        length = found.st_size
+        if size is not None and length != size:
             return ""  # it need not be read to know that it is another one
-        check_size(path, found.st_size, most)
-        piece, seen = min(found.st_size + 1, _BLOCK), 0
+        check_size(path, length, most)
+        piece, seen = min(length + 1, _BLOCK), 0
         # A read that is short is not the end: what could not be read comes with the next one, as an error.
-        while seen != found.st_size and (data := os.read(fd, piece)):
+        while seen != length and (data := os.read(fd, piece)):
             seen += len(data)
             total.update(data)
             if content is not None:
                 content.append(data)
+    finally:
+        os.close(fd)
     return total.hexdigest()
 
 

@@ -20,6 +20,8 @@ from hpc.user_state import user_state
 _VOID = re.compile(r"void-([0-9]{1,9})-.*[.]json")
 _CONFLICT = re.compile(r"conflict(-[0-9a-f]{16})?[.]json")
 _REDONE = re.compile(r"results[.]json[.]redone-([0-9]{1,9})")
+# What the folder of nearly every cell holds and no more, told at once from what makes one look closer.
+_USUAL = frozenset(("attempts", "config.json", "history.csv", "log.txt", "results.json", "weights.safetensors"))
 _MARK_BYTES = 4096  # of what a task left, of which its last line is shown; there may be very many of them
 PACK_DIGITS, ATTEMPT_DIGITS, SUBMISSION_DIGITS, GENERATION_DIGITS = 6, 4, 6, 6
 
@@ -41,6 +43,12 @@ class RefusedRequeue:
     submission: int
     node: str
     why: str
+
+
+def unusual(names: Iterable[str]) -> set[str]:
+    """Those of the names in a cell's directory, or in another of its kind, that most of them do not have: records of
+    conflicts and what a redo has set aside are among them."""
+    return set(names) - _USUAL
 
 
 def is_conflict(name: str) -> bool:

@@ -52,8 +52,10 @@ def lacks_named(names: Collection[str], result: Mapping[str, Any]) -> bool:
 
     names: what a listing of the directory shows. Weights may have been removed to save room.
     """
-    moved = WEIGHTS not in names and any(name.startswith(f"{WEIGHTS}.") for name in names)
-    return HISTORY not in names or (moved and WEIGHTS in (named_files(result) or ()))
+    if HISTORY not in names:
+        return True
+    lost = WEIGHTS not in names and WEIGHTS in (named_files(result) or ())
+    return lost and any(name.startswith(f"{WEIGHTS}.") for name in names)
 
 
 def fault(

@@ -99,9 +99,10 @@ def provenance_of(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def foreign(result: Mapping[str, Any], cell: Cell, sweep: Sweep) -> str:
+def foreign(result: Mapping[str, Any], cell: Cell, sweep: Sweep, name: str = "") -> str:
     """Why a whole result is not one of this cell in this sweep, for people; empty if it is.
 
+    name: of the cell, from whoever has it already.
     What a level stands for is no part of the configuration's digest, to which levels can be added, but of the cell's;
     results of versions that did not say that are believed.
     """
@@ -109,7 +110,7 @@ def foreign(result: Mapping[str, Any], cell: Cell, sweep: Sweep) -> str:
         return "belongs to another configuration"
     if sweep.bundles and result.get(CELL_DIGEST, digest := sweep.cell_digest(cell)) != digest:
         return "was made with other settings of its levels"
-    for key, own in (("seed", cell.seed), ("run_id", cell.run_id), ("cell", cell.name)):
+    for key, own in (("seed", cell.seed), ("run_id", cell.run_id), ("cell", name or cell.name)):
         if result.get(key, own) != own:
             return f"is of another cell: {key} is {result[key]!r}, not {own!r}"
     return ""

@@ -18,7 +18,7 @@ from hpc.files import directories, limits, opening, reading
 from hpc.paths import is_of
 from hpc.processes import host, start_time
 from hpc.storage import documents, published
-from hpc.storage.layout import Layout, is_conflict, redos_in
+from hpc.storage.layout import Layout, is_conflict, redos_in, unusual
 from hpc.storage.named_files import fault, lacks_named
 from hpc.storage.results import foreign, precedes_redo, provenance_of, read_result
 from hpc.storage.sweep_document import SweepDocument
@@ -253,7 +253,7 @@ class Store:
                 if name in present:
                     with opening.HeldFolder(f"{root}/{name}", around):
                         history: list[bytes] | None = None if histories is None else []
-                        found = self._outcome(cell, f"{root}/{name}", sweep, history)
+                        found = self._outcome(cell, name, f"{root}/{name}", sweep, history)
                     if history and histories is not None and found[1] is not None:
                         histories[name] = b"".join(history)
                     yield found
@@ -261,14 +261,15 @@ class Store:
                     yield CellStatus(cell, MISSING), None
 
     def _outcome(
-        self, cell: Cell, directory: str, sweep: Sweep, history: list[bytes] | None
+        self, cell: Cell, name: str, directory: str, sweep: Sweep, history: list[bytes] | None
     ) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
         try:
             names = directories.entries(directory)
         except opening.RefusedFileError as error:
             return CellStatus(cell, CONFLICT, cause=of_system(error)), None
-        if any(map(is_conflict, names)):
+        marks = unusual(names)
+        if any(map(is_conflict, marks)):
             return self._conflict(cell, "two attempts ended with different outcomes; see conflict.json")
         stranger = ""
         if "results.json" in names:
@@ -280,8 +281,8 @@ class Store:
                 return self._conflict(cell, str(error))
             except (IsADirectoryError, opening.RefusedFileError) as error:
                 return self._conflict(cell, of_system(error))
-            reason = foreign(result, cell, sweep)
-            if precedes_redo(result, names):
+            reason = foreign(result, cell, sweep, name)
+            if precedes_redo(result, marks):
                 return self._unfinished(cell, ""), None  # the next attempt sets it aside
             if not reason:
                 return self._believed(cell, directory, names, result, history)
