@@ -240,7 +240,7 @@ def _unproven(summary: Summary, entry: MetricSummary, conditions: Collection[int
     those that clean sweeps often have; else only the others."""
     seen = [
         gap
-        for gap in gaps(_screened(entry))
+        for gap in gaps(_screened(entry), math.inf if common else _COMMON)
         if gap.wide and gap.alone <= _FALSE_ALARMS < gap.anywhere and gap.condition in conditions
         if (gap.anywhere > _COMMON) == common
     ]
@@ -309,27 +309,26 @@ def two_groups(values: Floats) -> NDArray[np.bool_]:
     values: shape (conditions, seeds). Returns the same shape; never true below 3 seeds.
     """
     result = np.zeros(values.shape, dtype=bool)
-    for gap in gaps(values):
-        if gap.anywhere <= _FALSE_ALARMS:
-            result[gap.condition, list(gap.lower if len(gap.lower) <= len(gap.upper) else gap.upper)] = True
+    for gap in gaps(values, _FALSE_ALARMS):
+        result[gap.condition, list(gap.lower if len(gap.lower) <= len(gap.upper) else gap.upper)] = True
     return result
 
 
-def gaps(values: Floats) -> Iterator[Gap]:
+def gaps(values: Floats, anywhere: float = math.inf) -> Iterator[Gap]:
     """Of every condition with 3 seeds or more whose widest gap chance makes as wide in at most _FALSE_ALARMS of them.
 
-    values: shape (conditions, seeds), NaN where unknown.
+    values: shape (conditions, seeds), NaN where unknown. anywhere: the largest chance of as wide a gap in any of them.
     """
     spreads = describe(values).std
     middle = float(np.median(spreads[spreads > 0])) if (spreads > 0).any() else 0.0
-    testable, suspected = _suspected(values)
+    testable, suspected = _suspected(values, anywhere)
     for condition in suspected.tolist():
         gap = _gap(condition, values[condition], testable, middle)
-        if gap.alone <= _FALSE_ALARMS:
+        if gap.alone <= _FALSE_ALARMS and gap.anywhere <= anywhere:
             yield gap
 
 
-def _suspected(values: Floats) -> tuple[int, Integers]:
+def _suspected(values: Floats, anywhere: float) -> tuple[int, Integers]:
     """(conditions with 3 seeds or more, the positions of those whose gap may be that wide): a few too many, for sums
     over all conditions at once round otherwise than those of one."""
     n = (~np.isnan(values)).sum(axis=1)
@@ -343,7 +342,8 @@ def _suspected(values: Floats) -> tuple[int, Integers]:
         lower = seeds <= widths.argmax(axis=1)[:, None]
         squares = _squares(ordered, lower) + _squares(ordered, ~lower & (seeds < n[:, None]))
         spread = np.sqrt(squares / (n - 2))
-        limits = np.array([_table(count)[0] for count in range(3, values.shape[1] + 1)])[n - 3]
+        chance = min(_FALSE_ALARMS, anywhere / len(testable))
+        limits = np.array([_width(count, chance) for count in range(3, values.shape[1] + 1)])[n - 3]
         narrow = widths.max(axis=1) < _SLACK * limits * spread
         doubtful = ~np.isfinite(spread) | (spread < _ROUNDING * np.nanmax(np.abs(ordered), axis=1))
     return len(testable), testable[~narrow | doubtful]
@@ -377,6 +377,16 @@ def _chance(seeds: int, ratio: float) -> float:
         i += 1
     slope = (_CHANCES[i + 1] - _CHANCES[i]) / (widths[i + 1] - widths[i])
     return math.exp(min(float(_CHANCES[i] + slope * (at - widths[i])), 0.0))
+
+
+def _width(seeds: int, chance: float) -> float:
+    """The gap, in spreads, that normal seeds exceed with this probability, at most _FALSE_ALARMS: _chance turned
+    round."""
+    widths, at, i = np.log(_table(seeds)), math.log(chance), 0
+    while i < len(widths) - 2 and at < _CHANCES[i + 1]:
+        i += 1
+    slope = (widths[i + 1] - widths[i]) / (_CHANCES[i + 1] - _CHANCES[i])
+    return math.exp(float(widths[i] + slope * (at - _CHANCES[i])))
 
 
 def _table(seeds: int) -> tuple[float, ...]:

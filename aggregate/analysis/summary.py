@@ -239,7 +239,8 @@ def _values(gathered: Gathered) -> list[tuple[Metric, Floats]]:
     """Every metric that some result has a value of, over cells, shape (conditions, seeds)."""
     measured = [{} if record.result is None else record.result["metrics"] for record in gathered.records]
     found = {name for names in {tuple(metrics) for metrics in measured} for name in names}
-    columns = {name: np.array([metrics.get(name) for metrics in measured], dtype=np.float64) for name in found}
+    table = np.array([list(map(metrics.get, found)) for metrics in measured], dtype=np.float64)
+    columns = dict(zip(found, np.ascontiguousarray(table.T), strict=True))
     shape = (-1, len(gathered.sweep.grid.seeds))
     metrics = metrics_of(gathered.sweep, [name for name, values in columns.items() if not np.isnan(values).all()])
     return [(metric, columns[metric.name].reshape(shape)) for metric in metrics]

@@ -298,3 +298,13 @@ def test_runs_that_were_still_improving_are_said_where_they_are_most(tmp_path: P
         any(f"of 6 completed runs with a best epoch on record, {still} had it last" in line for line in problems)
         == said
     )
+
+
+@pytest.mark.parametrize("anywhere", [0.05, 0.2, 0.9])
+def test_gaps_that_are_rare_anywhere_are_just_those_among_all(anywhere: float) -> None:
+    values = RANDOM.standard_t(1.5, size=(300, 6))
+    values[RANDOM.random(values.shape) < 0.05] = np.nan
+    every = list(gaps(values))
+    rare = [gap for gap in every if gap.anywhere <= anywhere]
+    assert 0 < len(rare) < len(every)
+    assert list(gaps(values, anywhere)) == rare
