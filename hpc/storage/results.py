@@ -140,7 +140,7 @@ def _check(result: Any) -> None:
         for name, value in result["metrics"].items():
             _check_metric(name, value)
     for key in ("seed", "run_id", "epochs"):
-        if isinstance(result[key], bool) or not isinstance(result[key], int):
+        if type(result[key]) is not int:  # as JSON has them; a bool is one of its own
             raise ValueError(f"{key} is {shown(result[key])}, not a whole number")
     for key in ("config_digest", "outcome_digest"):
         if not str(result[key]).isprintable():

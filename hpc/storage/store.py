@@ -282,7 +282,7 @@ class Store:
             except (IsADirectoryError, opening.RefusedFileError) as error:
                 return self._conflict(cell, of_system(error))
             reason = foreign(result, cell, sweep, name)
-            if precedes_redo(result, marks):
+            if marks and precedes_redo(result, marks):
                 return self._unfinished(cell, ""), None  # the next attempt sets it aside
             if not reason:
                 return self._believed(cell, directory, names, result, history)
