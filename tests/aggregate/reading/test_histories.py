@@ -50,6 +50,45 @@ def test_an_empty_field_is_absent_and_columns_may_differ_between_cells(directory
     np.testing.assert_array_equal(found.columns["train_loss"], [np.nan, np.nan, 3.0])
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 1000])
+@pytest.mark.parametrize("lengths", [(1, 2, 40, 3), (40, 1, 0, 2), (3, 3, 3, 3)])
+def test_cells_may_train_for_longer_than_the_first_and_bring_new_columns(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, chunk: int, lengths: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(histories, "CHUNK", chunk)
+    position, epoch, expected = list[int](), list[int](), dict[str, list[float]]()
+    random = np.random.default_rng(1)
+    for number, (cell, length) in enumerate(zip(directory.sweep.grid, lengths, strict=True)):
+        own = {"val_loss": random.random(length).tolist(), f"m{number}": random.random(length).tolist()}
+        directory.history(cell, own)
+        for name in own:
+            expected.setdefault(name, [np.nan] * len(position))
+        position += [number] * length
+        epoch += range(1, length + 1)
+        for name, values in expected.items():
+            values += own.get(name, [np.nan] * length)
+    found = _read(directory)
+    assert (found.position.tolist(), found.epoch.tolist(), found.faults) == (position, epoch, [])
+    assert found.columns.keys() == {name for name, values in expected.items() if not np.isnan(values).all()}
+    for name, column in found.columns.items():
+        np.testing.assert_array_equal(column, expected[name])
+
+
+def test_room_is_made_for_no_more_rows_than_a_table_may_have(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "CHUNK", 1)
+    first, *others = directory.sweep.grid
+    directory.history(first, {"val_loss": [0.5] * 100})
+    for cell in others:
+        directory.history(cell, {"val_loss": [0.5]})
+    monkeypatch.setattr(histories, "MOST_NUMBERS", 2 * 150)  # not the 400 rows that the first cell promises
+    column = _read(directory).columns["val_loss"]
+    assert len(column) == 103
+    assert column.base is not None
+    assert len(column.base) == 150
+
+
 def test_a_missing_link_is_made_from_the_attempt_that_won(directory: Directory) -> None:
     cell = directory.sweep.grid[0]
     private = directory.store.paths.private_history(1, cell)
@@ -130,7 +169,7 @@ def test_what_is_too_much_is_not_held_while_it_is_counted(
     for cell in directory.sweep.grid:
         directory.history(cell, {"val_loss": [1.0, 2.0, 3.0]})
     made: list[weakref.ref[histories.HistoryBlock]] = []
-    most, parse = [], histories._parse
+    most, held, parse, add = [], [0], histories._parse, histories._Table.add
 
     def counted(group: list[histories._File], faults: list[histories.Fault]) -> list[histories.HistoryBlock]:
         most.append(6 * sum(block() is not None for block in made))
@@ -138,8 +177,14 @@ def test_what_is_too_much_is_not_held_while_it_is_counted(
         made.extend(map(weakref.ref, blocks))
         return blocks
 
+    def added(table: histories._Table, block: histories.HistoryBlock) -> None:
+        add(table, block)
+        held.append(sum(map(len, table.columns.values())))
+
     monkeypatch.setattr(histories, "_parse", counted)
+    monkeypatch.setattr(histories._Table, "add", added)
     with pytest.raises(SweepError, match=r"its histories have 120 values, one per metric and epoch of every cell"):
         _read(directory)
     assert len(most) == 20
-    assert max(most) <= 20 + 6  # and the one that was counted last
+    assert max(most) <= 6  # the one that was counted last
+    assert max(held) <= 20
