@@ -1,8 +1,9 @@
-"""Lengths of time and sizes as people read them."""
+"""Counts, lists, lengths of time and sizes as people read them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
@@ -10,6 +11,12 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 def counted(number: int, noun: str) -> str:
     """`1 cell`, `1,234 cells`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def first_few(names: Sequence[str], most: int, apart: str = ", ") -> str:
+    """`a, b and 1,234 more`."""
+    more = len(names) - most
+    return apart.join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def duration(seconds: float, *, days: bool = True) -> str:

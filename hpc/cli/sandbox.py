@@ -11,6 +11,7 @@ from hpc.launch.remarks import say
 from hpc.processes import cores
 from hpc.protocol import CommandExit
 from hpc.sandbox.conf import ClusterSettings
+from hpc.units import counted
 
 if TYPE_CHECKING:
     from hpc.sandbox.cluster import Sandbox
@@ -80,8 +81,7 @@ def preempt(count: int | None) -> int:
     if running is None:
         return CommandExit.TROUBLE
     evicted = running.preempt(count)
-    tasks = "task" if len(evicted) == 1 else "tasks"
-    say(f"evicted {len(evicted)} {tasks}: {', '.join(task.id for task in evicted) or 'none was running'}")
+    say(f"evicted {counted(len(evicted), 'task')}: {', '.join(task.id for task in evicted) or 'none was running'}")
     return CommandExit.DONE
 
 

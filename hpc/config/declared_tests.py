@@ -14,6 +14,7 @@ from hpc.sweep.cell import FactorValue, value_text
 from hpc.sweep.crossing import Crossings
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.sweep.grid import Grid
+from hpc.units import first_few
 
 # The hypothesis of the built-in experiment: as the workspace narrows, is synergy kept in preference to the rest?
 _BUILT_IN = RetentionSection(
@@ -265,9 +266,8 @@ def _somewhere(test: Mapping[str, Any], name: str, levels: Levels, trainer: Decl
     where, elsewhere = _where(name, asked, grid)
     if not elsewhere:
         return ""
-    more = f" and {len(where) - _NAMED:,} more" if len(where) > _NAMED else ""
     lacks = f"{len(elsewhere):,} other {'combination lacks' if len(elsewhere) == 1 else 'combinations lack'}"
-    return f"at {'; '.join(where[:_NAMED])}{more} alone: {lacks} a level of {name}"
+    return f"at {first_few(where, _NAMED, '; ')} alone: {lacks} a level of {name}"
 
 
 def _nowhere(name: str, asked: Sequence[FactorValue], grid: Grid) -> str:
@@ -275,8 +275,7 @@ def _nowhere(name: str, asked: Sequence[FactorValue], grid: Grid) -> str:
     if tie := grid.rules.tie_of(name):
         others = " and ".join(other for other in tie.factors if other != name)
         return f"{name} moves together with {others}, so that what it does by itself cannot be told"
-    more = f" and {len(asked) - _NAMED:,} more" if len(asked) > _NAMED else ""
-    return f"no combination of the other factors has {name} {', '.join(map(value_text, asked[:_NAMED]))}{more}"
+    return f"no combination of the other factors has {name} {first_few(list(map(value_text, asked)), _NAMED)}"
 
 
 def _where(name: str, asked: Sequence[FactorValue], grid: Grid) -> tuple[list[str], list[str]]:

@@ -14,6 +14,7 @@ from hpc.storage.permissions import owner_of, untrusted, user_name
 from hpc.sweep.definition import Sweep
 from hpc.sweep.resources import text
 from hpc.terminal import visible
+from hpc.units import first_few
 
 _MOST_TOLD = 5  # different requests
 
@@ -47,8 +48,7 @@ def _code(sweep: Sweep) -> str:
     if figures := sweep.analysis.get("figures"):
         words.append(f"figures {', '.join(map(str, figures))}")
     if asked := list(dict.fromkeys(text(rule.asked) for rule in sweep.resources)):
-        more = f" and {len(asked) - _MOST_TOLD} more" if len(asked) > _MOST_TOLD else ""
-        words.append(f"resources {' or '.join(asked[:_MOST_TOLD])}{more}")
+        words.append(f"resources {first_few(asked, _MOST_TOLD, ' or ')}")
     return "; ".join(words)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from hpc.units import counted
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -70,7 +72,5 @@ def screen(findings: Iterable[Finding]) -> Table:
 def summary(findings: Iterable[Finding]) -> str:
     """One line: how many problems and notes there are."""
     levels = [finding.level for finding in findings]
-    problems, notes = levels.count(PROBLEM), levels.count(NOTE)
-    if problems:
-        return f"{problems} problem{'s' if problems > 1 else ''} to fix, {notes} note{'' if notes == 1 else 's'}"
-    return f"ready to submit ({notes} note{'' if notes == 1 else 's'})"
+    problems, notes = levels.count(PROBLEM), counted(levels.count(NOTE), "note")
+    return f"{counted(problems, 'problem')} to fix, {notes}" if problems else f"ready to submit ({notes})"

@@ -23,7 +23,7 @@ from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
 from hpc.sweep.resources import text as text_of
 from hpc.sweep.states import CONFLICT, FAILED, FINAL, CellStatus
-from hpc.units import duration, size
+from hpc.units import counted, duration, size
 
 
 def facts(store: Store, name: str) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def text(store: Store, name: str) -> str:
     """The same for people, with what Slurm says of its last task. Raises SweepError."""
     cell, status = _found(store, name)
     known = _facts(store, cell, status)
-    attempts = f"{status.attempts} attempt" + "s" * (status.attempts != 1)
-    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {progress(status) or 'no epoch finished'}, {attempts}"]
+    reached = progress(status) or "no epoch finished"
+    lines = [f"{cell.name}: {status.state}", f"seed {cell.seed}, {reached}, {counted(status.attempts, 'attempt')}"]
     lines += map(_attempt_line, known["attempts"])
     said = "" if status.state in FINAL else task_end.word(store, cell)
     lines += [f"Slurm: {said}"] * bool(said)

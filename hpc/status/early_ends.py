@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from hpc.errors import SweepError
@@ -13,6 +13,7 @@ from hpc.storage.layout import FailedStart
 from hpc.storage.store import Store
 from hpc.submission.intents import intents, tasks_of
 from hpc.sweep.cell import Cell
+from hpc.units import counted
 
 # What went wrong stands first; what it led to follows.
 _FIRST_LINES = 3
@@ -58,10 +59,11 @@ def told(store: Store, missing: Collection[Cell]) -> str:
     starts = [mark.node for mark in marks if mark.status not in (_LOST_GPU, _UNFIT)]
     where = f", on {', '.join(sorted(set(starts)))}" if starts else ""
     if speaking:
-        return f"{_tasks(speaking)} ended before training began{where}: {first_lines(speaking[0])} ({speaking[0]})"
+        said = f"{first_lines(speaking[0])} ({speaking[0]})"
+        return f"{counted(len(speaking), 'task')} ended before training began{where}: {said}"
     # A directory that has moved, or a node that cannot write to it, leaves no log.
     said = task_end.word(store, min(missing, key=lambda cell: cell.name)) if ended else ""
-    return f"{_tasks(ended)} ended before training began, without a log; Slurm: {said}" if said else ""
+    return f"{counted(len(ended), 'task')} ended before training began, without a log; Slurm: {said}" if said else ""
 
 
 def refused_requeues(store: Store) -> str:
@@ -71,7 +73,7 @@ def refused_requeues(store: Store) -> str:
     if not refused:
         return ""
     nodes = ", ".join(sorted({each.node for each in refused}))
-    said = f"{_tasks(refused)} saved and stopped but could not be requeued, on {nodes}: {refused[-1].why}"
+    said = f"{counted(len(refused), 'task')} saved and stopped but could not be requeued, on {nodes}: {refused[-1].why}"
     return f"{said}; submit again to resume"
 
 
@@ -79,13 +81,14 @@ def lost_gpus(store: Store) -> str:
     """How many tasks of the last submission lost their GPU, and where; empty if none did."""
     lost, nodes = _marked(store, _LOST_GPU)
     gpu = "its GPU" if len(lost) == 1 else "their GPU"
-    return f"{_tasks(lost)} lost {gpu}, on {nodes}; submit again to resume" if lost else ""
+    return f"{counted(len(lost), 'task')} lost {gpu}, on {nodes}; submit again to resume" if lost else ""
 
 
 def unfit_nodes(store: Store) -> str:
     """How many tasks of the last submission came to a node that lacks what the trainer needs; empty if none did."""
     unfit, nodes = _marked(store, _UNFIT)
-    return f"{_tasks(unfit)} could not be trained on {nodes}, see the log; submit again to resume" if unfit else ""
+    told = f"{counted(len(unfit), 'task')} could not be trained on {nodes}, see the log"
+    return f"{told}; submit again to resume" if unfit else ""
 
 
 def _marked(store: Store, status: str) -> tuple[list[FailedStart], str]:
@@ -97,7 +100,3 @@ def _marked(store: Store, status: str) -> tuple[list[FailedStart], str]:
 
 def _last(store: Store) -> int:
     return max((intent.number for intent in intents(store)), default=0)
-
-
-def _tasks(found: Sequence[object]) -> str:
-    return "1 task" if len(found) == 1 else f"{len(found)} tasks"

@@ -20,7 +20,7 @@ from hpc.errors import SweepError, shown
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers import folders, git, left_out
 from hpc.trainers.imports import Closure, Import, follow, own_name
-from hpc.units import size
+from hpc.units import counted, first_few, size
 
 # A folder with more files is somebody's home, not a project; a package that is imported by name is one in any case.
 _MOST_FILES, _MOST_PACKAGE_FILES = 2000, 20_000
@@ -62,13 +62,11 @@ class Project:
         """What is taken and what is left, for people."""
         if not self.files:
             return []
-        count = f"{len(self.files):,} file" + "s" * (len(self.files) != 1)
-        lines = [f"code: {count} of {self.base} ({size(self.bytes)})"]
+        lines = [f"code: {counted(len(self.files), 'file')} of {self.base} ({size(self.bytes)})"]
         reasons = Counter(self.left.values())
         for reason in reasons:
             names = sorted(_below(path, self.base) for path, why in self.left.items() if why == reason)
-            more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-            lines.append(f"left out: {', '.join(names[:_SHOWN])}{more}: {reason}")
+            lines.append(f"left out: {first_few(names, _SHOWN)}: {reason}")
         return lines
 
 

@@ -17,6 +17,7 @@ from hpc.files import atomic, directories
 from hpc.storage.store import Store
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.project import Project, deciding, is_ours, project
+from hpc.units import first_few
 
 _OUR_SUFFIXES = {".py", ".c", ".h", ".sh", ".sbatch", ".yaml", ".js", ".css", ".html", ".LICENSE"}
 _USER_FOLDER = "user"
@@ -25,6 +26,7 @@ _MANIFEST = "manifest.txt"
 # Nothing in a snapshot is writable by others, or runs as somebody else.
 _MOST_PERMISSIONS = 0o755
 _COPIES_AT_ONCE = 8
+_NAMED = 3
 
 
 def code_digest(trainer: DeclaredTrainer) -> str:
@@ -119,7 +121,7 @@ def damage(code: Path, digest: str) -> str:
     missing, added = sorted(then.keys() - now.keys()), sorted(now.keys() - then.keys())
     changed = sorted(name for name in then.keys() & now.keys() if then[name] != now[name])
     parts = (("missing", missing), ("changed", changed), ("not of it", added))
-    return "; ".join(f"{word}: {_few(names)}" for word, names in parts if names)
+    return "; ".join(f"{word}: {first_few(names, _NAMED)}" for word, names in parts if names)
 
 
 def check_snapshot(digest: str) -> None:
@@ -161,10 +163,6 @@ def _listing(sources: Iterable[tuple[str, Path]]) -> str:
 
 def _by_name(listing: str) -> dict[str, str]:
     return {name: content for name, _, content in (line.rpartition(" ") for line in listing.splitlines())}
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _sources(trainer: DeclaredTrainer) -> Iterator[tuple[str, Path]]:

@@ -19,6 +19,7 @@ from hpc.storage.claims import new_attempt
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.states import CONFLICT, FAILED, FINAL
+from hpc.units import first_few
 from hpc.wandb.cells import SWEEP_KEY
 from hpc.wandb.compare import same
 from hpc.wandb.extract.outcomes import Entry, Extracted, mirrored_outcomes
@@ -76,7 +77,8 @@ def from_server(query: Query, *, idle: float) -> list[WandbRun]:
             found = "; ".join(f"group {group or '(none)'}: {count} runs" for group, count in _most(Counter(groups)))
             there = f"project {query.project} of {entity} has {found}"
             if not groups:
-                there = f"{entity} has " + (f"the projects {_some(projects)}" if projects else "no project at all")
+                there = f"the projects {first_few(projects, _MOST_PLACES)}" if projects else "no project at all"
+                there = f"{entity} has {there}"
             raise ConfigError([f"{_unmatched(query)}; {there}"])
     return matching
 
@@ -110,11 +112,6 @@ def _unmatched(query: Query) -> str:
 
 def _most(counts: Counter[Any]) -> list[tuple[Any, int]]:
     return counts.most_common(_MOST_PLACES)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_PLACES} more" if len(names) > _MOST_PLACES else ""
-    return ", ".join(names[:_MOST_PLACES]) + more
 
 
 def extract(runs: Sequence[WandbRun], query: Query, output: Path) -> list[str]:
