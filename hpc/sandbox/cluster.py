@@ -7,22 +7,14 @@ jobs here. The cluster is preemptible: jobs in partition `high` evict those in `
 
 from __future__ import annotations
 
-import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from hpc.processes import Process, boot_id
-from hpc.sandbox.conf import (
-    CONTROLLER,
-    MUNGE,
-    ClusterSettings,
-    SandboxError,
-    free_ports,
-    write_files,
-)
-from hpc.sandbox.daemons import end, start, stop, wait_for
+from hpc.sandbox.conf import CONTROLLER, MUNGE, ClusterSettings, SandboxError, free_ports, write_files
+from hpc.sandbox.daemons import start, stop, wait_for
 from hpc.sandbox.directory import (
     daemons,
     default_directory,
@@ -46,13 +38,10 @@ _PORT_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Status:
-    """What a sandbox is doing. daemons: by name, whether it runs. error: why the controller could not be asked."""
+    """What a sandbox is doing. daemons: by name, whether it runs. nodes: none if the controller does not answer."""
 
-    directory: Path
     daemons: dict[str, bool]
     nodes: list[Node]
-    tasks: list[QueuedTask]
-    error: str | None
 
 
 @dataclass(frozen=True)
@@ -79,22 +68,17 @@ class Sandbox:
         """What it was started with."""
         return ClusterSettings(**read_state(self.directory)["settings"])
 
-    @property
-    def ports(self) -> dict[str, int]:
-        """TCP port of each Slurm daemon, on 127.0.0.1."""
-        return dict(read_state(self.directory)["ports"])
-
     def daemons(self) -> dict[str, Process]:
         """The daemons started last, by name, alive or not."""
         return daemons(self.directory)
 
     def status(self) -> Status:
-        """Daemons, nodes and queue; the reason, if the controller does not answer."""
+        """Daemons and nodes."""
         daemons = {name: daemon.alive() for name, daemon in self.daemons().items()}
         try:
-            return Status(self.directory, daemons, self.slurm.nodes(), self.slurm.queue(), None)
-        except SlurmError as error:
-            return Status(self.directory, daemons, [], [], str(error))
+            return Status(daemons, self.slurm.nodes())
+        except SlurmError:
+            return Status(daemons, [])
 
     def preempt(
         self, count: int | None = None, hold_seconds: float = 3.0, timeout_s: float = 300.0
@@ -105,36 +89,6 @@ class Sandbox:
         the nodes. Returns the evicted tasks as they were. Raises SandboxError if it takes more than timeout_s seconds.
         """
         return preempt(self.directory, self.slurm, count, hold_seconds, timeout_s)
-
-    def kill(self, name: str) -> None:
-        """Ends a daemon by SIGKILL, as a crash would, and waits until it is gone. Running jobs continue.
-
-        slurmctld forgets what it has not written to disk yet: jobs it has acknowledged in the last seconds.
-        """
-        end(name, self._daemon(name), signal.SIGKILL)
-
-    def stop(self, name: str) -> None:
-        """Ends a daemon by SIGTERM and waits until it is gone. Running jobs continue, and the queue is kept."""
-        end(name, self._daemon(name), signal.SIGTERM)
-
-    def start(self, name: str) -> None:
-        """Starts a daemon that was ended, with the state it left, and waits until it answers."""
-        with lock(self.directory):
-            if not self._daemon(name).alive():
-                start(self.directory, name)
-        wait_for(self.directory, [name])
-
-    def pause(self, name: str) -> None:
-        """Stops a daemon with SIGSTOP: it exists but does not answer."""
-        self._daemon(name).signal(signal.SIGSTOP)
-
-    def resume(self, name: str) -> None:
-        """Lets a paused daemon continue."""
-        self._daemon(name).signal(signal.SIGCONT)
-
-    def reconfigure(self) -> None:
-        """Makes the daemons read slurm.conf again."""
-        self.slurm.reconfigure()
 
     def down(self) -> None:
         """Stops it; see `down`."""
@@ -147,12 +101,6 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.down()
-
-    def _daemon(self, name: str) -> Process:
-        started = self.daemons()
-        if name not in started:
-            raise SandboxError(f"{self.directory}: no daemon {name!r}; there are {', '.join(started)}")
-        return started[name]
 
 
 def up(directory: Path | None = None, **settings: Any) -> Sandbox:

@@ -193,10 +193,6 @@ class Slurm:
             for batch in _batches(job, ids):
                 self._cancel(batch)
 
-    def reconfigure(self) -> None:
-        """Makes the daemons read their configuration again."""
-        self._run(["scontrol", "reconfigure"])
-
     def accounting(self, names: Collection[str], since: str = "now-30days") -> list[AccountedTask] | None:
         """What sacct remembers of jobs with these names; None where accounting cannot be asked (many sites have none).
 

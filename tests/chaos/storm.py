@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from helpers import slurm_daemons
 from helpers.waiting import PATIENCE, comes, wait_until
 
 from hpc.processes import Process, start_time
@@ -243,10 +244,10 @@ class Storm:
     def kill_controller(self) -> None:
         """slurmctld dies, and tasks are told to stop while nobody can requeue them."""
         victims = [cell for _, cell in self.running()[: self.generator.randint(4, 8)]]
-        self.cluster.kill("slurmctld")
+        slurm_daemons.kill(self.cluster, "slurmctld")
         self.note(CONTROLLER, [cell for cell in victims if self._signal(cell, signal.SIGTERM)])
         time.sleep(2)
-        self.cluster.start("slurmctld")
+        slurm_daemons.start(self.cluster, "slurmctld")
         self.submit()
 
     def _signal(self, cell: Cell, number: int) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import slurm_daemons
 from helpers.waiting import PATIENCE, comes
 from hpc.sandbox.cluster import Sandbox
 from hpc.sandbox.conf import free_ports
@@ -82,10 +83,10 @@ def accounting(cluster: Sandbox, directory: Path) -> Iterator[None]:
         for words in (["add", "cluster", "sandbox"], ["add", "account", "lab"]):
             _sacctmgr(cluster, "-i", *words)
         _sacctmgr(cluster, "-i", "add", "user", getpass.getuser(), "account=lab")
-        cluster.stop("slurmctld")
+        slurm_daemons.stop(cluster, "slurmctld")
         # The id that the controller gave itself; with accounting it has another one, and does not start with both.
         (cluster.directory / "state" / "clustername").unlink(missing_ok=True)
-        cluster.start("slurmctld")
+        slurm_daemons.start(cluster, "slurmctld")
         yield
 
 

@@ -40,7 +40,8 @@ def test_what_another_member_has_queued_where_jobs_are_private_counts_as_queued(
     workplace = Workplace(tmp_path, cluster)
     with cluster.conf.open("a") as conf:
         conf.write("PrivateData=accounts,jobs\n")
-    cluster.reconfigure()
+    with workplace.on_cluster():
+        subprocess.run(["scontrol", "reconfigure"], check=True)
     config = workplace.foreign(widths=[1, 2, 3], epochs=2)
     workplace.submit(config, "--prepare")
     job = cluster.slurm.sbatch(workplace.store().paths.array_script(1, 0), ["--hold"])

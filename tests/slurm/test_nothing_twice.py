@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import slurm_daemons
 from helpers.faulty_sbatch import sbatch_that
 from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace
@@ -206,7 +207,7 @@ def test_a_cluster_that_does_not_answer_keeps_its_cells_until_it_is_given_up(two
     a.write("site.yaml", SITE | {"additional_parameters": {"hold": True}})
     config = a.foreign(widths=[1, 2], epochs=2, seconds=0)
     there(a, "submit", "--config", config, "--profile", "site.yaml")
-    a.cluster.stop("slurmctld")
+    slurm_daemons.stop(a.cluster, "slurmctld")
     a.write("site.yaml", SITE)
     said = there(b, "submit", "out", "--profile", "site.yaml").stderr
     assert "2 queued, nothing to run" in said
@@ -221,7 +222,7 @@ def test_a_cluster_that_does_not_answer_keeps_its_cells_until_it_is_given_up(two
     said = there(b, "submit", "out", "--profile", "site.yaml").stderr
     assert "2 cells: 2 done, nothing to run" in said.splitlines()
     assert "may be queued" not in said
-    a.cluster.start("slurmctld")
+    slurm_daemons.start(a.cluster, "slurmctld")
     environment = os.environ | {"SLURM_CONF": str(a.cluster.conf)}
     for task in a.cluster.slurm.queue():
         subprocess.run(["scontrol", "release", task.id], env=environment, check=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import slurm_daemons
 from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace, outcomes
 
@@ -158,7 +159,8 @@ def test_a_copy_that_ends_after_a_redo_on_a_node_that_was_given_up_changes_nothi
         wait_until(there(workplace, "waits"), "a first start that has trained")
         (task,) = cluster.slurm.queue()
         old = int(workplace.store().pack_record(1)["pid"])
-        cluster.kill(task.node)  # the daemon; the training lives on, as on a node that the network has lost
+        # The daemon; the training lives on, as on a node that the network has lost.
+        slurm_daemons.kill(cluster, task.node)
         wait_until(lambda: workplace.states() == {"COMPLETED": 2}, "the requeued task's results")
         wait_until(lambda: not cluster.slurm.queue(), "an empty queue")
         try:

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import slurm_daemons
 from helpers.command_line import ROOT
 from helpers.waiting import wait_until
 
 from hpc.sandbox import cluster as sandbox
 from hpc.sandbox.cluster import Sandbox, SandboxError
+from hpc.sandbox.directory import read_state
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import SlurmError
 
@@ -223,7 +225,7 @@ def test_the_daemons_listen_on_the_loopback_address_only(cluster: Sandbox) -> No
 
     # munged talks through a file. 0100007F is 127.0.0.1 as /proc/net/tcp writes it.
     assert addresses.pop("munged") == set()
-    assert addresses == {name: {("0100007F", port)} for name, port in cluster.ports.items()}
+    assert addresses == {name: {("0100007F", port)} for name, port in read_state(cluster.directory)["ports"].items()}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
@@ -315,8 +317,8 @@ def test_down_leaves_no_process_behind(start_cluster: StartCluster, tmp_path: Pa
         cluster.slurm.sbatch(script, ["--array=0-1", "--exclusive"])
         wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 6, "six processes")
         daemons = cluster.daemons().values()
-        cluster.pause("n1")  # a stopped daemon must go, too
-        cluster.kill("n2")
+        slurm_daemons.pause(cluster, "n1")  # a stopped daemon must go, too
+        slurm_daemons.kill(cluster, "n2")
 
     assert not any(daemon.alive() for daemon in daemons)
     assert not [pid for pid in pids.read_text().split() if is_alive(int(pid))]
@@ -345,27 +347,26 @@ def test_down_never_touches_a_process_that_got_an_old_id(start_cluster: StartClu
 def test_a_dead_controller_is_an_error_never_an_empty_queue(start_cluster: StartCluster, tmp_path: Path) -> None:
     with start_cluster(nodes=1) as cluster:
         cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"), ["--job-name=still-there"])
-        cluster.stop("slurmctld")  # in good order: a killed one may have forgotten the job
+        slurm_daemons.stop(cluster, "slurmctld")  # in good order: a killed one may have forgotten the job
 
         assert not cluster.slurm.answers()
         with pytest.raises(SlurmError, match=r"squeue failed with status 1: .*Unable to contact slurm controller"):
             cluster.slurm.queue(["still-there"])
 
-        cluster.start("slurmctld")
+        slurm_daemons.start(cluster, "slurmctld")
         assert [task.name for task in cluster.slurm.queue()] == ["still-there"]
 
 
 def test_up_brings_a_dead_node_back_and_keeps_the_queue(start_cluster: StartCluster, tmp_path: Path) -> None:
     with start_cluster(nodes=2) as cluster:
         cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"), ["--job-name=kept"])
-        cluster.kill("n2")
+        slurm_daemons.kill(cluster, "n2")
         assert cluster.status().daemons == {"munged": True, "slurmctld": True, "n1": True, "n2": False}
 
         assert sandbox.up(cluster.directory) == cluster
 
-        status = cluster.status()
-        assert all(status.daemons.values())
-        assert [task.name for task in status.tasks] == ["kept"]
+        assert all(cluster.status().daemons.values())
+        assert [task.name for task in cluster.slurm.queue()] == ["kept"]
 
 
 def test_what_a_crash_left_is_cleared_away_by_the_next_up(start_cluster: StartCluster, tmp_path: Path) -> None:
@@ -373,7 +374,7 @@ def test_what_a_crash_left_is_cleared_away_by_the_next_up(start_cluster: StartCl
         cluster.slurm.sbatch(write_script(tmp_path, "sleep 600"))
         wait_until(lambda: len(running(cluster)) == 1, "a running task")
         for name in cluster.daemons():
-            cluster.kill(name)
+            slurm_daemons.kill(cluster, name)
         assert sandbox.find(cluster.directory) is None
 
         with sandbox.up(cluster.directory, nodes=1) as again:

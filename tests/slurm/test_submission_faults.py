@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import slurm_daemons
 
 from hpc.planning.plan import make_plan
 from hpc.sandbox.cluster import Sandbox
@@ -141,7 +142,7 @@ def test_jobs_that_a_crashed_controller_forgot_are_queued_again(
     write_sweep(store, sweep, {})
     with start_cluster(nodes=1) as cluster:
         one_submission(store, sweep, held_profile, cluster)
-        cluster.kill("slurmctld")
-        cluster.start("slurmctld")
+        slurm_daemons.kill(cluster, "slurmctld")
+        slurm_daemons.start(cluster, "slurmctld")
         one_submission(store, sweep, held_profile, cluster)
         assert queued(store) == Counter(cell.name for cell in sweep.grid)

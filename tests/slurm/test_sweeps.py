@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import slurm_daemons
 from helpers.command_line import WIDTH
 from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace, outcomes
@@ -248,7 +249,7 @@ def test_without_a_controller_submit_stops_and_says_so(start_cluster: Callable[.
         config = workplace.foreign(widths=[1], epochs=2, seconds=0)
         workplace.submit(config)
         workplace.wait_until_ended()
-        cluster.kill("slurmctld")
+        slurm_daemons.kill(cluster, "slurmctld")
         content = yaml.safe_load((tmp_path / config).read_text())
         content["sweep"]["runs_per_condition"] = 2
         workplace.write(config, content)
@@ -272,7 +273,7 @@ def test_a_node_that_dies_costs_at_most_the_last_interval(
         about = json.loads(store.paths.pack_file(1).read_text())
         task = parent(about["pid"])
         victims = [parent(task), task, about["pid"]]  # slurmstepd, task.sh, Python: all a node takes with it
-        cluster.kill(node)
+        slurm_daemons.kill(cluster, node)
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         workplace.release()

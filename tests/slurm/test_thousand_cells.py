@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import slurm_daemons
 from helpers.waiting import wait_until
 
 from hpc.sandbox.cluster import Sandbox
@@ -73,6 +74,6 @@ def disturb(cluster: Sandbox, store: Store) -> None:
 
 
 def restart(cluster: Sandbox) -> None:
-    cluster.stop("slurmctld")
+    slurm_daemons.stop(cluster, "slurmctld")
     time.sleep(1)
-    cluster.start("slurmctld")
+    slurm_daemons.start(cluster, "slurmctld")

@@ -1,0 +1,34 @@
+"""Daemons of a sandbox that die, stop answering and come back, as they do on a cluster.
+
+They go by the names slurmctld, munged, and, for a slurmd, its node's: n1, n2, ... Running jobs continue in any case.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from hpc.sandbox import daemons
+from hpc.sandbox.cluster import Sandbox
+from hpc.sandbox.directory import lock
+
+
+def kill(cluster: Sandbox, name: str) -> None:
+    """End a daemon as a crash would. slurmctld forgets what it has not written yet: jobs of the last seconds."""
+    daemons.end(name, cluster.daemons()[name], signal.SIGKILL)
+
+
+def stop(cluster: Sandbox, name: str) -> None:
+    """End a daemon in good order: the queue is kept."""
+    daemons.end(name, cluster.daemons()[name], signal.SIGTERM)
+
+
+def start(cluster: Sandbox, name: str) -> None:
+    """Start a daemon that was ended, with the state it left, and wait until it answers."""
+    with lock(cluster.directory):
+        daemons.start(cluster.directory, name)
+    daemons.wait_for(cluster.directory, [name])
+
+
+def pause(cluster: Sandbox, name: str) -> None:
+    """Let a daemon exist without answering."""
+    cluster.daemons()[name].signal(signal.SIGSTOP)
