@@ -303,9 +303,8 @@ def _asked_for(test: Mapping[str, Any], name: str, levels: Levels, trainer: Decl
 
 def _used(name: str, levels: Levels, trainer: DeclaredTrainer) -> Sequence[FactorValue]:
     """Levels that a slope on this factor has; of a factor without order, all."""
-    values = levels[name]
-    off = [value for value in values if _logarithmic(name, trainer) and not isinstance(value, str) and value <= 0]
-    return [value for value in values if value not in off]
+    logarithmic = trainer.factors.get(name, {}).get("log", False)
+    return [value for value in levels[name] if not logarithmic or isinstance(value, str) or value > 0]
 
 
 def _left_out(test: Mapping[str, Any], name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) -> list[str]:
@@ -318,10 +317,6 @@ def _left_out(test: Mapping[str, Any], name: str, values: Sequence[FactorValue],
 def _ordered(name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) -> bool:
     numeric = not any(isinstance(value, str) for value in values)
     return bool(trainer.factors.get(name, {}).get("ordered", numeric))
-
-
-def _logarithmic(name: str, trainer: DeclaredTrainer) -> bool:
-    return bool(trainer.factors.get(name, {}).get("log", False))
 
 
 def _scaled_by(metric: str, trainer: DeclaredTrainer) -> str:

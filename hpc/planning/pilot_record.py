@@ -23,7 +23,7 @@ _FORMAT = 2
 _UNAVAILABLE = re.compile(r"down|drain|fail|unk|maint|reserved|power")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pilot:
     """One pilot. profile, device, config_digest: what it holds for. hardware: the device's name.
 
@@ -39,12 +39,12 @@ class Pilot:
     config_digest: str
     hardware: str
     unit: str
-    measurements: tuple[Measurement, ...]
-    units: int | None
-    start_s: float
-    checkpoint_s: float | None
-    checkpoint_bytes: int
-    device_total_bytes: int | None
+    measurements: tuple[Measurement, ...] = ()
+    units: int | None = None
+    start_s: float = 0.0
+    checkpoint_s: float | None = None
+    checkpoint_bytes: int = 0
+    device_total_bytes: int | None = None
     ended: str
     at: float
     needs: tuple[Need, ...] = ()

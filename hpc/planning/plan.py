@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any
 
 from hpc.errors import ConfigError
 from hpc.files.limits import too_many
@@ -172,8 +172,8 @@ def make_plan(
     fitting = _first(tasks, room)
     deferred = sum(len(task) for asked in tasks for task in tasks[asked][len(fitting.get(asked, ())) :])
     ordered = {state: counts[state] for state in STATES if counts[state]}
-    cut = _arrays(fitting, largest_array)
-    return Plan(ordered, waiting, skipped, **cut, deferred=deferred, cancelled=stopped, stopping=ending)
+    arrays = _arrays(fitting, largest_array)
+    return Plan(ordered, waiting, skipped, *arrays, deferred=deferred, cancelled=stopped, stopping=ending)
 
 
 def _packs(cells: Sequence[Cell], size: int) -> list[Task]:
@@ -191,21 +191,16 @@ def _first(tasks: Mapping[Resources, Sequence[Task]], room: int | None) -> dict[
     return found
 
 
-class _Cut(TypedDict):
-    """Tasks cut into arrays, as fields of a Plan."""
-
-    tasks: tuple[Task, ...]
-    array_sizes: tuple[int, ...]
-    resources: tuple[Resources, ...]
-
-
-def _arrays(tasks: Mapping[Resources, Sequence[Task]], largest: int | None) -> _Cut:
+def _arrays(
+    tasks: Mapping[Resources, Sequence[Task]], largest: int | None
+) -> tuple[tuple[Task, ...], tuple[int, ...], tuple[Resources, ...]]:
+    """(tasks, array_sizes, resources) of a Plan."""
     sizes = {asked: _array_sizes(len(own), largest) for asked, own in tasks.items()}
-    return {
-        "tasks": tuple(task for own in tasks.values() for task in own),
-        "array_sizes": tuple(size for own in sizes.values() for size in own),
-        "resources": tuple(asked for asked, own in sizes.items() for _ in own),
-    }
+    return (
+        tuple(task for own in tasks.values() for task in own),
+        tuple(size for own in sizes.values() for size in own),
+        tuple(asked for asked, own in sizes.items() for _ in own),
+    )
 
 
 def _array_sizes(tasks: int, largest: int | None) -> tuple[int, ...]:

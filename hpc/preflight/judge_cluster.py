@@ -31,6 +31,10 @@ CONFIG_KEYS = (
     "SlurmctldParameters",
     "SlurmdTimeout",
 )
+_PARTITION_KEYS = (
+    *("name", "default", "state", "nodes", "cpus"),
+    *("max_time_min", "preempt_mode", "grace_time_s", "priority_tier"),
+)
 # MaxArraySize is one more than the tasks of an array: below a hundred tasks, packs help more than further arrays.
 _SMALL_ARRAYS = 101
 
@@ -48,18 +52,8 @@ class ClusterAnswers:
     def to_json(self) -> dict[str, Any]:
         """Plain data, for a bug report."""
         partitions = [
-            {
-                "name": partition.name,
-                "default": partition.default,
-                "state": partition.state,
-                "nodes": partition.nodes,
-                "cpus": partition.cpus,
-                "max_time_min": partition.max_time_min,
-                "preempt_mode": partition.preempt_mode,
-                "grace_time_s": partition.grace_time_s,
-                "priority_tier": partition.priority_tier,
-                "gpus": dict(gpus(self.nodes_of(partition.name))),
-            }
+            {key: getattr(partition, key) for key in _PARTITION_KEYS}
+            | {"gpus": dict(gpus(self.nodes_of(partition.name)))}
             for partition in self.partitions
         ]
         accounting = {"accounting": self.accounting, "nodes": len(self.nodes)}

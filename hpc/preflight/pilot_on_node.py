@@ -66,7 +66,8 @@ def measure(directory: Path, request: PilotRequest) -> dict[str, Any]:
     began = time.monotonic()
     found: list[dict[str, Any]] = []
     for width in request.widths:
-        if found and time.monotonic() - began + _expected(found, request) > request.total_s:
+        expected_s = float(found[-1]["start_s"] or 0.0) + 1.5 * request.seconds if found else 0.0
+        if found and time.monotonic() - began + expected_s > request.total_s:
             return {"measurements": found, "ended": f"{request.total_s:g} s were over before a pack of {width}"}
         epoch_s = request.epoch_s if width == request.widths[0] else 0.0
         answer, trouble = _one(directory, request, -width, width, epoch_s)
@@ -103,21 +104,11 @@ def _one(
     answer, log = directory / f"pack-{first}-{width}.json", directory / f"pack-{first}-{width}.log"
     threads = {"OMP_NUM_THREADS": str(request.threads), protocol.DEVICE: request.device}
     device = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
-    times = [str(request.seconds), str(epoch_s), str(time.monotonic())]
+    arguments = (directory, first, width, request.seconds, epoch_s, time.monotonic(), answer)
     with log.open("wb") as output:
         try:
             done = subprocess.run(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "hpc.preflight.pilot_width",
-                    str(directory),
-                    str(first),
-                    str(width),
-                    *times,
-                    str(answer),
-                ],
+                [sys.executable, "-P", "-m", "hpc.preflight.pilot_width", *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -132,10 +123,6 @@ def _one(
     if done.returncode < 0:
         return None, f"ended by signal {-done.returncode}, as when memory runs out"
     return None, said[-1] if said else f"exit status {done.returncode}"
-
-
-def _expected(found: Sequence[dict[str, Any]], request: PilotRequest) -> float:
-    return float(found[-1]["start_s"] or 0.0) + 1.5 * request.seconds
 
 
 def _no_wider(found: Sequence[dict[str, Any]], request: PilotRequest) -> str:

@@ -53,7 +53,7 @@ def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: fl
             return problem("signal", text, "look at setup and container in the profile: something ends or hides it")
         seconds = time.monotonic() - began
         text = f"a task on {task.node} that got USR2 saved within {duration(seconds)}"
-        if not wait_until(lambda: _requeued(store, task), _PATIENCE_SECONDS, pause):
+        if not wait_until(lambda: any(t.restarts > task.restarts for t in _tasks(store)), _PATIENCE_SECONDS, pause):
             fix = "use `holdfast submit --wait`, which submits such cells again"
             return note("signal", f"{text}, and was not requeued", fix)
         return ok("signal", f"{text} and was requeued")
@@ -92,7 +92,3 @@ def _begun(store: Store, cell: Cell) -> bool:
 def _saved(store: Store, cell: Cell) -> bool:
     packs = [store.pack_of(cell, attempt) for attempt in store.attempts(cell)]
     return any(pack is not None and store.paths.has_saved(pack) for pack in packs)
-
-
-def _requeued(store: Store, before: QueuedTask) -> bool:
-    return any(task.restarts > before.restarts for task in _tasks(store))

@@ -70,10 +70,10 @@ _INSTEAD = {
     "use_srun": "tasks start without srun",
     "srun_args": "tasks start without srun",
     "teardown": "what a task leaves behind is the trainer's to remove",
-    "gpus": "write gpus_per_node, the number of GPUs per task",
-    "gpus_per_task": "write gpus_per_node, the number of GPUs per task",
-    "gpus_per_socket": "write gpus_per_node, the number of GPUs per task",
-    "ntasks_per_gpu": "write gpus_per_node, the number of GPUs per task",
+    **dict.fromkeys(
+        ("gpus", "gpus_per_task", "gpus_per_socket", "ntasks_per_gpu"),
+        "write gpus_per_node, the number of GPUs per task",
+    ),
     **{option.replace("-", "_"): ONE_CLUSTER for option in CLUSTER_OPTIONS},
     "dependency": "`--wait` and `--then-aggregate` order jobs",
 }
