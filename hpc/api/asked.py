@@ -51,12 +51,7 @@ def _directory(given: AnyPath) -> Path:
 
 def profile_of(profile: AnyPath, settings: Mapping[str, Any] | None) -> Profile:
     """The cluster profile of that name or path, with some of its keys changed. Raises ConfigError."""
-    return load_profile(_text("profile", profile), _written("profile_settings", settings))
-
-
-def escalate_of(limits: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """`KEY=LIMIT` each, as --escalate has them. Raises ConfigError."""
-    return tuple(_written("escalate", limits))
+    return load_profile(_text("profile", profile), written("profile_settings", settings))
 
 
 def flag(name: str, value: Any) -> bool:
@@ -103,9 +98,9 @@ def _text(name: str, value: AnyPath) -> str:
     return text
 
 
-def _written(name: str, given: Mapping[str, Any] | None) -> list[str]:
-    """`KEY=VALUE` each, as the command line has them."""
-    return [f"{key}={_json(f'{name}[{key!r}]', value)}" for key, value in _mapping(name, given)]
+def written(name: str, given: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """`KEY=VALUE` each, as the command line has them. Raises ConfigError."""
+    return tuple(f"{key}={_json(f'{name}[{key!r}]', value)}" for key, value in _mapping(name, given))
 
 
 def _json(name: str, value: Any) -> str:

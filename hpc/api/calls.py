@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from hpc.api.asked import AnyPath, count, escalate_of, flag, path_of, profile_of, seconds, sweep_options
+from hpc.api.asked import AnyPath, count, flag, path_of, profile_of, seconds, sweep_options, written
 from hpc.api.refusals import one_call
 from hpc.api.results import Rounds, Submission, SweepStatus, described
 from hpc.errors import SweepError
@@ -83,7 +83,7 @@ def submit(
     cluster = profile_of(profile, profile_settings)
     options = SubmitOptions(
         pack=count("pack", pack, instead="auto"),
-        escalate=escalate_of(escalate),
+        escalate=written("escalate", escalate),
         allow_code_change=flag("allow_code_change", allow_code_change),
         include_failed=flag("include_failed", include_failed),
         all_nodes=flag("all_nodes", all_nodes),

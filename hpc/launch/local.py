@@ -65,7 +65,8 @@ def submit(request: Request, options: SubmitOptions) -> int:
     ends = train(request, options)
     if ends.interrupted:
         return ends.exit_code or CommandExit.INTERRUPTED
-    left = ends.cancelled or ends.left_out or (options.wait and not _is_done(request.store, request.sweep))
+    states = (status.state for status in request.store.statuses(request.sweep.grid, request.sweep))
+    left = ends.cancelled or ends.left_out or (options.wait and not is_done(states))
     return ends.exit_code or (CommandExit.INCOMPLETE if left else CommandExit.DONE)
 
 
@@ -73,10 +74,6 @@ def train(request: Request, options: SubmitOptions) -> local_workers.Ends:
     """Train what is missing in worker processes here. Returns how they ended, once they have."""
     with _begun(request, SUBMIT_HERE, options.here()) as (sweep, held, since):
         return run_here(request, sweep, options.here(), held, since)
-
-
-def _is_done(store: Store, sweep: Sweep) -> bool:
-    return is_done(status.state for status in store.statuses(sweep.grid, sweep))
 
 
 @contextlib.contextmanager

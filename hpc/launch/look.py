@@ -94,13 +94,9 @@ def take(request: Request, since: int | None = None, conf: Path | None = None) -
 
     Raises SweepError, SlurmError, OSError.
     """
-    # Slurm first: a task that ends in between has its result by the time the files are read.
-    seen = queues(request.store)
-    statuses = _statuses(request)
-    bad = _bad_nodes(request.store, statuses, conf) if request.store.exists() else BadNodes()
-    since = seen.newest if since is None else since
-    cancelled = cancels.cells(cancels.after(request.store, since))
-    return Look(seen, statuses, bad, since, cancelled, _stopping(request, seen), got_further(request.store))
+    seen = take_here(request, since)
+    bad = _bad_nodes(request.store, seen.statuses, conf) if request.store.exists() else BadNodes()
+    return replace(seen, bad=bad, further=got_further(request.store))
 
 
 def _stopping(request: Request, seen: Queues) -> frozenset[str]:
@@ -121,14 +117,12 @@ def of_nothing(request: Request) -> Look:
 
 def take_here(request: Request, since: int | None = None) -> Look:
     """Look at a sweep that this machine is to work on. since: see Look; None for now. Raises SweepError, OSError."""
-    seen = queues(request.store)  # first, as in take
+    # Slurm first: a task that ends in between has its result by the time the files are read.
+    seen = queues(request.store)
+    statuses = tuple(request.store.statuses(request.sweep.grid, request.sweep))
     since = seen.newest if since is None else since
     cancelled = cancels.cells(cancels.after(request.store, since))
-    return Look(seen, _statuses(request), since=since, cancelled=cancelled, stopping=_stopping(request, seen))
-
-
-def _statuses(request: Request) -> tuple[CellStatus, ...]:
-    return tuple(request.store.statuses(request.sweep.grid, request.sweep))
+    return Look(seen, statuses, since=since, cancelled=cancelled, stopping=_stopping(request, seen))
 
 
 def set_damaged_aside(request: Request, seen: Look) -> Look:

@@ -28,10 +28,6 @@ class Conflict:
     other_pack: int | None
 
     @property
-    def sides(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        return self.published, self.other
-
-    @property
     def differing(self) -> list[str]:
         """Names of what differs: metrics, or fields. Where none does, history or weights differ."""
         ours, theirs = self.published or {}, self.other
@@ -103,6 +99,7 @@ def explain(store: Store, cell: Cell) -> str:
 def _differences(found: Conflict) -> list[str]:
     lines = []
     for name in found.differing:
-        here, there = ((side or {}).get("metrics", {}).get(name, (side or {}).get(name)) for side in found.sides)
+        sides = (found.published or {}, found.other)
+        here, there = (side.get("metrics", {}).get(name, side.get(name)) for side in sides)
         lines.append(f"  {name}: {here} published (pack {found.published_pack}), {there} (pack {found.other_pack})")
     return lines or ["  metrics agree; history or weights differ"]

@@ -16,6 +16,7 @@ _MOST_ROWS = 16
 # A grid of more rows is no picture of a screen; nor is one of longer lines, where nobody knows how wide the screen is.
 _MOST_GRID_ROWS, _WIDTH = 24, 120
 _BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+# In the order in which tables have them.
 LETTERS = {
     "COMPLETED": "C",
     "DIVERGED": "D",
@@ -26,7 +27,6 @@ LETTERS = {
     "FAILED": "F",
     "CONFLICT": "X",
 }
-_ORDER = ("COMPLETED", "DIVERGED", "RUNNING", "PENDING", "STARTED", "MISSING", "FAILED", "CONFLICT")
 
 
 def text(snapshot: Snapshot, estimate: str = "") -> str:
@@ -76,16 +76,13 @@ def remarks(snapshot: Snapshot) -> Iterator[str]:
 def sections(snapshot: Snapshot) -> Iterator[tuple[str, list[CellStatus]]]:
     """The cells that a person looks for, by what they have in common; only what there is."""
     every = snapshot.statuses
-    yield from (
-        (title, found)
-        for title, found in (
-            ("running", [s for s in every if s.state == RUNNING]),
-            ("started, by a command on this machine or before a stop", [s for s in every if s.state == STARTED]),
-            ("pending again after an attempt", [s for s in every if s.state == PENDING and s.attempts]),
-            ("failed", [s for s in every if s.state in (FAILED, CONFLICT)]),
-        )
-        if found
-    )
+    found = {
+        "running": [s for s in every if s.state == RUNNING],
+        "started, by a command on this machine or before a stop": [s for s in every if s.state == STARTED],
+        "pending again after an attempt": [s for s in every if s.state == PENDING and s.attempts],
+        "failed": [s for s in every if s.state in (FAILED, CONFLICT)],
+    }
+    yield from ((title, cells) for title, cells in found.items() if cells)
 
 
 def shown(statuses: Sequence[CellStatus]) -> Sequence[CellStatus]:
@@ -133,7 +130,7 @@ def by_factor(axes: Sequence[Axis], statuses: Sequence[CellStatus]) -> tuple[lis
             rows |= {f"{axis.name} {value}": Counter() for value in values}
             for status in statuses:
                 rows[f"{axis.name} {status.cell.point[position][1]}"][status.state] += 1
-    return [state for state in _ORDER if any(counts[state] for counts in rows.values())], rows
+    return [state for state in LETTERS if any(counts[state] for counts in rows.values())], rows
 
 
 def _levels(axis: Axis, position: int, statuses: Sequence[CellStatus]) -> list[FactorValue]:
@@ -160,7 +157,7 @@ def grid(
 
 def key(statuses: Sequence[CellStatus]) -> str:
     """What the letters of the grid are, as far as they are there."""
-    return ", ".join(f"{LETTERS[state]} {state}" for state in _ORDER if any(s.state == state for s in statuses))
+    return ", ".join(f"{LETTERS[state]} {state}" for state in LETTERS if any(s.state == state for s in statuses))
 
 
 def grid_lines(axes: Sequence[Axis], statuses: Sequence[CellStatus], width: int = _WIDTH) -> list[str]:

@@ -108,20 +108,12 @@ def take(store: Store, ask_slurm: bool = True) -> Snapshot:
     missing = [status.cell for status in statuses if status.state == MISSING and status.cell.name not in waiting]
     live = {name: task for name, task in live.items() if name in left}
     idle = left - live.keys()
-    remarks = [
-        *(
-            f"this is a copy of {root}; the tasks that were queued there work there and are not counted here"
-            for root in seen.elsewhere
-        ),
-        "" if trouble else early_ends.told(store, missing),
-        *(
-            (early_ends.refused_requeues(store), early_ends.lost_gpus(store), early_ends.unfit_nodes(store))
-            if idle
-            else ()
-        ),
-        _cancelled(store, idle),
-        _escalated(store, left),
-    ]
+    copied = "the tasks that were queued there work there and are not counted here"
+    remarks = [f"this is a copy of {root}; {copied}" for root in seen.elsewhere]
+    remarks += [] if trouble else [early_ends.told(store, missing)]
+    if idle:
+        remarks += [early_ends.refused_requeues(store), early_ends.lost_gpus(store), early_ends.unfit_nodes(store)]
+    remarks += [_cancelled(store, idle), _escalated(store, left)]
     return Snapshot(sweep, statuses, live, trouble, tuple(filter(None, remarks)), _curves(store, statuses))
 
 
