@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpc.cli import options
 from hpc.cli.aggregate import aggregate_and_print
@@ -14,9 +14,6 @@ from hpc.launch.remarks import say
 from hpc.protocol import CommandExit
 from hpc.storage.permissions import untrusted
 from hpc.storage.store import Store
-
-if TYPE_CHECKING:
-    from hpc.wandb.extract.extract import Query
 
 command = Group(
     "wandb", help="Mirror results to Weights & Biases, or aggregate runs from there. Results on disk are safe already."
@@ -67,27 +64,7 @@ def sync(directory: Path, project: str, entity: str, group: str, settle: float, 
     return CommandExit.INCOMPLETE if synced.differing else CommandExit.DONE
 
 
-@dataclass(frozen=True)
-class QueryOptions:
-    """Which runs to extract."""
-
-    project: str
-    group: str
-    entity: str
-    tags: tuple[str, ...]
-    state: str
-    config: tuple[str, ...]
-
-    def query(self) -> Query:
-        """The same as the extraction takes it. Raises ConfigError."""
-        from hpc.wandb.extract.extract import Query
-
-        tags = [tag for text in self.tags for tag in text.split(",") if tag]
-        return Query(self.project, self.group, self.entity, tags, self.state, _settings(self.config))
-
-
 @command.command("extract", examples=("wandb extract --project synergy --group pilot --output-dir extracted",))
-@options.handed_over("asked", QueryOptions)
 @options.option("--project", required=True, metavar="P", help="Project of the runs.")
 @options.option("--group", required=True, metavar="G", help="Group of the runs.")
 @options.option("--entity", default="", metavar="E", help="User or team (default: your own).")
@@ -98,12 +75,21 @@ class QueryOptions:
 @options.option("--config", multiple=True, metavar="KEY=VALUE", help="Only runs with this configuration.")
 @options.partial
 @_timeout
-def extract(asked: QueryOptions, output_dir: Path, offline: Path | None, partial: bool, timeout: float) -> int:
+def extract(
+    tags: tuple[str, ...],
+    config: tuple[str, ...],
+    output_dir: Path,
+    offline: Path | None,
+    partial: bool,
+    timeout: float,
+    **fields: str,
+) -> int:
     """Aggregate runs from a server, or from .wandb files, with the same tables, statistics and figures."""
     from hpc.wandb.extract import extract as runs_of
     from hpc.wandb.helper import WandbTroubleError
 
-    query = asked.query()
+    single = [tag for text in tags for tag in text.split(",") if tag]
+    query = runs_of.Query(**fields, tags=single, config=_settings(config))
     if offline is not None and not offline.is_dir():
         raise ConfigError([f"command line: --offline is {str(offline)!r}; there is no such directory"])
     try:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,15 +110,8 @@ def cell_run(store: Store, sweep: Sweep, cell: Cell, target: Target) -> WandbRun
     # A server drops nulls, so the names of metrics without a value are stored beside them.
     measured = {"names": list(result["metrics"]), "null": [k for k, v in result["metrics"].items() if v is None]}
     history = {"digest": hashlib.sha256(data).hexdigest(), "columns": columns}
-    begun = begun_run(sweep, cell, target)
-    return WandbRun(
-        **begun.__dict__
-        | {
-            "state": FINISHED,
-            "summary": {**result["metrics"], OUTCOME: outcome | {"metrics": measured, "history": history}},
-            "rows": rows,
-        }
-    )
+    summary = {**result["metrics"], OUTCOME: outcome | {"metrics": measured, "history": history}}
+    return replace(begun_run(sweep, cell, target), state=FINISHED, summary=summary, rows=rows)
 
 
 def run_config(sweep: Sweep, cell: Cell) -> dict[str, Any]:

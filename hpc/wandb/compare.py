@@ -28,12 +28,7 @@ def differences(disk: WandbRun, server: WandbRun, *, history: bool = True) -> li
     # The text of the sweep grows with its grid; its digest, which is compared, does not.
     found += _mapping("config", {k: v for k, v in disk.config.items() if k != SWEEP_KEY}, server.config)
     found += _mapping("summary", disk.summary, server.summary)
-    return [*found, *(_rows(disk, server) if history else ())]
-
-
-def rows_missing(disk: WandbRun, server: WandbRun) -> list[str]:
-    """Rows of a run that the server lacks, or has with other values; one line each."""
-    return list(_rows(disk, server))
+    return [*found, *(rows_missing(disk, server) if history else ())]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -55,7 +50,8 @@ def _mapping(place: str, disk: Mapping[str, Any], server: Mapping[str, Any]) -> 
             yield f"{place}: {key!r} is {_shown(server.get(key))} on the server, {_shown(value)} on disk"
 
 
-def _rows(disk: WandbRun, server: WandbRun) -> Iterator[str]:
+def rows_missing(disk: WandbRun, server: WandbRun) -> Iterator[str]:
+    """Rows of a run that the server lacks, or has with other values, and those it has beyond; one line each."""
     theirs = {row[STEP]: row for row in server.rows}
     for row in disk.rows:
         found = theirs.pop(row[STEP], None)

@@ -66,7 +66,9 @@ def check_segments(store: Store, others: bool) -> Found:
             about = f"run {segment.id} of another program, for {_place(segment)}"
             found.remarks.append(f"{shown}: {about}, is not sent; --others sends it")
         elif segment.reaches:
-            found.remarks.append(f"{shown}: run {segment.id} is not sent; {_reaching(segment)}")
+            why = f"its {segment.reaches} records may name any file of this machine"
+            sends = "W&B's own `wandb sync` sends it with them"
+            found.remarks.append(f"{shown}: run {segment.id} is not sent; {why}; {sends}")
         else:
             found.whole.append(segment)
     found.whole.sort(key=lambda segment: (segment.started, segment.path))
@@ -81,10 +83,6 @@ def _marker(path: Path) -> Path:
 def _place(segment: Segment) -> str:
     # What W&B calls a project that was not named.
     return "/".join(filter(None, (segment.about["entity"], segment.about["project"] or "uncategorized")))
-
-
-def _reaching(segment: Segment) -> str:
-    return f"its {segment.reaches} records may name any file of this machine; W&B's own `wandb sync` sends it with them"
 
 
 def send_segments(segments: list[Segment], helper: Helper, say: Callable[[str], None]) -> list[str]:

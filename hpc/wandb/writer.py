@@ -150,7 +150,7 @@ class _Follower:
         """Log what is new of one cell. Returns whether its run is now complete."""
         try:
             run = cell_run(self._store, self._sweep, cell, self._target)
-            newest = newest_generation(self._store, cell)
+            newest = next(_generations(self._store, cell), None)
             if run is None and (newest is None or newest == self._seen.get(cell)):
                 return False
             rows = run.rows if run is not None else saved_rows(self._store, self._sweep, cell)
@@ -220,11 +220,6 @@ class Stream:
         self._run.finish(exit_code=0)
 
 
-def newest_generation(store: Store, cell: Cell) -> Path | None:
-    """The newest checkpoint of the newest attempt at a cell that has one."""
-    return next(_generations(store, cell), None)
-
-
 def saved_rows(store: Store, sweep: Sweep, cell: Cell) -> list[dict[str, Any]]:
     """Epochs in a cell's newest intact checkpoint over all its attempts. The training task sets damaged ones aside."""
     wanted = sweep.cell_digest(cell)
@@ -242,6 +237,7 @@ def _histories(path: Path) -> dict[tuple[str, str], Sequence[Mapping[str, Any]]]
 
 
 def _generations(store: Store, cell: Cell) -> Iterator[Path]:
+    """A cell's checkpoints, the newest of its newest attempt first."""
     for attempt in reversed(store.counting_attempts(cell)):
         pack = store.pack_of(cell, attempt)
         if pack is not None:
