@@ -283,7 +283,9 @@ def _explored(claims: Sequence[Claim], alpha: float) -> tuple[Claim, ...]:
 def _piece(asked: Question, part: Part, level: float) -> Piece:
     test = _within(asked, part)
     low, high = test.interval(level)
-    nats = None if asked.in_nats is None or not part.rows else _nats(_within(asked, part, asked.in_nats), level)
+    nats = (
+        None if asked.in_nats is None or not part.rows else counted_in_nats(_within(asked, part, asked.in_nats), level)
+    )
     return Piece(part.where, test.estimate, low, high, test.per_seed, nats, part.why)
 
 
@@ -293,10 +295,11 @@ def _within(asked: Question, part: Part, values: Floats | None = None) -> Weight
 
 
 def _in_nats(asked: Question, level: float) -> InNats | None:
-    return None if asked.in_nats is None else _nats(weighted_test(asked.in_nats, asked.weights), level)
+    return None if asked.in_nats is None else counted_in_nats(weighted_test(asked.in_nats, asked.weights), level)
 
 
-def _nats(test: WeightedTest, level: float) -> InNats:
+def counted_in_nats(test: WeightedTest, level: float) -> InNats:
+    """What a test with information counted so says."""
     return InNats(test.estimate, *test.interval(level), test.p, level)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aggregate.analysis.claims import NOT_SHOWN, SHOWN, WITHHELD, Claim, InNats, sign
+from aggregate.analysis.claims import NOT_SHOWN, SHOWN, WITHHELD, Claim, InNats, counted_in_nats, sign
 from aggregate.analysis.questions import Question, question
 from aggregate.analysis.reliability import metrics_of_claim
 from aggregate.analysis.study import Study, planned_conditions
@@ -42,9 +42,7 @@ class Earlier:
     def of_nats(self, claim: Claim) -> InNats | None:
         """What the claim would have been in nats."""
         test, now = self.in_nats, claim.in_nats
-        return (
-            None if test is None or now is None else InNats(test.estimate, *test.interval(now.level), test.p, now.level)
-        )
+        return None if test is None or now is None else counted_in_nats(test, now.level)
 
 
 def earlier(study: Study, claim: Claim) -> tuple[Earlier, ...]:

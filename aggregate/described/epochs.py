@@ -19,7 +19,7 @@ _OF_ANOTHER = ("best_", "final_")  # what a metric made from the history of anot
 
 def value_of(study: Study) -> dict[str, str]:
     """By metric, in words. Only what is true of every completed run is said."""
-    return {entry.metric.name: _value_of(study, entry) for entry in study.summary.metrics}
+    return {entry.metric.name: _rule(study, entry)[0] for entry in study.summary.metrics}
 
 
 def value_at(study: Study, entry: MetricSummary, kept: Integers) -> Floats | None:
@@ -40,10 +40,6 @@ def _cut(histories: Histories, kept: Integers, column: str) -> Histories:
     _, starts, lengths = histories.runs
     rows = np.arange(lengths.sum()) - np.repeat(starts, lengths) < np.repeat(kept, lengths)
     return Histories(histories.position[rows], histories.epoch[rows], {column: histories.columns[column][rows]}, [])
-
-
-def _value_of(study: Study, entry: MetricSummary) -> str:
-    return _rule(study, entry)[0]
 
 
 def _rule(study: Study, entry: MetricSummary) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aggregate.analysis.claims import Claim, InNats, sign
+from aggregate.analysis.claims import Claim, InNats, counted_in_nats, sign
 from aggregate.analysis.reliability import doubtful_seeds
 from aggregate.analysis.study import Study
 from aggregate.arrays import Floats
@@ -63,8 +63,7 @@ def _without(name: int, claim: Claim, position: int) -> Without:
     test = _others(question.values, question.weights, position)
     own = None
     if nats is not None and question.in_nats is not None:
-        found = _others(question.in_nats, question.weights, position)
-        own = InNats(found.estimate, *found.interval(nats.level), found.p, nats.level)
+        own = counted_in_nats(_others(question.in_nats, question.weights, position), nats.level)
     return Without(name, test, *test.interval(claim.level), own)
 
 

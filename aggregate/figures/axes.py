@@ -77,7 +77,8 @@ def limits(metric: Metric, values: Sequence[Floats], whiskers: Sequence[Floats])
     if not points.size:
         return Span(0.0, 1.0)
     if spans_magnitudes(metric, points):
-        low, high = _reached(np.log(points), np.log(_positive(_finite(whiskers))), _LOG_REACH)
+        ends = _finite(whiskers)
+        low, high = _reached(np.log(points), np.log(ends[ends > 0]), _LOG_REACH)
         margin = 0.04 * (high - low)
         return Span(float(np.exp(low - margin)), float(np.exp(high + margin)), log=True)
     low, high = _reached(points, _finite(whiskers), _REACH)
@@ -93,10 +94,6 @@ def _reached(points: Floats, ends: Floats, share: float) -> tuple[float, float]:
     reach = share * (high - low) or 0.1 * abs(high) or 1.0
     ends = np.clip(ends, low - reach, high + reach)
     return float(min([low, *ends])), float(max([high, *ends]))
-
-
-def _positive(values: Floats) -> Floats:
-    return np.asarray(values[values > 0])
 
 
 def _finite(arrays: Sequence[Floats]) -> Floats:

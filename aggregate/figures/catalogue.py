@@ -44,7 +44,7 @@ def plots(
     next figure may be drawn on the axes of one before. Ask for them and save them inside canvas.house_style.
     """
     pages = Pages()
-    summary = _drawable(summary)
+    summary = replace(summary, metrics=tuple(map(_drawable_metric, summary.metrics)))
     if retained is not None:
         kinds = f"{retained.kept.name} and of {retained.other.name}"
         caption = f"Share retained of {kinds} as {retained.factor.label} narrows"
@@ -56,10 +56,6 @@ def plots(
         yield from _metric_plots(summary, entry, pages, narrow)
     for metric, curve in curves:
         yield from _curve_plots(summary, metric, _drawable_curves(curve), pages)
-
-
-def _drawable(summary: Summary) -> Summary:
-    return replace(summary, metrics=tuple(map(_drawable_metric, summary.metrics)))
 
 
 def _drawable_metric(entry: MetricSummary) -> MetricSummary:

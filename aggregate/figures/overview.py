@@ -82,17 +82,8 @@ def _counts(ax: Axes, summary: Summary, row: float) -> None:
         return
     planned = len(summary.seeds)
     for i, completed in enumerate(summary.completed.tolist()):
-        weight = "normal" if completed == planned else "bold"
-        place = (1.02, i)
-        ax.text(
-            *place,
-            f"{completed}/{planned}",
-            transform=ax.get_yaxis_transform(),
-            va="center",
-            fontsize=7,
-            color=GREY,
-            weight=weight,
-        )
+        text, weight = f"{completed}/{planned}", "normal" if completed == planned else "bold"
+        ax.text(1.02, i, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7, color=GREY, weight=weight)
 
 
 def _legend(summary: Summary, metrics: list[MetricSummary]) -> str:

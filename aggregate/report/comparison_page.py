@@ -42,7 +42,7 @@ def render(made: SideBySide) -> bytes:
         asked=asked(made.pairs),
         remarks=list(remarks(made)),
         metrics=[(_title(rows), _forest(made.pairs, rows), table(made.pairs, rows)) for rows in made.pairs.metrics],
-        different=_different(made),
+        different=Table(["what differs", *made.names], [[e.what, e.first, e.second] for e in made.different], words=3),
         left_out=Table(["sweep", "condition"], list(made.pairs.left_out[:MOST_ROWS]), words=2),
     ).encode()
 
@@ -150,11 +150,6 @@ def _forest(pairs: Pairs, rows: Rows) -> Forest | None:
     unit = "%" if rows.log else ""
     less, more_in = f"lower in {second} than in {first}", f"higher in {second}"
     return Forest(drawn, place(span, 0.0), less, more_in, note, marks, unit)
-
-
-def _different(made: SideBySide) -> Table:
-    rows = [[entry.what, entry.first, entry.second] for entry in made.different]
-    return Table(["what differs", *made.names], rows, words=3)
 
 
 def as_json(made: SideBySide) -> dict[str, object]:
