@@ -1,7 +1,8 @@
 """The command, forked from a process that has done its imports: they take most of a short command's time.
 
 What a process takes from its environment as it starts, or when it imports, is what the forking one was started with. So
-a test that is about that, and any whose environment differs in more than a variable of ours, starts the command itself.
+a test that is about that, and any whose environment differs in more than variables that are read later, starts the
+command itself.
 """
 
 from __future__ import annotations
@@ -24,26 +25,33 @@ from helpers.waiting import PATIENCE
 
 # What commands import when they need it.
 _MODULES = ("hpc.launch.local", "hpc.launch.slurm", "aggregate.pipeline", "aggregate.report.page", "matplotlib.pyplot")
-_OURS = ("HOLDFAST_", "PYTEST_")
+# Read when a command needs them, by itself or by Slurm's commands, or by nobody.
+_READ_LATE = ("HOLDFAST_", "PYTEST_", "SLURM_CONF", "XDG_STATE_HOME")
 _TESTS = str(Path(__file__).parents[1])
 
 
-def command(words: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    """`python -m hpc WORDS` in a directory. Returns how it ended and what it wrote; raises as subprocess.run does."""
-    context, ours = _forking()
+def command(
+    words: Sequence[str], directory: Path, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`python -m hpc WORDS` in a directory. Returns how it ended and what it wrote; raises as subprocess.run does.
+
+    variables: its environment; None: that of a command without a cluster.
+    """
+    variables = environment() if variables is None else variables
+    context, early = _forking()
     # A debug run is what a trainer's own processes start from: they load its main module, which here is another.
-    if _foreign(environment()) != ours or "--debug" in words:
+    if _read_early(variables) != early or "--debug" in words:
         return subprocess.run(
             [sys.executable, "-m", "hpc", *words],
             cwd=directory,
-            env=environment(),
+            env=variables,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
         )
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
-        process = context.Process(target=_run, args=(list(words), str(directory), environment(), streams))
+        process = context.Process(target=_run, args=(list(words), str(directory), dict(variables), streams))
         process.start()
         process.join(PATIENCE)
         if process.exitcode is None:
@@ -54,9 +62,9 @@ def command(words: Sequence[str], directory: Path) -> subprocess.CompletedProces
         return subprocess.CompletedProcess(list(words), process.exitcode, out.read(), err.read())
 
 
-def _foreign(variables: Mapping[str, str]) -> dict[str, str]:
-    """Variables that are not ours."""
-    return {name: value for name, value in variables.items() if not name.startswith(_OURS)}
+def _read_early(variables: Mapping[str, str]) -> dict[str, str]:
+    """Variables that a process may read as it starts, or when it imports."""
+    return {name: value for name, value in variables.items() if not name.startswith(_READ_LATE)}
 
 
 @cache
@@ -64,7 +72,7 @@ def _forking() -> tuple[ForkServerContext, dict[str, str]]:
     """The process that forks, and the environment of a command that it can stand for."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "hpc.cli.app", *_MODULES])
-    return context, _foreign(environment())
+    return context, _read_early(environment())
 
 
 def _run(words: list[str], directory: str, variables: Mapping[str, str], streams: list[str]) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers import warm
 from helpers.command_line import WIDTH
 from helpers.held import held_trainer, hold, release
-from helpers.waiting import PATIENCE
 from hpc.sandbox.cluster import Sandbox
 from hpc.storage.store import Store
 
@@ -58,14 +58,7 @@ class Workplace:
         release(self.directory)
 
     def holdfast(self, *words: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "hpc", *words],
-            cwd=self.directory,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        done = warm.command(words, self.directory, self.environment())
         if expect is not None:
             assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
