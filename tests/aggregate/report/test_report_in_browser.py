@@ -63,7 +63,7 @@ LAID_OUT = """() => {
 
 @pytest.mark.parametrize("width", [400, 1280])
 def test_the_report_asks_nothing_of_a_network_and_logs_no_error(report: Path, tmp_path: Path, width: int) -> None:
-    got, faults, asked = run_in_browser(report, tmp_path, LAID_OUT.replace("WIDTH", str(width)), width + 20)
+    got, faults, asked = run_in_browser(report, tmp_path, LAID_OUT.replace("WIDTH", str(width)), width + 20, [LATER])
     assert faults == []
     assert asked == []
     assert got["charts"] > 6
@@ -109,7 +109,7 @@ ASK = """() => { const image = new Image(); image.src = "http://example.org/x.pn
 
 
 def test_the_page_itself_refuses_to_ask_for_anything(report: Path, tmp_path: Path) -> None:
-    _, faults, asked = run_in_browser(report, tmp_path, ASK)
+    _, faults, asked = run_in_browser(report, tmp_path, ASK, options=[LATER])
     assert asked == []
     assert any("Content Security Policy" in fault for fault in faults)
 
@@ -117,7 +117,7 @@ def test_the_page_itself_refuses_to_ask_for_anything(report: Path, tmp_path: Pat
 def test_these_tests_would_notice_a_request(tmp_path: Path) -> None:
     page = tmp_path / "bare.html"
     page.write_text("<html><head><style></style></head><body></body></html>")
-    assert run_in_browser(page, tmp_path, ASK)[2] == ["http://example.org/x.png"]
+    assert run_in_browser(page, tmp_path, ASK, options=[LATER])[2] == ["http://example.org/x.png"]
 
 
 @pytest.mark.parametrize("pointer", ["mouse", "touch"])
@@ -540,7 +540,8 @@ def test_names_that_look_like_html_stay_text_in_the_charts(tmp_path: Path) -> No
     directory.fill(lambda cell: {"m": float(cell.seed)})
     script = """() => ({ images: document.querySelectorAll("img[src=x]").length,
         label: document.querySelector("#chart-means svg [aria-label='x-axis label']").textContent })"""
-    got, faults, asked = run_in_browser(aggregate(tmp_path / "sweep", figures=False).report, tmp_path, script)
+    report = aggregate(tmp_path / "sweep", figures=False).report
+    got, faults, asked = run_in_browser(report, tmp_path, script, options=[LATER])
     assert (got, faults, asked) == ({"images": 0, "label": label}, [], [])
 
 
