@@ -31,14 +31,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:  # before `-m` selects by marks
+    fixtures = getattr(item, "fixturenames", ())
+    if "slurm_here" in fixtures:
+        item.add_marker(pytest.mark.slurm)
+    if "holdfast" in fixtures:
+        item.add_marker(pytest.mark.command)
+
+
 @pytest.hookimpl(trylast=True)  # the marks of other folders are set by then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "slurm_here" in fixtures:
-            item.add_marker(pytest.mark.slurm)
-        if "holdfast" in fixtures:
-            item.add_marker(pytest.mark.command)
     items[:] = _slurm_among_others(items)
 
 

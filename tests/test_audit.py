@@ -5,6 +5,7 @@ See SECURITY.md for the rules that these places keep, and helpers/deeds.py for h
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,7 @@ ALLOWED = {
 }
 
 
+@cache
 def audited(root: Path) -> dict[str, dict[str, list[str]]]:
     """By kind and module, what it does and in which lines."""
     found: dict[str, dict[str, list[str]]] = {kind: {} for kind in KINDS}
@@ -130,14 +132,12 @@ def elsewhere(kind: str, found: dict[str, dict[str, list[str]]]) -> dict[str, li
     return {module: names for module, names in found[kind].items() if module not in allowed}
 
 
-FOUND = audited(ROOT)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_module_does_to_files_and_processes_it_does_for_a_reason(kind: str) -> None:
-    assert not elsewhere(kind, FOUND), f"{kind}: use what is there (hpc.files for a sweep's files), or add a reason"
+    found = audited(ROOT)
+    assert not elsewhere(kind, found), f"{kind}: use what is there (hpc.files for a sweep's files), or add a reason"
     allowed = {module for modules in ALLOWED[kind].values() for module in modules.split()}
-    assert allowed <= FOUND[kind].keys(), "a reason for nothing"
+    assert allowed <= found[kind].keys(), "a reason for nothing"
 
 
 SPELLINGS = {
