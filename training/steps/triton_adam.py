@@ -160,14 +160,17 @@ class TritonAdam(Adam):
 
 
 def tried(settings: Settings, device: torch.device) -> str:
-    """Take a step with the kernels, as training will compile them. Returns Triton's version.
+    """Take a step with the kernels, as training will compile them, beside torch's. Returns Triton's version.
 
     Raises whatever keeps them from working: the first launch builds a small library with the C compiler and Python's
-    headers, and caches it in the home directory. RuntimeError if they compute nonsense.
+    headers, and caches it in the home directory. RuntimeError if they compute something else than torch.
     """
-    parameters, first, second = (torch.zeros(1, 2, HALF_MULTIPLE, device=device) for _ in range(3))
-    TritonAdam(settings, parameters, first, second, 0).step(torch.ones_like(parameters))
-    # The first step of Adam is as long as the learning rate, whatever the gradient.
-    if not torch.allclose(parameters, torch.full_like(parameters, -settings.lr), rtol=1e-4):
-        raise RuntimeError("Triton's kernels compute nonsense on this device")
+    drawn = torch.randn(4, 2, 2, HALF_MULTIPLE, generator=torch.Generator().manual_seed(1))
+    found = []
+    for kind in (Adam, TritonAdam):
+        parameters, gradients, first, second = drawn.to(device, copy=True)
+        kind(settings, parameters, first, second.square_(), steps=3).step(gradients)
+        found.append(torch.stack([parameters, first, second]))
+    if not torch.allclose(*found, rtol=1e-4, atol=1e-6):
+        raise RuntimeError("Triton's kernels compute something else than torch on this device")
     return str(triton.__version__)

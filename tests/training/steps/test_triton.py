@@ -155,8 +155,12 @@ def test_torch_clips_and_updates_where_triton_is_missing_or_does_not_work(
         assert working_triton({}, settings, CUDA) == ""
 
 
-def test_the_trial_takes_a_step_and_refuses_nonsense(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wrong", [{"BETAS": (0.9, 0.99)}, {"EPSILON": 1e-2}, {"NORM_EPSILON": 1.0}])
+def test_the_trial_compares_a_step_with_torch_and_refuses_what_differs(
+    settings: Settings, wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", triton_adam.tried(settings, CPU))
-    monkeypatch.setattr(triton_adam.TritonAdam, "step", lambda self, gradients: None)
-    with pytest.raises(RuntimeError, match="nonsense"):
+    for name, value in wrong.items():
+        monkeypatch.setattr(triton_adam, name, value)
+    with pytest.raises(RuntimeError, match="something else than torch"):
         triton_adam.tried(settings, CPU)
