@@ -8,7 +8,7 @@ import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpc.storage.checkpoint import SavedCell
 from hpc.sweep.cell import Cell
@@ -16,7 +16,9 @@ from hpc.sweep.definition import Sweep
 from hpc.sweep.outcome import Outcome, history_csv, plain_number, weights_bytes
 from hpc.sweep.states import COMPLETED, DIVERGED
 from hpc.sweep.stopping import Stopping
-from training.contract import Checkpoint, ContractError
+
+if TYPE_CHECKING:
+    from training.contract import Checkpoint, ContractError
 
 Part = Mapping[str, Any]
 _CURVE_POINTS = 16
@@ -103,8 +105,8 @@ class Book:
     def add_epoch(self, epoch: int, of: int, metrics: Mapping[str, float]) -> None:
         """Note an epoch's metrics. of: number of epochs planned. Raises ContractError."""
         if epoch != len(self.history) + 1:
-            raise ContractError(
-                f"{self.cell.name}: epoch {epoch} was reported after epoch {len(self.history)}; "
+            raise self._refused(
+                f"epoch {epoch} was reported after epoch {len(self.history)}; "
                 "report each epoch once, and go on from restore() where training went on before"
             )
         measured = self._checked(metrics)
@@ -150,19 +152,24 @@ class Book:
 
     # --- what a trainer may say -----------------------------------------------------------------------------------
 
+    def _refused(self, why: str) -> ContractError:
+        from training.contract import ContractError  # a task that trains nothing needs nothing of training
+
+        return ContractError(f"{self.cell.name}: {why}")
+
     def _checked(self, metrics: Mapping[str, Any]) -> dict[str, float | None]:
         if not isinstance(metrics, Mapping):
-            raise ContractError(f"{self.cell.name}: metrics are {metrics!r}; give a mapping of their names to numbers")
+            raise self._refused(f"metrics are {metrics!r}; give a mapping of their names to numbers")
         declared = self.sweep.trainer.metrics
         for name, value in metrics.items():
             if name not in declared:
                 near = difflib.get_close_matches(name, list(declared), n=1)
                 hint = f"did you mean {near[0]!r}?" if near else "add it to METRICS"
-                raise ContractError(f"{self.cell.name}: metric {name!r} is not declared; {hint}")
+                raise self._refused(f"metric {name!r} is not declared; {hint}")
             try:
                 plain_number(value)
             except (TypeError, ValueError, OverflowError):
-                raise ContractError(f"{self.cell.name}: metric {name!r} is {value!r}; give a number") from None
+                raise self._refused(f"metric {name!r} is {value!r}; give a number") from None
         return {name: plain_number(value) for name, value in metrics.items()}
 
     def _check_goes_on(self, epoch: int, measured: Mapping[str, Any]) -> None:
@@ -171,21 +178,21 @@ class Book:
         if rule is None:
             return
         if self.stops:
-            raise ContractError(
-                f"{self.cell.name}: epoch {epoch} was reported, and stop_when had ended training after epoch "
+            raise self._refused(
+                f"epoch {epoch} was reported, and stop_when had ended training after epoch "
                 f"{epoch - 1} ({rule}); let the trainer ask run.stopped_early(cell) before each epoch, and finish the "
                 "cell"
             )
         if rule.metric not in measured:
-            raise ContractError(
-                f"{self.cell.name}: epoch {epoch} has no {rule.metric!r}, which stop_when.metric names; report it with "
+            raise self._refused(
+                f"epoch {epoch} has no {rule.metric!r}, which stop_when.metric names; report it with "
                 f"every epoch, or name one of {', '.join(measured) or 'those that are'}"
             )
 
     def _check_judged(self) -> None:
         """Raise ContractError for a cell that ends well without an epoch: stop_when has changed nothing, unnoticed."""
         if self.sweep.stop_rule is not None and not self.history:
-            raise ContractError(f"{self.cell.name}: no epoch was reported, so that stop_when cannot judge; report them")
+            raise self._refused("no epoch was reported, so that stop_when cannot judge; report them")
 
     def _check_reported(self, measured: Mapping[str, float | None]) -> None:
         """Raise ContractError for a declared metric that neither an epoch nor the end has reported."""
@@ -194,8 +201,8 @@ class Book:
         reported = {*measured, *(name for row in self.history for name in row)}
         for name, declared in self.sweep.trainer.metrics.items():
             if name not in reported and not declared.get("optional"):
-                raise ContractError(
-                    f"{self.cell.name}: metric {name!r} was never reported; give it to finish() or epoch(), "
+                raise self._refused(
+                    f"metric {name!r} was never reported; give it to finish() or epoch(), "
                     "or declare it 'optional': True"
                 )
 
