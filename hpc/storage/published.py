@@ -113,7 +113,7 @@ def _settle(
     if not settled:
         source = next(filter(whole, _copies(private, public)), None)
         try:
-            if source is None or not counts() or not _give_name(source, public, whole, counts):
+            if source is None or not _give_name(source, public, whole, counts):
                 return
         except FileNotFoundError:
             return  # another process has just given it its name, and looks itself
@@ -134,12 +134,12 @@ def _give_name(source: Path, public: Path, whole: Callable[[Path], bool], counts
     """Give a file the public name that others may have. Returns whether it got it; if not, those have it again.
 
     No call gives a name only where another file says something, so a process may be stopped between its look at the
-    result and the call that follows, until a later result has the place. Hence nothing is ever overwritten: what has
-    the name loses it first, which readers see and repair; then the result is looked at; the name is given only where it
-    is free; and if the result has lost its place by then, the name is taken back.
+    result and the call that follows, until a later result has the place. Hence nothing is ever overwritten: the name is
+    given only where it is free; what has it loses it first, which readers see and repair, and the result is looked at
+    again; and if the result has lost its place when the name was given, that is taken back.
     """
+    aside = None
     while True:
-        aside = _taken(public)
         try:
             ours = counts()
             if aside and (not ours or whole(aside)):
@@ -147,16 +147,16 @@ def _give_name(source: Path, public: Path, whole: Callable[[Path], bool], counts
             elif not ours:
                 return False
             given = os.stat(source)
-            has_it = atomic.link_or_copy(source, public)
+            if atomic.link_or_copy(source, public):
+                break
         except OSError:
             if aside:
                 with contextlib.suppress(OSError):
                     atomic.link_or_copy(aside, public)
             raise
-        if has_it:
-            break
         if not ours:
             return False
+        aside = _taken(public)
     directories.sync_directory(public.parent)
     if ours and not counts():
         _take_back(source, public, given)
