@@ -50,6 +50,8 @@ class PaperTable:
 
 def paper_tables(found: Study, kinds: Sequence[str], stamp: str) -> dict[str, bytes]:
     """Content of every table by file name. kinds: of csv, latex, markdown. stamp: of the aggregation."""
+    if not kinds:
+        return {}
     written = {}
     code = _other_code(found)
     for table in map(_on_lines, _tables(found)):
