@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,12 +28,12 @@ def test_a_preempted_script_resumes_from_its_own_checkpoint_and_ends_as_if_undis
     wait = f"            while epoch == 5 and {hold}.exists():\n                __import__('time').sleep(0.05)\n"
     assert loop in source
     (workplace.directory / "classify.py").write_text(source.replace(loop, loop + wait))
-    content["sweep"] |= {"axes": {"lr": [0.01], "width": [4, 32]}, "runs_per_condition": 2}
+    content["sweep"] |= {"axes": {"lr": [0.01], "width": [32]}, "runs_per_condition": 2}
     config = workplace.write("sweep.yaml", content | {"checkpoint": {"every_seconds": 0.5}})
     (workplace.directory / "hold").touch()
     workplace.submit(config)
     wait_until(lambda: min(workplace.epochs()) >= 5, "every cell in mid-training")
-    assert "evicted 4 tasks" in workplace.holdfast("sandbox", "preempt").stderr
+    assert "evicted 2 tasks" in workplace.holdfast("sandbox", "preempt").stderr
     (workplace.directory / "hold").unlink()
     workplace.wait_until_ended()
     results = workplace.results()
@@ -48,9 +51,9 @@ def test_a_preempted_script_resumes_from_its_own_checkpoint_and_ends_as_if_undis
     assert (workplace.store().paths.plots_directory / "training_curves").is_dir()
 
 
-def running(script: str, below: Path) -> int:
-    """How many processes of this machine run a script of this name that lies below a directory."""
-    found = 0
+def running(script: str, below: Path) -> dict[int, list[str]]:
+    """The processes of this machine that run a script of this name that lies below a directory, and their words."""
+    found = {}
     for entry in Path("/proc").iterdir():
         try:
             words = (
@@ -58,7 +61,8 @@ def running(script: str, below: Path) -> int:
             )
         except OSError:  # it has ended
             continue
-        found += any(word.endswith(f"/{script}") and word.startswith(str(below)) for word in words[:3])
+        if any(word.endswith(f"/{script}") and word.startswith(str(below)) for word in words[:3]):
+            found[int(entry.name)] = words
     return found
 
 
@@ -66,15 +70,15 @@ def running(script: str, below: Path) -> int:
 @pytest.mark.parametrize(
     ("name", "library", "longer", "axes"),
     [
-        ("classify", "torch", "--epochs 400", {"lr": [0.01], "width": [4, 32]}),
-        ("forest", "sklearn", "", {"trees": [2500, 3000], "criterion": ["gini"]}),
-        ("hydra_app", "hydra", "epochs=1500", {"n": [40_000, 50_000], "decay": [0.1]}),
+        ("classify", "torch", "--epochs 100", {"lr": [0.01], "width": [4, 32]}),
+        ("forest", "sklearn", "", {"trees": [20, 30], "criterion": ["gini"]}),
+        ("hydra_app", "hydra", "epochs=100", {"n": [40_000, 50_000], "decay": [0.1]}),
     ],
 )
 def test_scripts_of_other_purposes_end_through_preemption_as_if_undisturbed_and_are_reported(
     workplace: Workplace, name: str, library: str, longer: str, axes: dict[str, list[float]]
 ) -> None:
-    """Not a character of a script is changed: its own options make it long enough to be caught at work."""
+    """Not a character of a script is changed: it is caught at work, and halted there until Slurm has evicted it."""
     if find_spec(library) is None:
         lacking(f"{library} is not installed")
     content = yaml.safe_load((SCRIPTS / f"{name}.yaml").read_text())
@@ -84,12 +88,25 @@ def test_scripts_of_other_purposes_end_through_preemption_as_if_undisturbed_and_
         shutil.copytree(SCRIPTS / "conf", workplace.directory / "conf")
     content["trainer"]["command"] += f" {longer}"
     content["sweep"] |= {"axes": axes, "runs_per_condition": 1}
-    config = workplace.write("sweep.yaml", content | {"checkpoint": {"every_seconds": 0.5}})
+    config = workplace.write("sweep.yaml", content | {"checkpoint": {"every_seconds": 0.1}})
     workplace.submit(config)
     resumes = "checkpoint" in content["trainer"]
     place = workplace.directory
-    wait_until(lambda: running(script, place) == 2 and (not resumes or min(workplace.epochs()) >= 5), "both at work")
+    halted: set[int] = set()
+
+    def both_halted() -> bool:
+        saved = dict(zip(axes["width"], workplace.epochs(), strict=True)) if resumes else {}
+        for pid, words in running(script, place).items():
+            if not resumes or any(epoch >= 5 and str(width) in words for width, epoch in saved.items()):
+                os.kill(pid, signal.SIGSTOP)
+                halted.add(pid)
+        return len(halted) == 2
+
+    wait_until(both_halted, "both at work")
     assert "evicted 2 tasks" in workplace.holdfast("sandbox", "preempt").stderr
+    for pid in halted:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
     workplace.wait_until_ended()
     results = workplace.results()
     assert {result["provenance"]["attempts"] for result in results.values()} == {2}
