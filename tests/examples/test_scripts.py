@@ -23,13 +23,21 @@ SCRIPTS = ROOT / "examples" / "scripts"
 
 
 @pytest.mark.parametrize(
-    ("name", "library"),
-    [("classify", "torch"), ("forest", "sklearn"), ("hydra_app", "hydra"), ("lightning_fit", "lightning")],
+    ("name", "library", "fewer"),
+    [
+        ("classify", "torch", ["--axis", "width=4"]),
+        ("forest", "sklearn", ["--axis", "trees=2"]),
+        ("hydra_app", "hydra", []),
+        ("lightning_fit", "lightning", []),
+    ],
 )
-def test_a_script_as_it_is_runs_to_its_report(holdfast: Holdfast, tmp_path: Path, name: str, library: str) -> None:
+def test_a_script_as_it_is_runs_to_its_report(
+    holdfast: Holdfast, tmp_path: Path, name: str, library: str, fewer: list[str]
+) -> None:
+    """fewer: one level of one axis. To import a library takes longer than to train, for each cell anew."""
     if find_spec(library) is None:
         lacking(f"{library} is not installed")
-    holdfast("run", "--config", str(SCRIPTS / f"{name}.yaml"), "--runs-per-condition", "2")
+    holdfast("run", "--config", str(SCRIPTS / f"{name}.yaml"), "--runs-per-condition", "2", *fewer)
     aggregated = json.loads((tmp_path / "out" / "aggregated_results.json").read_text())
     assert all(condition["n_runs"] == 2 for condition in aggregated.values())
     store = Store(tmp_path / "out")

@@ -20,9 +20,9 @@ from hpc.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"
-# One cell a task takes minutes on two cores; the protocol is the same for packs of four.
-PACK = os.environ.get("HOLDFAST_TEST_PACK", "4")
-# Two minutes on two quiet cores; this ends what gets nowhere.
+# One cell a task takes minutes on two cores; the protocol is the same for packs of eight.
+PACK = os.environ.get("HOLDFAST_TEST_PACK", "8")
+# A minute on two quiet cores; this ends what gets nowhere.
 MOST_SECONDS = 3600
 
 
@@ -35,7 +35,7 @@ def test_a_thousand_cells_end_once_each_whatever_happens_meanwhile(
         "trainer_options: {epochs: 3}\n"
         f"sweep: {{name: thousand, axes: {{width: {list(range(1, 101))}}}, runs_per_condition: 10}}\n"
     )
-    with start_cluster(nodes=4, cpus=2, max_array_size=101) as cluster:
+    with start_cluster(nodes=4, cpus=2, max_array_size=51) as cluster:
         client = submission(tmp_path, cluster)
         store = Store(tmp_path / "out")
         deadline = time.monotonic() + MOST_SECONDS
