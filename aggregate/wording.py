@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from aggregate.reading.declared import Metric
 from hpc.sweep.cell import FactorValue
-from hpc.units import counted as counted
 
 _LONGEST_NAME = 300  # characters of a setting in dotted words
 _LARGE, _MOST_DECIMALS = 1e6, 8  # beyond them, numbers are written with an exponent
@@ -63,6 +62,11 @@ def p_equals(value: float) -> str:
     if value != value:
         return "no p"
     return f"p {p_text(value)}" if value < 1e-6 else f"p = {p_text(value)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 cell``, ``12,000 cells``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def decimals(low: float, high: float) -> int | None:

@@ -14,11 +14,10 @@ from aggregate.reading.declared import Factor
 from aggregate.wording import value_text
 from hpc.sweep.cell import FactorValue
 from hpc.sweep.crossing import ABSENT
-from hpc.units import first_few
 
 Mask = NDArray[np.bool_]
 _NAMED = 4
-_TOLD = 12  # levels; drawn ones may be thousands
+_TOLD = 12
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def block(summary: Summary, axis: int, wanted: Sequence[int], alive: Mask, plann
     in_play, possible = comparable(summary, axis, wanted, planned)
     grid = found.conditions[:, in_play]
     names = [_combination(others, found.combinations[c]) for c in np.flatnonzero(in_play).tolist()]
-    asked = f"{factor.label} {first_few([value_text(factor.values[i]) for i in wanted], _TOLD)}"
+    asked = f"{factor.label} {_told([value_text(factor.values[i]) for i in wanted])}"
     if not names:
         return Block(factor, (), grid, (), (), why=f"no combination of the other factors has {asked}")
     notes = _apart(asked, names, possible)
@@ -144,8 +143,14 @@ def _apart(asked: str, names: Sequence[str], combinations: int) -> list[str]:
     """That a design has the levels that are asked for in these of its combinations alone, if it is so."""
     if len(names) == combinations:
         return []
-    where = f"{len(names):,} of {combinations:,} combinations of the other factors"
-    return [f"{asked} are all there in {where}: {first_few(names, _NAMED, '; ')}"]
+    where = "; ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")
+    return [f"{asked} are all there in {len(names):,} of {combinations:,} combinations of the other factors: {where}"]
+
+
+def _told(levels: Sequence[str]) -> str:
+    """Levels as a reason names them; drawn ones may be thousands."""
+    more = f" and {len(levels) - _TOLD:,} more" if len(levels) > _TOLD else ""
+    return ", ".join(levels[:_TOLD]) + more
 
 
 def _level_note(factor: Factor, level: int) -> str:

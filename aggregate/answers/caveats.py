@@ -20,7 +20,6 @@ from aggregate.wording import counted, p_equals
 from hpc.storage.revisions import codes_together
 from hpc.sweep.definition import PRESENTATION
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
-from hpc.units import first_few
 
 _NAMED = 6  # cells named in one line
 Called = Callable[[str], str]  # what readers call a cell, by the name of its directory
@@ -236,7 +235,10 @@ def _cells(names: Sequence[str]) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    return first_few(names, _NAMED, "; " if any(", " in name for name in names) else ", ")
+    more = len(names) - _NAMED
+    return ("; " if any(", " in name for name in names) else ", ").join(names[:_NAMED]) + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def _revisions(revisions: Sequence[Mapping[str, Any]], looks: Looks) -> list[str]:
