@@ -28,7 +28,7 @@ SCRIPTS = ROOT / "examples" / "scripts"
         ("classify", "torch", ["--axis", "width=4"]),
         ("forest", "sklearn", ["--axis", "trees=2"]),
         ("hydra_app", "hydra", []),
-        ("lightning_fit", "lightning", []),
+        ("lightning_fit", "lightning", ["--axis", "width=2"]),
     ],
 )
 def test_a_script_as_it_is_runs_to_its_report(
