@@ -171,6 +171,7 @@ def tried(settings: Settings, device: torch.device) -> str:
         parameters, gradients, first, second = drawn.to(device, copy=True)
         kind(settings, parameters, first, second.square_(), steps=3).step(gradients)
         found.append(torch.stack([parameters, first, second]))
-    if not torch.allclose(*found, rtol=1e-4, atol=1e-6):
+    expected, computed = found
+    if not torch.allclose(computed, expected, rtol=1e-4, atol=1e-6):
         raise RuntimeError("Triton's kernels compute something else than torch on this device")
     return str(triton.__version__)
