@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import warm
-from helpers.command_line import WIDTH, environment
+from helpers.command_line import ROOT, WIDTH, environment
 
 
 def _started(words: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -49,3 +50,15 @@ def _said(name: str, words: list[str], directory: Path) -> tuple[int, str, str]:
     done = _HOW[name](words, directory)
     errors = done.stderr.strip().rpartition("\n")[2]
     return done.returncode, *(text.replace(str(directory), "") for text in (done.stdout, errors))
+
+
+def test_a_quick_run_leaves_out_every_test_that_calls_the_command() -> None:
+    words = [sys.executable, "-m", "pytest", "--collect-only", "-m", "not command and not slurm"]
+    files = ["tests/hpc/cli/test_designs.py", "tests/docs/test_commands.py"]
+    done = subprocess.run([*words, *files], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    left = [line for line in done.stdout.splitlines() if "::" in line]
+    for path in files:
+        source = (ROOT / path).read_text()
+        for name in re.findall(r"^def (test_\w+)\((?:[^)]*\bholdfast\b|[^)]*\bslurm_here\b)", source, re.MULTILINE):
+            assert not [line for line in left if name in line], name
+    assert left
