@@ -47,7 +47,7 @@ def test_a_task_that_does_not_begin_is_not_waited_for_for_ever(idle_cluster: San
     busy.mkdir()
     script = busy / "hold.sbatch"
     script.write_text("#!/bin/bash\n#SBATCH --nodes=4 --exclusive\nsleep 600\n")
-    idle_cluster.slurm.sbatch(script, ["--partition=low"])
+    idle_cluster.slurm.sbatch(script, ["--partition=low", "--output=/dev/null"])
     found = signal_trial.try_signal(tmp_path, profile, idle_cluster.conf, 3, quick=True)
     assert (found.level, found.subject) == (NOTE, "signal")
     assert "did not begin within 3 s" in found.text
