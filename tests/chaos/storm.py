@@ -43,6 +43,8 @@ KINDS = (PREEMPTION, REQUEUE, TIME_LIMIT, KILL, NODE, CONTROLLER, CUT)
 WANTED, KINDS_WANTED = 100, 6
 # On a quiet machine a storm takes five minutes; this ends one that gets nowhere.
 MOST_SECONDS = 3600.0
+# What is done to a daemon, by its name.
+Control = Callable[[Sandbox, str], None]
 
 
 @dataclass
@@ -223,20 +225,20 @@ class Storm:
 
     def kill_node(self) -> None:
         """A slurmd dies; its tasks live on beside their successors."""
-        self._lose_node(NODE, self.cluster.kill, self.cluster.start)
+        self._lose_node(NODE, slurm_daemons.kill, slurm_daemons.start)
 
     def cut_off(self) -> None:
         """A slurmd answers nobody for a while, as if its network were cut."""
-        self._lose_node(CUT, self.cluster.pause, self.cluster.resume)
+        self._lose_node(CUT, slurm_daemons.pause, slurm_daemons.resume)
 
-    def _lose_node(self, kind: str, lose: Callable[[str], None], find: Callable[[str], None]) -> None:
+    def _lose_node(self, kind: str, lose: Control, find: Control) -> None:
         running = self.running()
         node = running[0][0].node if running else "n1"
         there = [cell for task, cell in running if task.node == node]
-        lose(node)
+        lose(self.cluster, node)
         self.note(kind, there)
         wait_until(lambda: self._given_up(node), f"Slurm to give {node} up", pause=0.5)
-        find(node)
+        find(self.cluster, node)
 
     def _given_up(self, node: str) -> bool:
         return any(found.name == node and "down" in found.state.lower() for found in self.cluster.slurm.nodes())

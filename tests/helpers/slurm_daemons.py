@@ -32,3 +32,8 @@ def start(cluster: Sandbox, name: str) -> None:
 def pause(cluster: Sandbox, name: str) -> None:
     """Let a daemon exist without answering."""
     cluster.daemons()[name].signal(signal.SIGSTOP)
+
+
+def resume(cluster: Sandbox, name: str) -> None:
+    """Let a paused daemon continue."""
+    cluster.daemons()[name].signal(signal.SIGCONT)
