@@ -374,11 +374,12 @@ sys.meta_path.insert(0, Block())
 
 
 def test_training_loads_where_the_toolkits_packages_are_missing() -> None:
-    blocked = {"submitit", "wandb", "pydantic", "yaml", "pandas", "pyarrow", "matplotlib", "hpc", "aggregate", "triton"}
+    blocked = {"submitit", "wandb", "pydantic", "yaml", "pandas", "pyarrow", "matplotlib", "hpc", "aggregate"}
     names = [named(path)[:-3].replace("/", ".").removesuffix(".__init__") for path in modules("training")]
     names.remove("training.steps.triton_adam")
     code = f"BLOCKED = {blocked!r}{BLOCK}import importlib\nfor name in {names!r}: importlib.import_module(name)"
-    assert not loaded_by(code) & blocked
+    # Builds of torch look whether there is Triton, and must not be kept from that.
+    assert not loaded_by(code) & (blocked | {"triton"})
 
 
 def test_a_task_runs_where_only_numpy_and_safetensors_are_installed(tmp_path: Path) -> None:
