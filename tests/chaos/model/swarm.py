@@ -5,10 +5,10 @@ another. A schedule that has no reboots gets there. So each schedule first leave
 rest, by chance ("swarm testing").
 
 Where a violation needs five steps in their order, chance alone hardly ever meets it, though each step is likely enough.
-So most schedules continue one that had got somewhere: each model describes its situation by features ("a cancel that
-has asked squeue, since when tasks were queued and started"), and the steps that led to a new one are kept. Those from
-which fewer schedules have continued, or more of them led on to something new, are taken more often; as in Go-Explore
-(arXiv:1901.10995).
+So half of the schedules continue one that had got somewhere: each model describes its situation by features ("a cancel
+that has asked squeue, since when tasks were queued and started"), and the fewest steps that led to each are kept.
+Features of every kind are taken equally often; among them, rather those from which fewer schedules have continued, or
+more of them led on to something new; as in Go-Explore (arXiv:1901.10995).
 """
 
 from __future__ import annotations

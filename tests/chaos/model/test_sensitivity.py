@@ -17,8 +17,6 @@ from . import scripts
 from .mutants import MUTANTS, Mutant, hunt
 from .processes import Process, World
 from .scripts import play
-from .site import CELLS as ALL_CELLS
-from .swarm import Step, violation_of
 from .test_model import CELLS, Protocol
 
 EVERY = [pytest.param(mutant, id=mutant.name) for mutant in MUTANTS]
@@ -40,46 +38,6 @@ def test_the_search_finds_a_broken_rule_by_itself_and_shortens_the_script() -> N
     assert found is not None
     assert mutant.says in found.violation
     assert len(found.steps) < 8, found
-
-
-def step(rule: str, **arguments: Any) -> Step:
-    return Step(rule, arguments)
-
-
-def scene(name: str) -> Step:
-    return step("how_it_stands", scene=name, host=0, pack=1, take_over=False, own_conf=False)
-
-
-# Steps of the search's own that lead to a violation which searches of a few hundred schedules have not met.
-FEW_STEPS = {
-    "each round of --wait queues the code as it is then": [
-        scene("waits"),
-        step("edit", code="edited"),
-        step("the_nodes_die"),
-    ],
-    "redo does not look again at its lock": [
-        scene("done"),
-        step("redo", host=0, cells=ALL_CELLS, until="rmtree"),
-        step("stop_take_over_and_continue", which=0, host=1),
-    ],
-    "a cancellation looks once at the queue": [
-        scene("queues"),
-        step("cancel", host=0, cells=ALL_CELLS, until="squeue answered"),
-        step("go_on", which=0, until="answered"),
-        step("start_and_train", which=0),
-        step("go_on", which=1, until=""),
-    ],
-}
-
-
-@pytest.mark.parametrize("name", FEW_STEPS)
-def test_a_violation_that_searches_seldom_meet_is_a_few_of_their_steps_away(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (mutant,) = (one for one in MUTANTS if one.name == name)
-    assert not violation_of(mutant.machine, FEW_STEPS[name])
-    mutant.apply(monkeypatch)
-    assert mutant.says in violation_of(mutant.machine, FEW_STEPS[name])
 
 
 # --- nothing happens past the model -----------------------------------------------------------------------------------

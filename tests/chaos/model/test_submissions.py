@@ -28,10 +28,10 @@ PLACES = ["", "listdir", "mkdir", "rename", "replace", "link", "unlink", "rmdir"
 PLACES += ["sbatch", "sbatch answered", "squeue", "squeue answered", "scancel", "scancel answered"]
 
 
-# Where a command has the lock, and where it has looked at the queue.
-AMID = ["rmtree", "squeue answered"]
-# How far one gets that is typed: not at all, to its end, or amid.
-BEGUN = ["-", "", *AMID]
+# How far a command gets that is typed: not at all, to its end, to where it has the lock, or has looked at the queue.
+BEGUN = ["-", "", "rmtree", "squeue answered"]
+# Where one is left behind: before it looks at the queue, and after that.
+AMID = ["squeue", "squeue answered"]
 # Operations in which a command hears an answer of Slurm's, unless it waits.
 TO_AN_ANSWER = 400
 
@@ -82,6 +82,7 @@ class Submissions(RuleBasedStateMachine):
         own_conf=BOTH,
         behind=["", "submit", "correct", "cancel", "redo"],
         amid=AMID,
+        ahead=range(3),
     )
     def how_it_stands(
         self,
@@ -92,10 +93,11 @@ class Submissions(RuleBasedStateMachine):
         own_conf: bool = True,
         behind: str = "",
         amid: str = "",
+        ahead: int = 0,
     ) -> None:
         """A submission that has come so far, where most that can go wrong begins.
 
-        behind: and a command that is stopped amid what it does; all others go on before it does.
+        behind: and a command that is stopped amid what it does. ahead: how often all others have gone on since.
         """
         if scene != "nothing":
             self._submission(scene, host, pack, take_over, own_conf)
@@ -104,6 +106,8 @@ class Submissions(RuleBasedStateMachine):
             command = getattr(self.site, behind)(self.world.hosts[0], *cells)
             self._go_on(command, TO_ITS_END, amid)
             command.frozen = True
+            for _ in range(ahead):
+                self.all_go_on()
 
     def _submission(self, scene: str, host: int, pack: int, take_over: bool, own_conf: bool) -> None:
         cluster = self.world.hosts[host].cluster
