@@ -3,6 +3,7 @@ where a GPU trains."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,17 +40,22 @@ def compiled_step(options: Mapping[str, Any], device: str) -> Kernel | None:
 def working_triton(options: Mapping[str, Any], settings: Settings, device: torch.device) -> str:
     """The version of Triton if its kernels are to clip and update: on a GPU, where they work. Empty if torch is.
 
-    options: trainer_options.
+    options: trainer_options. Raises RuntimeError if the GPU itself has failed.
     """
     if device.type != "cuda" or options.get("kernel") == "torch":
         return ""
+    import torch
+
     try:
         from training.steps.triton_adam import tried
 
         return tried(settings, device)
     # Not installed, no C compiler, no place for its cache, a device of too old or too new an architecture: each raises
     # its own kind. Which one trained is part of the numerics.
-    except Exception:
+    except Exception as error:
+        torch.cuda.synchronize(device)  # raises where the process has lost the GPU: then torch cannot train either
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"note: torch clips and updates; Triton's kernels do not work here: {why}", file=sys.stderr, flush=True)
         return ""
 
 

@@ -283,7 +283,8 @@ def test_the_local_profile_has_nothing_to_set() -> None:
 def test_a_task_in_a_container_sees_the_sweep_directory_and_the_directories_of_the_profile(tmp_path: Path) -> None:
     """task.sh under a stand-in for apptainer that only writes down what it was given."""
     runtime = tmp_path / "apptainer"
-    runtime.write_text('#!/bin/sh\nenv > "$0.env"\necho "$@" > "$0.words"\n')
+    # It outlives the signal that says it has begun: bash loses the status of a child that ends in that very moment.
+    runtime.write_text('#!/bin/sh\nenv > "$0.env"\necho "$@" > "$0.words"\nsleep 1\n')
     runtime.chmod(0o755)
     launcher = parse(container={"image": "lab.sif", "bind": ["/data"]}).launcher
     task = PROFILES.parent / "task.sh"

@@ -144,15 +144,31 @@ def test_triton_is_not_even_looked_for_on_a_cpu_or_where_torchs_step_is_required
     assert working_triton(options, settings, device) == ""
 
 
-def test_torch_clips_and_updates_where_triton_is_missing_or_does_not_work(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_torch_clips_and_updates_where_triton_is_missing_or_does_not_work_and_the_log_says_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> str:
         raise RuntimeError("Failed to find C compiler")
 
-    for module in (None, SimpleNamespace(tried=broken)):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)  # of a GPU that is well
+    for module, why in ((None, "ModuleNotFoundError"), (SimpleNamespace(tried=broken), "Failed to find C compiler")):
         monkeypatch.setitem(sys.modules, "training.steps.triton_adam", module)
         assert working_triton({}, settings, CUDA) == ""
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("note: torch clips and updates")
+        assert why in line
+
+
+def test_a_gpu_that_fails_in_the_trial_is_not_taken_for_a_triton_that_does_not_work(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> str:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setitem(sys.modules, "training.steps.triton_adam", SimpleNamespace(tried=lost))
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        working_triton({}, settings, CUDA)
 
 
 @pytest.mark.parametrize("wrong", [{"BETAS": (0.9, 0.99)}, {"EPSILON": 1e-2}, {"NORM_EPSILON": 1.0}])
