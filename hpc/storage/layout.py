@@ -45,6 +45,11 @@ class RefusedRequeue:
     why: str
 
 
+def by_number(name: str) -> tuple[int, str]:
+    """Key that sorts names which end with a padded number, also where a number has outgrown its digits."""
+    return len(name), name
+
+
 def unusual(names: Iterable[str]) -> set[str]:
     """Those of the names in a cell's directory, or in another of its kind, that most of them do not have: records of
     conflicts and what a redo has set aside are among them."""
@@ -183,7 +188,7 @@ class Layout:
         """Checkpoint files of a pack attempt, newest first."""
         directory = self.pack_directory(pack_attempt)
         names = [n for n in directories.entries(directory) if n.startswith("checkpoint-") and "." not in n]
-        return [directory / name for name in sorted(names, reverse=True)]
+        return [directory / name for name in sorted(names, key=by_number, reverse=True)]
 
     def has_saved(self, pack_attempt: int) -> bool:
         """Whether a pack attempt has a checkpoint that nobody has set aside; later attempts that save remove it."""

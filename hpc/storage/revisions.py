@@ -13,7 +13,7 @@ from hpc.errors import SweepError, one_line
 from hpc.files import atomic, directories
 from hpc.files.limits import MOST_CELLS, too_many
 from hpc.storage import documents
-from hpc.storage.layout import is_conflict
+from hpc.storage.layout import by_number, is_conflict
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep
 from hpc.sweep.grid import Grid
@@ -125,7 +125,7 @@ def _has_open_attempt(directory: Path) -> bool:
 
     Those that a cell was given up for are known to have come to nothing.
     """
-    for number in sorted(directories.entries(directory), reverse=True):
+    for number in sorted(directories.entries(directory), key=by_number, reverse=True):
         if "failure.json" not in directories.entries(directory / number):
             return True
         failure = documents.known(directory / number / "failure.json", documents.FailureDocument)

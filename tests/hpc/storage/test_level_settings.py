@@ -160,6 +160,23 @@ def test_what_a_cell_was_given_up_for_is_no_work(store: Store) -> None:
     assert has_work(store), "tried again"
 
 
+def test_what_a_cell_was_given_up_for_before_its_ten_thousandth_attempt_says_nothing_of_that(store: Store) -> None:
+    given_up = store.paths.failure_file(SMALL, 9_999)
+    given_up.parent.mkdir(parents=True)
+    given_up.write_text(json.dumps({"given_up": True, "cause": "", "time": ""}))
+    assert not has_work(store)
+    store.paths.attempt_directory(SMALL, 10_000).mkdir()
+    assert has_work(store)
+
+
+def test_the_newest_checkpoint_is_the_one_of_the_highest_number_however_many_digits_it_has(store: Store) -> None:
+    numbers = [999_998, 999_999, 1_000_000]
+    store.paths.pack_directory(1).mkdir(parents=True)
+    for number in numbers:
+        store.paths.generation_file(1, number).touch()
+    assert store.paths.generations(1) == [store.paths.generation_file(1, number) for number in reversed(numbers)]
+
+
 NOTHING = Futile(attempts=0, packed=0, interrupted=0, last_alone=True, last="killed")
 PACKED = replace(NOTHING, last_alone=False)
 CAUSES = [
