@@ -2,7 +2,8 @@
 
 Synthetic sweeps with 15 metrics and 50 epochs per cell, on a local disk with a warm cache, beside reading the same
 files and nothing else, and beside a plain loop. Only aggregate's own functions are timed, not the loading of Python and
-its libraries. Times are the processor's, and ratios are taken within a round. Nothing here passes or fails.
+its libraries. Ratios are taken within a round: of the processor's time, and of the time that passes, which says
+something only on a machine that does nothing else. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,21 @@ def _write_cell(store: Store, sweep: Sweep, cell: Cell, random: np.random.Genera
         (directory / name).write_bytes(content)
 
 
-def timed(action: Callable[[], object]) -> tuple[float, float]:
-    """Elapsed and processor seconds."""
-    wall, processor = time.perf_counter(), time.process_time()
+@dataclass(frozen=True)
+class Seconds:
+    """Of one action: the processor's, in all threads, and those that passed."""
+
+    processor: float
+    elapsed: float
+
+
+Found = dict[str, list[Seconds]]  # of every round, by what was done
+
+
+def timed(action: Callable[[], object]) -> Seconds:
+    processor, elapsed = time.process_time(), time.perf_counter()
     action()
-    return time.perf_counter() - wall, time.process_time() - processor
+    return Seconds(time.process_time() - processor, time.perf_counter() - elapsed)
 
 
 def open_and_read(store: Store) -> None:
@@ -133,52 +144,45 @@ def plain_loop(store: Store) -> None:
             np.median(seeds), seeds.min(), seeds.max()
 
 
-def gathered(store: Store) -> tuple[float, float]:
-    """Processor seconds of gathering and computing, and of its longer thread: on idle cores the elapsed time is that
-    one's, as the other one only parses what this one has read."""
+def gather_and_compute(store: Store) -> None:
     from aggregate.analysis.study import study
     from aggregate.reading.sweep import read
 
-    processor, thread = time.process_time(), time.thread_time()
     study(read(store))
-    return time.process_time() - processor, time.thread_time() - thread
 
 
-def measure_gathering(cells: int, folder: Path, rounds: int, *, beside: bool) -> dict[str, list[float]]:
-    """Processor seconds of every round, by what was done: in each, a first aggregation and two that follow it. All take
-    turns, so that a busy machine slows all alike."""
+def measure_gathering(cells: int, folder: Path, rounds: int, *, beside: bool) -> Found:
+    """In each round a first aggregation and two that follow. All take turns, so that a busy machine slows all alike."""
     from aggregate.pipeline import aggregate
 
     side = {10_000: (40, 50), 100_000: (100, 200)}.get(cells, (cells // SEEDS, 1))
     store = make_sweep(folder / f"sweep-{cells}", side)
-    gathered(store)  # once unmeasured: the files are in memory from here on
-    found: dict[str, list[float]] = {}
+    gather_and_compute(store)  # once unmeasured: the files are in memory from here on
+    found: Found = {}
     path = store.paths.result_file(store.sweep().grid[0])
 
-    def note(what: str, seconds: float) -> None:
-        found.setdefault(what, []).append(seconds)
+    def note(what: str, action: Callable[[], object]) -> None:
+        found.setdefault(what, []).append(timed(action))
 
     def again() -> None:
         aggregate(store.root, figures=False)
 
     for number in range(rounds):
-        note(FLOOR, timed(lambda: open_and_read(store))[1])
-        both, longer = gathered(store)
-        note("gather and compute", both)
-        note("gather and compute, its longer thread", longer)
+        note(FLOOR, lambda: open_and_read(store))
+        note("gather and compute", lambda: gather_and_compute(store))
         store.paths.cache_file.unlink(missing_ok=True)  # what it remembers of the round before
-        note(FIRST, timed(again)[1])
-        note("aggregate, nothing changed", timed(again)[1])
+        note(FIRST, again)
+        note("aggregate, nothing changed", again)
         content = path.read_bytes().replace(b'"seconds": %d' % (12 + number), b'"seconds": %d' % (13 + number))
         atomic.publish(path, content)
-        note("aggregate, one cell changed", timed(again)[1])
+        note("aggregate, one cell changed", again)
     if beside:
-        note("plain json + pandas + scipy loop", timed(lambda: plain_loop(store))[1])
+        note("plain json + pandas + scipy loop", lambda: plain_loop(store))
     shutil.rmtree(store.root)
     return found
 
 
-def measure_figures(folder: Path, rounds: int) -> dict[str, list[float]]:
+def measure_figures(folder: Path, rounds: int) -> Found:
     from aggregate.analysis.study import study
     from aggregate.figures.canvas import encoded, house_style
     from aggregate.figures.catalogue import plots
@@ -198,19 +202,22 @@ def measure_figures(folder: Path, rounds: int) -> dict[str, list[float]]:
         if len(made) != FIGURES:
             raise RuntimeError(f"{len(made)} figures, not {FIGURES}")
 
-    found = {f"{FIGURES} figures as PNG": [timed(draw)[1] for _ in range(rounds)]}
+    measured = {f"{FIGURES} figures as PNG": [timed(draw) for _ in range(rounds)]}
     shutil.rmtree(store.root)
-    return found
+    return measured
 
 
-def show(sweep: str, found: dict[str, list[float]]) -> None:
+def show(sweep: str, found: Found) -> None:
     """Medians, and those of the ratios within each round."""
     for what, seconds in found.items():
-        line = f"{sweep:>16}  {what:40}{statistics.median(seconds):9.2f} s"
-        for other in (FLOOR, FIRST):
-            if what != other and len(found.get(other, ())) == len(seconds):
-                ratio = statistics.median(a / b for a, b in zip(seconds, found[other], strict=True))
-                line += f"{ratio:8.2f} x {'floor' if other == FLOOR else 'first'}"
+        line = f"{sweep:>16}  {what:40}"
+        for kind in (field.name for field in fields(Seconds)):
+            own = [getattr(one, kind) for one in seconds]
+            line += f"{statistics.median(own):9.2f} s {kind}"
+            for name, other in (("floor", FLOOR), ("first", FIRST)):
+                if what != other and len(found.get(other, ())) == len(own):
+                    ratios = (a / getattr(b, kind) for a, b in zip(own, found[other], strict=True))
+                    line += f"{statistics.median(ratios):8.2f} x {name}"
         print(line, flush=True)
 
 
@@ -235,7 +242,7 @@ def main() -> None:
             found[f"{cells} cells"] = measure_gathering(cells, folder, arguments.rounds, beside=beside)
             show(f"{cells:,} cells", found[f"{cells} cells"])
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(found, indent=2, default=asdict) + "\n")
 
 
 if __name__ == "__main__":

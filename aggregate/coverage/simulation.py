@@ -14,7 +14,6 @@ from numpy.random import Generator
 from scipy import special
 
 from aggregate.analysis.curves import curves
-from aggregate.analysis.reliability import two_groups
 from aggregate.arrays import Floats, Interval
 from aggregate.coverage.averages import simulate_averages
 from aggregate.coverage.populations import Population
@@ -22,6 +21,7 @@ from aggregate.coverage.row import CoverageRow
 from aggregate.reading.declared import BOUNDED, POSITIVE
 from aggregate.stats.bands import FEWEST_SEEDS
 from aggregate.stats.exact import trend_p
+from aggregate.stats.gaps import two_groups
 from aggregate.stats.improvement import improvement_interval, probability_of_improvement
 from aggregate.stats.inference import equivalence_p, holm, one_sample_t
 from aggregate.stats.intervals import (

@@ -32,8 +32,8 @@ from aggregate.described.trade_offs import trade_off_lines, trade_offs, unjudged
 from aggregate.described.without import Without, without_seeds
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import RETENTION as RETENTION_FIGURE
+from aggregate.report.claim_tables import Detail, epochs, levels
 from aggregate.report.forest import Forest, forest
-from aggregate.report.tables import Detail, epochs, levels
 from aggregate.wording import value_text
 
 

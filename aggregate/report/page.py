@@ -25,7 +25,7 @@ from aggregate.described.epochs import value_of
 from aggregate.figures.axes import versus_name
 from aggregate.figures.canvas import Picture, lighter
 from aggregate.reading.records import Gathered
-from aggregate.report import tables
+from aggregate.report import claim_tables, tables
 from aggregate.report.chart_data import chart_data
 from aggregate.report.findings import ClaimFinding, found, told_by_claims
 from aggregate.report.tables import Table
@@ -73,6 +73,7 @@ def render(material: Material) -> bytes:
         script=own("report.js"),
         allowed=" ".join(map(_allowed, [*charts, own("report.js")])),
         tables=tables,
+        claim_tables=claim_tables,
         study=study,
         summary=study.summary,
         evidence=study.evidence,
@@ -92,7 +93,7 @@ def render(material: Material) -> bytes:
         most_before=_MOST_BEFORE,
         sure=sure(study),
         pairing=pairing(study),
-        others=tables.others(study.evidence.claims.family),
+        others=claim_tables.others(study.evidence.claims.family),
         extreme_dz=EXTREME_DZ,
         compared=sum(comparison.made for comparison in study.evidence.comparisons),
         absent=sum(count for state, count in counts.items() if state not in FINAL),

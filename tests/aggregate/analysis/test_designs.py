@@ -21,8 +21,8 @@ from aggregate.analysis.summary import Summary, summarise_arrays
 from aggregate.answers.combinations import averaged_over
 from aggregate.pipeline import aggregate
 from aggregate.reading.declared import Factor, Metric
+from aggregate.report.claim_tables import claims as claims_table
 from aggregate.report.forest import forest
-from aggregate.report.tables import claims as claims_table
 from hpc.storage.revisions import write_sweep
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import pytest
 import scipy.stats
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
-from aggregate.analysis.reliability import NORMALITY, flags, gaps, two_groups
+from aggregate.analysis.reliability import NORMALITY, flags
 from aggregate.analysis.summary import Summary, summarise_arrays
 from aggregate.arrays import Floats
 from aggregate.pipeline import aggregate
@@ -25,61 +21,6 @@ from hpc.sweep.states import COMPLETED
 
 R2 = "predictability/unique_r2"
 RANDOM = np.random.default_rng(3)
-CAPPED = " (at most a third of a run, not 5)</th>"
-
-
-@pytest.mark.parametrize("seeds", [3, 5, 10])
-@pytest.mark.parametrize("draw", ["normal", "saturated"])
-def test_at_most_one_clean_sweep_in_twenty_is_flagged(seeds: int, draw: str) -> None:
-    spread = 0.01 * np.exp(RANDOM.normal(0, 0.5, (600, 30, 1)))  # conditions are not all alike
-    if draw == "saturated":
-        spread[:, ::2] *= 1e-6  # every other condition is at its ceiling
-    clean = 0.9 + spread * RANDOM.normal(size=(600, 30, seeds))
-    assert np.mean([two_groups(sweep).any() for sweep in clean]) < 0.05 + 3 * 0.009
-
-
-def test_one_collapsed_seed_of_five_is_found_and_named() -> None:
-    sweeps = 0.9 + 0.01 * RANDOM.normal(size=(300, 30, 5))
-    sweeps[:, 3, 2] -= 0.6
-    found = np.array([two_groups(sweep) for sweep in sweeps])
-    assert found[:, 3, 2].mean() > 0.9
-    assert not found[:, 3, [0, 1, 3, 4]].any()
-
-
-@pytest.mark.parametrize("split", [1, 2])
-def test_every_split_of_five_seeds_is_found_if_it_is_far_enough(split: int) -> None:
-    sweeps = 0.9 + 0.01 * RANDOM.normal(size=(300, 12, 5))
-    sweeps[:, 3, :split] -= 0.6
-    found = np.array([two_groups(sweep)[3] for sweep in sweeps])
-    assert found[:, :split].all(axis=1).mean() > 0.9
-    assert not found[:, split:].any()
-
-
-@pytest.mark.parametrize("offset", [0.0, 1.0, 1e9])
-def test_just_the_gaps_are_told_that_few_conditions_of_normal_seeds_have(offset: float) -> None:
-    values = offset + RANDOM.standard_t(1.5, size=(4000, 6))
-    values[RANDOM.random(values.shape) < 0.05] = np.nan
-    expected = []
-    for condition, row in enumerate(values):
-        seeds = sorted(row[~np.isnan(row)].tolist())
-        limit = {6: 5.41, 5: 7.17, 4: 11.8, 3: 46.0}.get(len(seeds), np.inf)
-        widths = [high - low for low, high in pairwise(seeds)]
-        split = widths.index(max(widths)) + 1 if widths else 0
-        sides = [seeds[:split], seeds[split:]]
-        squares = sum((value - fmean(side)) ** 2 for side in sides for value in side)
-        if limit < np.inf and max(widths) / math.sqrt(squares / (len(seeds) - 2)) > limit:
-            expected.append((condition, split))
-    assert len(expected) > 100
-    assert [(gap.condition, len(gap.lower)) for gap in gaps(values)] == expected
-
-
-def test_seeds_that_agree_exactly_within_two_groups_are_found_by_the_spread_of_the_others() -> None:
-    values = 0.9 + 0.01 * RANDOM.normal(size=(6, 5))
-    values[2] = [0.125, 0.9, 0.9, 0.125, 0.9]
-    values[4] = [1.0, 1.0, 1.0, 1.0, 0.999]
-    found = two_groups(values)
-    assert found[2].tolist() == [True, False, False, True, False]
-    assert found.sum() == 2
 
 
 def test_accuracies_just_below_their_ceiling_are_not_taken_for_two_groups() -> None:
@@ -135,12 +76,6 @@ def test_a_gap_that_many_clean_sweeps_have_is_no_alarm_beside_a_claim(tmp_path: 
     assert report.count(told) == 1
     assert (told in claim) == (conditions == 3)
     assert ("assume seeds that vary normally" in claim) == (conditions == 3)
-
-
-def test_too_few_seeds_or_no_spread_are_never_two_groups() -> None:
-    assert not two_groups(np.array([[0.0, 1.0], [0.0, 9.0]])).any()
-    assert not two_groups(np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.9]])).any()
-    assert not two_groups(np.full((2, 3), np.nan)).any()
 
 
 def test_a_flag_stands_beside_the_claim_that_it_touches(tmp_path: Path) -> None:
@@ -224,63 +159,6 @@ def test_unreliable_intervals_are_flagged_in_the_statistics_and_said(tmp_path: P
     assert at_bound in problems
 
 
-History = Callable[[int], list[float | None]]
-
-
-def _last(root: Path, history: History, last_epochs: int) -> dict[str, dict[str, float | None]]:
-    sweep = make_sweep({"dim": [8]}, 3)
-    directory = Directory(root, sweep)
-    directory.sweep = sweep
-    directory.fill(lambda _: {"best_val_loss": 0.1})
-    for cell in sweep.grid:
-        directory.history(cell, {"val_loss": history(cell.run_id)})
-    data = json.loads(directory.store.paths.sweep_file.read_text())
-    data["revisions"][0]["analysis"]["last_epochs"] = last_epochs
-    directory.store.paths.sweep_file.write_text(json.dumps(data))
-    aggregate(root, figures=False)
-    found = json.loads(directory.store.paths.statistics_file.read_bytes())
-    return dict(found["conditions"]["dim_8"]["last_epochs"])
-
-
-def test_the_last_epochs_are_averaged_in_each_run_and_then_over_seeds(tmp_path: Path) -> None:
-    found = _last(tmp_path, lambda run: [9.0, 9.0, 9.0, 9.0, 1.0 + run, 2.0 + run], 2)["val_loss"]
-    assert (found["mean"], found["n"]) == (2.5, 3)
-    assert found["ci_lower"] is not None
-
-
-def test_the_end_of_a_run_is_at_most_a_third_of_it_and_one_with_a_gap_there_gives_nothing(tmp_path: Path) -> None:
-    histories: list[list[float | None]] = [[9.0, 9.0, 9.0, 9.0, 1.0, 3.0], [5.0, 4.0], [9.0, 9.0, 9.0, 9.0, 1.0, None]]
-    found = _last(tmp_path, lambda run: histories[run], 5)["val_loss"]
-    assert (found["mean"], found["n"]) == (3.0, 2)
-    page = aggregate(tmp_path, figures=False).report.read_text()
-    assert '<th scope="col">validation loss, mean of the last 1 to 2 epochs' + CAPPED in page
-
-
-def test_the_epochs_of_a_run_that_diverged_are_not_among_those_that_were_averaged(tmp_path: Path) -> None:
-    directory = Directory(tmp_path, make_sweep({"dim": [8]}, 4))
-    for cell in directory.sweep.grid:
-        epochs = 2 if cell.run_id == 3 else 6
-        directory.history(cell, {"val_loss": [float(cell.run_id + epoch) for epoch in range(epochs)]})
-        directory.finish(cell, {"best_val_loss": 0.1}, status="DIVERGED" if epochs == 2 else "COMPLETED", epochs=epochs)
-    page = aggregate(tmp_path, figures=False).report.read_text()
-    assert '<th scope="col">validation loss, mean of the last 2 epochs' + CAPPED in page
-
-
-@pytest.mark.parametrize(
-    ("epochs", "said"),
-    [
-        (2, "of the last epoch"),
-        (6, "mean of the last 2 epochs (at most a third of a run, not 5)"),
-        (40, "mean of the last 5 epochs"),
-    ],
-)
-def test_what_is_averaged_beside_a_best_epoch_is_named_as_what_it_is(tmp_path: Path, epochs: int, said: str) -> None:
-    found = _last(tmp_path, lambda run: [float(run + epoch) for epoch in range(epochs)], 5)["val_loss"]
-    averaged = {2: 1, 6: 2, 40: 5}[epochs]
-    assert found["mean"] == pytest.approx(1 + np.mean(range(epochs - averaged, epochs)))
-    assert f"validation loss, {said}" in aggregate(tmp_path, figures=False).report.read_text()
-
-
 def test_different_epoch_budgets_are_said(tmp_path: Path) -> None:
     directory = Directory(tmp_path, make_sweep({"dim": [8]}, 3))
     for cell in directory.sweep.grid:
@@ -298,13 +176,3 @@ def test_runs_that_were_still_improving_are_said_where_they_are_most(tmp_path: P
         any(f"of 6 completed runs with a best epoch on record, {still} had it last" in line for line in problems)
         == said
     )
-
-
-@pytest.mark.parametrize("anywhere", [0.05, 0.2, 0.9])
-def test_gaps_that_are_rare_anywhere_are_just_those_among_all(anywhere: float) -> None:
-    values = RANDOM.standard_t(1.5, size=(300, 6))
-    values[RANDOM.random(values.shape) < 0.05] = np.nan
-    every = list(gaps(values))
-    rare = [gap for gap in every if gap.anywhere <= anywhere]
-    assert 0 < len(rare) < len(every)
-    assert list(gaps(values, anywhere)) == rare
