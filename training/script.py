@@ -134,9 +134,12 @@ class _Script:
         while process.poll() is None and not self._run.stop and self._early is None:
             time.sleep(POLL_SECONDS)
             if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+                if pending is not None:  # before more epochs are reported: a cell is saved with those it has
+                    self._run.save({self._cell: pending})
+                    pending = None
                 self._look(process.pid)
                 if self._early is None and self._state is not None:
-                    pending = self._save_whole(self._state, pending)
+                    pending = self._save_whole(self._state)
         if pending is not None and self._state is not None:
             self._state.give_back()
         before = None
@@ -155,16 +158,17 @@ class _Script:
         if self._early is None and self._state is not None:
             self._save(self._state.take(ended_well=process.returncode == 0, stopped=True) or before)
 
-    def _save_whole(self, state: StateFile, pending: Checkpoint | None) -> Checkpoint | None:
+    def _save_whole(self, state: StateFile) -> Checkpoint | None:
         """Save a checkpoint if one is due. Returns what has to wait for the next look: a signal that kills the script
         may reach it before the stop is heard here, so what was read is whole only if the script still runs then.
         """
-        if pending is None and self._run.checkpoint_due():
-            pending = self._checkpoint(state.take())
-            if not state.is_archive():
-                return pending
-        if pending is not None:
-            self._run.save({self._cell: pending})
+        if not self._run.checkpoint_due():
+            return None
+        checkpoint = self._checkpoint(state.take())
+        if not state.is_archive():
+            return checkpoint
+        if checkpoint is not None:
+            self._run.save({self._cell: checkpoint})
         return None
 
     def _look(self, process: int) -> None:

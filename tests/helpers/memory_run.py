@@ -102,7 +102,8 @@ class MemoryRun:
 
     def epoch(self, cell: Cell, epoch: int, of: int, metrics: Mapping[str, float]) -> None:
         rows = self.history.setdefault(cell.name, [])
-        assert epoch == len(rows) + 1 <= of
+        assert epoch == len(rows) + 1
+        assert not of or epoch <= of  # 0: not known
         rows.append(dict(metrics))
 
     def finish(

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,38 @@ def test_a_state_that_was_read_but_not_saved_yet_counts_where_its_script_ends_we
     one = a_cell()
     script.train([one], {"command": line, "metrics": "m.json", "checkpoint": "state", "names": {"loss": "loss"}}, run)
     assert bytes(run.saved[one.name].arrays["state"]) == b"7\n"
+
+
+@dataclass
+class StopsOnceSaved(MemoryRun):
+    """Is to stop once it was saved three times. epochs: at each save, those that were reported and those it names."""
+
+    epochs: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def stop(self) -> bool:
+        return len(self.epochs) >= 3
+
+    def restore(self, cell: Cell) -> Checkpoint | None:
+        return None
+
+    def checkpoint_due(self) -> bool:
+        return True
+
+    def save(self, states: Mapping[Cell, Checkpoint]) -> None:
+        reported = {name: len(rows) for name, rows in self.history.items()}
+        self.epochs += [(reported.get(cell.name, 0), state.values["epochs"]) for cell, state in states.items()]
+
+
+def test_a_script_of_short_epochs_is_saved_with_the_epochs_that_its_state_comes_after() -> None:
+    """Else the resumed script would report epochs again that the cell has already, and fail."""
+    run = StopsOnceSaved({})
+    epoch = "i=$((i + 1)); echo $i,0.5 >> log.csv; echo $i > state; sleep 0.1"
+    line = f"echo epoch,loss > log.csv; i=0; while :; do {epoch}; done"
+    files = {"progress": "log.csv", "checkpoint": "state", "metrics": "m.json"}
+    script.train([a_cell()], {"command": line, "names": {"loss": "loss"}} | files, run)
+    assert run.epochs == [(named, named) for _, named in run.epochs]
+    assert run.epochs[-1] > run.epochs[0]
 
 
 def test_a_script_that_is_stopped_before_its_task_hears_of_it_is_not_at_its_end_whatever_it_has_written(
