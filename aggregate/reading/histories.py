@@ -8,6 +8,7 @@ finds goes to its place in the table at once, so that all chunks are parsed in t
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -232,12 +233,12 @@ def _parse_chunk(files: Iterable[_File], table: _Table) -> list[_PlacedFault]:
 
 def _parse(group: list[_File], faults: list[_PlacedFault]) -> list[HistoryBlock]:
     """Parse files of one header together; if one of them is damaged, each alone, to name it."""
-    # File by file, in the processor's cache; bytes.count would be slow.
-    rows = np.array([np.count_nonzero(np.frombuffer(file.body, np.uint8) == _LINE_END) for file in group])
+    body = b"".join(file.body for file in group)
+    rows = _rows(group, body)
     why = f"history.csv has {many}" if (many := too_many(int(rows.max()), MOST_EPOCHS, "rows")) else ""
     if not why:
         try:
-            return [_block(group, rows)]
+            return [_block(group, rows, body)]
         except (ValueError, csv.Error) as error:
             why = f"history.csv is damaged ({str(error).splitlines()[0]})"
     if len(group) == 1:
@@ -246,13 +247,19 @@ def _parse(group: list[_File], faults: list[_PlacedFault]) -> list[HistoryBlock]
     return [block for file in group for block in _parse([file], faults)]
 
 
-def _block(group: Sequence[_File], rows: Integers) -> HistoryBlock:
+def _rows(group: Sequence[_File], body: bytes) -> Integers:
+    """Of each file, shape (files,). body: all of them joined; bytes.count would be slow."""
+    ends = np.frombuffer(body, np.uint8) == _LINE_END
+    starts = [0, *itertools.accumulate(len(file.body) for file in group)]
+    return np.array([np.count_nonzero(ends[start:end]) for start, end in itertools.pairwise(starts)])
+
+
+def _block(group: Sequence[_File], rows: Integers, body: bytes) -> HistoryBlock:
     """rows: of each file, shape (files,). Raises ValueError (pyarrow's is one) if the files are no histories."""
     names = next(csv.reader([group[0].header.decode()]), [])
     if names[:1] != [EPOCH] or len(set(names)) != len(names):
         raise ValueError("its first line is not epoch and metric names")
     position = np.repeat(np.array([file.position for file in group], dtype=np.int64), rows)
-    body = b"".join(file.body for file in group)
     if not body:
         return HistoryBlock(len(group), position, names, [np.empty(0) for _ in names])
     table = pa_csv.read_csv(
