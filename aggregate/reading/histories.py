@@ -86,6 +86,13 @@ class _File(NamedTuple):
     body: memoryview
 
 
+class _Read(NamedTuple):
+    position: int
+    name: str
+    result: Mapping[str, Any]
+    content: bytes
+
+
 @dataclass(frozen=True)
 class HistoryBlock:
     """Rows of some cells: from how many files, position of each row's cell, names of the columns (the epoch first) and
@@ -177,8 +184,8 @@ def read_histories(store: Store, ended: Iterable[Ended], cells: int) -> Historie
     table, faults = _Table(cells), list[_PlacedFault]()
     waiting = deque[Future[list[_PlacedFault]]]()
     with ThreadPoolExecutor(1) as beside:
-        for chunk in _chunks(_files(store, ended, faults)):
-            waiting.append(beside.submit(_parse_chunk, chunk, table))
+        for chunk in _chunks(_contents(store, ended, faults)):
+            waiting.append(beside.submit(_parse_chunk, store, chunk, table))
             if len(waiting) > _WAITING:
                 faults += waiting.popleft().result()
         faults += [fault for part in waiting for fault in part.result()]
@@ -187,44 +194,46 @@ def read_histories(store: Store, ended: Iterable[Ended], cells: int) -> Historie
     return table.histories([fault for _, fault in sorted(faults)])
 
 
-def _files(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> Iterator[_File]:
-    for position, name, result, data in ended:
-        if data is None:
+def _contents(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> Iterator[_Read]:
+    for position, name, result, content in ended:
+        if content is None:
             try:
-                data = read(store.paths.history_path(name), HISTORY)
+                content = read(store.paths.history_path(name), HISTORY)
             except FileNotFoundError:
                 faults.append((position, (name, "history.csv is missing")))
                 continue
-            if not is_named(data, result, FILE_NAME):
-                path = store.paths.history_path(name)
-                raise ReplacedError(f"{path}: replaced while the sweep was read; read it again")
-        if not data.endswith(b"\n"):
-            faults.append((position, (name, "history.csv is cut short")))
-        else:
-            end = data.index(b"\n")
-            if fault := too_many(data.count(b",", 0, end), MOST_METRICS, "metrics"):
-                faults.append((position, (name, f"history.csv has {fault}")))
-                continue
-            yield _File(position, name, data[:end].rstrip(b"\r"), memoryview(data)[end + 1 :])
+        yield _Read(position, name, result, content)
 
 
-def _chunks(files: Iterable[_File]) -> Iterator[list[_File]]:
+def _chunks(read: Iterable[_Read]) -> Iterator[list[_Read]]:
     """A few at a time: all of them may be more than the memory holds."""
-    chunk, size = list[_File](), 0
-    for file in files:
-        if chunk and (len(chunk) == CHUNK or size + len(file.body) > _MOST_AT_ONCE):
+    chunk, size = list[_Read](), 0
+    for one in read:
+        if chunk and (len(chunk) == CHUNK or size + len(one.content) > _MOST_AT_ONCE):
             yield chunk
             chunk, size = [], 0
-        chunk.append(file)
-        size += len(file.body)
+        chunk.append(one)
+        size += len(one.content)
     if chunk:
         yield chunk
 
 
-def _parse_chunk(files: Iterable[_File], table: _Table) -> list[_PlacedFault]:
+def _parse_chunk(store: Store, chunk: Iterable[_Read], table: _Table) -> list[_PlacedFault]:
+    """Raises ReplacedError."""
     groups, faults = defaultdict[bytes, list[_File]](list), list[_PlacedFault]()
-    for file in files:
-        groups[file.header].append(file)
+    for position, name, result, content in chunk:
+        if not is_named(content, result, FILE_NAME):
+            path = store.paths.history_path(name)
+            raise ReplacedError(f"{path}: replaced while the sweep was read; read it again")
+        if not content.endswith(b"\n"):
+            faults.append((position, (name, "history.csv is cut short")))
+            continue
+        end = content.index(b"\n")
+        if fault := too_many(content.count(b",", 0, end), MOST_METRICS, "metrics"):
+            faults.append((position, (name, f"history.csv has {fault}")))
+            continue
+        header = content[:end].rstrip(b"\r")
+        groups[header].append(_File(position, name, header, memoryview(content)[end + 1 :]))
     for group in groups.values():
         for block in _parse(group, faults):
             table.add(block)

@@ -92,14 +92,21 @@ class Gathered:
 
 
 def read_records(
-    store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str], histories: dict[str, bytes]
+    store: Store,
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    names: Sequence[str],
+    histories: dict[str, bytes],
+    *,
+    unproven: bool,
 ) -> Iterator[Record]:
     """Read some cells of a sweep, given with their names. Raises OSError naming the path if that cannot be done.
 
-    histories: gets what was read of them, see Store.outcomes.
+    histories, unproven: see Store.outcomes.
     """
     keys = (*_OWN, *(sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes))
-    for name, (status, result) in zip(names, store.outcomes(cells, sweep, names, histories), strict=True):
+    outcomes = store.outcomes(cells, sweep, names, histories, unproven=unproven)
+    for name, (status, result) in zip(names, outcomes, strict=True):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.paths.results_root}/")), None)
         elif result is None:

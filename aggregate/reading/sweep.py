@@ -45,33 +45,41 @@ def read(store: Store) -> Reading:
 
     Raises hpc.errors.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
     """
-    for _ in range(_TRIES - 1):
+    for number in range(1, _TRIES):
         with contextlib.suppress(ReplacedError):
-            return _read(store)
-    return _read(store)
+            return _read(store, unproven=number == 1)
+    return _read(store, unproven=False)
 
 
-def _read(store: Store) -> Reading:
+def _read(store: Store, unproven: bool) -> Reading:
     manifest = store.manifest()
     sweep = store.sweep(manifest)
     names = names_of(sweep)
     with paused_collector():
-        records, histories = read_cells(store, sweep, list(sweep.grid), names, range(len(names)))
+        records, histories = read_cells(store, sweep, list(sweep.grid), names, range(len(names)), unproven=unproven)
     check_size(store.root, sweep, histories, records)
     strays = sorted(store.present() - set(names))
     return Reading(store, manifest, Gathered(sweep, names, records, strays), histories, store.certificates())
 
 
 def read_cells(
-    store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str], positions: Sequence[int]
+    store: Store,
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    names: Sequence[str],
+    positions: Sequence[int],
+    *,
+    unproven: bool = False,
 ) -> tuple[list[Record], Histories]:
     """Read the results and histories of the cells at some positions in the grid, which has these cells and names.
 
+    unproven: whether a history is the one of its result is found out while it is parsed, which is faster; if it is not,
+    ReplacedError is raised and nothing is known. Else it is made whole, or its cell counts for nothing.
     Raises OSError naming the path, ReplacedError.
     """
     kept: list[Record] = []
     own, contents = [names[i] for i in positions], dict[str, bytes]()
-    found = read_records(store, sweep, [cells[i] for i in positions], own, contents)
+    found = read_records(store, sweep, [cells[i] for i in positions], own, contents, unproven=unproven)
     return kept, read_histories(store, _ended(found, positions, own, kept, contents), len(own))
 
 

@@ -51,7 +51,8 @@ def _end_of_training(directory: Directory) -> tuple[list[float], list[float]]:
     paths = directory.store.paths
     aggregate(paths.root, figures=False)
     cells, curves = (parquet.read_table(path) for path in (paths.table_file, paths.curves_file))
-    return sorted(curves.filter(pc.equal(curves["epoch"], 2))["val_loss"].to_pylist()), sorted(cells[LOSS].to_pylist())
+    ends = curves.filter(pc.equal(curves["epoch"], 2))["val_loss"].to_pylist()
+    return sorted(ends), sorted(cells[LOSS].drop_null().to_pylist())
 
 
 def test_a_cell_that_is_trained_anew_while_it_is_read_never_has_anothers_history(
@@ -90,3 +91,15 @@ def test_a_sweep_that_grows_while_it_is_aggregated_is_aggregated_as_it_is_then(
     assert found.counts["MISSING"] == 2
     again = aggregate(directory.store.root, figures=False)
     assert (again.counts, again.problems) == (found.counts, found.problems)
+
+
+@pytest.mark.parametrize("damage", [(b"0.5", b"0.7"), (b"0.5\n", b"0.55")], ids=["another number", "no line end"])
+def test_a_history_of_just_as_many_bytes_is_not_the_one_of_its_result(
+    directory: Directory, damage: tuple[bytes, bytes]
+) -> None:
+    """Its digest is compared while it is parsed; the cell counts for nothing, and the others are all there."""
+    history = directory.store.paths.history_file(directory.cell("dim_8_run_0"))
+    history.write_bytes(history.read_bytes().replace(*damage))
+    problems = aggregate(directory.store.root, figures=False).problems
+    assert any("its history.csv is not the one of its result" in line for line in problems)
+    assert _end_of_training(directory) == ([0.5] * 3, [0.5] * 3)
