@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
-from aggregate.analysis.retention import Retained
 from aggregate.analysis.study import study
-from aggregate.coverage import verdicts
 from aggregate.coverage.populations import own, textbook
 from aggregate.coverage.row import CoverageRow, text
 from aggregate.coverage.shortfall import fallen, read_baseline, verdict
 from aggregate.coverage.simulation import simulate
-from aggregate.coverage.sweeps import NULLS
 from aggregate.coverage.verdicts import simulate_verdicts
 from aggregate.reading.sweep import read
 from hpc.cli.app import main
@@ -110,24 +106,6 @@ def test_groups_at_a_distance_are_found_as_the_documentation_says(rows: list[Cov
 
 def test_the_verdicts_are_as_the_baseline_has_them() -> None:
     assert fallen(simulate_verdicts(20), read_baseline()) == []
-
-
-def _without_correction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aggregate.analysis.claims.holm", np.array)
-
-
-def _inverted(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Retained.difference.fget
-    monkeypatch.setattr(Retained, "difference", property(lambda found: -right(found)))  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("mutant", [_without_correction, _inverted])
-def test_a_verdict_that_is_wrong_falls_below_the_baseline(
-    monkeypatch: pytest.MonkeyPatch, mutant: Callable[[pytest.MonkeyPatch], None]
-) -> None:
-    monkeypatch.setattr(verdicts, "NULLS", NULLS[:2])
-    mutant(monkeypatch)
-    assert fallen(simulate_verdicts(150), read_baseline())
 
 
 def _noisy(cell: Cell) -> dict[str, float | None]:
