@@ -52,6 +52,8 @@ class Witness:
             with self._path.open("rb") as file:
                 file.seek(self._read)
                 for line in file:
+                    if not line.endswith(b"\n"):
+                        return  # across two pages of memory: its end is still being written
                     self._counts[int(line.split()[3])] += 1
                     self._read += len(line)
 

@@ -11,6 +11,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -228,6 +229,7 @@ def run_part(name: str, seed: int, share: float) -> str:
         print(f"  skipped: {error}", flush=True)
         return ""
     except Exception as error:
+        traceback.print_exc()
         print(f"  FAILED: {type(error).__name__}: {error}", flush=True)
         return f"{name}: {error}"
     told = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
