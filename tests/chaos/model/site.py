@@ -330,7 +330,10 @@ class Site:
         """What there is, for a search: kinds of commands, of tasks and of cells."""
         commands = [self._standing(process) for process in self.world.live if process.job is None]
         cells = sorted({status.state for status in self.store.statuses(CELLS, self.store.sweep())})
-        return {f"cells {', '.join(cells)}"}.union(*commands, map(self._kind, self._all_tasks()))
+        foreign = {cell.name for cell in self.foreign}
+        tasks = {one: self._kind(one) for one in self._all_tasks()}
+        beside = {f"foreign beside {kind}" for one, kind in tasks.items() if foreign.intersection(self.cells_of(one))}
+        return {f"cells {', '.join(cells)}"}.union(*commands, tasks.values(), beside)
 
     def _standing(self, command: Any) -> set[str]:
         """How far a command has come, whether it has the lock, and what it cannot know of."""
