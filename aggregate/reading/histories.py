@@ -39,7 +39,8 @@ Fault = tuple[str, str]
 
 
 class ReplacedError(SweepError):
-    """A cell was trained anew between the reading of its result and that of its history."""
+    """A history is not the one that its cell's result names: the cell was trained anew between the reading of the two,
+    or it is damaged and nobody has looked yet (by_size)."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,6 @@ class _File(NamedTuple):
     body: memoryview
 
 
-class _Read(NamedTuple):
-    position: int
-    name: str
-    result: Mapping[str, Any]
-    content: bytes
-
-
 @dataclass(frozen=True)
 class HistoryBlock:
     """Rows of some cells: from how many files, position of each row's cell, names of the columns (the epoch first) and
@@ -104,6 +98,7 @@ class HistoryBlock:
     values: list[Floats]
 
 
+_Content = tuple[Ended, bytes]  # a cell and what its history holds
 _PlacedFault = tuple[int, Fault]  # with the position of its cell
 
 
@@ -179,7 +174,7 @@ def read_histories(store: Store, ended: Iterable[Ended], cells: int) -> Historie
 
     ended: files are read while this goes on naming more. cells: how many it will name, at most.
     Raises OSError naming the path if a file that is there cannot be read, SweepError if they hold too much together,
-    ReplacedError if a file is not the one any more that was there when its cell's result was read.
+    ReplacedError if a history is not the one that its cell's result names.
     """
     table, faults = _Table(cells), list[_PlacedFault]()
     waiting = deque[Future[list[_PlacedFault]]]()
@@ -188,56 +183,63 @@ def read_histories(store: Store, ended: Iterable[Ended], cells: int) -> Historie
             waiting.append(beside.submit(_parse_chunk, store, chunk, table))
             if len(waiting) > _WAITING:
                 faults += waiting.popleft().result()
-        faults += [fault for part in waiting for fault in part.result()]
+        while waiting:  # one that raises must not be held here: with its traceback it would keep the whole table
+            faults += waiting.popleft().result()
     if fault := table.too_much():
         raise SweepError(f"{store.root}: its histories have {fault}")
     return table.histories([fault for _, fault in sorted(faults)])
 
 
-def _contents(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> Iterator[_Read]:
-    for position, name, result, content in ended:
+def _contents(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> Iterator[_Content]:
+    for cell in ended:
+        content = cell.history
         if content is None:
             try:
-                content = read(store.paths.history_path(name), HISTORY)
+                content = read(store.paths.history_path(cell.name), HISTORY)
             except FileNotFoundError:
-                faults.append((position, (name, "history.csv is missing")))
+                faults.append((cell.position, (cell.name, "history.csv is missing")))
                 continue
-        yield _Read(position, name, result, content)
+        yield cell, content
 
 
-def _chunks(read: Iterable[_Read]) -> Iterator[list[_Read]]:
+def _chunks(contents: Iterable[_Content]) -> Iterator[list[_Content]]:
     """A few at a time: all of them may be more than the memory holds."""
-    chunk, size = list[_Read](), 0
-    for one in read:
-        if chunk and (len(chunk) == CHUNK or size + len(one.content) > _MOST_AT_ONCE):
+    chunk, size = list[_Content](), 0
+    for cell, content in contents:
+        if chunk and (len(chunk) == CHUNK or size + len(content) > _MOST_AT_ONCE):
             yield chunk
             chunk, size = [], 0
-        chunk.append(one)
-        size += len(one.content)
+        chunk.append((cell, content))
+        size += len(content)
     if chunk:
         yield chunk
 
 
-def _parse_chunk(store: Store, chunk: Iterable[_Read], table: _Table) -> list[_PlacedFault]:
-    """Raises ReplacedError."""
+def _parse_chunk(store: Store, chunk: Iterable[_Content], table: _Table) -> list[_PlacedFault]:
+    """Raises ReplacedError. Each digest is compared here, where that does not keep the files behind it waiting."""
     groups, faults = defaultdict[bytes, list[_File]](list), list[_PlacedFault]()
-    for position, name, result, content in chunk:
-        if not is_named(content, result, FILE_NAME):
-            path = store.paths.history_path(name)
+    for cell, content in chunk:
+        if not is_named(content, cell.result, FILE_NAME):
+            path = store.paths.history_path(cell.name)
             raise ReplacedError(f"{path}: replaced while the sweep was read; read it again")
-        if not content.endswith(b"\n"):
-            faults.append((position, (name, "history.csv is cut short")))
+        if why := _why_unread(content):
+            faults.append((cell.position, (cell.name, why)))
             continue
         end = content.index(b"\n")
-        if fault := too_many(content.count(b",", 0, end), MOST_METRICS, "metrics"):
-            faults.append((position, (name, f"history.csv has {fault}")))
-            continue
         header = content[:end].rstrip(b"\r")
-        groups[header].append(_File(position, name, header, memoryview(content)[end + 1 :]))
+        groups[header].append(_File(cell.position, cell.name, header, memoryview(content)[end + 1 :]))
     for group in groups.values():
         for block in _parse(group, faults):
             table.add(block)
     return faults
+
+
+def _why_unread(content: bytes) -> str:
+    """Why a history is not parsed; empty if it is."""
+    if not content.endswith(b"\n"):
+        return "history.csv is cut short"
+    fault = too_many(content.count(b",", 0, content.index(b"\n")), MOST_METRICS, "metrics")
+    return f"history.csv has {fault}" if fault else ""
 
 
 def _parse(group: list[_File], faults: list[_PlacedFault]) -> list[HistoryBlock]:
@@ -257,7 +259,7 @@ def _parse(group: list[_File], faults: list[_PlacedFault]) -> list[HistoryBlock]
 
 
 def _rows(group: Sequence[_File], body: bytes) -> Integers:
-    """Of each file, shape (files,). body: all of them joined; bytes.count would be slow."""
+    """Number of rows of each file, shape (files,). body: all files joined; bytes.count would be slow."""
     ends = np.frombuffer(body, np.uint8) == _LINE_END
     starts = [0, *itertools.accumulate(len(file.body) for file in group)]
     return np.array([np.count_nonzero(ends[start:end]) for start, end in itertools.pairwise(starts)])

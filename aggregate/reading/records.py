@@ -98,14 +98,14 @@ def read_records(
     names: Sequence[str],
     histories: dict[str, bytes],
     *,
-    unproven: bool,
+    by_size: bool,
 ) -> Iterator[Record]:
     """Read some cells of a sweep, given with their names. Raises OSError naming the path if that cannot be done.
 
-    histories, unproven: see Store.outcomes.
+    histories, by_size: see Store.outcomes.
     """
     keys = (*_OWN, *(sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes))
-    outcomes = store.outcomes(cells, sweep, names, histories, unproven=unproven)
+    outcomes = store.outcomes(cells, sweep, names, histories, by_size=by_size)
     for name, (status, result) in zip(names, outcomes, strict=True):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.paths.results_root}/")), None)

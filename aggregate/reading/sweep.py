@@ -45,18 +45,18 @@ def read(store: Store) -> Reading:
 
     Raises hpc.errors.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
     """
-    for number in range(1, _TRIES):
+    for tried in range(_TRIES - 1):
         with contextlib.suppress(ReplacedError):
-            return _read(store, unproven=number == 1)
-    return _read(store, unproven=False)
+            return _read(store, by_size=not tried)
+    return _read(store)
 
 
-def _read(store: Store, unproven: bool) -> Reading:
+def _read(store: Store, *, by_size: bool = False) -> Reading:
     manifest = store.manifest()
     sweep = store.sweep(manifest)
     names = names_of(sweep)
     with paused_collector():
-        records, histories = read_cells(store, sweep, list(sweep.grid), names, range(len(names)), unproven=unproven)
+        records, histories = read_cells(store, sweep, list(sweep.grid), names, range(len(names)), by_size=by_size)
     check_size(store.root, sweep, histories, records)
     strays = sorted(store.present() - set(names))
     return Reading(store, manifest, Gathered(sweep, names, records, strays), histories, store.certificates())
@@ -69,17 +69,17 @@ def read_cells(
     names: Sequence[str],
     positions: Sequence[int],
     *,
-    unproven: bool = False,
+    by_size: bool = False,
 ) -> tuple[list[Record], Histories]:
     """Read the results and histories of the cells at some positions in the grid, which has these cells and names.
 
-    unproven: whether a history is the one of its result is found out while it is parsed, which is faster; if it is not,
-    ReplacedError is raised and nothing is known. Else it is made whole, or its cell counts for nothing.
+    by_size: compare the digests of histories only while they are parsed, which is faster: of one that has the right
+    size alone ReplacedError is raised. Otherwise it is made whole from the attempt's copy, or its cell is in CONFLICT.
     Raises OSError naming the path, ReplacedError.
     """
     kept: list[Record] = []
     own, contents = [names[i] for i in positions], dict[str, bytes]()
-    found = read_records(store, sweep, [cells[i] for i in positions], own, contents, unproven=unproven)
+    found = read_records(store, sweep, [cells[i] for i in positions], own, contents, by_size=by_size)
     return kept, read_histories(store, _ended(found, positions, own, kept, contents), len(own))
 
 

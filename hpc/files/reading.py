@@ -43,22 +43,38 @@ def read_with_stat(path: Path | str, most: float = DOCUMENT) -> tuple[bytes, os.
     return asked(lambda: _read_once(path, most), _STALE, _READ_TRIES - 1)
 
 
+def read_sized(path: Path | str, size: int | None, most: float = DOCUMENT) -> bytes | None:
+    """Content of a file that has this size; None if it has another, which need not be read to know that.
+
+    size: bytes; None: any. most: as above. Raises RefusedFileError, OSError.
+    """
+    with regular(path) as (fd, found):
+        if size is not None and found.st_size != size:
+            return None
+        check_size(path, found.st_size, most)
+        return _content(fd, found.st_size)
+
+
 def _read_once(path: Path | str, most: float) -> tuple[bytes, os.stat_result]:
     fd, found = open_regular(path)
     length = found.st_size
     try:
         if length > most:
             check_size(path, length, most)
-        data = os.read(fd, length + 1)
-        if len(data) == length:
-            return data, found
-        # More than 2 GB, or a file that grows or shrinks.
-        parts = [data]
-        while parts[-1] and sum(map(len, parts)) <= length:
-            parts.append(os.read(fd, length + 1))
-        return b"".join(parts), found
+        return _content(fd, length), found
     finally:
         os.close(fd)
+
+
+def _content(fd: int, length: int) -> bytes:
+    data = os.read(fd, length + 1)
+    if len(data) == length:
+        return data
+    # More than 2 GB, or a file that grows or shrinks.
+    parts = [data]
+    while parts[-1] and sum(map(len, parts)) <= length:
+        parts.append(os.read(fd, length + 1))
+    return b"".join(parts)
 
 
 def asked(question: Callable[[], T], stale: Collection[int], tries: int = _READ_TRIES) -> T:
@@ -98,10 +114,10 @@ def _refuse_constant(token: str) -> float:
 _STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def sha256(path: Path | str, size: int | None = None, most: float = ANY, content: list[bytes] | None = None) -> str:
+def sha256(path: Path | str, size: int | None = None, most: float = ANY) -> str:
     """Digest of a file, read piece by piece; empty if its size is not ``size``. most: bytes that are read.
 
-    content: gets the pieces, for whoever wants to know what they say. Raises RefusedFileError, OSError.
+    Raises RefusedFileError, OSError.
     """
     total = hashlib.sha256()
     fd, found = open_regular(path)
@@ -115,8 +131,6 @@ def sha256(path: Path | str, size: int | None = None, most: float = ANY, content
         while seen != length and (data := os.read(fd, piece)):
             seen += len(data)
             total.update(data)
-            if content is not None:
-                content.append(data)
     finally:
         os.close(fd)
     return total.hexdigest()

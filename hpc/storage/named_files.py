@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,20 @@ ALL: Mapping[str, float] = dict.fromkeys(_LOOKED_AT, limits.ANY)
 _OF_OTHERS = ("results.json.", f"{WEIGHTS}.")
 
 
-class Unproven(list[bytes]):
-    """What was read of a history, in pieces, of as many bytes as its result names: whoever wants it compares the digest
-    himself, beside what goes on here."""
+@dataclass
+class HistoryRead:
+    """A history that is kept when it is read to see whether it is the one that its result names.
+
+    by_size: only its size is compared; whoever takes the content compares its digest with is_named, such as on another
+    thread. content: None if there is none, or none of that size.
+    """
+
+    by_size: bool = False
+    content: bytes | None = None
+
+    def again(self) -> None:
+        """Forget what was read; next time its digest is compared, too."""
+        self.by_size, self.content = False, None
 
 
 def described(name: str, data: bytes) -> dict[str, Any]:
@@ -49,7 +61,14 @@ def named_files(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def is_named(data: bytes, result: Mapping[str, Any], name: str) -> bool:
     """Whether these bytes are the file of that name that a result names; a result that names no files takes any."""
     named = named_files(result)
-    return named is None or name not in named or described(name, data) == named[name]
+    return named is None or name not in named or _is_described(named[name], data)
+
+
+def _is_described(named: Any, data: bytes) -> bool:
+    """The same of bytes as _is_named of a file: what else is said of it by another version is not compared."""
+    if not isinstance(named, dict) or named.get("bytes") not in (None, len(data)):
+        return False
+    return hashlib.sha256(data).hexdigest() == named.get("sha256")
 
 
 def lacks_named(names: Collection[str], result: Mapping[str, Any]) -> bool:
@@ -68,15 +87,14 @@ def fault(
     names: Collection[str],
     result: Mapping[str, Any],
     thorough: bool = False,
-    history: list[bytes] | None = None,
+    history: HistoryRead | None = None,
 ) -> str:
     """Which file beside a result is not the one it names, in a few words; empty if there is none.
 
     names: what a listing of the directory shows. A file that is not there is no fault: it may have been removed to
     save room, or another host does not see it yet. thorough: also read the weights; else they are told by their size
     and, where something of the cell was set aside and they may be another result's, by a sample.
-    history: gets the bytes of history.csv, in pieces; they are those that are named if there is no fault, or may be if
-    they are Unproven.
+    history: gets the content of history.csv.
     Raises RefusedFileError for a file that is too large to be read, OSError.
     """
     named = named_files(result)
@@ -85,27 +103,27 @@ def fault(
     sampled = thorough or any(name.startswith(_OF_OTHERS) for name in names)
     for name in (CONFIG, HISTORY, WEIGHTS):
         most = (THOROUGHLY if thorough else _LOOKED_AT)[name]
-        content = history if name == HISTORY else None
-        if name in names and not _is_named(f"{directory}/{name}", named.get(name), name, most, sampled, content):
+        kept = history if name == HISTORY else None
+        if name in names and not _is_named(f"{directory}/{name}", named.get(name), name, most, sampled, kept):
             return f"its {name} is not the one of its result"
     return ""
 
 
 def _is_named(
-    path: str, named: Any, name: str, most: float, sampled: bool, content: list[bytes] | None, gone: bool = True
+    path: str, named: Any, name: str, most: float, sampled: bool, kept: HistoryRead | None, gone: bool = True
 ) -> bool:
     """Whether a file is the one that a result names. gone: what is said of one that is not there, or not any more.
 
-    name: which file it is. most: bytes that are read. content: gets them. Raises RefusedFileError if it has more.
+    name: which file it is. most: bytes that are read. kept: gets them. Raises RefusedFileError if it has more.
     """
     if not isinstance(named, dict):
         return False
     try:
-        if isinstance(content, Unproven):
-            content.append(reading.read(path, most))
-            return len(content[-1]) == named.get("bytes")
+        if kept is not None:
+            kept.content = reading.read_sized(path, named.get("bytes"), most)
+            return kept.content is not None and (kept.by_size or _is_described(named, kept.content))
         if name != WEIGHTS or os.lstat(path).st_size <= most * limits.factor():
-            return reading.sha256(path, named.get("bytes"), most, content) == named.get("sha256")
+            return reading.sha256(path, named.get("bytes"), most) == named.get("sha256")
         same = os.lstat(path).st_size == named.get("bytes")
         return same and ("sample" not in named or not sampled or reading.sample(path) == named["sample"])
     except (FileNotFoundError, NotADirectoryError):
