@@ -9,6 +9,7 @@ from typing import Any
 
 from hpc.files import atomic, directories
 from hpc.storage.claims import new_attempt
+from hpc.storage.named_files import HISTORY, described
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, digest
@@ -93,6 +94,13 @@ class Directory:
     def history(self, cell: Cell, rows: Mapping[str, Sequence[float | None]]) -> None:
         directories.make_directory(self.store.paths.cell_directory(cell))
         atomic.publish(self.store.paths.history_file(cell), history_bytes(rows))
+
+    def train(self, name: str, loss: float, **files: Any) -> None:
+        """Finish the cell of this name with a history whose end its result names. files: what else it names."""
+        cell, rows = self.cell(name), {"val_loss": [1.0, loss]}
+        named = {HISTORY: described(HISTORY, history_bytes(rows)), **files}
+        self.history(cell, rows)
+        self.finish(cell, {LOSS: loss}, provenance={"attempts": 1, "seconds": 1.0, "pack": 1, "files": named})
 
     def fail(self, cell: Cell, cause: str) -> None:
         attempt = new_attempt(self.store, cell)
