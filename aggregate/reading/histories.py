@@ -216,7 +216,10 @@ def _chunks(contents: Iterable[_Content]) -> Iterator[list[_Content]]:
 
 
 def _parse_chunk(store: Store, chunk: Iterable[_Content], table: _Table) -> list[_PlacedFault]:
-    """Raises ReplacedError. Each digest is compared here, where that does not keep the files behind it waiting."""
+    """Compare the digests of some histories and put what they hold into the table, while more are read.
+
+    Raises ReplacedError.
+    """
     groups, faults = defaultdict[bytes, list[_File]](list), list[_PlacedFault]()
     for cell, content in chunk:
         if not is_named(content, cell.result, FILE_NAME):

@@ -20,8 +20,6 @@ from hpc.sweep.states import COMPLETED, CONFLICT
 
 CELL = "dim_8_run_0"
 STRANGER = "its history.csv is not the one of its result"
-
-
 WHOLE = history_bytes({"val_loss": [1.0, 0.5]})
 
 
