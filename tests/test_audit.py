@@ -35,7 +35,8 @@ ALLOWED = {
         "hpc/trainers/snapshot.py hpc/trainers/stand_in/holdfast_trainer.py "
         "aggregate/figures/user_figures.py",
         "the command of a trainer and its answers": "training/command.py",
-        "what the user's own script reads and writes, and its processes": "training/script.py training/script_files.py",
+        "what the user's own script reads and writes, and its processes": "training/script_files.py "
+        "training/script_log.py",
         "data sets that the configuration names, without pickles": "hpc/config/data_paths.py "
         "training/shapes/dataset.py training/shapes/generate.py training/shapes/reading.py training/shapes/sources.py "
         "training/shapes/vae.py training/shapes/writing.py",
@@ -69,7 +70,7 @@ ALLOWED = {
         "a place that the command line names": "hpc/starter/files.py training/shapes/generate.py "
         "training/shapes/writing.py",
         "the user's own sandbox": "hpc/sandbox/conf.py hpc/sandbox/directory.py",
-        "what the user's own script reads and writes": "training/script.py training/script_files.py",
+        "what the user's own script reads and writes": "training/script_files.py training/script_log.py",
         "the compiled step": "training/steps/build.py",
     },
     "removes": {

@@ -98,6 +98,7 @@ FLOORS = [
     ["training.steps"],
     ["training.model"],
     ["training.shapes", "training.script"],
+    ["training.script_log"],
     ["training.command", "training.script_files", "training.placeholders"],
     ["training.contract", "training.last_words", "training.temporaries"],
 ]

@@ -11,7 +11,7 @@ and with these variables set to paths in that directory:
     HOLDFAST_EPOCHS    a file to append to, one JSON object per line and finished epoch:
                        {"epoch": 1, "of": 50, "metrics": {"error": 0.25}}
     HOLDFAST_STATE     the command's own checkpoint, one file of any content. It exists if there is a state to resume.
-                       Write a new state under another name and rename it into place.
+                       Write a new state under another name and rename it into place, after the lines of its epochs.
     HOLDFAST_RESULT    a JSON file to write at the end: {"metrics": {...}}, and "diverged": true or "best_epoch"
 
 To stop the command, its process group gets SIGTERM: write HOLDFAST_STATE and end. Epochs that a resumed command
@@ -88,9 +88,11 @@ class _Command:
         self._directory = directory
         self._epochs = 0
         self._read = 0
-        self._saved_at: int | None = None
+        self._written: tuple[int, int] | None = None  # which state was saved last
         self._said = LastWords()
         self._early: Mapping[str, Any] | None = None
+        self._dropped = False
+        self._result = directory / "result.json"
         self._command = str(options["command"])
         self._options = {key: value for key, value in options.items() if key != "command"}
 
@@ -102,9 +104,10 @@ class _Command:
                 self._watch(process)
             finally:
                 end(process)
-        # What was written between the last look and the end.
-        self._report_epochs()
-        self._conclude(process.returncode)
+        if not self._dropped:
+            # What was written between the last look and the end.
+            self._report_epochs()
+            self._conclude(process.returncode)
 
     def _environment(self) -> dict[str, str]:
         # Our own module path would hide a user's package with the name of one of ours.
@@ -125,30 +128,43 @@ class _Command:
         if saved is not None:
             self._epochs = saved.values["epochs"]
             (self._directory / "state").write_bytes(saved.arrays["state"].tobytes())
-            self._saved_at = (self._directory / "state").stat().st_mtime_ns
+            found = (self._directory / "state").stat()
+            self._written = (found.st_ino, found.st_mtime_ns)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the command is to end, whatever it has still to do."""
+        return self._run.stop or self._early is not None or self._dropped
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Report epochs and save states until the command ends, or is asked to."""
-        while process.poll() is None and not self._run.stop and self._early is None:
+        while process.poll() is None and not self._is_over:
             time.sleep(POLL_SECONDS)
             self._report_epochs()
-            if self._early is None and self._run.checkpoint_due():
+            if self._run.checkpoint_due():
                 self._save()
         running = process.poll() is None
         if running:
             end(process)
-        if running or process.returncode or self._run.checkpoint_due():
-            self._report_epochs()
-            if self._early is None:
-                self._save()
+        # Without a result, it may have heard of a stop before its task does, and have saved.
+        if running or process.returncode or not self._result.exists() or self._run.checkpoint_due():
+            self._save()
 
     def _report_epochs(self) -> None:
         """Report epochs up to the one after which the cell ends early, however many the command has written since."""
         for entry in self._new_lines():
             if entry["epoch"] > self._epochs and self._early is None:
+                self._check_follows(entry["epoch"])
                 self._run.epoch(self._cell, entry["epoch"], entry.get("of", 0), entry["metrics"])
                 self._epochs = entry["epoch"]
                 self._early = entry["metrics"] if self._run.stopped_early(self._cell) else None
+
+    def _check_follows(self, epoch: int) -> None:
+        if epoch > self._epochs + 1:
+            raise ContractError(
+                f"{self._cell.name}: HOLDFAST_EPOCHS has epoch {epoch} after epoch {self._epochs}; write a line for "
+                "each epoch, and flush it, before the state that comes after it"
+            )
 
     def _new_lines(self) -> Iterator[dict[str, Any]]:
         """Complete lines written since the last look."""
@@ -170,22 +186,30 @@ class _Command:
                     raise ContractError(f"{self._cell.name}: HOLDFAST_EPOCHS has the line {text!r}") from None
 
     def _save(self) -> None:
-        """Save the command's newest state, if it has written one since the last time."""
+        """Save the command's newest state, if it has written one since the last time, and its cell is not over."""
         path = self._directory / "state"
-        if not path.exists() or path.stat().st_mtime_ns == self._saved_at:
+        if self._dropped:
             return
-        # The time before the content: a state renamed into place in between is saved again, never missed.
-        self._saved_at = path.stat().st_mtime_ns
-        state = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-        # The state may be older than the last epoch reported. A resumed command then repeats those in between.
-        self._run.save({self._cell: Checkpoint(self._epochs, {"state": state}, {"epochs": self._epochs})})
+        try:
+            # Before the content: a state renamed into place in between is saved again, never missed.
+            found = path.stat()
+            if (written := (found.st_ino, found.st_mtime_ns)) == self._written:
+                return
+            state = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        except FileNotFoundError:  # not there yet, or just being replaced
+            return
+        self._written = written
+        # Only now the epochs, all of those before it. Those that come after it are repeated by a resumed command.
+        self._report_epochs()
+        if self._early is None:
+            checkpoint = Checkpoint(self._epochs, {"state": state}, {"epochs": self._epochs})
+            self._dropped = self._cell in self._run.save({self._cell: checkpoint})
 
     def _conclude(self, status: int | None) -> None:
-        path = self._directory / "result.json"
         if self._early is not None:
             finish_early(self._cell, self._run, self._early, "$HOLDFAST_EPOCHS")
-        elif path.exists() and status == 0:
-            result = _result(path)
+        elif self._result.exists() and status == 0:
+            result = _result(self._result)
             best, diverged = result.get("best_epoch"), bool(result.get("diverged"))
             self._run.finish(self._cell, result["metrics"], best_epoch=best, diverged=diverged)
         elif not stop_follows(self._run, failed=True):

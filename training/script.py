@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from training.command import POLL_SECONDS, end, faults_as_causes, finish_early, 
 from training.contract import Cell, Checkpoint, ContractError, Run
 from training.last_words import LastWords
 from training.placeholders import filled
-from training.script_files import StateFile, counts_epochs, epochs, last_values, nearest, numbers_in, pick, rows
+from training.script_files import StateFile, is_archive, last_values, nearest, numbers_in, pick, rows
+from training.script_log import EpochLog
 from training.temporaries import temporary_directory
 
 # How often files are looked at.
@@ -69,14 +71,16 @@ class _Script:
         self._search = search
         self._names: dict[str, str] = dict(options["names"])
         self._metrics = directory / options["metrics"]
-        self._log = directory / options["progress"] if "progress" in options else None
+        log = directory / options["progress"] if "progress" in options else None
+        self._log = EpochLog(log, self._names, self._left_out) if log else None
         self._state = StateFile(directory / options["checkpoint"]) if "checkpoint" in options else None
         self._epochs = 0
         self._last_epoch: float | None = None
         self._saves = 0
-        self._log_seen: tuple[int, int] | None = None
         self._looked_at = 0.0
+        self._joint: list[float] = []  # the last epoch before a resume, and the first two after it
         self._finished = False
+        self._dropped = False
         self._early: Mapping[str, float] | None = None
         self._noted = False
         self._said = LastWords()
@@ -121,88 +125,99 @@ class _Script:
         if saved is None or self._state is None:
             return False
         self._epochs, self._last_epoch = saved.values["epochs"], saved.values["last_epoch"]
+        self._joint = [self._last_epoch or 0.0]
         self._saves = saved.step
         self._state.put(saved.arrays["state"].tobytes())
         if self._log is not None and "log" in saved.arrays:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            self._log.write_bytes(saved.arrays["log"].tobytes())
+            self._log.put(saved.arrays["log"].tobytes())
         return True
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the script is to end, whatever it has still to do."""
+        return self._run.stop or self._early is not None or self._dropped
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Report epochs and save checkpoints until the script ends, or is asked to."""
         pending: Checkpoint | None = None
-        while process.poll() is None and not self._run.stop and self._early is None:
+        while process.poll() is None and not self._is_over:
             time.sleep(POLL_SECONDS)
             if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-                if pending is not None:  # before more epochs are reported: a cell is saved with those it has
-                    self._run.save({self._cell: pending})
-                    pending = None
-                self._look(process.pid)
-                if self._early is None and self._state is not None:
-                    pending = self._save_whole(self._state)
-        if pending is not None and self._state is not None:
-            self._state.give_back()
-        before = None
-        if process.poll() is None and self._state is not None:
-            before = self._state.take(stopped=True)  # what it writes when it is asked to end may be cut off
+                pending = self._look(process.pid, pending)
+                self._looked_at = time.monotonic()
+        before = self._before_the_end(process, pending)
         end(process)
         # One that ends with 0 when it is asked to stop has not come to its own end.
-        self._finished = process.returncode == 0 and not stop_follows(self._run, failed=False)
-        if self._finished:
-            # A state at the very end: a task that dies before the result is published need not train again.
-            if self._state is not None and self._run.checkpoint_due():
-                self._report_epochs()
-                self._save(self._state.take(ended_well=True))
+        self._finished = process.returncode == 0 and not self._dropped and not stop_follows(self._run, failed=False)
+        # A state at the very end: a task that dies before the result is published need not train again.
+        if self._finished and not (self._state and self._run.checkpoint_due()):
             return
-        self._report_epochs()
-        if self._early is None and self._state is not None:
-            self._save(self._state.take(ended_well=process.returncode == 0, stopped=True) or before)
-
-    def _save_whole(self, state: StateFile) -> Checkpoint | None:
-        """Save a checkpoint if one is due. Returns what has to wait for the next look: a signal that kills the script
-        may reach it before the stop is heard here, so what was read is whole only if the script still runs then.
-        """
-        if not self._run.checkpoint_due():
-            return None
-        checkpoint = self._checkpoint(state.take())
-        if not state.is_archive():
-            return checkpoint
-        if checkpoint is not None:
-            self._run.save({self._cell: checkpoint})
-        return None
-
-    def _look(self, process: int) -> None:
         self._report_epochs()
         if self._state is not None:
-            self._state.look(process)
-        self._looked_at = time.monotonic()
+            ended_well = process.returncode == 0
+            self._save(self._checkpoint(self._state.take(ended_well, stopped=not self._finished)) or before)
+
+    def _look(self, process: int, pending: Checkpoint | None) -> Checkpoint | None:
+        """Report epochs, save what was read at the look before, and read what is to be saved at the next one.
+
+        A signal that kills the script may reach it before the stop is heard here: what was read is whole only if the
+        script still runs then. And many a script writes an epoch's row after its checkpoint.
+        """
+        self._report_epochs()
+        self._save(pending)
+        if self._state is None or self._is_over:
+            return None
+        self._state.look(process)
+        return self._checkpoint(self._state.take()) if self._run.checkpoint_due() else None
+
+    def _before_the_end(self, process: subprocess.Popen[bytes], pending: Checkpoint | None) -> Checkpoint | None:
+        """The newest whole state before the script is asked to end: what it writes then may be cut off."""
+        if self._state is None:
+            return None
+        # What was read counts even so if it is known to be whole; else the file may have what is.
+        kept = pending if pending and is_archive(pending.arrays["state"][:2].tobytes()) else None
+        if pending and not kept:
+            self._state.give_back()
+        running = process.poll() is None
+        return (self._checkpoint(self._state.take(stopped=True)) if running else None) or kept
 
     def _report_epochs(self, ended: bool = False) -> None:
-        if self._log is None or self._early is not None or not self._log.is_file():
-            return
-        found = self._log.stat()
-        if (found.st_size, found.st_mtime_ns) == self._log_seen and not ended:
+        if self._log is None or self._early is not None or self._dropped:
             return
         try:
-            table = rows(self._log, ended, self._left_out)
+            found = self._log.look(ended)
         except ValueError as error:
-            if ended or self._log.suffix != ".json":  # a document is written anew for each epoch
-                self._note(str(error))
+            self._note(str(error))
             return
-        self._log_seen = (found.st_size, found.st_mtime_ns)
-        if self._state is not None and table and not counts_epochs(table):
+        if self._state is not None and found and not self._log.counts:
             # Rows alone do not tell which epoch a resumed script goes on from.
             raise ContractError(
                 f"{self._cell.name}: {self._options['progress']} has no column epoch; progress needs one, since the "
                 "script resumes from its checkpoint: write it, or leave out progress"
             )
-        for key, metrics in epochs(table, self._names, ended, self._left_out):
+        for key, metrics in found:
             if self._last_epoch is None or key > self._last_epoch:
+                self._note_lost_rows(key)
                 self._epochs, self._last_epoch = self._epochs + 1, key
                 self._run.epoch(self._cell, self._epochs, 0, metrics)
                 if self._run.stopped_early(self._cell):
                     self._early = metrics
                     return
+
+    def _note_lost_rows(self, key: float) -> None:
+        """Say so where a resumed script's rows do not join those before: they can no longer be read anywhere.
+
+        key: of the next epoch. Of a script that does not count every epoch nothing is known.
+        """
+        if not self._joint or len(self._joint) > 2:
+            return
+        self._joint.append(key)
+        if len(self._joint) > 2 and self._joint[0] + 1 < self._joint[1] == self._joint[2] - 1:
+            self._say(
+                f"lacks rows before epoch {self._joint[1]:g}, with which the script resumed: they were not written "
+                "when it was stopped, and history.csv lacks these epochs; write each row, and flush it, before the "
+                "checkpoint that comes after it"
+            )
 
     def _left_out(self, why: str) -> None:
         self._note(f"{why}; that row is left out")
@@ -210,24 +225,33 @@ class _Script:
     def _note(self, why: str) -> None:
         """Say once what the log of epochs lacks: it is not worth the training."""
         if not self._noted:
-            print(f"note: {self._cell.name}: progress: {self._options['progress']} {why}", file=sys.stderr, flush=True)
+            self._say(why)
         self._noted = True
 
-    def _save(self, content: bytes | None) -> None:
-        if (checkpoint := self._checkpoint(content)) is not None:
-            self._run.save({self._cell: checkpoint})
+    def _say(self, why: str) -> None:
+        print(f"note: {self._cell.name}: progress: {self._options['progress']} {why}", file=sys.stderr, flush=True)
+
+    def _save(self, checkpoint: Checkpoint | None) -> None:
+        """Save what was read, with the epochs reported until now: those that come after it will be reported again."""
+        if checkpoint is None or self._early is not None or self._dropped:
+            return
+        now = replace(checkpoint, values={"epochs": self._epochs, "last_epoch": self._last_epoch})
+        self._dropped = self._cell in self._run.save({self._cell: now})
 
     def _checkpoint(self, content: bytes | None) -> Checkpoint | None:
-        """The script's state with its log of epochs as it is now."""
+        """The script's state, once read, with its log of epochs."""
         if content is None:
             return None
+        self._report_epochs()  # the rows of all epochs before it: a resumed script may begin its log anew
         self._saves += 1
         arrays = {"state": np.frombuffer(content, dtype=np.uint8)}
-        if self._log is not None and self._log.is_file():
-            arrays["log"] = np.frombuffer(self._log.read_bytes(), dtype=np.uint8)
-        return Checkpoint(self._saves, arrays, {"epochs": self._epochs, "last_epoch": self._last_epoch})
+        if self._log is not None and self._log.content:
+            arrays["log"] = np.frombuffer(self._log.content, dtype=np.uint8)
+        return Checkpoint(self._saves, arrays)
 
     def _conclude(self, status: int) -> None:
+        if self._dropped:
+            return
         if self._finished:
             self._report_epochs(ended=True)
         if self._early is not None:
@@ -235,7 +259,7 @@ class _Script:
         elif self._finished:
             if self._log is not None and not self._epochs:
                 columns = ", ".join(dict.fromkeys([*self._names.values(), *self._names]))
-                self._note(f"has no epochs with {columns}" if self._log.is_file() else "is not there")
+                self._note(f"has no epochs with {columns}" if self._log.path.is_file() else "is not there")
             self._finish(self._measured())
         elif not stop_follows(self._run, failed=True):
             self._run.fail(self._cell, f"the script ended with {_as_words(status)}{self._said}; see show --log")

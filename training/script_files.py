@@ -1,7 +1,6 @@
 """Files that a script writes for itself: metrics, a log of epochs, a checkpoint. Read without asking the script.
 
-Tables end in .csv, .tsv, .json or .jsonl. A table may be read while it is being written: what is not whole yet is read
-at the next look.
+Tables end in .csv, .tsv, .json or .jsonl.
 """
 
 from __future__ import annotations
@@ -10,11 +9,13 @@ import csv
 import difflib
 import io
 import json
+import lzma
 import math
 import os
 import stat
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,22 +32,26 @@ def _refuse(why: str) -> None:
     raise ValueError(why)
 
 
-def rows(path: Path, ended: bool = True, skipped: Callable[[str], None] = _refuse) -> list[dict[str, Any]]:
-    """The rows of a table, with None for empty fields. ended: nobody writes it any more; else the last line may be cut.
+def rows(path: Path, skipped: Callable[[str], None] = _refuse) -> list[dict[str, Any]]:
+    """The rows of a table that nobody writes any more, as of rows_in. Raises OSError, too."""
+    return rows_in(path.read_bytes(), path.suffix, skipped)
+
+
+def rows_in(content: bytes, suffix: str, skipped: Callable[[str], None] = _refuse) -> list[dict[str, Any]]:
+    """The rows of a table, with None for empty fields. suffix: how the table's name ends.
 
     skipped: called for a line that is not of its kind, which is then left out; by default it raises ValueError. A
     header that a script writes again where it goes on is left out, too.
 
     JSON is a list of objects, an object of lists of equal meaning (a list per column), or one object, which is one row.
-    Raises ValueError if the file is not of its kind, OSError.
+    Raises ValueError if the content is not of its kind.
     """
-    text = path.read_text(errors="replace")
-    if path.suffix == ".json":
+    text = io.TextIOWrapper(io.BytesIO(content), errors="replace").read()
+    if suffix == ".json":
         return _rows_of_json(json.loads(text))
-    lines = text if ended else text[: text.rfind("\n") + 1]
-    if path.suffix == ".jsonl":
-        return list(_rows_of_lines(lines, skipped))
-    reader = csv.DictReader(io.StringIO(lines), delimiter="\t" if path.suffix == ".tsv" else ",", skipinitialspace=True)
+    if suffix == ".jsonl":
+        return list(_rows_of_lines(text, skipped))
+    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if suffix == ".tsv" else ",", skipinitialspace=True)
     try:
         table = [row for row in reader if any(value != name for name, value in row.items())]
     except csv.Error as error:
@@ -145,6 +150,12 @@ def _number(column: str, value: Any) -> float:
         raise ValueError(f"has {column} {value!r:.40}, expected a number") from None
 
 
+def _epoch(column: str, value: Any) -> float:
+    if not math.isfinite(number := _number(column, value)):
+        raise ValueError(f"has {column} {value!r:.40}, expected a number of an epoch")
+    return number
+
+
 def _has(row: Mapping[str, Any], column: str) -> bool:
     try:
         _at(row, column)
@@ -172,31 +183,32 @@ def epochs(
     """(epoch as the script counts it, metrics) of every whole epoch, in order.
 
     Rows of one epoch are joined, as where training and validation write a row each. Without a column `epoch` each row
-    is one, counted from 1. The last epoch is whole once it has what the one before has, or the script has ended. names
-    as for pick; a column that no row has is looked for by the metric's name, since a log may name it otherwise than the
-    final metrics do.
+    is one, counted from 1. The last epoch is whole once it has every metric, or the script has ended: until then its
+    validation may be under way, also if no epoch before was validated. Where the first epoch has a metric in several
+    rows, as in a log of steps, only the next epoch shows which is the last. names as for pick; a column that no row has
+    is looked for by the metric's name, since a log may name it otherwise than the final metrics do.
     skipped: called for a row with what is not a number, which is then left out; by default it raises ValueError.
     """
     names = {metric: column if any(_has(row, column) for row in table) else metric for metric, column in names.items()}
     joined: dict[float, dict[str, float]] = {}
     key = 0.0
-    counted = counts_epochs(table)
+    counted, of_steps = counts_epochs(table), False
     for number, row in enumerate(table, 1):
         there = {name: value for name, value in row.items() if value is not None}
         column = next((name for name in there if name.lower() == "epoch"), None)
         try:
-            key = _number(column, there[column]) if column else key if joined and counted else float(number)
+            key = _epoch(column, there[column]) if column else key if joined and counted else float(number)
             found = pick(there, names)
         except ValueError as error:
             skipped(str(error))
             continue
         if found:
-            joined.setdefault(key, {}).update(found)
-    before: set[str] | None = None
+            before = joined.setdefault(key, {})
+            of_steps |= len(joined) == 1 and not before.keys().isdisjoint(found)
+            before.update(found)
     for i, (key, found) in enumerate(joined.items(), 1):
-        if i < len(joined) or ended or not counted or (before is not None and before <= found.keys()):
+        if i < len(joined) or ended or not counted or (i > 1 and not of_steps and len(found) == len(names)):
             yield key, found
-        before = set(found)
 
 
 def counts_epochs(table: Sequence[Mapping[str, Any]]) -> bool:
@@ -208,9 +220,9 @@ class StateFile:
     """A script's checkpoint file, of which only whole versions are taken.
 
     A script may write its file in place and be killed meanwhile, a moment before its task hears of the stop. A version
-    is whole if the script ended well. An archive (as torch.save writes) is whole if its checksums hold. Another file is
-    if it is not empty, nobody was seen writing it, and the script still runs at a later look. Looking and taking raise
-    ContractError for a directory.
+    of an archive (as torch.save writes) is whole if its checksums hold, whatever a shell says in which a script was
+    killed. Another file is if it is not empty, and the script ended well, or nobody was seen writing it and the script
+    still runs at a later look. Looking and taking raise ContractError for a directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -240,15 +252,18 @@ class StateFile:
         version = self._version()
         if not version or version == self._taken:
             return None
-        archive = self.is_archive()
+        archive = self._is_archive()
         seen = self._settled if stopped else self._whole
-        sure = bool(ended_well) or (version == seen and not archive and version[2] > 0)
+        sure = not archive and version[2] > 0 and (bool(ended_well) or version == seen)
         if not sure and ended_well is None and not archive:
             return None
         if not sure and ended_well is None and time.monotonic() < self._not_before:
             return None
         begun = time.monotonic()
-        content = self._path.read_bytes()
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:  # the script has just given it another name
+            return None
         if self._version() != version or not (sure or _is_sound_archive(content)):
             now = time.monotonic()
             self._not_before = now + _REST * (now - begun)
@@ -260,11 +275,10 @@ class StateFile:
         """What was taken last was not saved: it may be taken again."""
         self._taken = None
 
-    def is_archive(self) -> bool:
-        """Whether the file tells by checksums of its own that it is whole."""
+    def _is_archive(self) -> bool:
         try:
             with self._path.open("rb") as file:
-                return file.read(2) == b"PK"
+                return is_archive(file.read(2))
         except FileNotFoundError:  # it is just being replaced
             return False
 
@@ -278,6 +292,11 @@ class StateFile:
                 f"trainer.checkpoint is {self._path.name}, a directory; name one file, such as an archive"
             )
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def is_archive(content: bytes) -> bool:
+    """Whether a state tells by checksums of its own that it is whole. content: its beginning will do."""
+    return content[:2] == b"PK"
 
 
 def _is_written(version: tuple[int, ...], script: int | None) -> bool:
@@ -329,5 +348,5 @@ def _is_sound_archive(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.testzip() is None
-    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, ValueError):
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, OSError, EOFError, ValueError):
         return False

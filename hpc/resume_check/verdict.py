@@ -57,7 +57,8 @@ class Verdict:
             return (
                 f"NOT EXACT: on {where} a resumed cell ends differently. Usual causes: state that the checkpoint lacks "
                 "(a random generator, the data order, a schedule), a script that writes its metrics only if it has "
-                "trained an epoch since it was resumed, or a kernel that is not deterministic."
+                "trained an epoch since it was resumed, rows of epochs that are written, or flushed, later than the "
+                "checkpoint that comes after them, or a kernel that is not deterministic."
             )
         if not all(cell.interrupted for cell in self.cells):
             return "UNDECIDED: some cells finished before a fault took effect; train longer, such as --epochs N."

@@ -20,7 +20,7 @@ from training.script_files import StateFile, epochs, last_values, pick, rows
 def archive() -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as file:
-        file.writestr("data", b"x" * 1000)
+        file.writestr(zipfile.ZipInfo("data"), b"x" * 1000)  # of no time: alike whenever it is made
     return target.getvalue()
 
 
@@ -46,9 +46,16 @@ def test_a_checkpoint_that_a_script_is_writing_is_not_taken_until_it_is_closed(
 
 @pytest.mark.parametrize(
     ("content", "ended_well", "taken"),
-    [(b"text", True, True), (b"text", False, False), (archive(), False, True), (archive()[:-30], False, False)],
+    [
+        (b"text", True, True),
+        (b"text", False, False),
+        (b"", True, False),
+        (archive(), False, True),
+        (archive()[:-30], False, False),
+        (archive()[:-30], True, False),  # a shell may end well in which a script was killed
+    ],
 )
-def test_what_was_written_last_counts_if_the_script_ended_well_or_its_checksums_hold(
+def test_what_was_written_last_counts_if_its_checksums_hold_or_without_any_if_the_script_ended_well(
     tmp_path: Path, content: bytes, ended_well: bool, taken: bool
 ) -> None:
     path = tmp_path / "state"
@@ -135,6 +142,39 @@ def test_a_damaged_archive_is_not_taken(tmp_path: Path) -> None:
     assert StateFile(tmp_path / "state").take(ended_well=False) is None
 
 
+def test_a_damaged_archive_that_is_compressed_is_not_taken(tmp_path: Path) -> None:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("data", bytes(range(256)) * 10)
+    content = bytearray(target.getvalue())
+    content[40:60] = b"\xff" * 20
+    (tmp_path / "state").write_bytes(content)
+    assert StateFile(tmp_path / "state").take(ended_well=False) is None
+
+
+@pytest.mark.parametrize("content", [b"text", archive()])
+def test_a_checkpoint_that_gets_another_name_while_it_is_read_is_taken_at_a_later_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """A script that keeps its last one, too, gives it another name before it writes the next."""
+    path = tmp_path / "state"
+    path.write_bytes(content)
+    state = StateFile(path)
+    state.look()
+    read = Path.read_bytes
+
+    def too_late(file: Path) -> bytes:
+        file.rename(tmp_path / "state.old")
+        return read(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", too_late)
+        assert state.take() is None
+    path.write_bytes(content)
+    state.look()
+    assert state.take() == content
+
+
 def test_what_was_put_back_is_not_taken_again(tmp_path: Path) -> None:
     state = StateFile(tmp_path / "deep" / "state")
     state.put(b"saved")
@@ -193,6 +233,7 @@ def test_an_empty_value_at_the_end_is_not_the_one_before_it(
         ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": []}\n{"epoch": 2, "loss": 0.25}\n', ["epoch []"]),
         ("a.csv", "epoch,loss\n1,0.5\n?,7\n2,0.25\n", ["epoch '?', expected a number"]),
         ("a.jsonl", '{"epoch": 1, "loss": 0.5}\n{"epoch": null}\n{"epoch": 2, "loss": 0.25}\n', []),
+        ("a.csv", "epoch,loss\nnan,7\n1,0.5\n2,0.25\n", ["epoch 'nan', expected a number of an epoch"]),
     ],
 )
 def test_a_row_that_cannot_be_read_is_left_out_of_the_history(
@@ -200,7 +241,7 @@ def test_a_row_that_cannot_be_read_is_left_out_of_the_history(
 ) -> None:
     (tmp_path / name).write_text(text)
     said: list[str] = []
-    found = list(epochs(rows(tmp_path / name, True, said.append), {"l": "loss"}, True, said.append))
+    found = list(epochs(rows(tmp_path / name, said.append), {"l": "loss"}, True, said.append))
     assert found == [(1.0, {"l": 0.5}), (2.0, {"l": 0.25})]
     assert len(said) == len(why)
     assert all(part in line for part, line in zip(why, said, strict=True))
@@ -217,12 +258,6 @@ def test_null_is_nan_and_only_the_column_that_is_named_counts() -> None:
     assert pick({"acc": 0.5}, {"acc": "test_acc"}) == {}
 
 
-def test_a_line_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("epoch,loss\n1,0.5\n2,0.2")
-    assert len(rows(tmp_path / "a.csv", ended=False)) == 1
-    assert len(rows(tmp_path / "a.csv")) == 2
-
-
 def test_rows_of_one_epoch_are_joined_and_the_last_waits_until_it_is_whole() -> None:
     table = [{"epoch": "0", "a": "1"}, {"epoch": "0", "b": "2"}, {"epoch": "1", "a": "3"}]
     names = {"a": "a", "b": "b"}
@@ -230,6 +265,24 @@ def test_rows_of_one_epoch_are_joined_and_the_last_waits_until_it_is_whole() -> 
     whole = [*table, {"epoch": "1", "b": "4"}]
     assert list(epochs(whole, names, ended=False))[-1] == (1.0, {"a": 3.0, "b": 4.0})
     assert list(epochs(table, names, ended=True))[-1] == (1.0, {"a": 3.0})
+
+
+def test_an_epoch_waits_for_its_validation_though_none_before_was_validated() -> None:
+    """Else it would depend on the moment of a look whether the history has what is measured every few epochs."""
+    table = [{"epoch": 1, "a": 1}, {"epoch": 2, "a": 2}]
+    names = {"a": "a", "b": "b"}
+    assert list(epochs(table, names, ended=False)) == [(1.0, {"a": 1.0})]
+    table += [{"epoch": 2, "b": 3}]
+    assert list(epochs(table, names, ended=False)) == [(1.0, {"a": 1.0}), (2.0, {"a": 2.0, "b": 3.0})]
+
+
+def test_an_epoch_of_several_rows_waits_for_the_last_of_them() -> None:
+    """Else its value would be that of the step before which a look was taken."""
+    table: list[dict[str, float]] = []
+    for epoch, loss, known in [(1, 5, []), (1, 4, []), (2, 3, [4]), (2, 2, [4]), (3, 1, [4, 2])]:
+        table += [{"epoch": epoch, "loss": loss}]
+        assert [found["loss"] for _, found in epochs(table, {"loss": "loss"}, ended=False)] == known
+    assert [found["loss"] for _, found in epochs(table, {"loss": "loss"}, ended=True)] == [4, 2, 1]
 
 
 def test_nested_metrics_are_found_by_their_path_and_words_are_refused() -> None:
