@@ -269,7 +269,8 @@ class _Workers:
             )
         elif code == TaskExit.DEVICE:
             ends.problems.append(
-                f"task {index} could not use its GPU any more; the same command resumes it in a new process"
+                f"task {index} cannot use its GPU, or not any more; `holdfast show` says why in its log, and the same "
+                "command resumes it in a new process"
             )
         elif code == TaskExit.UNFIT:
             ends.problems.append(f"task {index} cannot be trained on this machine; `holdfast show` says why in its log")

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 import yaml
 from helpers.waiting import PATIENCE
 
@@ -49,6 +50,11 @@ def test_a_sweep_on_a_gpu_that_is_not_there_fails_within_30_seconds_and_says_so(
     assert took < SECONDS or took < 2 * run(tmp_path, "cpu")[0], "longer than the same command takes to train"
     store = Store(tmp_path / "cuda")
     assert not list(store.paths.root.glob("individual_results/*/results.json"))
+    if torch.version.cuda:  # a build for GPUs may find one on another node, so no cell is to blame
+        assert done.stdout.count("cannot use its GPU, or not any more; `holdfast show` says why in its log") == 2
+        logs = [path.read_text() for path in store.paths.packs_root.glob("*/log.txt")]
+        assert all("DeviceError: device 'cuda' was asked for and cannot be used" in log for log in logs)
+        return
     causes = [
         json.loads(path.read_text())["cause"]
         for path in store.paths.root.glob("individual_results/*/attempts/*/failure.json")

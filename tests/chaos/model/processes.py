@@ -140,6 +140,10 @@ def outside() -> Iterator[None]:
         _here.process = before
 
 
+# Since Python 3.13 a traceback parses its lines, and the error of one that is no Python by itself looks for this file.
+_NO_FILE = "<unknown>"
+
+
 @cache
 def _listen() -> None:
     """Have every process noted that touches its sweep directory past the model. Python keeps such a hook for good."""
@@ -152,7 +156,7 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event in _OUTSIDE:
         process.past = f"{event} of {arguments[0]}"
-    if event not in _REPORTED:
+    if event not in _REPORTED or arguments[0] == _NO_FILE:
         return
     with known():
         path = _place(event, arguments)
