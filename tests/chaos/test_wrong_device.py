@@ -51,7 +51,7 @@ def test_a_sweep_on_a_gpu_that_is_not_there_fails_within_30_seconds_and_says_so(
     store = Store(tmp_path / "cuda")
     assert not list(store.paths.root.glob("individual_results/*/results.json"))
     if torch.version.cuda:  # a build for GPUs may find one on another node, so no cell is to blame
-        assert done.stdout.count("cannot use its GPU, or not any more; `holdfast show` says why in its log") == 2
+        assert done.stderr.count("cannot use its GPU, or not any more; `holdfast show` says why in its log") == 2
         logs = [path.read_text() for path in store.paths.packs_root.glob("*/log.txt")]
         assert all("DeviceError: device 'cuda' was asked for and cannot be used" in log for log in logs)
         return
