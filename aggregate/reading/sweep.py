@@ -73,8 +73,9 @@ def read_cells(
 ) -> tuple[list[Record], Histories]:
     """Read the results and histories of the cells at some positions in the grid, which has these cells and names.
 
-    by_size: compare the digests of histories only while they are parsed, which is faster: of one that has the right
-    size alone ReplacedError is raised. Otherwise it is made whole from the attempt's copy, or its cell is in CONFLICT.
+    by_size: compare the digests of histories only while they are parsed. Of one that has the right size alone
+    ReplacedError is raised: it may be that its cell is trained anew, and all is to be read again. Otherwise it is made
+    whole from the attempt's copy, or its cell is in CONFLICT.
     Raises OSError naming the path, ReplacedError.
     """
     kept: list[Record] = []

@@ -247,7 +247,7 @@ class Store:
         histories: gets the history of each cell whose result names it, by the cell's name, to be taken out again before
         the next one: it was read to see whether it is the one.
         by_size: only the size of a history is compared, and the caller compares its digest, with
-        hpc.storage.named_files.is_named: that takes a tenth of the time.
+        hpc.storage.named_files.is_named.
         """
         present = self.present()
         root = str(self.paths.results_root)
