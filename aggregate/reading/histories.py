@@ -39,8 +39,7 @@ Fault = tuple[str, str]
 
 
 class ReplacedError(SweepError):
-    """A history is not the one that its cell's result names: the cell was trained anew between the reading of the two,
-    or it is damaged and nobody has looked yet (by_size)."""
+    """A cell was trained anew between the reading of its result and that of its history."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,6 @@ class HistoryBlock:
     values: list[Floats]
 
 
-_Content = tuple[Ended, bytes]  # a cell and what its history holds
 _PlacedFault = tuple[int, Fault]  # with the position of its cell
 
 
@@ -174,13 +172,13 @@ def read_histories(store: Store, ended: Iterable[Ended], cells: int) -> Historie
 
     ended: files are read while this goes on naming more. cells: how many it will name, at most.
     Raises OSError naming the path if a file that is there cannot be read, SweepError if they hold too much together,
-    ReplacedError if a history is not the one that its cell's result names.
+    ReplacedError if a file is not the one any more that was there when its cell's result was read.
     """
     table, faults = _Table(cells), list[_PlacedFault]()
     waiting = deque[Future[list[_PlacedFault]]]()
     with ThreadPoolExecutor(1) as beside:
-        for chunk in _chunks(_contents(store, ended, faults)):
-            waiting.append(beside.submit(_parse_chunk, store, chunk, table))
+        for chunk in _chunks(_files(store, ended, faults)):
+            waiting.append(beside.submit(_parse_chunk, chunk, table))
             if len(waiting) > _WAITING:
                 faults += waiting.popleft().result()
         while waiting:  # one that raises must not be held here: with its traceback it would keep the whole table
@@ -190,47 +188,41 @@ def read_histories(store: Store, ended: Iterable[Ended], cells: int) -> Historie
     return table.histories([fault for _, fault in sorted(faults)])
 
 
-def _contents(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> Iterator[_Content]:
-    for cell in ended:
-        content = cell.history
+def _files(store: Store, ended: Iterable[Ended], faults: list[_PlacedFault]) -> Iterator[_File]:
+    for position, name, result, content in ended:
         if content is None:
             try:
-                content = read(store.paths.history_path(cell.name), HISTORY)
+                content = read(store.paths.history_path(name), HISTORY)
             except FileNotFoundError:
-                faults.append((cell.position, (cell.name, "history.csv is missing")))
+                faults.append((position, (name, "history.csv is missing")))
                 continue
-        yield cell, content
+            if not is_named(content, result, FILE_NAME):
+                path = store.paths.history_path(name)
+                raise ReplacedError(f"{path}: replaced while the sweep was read; read it again")
+        if why := _why_unread(content):
+            faults.append((position, (name, why)))
+            continue
+        end = content.index(b"\n")
+        yield _File(position, name, content[:end].rstrip(b"\r"), memoryview(content)[end + 1 :])
 
 
-def _chunks(contents: Iterable[_Content]) -> Iterator[list[_Content]]:
+def _chunks(files: Iterable[_File]) -> Iterator[list[_File]]:
     """A few at a time: all of them may be more than the memory holds."""
-    chunk, size = list[_Content](), 0
-    for cell, content in contents:
-        if chunk and (len(chunk) == CHUNK or size + len(content) > _MOST_AT_ONCE):
+    chunk, size = list[_File](), 0
+    for file in files:
+        if chunk and (len(chunk) == CHUNK or size + len(file.body) > _MOST_AT_ONCE):
             yield chunk
             chunk, size = [], 0
-        chunk.append((cell, content))
-        size += len(content)
+        chunk.append(file)
+        size += len(file.body)
     if chunk:
         yield chunk
 
 
-def _parse_chunk(store: Store, chunk: Iterable[_Content], table: _Table) -> list[_PlacedFault]:
-    """Compare the digests of some histories and put what they hold into the table, while more are read.
-
-    Raises ReplacedError.
-    """
+def _parse_chunk(files: Iterable[_File], table: _Table) -> list[_PlacedFault]:
     groups, faults = defaultdict[bytes, list[_File]](list), list[_PlacedFault]()
-    for cell, content in chunk:
-        if not is_named(content, cell.result, FILE_NAME):
-            path = store.paths.history_path(cell.name)
-            raise ReplacedError(f"{path}: replaced while the sweep was read; read it again")
-        if why := _why_unread(content):
-            faults.append((cell.position, (cell.name, why)))
-            continue
-        end = content.index(b"\n")
-        header = content[:end].rstrip(b"\r")
-        groups[header].append(_File(cell.position, cell.name, header, memoryview(content)[end + 1 :]))
+    for file in files:
+        groups[file.header].append(file)
     for group in groups.values():
         for block in _parse(group, faults):
             table.add(block)

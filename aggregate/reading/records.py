@@ -92,21 +92,14 @@ class Gathered:
 
 
 def read_records(
-    store: Store,
-    sweep: Sweep,
-    cells: Sequence[Cell],
-    names: Sequence[str],
-    histories: dict[str, bytes],
-    *,
-    by_size: bool,
+    store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str], histories: dict[str, bytes]
 ) -> Iterator[Record]:
     """Read some cells of a sweep, given with their names. Raises OSError naming the path if that cannot be done.
 
-    histories, by_size: see Store.outcomes.
+    histories: gets what was read of them, see Store.outcomes.
     """
     keys = (*_OWN, *(sweep.trainer.field_of(axis.name) for axis in sweep.grid.axes))
-    outcomes = store.outcomes(cells, sweep, names, histories, by_size=by_size)
-    for name, (status, result) in zip(names, outcomes, strict=True):
+    for name, (status, result) in zip(names, store.outcomes(cells, sweep, names, histories), strict=True):
         if status.state == CONFLICT:
             yield Record(replace(status, cause=status.cause.removeprefix(f"{store.paths.results_root}/")), None)
         elif result is None:

@@ -45,42 +45,33 @@ def read(store: Store) -> Reading:
 
     Raises hpc.errors.SweepError if the directory holds no sweep, OSError naming the path if it cannot be read.
     """
-    for tried in range(_TRIES - 1):
+    for _ in range(_TRIES - 1):
         with contextlib.suppress(ReplacedError):
-            return _read(store, by_size=not tried)
+            return _read(store)
     return _read(store)
 
 
-def _read(store: Store, *, by_size: bool = False) -> Reading:
+def _read(store: Store) -> Reading:
     manifest = store.manifest()
     sweep = store.sweep(manifest)
     names = names_of(sweep)
     with paused_collector():
-        records, histories = read_cells(store, sweep, list(sweep.grid), names, range(len(names)), by_size=by_size)
+        records, histories = read_cells(store, sweep, list(sweep.grid), names, range(len(names)))
     check_size(store.root, sweep, histories, records)
     strays = sorted(store.present() - set(names))
     return Reading(store, manifest, Gathered(sweep, names, records, strays), histories, store.certificates())
 
 
 def read_cells(
-    store: Store,
-    sweep: Sweep,
-    cells: Sequence[Cell],
-    names: Sequence[str],
-    positions: Sequence[int],
-    *,
-    by_size: bool = False,
+    store: Store, sweep: Sweep, cells: Sequence[Cell], names: Sequence[str], positions: Sequence[int]
 ) -> tuple[list[Record], Histories]:
     """Read the results and histories of the cells at some positions in the grid, which has these cells and names.
 
-    by_size: compare the digests of histories only while they are parsed. Of one that has the right size alone
-    ReplacedError is raised: it may be that its cell is trained anew, and all is to be read again. Otherwise it is made
-    whole from the attempt's copy, or its cell is in CONFLICT.
     Raises OSError naming the path, ReplacedError.
     """
     kept: list[Record] = []
     own, contents = [names[i] for i in positions], dict[str, bytes]()
-    found = read_records(store, sweep, [cells[i] for i in positions], own, contents, by_size=by_size)
+    found = read_records(store, sweep, [cells[i] for i in positions], own, contents)
     return kept, read_histories(store, _ended(found, positions, own, kept, contents), len(own))
 
 

@@ -48,11 +48,15 @@ def read_sized(path: Path | str, size: int | None, most: float = DOCUMENT) -> by
 
     size: bytes; None: any. most: as above. Raises RefusedFileError, OSError.
     """
-    with regular(path) as (fd, found):
-        if size is not None and found.st_size != size:
+    fd, found = open_regular(path)
+    length = found.st_size
+    try:
+        if size is not None and length != size:
             return None
-        check_size(path, found.st_size, most)
-        return _content(fd, found.st_size)
+        check_size(path, length, most)
+        return _content(fd, length)
+    finally:
+        os.close(fd)
 
 
 def _read_once(path: Path | str, most: float) -> tuple[bytes, os.stat_result]:

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +27,6 @@ THOROUGHLY: Mapping[str, float] = {**_LOOKED_AT, WEIGHTS: limits.WEIGHTS}
 ALL: Mapping[str, float] = dict.fromkeys(_LOOKED_AT, limits.ANY)
 # How the names begin of what was set aside and may have belonged to another result of the cell.
 _OF_OTHERS = ("results.json.", f"{WEIGHTS}.")
-
-
-@dataclass
-class HistoryRead:
-    """A history that is kept when it is read to see whether it is the one that its result names.
-
-    by_size: only its size is compared; whoever takes the content compares its digest with is_named, such as on another
-    thread. content: None if there is none, or none of that size.
-    """
-
-    by_size: bool = False
-    content: bytes | None = None
-
-    def again(self) -> None:
-        """Forget what was read; next time its digest is compared, too."""
-        self.by_size, self.content = False, None
 
 
 def described(name: str, data: bytes) -> dict[str, Any]:
@@ -87,14 +70,14 @@ def fault(
     names: Collection[str],
     result: Mapping[str, Any],
     thorough: bool = False,
-    history: HistoryRead | None = None,
+    history: list[bytes] | None = None,
 ) -> str:
     """Which file beside a result is not the one it names, in a few words; empty if there is none.
 
     names: what a listing of the directory shows. A file that is not there is no fault: it may have been removed to
     save room, or another host does not see it yet. thorough: also read the weights; else they are told by their size
     and, where something of the cell was set aside and they may be another result's, by a sample.
-    history: gets the content of history.csv.
+    history: gets the content of history.csv; it is the one that is named if there is no fault.
     Raises RefusedFileError for a file that is too large to be read, OSError.
     """
     named = named_files(result)
@@ -110,18 +93,19 @@ def fault(
 
 
 def _is_named(
-    path: str, named: Any, name: str, most: float, sampled: bool, kept: HistoryRead | None, gone: bool = True
+    path: str, named: Any, name: str, most: float, sampled: bool, kept: list[bytes] | None, gone: bool = True
 ) -> bool:
     """Whether a file is the one that a result names. gone: what is said of one that is not there, or not any more.
 
-    name: which file it is. most: bytes that are read. kept: gets them. Raises RefusedFileError if it has more.
+    name: which file it is. most: bytes that are read. kept: gets the content. Raises RefusedFileError if it has more.
     """
     if not isinstance(named, dict):
         return False
     try:
         if kept is not None:
-            kept.content = reading.read_sized(path, named.get("bytes"), most)
-            return kept.content is not None and (kept.by_size or _is_described(named, kept.content))
+            content = reading.read_sized(path, named.get("bytes"), most)
+            kept += [] if content is None else [content]
+            return content is not None and _is_described(named, content)
         if name != WEIGHTS or os.lstat(path).st_size <= most * limits.factor():
             return reading.sha256(path, named.get("bytes"), most) == named.get("sha256")
         same = os.lstat(path).st_size == named.get("bytes")

@@ -19,7 +19,7 @@ from hpc.paths import is_of
 from hpc.processes import host, start_time
 from hpc.storage import documents, published
 from hpc.storage.layout import Layout, is_conflict, redos_in, unusual
-from hpc.storage.named_files import HistoryRead, fault, lacks_named
+from hpc.storage.named_files import fault, lacks_named
 from hpc.storage.results import foreign, precedes_redo, provenance_of, read_result
 from hpc.storage.sweep_document import SweepDocument
 from hpc.sweep.cell import Cell
@@ -238,16 +238,13 @@ class Store:
         sweep: Sweep,
         names: Iterable[str] | None = None,
         histories: dict[str, bytes] | None = None,
-        *,
-        by_size: bool = False,
     ) -> Iterator[tuple[CellStatus, dict[str, Any] | None]]:
-        """State of every cell and, where that is COMPLETED or DIVERGED, its result; each file is read once.
+        """State of every cell and, where that is COMPLETED or DIVERGED, its result; each file is read once, twice those
+        of a cell in CONFLICT: it may have been trained anew between the reading of its result and of its history.
 
         names: of the cells, from whoever has them already; making one takes a tenth of the time of a cell.
         histories: gets the history of each cell whose result names it, by the cell's name, to be taken out again before
         the next one: it was read to see whether it is the one.
-        by_size: only the size of a history is compared, and the caller compares its digest, with
-        hpc.storage.named_files.is_named.
         """
         present = self.present()
         root = str(self.paths.results_root)
@@ -255,17 +252,21 @@ class Store:
         with opening.folder(root) if present else contextlib.nullcontext(-1) as around:
             for cell, name in pairs:
                 if name in present:
-                    with opening.HeldFolder(f"{root}/{name}", around):
-                        history = None if histories is None else HistoryRead(by_size)
-                        found = self._outcome(cell, name, f"{root}/{name}", sweep, history)
-                    if histories is not None and history and history.content is not None and found[1] is not None:
-                        histories[name] = history.content
+                    directory = f"{root}/{name}"
+                    history: list[bytes] | None = None if histories is None else []
+                    for _ in range(2):
+                        with opening.HeldFolder(directory, around):
+                            found = self._outcome(cell, name, directory, sweep, history)
+                        if found[0].state != CONFLICT:
+                            break
+                    if histories is not None and history and found[1] is not None:
+                        histories[name] = history[-1]
                     yield found
                 else:
                     yield CellStatus(cell, MISSING), None
 
     def _outcome(
-        self, cell: Cell, name: str, directory: str, sweep: Sweep, history: HistoryRead | None
+        self, cell: Cell, name: str, directory: str, sweep: Sweep, history: list[bytes] | None
     ) -> tuple[CellStatus, dict[str, Any] | None]:
         # Plain strings and one listing a cell: a sweep may have a hundred thousand of them.
         try:
@@ -301,7 +302,7 @@ class Store:
         directory: str,
         names: Sequence[str],
         result: dict[str, Any],
-        history: HistoryRead | None,
+        history: list[bytes] | None,
     ) -> tuple[CellStatus, dict[str, Any] | None]:
         """A whole result of this cell, if the files beside it are those that it names."""
         try:
@@ -310,7 +311,7 @@ class Store:
                 # Its writer may have died between the result and these links; whoever looks makes them.
                 published.repair(self.paths, cell, result)
                 if history:
-                    history.again()
+                    history.clear()
                 found = found and fault(directory, directories.entries(directory), result, history=history)
         except opening.RefusedFileError as error:
             return self._conflict(cell, of_system(error))
