@@ -23,8 +23,6 @@ from pathlib import Path
 from helpers.command_line import environment
 from helpers.waiting import PATIENCE
 
-# What commands import when they need it.
-_MODULES = ("hpc.launch.local", "hpc.launch.slurm", "aggregate.pipeline", "aggregate.report.page", "matplotlib.pyplot")
 # Read when a command needs them, by itself or by Slurm's commands, or by nobody.
 _READ_LATE = ("HOLDFAST_", "PYTEST_", "SLURM_CONF", "XDG_STATE_HOME")
 _TESTS = str(Path(__file__).parents[1])
@@ -71,7 +69,7 @@ def _read_early(variables: Mapping[str, str]) -> dict[str, str]:
 def _forking() -> tuple[ForkServerContext, dict[str, str]]:
     """The process that forks, and the environment of a command that it can stand for."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "hpc.cli.app", *_MODULES])
+    context.set_forkserver_preload([__name__, "hpc.cli.app", "helpers.imported_before"])
     return context, _read_early(environment())
 
 

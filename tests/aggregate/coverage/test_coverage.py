@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.command_line import Holdfast
 from helpers.sweeps import ACCURACY, LOSS, Directory, make_sweep
 
 from aggregate.analysis.study import study
@@ -15,7 +16,6 @@ from aggregate.coverage.shortfall import fallen, read_baseline, verdict
 from aggregate.coverage.simulation import simulate
 from aggregate.coverage.verdicts import simulate_verdicts
 from aggregate.reading.sweep import read
-from hpc.cli.app import main
 from hpc.sweep.cell import Cell
 
 
@@ -130,15 +130,22 @@ def test_two_seeds_of_two_conditions_are_too_few_to_fit_to(tmp_path: Path) -> No
     assert list(own(study(read(directory.store)))) == []
 
 
-def test_check_stats_prints_a_table_with_its_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    directory = Directory(tmp_path, make_sweep({"dim": [2, 4, 8]}, 8))
+def test_check_stats_prints_tables_with_their_errors_and_ends_with_its_verdict_on_one_line(
+    tmp_path: Path, holdfast: Holdfast
+) -> None:
+    directory = Directory(tmp_path / "out", make_sweep({"dim": [2, 4, 8]}, 8))
     directory.fill(_noisy)
-    assert main(["check", "stats", "--short", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out.splitlines()
+    printed = holdfast("check", "stats", "--short", "out").stdout.splitlines()
+    assert printed[:2] == ["## The verdicts, on 100 made-up sweeps per row", ""]
+    assert "## Textbook data, 1,000 repeats per row" in printed
     assert printed[2] == "| what | data | seeds | promised % | measured % | +- |"
     assert any(line.startswith(f"| t of logarithms | your {LOSS}") for line in printed)
     assert {line.count("|") for line in printed if line.startswith("|")} == {7}
     assert [line for line in printed if line.startswith("## ")][-1] == "## Data drawn from your own residuals"
+    assert printed[-2] == ""
+    assert "; delta-logit t holds in " in printed[-1]
+    assert "(10 % of seeds collapse, 3 seeds)" in printed[-1]
+    assert [line for line in printed if line.startswith("verdict: ")] == printed[-1:]
 
 
 def test_a_row_reads_as_percentages() -> None:

@@ -1,8 +1,6 @@
-"""`holdfast check stats` ends with a line that says what its table means."""
+"""The line with which `holdfast check stats` ends: what its tables mean."""
 
 from __future__ import annotations
-
-from helpers.command_line import Holdfast
 
 from aggregate.coverage.row import CoverageRow
 from aggregate.coverage.shortfall import fallen, verdict
@@ -25,17 +23,6 @@ def test_the_verdict_names_each_method_that_falls_short_once_where_it_is_worst()
 def test_what_chance_explains_is_no_shortfall_and_more_than_promised_is_none() -> None:
     rows = [row("t", "normal", 0.945), row("median", "any", 0.99), row("Holm", "normal", 0.054, nominal=0.05)]
     assert verdict(rows) == "verdict: everything keeps its promise, within 3.5 standard errors of the simulation"
-
-
-def test_the_command_ends_with_its_verdict_on_one_line(holdfast: Holdfast) -> None:
-    lines = holdfast("check", "stats", "--short").stdout.splitlines()
-    assert lines[:3] == ["## The verdicts, on 100 made-up sweeps per row", "", lines[2]]
-    assert lines[2].startswith("| what |")
-    assert "## Textbook data, 1,000 repeats per row" in lines
-    assert lines[-2] == ""
-    assert "; delta-logit t holds in " in lines[-1]
-    assert "(10 % of seeds collapse, 3 seeds)" in lines[-1]
-    assert [line for line in lines if line.startswith("verdict: ")] == lines[-1:]
 
 
 def test_what_fell_below_the_baseline_is_named_and_what_chance_explains_is_not() -> None:
