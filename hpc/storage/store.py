@@ -253,8 +253,8 @@ class Store:
             for cell, name in pairs:
                 if name in present:
                     directory = f"{root}/{name}"
-                    history: list[bytes] | None = None if histories is None else []
                     for _ in range(2):
+                        history: list[bytes] | None = None if histories is None else []
                         with opening.HeldFolder(directory, around):
                             found = self._outcome(cell, name, directory, sweep, history)
                         if found[0].state != CONFLICT:
