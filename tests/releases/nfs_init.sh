@@ -37,6 +37,9 @@ join() { # a client that shares neither connection nor cache with another one
 mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t tmpfs run /run
 mkdir -p /host-tmp && mount --bind /tmp /host-tmp && mount -t tmpfs tmp /tmp && mount -t tmpfs images /images
 mkdir -p /dev/shm && mount -t tmpfs shm /dev/shm
+case $PWD in /tmp/*) # a checkout that the new /tmp covers
+    mkdir -p "$PWD" && mount --bind "/host-tmp${PWD#/tmp}" "$PWD" && cd "$PWD" || exit ;;
+esac
 trap 'finish 3' EXIT
 serve && join large /mnt/a && join large /mnt/b && join small /mnt/small || finish 3
 nfsstat -m
