@@ -181,8 +181,7 @@ def read_histories(store: Store, ended: Iterable[Ended], cells: int) -> Historie
             waiting.append(beside.submit(_parse_chunk, chunk, table))
             if len(waiting) > _WAITING:
                 faults += waiting.popleft().result()
-        while waiting:  # one that raises must not be held here: with its traceback it would keep the whole table
-            faults += waiting.popleft().result()
+        faults += [fault for part in waiting for fault in part.result()]
     if fault := table.too_much():
         raise SweepError(f"{store.root}: its histories have {fault}")
     return table.histories([fault for _, fault in sorted(faults)])

@@ -104,8 +104,10 @@ def _is_named(
     try:
         if kept is not None:
             content = reading.read_sized(path, named.get("bytes"), most)
-            kept += [] if content is None else [content]
-            return content is not None and _is_described(named, content)
+            if content is None:
+                return False
+            kept.append(content)
+            return _is_described(named, content)
         if name != WEIGHTS or os.lstat(path).st_size <= most * limits.factor():
             return reading.sha256(path, named.get("bytes"), most) == named.get("sha256")
         same = os.lstat(path).st_size == named.get("bytes")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,32 @@ def test_one_that_is_trained_anew_without_end_is_named(directory: Directory, mon
     _first(monkeypatch, histories, "read", lambda: directory.train("dim_8_run_0", float(next(losses))), times=99)
     with pytest.raises(SweepError, match=r"dim_8_run_0/history.csv: replaced while the sweep was read; read it again"):
         aggregate(directory.store.root, figures=False)
+
+
+def test_what_was_read_before_a_cell_was_trained_anew_is_not_held_while_all_is_read_again(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All histories of a sweep may just fit into the memory, once."""
+    made, held, real = list[weakref.ref[histories._Table]](), list[int](), histories._Table
+
+    def table(cells: int) -> histories._Table:
+        held.append(sum(one() is not None for one in made))
+        one = real(cells)
+        made.append(weakref.ref(one))
+        return one
+
+    losses, history = iter((7.0, 8.0)), directory.store.paths.history_file(directory.cell("dim_12_run_1"))
+    _first(monkeypatch, sweep, "names_of", lambda: history.unlink(), times=2)
+    _first(monkeypatch, histories, "read", lambda: directory.train("dim_12_run_1", next(losses)), times=2)
+    monkeypatch.setattr(histories, "CHUNK", 1)
+    monkeypatch.setattr(histories, "_Table", table)
+    gc.disable()  # as while a sweep is read
+    try:
+        found = sweep.read(directory.store)
+    finally:
+        gc.enable()
+    assert held == [0, 0, 0]
+    assert found.histories.columns["val_loss"].tolist() == [1.0, 0.5] * 3 + [1.0, 8.0]
 
 
 def test_a_sweep_that_grows_while_it_is_aggregated_is_aggregated_as_it_is_then(
