@@ -137,8 +137,8 @@ def step_seconds(pack: Pack, gpu: Gpu) -> float:
 
 
 def test_a_step_of_a_sweep_takes_what_the_documentation_says_by_the_model(config: dict[str, Any]) -> None:
-    text = (ROOT / "docs" / "performance.md").read_text()
-    found = re.search(r"a step of 210\ncells takes (\S+) ms on an H100 and (\S+) ms on an H200", text)
+    page = " ".join((ROOT / "docs" / "performance.md").read_text().split())  # wherever its lines are broken
+    found = re.search(r"a step of 210 cells would take (\S+) ms on an H100 and (\S+) ms on an H200", page)
     assert found is not None
     pack = sweep_pack(config)
     for said, gpu in zip(found.groups(), (H100, H200), strict=True):
