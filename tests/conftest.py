@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -54,6 +55,15 @@ def _slurm_among_others(items: list[pytest.Item]) -> list[pytest.Item]:
         places.append(passed[needs] / totals[needs])
         passed[needs] += len(module)
     return [item for _, module in sorted(zip(places, modules, strict=True), key=lambda at: at[0]) for item in module]
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_left_as_it_was() -> Iterator[None]:
+    """Loading a trainer and importing parts of torch set variables; commands of other tests would start with them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

@@ -36,9 +36,8 @@ def command(
     variables: its environment; None: that of a command without a cluster.
     """
     variables = environment() if variables is None else variables
-    context, early = _forking()
     # A debug run is what a trainer's own processes start from: they load its main module, which here is another.
-    if _read_early(variables) != early or "--debug" in words:
+    if _read_early(variables) != _EARLY or "--debug" in words:
         return subprocess.run(
             [sys.executable, "-m", "hpc", *words],
             cwd=directory,
@@ -49,7 +48,7 @@ def command(
         )
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
-        process = context.Process(target=_run, args=(list(words), str(directory), dict(variables), streams))
+        process = _forking().Process(target=_run, args=(list(words), str(directory), dict(variables), streams))
         process.start()
         process.join(PATIENCE)
         if process.exitcode is None:
@@ -65,12 +64,16 @@ def _read_early(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if not name.startswith(_READ_LATE)}
 
 
+# Of a command that the forking process can stand for, from before any test sets a variable.
+_EARLY = _read_early(environment())
+
+
 @cache
-def _forking() -> tuple[ForkServerContext, dict[str, str]]:
-    """The process that forks, and the environment of a command that it can stand for."""
+def _forking() -> ForkServerContext:
+    """What starts the process that forks, and asks it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "hpc.cli.app", "helpers.imported_before"])
-    return context, _read_early(environment())
+    return context
 
 
 def _run(words: list[str], directory: str, variables: Mapping[str, str], streams: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,24 @@ def _said(name: str, words: list[str], directory: Path) -> tuple[int, str, str]:
     done = _HOW[name](words, directory)
     errors = done.stderr.strip().rpartition("\n")[2]
     return done.returncode, *(text.replace(str(directory), "") for text in (done.stdout, errors))
+
+
+def test_a_variable_that_a_test_sets_is_gone_with_it(tmp_path: Path) -> None:
+    """Loading a trainer sets some. With one left, no later command of that process would be forked."""
+    text = """
+        import os
+        from helpers import warm
+        def test_one(): os.environ["LEFT"] = "1"
+        def test_another(tmp_path, monkeypatch):
+            assert "LEFT" not in os.environ
+            monkeypatch.setattr(warm.subprocess, "run", None)  # would start it
+            assert warm.command(["--version"], tmp_path).returncode == 0
+    """
+    (tmp_path / "test_both.py").write_text(textwrap.dedent(text))
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "test_both.py"]
+    surroundings = environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run(command, cwd=tmp_path, env=surroundings, capture_output=True, text=True)
+    assert "2 passed" in done.stdout, done.stdout
 
 
 def test_a_quick_run_leaves_out_every_test_that_calls_the_command() -> None:
