@@ -6,6 +6,7 @@ import io
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,20 @@ def _values(cell: Cell) -> dict[str, float | None]:
     }
 
 
-def _directory(root: Path, axes: dict[str, list[Any]], kinds: dict[str, Any] | None = None) -> Directory:
+def _directory(
+    root: Path, axes: dict[str, list[Any]], kinds: dict[str, Any] | None = None, metrics: Sequence[str] = list(METRICS)
+) -> Directory:
+    def values_of(cell: Cell) -> dict[str, float | None]:
+        return {name: value for name, value in _values(cell).items() if name in metrics}
+
     words = {name: {"kind": "word"} for name, values in axes.items() if isinstance(values[0], str)}
     numbers = {name: {"kind": "real"} for name in axes if name not in words}
-    trainer = DeclaredTrainer("t.py:t", "", words | numbers | (kinds or {}), METRICS)
-    directory = Directory(root, make_sweep(axes, 3, trainer, ["acc", "loss"]))
-    directory.fill(_values)
+    declared = {name: METRICS[name] for name in metrics}
+    trainer = DeclaredTrainer("t.py:t", "", words | numbers | (kinds or {}), declared)
+    directory = Directory(root, make_sweep(axes, 3, trainer, metrics[:2]))
+    directory.fill(values_of)
     for cell in directory.sweep.grid:
-        values = _values(cell)
+        values = values_of(cell)
         directory.history(cell, {name: [0.5 * (value or 0), value] for name, value in values.items()})
     return directory
 
@@ -272,7 +279,7 @@ def test_lines_hold_on_white_and_differ_from_their_neighbours() -> None:
 
 
 def test_figures_for_a_paper_are_as_wide_as_its_column_with_their_fonts_inside(tmp_path: Path) -> None:
-    directory = _directory(tmp_path / "out", {"width": [1, 2, 4], "depth": [1, 2]})
+    directory = _directory(tmp_path / "out", {"width": [1, 2, 4], "depth": [1, 2]}, metrics=["acc", "loss"])
     outcome = aggregate(directory.store.root, formats=["pdf", "svg"], column=240.0)
     assert not [line for line in outcome.problems if "higher than a page" in line]
     for path in outcome.plots.rglob("*.pdf"):
@@ -292,7 +299,8 @@ def test_figures_for_a_paper_are_as_wide_as_its_column_with_their_fonts_inside(t
 
 
 def test_figures_that_no_page_has_room_for_are_named_with_a_width_that_would_do(tmp_path: Path) -> None:
-    directory = _directory(tmp_path / "out", {"width": [1, 2, 4, 8, 16, 32], "depth": [1, 2, 3, 4, 5, 6]})
+    axes = {"width": [1, 2, 4, 8, 16, 32], "depth": [1, 2, 3, 4, 5, 6]}
+    directory = _directory(tmp_path / "out", axes, metrics=["acc"])
 
     def heights(column: float) -> tuple[list[float], list[str]]:
         outcome = aggregate(directory.store.root, formats=["pdf"], column=column)
