@@ -54,6 +54,15 @@ def _rename(folder: int, temporary: str, path: Path) -> None:
         raise
 
 
+def write_private(path: Path, data: Data, permissions: int) -> None:
+    """Write a new file of a directory that nobody knows yet: once all of it is there, that gets its name.
+
+    Its content is on disk afterwards; its own name is once its folder is synced. Raises OSError naming the path.
+    """
+    with around(path) as folder:
+        _write_new(folder, path.name, data, True, FILE_MODE, permissions)
+
+
 def publish_once(path: Path, data: bytes, mode: int = FILE_MODE) -> bool:
     """Write ``path`` whole unless it exists; the first writer wins, also over a network file system.
 
@@ -200,7 +209,12 @@ def _write_temporary(
     permissions: int | None = None,
 ) -> str:
     temporary = f".{path.name}.{uuid.uuid4().hex}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+    _write_new(folder, temporary, data, durable, mode, permissions)
+    return temporary
+
+
+def _write_new(folder: int, name: str, data: Data, durable: bool, mode: int, permissions: int | None) -> None:
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
     try:
         try:
             if permissions is not None:  # a mode would lose what the umask leaves out
@@ -212,9 +226,8 @@ def _write_temporary(
         finally:
             os.close(fd)
     except OSError:
-        _discard(folder, temporary)
+        _discard(folder, name)
         raise
-    return temporary
 
 
 def _stat(folder: int, name: str) -> os.stat_result | None:

@@ -74,8 +74,7 @@ def snapshot(store: Store, trainer: DeclaredTrainer) -> tuple[str, Path]:
         mode = stat.S_IMODE(temporary.stat().st_mode)
         os.chmod(temporary, 0o700)  # nobody looks in before every file has its permissions
         sources = dict(_sources(trainer))
-        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:  # a disk confirms many files in hardly more time than one
-            list(pool.map(lambda name: _copy(sources[name], temporary / name), sources))
+        _copy(sources, temporary)
         _keep_folder_modes(sources, temporary)
         listing = _listing((name, temporary / name) for name in sources)
         digest = hashlib.sha256(listing.encode()).hexdigest()  # a file may have changed since the first look
@@ -91,11 +90,19 @@ def snapshot(store: Store, trainer: DeclaredTrainer) -> tuple[str, Path]:
     return digest, target
 
 
-def _copy(source: Path, target: Path) -> None:
-    """With its permissions: a script stays executable, and what only its owner may read stays so."""
-    directories.make_directory(target.parent)
-    atomic.publish(target, source.read_bytes())
-    os.chmod(target, source.stat().st_mode & _MOST_PERMISSIONS)
+def _copy(sources: Mapping[str, Path], copy: Path) -> None:
+    """With their permissions: a script stays executable, and what only its owner may read stays so."""
+
+    def copy_file(name: str) -> None:
+        source = sources[name]
+        atomic.write_private(copy / name, source.read_bytes(), source.stat().st_mode & _MOST_PERMISSIONS)
+
+    folders = sorted({(copy / name).parent for name in sources})
+    for folder in folders:
+        directories.make_directory(folder)
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:  # a disk confirms many files in hardly more time than one
+        list(pool.map(copy_file, sources))
+        list(pool.map(directories.sync_directory, folders))
 
 
 def _keep_folder_modes(sources: Mapping[str, Path], copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from helpers.small_sweeps import ROOT, TRAINER, make_grid, make_store, make_sweep, write_trainer
 from helpers.waiting import PATIENCE
 
+from hpc.files import directories
 from hpc.protocol import CODE_DIGEST, TaskExit
 from hpc.storage.store import Store
 from hpc.submission import intents
@@ -63,6 +65,38 @@ def test_a_snapshot_is_whole_and_its_tasks_record_both_digests(copy: tuple[Store
     assert found is not None
     assert found["provenance"]["code_digest"] == digest
     assert found["provenance"]["trainer_digest"] == trainer_digest(trainer), "the same in the copy as in the original"
+
+
+def test_all_of_a_snapshot_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files have no other moment: whoever finds the name runs them, after a power cut as well."""
+    write_trainer(tmp_path)
+    (tmp_path / "below" / "it").mkdir(parents=True)
+    write_trainer(tmp_path / "below" / "it", "OTHER = 1\n", "another.py")
+    store = make_store(tmp_path / "out", make_sweep(path=tmp_path / "toy.py"))
+    turns, synced, made = itertools.count(), {}, {}
+    fsync, mkdir, rename = os.fsync, directories.mkdir, directories.rename_directory
+
+    def watched_fsync(fd: int) -> None:
+        turn = next(turns)  # of its beginning: what is made meanwhile may not be on disk
+        fsync(fd)
+        synced[os.readlink(f"/proc/self/fd/{fd}")] = turn
+
+    def watched_mkdir(path: Path) -> None:
+        mkdir(path)
+        made[str(path)] = next(turns)
+
+    def watched_rename(path: Path, target: Path) -> None:
+        for file in path.rglob("*"):
+            assert file.is_dir() or str(file) in synced or file.name == "manifest.txt", file
+            entered = made[str(file)] if file.is_dir() else synced.get(str(file), -1)
+            assert synced[str(file.parent)] > entered, file.parent
+        rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(directories, "mkdir", watched_mkdir)
+    monkeypatch.setattr(directories, "rename_directory", watched_rename)
+    _, code = snapshot(store, store.sweep().trainer)
+    assert sum(path.is_file() for path in code.rglob("*")) > 300
 
 
 def test_a_snapshot_has_whatever_an_aggregation_reads_that_is_queued_after_the_tasks(
