@@ -16,12 +16,15 @@ packages+=,user-mode-linux,nfs-kernel-server,nfs-common,kmod,e2fsprogs
 
 fail() { echo "chroot.sh: $*" >&2; exit 3; }
 
+[ "$(id -u)" = 0 ] || fail "a chroot needs root: run make as root, or with sudo"
+# Who comes while another builds it waits for that one.
+mkdir -p "$cache"
+exec 9> "$cache/lock"
+flock 9
 if [ ! -d "$directory" ]; then
-    [ "$(id -u)" = 0 ] || fail "a chroot needs root: run make as root, or with sudo"
     command -v mmdebstrap >/dev/null || fail "mmdebstrap not found: apt-get install mmdebstrap"
     mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)}
     [ -n "$mirror" ] || fail "apt has no Debian mirror here: name one with MIRROR=http://..."
-    mkdir -p "$cache"
     rm -rf "${cache:?}/$release"-*
     building=$(mktemp -d "$cache/building-XXXXXX")
     trap 'rm -rf "$building"' EXIT
