@@ -62,8 +62,9 @@ def _environment_is_left_as_it_was() -> Iterator[None]:
     """Loading a trainer and importing parts of torch set variables; commands of other tests would start with them."""
     before = dict(os.environ)
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
 
 
 @pytest.fixture(autouse=True)

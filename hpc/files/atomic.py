@@ -1,8 +1,8 @@
 """Files that are there whole or not at all, on shared file systems too.
 
 Everything Holdfast writes and later believes goes through here: a private temporary file, fsync, one atomic rename or
-link, fsync of the directory. Of a whole directory that is private until it gets its name, files are written and synced
-under theirs. Sources and measurements: docs/reliability.md.
+link, fsync of the directory. Files of a directory that stays private until it is renamed are written and synced under
+their final names. Sources and measurements: docs/reliability.md.
 """
 
 from __future__ import annotations

@@ -75,12 +75,12 @@ def snapshot(store: Store, trainer: DeclaredTrainer) -> tuple[str, Path]:
         os.chmod(temporary, 0o700)  # nobody looks in before every file has its permissions
         sources = dict(_sources(trainer))
         _copy(sources, temporary)
-        _keep_folder_modes(sources, temporary)
         listing = _listing((name, temporary / name) for name in sources)
         digest = hashlib.sha256(listing.encode()).hexdigest()  # a file may have changed since the first look
         target = store.paths.code_directory(digest)
         atomic.publish(temporary / _MANIFEST, listing.encode())
         os.chmod(temporary, mode)
+        directories.sync_directory(temporary)
         directories.rename_directory(temporary, target)
     except OSError:
         directories.remove_tree(temporary)
@@ -102,6 +102,7 @@ def _copy(sources: Mapping[str, Path], copy: Path) -> None:
         directories.make_directory(folder)
     with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:  # a disk confirms many files in hardly more time than one
         list(pool.map(copy_file, sources))
+        _keep_folder_modes(sources, copy)
         list(pool.map(directories.sync_directory, folders))
 
 

@@ -17,7 +17,7 @@ packages+=,user-mode-linux,nfs-kernel-server,nfs-common,kmod,e2fsprogs
 fail() { echo "chroot.sh: $*" >&2; exit 3; }
 
 [ "$(id -u)" = 0 ] || fail "a chroot needs root: run make as root, or with sudo"
-# Who comes while another builds it waits for that one.
+# Whoever comes while another one builds waits for it.
 mkdir -p "$cache"
 exec 9> "$cache/lock"
 flock 9
@@ -33,7 +33,7 @@ if [ ! -d "$directory" ]; then
     [ "$release" = sid ] && options=(--aptopt='Acquire::Check-Valid-Until "false"')
     # A mount namespace of its own: whatever happens, nothing stays mounted. The chroot is renamed when it is complete.
     unshare --mount mmdebstrap --mode=root --variant=apt --include="$packages" --quiet "${options[@]}" \
-        "$release" "$building/root" "$mirror" >&2
+        "$release" "$building/root" "$mirror" >&2 9>&-
     mkdir -p "$building/root/images" "$building/root/host-tmp" "$building/root/usr/lib/modules"
     mv "$building/root" "$directory"
 fi

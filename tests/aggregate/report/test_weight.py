@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 PARTS = {f"loss_{i}": {"kind": "positive", "better": "lower", "label": f"loss of part {i}"} for i in range(12)}
 AS_BASE64 = 4 / 3
-# What else the machine does may begin or end between a page and its yardstick; a heavy page never passes.
-TRIES = 12
+# What else the machine does may begin or end between a page and its yardstick: the quickest of each are compared.
+FEWEST_TRIES, MOST_TRIES = 3, 12
 
 
 def _report(root: Path, trainer: DeclaredTrainer, dims: list[int], scales: list[float], epochs: int) -> Path:
@@ -58,15 +58,16 @@ OPENED = """() => {
 
 def _opens_within_a_second(report: Path, folder: Path) -> None:
     """By the pace of this very browser: a slow machine, or one that others use, draws the yardstick as slowly."""
-    seen = []
-    for i in range(TRIES):
+    opened, yardsticks = [], []
+    for i in range(MOST_TRIES):
         (folder / str(i)).mkdir()
         got, faults, asked = run_in_browser(report, folder / str(i), OPENED)
         assert (faults, asked, got["kinds"]) == ([], [], [True, True])
-        seen.append(got["opened"] / got["yardstick"] * YARDSTICK_S)
-        if seen[-1] < 1:
+        opened.append(got["opened"])
+        yardsticks.append(got["yardstick"])
+        if i + 1 >= FEWEST_TRIES and min(opened) / min(yardsticks) * YARDSTICK_S < 1:
             return
-    raise AssertionError(seen)
+    raise AssertionError(list(zip(opened, yardsticks, strict=True)))
 
 
 def test_the_report_of_the_demo_is_light_and_opens_within_a_second(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def _said(name: str, words: list[str], directory: Path) -> tuple[int, str, str]:
     return done.returncode, *(text.replace(str(directory), "") for text in (done.stdout, errors))
 
 
+@pytest.mark.command
 def test_a_variable_that_a_test_sets_is_gone_with_it(tmp_path: Path) -> None:
     """Loading a trainer sets some. With one left, no later command of that process would be forked."""
     text = """
@@ -66,7 +67,8 @@ def test_a_variable_that_a_test_sets_is_gone_with_it(tmp_path: Path) -> None:
     """
     (tmp_path / "test_both.py").write_text(textwrap.dedent(text))
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "test_both.py"]
-    surroundings = environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    command += ["--basetemp", str(tmp_path / "temporary")]  # beside those of others, it would remove the oldest of them
+    surroundings = environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTEST_ADDOPTS": ""}
     done = subprocess.run(command, cwd=tmp_path, env=surroundings, capture_output=True, text=True)
     assert "2 passed" in done.stdout, done.stdout
 

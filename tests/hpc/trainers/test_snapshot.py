@@ -73,7 +73,7 @@ def test_all_of_a_snapshot_is_on_disk_before_it_has_its_name(tmp_path: Path, mon
     (tmp_path / "below" / "it").mkdir(parents=True)
     write_trainer(tmp_path / "below" / "it", "OTHER = 1\n", "another.py")
     store = make_store(tmp_path / "out", make_sweep(path=tmp_path / "toy.py"))
-    turns, synced, made = itertools.count(), {}, {}
+    turns, synced, made, named = itertools.count(), {}, {}, []
     fsync, mkdir, rename = os.fsync, directories.mkdir, directories.rename_directory
 
     def watched_fsync(fd: int) -> None:
@@ -86,16 +86,19 @@ def test_all_of_a_snapshot_is_on_disk_before_it_has_its_name(tmp_path: Path, mon
         made[str(path)] = next(turns)
 
     def watched_rename(path: Path, target: Path) -> None:
+        (manifest,) = [turn for name, turn in synced.items() if Path(name).name.startswith(".manifest.txt.")]
         for file in path.rglob("*"):
+            entered = made[str(file)] if file.is_dir() else synced.get(str(file), manifest)
             assert file.is_dir() or str(file) in synced or file.name == "manifest.txt", file
-            entered = made[str(file)] if file.is_dir() else synced.get(str(file), -1)
             assert synced[str(file.parent)] > entered, file.parent
         rename(path, target)
+        named.append(target)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(directories, "mkdir", watched_mkdir)
     monkeypatch.setattr(directories, "rename_directory", watched_rename)
     _, code = snapshot(store, store.sweep().trainer)
+    assert named == [code]
     assert sum(path.is_file() for path in code.rglob("*")) > 300
 
 
