@@ -97,9 +97,9 @@ def _copy(sources: Mapping[str, Path], copy: Path) -> None:
         source = sources[name]
         atomic.write_private(copy / name, source.read_bytes(), source.stat().st_mode & _MOST_PERMISSIONS)
 
-    folders = sorted({(copy / name).parent for name in sources})
-    for folder in folders:
-        directories.make_directory(folder)
+    folders = sorted({copy / folder for name in sources for folder in Path(name).parents})
+    for folder in folders[1:]:  # the first is the copy itself, and each comes after the one that it lies in
+        directories.mkdir(folder)
     with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:  # a disk confirms many files in hardly more time than one
         list(pool.map(copy_file, sources))
         _keep_folder_modes(sources, copy)

@@ -73,13 +73,17 @@ def test_all_of_a_snapshot_is_on_disk_before_it_has_its_name(tmp_path: Path, mon
     (tmp_path / "below" / "it").mkdir(parents=True)
     write_trainer(tmp_path / "below" / "it", "OTHER = 1\n", "another.py")
     store = make_store(tmp_path / "out", make_sweep(path=tmp_path / "toy.py"))
-    turns, synced, made, named = itertools.count(), {}, {}, []
-    fsync, mkdir, rename = os.fsync, directories.mkdir, directories.rename_directory
+    turns, synced, made, changed, named = itertools.count(), {}, {}, {}, []
+    fsync, chmod, mkdir, rename = os.fsync, os.chmod, directories.mkdir, directories.rename_directory
 
     def watched_fsync(fd: int) -> None:
         turn = next(turns)  # of its beginning: what is made meanwhile may not be on disk
         fsync(fd)
         synced[os.readlink(f"/proc/self/fd/{fd}")] = turn
+
+    def watched_chmod(path: Path, mode: int) -> None:
+        chmod(path, mode)
+        changed[str(path)] = next(turns)
 
     def watched_mkdir(path: Path) -> None:
         mkdir(path)
@@ -91,10 +95,13 @@ def test_all_of_a_snapshot_is_on_disk_before_it_has_its_name(tmp_path: Path, mon
             entered = made[str(file)] if file.is_dir() else synced.get(str(file), manifest)
             assert file.is_dir() or str(file) in synced or file.name == "manifest.txt", file
             assert synced[str(file.parent)] > entered, file.parent
+        assert all(synced[folder] > turn for folder, turn in changed.items())
+        assert {str(path), str(path / "user" / "below")} <= changed.keys()
         rename(path, target)
         named.append(target)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "chmod", watched_chmod)
     monkeypatch.setattr(directories, "mkdir", watched_mkdir)
     monkeypatch.setattr(directories, "rename_directory", watched_rename)
     _, code = snapshot(store, store.sweep().trainer)
