@@ -61,7 +61,7 @@ test-slurm: setup  ## run the Slurm tests with the Slurm of another Debian RELEA
 test-nfs: setup  ## run the tests of files and sweeps on a kernel NFS server with two clients (root; mmdebstrap)
 	tests/releases/in_chroot.sh trixie tests/releases/nfs.sh $(ARGS)
 
-chaos: setup  ## test crash safety under thousands of faults (20 minutes; ARGS="--seed S --minutes M --only PART")
+chaos: setup  ## test crash safety under thousands of faults (80 minutes beside other work; ARGS="--seed S --minutes M --only PART")
 	PYTHONPATH=tests $(VENV)/bin/python -m chaos.run $(ARGS)
 
 chaos-mutants: setup  ## break rules on purpose and check that the chaos suite notices
