@@ -1,4 +1,4 @@
 """From the results of a sweep to statistics, figures and a report.
 
-Imports: hpc.sweep, hpc.storage, hpc.trainers.declaration, hpc.errors, hpc.checkout.
+Imports: hpc.sweep, hpc.storage, hpc.files, hpc.trainers.declaration, hpc.errors, hpc.units, hpc.checkout.
 """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aggregate.analysis.fixed import Analysis
+from aggregate.analysis.fixed_analysis import Analysis
 from aggregate.analysis.study import Study, study
 from aggregate.answers.caveats import limited
 from aggregate.documents.aggregated_results import aggregated_results, encode
@@ -16,8 +16,8 @@ from aggregate.documents.paper_tables import kept_up, paper_tables, reworded
 from aggregate.documents.stamp import stamp_of, stamped
 from aggregate.documents.statistics import statistics_document
 from aggregate.documents.tables import cell_table, curve_table, parquet
-from aggregate.figures.draw import Drawn, draw, superseded
-from aggregate.figures.own_stamps import outdated
+from aggregate.figures.encoded import Drawn, draw, superseded
+from aggregate.figures.own.stamps import outdated
 from aggregate.reading.predecessor import is_predecessor, read_any
 from aggregate.reading.sweep import Reading
 from aggregate.reading.unchanged import DirectoryState, Told, look, remember, told_before

@@ -64,11 +64,6 @@ def p_equals(value: float) -> str:
     return f"p {p_text(value)}" if value < 1e-6 else f"p = {p_text(value)}"
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 cell``, ``12,000 cells``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def decimals(low: float, high: float) -> int | None:
     """How many decimals an estimate and its interval are written with: two digits of half the interval's width, or one
     if that begins with more than 3.5 (the rule of the Particle Data Group), and as many more as it takes to show on

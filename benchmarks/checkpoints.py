@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc.config.load import CommandLine, load
-from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
 from hpc.node.training_run import TrainingRun
+from hpc.node.trial import Surroundings
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.definition import Sweep

@@ -59,9 +59,9 @@ def run_task(directory: Path, device: str) -> int:
     Says when it has begun and, at the end, how many steps of a cell it trained, and where the seconds went from its
     first step on.
     """
-    from hpc.node.one_attempt import Surroundings
     from hpc.node.pack import PackTask
     from hpc.node.training_run import TrainingRun
+    from hpc.node.trial import Surroundings
     from hpc.storage.store import Store
 
     asked: list[int] = []

@@ -19,6 +19,8 @@ OUR_PACKAGES = ("hpc", "training", "aggregate", "slurm_templates")
 BUILT_IN_TRAINER = "training.workspace:train"
 # What starts a script as it is, named by nobody: the configuration has the script's command.
 SCRIPT_TRAINER = "training.script:train"
+# What starts a program that reports as the contract says; the configuration has its command, factors and metrics.
+COMMAND_TRAINER = "training.command:train"
 
 
 class _Ours:

@@ -1,4 +1,7 @@
-"""Refusing user input, in lines that name the place, the value and the fix. Imports nothing of ours."""
+"""The errors that users see, and how their lines are worded: values, unknown keys, the nearest word.
+
+Imports nothing of ours.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,20 @@ def unknown_key(name: str, key: str, valid: Iterable[str], instead: str = "") ->
         return f"unknown key {name!r}; {instead}"
     if (before := key.partition(":")[0]) in names:
         return f"unknown key {name!r}. Write '{before}: ', with a plain space after the colon."
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    near = nearest(key, names, likeness=0.5)
+    hint = f" Did you mean '{near}'?" if near else ""
     return f"unknown key {name!r}.{hint} Valid: {', '.join(names)}."
+
+
+def nearest(word: str, valid: Iterable[str], likeness: float = 0.6) -> str:
+    """The valid word that is most like this one; empty if none is. likeness: at least, 0 to 1 (difflib's ratio)."""
+    return next(iter(difflib.get_close_matches(word, list(valid), n=1, cutoff=likeness)), "")
+
+
+def meant(word: str, valid: Iterable[str], likeness: float = 0.6) -> str:
+    """The question that a typing error deserves, such as `did you mean width? `; empty if nothing valid is near."""
+    near = nearest(word, valid, likeness)
+    return f"did you mean {near}? " if near else ""
 
 
 def one_line(text: str) -> str:

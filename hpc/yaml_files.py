@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hpc.errors import ConfigError
+from hpc.errors import ConfigError, nearest
 
 # A few lines of aliases to aliases can stand for more values than memory holds; no configuration has this many.
 _MOST_VALUES = 1_000_000
@@ -57,8 +56,8 @@ def _instead_of(path: Path) -> str:
     if not path.parent.is_dir():
         return f"{where}, nor the directory {path.parent}{fix}"
     files = {file.stem: file for file in sorted(path.parent.iterdir()) if file.suffix in (".yaml", ".yml", ".json")}
-    near = difflib.get_close_matches(path.stem, files, n=1)
-    return f"{where}; did you mean {files[near[0]]}?" if near else f"{where}{fix}"
+    near = nearest(path.stem, files)
+    return f"{where}; did you mean {files[near]}?" if near else f"{where}{fix}"
 
 
 def _without_space(text: bytes, line: int) -> str:

@@ -33,7 +33,7 @@ ALLOWED = {
         "a script of ours": "hpc/submission/arrays.py",
         "the code of a trainer or figure that the user named, and snapshots of it": "hpc/trainers/imports.py "
         "hpc/trainers/snapshot.py hpc/trainers/stand_in/holdfast_trainer.py "
-        "aggregate/figures/user_figures.py",
+        "aggregate/figures/own/functions.py",
         "the command of a trainer and its answers": "training/command.py",
         "what the user's own script reads and writes, and its processes": "training/script_files.py "
         "training/script_log.py",
@@ -54,7 +54,7 @@ ALLOWED = {
         "training/shapes/generate.py training/shapes/reading.py",
         "a place that the command line names": "hpc/yaml_files.py",
         "a directory that this process made": "hpc/preflight/probe.py hpc/wandb/writer.py "
-        "aggregate/figures/user_figures.py training/script.py training/temporaries.py",
+        "aggregate/figures/own/functions.py training/script.py training/temporaries.py",
         "the kernel's files below /proc": "hpc/node/task.py hpc/processes.py hpc/sandbox/members.py "
         "training/command.py training/script_files.py",
         "the user's own sandbox": "hpc/sandbox/directory.py",
@@ -66,7 +66,7 @@ ALLOWED = {
         "a file without a name": "hpc/cli/notify.py",
         "a directory that this process made": "hpc/preflight/check.py hpc/preflight/on_node.py hpc/preflight/probe.py "
         "hpc/submission/arrays.py hpc/wandb/foreign.py hpc/wandb/helper.py hpc/wandb/writer.py training/temporaries.py "
-        "aggregate/figures/user_figures.py",
+        "aggregate/figures/own/functions.py",
         "a place that the command line names": "hpc/starter/files.py training/shapes/generate.py "
         "training/shapes/writing.py",
         "the user's own sandbox": "hpc/sandbox/conf.py hpc/sandbox/directory.py",
@@ -103,7 +103,7 @@ ALLOWED = {
         "hpc/storage/permissions.py",
         "numpy, torch and modules of ours, before tasks are forked": "hpc/node/task.py",
         "a trainer or figure, which the user named": "hpc/trainers/loading.py "
-        "hpc/trainers/stand_in/holdfast_trainer.py aggregate/figures/user_figures.py",
+        "hpc/trainers/stand_in/holdfast_trainer.py aggregate/figures/own/functions.py",
         "the compiled step, from a folder that nobody else can write": "training/steps/build.py "
         "training/steps/native_step.py",
     },

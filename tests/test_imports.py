@@ -77,6 +77,7 @@ FLOORS = [
     ["aggregate.pipeline"],
     ["aggregate.report", "aggregate.frames"],
     ["aggregate.answers", "aggregate.documents", "aggregate.figures", "aggregate.coverage", "aggregate.two_sweeps"],
+    ["aggregate.figures.own"],
     ["aggregate.described"],
     ["aggregate.analysis"],
     ["aggregate.wording"],
@@ -110,6 +111,7 @@ OPEN_TO_AGGREGATION = (
     "hpc.files",
     "hpc.trainers.declaration",
     "hpc.errors",
+    "hpc.units",
     "hpc.checkout",
 )
 # What a task on a node may not load, and the modules in which a task begins.

@@ -48,7 +48,7 @@ POLL_SECONDS = 0.05
 # long that is waited for where a program failed, and where it says that it came to its end.
 _FAILED_SECONDS, _ENDED_SECONDS = 2.0, 0.2
 # Less than the 30 s between SIGTERM and SIGKILL in Slurm (KillWait, by default), so that the state can be saved.
-_GRACE_SECONDS = 20.0
+_SAVE_SECONDS = 20.0
 
 
 def train(cells: Sequence[Cell], options: Mapping[str, Any], run: Run) -> None:
@@ -258,7 +258,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
             return
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        deadline = time.monotonic() + _GRACE_SECONDS
+        deadline = time.monotonic() + _SAVE_SECONDS
         while _runs(process) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 

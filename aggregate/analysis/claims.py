@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from aggregate.analysis.contrasts import Mask, ordered_levels
-from aggregate.analysis.fixed import Analysis, Looks, before_there_were_tests
+from aggregate.analysis.fixed_analysis import Analysis, Looks, before_there_were_tests
 from aggregate.analysis.questions import Part, Question, others, question
 from aggregate.analysis.retention import Retained
 from aggregate.analysis.summary import Summary
@@ -20,7 +20,7 @@ from aggregate.stats.improvement import improvement_interval, probability_of_imp
 from aggregate.stats.inference import benjamini_hochberg, hedges_factor, holm, holm_levels
 from aggregate.stats.power import detectable_effect, spread_known
 from aggregate.stats.weighted import WeightedTest, averaged, cancels, weighted_test
-from aggregate.wording import counted
+from hpc.units import counted
 
 SHOWN, NOT_SHOWN, WITHHELD, UNTESTABLE = "shown", "not shown", "withheld", "untestable"
 SCALES_DISAGREE = "information counted as a share of the error of guessing and counted in nats gives two answers"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.analysis.fixed import Analysis
+from aggregate.analysis.fixed_analysis import Analysis
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats
 from aggregate.reading.declared import Metric

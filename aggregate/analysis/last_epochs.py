@@ -11,8 +11,8 @@ from aggregate.arrays import Floats, Integers
 from aggregate.reading.declared import Metric, metrics_of
 from aggregate.reading.histories import Histories
 from aggregate.reading.records import Gathered
-from aggregate.wording import counted
 from hpc.sweep.states import COMPLETED
+from hpc.units import counted
 
 _PART = 3  # a third of its epochs is the end of a run
 

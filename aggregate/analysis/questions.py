@@ -18,7 +18,7 @@ from aggregate.analysis.contrasts import (
     slope_weights,
     without_logarithm,
 )
-from aggregate.analysis.fixed import Analysis, Compared, Retention, Slope, Test
+from aggregate.analysis.fixed_analysis import Analysis, Compared, Retention, Slope, Test
 from aggregate.analysis.retention import Retained, retained
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.analysis.claims import Claim
-from aggregate.analysis.fixed import Retention
+from aggregate.analysis.fixed_analysis import Retention
 from aggregate.analysis.questions import seeds_named
 from aggregate.analysis.summary import DELTA_LOGIT, MetricSummary, Summary
 from aggregate.arrays import Floats
@@ -22,7 +22,8 @@ from aggregate.reading.declared import BOUNDED, POSITIVE, REAL
 from aggregate.stats.exact import sign_change_p
 from aggregate.stats.gaps import FALSE_ALARMS, Gap, gaps, two_groups
 from aggregate.stats.weighted import weighted_test
-from aggregate.wording import counted, listed, p_equals, p_text, percent
+from aggregate.wording import listed, p_equals, p_text, percent
+from hpc.units import counted
 
 TWO_GROUPS, AT_BOUND = "seeds in two groups", "seeds at the bound"
 # What p and the intervals of a claim are worth if its seeds form two groups. Measured: docs/statistics.md, "Verdicts".

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.analysis.contrasts import Block, block, ordered_levels
-from aggregate.analysis.fixed import Retention
+from aggregate.analysis.fixed_analysis import Retention
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.arrays import Floats, Interval
 from aggregate.reading.declared import CROSS_ENTROPY, SQUARED, Factor

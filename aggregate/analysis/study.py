@@ -12,7 +12,7 @@ from aggregate.analysis.claims import Claims, make_claims
 from aggregate.analysis.comparisons import Comparison, Pairing, compare, pairings
 from aggregate.analysis.contrasts import Mask
 from aggregate.analysis.curves import Curves, curves
-from aggregate.analysis.fixed import Analysis, Looks, looks_of
+from aggregate.analysis.fixed_analysis import Analysis, Looks, looks_of
 from aggregate.analysis.last_epochs import LastEpochs, last_epochs
 from aggregate.analysis.missingness import Missingness, missingness
 from aggregate.analysis.reliability import Flag, flags

@@ -12,7 +12,8 @@ from aggregate.answers.estimates import bare_size, between, only_shares, with_le
 from aggregate.answers.limits import limits, units
 from aggregate.answers.sentences import factor_of, in_words, read_from
 from aggregate.described.chance import above_chance
-from aggregate.wording import counted, listed, value_text
+from aggregate.wording import listed, value_text
+from hpc.units import counted
 
 _VERDICTS = {SHOWN: "Detected", NOT_SHOWN: "Not detected", WITHHELD: "No verdict", UNTESTABLE: "Cannot be tested"}
 _COUNTED = {"shares": "counted as a share of the error of guessing", "nats": "counted in nats (logarithmic)"}

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from aggregate.analysis.fixed import Analysis, Looks
+from aggregate.analysis.fixed_analysis import Analysis, Looks
 from aggregate.analysis.reliability import at_bound, flag_lines, unproven_lines, within
 from aggregate.analysis.study import Evidence, Study
 from aggregate.analysis.summary import MetricSummary, Summary
 from aggregate.described.trade_offs import trade_off_lines, trade_offs, unjudged, unjudged_lines
 from aggregate.reading.histories import Fault
 from aggregate.reading.records import Gathered, Record
-from aggregate.wording import counted, p_equals
+from aggregate.wording import p_equals
 from hpc.storage.revisions import codes_together
 from hpc.sweep.definition import PRESENTATION
 from hpc.sweep.states import COMPLETED, CONFLICT, DIVERGED, FAILED, MISSING, STARTED
+from hpc.units import counted
 
 _NAMED = 6  # cells named in one line
 Called = Callable[[str], str]  # what readers call a cell, by the name of its directory

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim
-from aggregate.analysis.fixed import Compared
+from aggregate.analysis.fixed_analysis import Compared
 from aggregate.analysis.questions import COMPARISON, SLOPE
 from aggregate.analysis.study import Study
 from aggregate.answers.answer import detectable
@@ -17,7 +17,8 @@ from aggregate.answers.sentences import factor_of, upper
 from aggregate.described.chance import above_chance, of_each
 from aggregate.described.levels import by_level
 from aggregate.stats.weighted import chance_of_narrower
-from aggregate.wording import counted, listed, p_equals, percent, value_text
+from aggregate.wording import listed, p_equals, percent, value_text
+from hpc.units import counted
 
 EXTREME_DZ = 5.0  # beyond it, the difference dwarfs what seeds vary by, whatever its own size
 

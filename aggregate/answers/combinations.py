@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim, Piece, sign
-from aggregate.analysis.fixed import Compared
+from aggregate.analysis.fixed_analysis import Compared
 from aggregate.analysis.questions import RETENTION, SLOPE, Question
 from aggregate.analysis.study import Study
 from aggregate.answers.estimates import amount, bracket, limited, places, with_level
@@ -21,8 +21,9 @@ from aggregate.described.between import Between, between
 from aggregate.described.levels import by_level, reversed_at
 from aggregate.reading.declared import Factor
 from aggregate.stats.weighted import WeightedTest
-from aggregate.wording import counted, listed, percent, value_text
+from aggregate.wording import listed, percent, value_text
 from hpc.sweep.cell import FactorValue
+from hpc.units import counted
 
 MOST_OF_IT = 0.75  # of a change: then it is a step rather than a slope
 _NEARLY_ALL = 0.9  # of a change

@@ -1,4 +1,7 @@
-"""What a reader of an answer alone would miss, in short sentences, the weightiest first. Computes nothing."""
+"""What speaks against one claim, or is missed by a reader of its answer alone: short sentences, the weightiest first.
+
+Computes nothing. caveats.py has what concerns the sweep as a whole.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ from aggregate.described.levels import Reversed, at_chance, by_level, reversed_a
 from aggregate.described.without import Without, lost_without, without_seeds
 from aggregate.stats.exact import sign_change_p
 from aggregate.stats.weighted import weighted_test
-from aggregate.wording import counted, listed, p_equals, p_text, value_text
+from aggregate.wording import listed, p_equals, p_text, value_text
+from hpc.units import counted
 
 VERDICTS = {SHOWN: "detected", NOT_SHOWN: "not detected"}
 _MOST_SEEDS = 2  # of which it is said in the first lines what would be found without them

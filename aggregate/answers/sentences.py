@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claims
-from aggregate.analysis.fixed import Compared, Retention
+from aggregate.analysis.fixed_analysis import Compared, Retention
 from aggregate.analysis.questions import Question
 from aggregate.analysis.reliability import metrics_of_claim
 from aggregate.analysis.retention import Retained
@@ -14,8 +14,9 @@ from aggregate.analysis.study import Study
 from aggregate.analysis.summary import MetricSummary
 from aggregate.described.epochs import UNKNOWN, value_of
 from aggregate.reading.declared import SQUARED, Factor
-from aggregate.wording import better_text, counted, listed, percent, value_text
+from aggregate.wording import better_text, listed, percent, value_text
 from hpc.sweep.cell import FactorValue
+from hpc.units import counted
 
 _MOST_LEVELS = 12  # named one by one
 _NATS = "the natural unit of information; one bit is 0.69 nats"

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from aggregate.analysis.claims import Claims, make_claims
-from aggregate.analysis.fixed import Analysis, Compared, Looks, Retention, Slope, Test
+from aggregate.analysis.fixed_analysis import Analysis, Compared, Looks, Retention, Slope, Test
 from aggregate.analysis.summary import Summary, summarise_arrays
 from aggregate.arrays import Floats
 from aggregate.reading.declared import BOUNDED, CROSS_ENTROPY, POSITIVE, SQUARED, Factor, Metric

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from aggregate.analysis.claims import SHOWN, Claims
-from aggregate.analysis.fixed import Analysis, Looks
+from aggregate.analysis.fixed_analysis import Analysis, Looks
 from aggregate.coverage.row import CoverageRow
 from aggregate.coverage.sweeps import (
     BUILT_IN,

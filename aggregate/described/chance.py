@@ -16,7 +16,8 @@ from aggregate.analysis.summary import AT_CHANCE, MetricSummary, Summary
 from aggregate.arrays import Floats
 from aggregate.reading.histories import Histories
 from aggregate.stats.weighted import weighted_test
-from aggregate.wording import counted, listed, percent
+from aggregate.wording import listed, percent
+from hpc.units import counted
 
 _MOST = 6  # conditions, or runs, named in one sentence
 _EPOCHS = 6  # of fewer, too often a run looks as if it left chance, by noise (docs/statistics.md)

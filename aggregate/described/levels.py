@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregate.analysis.claims import Claim, sign
-from aggregate.analysis.fixed import Retention
+from aggregate.analysis.fixed_analysis import Retention
 from aggregate.analysis.questions import RETENTION
 from aggregate.analysis.study import Study
 from aggregate.arrays import Floats

@@ -1,4 +1,4 @@
-"""A study as files for programs.
+"""A study as files: JSON and Parquet for programs, tables for papers.
 
 Imports: aggregate.described, aggregate.analysis and what lies below them.
 """

@@ -11,7 +11,8 @@ from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim
 from aggregate.analysis.summary import MetricSummary
 from aggregate.documents.paper_numbers import Estimate, rounded
 from aggregate.stats.weighted import WeightedTest, weighted_test
-from aggregate.wording import counted, p_equals, percent, value_text
+from aggregate.wording import p_equals, percent, value_text
+from hpc.units import counted
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from aggregate.documents.paper_differences import Differences, differences, verd
 from aggregate.documents.paper_numbers import Estimate, rounded
 from aggregate.reading.declared import Factor
 from aggregate.stats.weighted import weighted_test
-from aggregate.wording import better_text, counted, percent, value_text
+from aggregate.wording import better_text, percent, value_text
 from hpc.files.reading import read
 from hpc.sweep.cell import FactorValue
+from hpc.units import counted
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
 _LATEX |= {">": r"\textgreater{}", "\u00b1": r"$\pm$"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}

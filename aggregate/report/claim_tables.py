@@ -16,7 +16,8 @@ from aggregate.described.levels import AtLevel, by_level
 from aggregate.reading.declared import Factor
 from aggregate.report.tables import MOST_ROWS, Table
 from aggregate.stats.weighted import WeightedTest
-from aggregate.wording import counted, listed, p_equals, p_text, percent, value_text
+from aggregate.wording import listed, p_equals, p_text, percent, value_text
+from hpc.units import counted
 
 _KINDS = {SLOPE: "slope on", COMPARISON: "difference over", RETENTION: "over"}
 _VERDICTS = {SHOWN: "detected", NOT_SHOWN: "not detected", WITHHELD: "no verdict"}

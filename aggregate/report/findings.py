@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aggregate.analysis.claims import NOT_SHOWN, SCALES_DISAGREE, SHOWN, UNTESTABLE, WITHHELD, Claim
-from aggregate.analysis.fixed import Compared, Retention
+from aggregate.analysis.fixed_analysis import Compared, Retention
 from aggregate.analysis.questions import RETENTION, Question
 from aggregate.analysis.reliability import beside, metrics_of_claim, not_normal
 from aggregate.analysis.study import Study

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregate.analysis.claims import NOT_SHOWN, SHOWN, Claim, Piece
-from aggregate.analysis.fixed import Compared
+from aggregate.analysis.fixed_analysis import Compared
 from aggregate.analysis.questions import RETENTION, Question
 from aggregate.answers.estimates import bracketed, places, ticks, unit
 from aggregate.arrays import Floats

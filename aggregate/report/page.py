@@ -29,8 +29,9 @@ from aggregate.report import claim_tables, tables
 from aggregate.report.chart_data import chart_data
 from aggregate.report.findings import ClaimFinding, found, told_by_claims
 from aggregate.report.tables import Table
-from aggregate.wording import counted, dotted, percent, short, value_text
+from aggregate.wording import dotted, percent, short, value_text
 from hpc.sweep.states import COMPLETED, FINAL, STATES
+from hpc.units import counted
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _VENDOR = Path(__file__).with_name("vendor")

@@ -1,4 +1,4 @@
-"""Tests and corrections from arrays: t, equivalence, Holm, Benjamini-Hochberg, effect sizes, pairing.
+"""Tests and corrections from arrays: t, equivalence, Holm, Benjamini-Hochberg, standardised differences, pairing.
 
 Nothing here knows of files, metrics or figures. Seeds lie on the last axis, NaN marks a seed without a value; a test
 that cannot be made has p = NaN.

@@ -16,9 +16,10 @@ from aggregate.reading.declared import POSITIVE, Metric
 from aggregate.stats.inference import benjamini_hochberg, one_sample_t
 from aggregate.stats.intervals import describe, without_rounding
 from aggregate.stats.weighted import averaged, cancels, weighted_test
-from aggregate.wording import counted, listed, value_text
+from aggregate.wording import listed, value_text
 from hpc.errors import ConfigError, unknown_key
 from hpc.sweep.cell import FactorValue, Point
+from hpc.units import counted
 
 SEED, CONDITION = "seed", "condition"
 Level = tuple[tuple[str, FactorValue], ...]

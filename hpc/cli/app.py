@@ -18,8 +18,8 @@ from hpc import protocol
 from hpc.checkout import pin_packages
 from hpc.cli.command import Group, Option
 from hpc.cli.endings import told
-from hpc.cli.faults import one_line
 from hpc.cli.surroundings import prepare
+from hpc.cli.wrong_words import one_line
 from hpc.processes import ENDING, interrupted_by
 from hpc.protocol import CommandExit
 from hpc.terminal import escaped_output

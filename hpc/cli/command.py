@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from hpc import protocol
-from hpc.cli.faults import meant
+from hpc.cli.wrong_words import meant
 
 EXIT_CODES = (
     "Exit codes: 0 done; 2 wrong configuration or arguments; 3 input, output or scheduler trouble; "

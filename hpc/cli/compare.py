@@ -41,8 +41,8 @@ def command(first: Path, second: Path, on: str, metrics: tuple[str, ...], output
     """
     from aggregate.analysis.study import study
     from aggregate.reading.sweep import read
-    from aggregate.report.comparison_page import SideBySide, lines, render
-    from aggregate.report.comparison_page import as_json as plain
+    from aggregate.report.two_sweeps_page import SideBySide, lines, render
+    from aggregate.report.two_sweeps_page import as_json as plain
     from aggregate.two_sweeps.differences import differences
     from aggregate.two_sweeps.pairs import pair
 

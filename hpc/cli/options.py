@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from hpc.cli.command import Argument, Option
-from hpc.cli.faults import meant
+from hpc.cli.wrong_words import meant
 from hpc.paths import expanded
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@ cannot be tested, with the reason, for `plan` to say."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpc.checkout import BUILT_IN_TRAINER
 from hpc.config.schema.analysis import AnalysisSection, DeclaredTest, RetentionSection
+from hpc.errors import nearest
 from hpc.faults import Faults
 from hpc.sweep.cell import FactorValue, value_text
 from hpc.sweep.crossing import Crossings
@@ -93,8 +93,8 @@ def _wide(name: str, values: Sequence[FactorValue], trainer: DeclaredTrainer) ->
 def check_metric(field: str, name: str, trainer: DeclaredTrainer, faults: Faults) -> None:
     """Add a fault unless the trainer declares this metric."""
     if name not in trainer.metrics:
-        near = difflib.get_close_matches(name, list(trainer.metrics), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(trainer.metrics)}"
+        near = nearest(name, trainer.metrics)
+        hint = f"did you mean {near!r}?" if near else f"valid: {', '.join(trainer.metrics)}"
         faults.value(field, name, f"the trainer does not declare it; {hint}")
 
 

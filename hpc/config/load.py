@@ -6,7 +6,6 @@ What a section says against the others is checked by the module that has its nam
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from hpc.config.schema.built_in import LossConfig
 from hpc.config.schema.configuration import Configuration
 from hpc.config.script_section import check_paths_of, is_script, read_script
 from hpc.config.trainer_files import trainer_files
-from hpc.errors import ConfigError, unknown_key
+from hpc.errors import ConfigError, meant, unknown_key
 from hpc.faults import Faults
 from hpc.sweep.definition import DeclaredTrainer, Sweep
 from hpc.trainers.declaration import command_declaration, read_declaration
@@ -200,9 +199,8 @@ def _stop_when(
         faults.value("stop_when.metric", section.metric, "it is known at the end alone; write val_loss")
     if section.metric in trainer.metrics:
         return {**section.model_dump(), "better": trainer.metrics[section.metric]["better"]}
-    near = difflib.get_close_matches(section.metric, list(trainer.metrics), n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    faults.value("stop_when.metric", section.metric, f"{meant}valid: {', '.join(trainer.metrics)}")
+    hint = meant(section.metric, trainer.metrics)
+    faults.value("stop_when.metric", section.metric, f"{hint}valid: {', '.join(trainer.metrics)}")
     return {}
 
 

@@ -6,7 +6,6 @@ Such a script keeps its own command line and files. What it varies is known from
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 from hpc.checkout import SCRIPT_TRAINER, by_file
 from hpc.config.bundles import Bundles
 from hpc.config.schema.values import read_number
-from hpc.errors import shown, unknown_key
+from hpc.errors import nearest, shown, unknown_key
 from hpc.sweep.cell import check_factor_name
 from hpc.sweep.definition import DeclaredTrainer
 from hpc.trainers.declaration import declared_in_configuration
@@ -168,15 +167,15 @@ def _check_placeholders(
         for name in names_in(text):
             if name in known or (key, name) == ("command", "resume"):
                 continue
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {{{near[0]}}}?" if near else f"valid: {', '.join(known)}"
+            near = nearest(name, known, likeness=0.5)
+            hint = f"did you mean {{{near}}}?" if near else f"valid: {', '.join(known)}"
             raise TrainerError(f"{key} has {{{name}}}, which is not a factor of sweep.axes; {hint}")
     there = set(names_in(command))
     for name in [*own, "seed"]:
         if name not in there:
             fix = "SEED={seed} before it" if name == "seed" else f"--{name} {{{name}}}"
-            near = difflib.get_close_matches(name, [other for other in own if other != name], n=1)
-            meant = f", or did you mean {near[0]}?" if near else ""
+            near = nearest(name, [other for other in own if other != name])
+            meant = f", or did you mean {near}?" if near else ""
             raise TrainerError(f"command has no {{{name}}}, so {name} changes nothing; add it, such as {fix}{meant}")
     if "resume" in there and resume is None:
         raise TrainerError("command has {resume}, and resume is missing; write resume: --resume {checkpoint}")

@@ -1,4 +1,5 @@
-"""What a command does with a sweep: resolve it, look at it once, run it here or queue it in rounds.
+"""What plan, run, submit and redo do below their options: find the sweep that is meant, look at it once, run its tasks
+here or queue them in rounds.
 
 Imports: everything of hpc but hpc.cli; aggregate.
 """

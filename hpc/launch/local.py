@@ -180,9 +180,9 @@ def _local_pack(sweep: Sweep, cells: int, parallel: int) -> int:
 
 def _debug(request: Request, sweep: Sweep, name: str, options: RunOptions, held: Held, since: int) -> int:
     """One cell in this very process, its output on the terminal. since: see Look."""
-    from hpc.node.one_attempt import Surroundings
     from hpc.node.pack import PackTask
     from hpc.node.stop import StopFlag, load_in_spawned
+    from hpc.node.trial import Surroundings
 
     store, seen = request.store, _look(request, options, held, since)
     cell = one_cell.find_cell(sweep, store, name)

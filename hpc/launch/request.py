@@ -243,7 +243,7 @@ def _more_conditions(store: Store, recorded: Sweep, asked: Sweep) -> Iterator[st
 
 def _more_seeds(store: Store, recorded: Sweep, asked: Sweep) -> Iterator[str]:
     """A note on the claims if a sweep gets more seeds, and so is looked at more often than was planned."""
-    from aggregate.analysis.fixed import Analysis, looks_of
+    from aggregate.analysis.fixed_analysis import Analysis, looks_of
 
     if len(asked.grid.seeds) <= len(recorded.grid.seeds):
         return

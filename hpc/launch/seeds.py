@@ -65,7 +65,7 @@ def advice(store: Store, sweep: Sweep, target: SeedTarget) -> str:
 
 def _another_look(store: Store, sweep: Sweep) -> str:
     """What growing the sweep does to its claims."""
-    from aggregate.analysis.fixed import Analysis, looks_of
+    from aggregate.analysis.fixed_analysis import Analysis, looks_of
 
     looks = looks_of(Analysis.of(sweep.analysis), store.manifest()["revisions"])
     if looks.taken < looks.planned:

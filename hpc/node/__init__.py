@@ -1,4 +1,5 @@
-"""What runs on a compute node: a task, its packs, one attempt at a pack, what the run object of a trainer does.
+"""What runs on a compute node: task.py begins, workers.py splits the task over processes, pack.py chooses cells,
+trial.py calls the trainer, training_run.py is what it reports to, attempt.py keeps the files of an attempt.
 
 Imports: hpc.wandb, hpc.trainers, hpc.storage, hpc.sweep and what lies below them; never pydantic, submitit or click.
 """

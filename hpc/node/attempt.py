@@ -1,4 +1,4 @@
-"""One attempt at one pack: claims, private checkpoints, results published exactly once.
+"""The files of one attempt at one pack: claims, private checkpoints, results published exactly once.
 
 Nothing here excludes another live copy of the same cells, and nothing depends on that: attempts write to directories
 of their own, the first result wins, and training is deterministic. Looking for newer claims only bounds waste.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import time
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from hpc.errors import nearest
 from hpc.storage.checkpoint import SavedCell
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -163,8 +163,8 @@ class Book:
         declared = self.sweep.trainer.metrics
         for name, value in metrics.items():
             if name not in declared:
-                near = difflib.get_close_matches(name, list(declared), n=1)
-                hint = f"did you mean {near[0]!r}?" if near else "add it to METRICS"
+                near = nearest(name, declared)
+                hint = f"did you mean {near!r}?" if near else "add it to METRICS"
                 raise self._refused(f"metric {name!r} is not declared; {hint}")
             try:
                 plain_number(value)

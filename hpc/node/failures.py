@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc import provenance
+from hpc.errors import nearest
 from hpc.node.saving import StorageTroubleError, TroubleError
 from hpc.node.training_run import TrainingRun, UnfitNodeError
 from hpc.protocol import TaskExit
@@ -75,8 +75,8 @@ def cause_of(error: BaseException, options: Mapping[str, Any]) -> str:
     key = error.args[0] if isinstance(error, KeyError) and error.args else None
     if not isinstance(key, str) or key in options:
         return cause
-    near = difflib.get_close_matches(key, map(str, options), n=1)
-    return f"{cause}; trainer_options has no {key!r}" + (f", but {near[0]!r}" if near else "")
+    near = nearest(key, map(str, options))
+    return f"{cause}; trainer_options has no {key!r}" + (f", but {near!r}" if near else "")
 
 
 def failed_in(store: Store, cell: Cell, submission: int) -> bool:

@@ -14,9 +14,9 @@ from hpc import protocol
 from hpc.errors import OutdatedError, SweepError
 from hpc.node import failures, workers
 from hpc.node.giving_up import Futile, futile
-from hpc.node.one_attempt import Surroundings, Trial
 from hpc.node.saving import TroubleError
 from hpc.node.stop import keep_children
+from hpc.node.trial import Surroundings, Trial
 from hpc.protocol import TaskExit
 from hpc.storage.permissions import check_private
 from hpc.storage.published import set_damaged_aside

@@ -19,8 +19,8 @@ from hpc.processes import Process, start_time
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _PARENT_CHECK_SECONDS = 1.0
-# As long as Slurm waits by default between TERM and KILL (KillWait).
-_GRACE_SECONDS = 30.0
+# What a worker without its parent gets to save: as long as Slurm waits by default between TERM and KILL (KillWait).
+_ORPHAN_SECONDS = 30.0
 # What a trainer leaves running gets as long to end by itself, what it has registered with atexit as long to be done: an
 # upload takes its time, but a state that is saved is requeued before the time limit (signal_delay_s, 90 by default).
 _LEFTOVERS_SECONDS, _ATEXIT_SECONDS = 10.0, 60.0
@@ -57,7 +57,7 @@ class StopFlag:
             while os.getppid() == parent:
                 done.wait(_PARENT_CHECK_SECONDS)
             self.set("the command that started this worker is gone")
-            done.wait(_GRACE_SECONDS)
+            done.wait(_ORPHAN_SECONDS)
             # The trainer hangs, and nobody is left who could end it. A group of its own holds what it has started.
             (os.killpg if os.getpgid(0) == os.getpid() else os.kill)(os.getpid(), signal.SIGKILL)
 

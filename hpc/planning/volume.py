@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpc.checkout import BUILT_IN_TRAINER, SCRIPT_TRAINER
+from hpc.checkout import BUILT_IN_TRAINER, COMMAND_TRAINER, SCRIPT_TRAINER
 from hpc.planning.plan import Plan
 from hpc.storage.named_files import HISTORY, WEIGHTS, named_files
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
-from hpc.trainers.declaration import COMMAND_TRAINER
 
 # Programs keep their weights to themselves: what they leave is metrics.
 _WEIGHTLESS = (SCRIPT_TRAINER, COMMAND_TRAINER)

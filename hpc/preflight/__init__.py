@@ -1,4 +1,4 @@
-"""Before relying on a cluster: what it reports of itself, what a node really does, what that means for a sweep.
+"""`holdfast check cluster`: what a cluster reports of itself, what a node really does, what that means for a sweep.
 
 Imports: hpc.node, hpc.submission, hpc.planning and what lies below them.
 """

@@ -15,8 +15,6 @@ from hpc.slurm.commands import Slurm
 from hpc.slurm.profile import Profile, command_line
 from hpc.trainers.snapshot import python_path
 
-# The controller serves a whole cluster, so it is asked seldom; a sandbox serves only this user.
-_POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
 # How long a cancelled job may keep writing: Slurm's default KillWait of 30 s, with a margin.
 _CANCEL_SECONDS = 40.0
 
@@ -34,6 +32,14 @@ class End:
     reason: str
     node: str
     waited_s: float
+
+
+def poll_seconds(quick: bool) -> float:
+    """Seconds between two questions to the controller, which serves a whole cluster; a sandbox serves only this user.
+
+    quick: it is a sandbox's.
+    """
+    return 0.1 if quick else 2.0
 
 
 def write(profile: Profile, directory: Path, code: Path, modules: list[str], name: str, minutes: int) -> Path:
@@ -62,7 +68,7 @@ def run(
     is one whose caller is interrupted. Raises SlurmError.
     """
     began = time.monotonic()
-    pause = _SANDBOX_POLL_SECONDS if quick else _POLL_SECONDS
+    pause = poll_seconds(quick)
     started: float | None = None
     seen: QueuedTask | None = None
     try:

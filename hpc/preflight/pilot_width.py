@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from hpc import processes, protocol, provenance
-from hpc.checkout import SCRIPT_TRAINER
+from hpc.checkout import COMMAND_TRAINER, SCRIPT_TRAINER
 from hpc.errors import SweepError
 from hpc.files import atomic
 from hpc.node.attempt import PackAttempt
 from hpc.node.training_run import TrainingRun
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
-from hpc.trainers.declaration import COMMAND_TRAINER
 from hpc.trainers.loading import load_function
 from hpc.trainers.snapshot import user_code
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from hpc.checkout import PROJECT_ROOT
 from hpc.planning.plan import make_plan
 from hpc.preflight.finding import Finding, note, ok, problem
+from hpc.preflight.job import poll_seconds
 from hpc.processes import wait_until
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
@@ -30,7 +31,6 @@ _MINUTES = 10
 _PATIENCE_SECONDS = 60.0
 # How long a cancelled task may be in the queue: twice Slurm's default KillWait of 30 s, with a margin.
 _CANCEL_SECONDS = 75.0
-_POLL_SECONDS, _SANDBOX_POLL_SECONDS = 2.0, 0.1
 
 
 def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: float, quick: bool) -> Finding:
@@ -41,7 +41,7 @@ def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: fl
     """
     store = Store(directory / "signal")
     cell = _submit(store, profile, conf)
-    slurm, pause = Slurm(conf), _SANDBOX_POLL_SECONDS if quick else _POLL_SECONDS
+    slurm, pause = Slurm(conf), poll_seconds(quick)
     try:
         if not wait_until(lambda: _begun(store, cell), start_s, pause):
             return note("signal", f"not tried: a second job did not begin within {start_s:g} s", "try again later")

@@ -1,4 +1,6 @@
-"""What Slurm's commands answer, as values: tasks, partitions, nodes. Pure: text in, dataclasses out."""
+"""What Slurm's commands answer, as values: tasks, the states that they can be in, partitions, nodes. Pure: text in,
+dataclasses out.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ import yaml
 
 from hpc import protocol
 from hpc.checkout import PROJECT_ROOT
-from hpc.errors import ConfigError, one_line, shown
+from hpc.errors import ConfigError, meant, one_line, shown
 from hpc.faults import Faults
 from hpc.paths import expanded
 from hpc.slurm.profile import Profile
@@ -71,10 +70,8 @@ def _file_of(name: str) -> Path:
     if not path.suffix:
         path = PROFILES / f"{name}.yaml"
     if not path.is_file():
-        near = difflib.get_close_matches(path.stem, known_profiles(), n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        known = ", ".join(known_profiles())
-        raise ConfigError([f"command line: --profile is {name!r}; {meant}valid: {known}, or a path to a YAML file"])
+        hint, known = meant(path.stem, known_profiles()), ", ".join(known_profiles())
+        raise ConfigError([f"command line: --profile is {name!r}; {hint}valid: {known}, or a path to a YAML file"])
     return path
 
 

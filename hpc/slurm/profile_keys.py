@@ -5,13 +5,13 @@ Names and values that could carry another directive or command are refused here.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from hpc.errors import meant
 from hpc.faults import Faults, Section
 from hpc.paths import expanded
 from hpc.slurm.profile import Profile
@@ -135,9 +135,7 @@ def _mails(text: str) -> str:
     words = [word.strip().upper() for word in text.split(",")]
     for word in words:
         if word not in _MAILS:
-            near = difflib.get_close_matches(word, _MAILS, n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"{meant}valid: {', '.join(_MAILS)}")
+            raise ValueError(f"{meant(word, _MAILS)}valid: {', '.join(_MAILS)}")
     if "NONE" in words and set(words) != {"NONE"}:
         raise ValueError("NONE stands alone; remove it, or the others")
     if set(words) == {_EACH_TASK}:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from hpc.errors import nearest
 from hpc.faults import Faults
 from hpc.slurm.profile_keys import CLUSTER_OPTIONS, ONE_CLUSTER, ProfileKeys, is_reserved
 
@@ -130,11 +130,11 @@ def _check_known(written: str, name: str, value: Any, faults: Faults) -> None:
     """Add the fault of a name that is nearly an option, or short for several. Plugins of a site may add others."""
     option = name.replace("_", "-")
     longer = [known for known in _OPTIONS if known.startswith(option)]
-    near = difflib.get_close_matches(option, _OPTIONS, n=1, cutoff=0.85)
+    near = nearest(option, _OPTIONS, likeness=0.85)
     if option in _OPTIONS or len(longer) == 1 or is_reserved(name):
         return
     if longer or near:
-        meant = ", ".join(longer or near)
+        meant = ", ".join(longer) or near
         faults.value(written, value, f"sbatch has no option --{option}; write the one that is meant: {meant}")
 
 

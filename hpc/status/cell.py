@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hpc.errors import SweepError
+from hpc.errors import SweepError, nearest
 from hpc.files import logs
 from hpc.status import early_ends, task_end
 from hpc.status.conflict import explain
@@ -148,9 +147,9 @@ def find_cell(sweep: Sweep, store: Store, name: str) -> Cell:
             return cell
     names = [cell.name for cell in sweep.grid[:5000]]
     longer = [known for known in names if known.startswith(name)]
-    near = longer or difflib.get_close_matches(name, names, n=1) or names
+    near = longer[0] if longer else nearest(name, names) or names[0]
     others = f" ({len(longer):,} begin so)" if len(longer) > 1 else ""
-    raise SweepError(f"{store.root}: no cell is called {name!r}; did you mean {near[0]}?{others}")
+    raise SweepError(f"{store.root}: no cell is called {name!r}; did you mean {near}?{others}")
 
 
 def has_ended(store: Store, cell: Cell) -> bool:

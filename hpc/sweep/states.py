@@ -1,4 +1,7 @@
-"""The states of cells, as files tell them: COMPLETED and DIVERGED are final, the others are not."""
+"""The states of cells, as files tell them: COMPLETED and DIVERGED are final, the others are not.
+
+The states of Slurm's jobs are in hpc/slurm/answers.py.
+"""
 
 from __future__ import annotations
 

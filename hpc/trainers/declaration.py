@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpc.checkout import PROJECT_ROOT
+from hpc.checkout import COMMAND_TRAINER, PROJECT_ROOT
 from hpc.errors import shown, unknown_key
 from hpc.sweep.cell import check_factor_name
 from hpc.sweep.definition import DeclaredTrainer
@@ -27,7 +27,6 @@ _FLAG = "True or False"
 # Keys that are not listed here hold text.
 _KEY_KINDS = {"minimum": "a number", "chance": "a number", "ordered": _FLAG, "log": _FLAG, "optional": _FLAG}
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_./@:+-]{0,99}")
-COMMAND_TRAINER = "training.command:train"
 _COMMAND_KEYS = ("command", "factors", "metrics", "data_files", "pack_mode", "seeded")
 PACK_MODES = ("fused", "concurrent", "sequential")
 _COMMAND_MODES = ("concurrent", "sequential")  # each call of a command trains one cell

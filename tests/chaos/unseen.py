@@ -170,7 +170,7 @@ UNSEEN = (
     ),
     Mutant(
         "a task goes on to its next attempt in a directory that was made anew",
-        "hpc/node/one_attempt.py",
+        "hpc/node/trial.py",
         "        around.check_array(self.store)",
         "        #",
         _by("hpc/node/test_replaced_directory.py"),

@@ -11,8 +11,8 @@ import pytest
 from helpers.command_line import ROOT, Holdfast
 
 from hpc.config.load import CommandLine, load
-from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
+from hpc.node.trial import Surroundings
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission import intents

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.waiting import PATIENCE
-from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
+from hpc.node.trial import Surroundings
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.submission import intents

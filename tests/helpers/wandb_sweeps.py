@@ -14,8 +14,8 @@ from aggregate.pipeline import aggregate
 from helpers.held import held_trainer
 from helpers.waiting import PATIENCE
 from helpers.wandb_server import WandbServer
-from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
+from hpc.node.trial import Surroundings
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell

@@ -49,7 +49,7 @@ def test_a_script_has_time_to_save_even_if_its_shell_ends_at_once(tmp_path: Path
 
 
 def test_a_script_that_does_not_end_is_killed_after_its_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(command, "_SAVE_SECONDS", 0.5)
     with started(tmp_path, STUBBORN, "echo $$ > group; {} | cat") as process:
         begun = time.monotonic()
         end(process)

@@ -64,6 +64,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     Raises SettingsError for what the schema allows and this trainer does not implement.
     """
     data, model, training = config["data"], config["model"], config["training"]
+    if (optimizer := training["optimizer"]["type"]) != "Adam":
+        raise SettingsError(f"training.optimizer.type is {optimizer!r}; the built-in trainer has Adam alone.")
     synergy, weights = config["synergy"], config["experiment"]["weights"]
     fusion, demi_cycle, cycle, translation = (float(weights[name]) for name in LOSSES)
     return Settings(

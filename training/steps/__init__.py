@@ -1,4 +1,4 @@
-"""Three ways to take the same training step: in torch, as a CUDA graph, compiled from C.
+"""Ways to take the same training step: in torch, as a CUDA graph with Triton's updates, compiled from C.
 
 Imports: training.model and what lies below it.
 """

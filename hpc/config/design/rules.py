@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from hpc.config.design.levels import factor_value, longer
 from hpc.config.schema.sweep import SweepSection
+from hpc.errors import meant
 from hpc.faults import Faults
 from hpc.sweep.cell import FactorValue, Point
 from hpc.sweep.definition import DeclaredTrainer
@@ -200,7 +200,7 @@ def _nearest(value: FactorValue, axis: Axis) -> str:
     """`did you mean 1024? `; empty where no level is near."""
     if isinstance(value, str):
         words = [level for level in axis.values if isinstance(level, str)]
-        return f"did you mean {near[0]}? " if (near := difflib.get_close_matches(value, words, n=1)) else ""
+        return meant(value, words)
     numbers = [level for level in axis.values if not isinstance(level, str)]
     nearest = min(numbers, key=lambda level: abs(level - value), default=None)
     return f"did you mean {nearest}? " if nearest is not None and len(axis.values) > 1 else ""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from aggregate.analysis.claims import UNTESTABLE, make_claims
 from aggregate.analysis.curves import by_level, curves
-from aggregate.analysis.fixed import Analysis, Compared, Slope
+from aggregate.analysis.fixed_analysis import Analysis, Compared, Slope
 from aggregate.analysis.summary import Summary, summarise_arrays
 from aggregate.answers.combinations import averaged_over
 from aggregate.pipeline import aggregate

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from aggregate.analysis.fixed import Slope
+from aggregate.analysis.fixed_analysis import Slope
 from aggregate.analysis.questions import COMPARISON, RETENTION, Question
 from aggregate.answers.estimates import amount, bracket, bracketed, numbers, with_level
 from aggregate.reading.declared import REAL, Metric

@@ -12,7 +12,7 @@ from helpers.command_line import ROOT
 from helpers.sweeps import LOSS, Directory, make_sweep
 from PIL import Image
 
-from aggregate.figures.own_stamps import ends_of
+from aggregate.figures.own.stamps import ends_of
 from aggregate.pipeline import aggregate
 from hpc.errors import ConfigError
 from hpc.files import reading

@@ -11,7 +11,7 @@ from helpers.sweeps import Directory, make_sweep
 
 from aggregate.analysis.study import study
 from aggregate.reading.sweep import read
-from aggregate.report.comparison_page import SideBySide, remarks
+from aggregate.report.two_sweeps_page import SideBySide, remarks
 from aggregate.two_sweeps.pairs import SEED, pair
 from hpc.sweep.cell import Cell
 

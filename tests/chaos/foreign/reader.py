@@ -34,9 +34,9 @@ _QUEUED = 20
 _SHOWN = 20_000
 _COMMANDS = ("aggregate", "cancel", "compare", "plan", "redo", "run", "show", "status", "submit", "wandb")
 _LOADED = (
-    *("aggregate.pipeline", "aggregate.stats.power", "aggregate.figures.draw", "hpc.planning.cost"),
+    *("aggregate.pipeline", "aggregate.stats.power", "aggregate.figures.encoded", "hpc.planning.cost"),
     *("hpc.planning.pilot_record", "hpc.slurm.commands", "hpc.wandb.sync", "hpc.cli.app", "rich.console"),
-    *("aggregate.report.comparison_page", "aggregate.two_sweeps.differences", "hpc.submission.redo"),
+    *("aggregate.report.two_sweeps_page", "aggregate.two_sweeps.differences", "hpc.submission.redo"),
     *("hpc.wandb.extract.extract", "wandb.proto.wandb_internal_pb2"),
     *("matplotlib.backends.backend_agg", "matplotlib.figure", "pyarrow.csv", "pyarrow.parquet", "scipy.stats"),
 )

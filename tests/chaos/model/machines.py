@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.files import atomic, directories
-from hpc.node import attempt, one_attempt
+from hpc.node import attempt, trial
 from hpc.processes import Place
 from hpc.storage import store
 from hpc.submission import arrays, cancels, intents, lock
@@ -104,9 +104,9 @@ class Machines(World):
         for module in (store, attempt, intents, cancels):
             self.patch(module, "host", lambda: self.viewer.host.place.boot)
         self.patch(store, "start_time", self.start_time)
-        self.patch(one_attempt, "start_time", self.start_time)
-        self.patch(one_attempt, "os", _LockSystem(self))
-        self.patch(one_attempt, "redirect_output", lambda path: None)
+        self.patch(trial, "start_time", self.start_time)
+        self.patch(trial, "os", _LockSystem(self))
+        self.patch(trial, "redirect_output", lambda path: None)
 
     def tell(self, what: str) -> None:
         """Something has happened that those who looked before do not know."""

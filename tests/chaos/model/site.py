@@ -21,7 +21,7 @@ from hpc.errors import ConfigError, OutdatedError, SweepError
 from hpc.launch import look, request, slurm, watching
 from hpc.launch.options import SubmitOptions
 from hpc.launch.request import Request
-from hpc.node import one_attempt, pack, task
+from hpc.node import pack, task, trial
 from hpc.protocol import TaskExit
 from hpc.slurm import commands
 from hpc.slurm.commands import SlurmError
@@ -110,7 +110,7 @@ class Site:
             patch(module, "print", lambda *words, **options: None)
         patch(slurm, "cluster_of", lambda profile: current().conf)
         silent = SimpleNamespace(format_exception=traceback.format_exception, print_exc=lambda: None)
-        patch(one_attempt, "traceback", silent)
+        patch(trial, "traceback", silent)
         patch(pack, "load_function", lambda trainer: self._train)
         patch(slurm, "newest", _noting(slurm.newest, lambda found: setattr(current(), "since", found)))
         patch(cancels, "request", _noting(cancels.request, self._note_cancel))

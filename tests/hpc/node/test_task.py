@@ -17,8 +17,8 @@ from helpers.here import lacking
 from helpers.small_sweeps import TRAINER, make_grid, make_store, make_sweep, run_here, run_task, submit, write_trainer
 
 from hpc.errors import SweepError
-from hpc.node.one_attempt import Surroundings
 from hpc.node.pack import PackTask
+from hpc.node.trial import Surroundings
 from hpc.storage.store import Store
 from hpc.storage.task_list import ListedTask, read_task, task_line
 from hpc.sweep.cell import Cell

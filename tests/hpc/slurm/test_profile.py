@@ -11,6 +11,7 @@ import yaml
 from helpers.waiting import PATIENCE
 
 from hpc.errors import ConfigError
+from hpc.slurm import script
 from hpc.slurm.profile import Profile
 from hpc.slurm.profile_file import PROFILES, load_profile, parse_profile
 from hpc.slurm.profile_keys import ProfileKeys
@@ -47,6 +48,45 @@ def test_the_example_profile_names_every_key(tmp_path: Path) -> None:
     everything = yaml.safe_load("\n".join(line for line in body.splitlines() if ": " in line))
     assert parse(**{k: v for k, v in everything.items() if k != "device"}).workers == 1
     assert set(everything) | {"gres", "nodelist", "comment"} == set(ProfileKeys.model_fields)
+
+
+# Of every key a value that may stand beside the others.
+_WHOLE = {
+    "partition": "low",
+    "timeout_min": 60,
+    "gpus_per_node": 2,
+    "gpu_type": "a100",
+    "cpus_per_task": 4,
+    "mem_gb": 4,
+    "array_parallelism": 8,
+    "python": "/opt/python",
+    "modules": ["cuda/12"],
+    "setup": ["ulimit -n 4096"],
+    "container": {"image": "/lab.sif"},
+    "additional_parameters": {"exclusive": True},
+    "constraint": "ib",
+    "account": "lab",
+    "qos": "long",
+    "exclude": "n1",
+    "nodelist": "n2",
+    "comment": "sweep",
+    "export": "NONE",
+    "mail_user": "ada",
+    "mail_type": "FAIL",
+    "device": "cuda",
+    "signal_delay_s": 60,
+}
+_APART = {"gres": "shm:1"}  # stands with no gpu_type
+
+
+def test_a_script_can_be_written_with_every_key() -> None:
+    # submitit refuses what it has no parameter for, so a key that is no parameter must reach sbatch in another way.
+    assert set(_WHOLE) | set(_APART) == set(ProfileKeys.model_fields)
+    job = script.Job("x", Path("/x"), "/x/log")
+    together = script.text(parse(**_WHOLE), job, "exec true")
+    for option in ("account=lab", "comment=sweep", "export=NONE", "mail-user=ada", "nodelist=n2", "exclusive"):
+        assert f"#SBATCH --{option}\n" in together
+    assert "#SBATCH --gres=shm:1\n" in script.text(parse(**_APART), job, "exec true")
 
 
 def test_names_work_with_and_without_slurm_but_not_twice() -> None:

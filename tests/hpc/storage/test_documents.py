@@ -124,7 +124,7 @@ def test_a_declared_test_says_all_that_its_kind_needs(test: dict[str, Any], said
 
 
 def test_what_a_later_version_says_of_a_test_is_left_alone(tmp_path: Path) -> None:
-    from aggregate.analysis.fixed import Analysis
+    from aggregate.analysis.fixed_analysis import Analysis
 
     store = make_store(tmp_path / "out", make_sweep())
     document = json.loads(store.paths.sweep_file.read_text())

@@ -149,6 +149,11 @@ def test_the_canonical_width_depends_on_the_cells_dimension_alone() -> None:
     ("section", "change", "message"),
     [
         ("model", {"n_layers": 63}, "model.n_layers is 63; the built-in trainer takes at most 62"),
+        (
+            "training",
+            {"optimizer": {"type": "SGD", "lr": 0.1}},
+            "training.optimizer.type is 'SGD'",
+        ),
         ("synergy", {"unique_indices": {"audio": [0]}}, "synergy.unique_indices.audio: there is no such domain"),
         ("synergy", {"unique_indices": {"attr": [11]}}, "synergy.unique_indices.attr: 11 is not a base feature"),
         ("synergy", {"redundant_indices": {"v": [13]}}, "synergy.redundant_indices.v: 13 is not a base feature"),

@@ -1,4 +1,7 @@
-"""Every figure of a sweep as the bytes of its files: ours, then those of the user's functions. Nothing is written."""
+"""Every figure of a sweep as the bytes of its files: ours, from catalogue.py, then those of the user's functions.
+
+Nothing is written here.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from xml.sax.saxutils import escape
 
 from aggregate.analysis.study import Study
 from aggregate.figures.canvas import Picture
-from aggregate.figures.own_stamps import ends_of, with_stamp
-from aggregate.figures.user_figures import draw_user_figures
+from aggregate.figures.own.functions import draw_user_figures
+from aggregate.figures.own.stamps import ends_of, with_stamp
 from hpc.files import directories
 
 FORMATS = ("png", "pdf", "svg")

@@ -1,4 +1,4 @@
-"""One pack attempt of a task: on record with its surroundings, the trainer called, and how it ended."""
+"""One call of the trainer: an attempt at a pack begun, on record with its surroundings, and how it ended."""
 
 from __future__ import annotations
 

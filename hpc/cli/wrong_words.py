@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from hpc.errors import nearest
+
 # Below this difflib calls cpu and gpu alike.
 _LIKENESS = 0.7
 # What other tools call it.
@@ -92,12 +94,8 @@ def _name(parameter: click.Parameter, context: click.Context) -> str:
 
 def meant(word: str, valid: Iterable[str]) -> str:
     """The question that a typing error deserves; empty if nothing valid is near."""
-    import difflib
-
     known = list(valid)
-    if (other := _OTHER_WORDS.get(word)) in known:
-        return f"did you mean {other}? "
-    near = difflib.get_close_matches(word, known, n=1, cutoff=_LIKENESS)
+    near = other if (other := _OTHER_WORDS.get(word)) in known else nearest(word, known, _LIKENESS)
     if not near and word.startswith("--"):  # half of a long option, such as --out or --scales
-        near = sorted((option for option in known if word.strip("-") in option), key=len)[:1]
-    return f"did you mean {near[0]}? " if near else ""
+        near = min((option for option in known if word.strip("-") in option), key=len, default="")
+    return f"did you mean {near}? " if near else ""

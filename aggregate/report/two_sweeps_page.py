@@ -17,7 +17,8 @@ from aggregate.report.page import environment, own
 from aggregate.report.tables import MOST_ROWS, Table
 from aggregate.two_sweeps.differences import Difference
 from aggregate.two_sweeps.pairs import Pairs, Rows
-from aggregate.wording import better_text, counted, listed, p_equals, p_text, percent, short, with_interval
+from aggregate.wording import better_text, listed, p_equals, p_text, percent, short, with_interval
+from hpc.units import counted
 
 _AVERAGE = "average over conditions"
 _MOST_DRAWN = 40
