@@ -38,6 +38,12 @@ def better_text(metric: Metric) -> str:
     return f"{metric.better} is better" if metric.better else ""
 
 
+def with_direction(metric: Metric) -> str:
+    """A metric's label and, where it has one, its direction: ``error (lower is better)``."""
+    direction = better_text(metric)
+    return f"{metric.label} ({direction})" if direction else metric.label
+
+
 def percent(level: float) -> str:
     """A coverage as people write it: 0.95 -> ``95 %``."""
     return f"{100 * level + 0.0:g} %"  # what is rounded to nothing has no sign

@@ -15,7 +15,7 @@ from aggregate.analysis.reliability import Flag, mixed
 from aggregate.analysis.study import Evidence
 from aggregate.analysis.summary import DELTA_LOGIT, LOG_T, MetricSummary, Summary, T
 from aggregate.arrays import Floats
-from aggregate.wording import better_text, p_text, short, value_text, with_interval
+from aggregate.wording import p_text, short, value_text, with_direction, with_interval
 from hpc.sweep.states import COMPLETED, STATES
 
 MOST_ROWS = 200
@@ -90,7 +90,7 @@ def headline(summary: Summary, ends: LastEpochs, found: Sequence[Flag]) -> Table
     marked = set(mixed(summary, found))
     head, shown = _factors(summary), list[MetricSummary]()
     for entry in summary.primary_metrics():
-        head += [_with_direction(entry), *(["runs at chance"] if entry.at_chance.any() else [])]
+        head += [with_direction(entry.metric), *(["runs at chance"] if entry.at_chance.any() else [])]
         shown.append(entry)
         if (last := ends.beside(entry.metric)) is not None:
             head.append(f"{last.metric.label}, {ends.span}")
@@ -128,11 +128,6 @@ def _headline(summary: Summary, shown: Sequence[MetricSummary], i: int, mixed: b
         if entry.at_chance.any():
             cells.append(f"{entry.at_chance[i].sum()} of {entry.description.n[i]}")
     return [*_levels(summary, i), *cells, f"{summary.completed[i]} of {len(summary.seeds)}"]
-
-
-def _with_direction(entry: MetricSummary) -> str:
-    direction = better_text(entry.metric)
-    return f"{entry.metric.label} ({direction})" if direction else entry.metric.label
 
 
 def metrics(summary: Summary, value_of: Mapping[str, str]) -> Table:

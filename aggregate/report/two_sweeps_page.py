@@ -17,7 +17,7 @@ from aggregate.report.page import environment, own
 from aggregate.report.tables import MOST_ROWS, Table
 from aggregate.two_sweeps.differences import Difference
 from aggregate.two_sweeps.pairs import Pairs, Rows
-from aggregate.wording import better_text, listed, p_equals, p_text, percent, short, with_interval
+from aggregate.wording import listed, p_equals, p_text, percent, short, with_direction, with_interval
 from hpc.units import counted
 
 _AVERAGE = "average over conditions"
@@ -42,7 +42,10 @@ def render(made: SideBySide) -> bytes:
         names=made.names,
         asked=asked(made.pairs),
         remarks=list(remarks(made)),
-        metrics=[(_title(rows), _forest(made.pairs, rows), table(made.pairs, rows)) for rows in made.pairs.metrics],
+        metrics=[
+            (with_direction(rows.metric), _forest(made.pairs, rows), table(made.pairs, rows))
+            for rows in made.pairs.metrics
+        ],
         different=Table(["what differs", *made.names], [[e.what, e.first, e.second] for e in made.different], words=3),
         left_out=Table(["sweep", "condition"], list(made.pairs.left_out[:MOST_ROWS]), words=2),
     ).encode()
@@ -108,15 +111,10 @@ def lines(made: SideBySide) -> Iterator[str]:
         unit = " %" if rows.log else ""
         p = f"{p_equals(rows.adjusted[0])}, adjusted" if rows.p[0] == rows.p[0] else "no p"
         number, seeds = with_interval(estimate, low, high), counted(int(rows.n[0]), "seed")
-        yield f"{_title(rows)}: {number}{unit}, {_AVERAGE} ({seeds}, {p})"
+        yield f"{with_direction(rows.metric)}: {number}{unit}, {_AVERAGE} ({seeds}, {p})"
     if made.different:
         yield f"what differs ({' | '.join(made.names)}):"
     yield from (f"  {entry.what}: {entry.first} | {entry.second}" for entry in made.different)
-
-
-def _title(rows: Rows) -> str:
-    direction = better_text(rows.metric)
-    return f"{rows.metric.label} ({direction})" if direction else rows.metric.label
 
 
 def _shown(rows: Rows, values: Floats) -> Floats:

@@ -170,7 +170,7 @@ def _node(
         return
     report.facts["node"] = {**answer, "won_here": meeting.won, "waited_s": end.waited_s}
     report.findings += _verdicts(request, profile, answer, meeting.won, end.waited_s)
-    report.findings += judge_node.site(answer, profile, _log(directory))
+    report.findings += judge_node.site(answer, profile, job.printed(directory))
     if report.good:
         say("a second job shows whether a signal reaches a task that trains")
         report.findings.append(_signal(request, profile, directory))
@@ -263,7 +263,7 @@ def job_trouble(end: job.End, directory: Path) -> Finding:
         text = f"the job did not start within {end.waited_s:.0f} s and was cancelled: {end.state}, {end.reason}"
         fix = "wait longer with --wait SECONDS, or ask for less: `squeue --start` and `sinfo` show what is free"
         return problem("node", text, fix)
-    lines = _log(directory).strip().splitlines()[-_LOG_LINES:]
+    lines = job.printed(directory).strip().splitlines()[-_LOG_LINES:]
     there = (directory / "log.txt").is_file()
     nothing = "no output" if there else "its log is missing, so the node may not see this directory"
     said = " / ".join(lines) or nothing
@@ -273,12 +273,6 @@ def job_trouble(end: job.End, directory: Path) -> Finding:
     state = end.reason or end.state or "ended"
     text = f"the job on {end.node or '?'} gave no answer ({state}): {said}"
     return problem("node", text, "see python, modules, setup and container in the profile")
-
-
-def _log(directory: Path) -> str:
-    """What the job's shell and Python printed; empty if the log is not there."""
-    log = directory / "log.txt"
-    return log.read_text(errors="replace") if log.is_file() else ""
 
 
 def profile_facts(profile: Profile) -> dict[str, Any]:

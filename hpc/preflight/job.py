@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpc import protocol
 from hpc.files import atomic
+from hpc.processes import wait_until
 from hpc.slurm import script
 from hpc.slurm.answers import QueuedTask
 from hpc.slurm.commands import Slurm
@@ -17,6 +18,8 @@ from hpc.trainers.snapshot import python_path
 
 # How long a cancelled job may keep writing: Slurm's default KillWait of 30 s, with a margin.
 _CANCEL_SECONDS = 40.0
+# The directory is looked at much more often than the controller is asked: that costs the cluster nothing.
+_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,14 @@ def write(profile: Profile, directory: Path, code: Path, modules: list[str], nam
 
 
 def run(
-    slurm: Slurm, path: Path, name: str, *, start_s: float, end_s: float, poll: Callable[[], None], quick: bool = False
+    slurm: Slurm,
+    path: Path,
+    name: str,
+    *,
+    start_s: float,
+    end_s: float,
+    poll: Callable[[], object],
+    quick: bool = False,
 ) -> End:
     """Queue a script and wait until it has ended. poll: called while it runs. quick: the controller is a sandbox's.
 
@@ -88,7 +98,7 @@ def run(
                 started = started or now
                 if now - started > end_s:
                     return End(True, seen.state, f"still running after {end_s:g} s", seen.node, started - began)
-            _pause(pause, poll)
+            wait_until(lambda: bool(poll()), pause, _LOOK_SECONDS)
     finally:
         _end(slurm, name, pause)
 
@@ -103,11 +113,7 @@ def _end(slurm: Slurm, name: str, pause: float) -> None:
         time.sleep(pause)
 
 
-def _pause(seconds: float, poll: Callable[[], None]) -> None:
-    """Look at the directory much more often than at the controller: that costs the cluster nothing."""
-    until = time.monotonic() + seconds
-    while True:
-        poll()
-        if time.monotonic() >= until:
-            return
-        time.sleep(0.02)
+def printed(directory: Path) -> str:
+    """What the job's shell and Python printed; empty if the log is not there."""
+    log = directory / "log.txt"
+    return log.read_text(errors="replace") if log.is_file() else ""

@@ -17,7 +17,7 @@ from hpc.planning import pilot_record
 from hpc.planning.fitting import MARGIN, SOURCE, Need, fitting
 from hpc.planning.packing import Measurement
 from hpc.planning.pilot_record import Pilot, device_type, host_bytes
-from hpc.preflight import pilot_on_node
+from hpc.preflight import job, pilot_on_node
 from hpc.preflight.finding import Finding, note, ok, problem
 from hpc.preflight.pilot_on_node import PilotRequest
 from hpc.processes import cores
@@ -236,8 +236,7 @@ def _choice(trial: PilotTrial, measured: Pilot, nodes: Sequence[Node]) -> Findin
 
 
 def _last_line(directory: Path) -> str:
-    log = directory / "log.txt"
-    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    lines = job.printed(directory).strip().splitlines()
     return lines[-1] if lines else "no output"
 
 

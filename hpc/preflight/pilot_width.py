@@ -66,7 +66,7 @@ class PilotRun(TrainingRun):
         self._pack = attempt.store, attempt.number
         self._starts_program = attempt.sweep.trainer.target in (SCRIPT_TRAINER, COMMAND_TRAINER)
         self._program_ran = False
-        self._first: float | None = None
+        self.start: float | None = None
         self._asked: float | None = None
         self.stopped = False
         self.cause = ""
@@ -116,15 +116,10 @@ class PilotRun(TrainingRun):
         super().give_up(cell, cause, traceback, for_good)
         self.cause = cause
 
-    @property
-    def start(self) -> float | None:
-        """When the first sign of training came; on the clock of time.monotonic."""
-        return self._first
-
     def _began_training(self) -> float:
-        if self._first is None:
-            self._first = time.monotonic()
-        return self._first
+        if self.start is None:
+            self.start = time.monotonic()
+        return self.start
 
     def _saves(self) -> int:
         return sum(mark.steps > 0 for mark in self.marks)
@@ -144,12 +139,12 @@ class PilotRun(TrainingRun):
         return self._program_ran and not runs
 
     def _measured(self) -> bool:
-        if self._first is None and not self.marks:
+        if self.start is None and not self.marks:
             return False
-        elapsed = time.monotonic() - (self._first or self.marks[0].after)
+        elapsed = time.monotonic() - (self.start or self.marks[0].after)
         if elapsed > max(self._epoch_wanted, PATIENCE * self._wanted):
             return True
-        if self._first is None or (self._epoch_wanted and not self.epochs):
+        if self.start is None or (self._epoch_wanted and not self.epochs):
             return False
         return (self._saves() > 1 and elapsed > self._wanted) or elapsed > PATIENCE * self._wanted
 

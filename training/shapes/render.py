@@ -7,7 +7,6 @@ A change here changes every data set that is generated: count up FORMAT in gener
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -49,7 +48,8 @@ OUTLINES: Final = (np.array(DIAMOND), _egg(), np.array(TRIANGLE))
 def render(labels: NDArray[Any]) -> NDArray[np.uint8]:
     """Images of label rows, shape (n, 32, 32, 3), RGB, first row on top. labels: (n, 11) or (n, 12)."""
     images = np.empty((len(labels), SIDE, SIDE, CHANNELS), dtype=np.uint8)
-    for start, chunk in in_chunks(labels, CHUNK):
+    for start in range(0, len(labels), CHUNK):
+        chunk = labels[start : start + CHUNK]
         colours = chunk[:, None, None, RED : RED + CHANNELS].astype(np.float32)
         images[start : start + len(chunk)] = np.rint(coverage(chunk)[..., None] * colours)
     return images
@@ -64,12 +64,6 @@ def coverage(labels: NDArray[Any]) -> NDArray[np.float32]:
             covered[rows] = _fill(_placed(outline, labels[rows]))
     # Upstream's origin is at the bottom left, an image's first row on top.
     return covered[:, ::-1]
-
-
-def in_chunks(rows: NDArray[Any], size: int) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Consecutive parts of at most `size` rows, each with the position of its first row."""
-    for start in range(0, len(rows), size):
-        yield start, rows[start : start + size]
 
 
 def _placed(outline: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np.float32]:
