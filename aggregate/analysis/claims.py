@@ -1,4 +1,4 @@
-"""Claims: the tests that were fixed before the first job, and beside them, stamped as such, exploratory ones."""
+"""Claims, each with its statistics and its verdict: fixed before the first job or, stamped as such, exploratory."""
 
 from __future__ import annotations
 

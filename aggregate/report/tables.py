@@ -1,4 +1,4 @@
-"""The tables of the report as rows of text: comparisons, statistics of every condition, completeness."""
+"""The tables of the report as rows of text: comparisons, completeness, primary metrics and statistics by condition."""
 
 from __future__ import annotations
 

@@ -16,12 +16,21 @@ from helpers.waiting import PATIENCE
 from .attempts import ROOT
 from .foreign.aimed import AIMS
 from .foreign.campaign import aimed, campaign
+from .foreign.commands import COMMANDS
 from .foreign.reader import Answer
 from .foreign.strikes import faults_of
 from .foreign.traces import OPTIONS, Rules
 from .syscalls import missing
 
 SEED = 20_267
+
+
+def test_every_command_that_takes_a_sweep_directory_is_tried() -> None:
+    taking = {path.stem for path in (ROOT / "hpc" / "cli").glob("*.py") if "@options.directory\n" in path.read_text()}
+    assert len(taking) > 5
+    assert taking - {command.words[0] for command in COMMANDS} == set()
+
+
 # Python that does what no command may, in a process that works in INSIDE, and what is said of it. OWNED: the mutated
 # directory, which may be changed but never executed; OUTSIDE: a place that is neither.
 CHANGES = {

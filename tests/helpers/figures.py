@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
@@ -25,15 +25,21 @@ def words(figure: Figure) -> list[Text]:
     return [text for text in texts if text.get_visible() and text.get_text().strip()]
 
 
+def _renderer(figure: Figure) -> RendererAgg:
+    """The one of the figure's own canvas: texts keep the one they were measured with, and each holds all pixels."""
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    return figure.canvas.get_renderer()
+
+
 def boxes(texts: Sequence[Text], figure: Figure) -> NDArray[np.float64]:
     """Pixels from the lower left corner of what is written: left, bottom, right, top; shape (texts, 4)."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer = _renderer(figure)
     return np.array([text.get_window_extent(renderer).extents for text in texts]).reshape(-1, 4)
 
 
 def texts_outside(figure: Figure) -> list[str]:
     """Words that the edge of the figure cuts."""
-    figure.draw(FigureCanvasAgg(figure).get_renderer())
+    figure.draw(_renderer(figure))
     texts, size = words(figure), figure.get_size_inches() * figure.dpi
     found = boxes(texts, figure)
     outside = (found[:, :2] < -1).any(axis=1) | (found[:, 2:] > size + 1).any(axis=1)

@@ -59,7 +59,7 @@ class Settings:
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """Settings from the sections data, model, synergy, training and experiment, as planning wrote them: each is whole,
-    with its defaults, and of sound types and ranges (hpc/config/schema/).
+    with the defaults of the version that planned it, and of sound types and ranges (hpc/config/schema/).
 
     Raises SettingsError for what the schema allows and this trainer does not implement.
     """

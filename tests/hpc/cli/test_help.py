@@ -52,6 +52,11 @@ def test_every_command_says_in_its_help_what_itself_does_and_not_what_its_family
     assert len(set(described)) == len(described) >= 20
 
 
+def test_every_command_has_its_place_in_the_list_of_all() -> None:
+    context = app.holdfast.make_context("holdfast", ["--"])
+    assert app.holdfast.list_commands(context) == list(app._ORDER)
+
+
 def test_every_option_has_a_line_of_help() -> None:
     for name, _, command in commands():
         for parameter in command.params:

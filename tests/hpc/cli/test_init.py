@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -15,6 +18,7 @@ from helpers.command_line import ROOT, WIDTH, Holdfast, environment, result
 from helpers.waiting import PATIENCE
 
 from hpc.config.schema.configuration import Configuration
+from hpc.faults import Section
 from hpc.slurm.profile_file import load_profile
 from hpc.starter.pasted_command import read_pasted
 from hpc.storage.store import Store
@@ -76,6 +80,26 @@ def test_all_keys_are_printed_with_their_defaults_and_nothing_is_written(holdfas
     assert set(written) == set(Configuration.model_fields)
     assert Configuration(**written).training == Configuration().training
     assert printed == (ROOT / "config_template.yaml").read_text()
+
+
+def keys(section: type[Section]) -> Iterator[str]:
+    """The names of a section's keys and of those of all sections in it."""
+    for name, field in section.model_fields.items():
+        yield name
+        yield from (key for inner in sections(field.annotation) for key in keys(inner))
+
+
+def sections(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in sections(argument)]
+
+
+def test_the_template_names_every_key_of_every_section() -> None:
+    template = (ROOT / "slurm_templates" / "config_template.yaml").read_text()
+    known = set(keys(Configuration)) - {"early_stopping"}  # which is refused, with what stands in its place
+    assert {"workspace_dim", "lr", "min_delta", "mem_gb", "group"} < known
+    assert {key for key in known if not re.search(rf"\b{key}\b", template)} == set()
 
 
 def on_a_terminal(directory: Path, typed: str) -> tuple[int, str, str]:

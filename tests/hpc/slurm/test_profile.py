@@ -79,6 +79,14 @@ _WHOLE = {
 _APART = {"gres": "shm:1"}  # stands with no gpu_type
 
 
+@pytest.mark.parametrize("key", sorted(_WHOLE.keys() - {"device"}))  # which follows from gpus_per_node
+def test_no_key_is_taken_and_then_dropped(key: str) -> None:
+    without = {name: value for name, value in _WHOLE.items() if name != key}
+    if key == "gpus_per_node":
+        del without["gpu_type"]  # stands with no less than one
+    assert parse(**_WHOLE) != parse(**without)
+
+
 def test_a_script_can_be_written_with_every_key() -> None:
     # submitit refuses what it has no parameter for, so a key that is no parameter must reach sbatch in another way.
     assert set(_WHOLE) | set(_APART) == set(ProfileKeys.model_fields)
