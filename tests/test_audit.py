@@ -22,7 +22,7 @@ ALLOWED = {
         "a file that the command line names": "hpc/cli/app.py hpc/cli/command.py hpc/cli/init.py hpc/starter/files.py "
         "hpc/yaml_files.py hpc/trainers/data.py",
         "standard streams": "hpc/cli/surroundings.py hpc/terminal.py",
-        "a directory that this process made": "hpc/preflight/check.py hpc/preflight/job.py "
+        "a directory that this process made": "hpc/preflight/job.py hpc/preflight/pilot.py "
         "hpc/preflight/pilot_on_node.py hpc/preflight/probe.py hpc/wandb/foreign.py hpc/wandb/writer.py "
         "training/temporaries.py",
         "the kernel's files below /proc": "hpc/paths.py hpc/processes.py training/last_words.py",
