@@ -69,8 +69,14 @@ class Disk:
             os.close(fd)
 
     def unmount(self) -> None:
+        """Returns once the file system is gone everywhere.
+
+        As long as another process's mount namespace has a copy, mounting again would show the one that was shut down.
+        """
         command = ["umount", str(self.place)]
         wait_until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "umount")
+        command = ["losetup", "--associated", str(self.image)]
+        wait_until(lambda: not subprocess.run(command, capture_output=True, check=True).stdout, "the loop device's end")
 
 
 def _call(*words: str) -> None:

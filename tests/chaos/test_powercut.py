@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
 from pathlib import Path
 
 from helpers.here import lacking
+from helpers.waiting import PATIENCE
 
 from .attempts import ForkServer
-from .powercut import NotPermittedError, campaign
+from .powercut import Disk, NotPermittedError, campaign, disk
 
 SEED = 20_263
 
@@ -21,3 +24,31 @@ def test_what_was_acknowledged_survives_a_power_cut_and_the_rest_is_trained_agai
         lacking(str(error))
     assert counts["power cuts"] == 8
     assert counts["acknowledged steps and results"] >= 20, counts
+
+
+def test_what_is_mounted_after_a_cut_is_read_from_the_disk_although_another_namespace_has_kept_a_copy(
+    memory: Path,
+) -> None:
+    try:
+        with disk(memory) as made:
+            (made.place / "a").write_text("kept")
+            subprocess.run(["sync", "--file-system", str(made.place)], check=True)
+            assert read_after_a_cut(made) == "kept"
+    except NotPermittedError as error:
+        lacking(str(error))
+
+
+def read_after_a_cut(made: Disk) -> str:
+    """Of the file that lies there, while the other namespace goes away a moment after the cut."""
+    said = "echo there; read end"
+    other = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "there\n"
+    made.cut()
+    threading.Timer(0.5, other.communicate).start()
+    made.unmount()
+    made.mount()
+    other.wait(PATIENCE)
+    return (made.place / "a").read_text()

@@ -16,6 +16,7 @@ from hpc.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
 WIDTH = ROOT / "tests" / "trainers" / "width.py"
+GREEDY = ROOT / "tests" / "trainers" / "greedy.py"
 WITH_DATA = ROOT / "tests" / "trainers" / "with_data.py"
 Holdfast = Callable[..., subprocess.CompletedProcess[str]]
 

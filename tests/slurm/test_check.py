@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.command_line import GREEDY
 from helpers.waiting import wait_until
 from helpers.workplace import Workplace
 
@@ -169,24 +170,6 @@ def test_a_pilot_measures_packs_as_far_as_memory_allows_and_its_choice_is_kept(
     assert pack.text.startswith("--pack auto would now take 1: 8 cells in packs of 1, 8 at once")
 
 
-GREEDY = """
-import time
-
-FACTORS = {"width": {"kind": "integer", "minimum": 1}}
-METRICS = {"error": {"kind": "positive", "better": "lower"}}
-
-
-def train(cells, options, run):
-    for cell in cells:
-        taken = []
-        for _ in range(cell.factors["width"]):
-            taken.append(bytearray(25_000_000))
-        time.sleep(1)
-        run.epoch(cell, 1, 1, {"error": 1.0})
-        run.finish(cell, {"error": 1.0 / len(taken)})
-"""
-
-
 @pytest.mark.slow
 def test_what_a_pilot_measures_of_each_condition_becomes_resources_with_which_every_cell_fits(
     start_cluster: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -195,9 +178,9 @@ def test_what_a_pilot_measures_of_each_condition_becomes_resources_with_which_ev
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with start_cluster(nodes=2, limit_memory=True) as cluster:
         workplace = Workplace(tmp_path, cluster)
-        (tmp_path / "greedy.py").write_text(GREEDY)
         sweep = {"name": "greedy", "axes": {"width": [1, 2, 40]}, "runs_per_condition": 2}
-        config = workplace.write("sweep.yaml", {"trainer": "greedy.py:train", "sweep": sweep})
+        trainer = {"trainer": f"{GREEDY}:train", "trainer_options": {"seconds": 1}}
+        config = workplace.write("sweep.yaml", {**trainer, "sweep": sweep})
         workplace.write("lab.yaml", {"partition": "low", "timeout_min": 60, "mem_gb": 0.5})
         before = (tmp_path / config).read_text()
         check = ("check", "cluster", "--profile", "lab.yaml", "--config", config, "--pilot", "--resources")

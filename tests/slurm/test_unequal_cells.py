@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+from helpers.command_line import GREEDY
 from helpers.workplace import Workplace
 
 from hpc.sandbox.cluster import Sandbox
@@ -55,40 +56,18 @@ def test_slurm_gets_an_array_for_each_kind_of_cells_with_what_these_ask_for(work
     assert not (workplace.directory / "other").exists(), "what cannot run all of it is not begun"
 
 
-GREEDY = """
-import time
-
-FACTORS = {"width": {"kind": "integer", "minimum": 1}}
-METRICS = {"error": {"kind": "positive", "better": "lower"}}
-
-
-def train(cells, options, run):
-    for cell in cells:
-        if cell.factors["width"] == 3:
-            raise ValueError("no such width")
-        taken = []
-        for _ in range(cell.factors["width"]):
-            taken.append(bytearray(25_000_000))
-            time.sleep(0.2)
-        time.sleep(3 if len(taken) > 1 else 0)
-        run.epoch(cell, 1, 1, {"error": 1.0})
-        run.finish(cell, {"error": 1.0 / len(taken)})
-"""
-
-
 def test_what_slurm_kills_for_its_memory_runs_again_with_more_up_to_the_limit_and_nothing_else_does(
     start_cluster: Callable[..., Sandbox], tmp_path: Path
 ) -> None:
     """A width of 6 is killed with 0.15 GB and fits into twice that; 40 needs more than the limit; 3 is wrong."""
     with start_cluster(nodes=2, limit_memory=True) as cluster:
         workplace = Workplace(tmp_path, cluster)
-        (tmp_path / "greedy.py").write_text(GREEDY)
         sweep = {"name": "greedy", "axes": {"width": [1, 3, 6, 40]}, "runs_per_condition": 1}
-        config = workplace.write("sweep.yaml", {"trainer": "greedy.py:train", "sweep": sweep})
+        options = {"trainer": f"{GREEDY}:train", "trainer_options": {"wrong": 3}}
+        config = workplace.write("sweep.yaml", {**options, "sweep": sweep})
         workplace.write("lab.yaml", {"partition": "low", "timeout_min": 5, "mem_gb": 0.15})
         with workplace.on_cluster():
-            options = ("--wait", "--escalate", "mem_gb=0.4")
-            said = workplace.submit(config, *options, profile="lab.yaml", expect=4)
+            said = workplace.submit(config, "--wait", "--escalate", "mem_gb=0.4", profile="lab.yaml", expect=4)
             status = workplace.holdfast("status", "out", expect=None).stdout
             shown = {width: workplace.holdfast("show", "out", f"width_{width}_run_0").stdout for width in (3, 6, 40)}
     assert workplace.states() == {"COMPLETED": 2, "FAILED": 2}, said
