@@ -32,13 +32,13 @@ def unknown_key(name: str, key: str, valid: Iterable[str], instead: str = "") ->
 
 
 def nearest(word: str, valid: Iterable[str], likeness: float = 0.6) -> str:
-    """The valid word that is most like this one; empty if none is. likeness: at least, 0 to 1 (difflib's ratio)."""
+    """The valid word that is most like this one; empty if none is. likeness: minimum similarity, 0 to 1 (difflib)."""
     return next(iter(difflib.get_close_matches(word, list(valid), n=1, cutoff=likeness)), "")
 
 
-def meant(word: str, valid: Iterable[str], likeness: float = 0.6) -> str:
+def meant(word: str, valid: Iterable[str]) -> str:
     """The question that a typing error deserves, such as `did you mean width? `; empty if nothing valid is near."""
-    near = nearest(word, valid, likeness)
+    near = nearest(word, valid)
     return f"did you mean {near}? " if near else ""
 
 

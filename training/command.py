@@ -47,8 +47,8 @@ POLL_SECONDS = 0.05
 # Whoever ends a task signals all of its processes, and a program may be gone before this process has heard of it. How
 # long that is waited for where a program failed, and where it says that it came to its end.
 _FAILED_SECONDS, _ENDED_SECONDS = 2.0, 0.2
-# Less than the 30 s between SIGTERM and SIGKILL in Slurm (KillWait, by default), and less than a worker without its
-# parent gets (hpc/node/stop.py), so that the state can be saved.
+# Less than the 30 s between SIGTERM and SIGKILL in Slurm (KillWait, by default), and less than a worker whose parent
+# is gone may take (hpc/node/stop.py), so that the state can be saved.
 _SAVE_SECONDS = 20.0
 
 

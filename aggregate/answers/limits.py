@@ -1,4 +1,4 @@
-"""What speaks against one claim, or is missed by a reader of its answer alone: short sentences, the weightiest first.
+"""Reasons to doubt one claim, and what its answer alone leaves out: short sentences, the weightiest first.
 
 Computes nothing. caveats.py has what concerns the sweep as a whole.
 """

@@ -19,7 +19,8 @@ from hpc.processes import Process, start_time
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _PARENT_CHECK_SECONDS = 1.0
-# What a worker without its parent gets to save: as long as Slurm waits by default between TERM and KILL (KillWait).
+# How long a worker whose parent is gone may take to save: as long as Slurm waits by default between TERM and KILL
+# (KillWait).
 _ORPHAN_SECONDS = 30.0
 # What a trainer leaves running gets as long to end by itself, what it has registered with atexit as long to be done: an
 # upload takes its time, but a state that is saved is requeued before the time limit (signal_delay_s, 90 by default).

@@ -1,4 +1,4 @@
-"""One call of the trainer: an attempt at a pack begun, on record with its surroundings, and how it ended."""
+"""One attempt at a pack: begun, on record with its surroundings, the trainer called for its cells, and how it ended."""
 
 from __future__ import annotations
 

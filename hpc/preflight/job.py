@@ -72,7 +72,8 @@ def run(
     poll: Callable[[], object],
     quick: bool = False,
 ) -> End:
-    """Queue a script and wait until it has ended. poll: called while it runs. quick: the controller is a sandbox's.
+    """Queue a script and wait until it has ended. poll: called while it runs; a true
+    answer ends the pause before the next question to the controller. quick: the controller is a sandbox's.
 
     start_s: seconds it may wait in the queue. end_s: seconds it may run. A job that takes longer is cancelled, and so
     is one whose caller is interrupted. Raises SlurmError.

@@ -55,7 +55,10 @@ class Mark:
 
 
 class PilotRun(TrainingRun):
-    """The run object of a real task, with a clock: it asks the trainer to stop once enough is measured."""
+    """The run object of a real task, with a clock: it asks the trainer to stop once enough is measured.
+
+    start: when the first sign of training came, by time.monotonic; None before that.
+    """
 
     def __init__(
         self, attempt: PackAttempt, *, seconds: float, epoch_seconds: float, device: str, threads: int

@@ -67,7 +67,7 @@ class GridDocument(TypedDict):
 
 
 class RetentionDocument(TypedDict, total=False):
-    """aggregate.analysis.fixed.Retention."""
+    """aggregate.analysis.fixed_analysis.Retention."""
 
     kept: Required[Name]
     other: Required[Name]
@@ -99,7 +99,7 @@ class RatioDocument(TypedDict):
 
 
 class AnalysisDocument(TypedDict, total=False):
-    """aggregate.analysis.fixed.Analysis."""
+    """aggregate.analysis.fixed_analysis.Analysis."""
 
     primary_metrics: list[Name] | None
     reference: dict[str, Level] | None

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from helpers.here import lacking
-from helpers.waiting import PATIENCE
+from helpers.waiting import PATIENCE, wait_until
 
 from .attempts import ForkServer
 from .powercut import Disk, NotPermittedError, campaign, disk
@@ -39,16 +39,17 @@ def test_what_is_mounted_after_a_cut_is_read_from_the_disk_although_another_name
 
 
 def read_after_a_cut(made: Disk) -> str:
-    """Of the file that lies there, while the other namespace goes away a moment after the cut."""
-    said = "echo there; read end"
-    other = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout is not None
-    assert other.stdout.readline() == "there\n"
-    made.cut()
-    threading.Timer(0.5, other.communicate).start()
-    made.unmount()
+    """Of the file that lies there. The other namespace goes away once the file system is unmounted here."""
+    words = ["unshare", "--mount", "sh", "-c", "echo there; read end"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "there\n"
+        made.cut()
+        unmounting = threading.Thread(target=made.unmount)
+        unmounting.start()
+        wait_until(lambda: not made.place.is_mount(), "umount")
+        assert unmounting.is_alive(), "it did not wait for the other namespace"
+        other.communicate()
+    unmounting.join(PATIENCE)
     made.mount()
-    other.wait(PATIENCE)
     return (made.place / "a").read_text()

@@ -14,7 +14,7 @@ def train(cells, options, run):
         if width == options.get("wrong"):
             raise ValueError("no such width")
         taken = [bytearray(_MB * 10**6) for _ in range(width)]
-        # Slurm looks once a second at best, and at its leisure where cores are busy.
+        # Slurm looks once a second at best, and at its leisure where cores are busy. A pilot gives up after minutes.
         if _MB * width + _PYTHON_MB > float(os.environ.get("SLURM_MEM_PER_NODE", "inf")):
             time.sleep(600)
         time.sleep(options.get("seconds", 0.0))

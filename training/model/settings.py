@@ -65,7 +65,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     """
     data, model, training = config["data"], config["model"], config["training"]
     if (optimizer := training["optimizer"]["type"]) != "Adam":
-        raise SettingsError(f"training.optimizer.type is {optimizer!r}; the built-in trainer has Adam alone.")
+        raise SettingsError(f"training.optimizer.type is {optimizer!r}; the built-in trainer supports only Adam.")
     synergy, weights = config["synergy"], config["experiment"]["weights"]
     fusion, demi_cycle, cycle, translation = (float(weights[name]) for name in LOSSES)
     return Settings(

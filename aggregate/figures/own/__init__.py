@@ -1,4 +1,4 @@
-"""Figures of the user's own: their functions called, and the stamps that tell old figures from new ones.
+"""Custom figures: the user's functions are called, and stamps distinguish old figures from new ones.
 
 Imports: hpc.storage, hpc.files.
 """

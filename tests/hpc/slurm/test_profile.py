@@ -83,8 +83,13 @@ _APART = {"gres": "shm:1"}  # stands with no gpu_type
 def test_no_key_is_taken_and_then_dropped(key: str) -> None:
     without = {name: value for name, value in _WHOLE.items() if name != key}
     if key == "gpus_per_node":
-        del without["gpu_type"]  # stands with no less than one
+        without[key] = 1  # gpu_type stands with no less
     assert parse(**_WHOLE) != parse(**without)
+
+
+def test_nor_is_a_key_that_others_stand_for_or_exclude() -> None:
+    assert parse(device="cuda") != parse()
+    assert parse(**_APART) != parse()
 
 
 def test_a_script_can_be_written_with_every_key() -> None:
