@@ -22,19 +22,33 @@ CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name))), None)
 LATER, DARK = "--virtual-time-budget=5000", "--blink-settings=preferredColorScheme=0"
 _RESULT = re.compile(r'<pre id="self-test">(.*?)</pre>', re.DOTALL)
 _OWN = re.compile(r"^(https?://)?[a-z0-9.-]*(google|googleapis|gvt1)\.com\b")
+# A page has loaded when its last image has: one that the proxy keeps back until the page asks for the other.
+_HOST = "http://held.test"
+_HELD, _SETTLED = f"{_HOST}/held.svg", f"{_HOST}/settled.svg"
+_PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
 class Proxy:
-    """Counts what a browser asks of the world, and answers nothing."""
+    """Counts what a browser asks of the world, and answers nothing but the two pictures that hold a page."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        asked = self.asked
+        asked, settled = self.asked, threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked.append(self.path)
-                self.send_error(502)
+                if self.path not in (_HELD, _SETTLED):
+                    asked.append(self.path)
+                    self.send_error(502)
+                    return
+                if self.path == _SETTLED:
+                    settled.set()
+                settled.wait(PATIENCE)
+                self.send_response(200)
+                self.send_header("Content-Type", "image/svg+xml")
+                self.send_header("Content-Length", str(len(_PICTURE)))
+                self.end_headers()
+                self.wfile.write(_PICTURE)
 
             do_CONNECT = do_POST = do_HEAD = do_GET  # noqa: N815
 
@@ -60,25 +74,29 @@ def _allowed(element: str) -> str:
 
 
 def run_in_browser(
-    report: Path, folder: Path, script: str, width: int = 1280, options: Sequence[str] = ()
+    report: Path, folder: Path, script: str, width: int = 1280, options: Sequence[str] = (), promised: bool = False
 ) -> tuple[Any, list[str], list[str]]:
     """Append a script to a copy of the report and run it. Its last expression is a function that returns plain data.
 
-    options: more words of Chromium's command line. With LATER, the function may return a promise; clocks stand still.
-    Without it, what the page asks of a network when it has been loaded may come too late to be seen.
+    options: more words of Chromium's command line. Without LATER, what the page asks of a network when it has been
+    loaded may come too late to be seen.
+    promised: the function returns a promise. It is called when the page has been read, and the page has loaded when
+    the promise is kept, however long that takes: with LATER, Chromium's clock may run out before a picture is drawn.
     Returns what it returned, the errors of the page, and the addresses that were asked of a network. Chromium itself
     asks its maker for updates and the time; a page that names no such host cannot be the one who asks.
     """
     page = folder / "page.html"
     collect = "<script>window.faults = []; addEventListener('error', e => faults.push(String(e.message)));</script>"
+    hold, settle = (f"new Image().src = '{address}';" if promised else "" for address in (_HELD, _SETTLED))
+    moment = "DOMContentLoaded" if promised else "load"
     test = (
-        f"<script>addEventListener('load', {'async ' * (LATER in options)}() => {{ let got; try {{ got = "
-        + "await " * (LATER in options)
-        + f"({script})(); }} catch (e) {{ faults.push(e.stack); }}"
-        "const pre = document.createElement('pre'); pre.id = 'self-test';"
-        "pre.textContent = JSON.stringify({got, faults}); document.body.appendChild(pre); });</script>"
+        f"<script>{hold} addEventListener('{moment}', async () => {{ let got; try {{ got = await ({script})(); }}"
+        "catch (e) { faults.push(e.stack); } const pre = document.createElement('pre'); pre.id = 'self-test';"
+        f"pre.textContent = JSON.stringify({{got, faults}}); document.body.appendChild(pre); {settle} }});</script>"
     )
     text = report.read_text().replace("script-src ", f"script-src {_allowed(collect)} {_allowed(test)} ", 1)
+    if promised:
+        text = text.replace("img-src ", f"img-src {_HOST} ", 1)
     page.write_text(text.replace("<style>", collect + "<style>", 1).replace("</body>", test + "</body>"))
     proxy = Proxy()
     try:

@@ -120,6 +120,11 @@ def test_these_tests_would_notice_a_request(tmp_path: Path) -> None:
     assert run_in_browser(page, tmp_path, ASK, options=[LATER])[2] == ["http://example.org/x.png"]
 
 
+def test_these_tests_would_wait_for_a_promise(report: Path, tmp_path: Path) -> None:
+    script = "() => new Promise(done => setTimeout(() => done('kept'), 2000))"
+    assert run_in_browser(report, tmp_path, script, promised=True) == ("kept", [], [])
+
+
 @pytest.mark.parametrize("pointer", ["mouse", "touch"])
 def test_pointing_at_a_mean_shows_its_condition_interval_and_seeds(report: Path, tmp_path: Path, pointer: str) -> None:
     script = f"""() => {{ {HOVER.replace("POINTER", pointer)} {TIP}
@@ -214,7 +219,7 @@ SAVED = """() => new Promise(done => {
 def test_a_chart_is_saved_with_its_legend_as_a_file_that_stands_alone(report: Path, tmp_path: Path) -> None:
     (tmp_path / "svg").mkdir()
     script = SAVED.replace("KIND", "SVG")
-    (kind, content, name), faults, _ = run_in_browser(report, tmp_path / "svg", script, options=[LATER])
+    (kind, content, name), faults, _ = run_in_browser(report, tmp_path / "svg", script, promised=True)
     assert faults == []
     assert (kind, name) == ("image/svg+xml", "predictability_synergy_acc_means.svg")
     drawn = ElementTree.fromstring(base64.b64decode(content.partition(",")[2]))
@@ -223,7 +228,7 @@ def test_a_chart_is_saved_with_its_legend_as_a_file_that_stands_alone(report: Pa
     assert b"var(" not in ElementTree.tostring(drawn)  # what only the page knows
     (tmp_path / "png").mkdir()
     script = SAVED.replace("KIND", "PNG")
-    (kind, content, name), faults, asked = run_in_browser(report, tmp_path / "png", script, options=[LATER])
+    (kind, content, name), faults, asked = run_in_browser(report, tmp_path / "png", script, promised=True)
     assert (kind, name, faults, asked) == ("image/png", "predictability_synergy_acc_means.png", [], [])
     image = Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2])))
     assert image.width > 1280
@@ -493,7 +498,7 @@ def test_levels_of_means_differ_in_their_symbols_too_and_so_do_their_keys(report
 
 def test_saved_curves_have_a_legend_with_their_dashes(report: Path, tmp_path: Path) -> None:
     script = SAVED.replace("KIND", "SVG").replace("#chart-means", "#chart-training")
-    (_, content, _), faults, _ = run_in_browser(report, tmp_path, script, options=[LATER])
+    (_, content, _), faults, _ = run_in_browser(report, tmp_path, script, promised=True)
     assert faults == []
     drawn = ElementTree.fromstring(base64.b64decode(content.partition(",")[2]))
     keys = [line for line in drawn if line.tag.endswith("}line") and line.get("stroke") != "none"]
