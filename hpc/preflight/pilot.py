@@ -42,6 +42,7 @@ MINUTES = 10
 _WIDTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
 # On a GPU each width costs a context and a recorded graph, and only wide packs fill it.
 _GPU_WIDTHS = (1, 8, 32, 128, 512)
+_MORE_MEMORY = "if memory ran out, give the pilot more: --set mem_gb=N"
 # Conditions in which the pilot failed that are named one by one.
 _MOST_TOLD = 5
 
@@ -97,9 +98,8 @@ def verdicts(trial: PilotTrial, nodes: Sequence[Node], facts: dict[str, Any]) ->
     """What the pilot measured, kept for `--pack auto`. nodes: of the cluster, none for this machine. Raises OSError."""
     path = trial.directory / pilot_on_node.ANSWER
     if path.name not in directories.entries(path.parent):
-        return [
-            problem("pilot", f"it gave no answer: {_last_line(trial.directory)}", "see the configuration's trainer")
-        ]
+        fix = f"{_MORE_MEMORY}; else see the configuration's trainer"
+        return [problem("pilot", f"it gave no answer: {_last_line(trial.directory)}", fix)]
     answer = json.loads(reading.read(path))
     facts["pilot"] = answer
     needs = [_need(entry, trial.sweep) for entry in answer["conditions"]]
@@ -152,8 +152,7 @@ def _resources(trial: PilotTrial, needs: Sequence[Need]) -> list[Finding]:
     known, every = [need for need in needs if not need.trouble], trial.sweep.grid.n_conditions
     found = [ok("conditions", _measured(known, every))] if known else []
     failed = [need for need in needs if need.trouble]
-    fix = "if memory ran out, give the pilot more: --set mem_gb=N"
-    found += [note("conditions", f"{need.condition}: {need.trouble}", fix) for need in failed[:_MOST_TOLD]]
+    found += [note("conditions", f"{need.condition}: {need.trouble}", _MORE_MEMORY) for need in failed[:_MOST_TOLD]]
     if len(failed) > _MOST_TOLD:
         found.append(note("conditions", f"{len(failed) - _MOST_TOLD} more failed"))
     if left := every - len(needs):

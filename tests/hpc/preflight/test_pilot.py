@@ -302,6 +302,13 @@ def test_no_rule_is_about_a_condition_that_was_cut_off_before_an_epoch_ended(tmp
     assert trial.rules
 
 
+def test_a_job_that_ended_before_its_pilot_began_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("slurmstepd: error: Exceeded job memory limit\n")
+    (told,) = verdicts(PilotTrial(tmp_path, make_sweep(make_grid([1], [42])), profile(mem_gb=0.5), 5), [], {})
+    assert (told.level, told.text) == ("problem", "it gave no answer: slurmstepd: error: Exceeded job memory limit")
+    assert told.fix == "if memory ran out, give the pilot more: --set mem_gb=N; else see the configuration's trainer"
+
+
 def test_what_was_measured_of_conditions_is_kept_where_packs_fail_and_until_it_is_measured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
