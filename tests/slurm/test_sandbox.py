@@ -423,7 +423,8 @@ def test_a_path_slurm_cannot_use_is_refused(
 def test_a_daemon_that_does_not_start_is_quoted_and_nothing_stays_behind(
     tmp_path: Path, start_cluster: StartCluster
 ) -> None:
-    with pytest.raises(SandboxError, match=r"slurmctld did not start: .*KillWait.*fatal:"):
+    # All daemons refuse this configuration; which of them ends first is the machine's affair.
+    with pytest.raises(SandboxError, match=r": (slurmctld|n1) did not start: .*KillWait.*fatal:"):
         sandbox.up(tmp_path, nodes=1, kill_wait=-1)
     assert Sandbox(tmp_path).daemons() == {}
 
