@@ -144,7 +144,7 @@ def main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     started, steps = time.perf_counter(), 0
-    while time.perf_counter() - started < arguments.seconds:
+    while not steps or time.perf_counter() - started < arguments.seconds:
         next(loop)
         steps += 1
     wait()

@@ -75,8 +75,10 @@ def faults_as_causes(cell: Cell, run: Run) -> Iterator[None]:
 def stop_follows(run: Run, failed: bool) -> bool:
     """Whether this task is asked to stop, too, now that a program has ended: then it was no end of its own."""
     deadline = time.monotonic() + (_FAILED_SECONDS if failed else _ENDED_SECONDS)
-    while not (stop := run.stop) and time.monotonic() < deadline:
+    late = False
+    while not (stop := run.stop) and not late:
         time.sleep(POLL_SECONDS)
+        late = time.monotonic() >= deadline  # before the last question: this process may stand still meanwhile
     return stop
 
 

@@ -12,10 +12,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from hpc.errors import SweepError
 from hpc.trainers import left_out
 
-# git may have to read a whole checkout from a cold network file system; provenance is not worth a longer wait.
-_GIT_SECONDS = 5
+# git may have to read a whole checkout from a cold network file system. A patch cannot be recorded later, and is not
+# worth a longer wait.
+_GIT_SECONDS = 30
 # Every revision of a sweep carries the patch; beyond this it is generated files rather than code.
 _MOST_PATCH = 200_000
 _SAFELY = (
@@ -39,8 +41,15 @@ _NO_MATCH = 1
 
 
 def tracked(folder: Path, names: list[str]) -> set[Path]:
-    """The files among these, or below them, that git tracks. Outside a checkout none."""
-    listed = _git(folder, "ls-files", "-z", "--", *names)
+    """The files among these, or below them, that git tracks. Outside a checkout none.
+
+    Raises SweepError if git does not answer: other files would travel with the trainer, and nothing would say so.
+    """
+    try:
+        listed = _asked(folder, "ls-files", "-z", "--", *names)
+    except subprocess.TimeoutExpired:
+        fix = f"see whether `git -C {folder} ls-files` ends, and try again"
+        raise SweepError(f"{folder}: git has not listed its files within {_GIT_SECONDS} s; {fix}") from None
     return {folder / name for name in _names(listed or b"")}
 
 
@@ -114,7 +123,18 @@ def _names(listed: bytes) -> list[str]:
 
 
 def _git(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> bytes | None:
-    """What git prints; None if there is no git, no checkout, or an exit status other than these."""
+    """What git prints; None if it does not answer, too."""
+    try:
+        return _asked(directory, *arguments, answers=answers)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _asked(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> bytes | None:
+    """What git prints; None if there is no git, no checkout, or an exit status other than these.
+
+    Raises subprocess.TimeoutExpired.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     try:
         done = subprocess.run(
@@ -125,6 +145,6 @@ def _git(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> b
             timeout=_GIT_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.SubprocessError):
+    except OSError:
         return None
     return done.stdout if done.returncode in answers else None

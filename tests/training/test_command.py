@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.memory_run import MemoryRun
 from helpers.memory_run import cell as a_cell
-from helpers.waiting import wait_until
+from helpers.waiting import PATIENCE, wait_until
 
 from training import command, script
 from training.command import end, run_command
@@ -42,7 +42,10 @@ def started(directory: Path, code: str, line: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("line", ["exec {}", "{} | cat", "set -e; {}; true"])
-def test_a_script_has_time_to_save_even_if_its_shell_ends_at_once(tmp_path: Path, line: str) -> None:
+def test_a_script_has_time_to_save_even_if_its_shell_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setattr(command, "_SAVE_SECONDS", PATIENCE)
     with started(tmp_path, SAVES, line) as process:
         end(process)
         assert (tmp_path / "saved").exists()
@@ -54,9 +57,14 @@ def test_a_script_that_does_not_end_is_killed_after_its_shell(tmp_path: Path, mo
         begun = time.monotonic()
         end(process)
         assert time.monotonic() - begun > 0.4, "it has had time to save"
-    group = int((tmp_path / "group").read_text())
+    group = (tmp_path / "group").read_text().strip()
+    # By itself it would never end; one that was killed may have to wait for a processor to end on.
+    wait_until(lambda: not running_in(group), "the end of the script")
+
+
+def running_in(group: str) -> list[str]:
     running = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
-    assert not [line for line in running.splitlines() if line.split()[0] == str(group) and "Z" not in line]
+    return [line for line in running.splitlines() if line.split()[0] == group and "Z" not in line]
 
 
 def test_a_pipeline_fails_with_the_script_in_it(tmp_path: Path) -> None:
@@ -124,7 +132,10 @@ class StopsOnceLooked(MemoryRun):
         return True
 
 
-def test_a_state_that_was_read_but_not_saved_yet_counts_where_its_script_ends_well(tmp_path: Path) -> None:
+def test_a_state_that_was_read_but_not_saved_yet_counts_where_its_script_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_SAVE_SECONDS", PATIENCE)
     run = StopsOnceLooked({})
     run.wrote = tmp_path / "wrote"
     line = f"trap 'exit 0' TERM; echo 7 > state; touch {run.wrote}; while :; do sleep 0.05; done"
@@ -135,13 +146,13 @@ def test_a_state_that_was_read_but_not_saved_yet_counts_where_its_script_ends_we
 
 @dataclass
 class StopsOnceSaved(MemoryRun):
-    """Is to stop once it was saved three times. epochs: at each save, those that were reported and those it names."""
+    """Is to stop once it was saved four times. epochs: at each save, those that were reported and those it names."""
 
     epochs: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def stop(self) -> bool:
-        return len(self.epochs) >= 3
+        return len(self.epochs) >= 4
 
     def restore(self, cell: Cell) -> Checkpoint | None:
         return None
@@ -163,6 +174,7 @@ def test_a_script_of_short_epochs_is_saved_with_the_epochs_that_its_state_comes_
     files = {"progress": "log.csv", "checkpoint": "state", "metrics": "m.json"}
     script.train([a_cell()], {"command": line, "names": {"loss": "loss"}} | files, run)
     assert run.epochs == [(named, named) for _, named in run.epochs]
+    # A row comes before its state: the first save may name an epoch that only the third state comes after.
     assert run.epochs[-1] > run.epochs[0]
 
 

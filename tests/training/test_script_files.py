@@ -6,12 +6,12 @@ import io
 import math
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from training import script_files
 from training.contract import ContractError
 from training.placeholders import filled, names_in
 from training.script_files import StateFile, epochs, last_values, pick, rows
@@ -85,15 +85,24 @@ def test_a_large_archive_that_is_being_written_is_not_read_all_the_time(
     path.write_bytes(archive()[:-30])
     state = StateFile(path)
     read, reads = Path.read_bytes, []
+    clock = 1000.0
 
     def slowly(file: Path) -> bytes:
+        nonlocal clock
         reads.append(file)
-        time.sleep(0.1)
+        clock += 2
         return read(file)
 
     monkeypatch.setattr(Path, "read_bytes", slowly)
+    monkeypatch.setattr(script_files.time, "monotonic", lambda: clock)
     assert [state.take() for _ in range(10)] == [None] * 10
     assert len(reads) == 1
+    clock += 39
+    assert state.take() is None
+    assert len(reads) == 1
+    clock += 1
+    assert state.take() is None
+    assert len(reads) == 2
     path.write_bytes(archive())
     assert state.take(ended_well=False) == archive()
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from helpers.memory_run import MemoryRun
 from helpers.memory_run import cell as a_cell
+from helpers.waiting import PATIENCE, wait_until
 
 from hpc.sweep.stopping import StopRule
 from training import command, script
@@ -127,7 +128,8 @@ def test_a_row_between_a_look_and_the_checkpoint_is_kept_though_the_resumed_scri
 
     def write_both() -> None:
         """What the script might do, too, right after the look at its log."""
-        if (log := its(tmp_path, "log.csv")).exists() and next(again, False):
+        log = its(tmp_path, "log.csv")
+        if log.exists() and log.read_bytes().endswith(b"1,0.1\n") and next(again, False):
             with log.open("a") as file:
                 file.write("2,0.2\n")
             write_archive(its(tmp_path, "state"), 2)
@@ -162,9 +164,13 @@ def test_the_row_of_an_epoch_may_come_right_after_its_checkpoint(tmp_path: Path)
         if its(tmp_path, "state").exists():
             (tmp_path / "row").touch()
 
-    run.when_due = let_on
+    def row_is_there() -> None:
+        if (tmp_path / "row").exists():
+            wait_until(lambda: its(tmp_path, "log.csv").read_bytes().endswith(b"2,0.2\n"), "the row")
+
+    run.when_due, run.when_asked = let_on, row_is_there
     train(run, tmp_path, "row('epoch,loss\\n1,0.1\\n')\nstate(2)\nwait('row')\nrow('2,0.2\\n')\nwait()")
-    run.when_due, run.stop_after = None, 99
+    run.when_due, run.when_asked, run.stop_after = None, None, 99
     train(run, tmp_path, "", "row('3,0.3\\n')")
     assert run.losses() == [0.1, 0.2, 0.3]
 
@@ -202,8 +208,11 @@ def test_rows_that_are_lost_between_two_attempts_are_named_if_the_script_counts_
     assert capfd.readouterr().err.count("lacks rows before epoch 8, with which the script resumed") == lost
 
 
-def test_what_a_script_writes_when_it_is_asked_to_end_is_no_part_of_the_state_before(tmp_path: Path) -> None:
+def test_what_a_script_writes_when_it_is_asked_to_end_is_no_part_of_the_state_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its log is saved as it was with the state; the rows after that are reported, and ignored when repeated."""
+    monkeypatch.setattr(command, "_SAVE_SECONDS", PATIENCE)
     run = Attempts({})
 
     def stop() -> None:
@@ -287,7 +296,7 @@ def test_a_commands_state_is_saved_with_the_epochs_before_it(tmp_path: Path) -> 
             (where / "state").write_text("1")
 
     run.when_due = write_both
-    command.train([CELL], {"command": f"pwd > w; mv w {tmp_path}/where; sleep 60"}, run)
+    command.train([CELL], {"command": f"pwd > w; mv w {tmp_path}/where; sleep 1000"}, run)
     assert (run.saved[CELL.name].values, run.losses()) == ({"epochs": 1}, [0.1])
 
 

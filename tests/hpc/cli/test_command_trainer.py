@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.command_line import Holdfast, environment, result, statuses
+from helpers.command_line import Holdfast, environment, result
 from helpers.held import hold, release
 from helpers.waiting import PATIENCE, wait_until
 
@@ -26,6 +26,7 @@ while [ $n -lt 20 ]; do
     echo "{\\"epoch\\": $n, \\"of\\": 20, \\"metrics\\": {\\"error\\": 0.$((width * 100 + n))}}" >> "$HOLDFAST_EPOCHS"
     echo $n > "$HOLDFAST_STATE.new" && mv "$HOLDFAST_STATE.new" "$HOLDFAST_STATE"
     [ -n "$stop" ] && exit 0
+    [ $n = 10 ] && touch "$PLACE.reached"
     while [ $n = 10 ] && [ -e "$PLACE" ] && [ -z "$stop" ]; do sleep 0.05; done
 done
 [ $width = 3 ] && echo no width of 3 >&2 && exit 7
@@ -64,7 +65,7 @@ def test_a_shell_command_stopped_half_way_goes_on_from_its_own_state(
     command = [sys.executable, "-m", "hpc", "run", "--config", config]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
-    wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 5, "mid-training")
+    wait_until((tmp_path / "hold.reached").exists, "mid-training")
     running.send_signal(signal.SIGINT)
     assert running.wait(timeout=PATIENCE) == 130
     release(tmp_path)

@@ -21,6 +21,12 @@ from hpc.processes import ENDING, host
 from hpc.storage.store import Store
 from hpc.submission.lock import lock
 
+# The command, for which all signals are one request, however long a busy machine keeps it from hearing the next one.
+AS_ONE = (
+    "import math, sys, hpc.cli.app, hpc.processes; hpc.processes._SAME_STOP_SECONDS = math.inf; "
+    "sys.exit(hpc.cli.app.main())"
+)
+
 
 def configure(directory: Path, **changes: Any) -> str:
     content = {
@@ -155,7 +161,7 @@ def test_an_interrupt_that_comes_twice_at_once_is_one_as_timeout_sends_it(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     config = held(tmp_path)
-    command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
+    command = [sys.executable, "-c", AS_ONE, "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
@@ -172,10 +178,7 @@ def test_an_interrupt_that_is_repeated_until_the_command_has_ended_does_not_chan
     number: signal.Signals, tmp_path: Path
 ) -> None:
     config = held(tmp_path)
-    # One request, however long a slow disk keeps the command from hearing the next signal.
-    as_one = "import math, sys, hpc.cli.app, hpc.processes; hpc.processes._SAME_STOP_SECONDS = math.inf"
-    program = f"{as_one}; sys.exit(hpc.cli.app.main())"
-    command = [sys.executable, "-c", program, "run", "--config", config, "--parallel-jobs", "1"]
+    command = [sys.executable, "-c", AS_ONE, "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) >= 2, "a cell in mid-training")
@@ -232,6 +235,8 @@ def test_what_a_task_was_told_is_nothing_to_a_run_that_is_started_in_it(holdfast
 
 def test_workers_of_a_command_that_was_killed_save_and_end(tmp_path: Path) -> None:
     config = held(tmp_path)
+    with (tmp_path / "held.py").open("a") as file:  # however long a busy machine takes to save
+        file.write(f"\n\nimport hpc.node.stop\nhpc.node.stop._ORPHAN_SECONDS = {PATIENCE}\n")
     command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc.errors import SweepError
 from hpc.trainers import git
 
 
@@ -146,3 +147,17 @@ def test_variables_of_a_hook_do_not_lead_to_another_checkout(
     assert git.state(tmp_path / "elsewhere") is None
     assert "+as changed" in (git.state(checkout) or {})["diff"]
     assert not (tmp_path / "ran").exists()
+
+
+def test_where_git_does_not_answer_a_patch_is_left_out_and_files_are_not_guessed(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nexec sleep 1000\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
+    monkeypatch.setattr(git, "_GIT_SECONDS", 0.1)
+    assert git.state(checkout) is None
+    with pytest.raises(SweepError, match=r"checkout: git has not listed its files within 0\.1 s; see whether `git -C "):
+        git.tracked(checkout, ["."])
