@@ -115,6 +115,11 @@ def has_children() -> bool:
     return any(found and not is_dead(found) for found in fields)
 
 
+def has_had_children() -> bool:
+    """Whether this process has started another one, which runs or has ended since."""
+    return bool(_children(os.getpid())) or resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
+
+
 def _children(pid: int) -> list[int]:
     return [int(child) for thread in _threads(pid) for child in read_proc(pid, f"task/{thread}/children").split()]
 

@@ -22,7 +22,7 @@
 # The requeue may also be refused because slurmctld was faster, and its own TERM may end scontrol: its exit status alone
 # means nothing.
 # The script around this one may have been edited, and a shell inherits functions: nothing of that may reach this one.
-\unset -f builtin set unset unalias trap kill wait eval exec export printf test [ sleep scontrol shift local return
+\unset -f builtin set unset unalias trap kill wait eval exec export printf test [ read sleep scontrol shift local return
 \set -u +e +f +x +o pipefail
 \trap - EXIT ERR DEBUG RETURN
 \unalias -a
@@ -41,14 +41,16 @@ fi
 unset HOLDFAST_STOP
 child=
 terminated=
-began=
 repeating=
+# Where start.sh says that setup has ended well. Not by a signal: of two that come at once, bash forgets one in `wait`.
+exec 187<> <(:)
+began() { read -r -t 0 -u 187; }
 first=${first:-}  # the script around this one may have got a signal already
 [ -n "$first" ] && export HOLDFAST_STOP=$first
 forward() {
     first=${first:-$1}
     [ "$1" = TERM ] && terminated=yes
-    [ -n "$began" ] && [ -n "$child" ] && kill -s "$1" "$child" 2>/dev/null
+    [ -n "$child" ] && began && kill -s "$1" "$child" 2>/dev/null
     # During setup and Python's imports a signal is ignored: it is repeated until the task has ended. Not at once, where
     # the child may not have got so far as to ignore it.
     [ -n "$repeating" ] || { repeat "$1" & repeating=$!; }
@@ -64,13 +66,11 @@ repeat() {
 # turns on, `exec` is the builtin even where a function has its name.
 command=$(printf '%q ' /bin/bash -p "$code/slurm_templates/start.sh" "$code" "$sweep" "$device" "$digest" \
     "$@" -P -m hpc.node.task "$sweep" "$submission" "$array" "$index")
-trap 'began=yes' USR1
 # Until there is a child to pass them on to, they are kept in mind; the child ignores them.
 trap 'first=${first:-USR2}' USR2
 trap 'first=${first:-TERM}; terminated=yes' TERM
 (
     trap '' USR2 TERM
-    trap - USR1
     set +u
     eval "${holdfast_setup:-}
 POSIXLY_CORRECT=y
@@ -90,16 +90,15 @@ done
 if [ "$status" -ge 128 ] || [ "$status" -lt 0 ]; then
     wait "$child" 2>/dev/null
     status=$?
-    # bash loses the status of a child that ends in the same moment as a signal comes (-1). One that ends as soon as
-    # setup has ended could not start; one that was asked to stop is run again, which finds done what is done.
-    if [ "$status" -lt 0 ] || [ "$status" -eq 127 ]; then
-        status=127
-        [ -n "$first" ] && status=85
-    fi
+    # bash loses the status of a child that ends in the same moment as a signal comes (-1): it was asked to stop, and is
+    # run again, which finds done what is done.
+    [ -n "$first" ] && { [ "$status" -lt 0 ] || [ "$status" -eq 127 ]; } && status=85
 fi
 # A child that a busy machine had not let begin within that second is ended by the signal: it was stopped, too.
 unborn=
-[ -z "$began" ] && [ "$first" = USR2 ] && [ "$status" -eq $((128 + $(kill -l USR2))) ] && status=85 unborn=yes
+if [ "$first" = USR2 ] && [ "$status" -eq $((128 + $(kill -l USR2))) ] && ! began; then
+    status=85 unborn=yes
+fi
 [ -n "$repeating" ] && kill "$repeating" 2>/dev/null
 child=  # a signal that comes later is for no process that has its number by then
 
@@ -125,10 +124,10 @@ out_of_memory() {
 [ "$status" -ne 0 ] && [ "$status" -ne 85 ] && out_of_memory 2>/dev/null \
     && echo "task.sh: a process was killed since the job was out of memory" >&2
 
-if [ -z "$began" ] && [ ! -f "$code/slurm_templates/start.sh" ]; then
+if ! began && [ ! -f "$code/slurm_templates/start.sh" ]; then
     echo "task.sh: $code is gone: was the sweep moved or cleaned up? Submit again" >&2
     status=4
-elif [ -z "$began$terminated$unborn" ]; then
+elif ! began && [ -z "$terminated$unborn" ]; then
     echo "task.sh: setup ended with exit status $status before the task began; see setup in the profile" >&2
     [ "$status" -eq 0 ] || [ "$status" -eq 1 ] || [ "$status" -eq 85 ] && status=2
 fi

@@ -166,7 +166,7 @@ def _node(
     end = job.run(slurm, script, name, start_s=request.start_s, end_s=60.0 * minutes, poll=meeting, quick=request.quick)
     answer = read_answer(directory / on_node.ANSWER)
     if answer is None:
-        report.findings.append(job_trouble(end, directory))
+        report.findings.append(job_trouble(end, directory, request.start_s))
         return
     report.facts["node"] = {**answer, "won_here": meeting.won, "waited_s": end.waited_s}
     report.findings += _verdicts(request, profile, answer, meeting.won, end.waited_s)
@@ -257,10 +257,10 @@ def read_answer(path: Path) -> dict[str, Any] | None:
     return dict(json.loads(reading.read(path)))
 
 
-def job_trouble(end: job.End, directory: Path) -> Finding:
-    """Why a job gave no answer, as far as Slurm or its log shows."""
+def job_trouble(end: job.End, directory: Path, start_s: float) -> Finding:
+    """Why a job gave no answer, as far as Slurm or its log shows. start_s: seconds it might wait in the queue."""
     if not end.started:
-        text = f"the job did not start within {end.waited_s:.0f} s and was cancelled: {end.state}, {end.reason}"
+        text = f"the job did not start within {start_s:g} s and was cancelled: {end.state}, {end.reason}"
         fix = "wait longer with --wait SECONDS, or ask for less: `squeue --start` and `sinfo` show what is free"
         return problem("node", text, fix)
     lines = job.printed(directory).strip().splitlines()[-_LOG_LINES:]

@@ -68,7 +68,6 @@ class PilotRun(TrainingRun):
         self._cells = len(attempt.claims)
         self._pack = attempt.store, attempt.number
         self._starts_program = attempt.sweep.trainer.target in (SCRIPT_TRAINER, COMMAND_TRAINER)
-        self._program_ran = False
         self.start: float | None = None
         self._asked: float | None = None
         self.stopped = False
@@ -135,11 +134,7 @@ class PilotRun(TrainingRun):
     def _program_ended(self) -> bool:
         """Whether the trainer is a program that has come to its end. training.command.stop_follows then waits to see
         whether the task is stopped, too: this clock must not look like that, or a crash would be a measurement."""
-        if not self._starts_program:
-            return False
-        runs = processes.has_children()
-        self._program_ran = self._program_ran or runs
-        return self._program_ran and not runs
+        return self._starts_program and processes.has_had_children() and not processes.has_children()
 
     def _measured(self) -> bool:
         if self.start is None and not self.marks:

@@ -12,11 +12,11 @@ from hpc.preflight.finding import Finding, note, ok, problem
 from hpc.preflight.job import poll_seconds
 from hpc.processes import wait_until
 from hpc.slurm.answers import QueuedTask
-from hpc.slurm.commands import Slurm
+from hpc.slurm.commands import Slurm, SlurmError
 from hpc.slurm.profile import Profile
 from hpc.storage.revisions import write_sweep
 from hpc.storage.store import Store
-from hpc.submission.live import queues
+from hpc.submission.live import live_tasks, queues
 from hpc.submission.lock import lock
 from hpc.sweep.cell import Cell
 from hpc.sweep.definition import Sweep
@@ -45,7 +45,8 @@ def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: fl
     try:
         if not wait_until(lambda: _begun(store, cell), start_s, pause):
             return note("signal", f"not tried: a second job did not begin within {start_s:g} s", "try again later")
-        (task,) = _tasks(store)
+        (task,) = (live.queued for live in live_tasks(store))
+        starts = len(store.attempts(cell))
         slurm.signal(task, "USR2")
         began = time.monotonic()
         if not wait_until(lambda: _saved(store, cell), _PATIENCE_SECONDS, pause):
@@ -53,13 +54,12 @@ def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: fl
             return problem("signal", text, "look at setup and container in the profile: something ends or hides it")
         seconds = time.monotonic() - began
         text = f"a task on {task.node} that got USR2 saved within {duration(seconds)}"
-        if not wait_until(lambda: any(t.restarts > task.restarts for t in _tasks(store)), _PATIENCE_SECONDS, pause):
+        if not wait_until(lambda: _requeued(store, cell, task, starts), _PATIENCE_SECONDS, pause):
             fix = "use `holdfast submit --wait`, which submits such cells again"
             return note("signal", f"{text}, and was not requeued", fix)
         return ok("signal", f"{text} and was requeued")
     finally:
-        slurm.cancel(_tasks(store))
-        wait_until(lambda: not _tasks(store), _CANCEL_SECONDS, pause)  # what is left may still write here
+        wait_until(lambda: _gone(store, slurm), _CANCEL_SECONDS, pause)  # what is left may still write here
 
 
 def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
@@ -79,8 +79,23 @@ def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
     return cell
 
 
-def _tasks(store: Store) -> list[QueuedTask]:
-    return [task.queued for task in queues(store).tasks]
+def _requeued(store: Store, cell: Cell, task: QueuedTask, starts: int) -> bool:
+    """Whether a task has been queued again. starts: how often it had started before.
+
+    In its second start it ends at once: whoever comes late finds it in the queue no more, but finds that start.
+    """
+    restarted = any(live.queued.restarts > task.restarts for live in queues(store).tasks)
+    return restarted or len(store.attempts(cell)) > starts
+
+
+def _gone(store: Store, slurm: Slurm) -> bool:
+    """Cancel what is left in the queue; whether nothing was. What cannot be asked may still be there."""
+    try:
+        left = live_tasks(store)
+        slurm.cancel(live.queued for live in left)
+    except SlurmError:
+        return False
+    return not left
 
 
 def _begun(store: Store, cell: Cell) -> bool:

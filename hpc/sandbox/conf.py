@@ -56,6 +56,7 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait={kill_wait}
 SlurmdTimeout={slurmd_timeout}
+MessageTimeout={message_timeout}
 JobRequeue={job_requeue:d}
 # There is no accounting database, so the controller itself has to remember ended jobs; a day is enough to rehearse.
 MinJobAge=86400
@@ -91,9 +92,10 @@ class ClusterSettings:
     kill_wait: seconds between TERM and KILL. preempt_mode: what becomes of evicted jobs. user_signal: whether an
     evicted job gets its `--signal` first. grace_time: seconds for which an evicted job may continue. requeue_delay:
     seconds until a requeued job may start again, 5 or more. job_requeue: whether jobs may be requeued unless they say
-    otherwise. slurmd_timeout: seconds until a silent node counts as failed. limit_memory: whether a job that uses more
-    memory than it asked for is killed. die_with_owner: whether the daemons end
-    when the process that started them does, however it ends (its jobs are then on their own).
+    otherwise. slurmd_timeout: seconds until a silent node counts as failed. message_timeout: seconds that a command
+    waits for a controller that is slow or gone. limit_memory: whether a job that uses more memory than it asked for is
+    killed. die_with_owner: whether the daemons end when the process that started them does, however it ends (its jobs
+    are then on their own).
     """
 
     nodes: int = 4
@@ -114,6 +116,8 @@ class ClusterSettings:
     job_requeue: bool = True
     # A killed slurmd is noticed in seconds rather than in Slurm's default of five minutes.
     slurmd_timeout: int = 10
+    # Slurm's default.
+    message_timeout: int = 10
     # As sites do with cgroups, which a sandbox does without: here slurmd looks at each job once a second.
     limit_memory: bool = False
     die_with_owner: bool = False

@@ -12,7 +12,7 @@ from hpc.sandbox.conf import CONTROLLER, MUNGE, SandboxError
 from hpc.sandbox.directory import daemons, read_state, wait_until, write_state
 from hpc.sandbox.members import members
 from hpc.sandbox.programs import start_daemon
-from hpc.slurm.commands import Slurm
+from hpc.slurm.commands import Slurm, SlurmError
 
 # A cluster is up in seconds; a machine busy with other work needs much longer.
 _BOOT_TIMEOUT_S = 120.0
@@ -66,7 +66,10 @@ def wait_for(directory: Path, names: Sequence[str]) -> None:
         return [name for name in names if not started[name].alive()]
 
     def ready() -> bool:
-        return slurm.answers() and set(names) <= {CONTROLLER, MUNGE, *_nodes_in_service(slurm)}
+        try:
+            return slurm.answers() and set(names) <= {CONTROLLER, MUNGE, *_nodes_in_service(slurm)}
+        except SlurmError:  # on a busy machine it answers the one question in time and not the other
+            return False
 
     if not wait_until(lambda: bool(dead()) or ready(), _BOOT_TIMEOUT_S) or dead():
         name = (dead() or [CONTROLLER])[0]

@@ -75,7 +75,13 @@ def run_tasks(
         if sum(intent.sizes) > parallel:
             start.use_fork_server()
         while workers.left:
-            workers.turn(parallel, on_poll, before_start, cancelled)
+            try:
+                while workers.left:
+                    workers.turn(parallel, on_poll, before_start, cancelled)
+            except KeyboardInterrupt:  # wherever it strikes, also between two turns
+                if workers.ends.interrupted:
+                    raise
+                workers.interrupt()
     except KeyboardInterrupt:
         workers.ends.interrupted = True
     finally:
@@ -197,12 +203,6 @@ class _Workers:
         except OSError as error:  # a full disk, or a file server that does not answer
             self.failure = self.failure or error
             self.stop()
-        except KeyboardInterrupt:
-            if self.ends.interrupted:
-                raise
-            self.ends.interrupted = True
-            self.stop()
-            print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
 
     def start(self, parallel: int, before_start: Callable[[], None]) -> None:
         """Let as many run at once as there are tasks for."""
@@ -232,6 +232,12 @@ class _Workers:
                 self._note(index, worker, code)
         if self.ends.exit_code:
             self._waiting.clear()
+
+    def interrupt(self) -> None:
+        """Stop, as the user asks for it."""
+        self.ends.interrupted = True
+        self.stop()
+        print("\nstopping: the workers save their state; Ctrl-C again kills them", file=sys.stderr)
 
     def stop(self) -> None:
         """Start no more, and ask those that run to save and stop."""

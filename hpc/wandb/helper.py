@@ -30,6 +30,7 @@ _KEPT = {
     "WANDB_ENTITY",
     "WANDB_HTTP_TIMEOUT",
     "WANDB_IDENTITY_TOKEN_FILE",
+    "WANDB__SERVICE_WAIT",
 }
 _SECRET = {"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"}
 # wandb takes its server from wandb/settings in the working directory. In a sweep directory of somebody else, that file

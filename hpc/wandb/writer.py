@@ -31,7 +31,7 @@ ONLINE = "online"
 # Live: between two looks at the checkpoints, and after an error of the client, which is usually a network that is away.
 _POLL_SECONDS, _RETRY_SECONDS = 2.0, 60.0
 # Offline: how long wandb may take to complete a file after its run has ended, and between two looks at it.
-_WHOLE_SECONDS, _PAUSE_SECONDS = 10.0, 0.02
+_WHOLE_SECONDS, _PAUSE_SECONDS = 60.0, 0.02
 _NICE = 10
 # Nothing that describes this process: it is not the one that trained. Names in x_ change between versions of wandb.
 _SETTINGS = {

@@ -28,6 +28,7 @@ def memory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, slurm_here: None) -> Iterator[Sandbox]:
-    """A cluster whose daemons may be killed: 4 nodes with 4 CPUs each."""
-    with sandbox.up(tmp_path_factory.mktemp("cluster"), slurmd_timeout=5, die_with_owner=True) as found:
+    """A cluster of 4 nodes with 4 CPUs each, where a busy machine is no dead node."""
+    directory = tmp_path_factory.mktemp("cluster")
+    with sandbox.up(directory, slurmd_timeout=300, message_timeout=50, kill_wait=60, die_with_owner=True) as found:
         yield found

@@ -27,7 +27,7 @@ from helpers.waiting import PATIENCE, comes, wait_until
 
 from hpc.processes import Process, start_time
 from hpc.sandbox.cluster import Sandbox
-from hpc.slurm.answers import QueuedTask
+from hpc.slurm.answers import Node, QueuedTask
 from hpc.slurm.commands import SlurmError
 from hpc.storage.store import Store
 from hpc.submission.live import live_tasks
@@ -186,13 +186,20 @@ class Storm:
             if json.loads(self.store.paths.progress_file(pack or 0).read_text()).get("ended"):
                 self.struck.setdefault((cell.name, attempt), TIME_LIMIT)
 
+    def _nodes(self) -> list[Node]:
+        """None as long as the controller does not answer: whoever waits for a state of theirs asks again."""
+        try:
+            return self.cluster.slurm.nodes()
+        except SlurmError:
+            return []
+
     def operate(self) -> None:
         """What an administrator does: resume nodes that Slurm drained because a launch failed there.
 
         The tasks of such launches, which Slurm holds, are left to the next submission.
         """
         environment = os.environ | {"SLURM_CONF": str(self.cluster.conf)}
-        for node in self.cluster.slurm.nodes():
+        for node in self._nodes():
             if "drain" in node.state.lower():
                 words = ["scontrol", "update", f"nodename={node.name}", "state=resume"]
                 subprocess.run(words, env=environment, capture_output=True, check=False)
@@ -241,7 +248,7 @@ class Storm:
         find(self.cluster, node)
 
     def _given_up(self, node: str) -> bool:
-        return any(found.name == node and "down" in found.state.lower() for found in self.cluster.slurm.nodes())
+        return any(found.name == node and "down" in found.state.lower() for found in self._nodes())
 
     def kill_controller(self) -> None:
         """slurmctld dies, and tasks are told to stop while nobody can requeue them."""

@@ -9,10 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.waiting import PATIENCE, wait_until
+import pytest
+from helpers.waiting import PATIENCE, comes, wait_until
 
+from hpc.sandbox import cluster as sandbox
 from hpc.sandbox.cluster import Sandbox
 from hpc.status.early_ends import refused_requeues
 
@@ -31,6 +34,13 @@ AuthType=auth/none
 NodeName=n1
 PartitionName=p Nodes=n1
 """
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory, slurm_here: None) -> Iterator[Sandbox]:
+    """A cluster that soon gives up a node that is silent."""
+    with sandbox.up(tmp_path_factory.mktemp("cluster"), slurmd_timeout=5, die_with_owner=True) as found:
+        yield found
 
 
 def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submission(
@@ -59,11 +69,16 @@ def test_a_task_that_nobody_can_requeue_saves_and_is_taken_up_by_the_next_submis
 
 def test_a_node_that_is_cut_off_while_its_tasks_go_on_changes_no_result(tmp_path: Path, cluster: Sandbox) -> None:
     storm = Storm(tmp_path, cluster, SEED, cells=6)
-    storm.prepare(steps=300, pace=0.2)
-    with at_cluster(cluster):
-        storm.submit()
+    storm.prepare(steps=3000, pace=0.5)  # no cell ends before the storm does
+
+    def succeeded() -> bool:
+        """Whether a task that was cut off has a successor; a cut that comes as tasks stop by themselves hits none."""
         storm.await_running(6)
         storm.cut_off()
-        wait_until(lambda: storm.effective()[CUT] >= 1, "a successor of a cut-off task", pause=0.3)
+        return comes(lambda: storm.effective()[CUT] >= 1, patience=60, pause=0.3)
+
+    with at_cluster(cluster):
+        storm.submit()
+        wait_until(succeeded, "a successor of a cut-off task")
         storm.settle()
     assert storm.aggregated() == storm.calm()

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from .attempts import ROOT
 from .foreign.aimed import AIMS
 from .foreign.campaign import aimed, campaign
 from .foreign.commands import COMMANDS
+from .foreign.findings import Findings
 from .foreign.reader import Answer
-from .foreign.strikes import faults_of
+from .foreign.strikes import WAITED, faults_of, if_it_waits_again
 from .foreign.traces import OPTIONS, Rules
 from .syscalls import missing
 
@@ -163,6 +165,15 @@ def test_an_answer_that_must_not_be_is_a_fault(changes: dict[str, Any], fault: s
     assert list(faults_of(fine, tmp_path)) == []
     (found,) = faults_of(fine._replace(**changes), tmp_path)
     assert fault in found
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_command_that_waits_is_a_fault_if_it_waits_again(again: bool) -> None:
+    strikes = [Findings(faults=Counter({WAITED: 1, "wrote 'x'": 1}), first={WAITED: "there", "wrote 'x'": "there"})]
+    strikes.append(Findings(faults=Counter({WAITED: 1} if again else {})))
+    found = if_it_waits_again(iter(strikes).__next__)
+    assert found.faults == {"wrote 'x'": 1} | ({WAITED: 1} if again else {})
+    assert found.first.keys() == found.faults.keys()
 
 
 def test_a_directory_that_anybody_may_have_made_costs_a_line_and_nothing_else() -> None:

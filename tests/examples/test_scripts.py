@@ -7,16 +7,20 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from helpers import warm
 from helpers.command_line import ROOT, Holdfast, environment, result, statuses
 from helpers.here import lacking
 from helpers.waiting import PATIENCE, wait_until
 
+from hpc.files.directories import numbers
+from hpc.storage.checkpoint import decode
 from hpc.storage.store import Store
 
 SCRIPTS = ROOT / "examples" / "scripts"
@@ -51,13 +55,19 @@ def test_a_script_as_it_is_runs_to_its_report(
 
 
 @pytest.mark.slow
+@pytest.mark.command
 @pytest.mark.parametrize(("name", "library"), [("classify", "torch"), ("lightning_fit", "lightning")])
 def test_a_script_with_a_checkpoint_resumes_bit_for_bit_also_from_the_last_one(
-    holdfast: Holdfast, name: str, library: str
+    tmp_path: Path, name: str, library: str
 ) -> None:
     if find_spec(library) is None:
         lacking(f"{library} is not installed")
-    checked = holdfast("check", "resume", "--config", str(SCRIPTS / f"{name}.yaml"), "--cells", "1")
+    for seed in range(10):  # of the times of the faults: a cell that ends before them decides nothing
+        words = ("check", "resume", "--config", str(SCRIPTS / f"{name}.yaml"), "--cells", "1", "--seed", str(seed))
+        checked = warm.command(words, tmp_path)
+        if "UNDECIDED" not in checked.stdout + checked.stderr:
+            break
+    assert checked.returncode == 0, f"{checked.returncode}\n{checked.stdout}\n{checked.stderr}"
     assert "and from its last checkpoint" in checked.stdout + checked.stderr
     assert "EXACT: 1 cell, interrupted" in checked.stdout + checked.stderr
     assert "NOT EXACT" not in checked.stdout + checked.stderr
@@ -119,6 +129,15 @@ def configure(directory: Path, **trainer: Any) -> str:
     return "sweep.yaml"
 
 
+def ninth_epoch_is_saved(store: Store) -> bool:
+    """Whether Holdfast has a checkpoint with the script's state of that epoch: neither log nor progress says which."""
+    for path in [path for pack in numbers(store.paths.packs_root) for path in store.paths.generations(pack)]:
+        with suppress(FileNotFoundError):  # a newer one has taken its place
+            if any(row.arrays["state"].tobytes().endswith(b" 9 end") for row in decode(path.read_bytes())):
+                return True
+    return False
+
+
 def test_a_script_stopped_in_the_middle_of_its_checkpoint_resumes_from_the_whole_one(
     holdfast: Holdfast, tmp_path: Path
 ) -> None:
@@ -128,8 +147,7 @@ def test_a_script_stopped_in_the_middle_of_its_checkpoint_resumes_from_the_whole
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) == 9, "nine epochs")
-    log = store.paths.log_file(store.sweep().grid[0])
-    wait_until(lambda: "epoch 9" in log.read_text(), "the ninth epoch's checkpoint")
+    wait_until(lambda: ninth_epoch_is_saved(store), "the ninth epoch's checkpoint")
     (tmp_path / "go").touch()
     wait_until((tmp_path / "half").exists, "half a checkpoint")
     running.send_signal(signal.SIGINT)
@@ -172,8 +190,7 @@ def test_a_script_that_has_to_be_told_is_told_where_its_checkpoint_is(
     )
     store = Store(tmp_path / "out")
     wait_until(lambda: store.exists() and max(s.epoch for s in statuses(store)) == 9, "nine epochs")
-    cell = store.sweep().grid[0]
-    wait_until(lambda: "epoch 9" in store.paths.log_file(cell).read_text(), "the ninth epoch's checkpoint")
+    wait_until(lambda: ninth_epoch_is_saved(store), "the ninth epoch's checkpoint")
     running.send_signal(signal.SIGINT)
     assert running.wait(timeout=PATIENCE) == 130
     assert not (tmp_path / "resumed").exists(), "the first start has no checkpoint"
@@ -181,6 +198,7 @@ def test_a_script_that_has_to_be_told_is_told_where_its_checkpoint_is(
     holdfast("run", "--config", config)
     assert (tmp_path / "resumed").read_text().split()[1:] == ["9", "end"]
     holdfast("run", "--config", config, "--output-dir", "straight")
+    cell = store.sweep().grid[0]
     assert result(store, cell)["outcome_digest"] == result(Store(tmp_path / "straight"), cell)["outcome_digest"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from helpers.command_line import WIDTH
+from helpers.waiting import PATIENCE
 
 _SAVE = """\
             if run.checkpoint_due():
@@ -28,6 +29,12 @@ def held_trainer(directory: Path, name: str = "held.py") -> Path:
     path = directory / name
     path.write_text(text.replace(_SAVE, _SAVE + _HOLD).replace("import random\n", "import os\nimport random\n"))
     return path
+
+
+def has_all_the_time_to_save(trainer: Path) -> None:
+    """Change this trainer's file: a worker whose starter is gone is not killed, however slow the machine is."""
+    with trainer.open("a") as file:
+        file.write(f"\n\nimport hpc.node.stop\nhpc.node.stop._ORPHAN_SECONDS = {PATIENCE}\n")
 
 
 def hold(directory: Path) -> dict[str, str]:

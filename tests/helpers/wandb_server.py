@@ -125,7 +125,7 @@ class WandbServer:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.seconds = 0.0
-        self._speaking.set()
+        self.speak()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join(timeout=10)
@@ -133,6 +133,10 @@ class WandbServer:
     def fall_silent(self) -> None:
         """Answer nothing from now on."""
         self._speaking.clear()
+
+    def speak(self) -> None:
+        """Answer what was asked meanwhile, and everything from now on."""
+        self._speaking.set()
 
     def hold_back(self) -> None:
         """Wait as long as an answer is to be waited for."""

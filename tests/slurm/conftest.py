@@ -33,8 +33,10 @@ def start_cluster(tmp_path_factory: pytest.TempPathFactory, slurm_here: None) ->
             directory = tmp_path_factory.mktemp("cluster")
             atexit.register(sandbox.down, directory)
             stack.callback(sandbox.down, directory)
-            # A busy machine is no dead node, unless a test says how soon a node is dead.
-            return sandbox.up(directory, die_with_owner=True, **{"slurmd_timeout": 300} | settings)
+            # A busy machine is neither a dead node nor a dead controller, unless a test says how soon they are dead.
+            # A command against a controller that is gone takes message_timeout; holdfast gives it 60 s.
+            patient = {"slurmd_timeout": 300, "message_timeout": 50}
+            return sandbox.up(directory, die_with_owner=True, **patient | settings)
 
         yield start
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from helpers.faulty_sbatch import sbatch_that
 from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace
 
+from hpc.sandbox.cluster import Sandbox
 from hpc.submission import cancels
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +113,11 @@ def test_a_second_submission_that_waits_waits_for_its_turn(workplace: Workplace)
     assert workplace.states() == {"COMPLETED": 2}
 
 
-def test_a_task_that_is_cancelled_while_it_saves_does_not_come_back(workplace: Workplace) -> None:
+def test_a_task_that_is_cancelled_while_it_saves_does_not_come_back(
+    start_cluster: Callable[..., Sandbox], tmp_path: Path
+) -> None:
+    # A requeued task waits for longer than a scancel takes to come, on any machine.
+    workplace = Workplace(tmp_path, start_cluster(nodes=2, kill_wait=60, requeue_delay=120))
     (workplace.directory / "slow.py").write_text(SLOW_TO_SAVE)
     sweep = {"name": "slow", "axes": {"width": list(range(1, 9))}, "runs_per_condition": 1}
     options = {"save": 1.5, "while_there": "nothing"}
@@ -157,6 +163,8 @@ def test_a_submission_right_after_a_cancellation_says_that_the_tasks_have_not_en
 def test_what_a_wait_and_a_cancellation_leave_is_said_before_and_after(workplace: Workplace) -> None:
     config = workplace.foreign(widths=[1, 2, 3, 4], epochs=40, held=True)
     waiting = workplace.start("submit", "--config", config, "--profile", "sandbox", "--pack", "2", "--wait")
+    assert waiting.stderr is not None
+    assert any(line.startswith("foreign: 4 cells: ") for line in waiting.stderr)  # from its first look on, it waits
     wait_until(lambda: workplace.store().exists() and min(workplace.epochs()[::2]) >= 1, "cells in training")
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=PATIENCE)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers.faulty_sbatch import sbatch_that
 from helpers.waiting import PATIENCE, wait_until
 from helpers.workplace import Workplace, outcomes
 
@@ -57,12 +58,18 @@ def test_held_tasks_are_told_and_the_next_submission_replaces_them(small: Workpl
     assert outcomes(small.results()) == outcomes(small.results("here"))
 
 
-def test_waiting_submission_does_not_wait_for_held_tasks(small: Workplace) -> None:
+def test_waiting_submission_does_not_wait_for_held_tasks(small: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small.foreign(widths=[1, 2], epochs=3, seconds=0)
     command = [sys.executable, "-m", "hpc", "submit", "--config", config, "--profile", "sandbox", "--wait"]
+    first, second, go = (small.directory / name for name in ("first", "second", "go"))
     with broken_spool(small.cluster):
-        waiting = subprocess.Popen(command, cwd=small.directory, env=small.environment(), stderr=subprocess.PIPE)
-        wait_until(lambda: all_held(small), "both tasks held")
+        with monkeypatch.context() as patch:
+            # The second submission is queued once the spool is whole again, or its tasks would be held, too.
+            held_up = f"touch {second}; while [ ! -e {go} ]; do sleep 0.05; done"
+            sbatch_that(small.directory, patch, f"if [ -e {first} ]; then {held_up}; fi; touch {first}")
+            waiting = subprocess.Popen(command, cwd=small.directory, env=small.environment(), stderr=subprocess.PIPE)
+        wait_until(second.exists, "a second submission, as both tasks are held")
+    go.touch()
     _, said = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 0, said
     assert b"2 tasks that Slurm holds since a launch failed are cancelled" in said

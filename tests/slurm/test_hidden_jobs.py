@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from helpers import slurm_daemons
 from helpers.command_line import ROOT
 from helpers.users import BOB, becoming, need_other_users
 from helpers.waiting import PATIENCE
@@ -38,10 +39,7 @@ def test_what_another_member_has_queued_where_jobs_are_private_counts_as_queued(
     need_other_users()
     cluster = start_cluster()
     workplace = Workplace(tmp_path, cluster)
-    with cluster.conf.open("a") as conf:
-        conf.write("PrivateData=accounts,jobs\n")
-    with workplace.on_cluster():
-        subprocess.run(["scontrol", "reconfigure"], check=True)
+    slurm_daemons.reconfigure(cluster, "PrivateData=accounts,jobs")
     config = workplace.foreign(widths=[1, 2, 3], epochs=2)
     workplace.submit(config, "--prepare")
     job = cluster.slurm.sbatch(workplace.store().paths.array_script(1, 0), ["--hold"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.waiting import PATIENCE, wait_until
+from helpers import slurm_daemons
+from helpers.waiting import wait_until
 from helpers.workplace import Workplace
 
 from hpc.sandbox.cluster import Sandbox
@@ -20,13 +19,8 @@ def mailing(start_cluster: Callable[..., Sandbox], tmp_path: Path) -> tuple[Work
     program.chmod(0o755)
     mails.touch()
     cluster = start_cluster(nodes=1, cpus=2)
-    with cluster.conf.open("a") as conf:
-        conf.write(f"MailProg={program}\n")
-    workplace = Workplace(tmp_path, cluster)
-    subprocess.run(
-        ["scontrol", "reconfigure"], env=os.environ | {"SLURM_CONF": str(cluster.conf)}, check=True, timeout=PATIENCE
-    )
-    return workplace, mails
+    slurm_daemons.reconfigure(cluster, f"MailProg={program}")
+    return Workplace(tmp_path, cluster), mails
 
 
 def test_slurm_mails_once_per_array_and_for_each_task_where_that_is_asked_for(

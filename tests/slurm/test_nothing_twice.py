@@ -176,8 +176,8 @@ def test_tasks_whose_job_was_renamed_are_still_queued(workplace: Workplace) -> N
 
 @pytest.fixture
 def two(start_cluster: Callable[..., Sandbox], tmp_path: Path) -> list[Workplace]:
-    """The same directory, seen from machines of two clusters."""
-    return [Workplace(tmp_path, start_cluster(nodes=2)) for _ in range(2)]
+    """The same directory, seen from machines of two clusters, whose controllers commands soon give up when they end."""
+    return [Workplace(tmp_path, start_cluster(nodes=2, message_timeout=10)) for _ in range(2)]
 
 
 def there(workplace: Workplace, *words: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:

@@ -7,15 +7,23 @@ import shutil
 import sys
 
 import pytest
+import yaml
 from helpers.waiting import wait_until
 from helpers.workplace import Workplace
 
 
-def test_a_command_in_a_copy_leaves_the_tasks_of_the_original_alone(workplace: Workplace) -> None:
+def submit_and_hold(workplace: Workplace) -> None:
+    """Two cells that wait in mid-training, and save nothing meanwhile."""
     config = workplace.foreign(widths=[1, 2], epochs=40, held=True)
-    workplace.submit(config)
+    content = yaml.safe_load((workplace.directory / config).read_text()) | {"checkpoint": {"every_seconds": 3600}}
+    workplace.submit(workplace.write(config, content))
     wait_until(lambda: min(workplace.epochs()) >= 3, "every cell in mid-training")
-    shutil.copytree(workplace.directory / "out", workplace.directory / "copy")
+
+
+def test_a_command_in_a_copy_leaves_the_tasks_of_the_original_alone(workplace: Workplace) -> None:
+    submit_and_hold(workplace)
+    # Of what is just being written, cp -r would say that it has vanished.
+    shutil.copytree(workplace.directory / "out", workplace.directory / "copy", ignore=shutil.ignore_patterns(".*.tmp"))
     said = workplace.holdfast("cancel", "copy", "-y").stderr
     assert f"note: this is a copy of {workplace.directory}/out, whose tasks are left alone" in said
     assert "RUNNING" not in workplace.states("copy")
@@ -27,8 +35,7 @@ def test_a_command_in_a_copy_leaves_the_tasks_of_the_original_alone(workplace: W
 
 
 def test_a_renamed_sweep_can_still_be_cancelled(workplace: Workplace) -> None:
-    workplace.submit(workplace.foreign(widths=[1, 2], epochs=40, held=True))
-    wait_until(lambda: min(workplace.epochs()) >= 3, "every cell in mid-training")
+    submit_and_hold(workplace)
     (workplace.directory / "out").rename(workplace.directory / "moved")
     assert "cancelled 2 tasks" in workplace.holdfast("cancel", "moved", "-y").stderr
 
@@ -82,8 +89,9 @@ def test_a_submission_from_within_a_job_takes_nothing_over_from_it(workplace: Wo
     workplace.cluster.slurm.sbatch(
         script, ["--mem=300M", "--time=9", "--cpus-per-task=2", f"--output={workplace.directory}/outer.log"]
     )
-    wait_until((workplace.directory / "ended").exists, "the submission's end")
-    assert (workplace.directory / "ended").read_text() == "0\n"
+    ended = workplace.directory / "ended"
+    wait_until(lambda: ended.exists() and ended.read_text(), "the submission's end")
+    assert ended.read_text() == "0\n"
     workplace.wait_until_ended()
     assert workplace.states() == {"COMPLETED": 1}
     tasks = [task for task in workplace.cluster.slurm.queue(finished=True) if task.name.startswith("foreign-")]

@@ -55,8 +55,8 @@ INTERRUPTED = """
 import threading, time
 from holdfast import status, submit, wait
 sweep = submit(config="sweep.yaml", profile="sandbox")
-print("waits", flush=True)
 try:
+    print("waits", flush=True)
     wait(sweep)
 except KeyboardInterrupt:
     pass

@@ -152,7 +152,7 @@ def test_a_copy_that_ends_after_a_redo_on_a_node_that_was_given_up_changes_nothi
     elsewhere = ("unshare", "--fork", "--pid", "--mount-proc")
     if not shutil.which("unshare") or subprocess.run([*elsewhere, "true"], capture_output=True).returncode:
         pytest.skip("needs a PID namespace of its own: unshare, as root")
-    with start_cluster(nodes=2, slurmd_timeout=5) as cluster:
+    with start_cluster(nodes=2) as cluster:
         workplace = Workplace(tmp_path, cluster)
         touch(workplace, "end")
         submitted(workplace, late=1)
@@ -161,6 +161,7 @@ def test_a_copy_that_ends_after_a_redo_on_a_node_that_was_given_up_changes_nothi
         old = int(workplace.store().pack_record(1)["pid"])
         # The daemon; the training lives on, as on a node that the network has lost.
         slurm_daemons.kill(cluster, task.node)
+        slurm_daemons.give_up(cluster, task.node)
         wait_until(lambda: workplace.states() == {"COMPLETED": 2}, "the requeued task's results")
         wait_until(lambda: not cluster.slurm.queue(), "an empty queue")
         try:

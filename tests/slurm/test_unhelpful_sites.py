@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers.command_line import WIDTH
@@ -34,11 +34,25 @@ def test_where_preemption_cancels_waiting_submission_goes_on_until_all_is_done(
         assert outcomes(workplace.results()) == outcomes(workplace.results("here"))
 
 
-def test_a_node_on_which_nothing_starts_is_left_out_of_the_next_submission(workplace: Workplace) -> None:
-    # A Python that is there on every node but one, as when a file system is not mounted.
-    python = workplace.directory / "python"
-    python.write_text(f'#!/bin/sh\n[ "$SLURMD_NODENAME" = n2 ] && exit 127\nexec {sys.executable} "$@"\n')
+def python_missing_on(nodes: Sequence[str], directory: Path) -> Path:
+    """A Python that is there on other nodes only, as when a file system is not mounted; on all, once `mounted` exists.
+
+    It answers nowhere before each of these nodes has two tasks: one on which they end at once would take the others'.
+    """
+    seen, python = directory / "seen", directory / "python"
+    seen.mkdir()
+    here = f'exec {sys.executable} "$@"'
+    lines = ["#!/bin/sh", f"[ -e {directory}/mounted ] && {here}"]
+    lines += [f"touch {seen}/$SLURMD_NODENAME-$SLURM_ARRAY_TASK_ID"]
+    lines += [f"until [ $(ls {seen} | grep -c ^{node}-) -ge 2 ]; do sleep 0.1; done" for node in nodes]
+    lines += [f'[ "$SLURMD_NODENAME" = {node} ] && exit 127' for node in nodes]
+    python.write_text("\n".join([*lines, here, ""]))
     python.chmod(0o755)
+    return python
+
+
+def test_a_node_on_which_nothing_starts_is_left_out_of_the_next_submission(workplace: Workplace) -> None:
+    python = python_missing_on(["n2"], workplace.directory)
     workplace.write("site.yaml", {"partition": "low", "timeout_min": 5, "mem_gb": 1, "python": str(python)})
     config = workplace.foreign(widths=list(range(1, 17)), epochs=2, seconds=0.2)
     with workplace.on_cluster():
@@ -57,13 +71,7 @@ def test_nodes_that_are_left_out_on_one_cluster_are_none_of_anothers(
 ) -> None:
     """The second cluster has a node of the same name, which does well, and lacks another, which it would refuse."""
     a, b = (Workplace(tmp_path, start_cluster(nodes=nodes)) for nodes in (3, 2))
-    broken = tmp_path / "broken"
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\n[ -e {broken} ] && [ "$SLURMD_NODENAME" != n1 ] && exit 127\nexec {sys.executable} "$@"\n'
-    )
-    python.chmod(0o755)
-    broken.touch()
+    python = python_missing_on(["n2", "n3"], tmp_path)
     a.write("site.yaml", {"partition": "low", "timeout_min": 5, "mem_gb": 1, "python": str(python)})
     config = a.foreign(widths=list(range(1, 17)), epochs=2, seconds=0.2)
     with a.on_cluster():
@@ -72,7 +80,7 @@ def test_nodes_that_are_left_out_on_one_cluster_are_none_of_anothers(
         said = a.submit(config, "--dry-run", profile="site.yaml")
         assert "node n2 is excluded" in said
         assert "node n3 is excluded" in said
-    broken.unlink()
+    (tmp_path / "mounted").touch()
     with b.on_cluster():
         assert "is excluded" not in b.submit(config, profile="site.yaml")
         b.wait_until_ended()

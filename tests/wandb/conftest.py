@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.waiting import PATIENCE
 from helpers.wandb_server import WandbServer
 from helpers.wandb_sweeps import KEY
+
+from hpc.wandb import helper, mirror
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -20,6 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.path.is_relative_to(Path(__file__).parent):
                 item.add_marker(pytest.mark.skip(reason="wandb is not installed"))
+
+
+@pytest.fixture(autouse=True)
+def _patience_with_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine needs longer than a GPU should be idle for; tests of a bound set their own."""
+    monkeypatch.setattr(mirror, "SECONDS", PATIENCE)
+    monkeypatch.setattr(helper, "_KILL_SECONDS", PATIENCE)
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", str(PATIENCE))
 
 
 @pytest.fixture

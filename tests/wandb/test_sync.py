@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers import wandb_files
+from helpers.arguments import command_lines
 from helpers.users import ALICE, need_other_users
 from helpers.waiting import wait_until
 from helpers.wandb_server import StoredRun, WandbServer
@@ -271,12 +272,15 @@ def test_the_key_is_in_no_file_and_in_no_argument(server: WandbServer, tmp_path:
     train(store, sweep)
     words = [sys.executable, "-m", "hpc", "wandb", "sync", str(store.paths.root), "--group", GROUP]
     server.seconds = 0.02
+    server.fall_silent()  # until its helper was seen
     environment = os.environ | {"TMPDIR": str(tmp_path / "scratch")}
     (tmp_path / "scratch").mkdir()
     lines: set[bytes] = set()
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
         while process.poll() is None:
-            lines |= _command_lines()
+            lines |= command_lines()
+            if any(b"hpc.wandb.client" in line for line in lines):
+                server.speak()
             time.sleep(0.02)
         assert process.stdout is not None
         said = process.stdout.read()
@@ -321,17 +325,6 @@ def test_a_directory_of_somebody_else_neither_runs_code_nor_gets_the_key(
     assert not ran.exists()
     assert server.runs.pop(("lab", "theirs", "whole"))
     assert_complete(server, store, sweep)
-
-
-def _command_lines() -> set[bytes]:
-    found = set()
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal():
-            try:
-                found.add(Path(f"/proc/{entry}/cmdline").read_bytes())
-            except OSError:  # it has just ended
-                continue
-    return found
 
 
 def test_a_cell_keeps_its_id_and_has_another_under_another_configuration(tmp_path: Path) -> None:

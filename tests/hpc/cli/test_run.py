@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.command_line import WIDTH, Holdfast, environment, result, statuses
-from helpers.held import held_trainer, hold, release
+from helpers.held import has_all_the_time_to_save, held_trainer, hold, release
 from helpers.waiting import PATIENCE, wait_until
 
 from hpc.processes import ENDING, host
@@ -235,8 +235,7 @@ def test_what_a_task_was_told_is_nothing_to_a_run_that_is_started_in_it(holdfast
 
 def test_workers_of_a_command_that_was_killed_save_and_end(tmp_path: Path) -> None:
     config = held(tmp_path)
-    with (tmp_path / "held.py").open("a") as file:  # however long a busy machine takes to save
-        file.write(f"\n\nimport hpc.node.stop\nhpc.node.stop._ORPHAN_SECONDS = {PATIENCE}\n")
+    has_all_the_time_to_save(tmp_path / "held.py")
     command = [sys.executable, "-m", "hpc", "run", "--config", config, "--parallel-jobs", "1"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     store = Store(tmp_path / "out")

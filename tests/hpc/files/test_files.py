@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from helpers.here import lacking
+from helpers.waiting import PATIENCE
 
 from hpc.files import atomic, directories, logs, opening, reading
 
@@ -210,7 +211,7 @@ def race(work: Callable[..., None], directory: Path, results: int) -> list[int]:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE)
         assert worker.exitcode == 0
     return list(shared)
 

@@ -43,20 +43,21 @@ def large(value: float) -> dict[str, Any]:
     return {"weights": np.full(500_000, value)}
 
 
-def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Writing waits until the event is set."""
-    release, real = threading.Event(), attempt_module.PackAttempt.save
+def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Writing waits until the first event is set; the second one is as soon as it has begun."""
+    release, begun, real = threading.Event(), threading.Event(), attempt_module.PackAttempt.save
 
     def save(self: PackAttempt, rows: Any) -> None:
+        begun.set()
         assert release.wait(PATIENCE)
         real(self, rows)
 
     monkeypatch.setattr(attempt_module.PackAttempt, "save", save)
-    return release
+    return release, begun
 
 
 def test_training_goes_on_while_a_large_checkpoint_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = held(monkeypatch)
+    release, _ = held(monkeypatch)
     run = begin(store)
     run.restore(CELL)
     arrays, values = large(1.0), {"seen": [1]}
@@ -120,12 +121,13 @@ def test_arrays_on_their_way_are_waited_for_at_once_when_training_ends(store: St
 def test_writing_beside_training_does_not_stretch_the_interval_and_one_is_enough(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release, clock = held(monkeypatch), [1000.0]
+    (release, begun), clock = held(monkeypatch), [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     made = PackAttempt.begin(store, replace(store.sweep(), checkpoint_seconds=0.2), [CELL], 1, {})
     run = TrainingRun(made, stop_requested=lambda: False, device="cpu", threads=1, provenance={})
     run.restore(CELL)
     run.save({CELL: Checkpoint(1, large(1.0))})
+    assert begun.wait(PATIENCE)
     clock[0] += 0.25
     assert not run.checkpoint_due()  # the one before is not written yet
     release.set()

@@ -22,6 +22,7 @@ TRAINER = """
 import atexit, multiprocessing, os, signal, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+import hpc.node.stop
 from training.contract import Checkpoint
 
 class Odd(BaseException):
@@ -47,6 +48,7 @@ def train(cells, options, run):
     if options["left"] == "atexit":
         atexit.register(for_ever)
     if options["left"] == "brief":
+        hpc.node.stop._LEFTOVERS_SECONDS, hpc.node.stop._ATEXIT_SECONDS = 300, 600
         threading.Thread(target=briefly, args=(here,)).start()
         ThreadPoolExecutor().submit(int)  # its thread waits for work until Python itself ends it
     if options["end"] == "stopped":

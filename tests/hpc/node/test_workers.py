@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.held import has_all_the_time_to_save
 from helpers.small_sweeps import ROOT, make_grid, make_store, make_sweep, run_task, submit, write_trainer
 from helpers.waiting import wait_until
 
@@ -102,6 +103,7 @@ def test_a_task_that_is_stopped_again_and_again_before_its_first_worker_begins_i
 
 def test_workers_stop_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:
     path = write_trainer(tmp_path / "trainer", TRAINER)
+    has_all_the_time_to_save(path)
     places = tmp_path / "places"
     sweep = make_sweep(make_grid([1, 2], [42]), path=path, pack_mode="fused", options={"places": str(places)})
     store = make_store(tmp_path / "out", sweep)

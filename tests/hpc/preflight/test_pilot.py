@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.command_line import ROOT
 from helpers.small_sweeps import make_grid, make_sweep
 
 from hpc.config.load import CommandLine, load
@@ -409,7 +412,7 @@ def test_memory_is_that_of_a_trainer_and_of_all_that_it_started_and_a_failed_cel
     assert large["seconds_per_epoch"] is None
 
 
-COMMAND = {"command": "sleep 1.5; exit 3", "factors": {"mb": {"kind": "integer"}}, "metrics": LOSS}
+COMMAND = {"command": "sleep 1.5; : > ENDED; exit 3", "factors": {"mb": {"kind": "integer"}}, "metrics": LOSS}
 CRASHING = {"command": "python crash.py {mb} {seed}", "metrics": "metrics.json", "measures": ["loss"]}
 
 
@@ -417,16 +420,36 @@ CRASHING = {"command": "python crash.py {mb} {seed}", "metrics": "metrics.json",
 def test_a_program_that_crashes_just_before_the_pilots_own_clock_ends_was_not_measured(
     tmp_path: Path, trainer: dict[str, Any]
 ) -> None:
-    """That clock ends after 3 s; one that has ended is watched for 2 s more, as its task may be stopped, too."""
-    (tmp_path / "crash.py").write_text("import sys, time\ntime.sleep(1.5)\nsys.exit(3)\n")
-    config = {"trainer": trainer, "sweep": {"name": "crash", "axes": {"mb": [1]}, "runs_per_condition": 1}}
+    """That clock ends after 3 s; one that has ended is watched for 2 s more, as its task may be stopped, too.
+
+    Where a program takes too long to start, that clock is first: then one that is longer by less than those 2 s is
+    tried, lest it end after them.
+    """
+    ended = tmp_path / "ended"
+    command = trainer["command"].replace("ENDED", str(ended))
+    crash = f"import os, time\ntime.sleep(1.5)\nopen({str(ended)!r}, 'w').close()\nos._exit(3)\n"
+    (tmp_path / "crash.py").write_text(crash)
+    sweep = {"name": "crash", "axes": {"mb": [1]}, "runs_per_condition": 1}
+    config = {"trainer": trainer | {"command": command}, "sweep": sweep}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
-    write_sweep(Store(tmp_path / "pilot"), load(CommandLine(config=tmp_path / "sweep.yaml")).sweep, {})
-    answer: dict[str, Any] = {"conditions": []}
-    request = PilotRequest([1], 1.0, 1.0, 1, "cpu", None, 0.0, [0], 60.0)
-    pilot_on_node.measure_conditions(tmp_path / "pilot", request, answer)
-    (found,) = answer["conditions"]
+    loaded = load(CommandLine(config=tmp_path / "sweep.yaml"))
+    for seconds in (1.0 + 0.5 * longer for longer in range(20)):
+        directory = tmp_path / f"pilot-{seconds}"
+        write_sweep(Store(directory), loaded.sweep, {})
+        answer: dict[str, Any] = {"conditions": []}
+        request = PilotRequest([1], seconds, 1.0, 1, "cpu", None, 0.0, [0], 600.0)
+        pilot_on_node.measure_conditions(directory, request, answer)
+        (found,) = answer["conditions"]
+        if found["trouble"] or ended.exists():
+            break
     assert "ended with status 3" in found["trouble"]
+
+
+def test_a_program_that_ended_before_anyone_looked_is_known_to_have_run() -> None:
+    looks = "processes.has_had_children(), processes.has_children()"
+    source = f"import subprocess\nfrom hpc import processes\nprint({looks})\nsubprocess.run(['true'])\nprint({looks})"
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["False False", "True False"]
 
 
 def test_a_request_comes_back_from_its_file(tmp_path: Path) -> None:

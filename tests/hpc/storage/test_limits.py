@@ -6,7 +6,6 @@ import functools
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -47,9 +46,9 @@ def store(swept: Path, tmp_path: Path) -> Store:
 
 def holdfast(*words: str, cwd: Path, seconds: int = MOST_SECONDS) -> tuple[int, str]:
     """Exit code and output of a command that may use no more than the above."""
-    code, text, used = _used_by(*words, cwd=cwd, seconds=math.ceil(seconds * max(1.0, _slowness())))
-    assert code >= 0, f"it was killed after {used.ru_utime + used.ru_stime:.0f} s of a processor"
-    assert used.ru_maxrss * 1024 < MOST_BYTES
+    code, text, used, most = _used_by(*words, cwd=cwd, seconds=math.ceil(seconds * max(1.0, _slowness())))
+    assert code >= 0, f"it was killed after {used:.0f} s of a processor"
+    assert most < MOST_BYTES
     assert "Traceback" not in text
     return code, text
 
@@ -58,32 +57,40 @@ def holdfast(*words: str, cwd: Path, seconds: int = MOST_SECONDS) -> tuple[int, 
 def _slowness() -> float:
     with tempfile.TemporaryDirectory() as place:
         make_store(Path(place) / "out", make_sweep(path=write_trainer(Path(place))))
-        code, text, used = _used_by("plan", "out", cwd=Path(place), seconds=60 * MOST_SECONDS)
+        code, text, used, _ = _used_by("plan", "out", cwd=Path(place), seconds=60 * MOST_SECONDS)
     assert code == 0, text
-    return (used.ru_utime + used.ru_stime) / PLAN_SECONDS
+    return used / PLAN_SECONDS
 
 
-def _used_by(*words: str, cwd: Path, seconds: int) -> tuple[int, str, resource.struct_rusage]:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_AS, (4 * MOST_BYTES, 4 * MOST_BYTES))
+# Linux counts what a process held when it was forked from another as its own: that is to be a small one. After the
+# output of the command, a line of what it used.
+_MEASURED = """
+import json, os, resource, subprocess, sys
+seconds, most = map(int, sys.argv[1:3])
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+_, status, used = os.wait4(subprocess.Popen(sys.argv[3:]).pid, 0)
+used = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+print("\\n" + json.dumps([os.waitstatus_to_exitcode(status), *used]))
+"""
 
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "hpc", *words],
+
+def _used_by(*words: str, cwd: Path, seconds: int) -> tuple[int, str, float, int]:
+    """Exit code, output, seconds of a processor, most bytes of memory."""
+    limited = [sys.executable, "-c", _MEASURED, str(seconds), str(4 * MOST_BYTES)]
+    done = subprocess.run(
+        [*limited, sys.executable, "-P", "-m", "hpc", *words],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        preexec_fn=limit,
+        check=True,
     )
-    assert process.stdout is not None
-    with process.stdout:
-        text = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, text, used
+    text, _, measured = done.stdout.rstrip("\n").rpartition("\n")
+    code, used, most = json.loads(measured)
+    return code, text, used, most
 
 
 def _of_grid(axes: list[object], seeds: int) -> Change:

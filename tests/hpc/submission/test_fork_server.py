@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers.command_line import ROOT, Holdfast, environment, statuses
-from helpers.held import held_trainer, hold, release
+from helpers.held import has_all_the_time_to_save, held_trainer, hold, release
 from helpers.small_sweeps import make_store, make_sweep, write_trainer
 from helpers.waiting import PATIENCE, wait_until
 
@@ -116,7 +116,9 @@ def test_a_library_that_starts_threads_when_it_is_imported_is_not_forked(tmp_pat
 def test_a_task_whose_starter_was_killed_saves_and_ends_and_the_sweep_goes_on(
     holdfast: Holdfast, tmp_path: Path, victim: str
 ) -> None:
-    words = configure(tmp_path, held_trainer(tmp_path).name, cells=3, epochs=40, seconds=0.1, **hold(tmp_path))
+    trainer = held_trainer(tmp_path)
+    has_all_the_time_to_save(trainer)
+    words = configure(tmp_path, trainer.name, cells=3, epochs=40, seconds=0.1, **hold(tmp_path))
     running = started(tmp_path, words)
     store = in_mid_training(tmp_path)
     server = forker(running.pid)
@@ -146,8 +148,14 @@ def test_a_server_that_leaves_a_request_unread_is_told_from_one_that_forked(
     [pid] = [pid for pid in children(os.getpid()) if b"--fork" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(pid, signal.SIGSTOP)
     if then == "killed":
-        killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
-        killer.start()
+        send = socket.send_fds
+
+        def send_and_kill(*given: Any) -> int:
+            sent = send(*given)
+            os.kill(pid, signal.SIGKILL)
+            return sent
+
+        monkeypatch.setattr(socket, "send_fds", send_and_kill)
     else:
         monkeypatch.setattr(fork_server, "_PATIENCE_SECONDS", 0.5)
     with (tmp_path / "log").open("wb") as log, pytest.raises(ForkServerError):

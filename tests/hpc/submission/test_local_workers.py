@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from helpers.small_sweeps import ROOT, make_store, make_sweep, write_trainer
 
+from hpc.storage.store import Store
 from hpc.submission import intents, local_workers
+from hpc.submission.intents import Intent
 
 # Says that it trains, and trains until it is asked to stop.
 TRAINER = """
@@ -20,13 +22,18 @@ def train(cells, options, run):
 """
 
 
+def two_tasks(directory: Path) -> tuple[Store, Intent, Path]:
+    """A submission of two tasks; and a file that is there once the first one trains."""
+    place = directory / "trains"
+    sweep = make_sweep(path=write_trainer(directory, TRAINER), options={"place": str(place)})
+    store = make_store(directory / "out", sweep)
+    tasks = [[cell] for cell in list(sweep.grid)[:2]]
+    return store, intents.begin(store, [tasks], kind=intents.LOCAL, profile="local", name="x", code=""), place
+
+
 @pytest.mark.command
 def test_tasks_save_before_a_run_ends_because_files_cannot_be_reached(tmp_path: Path) -> None:
-    place = tmp_path / "trains"
-    sweep = make_sweep(path=write_trainer(tmp_path, TRAINER), options={"place": str(place)})
-    store = make_store(tmp_path / "out", sweep)
-    cells = list(sweep.grid)
-    intent = intents.begin(store, [[cells[:1], cells[1:2]]], kind=intents.LOCAL, profile="local", name="x", code="")
+    store, intent, place = two_tasks(tmp_path)
 
     def looks() -> None:
         if place.exists():
@@ -34,5 +41,28 @@ def test_tasks_save_before_a_run_ends_because_files_cannot_be_reached(tmp_path: 
 
     with pytest.raises(OSError, match="Input/output error"):
         local_workers.run_tasks(store, intent, ROOT, parallel=1, device="cpu", on_poll=looks)
-    assert "saved at step 1" in store.paths.log_file(cells[0]).read_text()
-    assert not store.attempts(cells[1]), "no further task is started"
+    assert_saved_and_no_other_begun(store)
+
+
+@pytest.mark.command
+def test_an_interrupt_between_two_turns_lets_the_tasks_save_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, intent, place = two_tasks(tmp_path)
+    interrupts = iter([KeyboardInterrupt])
+
+    def looks(workers: local_workers._Workers) -> bool:
+        if place.exists() and (interrupt := next(interrupts, None)):
+            raise interrupt
+        return bool(workers._waiting or workers._running)
+
+    monkeypatch.setattr(local_workers._Workers, "left", property(looks))
+    ends = local_workers.run_tasks(store, intent, ROOT, parallel=1, device="cpu", on_poll=lambda: None)
+    assert ends.interrupted
+    assert_saved_and_no_other_begun(store)
+
+
+def assert_saved_and_no_other_begun(store: Store) -> None:
+    first, second, *_ = store.sweep().grid
+    assert "saved at step 1" in store.paths.log_file(first).read_text()
+    assert not store.attempts(second)

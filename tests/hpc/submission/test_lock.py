@@ -183,7 +183,7 @@ def test_a_stopped_command_loses_its_lock_when_asked_and_notices_before_it_queue
             process.send_signal(signal.SIGCONT)
             assert process.stdin is not None
             process.stdin.close()
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE) == 0
             second.check()  # the first one's end has not removed the second one's lock
     assert beside(store) == []
 
