@@ -55,8 +55,8 @@ def started(task: Task, folder: Path, profiled: bool = False) -> dict[str, float
             **({"BENCHMARK_PROFILE": str(folder / "profile")} if profiled else {}),
         }
     )
-    # Where start.sh tells task.sh that setup has ended.
-    shell = ["bash", "-c", '"$@" 187> /dev/null; exit $?', "-", *command]
+    # Where start.sh reports to task.sh that setup has ended.
+    shell = ["bash", "-c", 'exec 187> /dev/null; "$@"; exit $?', "-", *command]
     done = subprocess.run(shell, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != protocol.TaskExit.STOPPED:
         raise RuntimeError(f"the task ended with {done.returncode}: {done.stdout}{done.stderr}")

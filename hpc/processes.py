@@ -116,7 +116,7 @@ def has_children() -> bool:
 
 
 def has_had_children() -> bool:
-    """Whether this process has started another one, which runs or has ended since."""
+    """Whether this process, or what it was exec'ed from, has started another one, running or ended."""
     return bool(_children(os.getpid())) or resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
 
 

@@ -23,7 +23,7 @@
 # means nothing.
 # The script around this one may have been edited, and a shell inherits functions: nothing of that may reach this one.
 \unset -f builtin set unset unalias trap kill wait eval exec export printf test [ read sleep scontrol shift local return
-\set -u +e +f +x +o pipefail
+\set -u +e +f +x +o pipefail +o posix
 \trap - EXIT ERR DEBUG RETURN
 \unalias -a
 IFS=$' \t\n'
@@ -42,9 +42,12 @@ unset HOLDFAST_STOP
 child=
 terminated=
 repeating=
-# Where start.sh says that setup has ended well. Not by a signal: of two that come at once, bash forgets one in `wait`.
-exec 187<> <(:)
+# Where start.sh reports that setup has ended well. Not by a signal: of two that come at once, bash loses one in `wait`.
+{ exec 187<> <(:); } 2>/dev/null
 began() { read -r -t 0 -u 187; }
+# Where there is no such descriptor (ulimit -n, no /proc), nobody can tell, and setup is taken to have ended well.
+{ : >"/proc/$$/fd/187"; } 2>/dev/null || began() { :; }
+trap '' USR1  # for trainers: `scancel --full -s USR1` reaches this shell, too
 first=${first:-}  # the script around this one may have got a signal already
 [ -n "$first" ] && export HOLDFAST_STOP=$first
 forward() {
@@ -71,11 +74,12 @@ trap 'first=${first:-USR2}' USR2
 trap 'first=${first:-TERM}; terminated=yes' TERM
 (
     trap '' USR2 TERM
+    trap - USR1
     set +u
     eval "${holdfast_setup:-}
 POSIXLY_CORRECT=y
 \\exec $command"
-) &
+) 187>&- &  # setup may close or use whatever it likes, and leave processes behind
 child=$!
 trap 'forward USR2' USR2
 trap 'forward TERM' TERM

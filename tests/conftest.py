@@ -57,6 +57,14 @@ def _slurm_among_others(items: list[pytest.Item]) -> list[pytest.Item]:
     return [item for _, module in sorted(zip(places, modules, strict=True), key=lambda at: at[0]) for item in module]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _state_of_the_user_is_left_as_it_was(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a user's commands remember beyond a sweep is no concern of tests, nor of others that run at the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _environment_is_left_as_it_was() -> Iterator[None]:
     """Loading a trainer and importing parts of torch set variables; commands of other tests would start with them."""

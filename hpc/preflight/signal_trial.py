@@ -82,14 +82,14 @@ def _submit(store: Store, profile: Profile, conf: Path | None) -> Cell:
 def _requeued(store: Store, cell: Cell, task: QueuedTask, starts: int) -> bool:
     """Whether a task has been queued again. starts: how often it had started before.
 
-    In its second start it ends at once: whoever comes late finds it in the queue no more, but finds that start.
+    In its second start it ends at once: a late look no longer finds it in the queue, but finds that start.
     """
     restarted = any(live.queued.restarts > task.restarts for live in queues(store).tasks)
     return restarted or len(store.attempts(cell)) > starts
 
 
 def _gone(store: Store, slurm: Slurm) -> bool:
-    """Cancel what is left in the queue; whether nothing was. What cannot be asked may still be there."""
+    """Cancel what is left in the queue. Returns whether nothing was: a cluster that does not answer may have tasks."""
     try:
         left = live_tasks(store)
         slurm.cancel(live.queued for live in left)

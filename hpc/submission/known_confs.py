@@ -8,7 +8,8 @@ before, or one where a system keeps its own.
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
+import os
 from pathlib import Path
 
 from hpc.files import atomic, directories, reading
@@ -20,7 +21,6 @@ from hpc.user_state import user_state
 _SYSTEM = tuple(
     Path(f"{folder}/slurm.conf") for folder in ("/etc/slurm", "/etc/slurm-llnl", "/usr/local/etc", "/opt/slurm/etc")
 )
-_MOST_REMEMBERED = 100
 
 
 def is_known(conf: Path) -> bool:
@@ -28,27 +28,30 @@ def is_known(conf: Path) -> bool:
     if conf in (conf_in_use(None), resolved(None) / "slurm.conf", *_SYSTEM):
         return True
     try:
-        return str(conf) in _remembered() and not owner_of(conf)
+        return (_file(conf).exists() or str(conf) in _former()) and not owner_of(conf)
     except OSError:
         return False
 
 
 def remember(conf: Path) -> None:
-    """Remember that this user submits with a slurm.conf; where that cannot be written, the environment must name it."""
-    known = _remembered()
-    if str(conf) not in known:
-        with contextlib.suppress(OSError):
-            directories.make_directory(_file().parent)
-            atomic.publish(_file(), json.dumps([*known, str(conf)][-_MOST_REMEMBERED:]).encode())
+    """Remember that this user submits with a slurm.conf; where that cannot be written, the environment must name it.
+
+    Each has a file of its own: of two commands that add to one file at once, one would lose its entry.
+    """
+    with contextlib.suppress(OSError):
+        if not (file := _file(conf)).exists():
+            directories.make_directory(file.parent)
+            atomic.publish(file, os.fsencode(conf) + b"\n")
 
 
-def _remembered() -> list[str]:
+def _former() -> list[str]:
+    """Those that versions before remembered, all in one file."""
     try:
-        found = reading.read_json(_file())
+        found = reading.read_json(user_state() / "slurm_confs.json")
     except (OSError, ValueError):
         return []
     return found if isinstance(found, list) else []
 
 
-def _file() -> Path:
-    return user_state() / "slurm_confs.json"
+def _file(conf: Path) -> Path:
+    return user_state() / "slurm_confs" / hashlib.sha256(os.fsencode(conf)).hexdigest()

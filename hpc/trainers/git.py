@@ -8,6 +8,7 @@ git's own refusal of other users' checkouts (safe.directory).
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def tracked(folder: Path, names: list[str]) -> set[Path]:
     try:
         listed = _asked(folder, "ls-files", "-z", "--", *names)
     except subprocess.TimeoutExpired:
-        fix = f"see whether `git -C {folder} ls-files` ends, and try again"
+        fix = f"see whether `git -C {shlex.quote(str(folder))} ls-files` ends, and try again"
         raise SweepError(f"{folder}: git has not listed its files within {_GIT_SECONDS} s; {fix}") from None
     return {folder / name for name in _names(listed or b"")}
 
@@ -123,7 +124,7 @@ def _names(listed: bytes) -> list[str]:
 
 
 def _git(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> bytes | None:
-    """What git prints; None if it does not answer, too."""
+    """What git prints; None also if it does not answer in time."""
     try:
         return _asked(directory, *arguments, answers=answers)
     except subprocess.TimeoutExpired:
@@ -133,7 +134,7 @@ def _git(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> b
 def _asked(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> bytes | None:
     """What git prints; None if there is no git, no checkout, or an exit status other than these.
 
-    Raises subprocess.TimeoutExpired.
+    Raises subprocess.TimeoutExpired if it does not answer in time.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     try:

@@ -156,7 +156,7 @@ class Striker:
 
 
 def if_it_waits_again(strike: Callable[[], Findings]) -> Findings:
-    """What a strike found, less a wait that was the machine's, such as for its disk, and does not come again.
+    """What a strike found, without a wait that was due to the machine, such as for its disk, and does not come again.
 
     The same number makes the same directory and calls, so what makes a command wait does so each time.
     """

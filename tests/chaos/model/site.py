@@ -95,7 +95,7 @@ class Site:
         patch(request, "snapshot", lambda store, trainer: (self.code, self.directory / self.code))
         patch(request, "damage", lambda code, digest: "")
         patch(arrays, "conf_in_use", lambda conf: conf)
-        patch(known_confs, "_file", lambda: self.directory / "state" / "slurm_confs.json")
+        patch(known_confs, "user_state", lambda: self.directory / "state")
         patch(git, "state", lambda path: None)
         patch(slurm, "check_code", lambda request, profile: Project(Path(), {}, {}))
         patch(provenance, "versions", dict)

@@ -67,6 +67,19 @@ def test_a_stop_that_comes_as_setup_ends_takes_nothing_from_a_task_that_has_save
     assert Counter(ended(tmp_path, saved, setup=halted) for _ in range(10)) == {(85, None): 10}
 
 
+@pytest.mark.parametrize(
+    "setup", ["exec 187>&-", "exec 187> /dev/null", "sleep 30 > /dev/null 2>&1 &", "ulimit -n 64", "exec 0<&-"]
+)
+@pytest.mark.parametrize(("end", "status"), [("exit 0", 0), ("exit 85", 85)])
+def test_what_setup_does_with_descriptors_changes_nothing(setup: str, end: str, status: int, tmp_path: Path) -> None:
+    assert ended(tmp_path, end, setup=setup) == (status, None)
+
+
+def test_where_no_more_descriptors_can_be_opened_a_task_ends_with_its_status(tmp_path: Path) -> None:
+    before = "ulimit -n 64; exec /bin/bash "
+    assert {ended(tmp_path, f"exit {status}", before=before)[0] for status in (0, 1, 85)} == {0, 1, 85}
+
+
 @pytest.mark.parametrize("end", ["exit 85", "exit 0", "exec true"])
 def test_a_setup_that_ends_its_task_before_that_began_is_noted_as_a_failure_to_start(end: str, tmp_path: Path) -> None:
     assert ended(tmp_path, "exit 0", setup=end) == (2, "2")

@@ -422,8 +422,8 @@ def test_a_program_that_crashes_just_before_the_pilots_own_clock_ends_was_not_me
 ) -> None:
     """That clock ends after 3 s; one that has ended is watched for 2 s more, as its task may be stopped, too.
 
-    Where a program takes too long to start, that clock is first: then one that is longer by less than those 2 s is
-    tried, lest it end after them.
+    Where a program takes too long to start, that clock is first. Then a longer one is tried: longer by less than those
+    2 s, so that the crash still comes within them.
     """
     ended = tmp_path / "ended"
     command = trainer["command"].replace("ENDED", str(ended))

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from hpc.protocol import CommandExit
 from hpc.slurm import script
 from hpc.slurm.profile import Profile
 from hpc.storage.store import Store
-from hpc.submission import arrays, cancels, intents
+from hpc.submission import arrays, cancels, intents, known_confs
 from hpc.submission.cancels import TakenOut
 from hpc.submission.live import Queues, queues
 from hpc.sweep.cell import Cell
@@ -73,6 +74,22 @@ def test_a_slurm_conf_that_this_user_submitted_with_is_used(store: Store, cells:
     intents.begin(store, [[cells]], kind=intents.SLURM, profile="p", name="small", code="", conf=conf)
     assert intents.intents(store)[-1].conf == str(conf)
     assert "unknown_conf" not in store.paths.intent_file(1).read_text()
+
+
+def test_of_slurm_confs_that_commands_remember_at_once_none_is_lost(tmp_path: Path) -> None:
+    confs = [tmp_path / f"{number}.conf" for number in range(100)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(known_confs.remember, confs))
+    assert all(map(known_confs.is_known, confs))
+    assert not known_confs.is_known(tmp_path / "another.conf")
+
+
+def test_slurm_confs_that_versions_before_remembered_in_one_file_are_known(tmp_path: Path) -> None:
+    state = tmp_path / "state" / "holdfast"
+    state.mkdir(parents=True)
+    (state / "slurm_confs.json").write_text(json.dumps([str(tmp_path / "a.conf")]))
+    assert known_confs.is_known(tmp_path / "a.conf")
+    assert not known_confs.is_known(tmp_path / "b.conf")
 
 
 def test_a_name_that_no_node_can_have_is_not_excluded(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
