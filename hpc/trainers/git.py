@@ -17,8 +17,8 @@ from hpc.errors import SweepError
 from hpc.trainers import left_out
 
 # git may have to read a whole checkout from a cold network file system. A patch cannot be recorded later, and is not
-# worth a longer wait.
-_GIT_SECONDS = 30
+# worth a longer wait; what travels with a trainer depends on the files it tracks.
+_GIT_SECONDS, _LISTING_SECONDS = 30, 120
 # Every revision of a sweep carries the patch; beyond this it is generated files rather than code.
 _MOST_PATCH = 200_000
 _SAFELY = (
@@ -47,10 +47,10 @@ def tracked(folder: Path, names: list[str]) -> set[Path]:
     Raises SweepError if git does not answer: other files would travel with the trainer, and nothing would say so.
     """
     try:
-        listed = _asked(folder, "ls-files", "-z", "--", *names)
+        listed = _asked(folder, "ls-files", "-z", "--", *names, seconds=_LISTING_SECONDS)
     except subprocess.TimeoutExpired:
         fix = f"see whether `git -C {shlex.quote(str(folder))} ls-files` ends, and try again"
-        raise SweepError(f"{folder}: git has not listed its files within {_GIT_SECONDS} s; {fix}") from None
+        raise SweepError(f"{folder}: git has not listed its files within {_LISTING_SECONDS} s; {fix}") from None
     return {folder / name for name in _names(listed or b"")}
 
 
@@ -126,12 +126,12 @@ def _names(listed: bytes) -> list[str]:
 def _git(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> bytes | None:
     """What git prints; None also if it does not answer in time."""
     try:
-        return _asked(directory, *arguments, answers=answers)
+        return _asked(directory, *arguments, seconds=_GIT_SECONDS, answers=answers)
     except subprocess.TimeoutExpired:
         return None
 
 
-def _asked(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> bytes | None:
+def _asked(directory: Path, *arguments: str, seconds: float, answers: tuple[int, ...] = (0,)) -> bytes | None:
     """What git prints; None if there is no git, no checkout, or an exit status other than these.
 
     Raises subprocess.TimeoutExpired if it does not answer in time.
@@ -143,7 +143,7 @@ def _asked(directory: Path, *arguments: str, answers: tuple[int, ...] = (0,)) ->
             env=environment | _ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_GIT_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers.waiting import PATIENCE
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (make setup)")
 nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (make setup)")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed (make setup)")
+KernelManager = pytest.importorskip("jupyter_client.manager").KernelManager
 
 NOTEBOOK = ROOT / "examples" / "sweep.ipynb"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -32,7 +34,10 @@ def executed(directory: Path, monkeypatch: pytest.MonkeyPatch, profile: str = "l
     where = {"metadata": {"path": str(directory / "examples")}}
     # With its own limits, nbclient silently drops what a busy kernel shows late.
     patience = dict.fromkeys(("timeout", "startup_timeout", "iopub_timeout"), int(PATIENCE))
-    nbclient.NotebookClient(notebook, resources=where, **patience).execute()
+    # Not by TCP: another program may take a port before the kernel does, which is chosen before its imports.
+    with tempfile.TemporaryDirectory(dir="/tmp") as sockets:  # whose paths may be 107 bytes long
+        manager = KernelManager(transport="ipc", ip=f"{sockets}/kernel")
+        nbclient.NotebookClient(notebook, km=manager, resources=where, **patience).execute()
     return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
 
 

@@ -17,10 +17,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from helpers.command_line import environment
+import pytest
+
+from helpers.command_line import ROOT, environment
 from helpers.waiting import PATIENCE
 
 # Read when a command needs them, by itself or by Slurm's commands, or by nobody.
@@ -73,6 +76,10 @@ def _forking() -> ForkServerContext:
     """What starts the process that forks, and asks it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "hpc.cli.app", "helpers.imported_before"])
+    # Python 3.11 does not hand it our search path, and is silent about what it cannot import.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}:{_TESTS}")
+        forkserver.ensure_running()
     return context
 
 

@@ -102,9 +102,9 @@ def test_a_job_that_does_not_start_in_time_is_cancelled_and_the_reason_told(work
     hold.write_text("#!/bin/sh\nsleep 600\n")
     slurm.sbatch(hold, ["--array=0-3", "--exclusive", "--output=/dev/null"])
     wait_until(lambda: [task.state for task in slurm.queue()] == ["RUNNING"] * 4, "four running tasks")
-    report = checked(workplace, "--wait", "15", expect=3)  # seconds in which Slurm must have said why
+    report = checked(workplace, "--wait", "40", expect=3)  # seconds in which Slurm must have said why
     (node,) = findings(report, "node")
-    assert node["text"].startswith("the job did not start within 15 s and was cancelled: PENDING, Resources")
+    assert node["text"].startswith("the job did not start within 40 s and was cancelled: PENDING, Resources")
     assert [task.name for task in slurm.queue() if task.name.startswith("holdfast-check")] == []
 
 

@@ -25,11 +25,9 @@ from training.shapes.generate import generate
 def saved_step(workplace: Workplace) -> int:
     """The last step that every cell of a sweep has saved, by its log."""
     store = workplace.store()
-    logs = [
-        store.paths.log_file(cell).read_text() for cell in store.sweep().grid if store.paths.log_file(cell).exists()
-    ]
-    steps = [[int(step) for step in re.findall(r"saved at step (\d+)", log)] for log in logs]
-    return min((max(found, default=0) for found in steps), default=0)
+    logs = [store.paths.log_file(cell) for cell in store.sweep().grid]
+    texts = [log.read_text() if log.exists() else "" for log in logs]
+    return min(max(map(int, re.findall(r"saved at step (\d+)", text)), default=0) for text in texts)
 
 
 def stop_in_mid_training(workplace: Workplace, out: str) -> bool:

@@ -175,6 +175,6 @@ def test_debugging_shows_what_a_trainer_logs_and_no_font_search(place: Path) -> 
         "trainer: mine.py:train\ntrainer_options: {stpes: 1}\nsweep: {axes: {width: [1]}}\n"
     )
     done = installed(place, *RUN, "-v")
-    assert "font" not in done.stderr
+    assert "matplotlib.font_manager" not in done.stderr
     assert "KeyError: 'steps'; trainer_options has no 'steps', but 'stpes'" in done.stderr
     assert "DEBUG:lab:in detail" in installed(place, "show", "out", "width_1_run_0", "--log").stdout

@@ -228,7 +228,7 @@ def test_what_a_task_was_told_is_nothing_to_a_run_that_is_started_in_it(holdfast
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in told.items():
-            patch.setenv(f"HOLDFAST_{name}", value)
+            patch.setenv(name, value)
         holdfast("run", "--config", configure(tmp_path))
     assert {status.state for status in statuses(Store(tmp_path / "out"))} == {"COMPLETED"}
 

@@ -46,6 +46,11 @@ def test_a_forked_command_says_and_does_what_one_that_is_started_says_and_does(t
     assert {code for code, *_ in said["forked_"]} == {0, 2}
 
 
+def test_what_commands_are_forked_from_has_done_their_imports() -> None:
+    with warm._forking().Pool(1) as pool:
+        assert pool.apply(eval, ("'helpers.imported_before' in __import__('sys').modules",))
+
+
 def _said(name: str, words: list[str], directory: Path) -> tuple[int, str, str]:
     """Exit code, output, and the last line of errors: those before it tell of progress, as often as there is time."""
     done = _HOW[name](words, directory)

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.waiting import PATIENCE
 
 from hpc.errors import SweepError
 from hpc.trainers import git
@@ -29,6 +30,11 @@ def checkout(tmp_path: Path) -> Path:
     run(place, "commit", "-qm", "all")
     (place / "train.py").write_text("as changed\n")
     return place
+
+
+@pytest.fixture(autouse=True)
+def git_has_all_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "_GIT_SECONDS", PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +164,7 @@ def test_where_git_does_not_answer_a_patch_is_left_out_and_files_are_not_guessed
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
     monkeypatch.setattr(git, "_GIT_SECONDS", 0.1)
+    monkeypatch.setattr(git, "_LISTING_SECONDS", 0.2)
     assert git.state(checkout) is None
-    with pytest.raises(SweepError, match=r"checkout: git has not listed its files within 0\.1 s; see whether `git -C "):
+    with pytest.raises(SweepError, match=r"checkout: git has not listed its files within 0\.2 s; see whether `git -C "):
         git.tracked(checkout, ["."])
