@@ -16,7 +16,6 @@ from helpers.waiting import PATIENCE
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (make setup)")
 nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (make setup)")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed (make setup)")
-KernelManager = pytest.importorskip("jupyter_client.manager").KernelManager
 
 NOTEBOOK = ROOT / "examples" / "sweep.ipynb"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -36,8 +35,10 @@ def executed(directory: Path, monkeypatch: pytest.MonkeyPatch, profile: str = "l
     patience = dict.fromkeys(("timeout", "startup_timeout", "iopub_timeout"), int(PATIENCE))
     # Not by TCP: another program may take a port before the kernel does, which is chosen before its imports.
     with tempfile.TemporaryDirectory(dir="/tmp") as sockets:  # whose paths may be 107 bytes long
-        manager = KernelManager(transport="ipc", ip=f"{sockets}/kernel")
-        nbclient.NotebookClient(notebook, km=manager, resources=where, **patience).execute()
+        client = nbclient.NotebookClient(notebook, resources=where, **patience)
+        client.km = client.create_kernel_manager()
+        client.km.transport, client.km.ip = "ipc", f"{sockets}/kernel"
+        client.execute()
     return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
 
 
