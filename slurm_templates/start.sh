@@ -8,7 +8,7 @@ unset POSIXLY_CORRECT
 umask u=rwx,g-w,o-w
 # Python starts with the signals ignored, so that one that comes during its imports cannot kill it. task.sh repeats it.
 trap '' USR2 TERM
-echo >"/proc/$PPID/fd/187"  # to task.sh: setup has ended well
+{ echo >"/proc/$PPID/fd/187"; } 2>/dev/null  # to task.sh: setup has ended well
 code=$1 sweep=$2
 export HOLDFAST_DEVICE=$3 HOLDFAST_CODE_DIGEST=$4
 shift 4

@@ -45,7 +45,10 @@ def try_signal(directory: Path, profile: Profile, conf: Path | None, start_s: fl
     try:
         if not wait_until(lambda: _begun(store, cell), start_s, pause):
             return note("signal", f"not tried: a second job did not begin within {start_s:g} s", "try again later")
-        (task,) = (live.queued for live in live_tasks(store))
+        found = live_tasks(store)
+        if not found:  # somebody has cancelled it meanwhile
+            return note("signal", "not tried: the second job ended before it could get a signal", "try again")
+        task = found[0].queued
         starts = len(store.attempts(cell))
         slurm.signal(task, "USR2")
         began = time.monotonic()

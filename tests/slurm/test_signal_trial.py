@@ -13,6 +13,8 @@ from hpc.preflight import signal_trial
 from hpc.preflight.finding import NOTE, OK, PROBLEM
 from hpc.sandbox.cluster import Sandbox
 from hpc.slurm.profile_file import load_profile
+from hpc.storage.store import Store
+from hpc.submission.live import LiveTask, live_tasks
 
 
 def queue_is_empty(cluster: Sandbox) -> bool:
@@ -39,6 +41,20 @@ def test_a_python_that_hides_the_signal_is_a_problem(
     found = signal_trial.try_signal(tmp_path, profile, idle_cluster.conf, 120, quick=True)
     assert found.level == PROBLEM
     assert "got USR2 and saved nothing within 6 s" in found.text
+
+
+def test_a_task_that_is_cancelled_before_it_gets_the_signal_is_told(
+    idle_cluster: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancelled_first(store: Store) -> list[LiveTask]:
+        idle_cluster.slurm.cancel(task.queued for task in live_tasks(store))
+        wait_until(lambda: not live_tasks(store), "the task's end")
+        return []
+
+    monkeypatch.setattr(signal_trial, "live_tasks", cancelled_first)
+    found = signal_trial.try_signal(tmp_path, load_profile("sandbox"), idle_cluster.conf, 120, quick=True)
+    assert (found.level, found.subject) == (NOTE, "signal")
+    assert "ended before it could get a signal" in found.text
 
 
 def test_a_task_that_does_not_begin_is_not_waited_for_for_ever(idle_cluster: Sandbox, tmp_path: Path) -> None:

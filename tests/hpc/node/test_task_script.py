@@ -77,7 +77,7 @@ def test_what_setup_does_with_descriptors_changes_nothing(setup: str, end: str, 
 
 def test_where_no_more_descriptors_can_be_opened_a_task_ends_with_its_status(tmp_path: Path) -> None:
     before = "ulimit -n 64; exec /bin/bash "
-    assert {ended(tmp_path, f"exit {status}", before=before)[0] for status in (0, 1, 85)} == {0, 1, 85}
+    assert [ended(tmp_path, f"exit {status}", before=before)[0] for status in (0, 1, 85)] == [0, 1, 85]
 
 
 @pytest.mark.parametrize("end", ["exit 85", "exit 0", "exec true"])
@@ -110,6 +110,6 @@ def test_a_child_that_a_stop_ends_before_it_could_begin_was_stopped(tmp_path: Pa
     text = TASK.read_text()
     script = tmp_path / "task.sh"
     script.write_text(
-        text.replace("    trap '' USR2 TERM\n", "    sleep 60\n").replace("\nchild=$!", "\nchild=$!\nfirst=USR2")
+        text.replace("    trap '' USR2 TERM\n", "    exec sleep 60\n").replace("\nchild=$!", "\nchild=$!\nfirst=USR2")
     )
     assert ended(tmp_path, "exit 0", script) == (85, None)
