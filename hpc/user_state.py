@@ -1,4 +1,5 @@
-"""Where Holdfast keeps what belongs to a user rather than to a sweep: the sandbox, and what pilots measured."""
+"""Where Holdfast keeps what belongs to a user rather than to a sweep: the sandbox, what pilots
+measured, each slurm.conf that was submitted with, the code of sweeps that a group shares."""
 
 from __future__ import annotations
 

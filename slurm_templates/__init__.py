@@ -1,1 +1,1 @@
-"""Plain bash that tasks run through, and cluster profiles."""
+"""Plain bash that tasks run through, cluster profiles, and the template with every configuration key."""

@@ -227,6 +227,30 @@ def test_a_folder_says_what_lives_there_and_what_it_may_import_and_does_nothing_
     assert told[1].startswith("Imports: ")
 
 
+@pytest.mark.parametrize("path", [path for path in EVERYTHING if path.name == "__init__.py"], ids=named)
+def test_what_a_folder_says_that_it_imports_is_what_it_imports(path: Path) -> None:
+    folder = dotted(path)
+    told = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("Imports: ")[2]
+    said = set(re.findall(r"\b(?:hpc|aggregate|training)\b(?:\.\w+)*", re.split(r"\b(?:but|never|nothing)\b", told)[0]))
+    does = {
+        module
+        for inner in path.parent.glob("*.py")
+        for module in imported(inner)
+        if not module.startswith(f"{folder}.")
+    }
+    if "everything" in told:
+        return
+    lowest_named = min((FLOOR.get(room(name), -1) for name in said), default=len(FLOORS))
+    for module in does:
+        covered = any(f"{module}.".startswith(f"{name}.") for name in said)
+        below = "below" in told and FLOOR[room(module)] > lowest_named
+        of_all = folder.startswith("aggregate.") and module.startswith(OPEN_TO_AGGREGATION)
+        assert covered or below or of_all, f"{named(path)} does not say that it imports {module}"
+    if folder not in ("hpc", "aggregate", "training"):
+        for name in said:
+            assert any(f"{module}.".startswith(f"{name}.") for module in does), f"{named(path)}: nothing imports {name}"
+
+
 def test_no_folder_is_too_full_to_overlook() -> None:
     for folder in {path.parent for path in EVERYTHING}:
         count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])

@@ -1,4 +1,4 @@
-"""The mean of the last epochs of every run: what a best epoch, a minimum over noise, promises too well."""
+"""The mean of the last epochs of every run. A best epoch is a minimum over noise, and looks better than the run was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which epoch a metric's value is of: of the last, of the best, or the best of all. Read from the runs themselves."""
+"""Which epoch a metric's value is of: the last, the run's best epoch, or the one where this metric itself was best."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from hpc.errors import SweepError
 from hpc.files import reading
 from hpc.files.directories import walk
 from hpc.files.limits import DOCUMENT, MOST_CELLS, check_size, too_many
+from hpc.storage.results import paused_collector
 from hpc.storage.store import Store
 from hpc.sweep.cell import Cell, check_value
 from hpc.sweep.definition import Sweep
@@ -69,6 +70,7 @@ def is_predecessor(root: Path) -> bool:
     return not Store(root).exists() and (Store(root).paths.aggregated_file.is_file() or any(_files(root)))
 
 
+@paused_collector()
 def read_predecessor(root: Path) -> Reading:
     """Every run that can be found; histories were kept in none of its files.
 
@@ -120,13 +122,11 @@ def _aggregated(root: Path) -> Iterator[Mapping[str, Any]]:
 
 def _single(root: Path) -> Iterator[Mapping[str, Any]]:
     """Results of single runs; their directory's name says which run it was."""
-    total = 0
-    for path in _files(root):
-        name = next((match for part in path.parts if (match := _NAME.fullmatch(part))), None)
-        if name is None:
-            continue
-        total += os.lstat(path).st_size  # one file can lie there under many names
-        check_size(Store(root).paths.results_root, total, _MOST_BYTES)
+    names = ((path, next(filter(None, map(_NAME.fullmatch, path.parts)), None)) for path in _files(root))
+    runs = [(path, name) for path, name in names if name is not None]
+    size = sum(os.lstat(path).st_size for path, _ in runs)  # one file can lie there under many names
+    check_size(Store(root).paths.results_root, size, _MOST_BYTES)
+    for path, name in runs:
         dim, scale, run = int(name[1]), name[2], int(name[3])
         content = _json(path)
         for entry in _entries(path, content):

@@ -1,4 +1,4 @@
 """A study as one HTML page for people.
 
-Imports: aggregate.answers, aggregate.figures, aggregate.described, aggregate.analysis and what lies below them.
+Imports: aggregate.answers, aggregate.figures, aggregate.two_sweeps and what lies below them.
 """

@@ -1,4 +1,7 @@
-"""Probability that a run of one kind does better than a run of another, with an interval."""
+"""Effect size by ranks: the probability that a run of one kind does better than a run of another, with an interval.
+
+Cliff's delta is twice this probability, less one.
+"""
 
 from __future__ import annotations
 

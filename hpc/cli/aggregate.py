@@ -95,7 +95,7 @@ TABLES = _among("kind of table", "csv", "latex", "markdown")
 @options.option(
     "--label", "labels", type=options.SETTING, multiple=True, metavar="NAME=TEXT", help="What figures call NAME."
 )
-@options.flag("--watch", "watched", help="Make them again as cells end, until nothing more will happen.")
+@options.flag("--watch", "watched", help="Aggregate again as cells end, until nothing more will happen.")
 @notify
 @options.trust
 def command(

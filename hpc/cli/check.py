@@ -69,7 +69,7 @@ class ClusterOptions:
 @options.option("--export", type=options.FILE, metavar="FILE", help="Write everything as JSON, for a bug report.")
 @options.as_json
 def cluster(wanted: ClusterOptions, export: Path | None, as_json: bool) -> int:
-    """Query the cluster, try the shared directory, and with --profile try a node with one small job."""
+    """Query the cluster, try the shared directory, and with --profile try a node with two short jobs."""
     from hpc.config.resources_section import add_section, section_text
     from hpc.files import atomic
     from hpc.preflight import finding

@@ -23,9 +23,9 @@ _place = options.argument("directory", type=options.DIRECTORY, metavar="DIR", te
     examples=("data generate data/simple_shapes_xor_targets", "data generate demo/data --train 16000 --seed 1"),
 )
 @_place
-@options.option("--train", type=options.COUNT, default=500_000, metavar="N", help="Rows (default: 500000).")
-@options.option("--val", type=options.COUNT, default=1_000, metavar="N", help="Rows (default: 1000).")
-@options.option("--test", type=options.COUNT, default=1_000, metavar="N", help="Rows (default: 1000).")
+@options.option("--train", type=options.COUNT, default=500_000, metavar="N", help="Training rows (default: 500000).")
+@options.option("--val", type=options.COUNT, default=1_000, metavar="N", help="Validation rows (default: 1000).")
+@options.option("--test", type=options.COUNT, default=1_000, metavar="N", help="Test rows (default: 1000).")
 @options.option("--seed", type=options.WHOLE, default=0, metavar="S", help="Seed of the random numbers (default: 0).")
 @options.option(
     "--from", "upstream", type=options.DIRECTORY, metavar="DIR", help="Convert an upstream SimpleShapes data set."

@@ -162,8 +162,8 @@ as_json = flag("--json", "as_json", help="Print machine-readable output; the ref
 settings = option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a field of the profile for this call alone."
 )
-partial = flag("--partial", help="Exit with 0 although cells are missing or failed.")
-trust = flag("--trust", help="Run what a directory names that is another user's.")
+partial = flag("--partial", help="Exit with 0 even if cells are missing or failed.")
+trust = flag("--trust", help="Allow running code that another user's sweep directory names.")
 take_over = flag(
     "--take-over", help="Take over from a command or, if none is at work, a cluster that is gone for good."
 )
@@ -172,7 +172,7 @@ PROFILE_HELP = "sandbox, local, a name in slurm_templates/profiles, or a path."
 
 packing = together(
     option("--pack", type=PACK, metavar="N", help="Cells a task trains together, or auto after a pilot."),
-    flag("--allow-code-change", help="Continue although the trainer's code has changed; the change is recorded."),
+    flag("--allow-code-change", help="Continue even if the trainer's code has changed; the change is recorded."),
     flag("--include-failed", help="Also run cells that failed before."),
 )
 

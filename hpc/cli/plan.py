@@ -45,7 +45,7 @@ _SEEDS = "Seeds needed, for a sweep that already has two or more per condition"
     type=options.NUMBER,
     metavar="D",
     section=_SEEDS,
-    help="Detect a paired difference.",
+    help="Detect a paired difference of D, in the metric's units.",
 )
 @options.option(
     "--power",

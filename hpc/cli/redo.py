@@ -1,4 +1,4 @@
-"""holdfast redo: Run finished cells again. The old result is kept beside the new one."""
+"""holdfast redo: Set finished results aside, so that their cells are trained again. The old results are kept."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ EXAMPLES = (
 )
 @options.option("--profile", type=options.PROFILE, metavar="P", help=f"Then submit: {options.PROFILE_HELP}")
 @options.settings
-@options.flag("--allow-code-change", help="With --profile: although the trainer's code has changed.")
+@options.flag("--allow-code-change", help="With --profile: even if the trainer's code has changed.")
 @options.trust
 def command(
     directory: Path,
@@ -56,10 +56,9 @@ def command(
     allow_code_change: bool,
     trust: bool,
 ) -> int:
-    """Run finished cells again. The old result is kept beside the new one.
+    """Set finished results aside, so that their cells are trained again. The old results are kept.
 
-    The results are set aside, and the next `run` or `submit` trains their cells from the start; --profile submits at
-    once. `show` lists earlier results, and the report says which cells were redone.
+    The next `run` or `submit` trains these cells from the start; --profile submits at once. `show` lists earlier results, and the report says which cells were redone.
 
     Exit code 2 if it is not confirmed, 3 if a task that is queued or running has one of the cells.
     """

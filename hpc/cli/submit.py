@@ -35,7 +35,7 @@ EXAMPLES = (
     help="Run cells that ran out of mem_gb or timeout_min again with twice as much, up to LIMIT.",
 )
 @options.flag("--all-nodes", help="Also use nodes on which tasks failed at the start.")
-@options.flag("--dry-run", help="Print the plan and write nothing.")
+@options.flag("--dry-run", help="Print the plan, the job script and Slurm's verdict on it; write nothing.")
 @options.flag("--prepare", help="Write everything and print the sbatch line.")
 @options.flag("--wait", help="Wait, and queue again what came back unfinished.")
 @notify

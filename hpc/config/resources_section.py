@@ -1,4 +1,4 @@
-"""The resources section -> rules: which cells ask of a cluster for something else than the profile says; and back."""
+"""The resources section: read into rules of which cells ask for other resources than the profile's, and written."""
 
 from __future__ import annotations
 

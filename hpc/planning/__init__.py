@@ -1,4 +1,4 @@
 """Which cells run, in which packs, in which arrays, and what that costs. Writes nothing.
 
-Imports: hpc.trainers, hpc.slurm, hpc.storage, hpc.sweep and what lies below them.
+Imports: hpc.slurm, hpc.storage, hpc.sweep and what lies below them.
 """

@@ -1,4 +1,4 @@
-"""Preflight of a cluster: what it reports, what a node really does, and what that means for a sweep."""
+"""The check from end to end: asks the cluster, probes the directory here and on a node, and has all of it judged."""
 
 from __future__ import annotations
 

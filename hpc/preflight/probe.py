@@ -1,4 +1,4 @@
-"""What the shared directory can do, tested from both sides: here and, at the same moment, on a node.
+"""What the shared directory can do (names, speed, space), tested here and, at the same moment, on a node.
 
 The safety of results rests on three operations: mkdir and link fail for all but the first, rename replaces in one
 step. Each round both sides try for the same name; exactly one must win.

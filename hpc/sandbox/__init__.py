@@ -1,4 +1,4 @@
 """A real Slurm cluster on this machine, without root.
 
-Imports: hpc.slurm, hpc.storage and what lies below them.
+Imports: hpc.slurm and what lies below it.
 """

@@ -1,4 +1,4 @@
 """What is known of a sweep or a cell now, and why a task ended.
 
-Imports: hpc.submission, hpc.planning and what lies below them.
+Imports: hpc.node, hpc.submission and what lies below them.
 """

@@ -1,7 +1,7 @@
 """Numbers that belong to one process alone: of submissions, pack attempts and a cell's attempts.
 
 Each is a directory made by mkdir, which is atomic on every file system. A number is an epoch: what carries a larger one
-began later, whatever the clocks and job ids say.
+began later, whatever the clocks and job ids say. A claim never expires and excludes nobody.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The names inside a sweep directory: the one place that knows where anything lies.
+"""The names inside a sweep directory: where everything lies, and what it is called.
 
 Directories may be listed here; what files say is hpc.storage.store's, and writing them hpc.files.atomic's.
 """

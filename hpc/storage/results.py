@@ -1,4 +1,7 @@
-"""What a results.json says, and of which cell: one that is cut short, or holds what is no number, is never believed."""
+"""What a results.json says, and of which cell: one that is cut short, or holds what is no number, is never believed.
+
+What it says is put together by hpc.sweep.outcome and hpc.node.attempt.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """What a sweep is: cells, axes, the grid, the states a cell can be in, what an outcome holds. No files.
 
-Imports: hpc.errors, hpc.units, hpc.protocol, hpc.checkout, hpc.processes.
+Imports: hpc.checkout.
 """

@@ -1,4 +1,4 @@
-"""What some cells ask of a cluster beside the others: rules by factor, and what they come to for one cell.
+"""The resources for which some cells differ from the rest: rules by factor, and what they come to for one cell.
 
 No part of a cell's identity: where it runs, and with how much memory, does not change what it is.
 """

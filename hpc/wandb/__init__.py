@@ -1,4 +1,4 @@
 """A sweep's mirror in Weights & Biases: one run per cell, written from published files, compared with the server.
 
-Imports: hpc.trainers, hpc.storage, hpc.sweep and what lies below them.
+Imports: hpc.storage, hpc.sweep and what lies below them.
 """

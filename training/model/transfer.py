@@ -1,4 +1,4 @@
-"""What a device that computes while the host goes on asks of the host: to queue work, and to wait only for numbers."""
+"""A device that computes while the host goes on: work is queued, and the host waits only for numbers that it needs."""
 
 from __future__ import annotations
 

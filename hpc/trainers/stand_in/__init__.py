@@ -1,4 +1,4 @@
-"""On the search path of processes that a trainer starts, if its file shares the name of another module.
+"""On the search path of processes that a trainer starts, if the trainer's file has the name of another module.
 
 Imports: nothing.
 """

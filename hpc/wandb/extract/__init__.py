@@ -1,4 +1,4 @@
 """Runs in Weights & Biases, back into results: a sweep directory that is aggregated like any other.
 
-Imports: hpc.wandb and what that may import.
+Imports: hpc.wandb and what lies below it.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from aggregate.pipeline import aggregate
 from hpc.cli.app import main
 from hpc.errors import SweepError
+from hpc.files.limits import DOCUMENT
 from hpc.files.opening import RefusedFileError
 
 
@@ -128,3 +130,16 @@ def test_nothing_is_written_through_a_link_that_lies_where_its_output_is(tmp_pat
     with pytest.raises(RefusedFileError):
         aggregate(tmp_path / "evil", tables=["csv"])
     assert not list((tmp_path / "home").iterdir())
+
+
+def test_files_that_are_too_large_together_are_refused_before_the_first_is_read(tmp_path: Path) -> None:
+    first = tmp_path / "individual_results" / "dim_8_scale_1.0_run_0" / "sweep_results_1.json"
+    first.parent.mkdir(parents=True)
+    first.touch()
+    os.truncate(first, DOCUMENT)  # zeros, which are no JSON
+    with pytest.raises(SweepError, match="not valid JSON"):
+        aggregate(tmp_path)
+    for number in range(2, 6):
+        os.link(first, first.with_name(f"sweep_results_{number}.json"))
+    with pytest.raises(RefusedFileError, match="has 83.9 MB, where at most 67.1 MB are read"):
+        aggregate(tmp_path)
