@@ -31,7 +31,11 @@ EXAMPLES = ("compare out/baseline out/ours", "compare A B --on condition --metri
     "--metric", "metrics", multiple=True, metavar="NAME", help="In place of the primary metrics; may be repeated."
 )
 @options.option(
-    "--output", type=options.FILE, default="comparison.html", metavar="FILE", help="The page with table and figure (default: comparison.html)."
+    "--output",
+    type=options.FILE,
+    default="comparison.html",
+    metavar="FILE",
+    help="The page with table and figure (default: comparison.html).",
 )
 @options.as_json
 def command(first: Path, second: Path, on: str, metrics: tuple[str, ...], output: Path, as_json: bool) -> int:

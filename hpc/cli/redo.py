@@ -58,7 +58,8 @@ def command(
 ) -> int:
     """Set finished results aside, so that their cells are trained again. The old results are kept.
 
-    The next `run` or `submit` trains these cells from the start; --profile submits at once. `show` lists earlier results, and the report says which cells were redone.
+    The next `run` or `submit` trains these cells from the start; --profile submits at once.
+    `show` lists earlier results, and the report says which cells were redone.
 
     Exit code 2 if it is not confirmed, 3 if a task that is queued or running has one of the cells.
     """

@@ -141,5 +141,5 @@ def test_files_that_are_too_large_together_are_refused_before_the_first_is_read(
         aggregate(tmp_path)
     for number in range(2, 6):
         os.link(first, first.with_name(f"sweep_results_{number}.json"))
-    with pytest.raises(RefusedFileError, match="has 83.9 MB, where at most 67.1 MB are read"):
+    with pytest.raises(RefusedFileError, match=r"has 83\.9 MB, where at most 67\.1 MB"):
         aggregate(tmp_path)
