@@ -73,6 +73,10 @@ def _allowed(element: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
+class CrashedError(RuntimeError):
+    """Chromium itself was ended by a signal."""
+
+
 def run_in_browser(
     report: Path, folder: Path, script: str, width: int = 1280, options: Sequence[str] = (), promised: bool = False
 ) -> tuple[Any, list[str], list[str]]:
@@ -110,7 +114,8 @@ def run_in_browser(
         proxy.close()
     found = _RESULT.search(done.stdout)
     if found is None:
-        raise RuntimeError(f"the page did not run: {done.stderr[-2000:]}")
+        crashed = done.returncode < 0 or done.returncode > 128  # its wrapper is a shell, which says 128 and the signal
+        raise (CrashedError if crashed else RuntimeError)(f"the page did not run: {done.stderr[-2000:]}")
     answer = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return answer.get("got"), answer["faults"] + console, [asked for asked in proxy.asked if not _OWN.search(asked)]
