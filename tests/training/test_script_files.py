@@ -131,8 +131,11 @@ def test_what_was_taken_and_not_saved_is_taken_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 20])
-def test_what_a_killed_script_left_of_its_file_is_no_state_though_nobody_writes_it(tmp_path: Path, length: int) -> None:
+def test_what_a_killed_script_left_of_its_file_is_no_state_though_nobody_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
     """Slurm's signal may reach the script in the middle of torch.save, a moment before its task hears of it."""
+    monkeypatch.setattr(script_files.time, "monotonic", lambda: 1000.0)  # after a slow read it would rest
     path = tmp_path / "state"
     path.write_bytes(archive()[:length])
     state = StateFile(path)
