@@ -1,15 +1,16 @@
-"""The previous tool's four sweeps have the sizes that their names promise, and the profile beside them is valid."""
+"""The previous tool's four sweeps have the sizes that their names promise, and `plan` agrees with their README."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers.command_line import ROOT
+from helpers.command_line import ROOT, Holdfast
 from helpers.waiting import PATIENCE
 
 from hpc.config.schema.configuration import Configuration
@@ -20,7 +21,9 @@ SWEEPS = ROOT / "examples" / "synergy"
 
 
 @pytest.mark.parametrize(("name", "cells"), [("quick", 8), ("medium", 60), ("full", 210), ("comprehensive", 1000)])
-def test_a_sweep_has_the_cells_its_name_promises_and_a_reference_among_them(name: str, cells: int) -> None:
+def test_a_sweep_has_the_cells_its_name_promises_and_costs_what_the_table_says(
+    name: str, cells: int, tmp_path: Path, data_dir: Path, holdfast: Holdfast
+) -> None:
     written = Configuration(**yaml.safe_load((SWEEPS / f"{name}.yaml").read_text()))
     sweep, reference = written.sweep, written.analysis.reference
     assert sweep.dims is not None
@@ -33,7 +36,13 @@ def test_a_sweep_has_the_cells_its_name_promises_and_a_reference_among_them(name
     steps = written.training.epochs * math.ceil(rows / written.data.batch_size)
     (row,) = [line for line in (SWEEPS / "README.md").read_text().splitlines() if line.startswith(f"| {name} | ")]
     assert row.startswith(f"| {name} | {cells:,} | {steps:,} | ")
-    assert f" | {cells * FILES_PER_CELL:,} files, " in row
+    assert f" | {cells * FILES_PER_CELL:,} | " in row
+    (tmp_path / "data").mkdir()
+    (tmp_path / written.data.dir).symlink_to(data_dir)
+    said = holdfast("plan", "--config", str(SWEEPS / f"{name}.yaml")).stdout
+    assert f"{cells:,} cells: 0 done, {cells:,} to run" in said
+    (effect,) = re.findall(r"smallest effect these seeds detect: d_z (\S+) ", said)
+    assert row.endswith(f" | {effect} |")
 
 
 def test_the_profile_beside_the_sweeps_is_valid() -> None:
